@@ -1,0 +1,77 @@
+package frame
+
+import (
+	"sync"
+
+	"github.com/seed-7f57ff33/tickwire/frame/buffer"
+)
+
+// Batch is a run of messages that left a Reader together with the memory they stand in: the cheap way to hand messages to
+// another goroutine.
+type Batch struct {
+	// Messages stay valid until Release. A control frame is a batch of its own.
+	Messages []Message
+
+	read, message *buffer.Buffer
+}
+
+var batches = sync.Pool{New: func() any { return new(Batch) }}
+
+// Release gives the memory back. The batch and its messages must not be used again.
+func (b *Batch) Release() {
+	buffer.Put(b.read)
+	buffer.Put(b.message)
+	clear(b.Messages)
+	*b = Batch{Messages: b.Messages[:0]}
+	batches.Put(b)
+}
+
+// BufferedBatch returns all whole messages that stand in the read buffer, up to the next one that is not in one plain
+// frame. ok is false if more bytes are needed for the first. The memory belongs to the batch from then on; what is left
+// behind its last message is copied.
+func (r *Reader) BufferedBatch() (b *Batch, ok bool, err error) {
+	m, ok, err := r.Buffered()
+	if !ok || err != nil {
+		return nil, false, err
+	}
+	b = batches.Get().(*Batch)
+	b.Messages = append(b.Messages, m)
+	for !m.Opcode.IsControl() {
+		next, n, err := r.dec.plain(r.buf[r.pos:r.end])
+		if n == 0 || err != nil {
+			break // the decoder returns its error again, after this batch
+		}
+		r.pos += n
+		b.Messages = append(b.Messages, next)
+	}
+	r.detach(b)
+	return b, true, nil
+}
+
+// NextBatch returns the next batch; it reads when it must. Errors are those of Next.
+func (r *Reader) NextBatch() (*Batch, error) {
+	for {
+		b, ok, err := r.BufferedBatch()
+		if ok || err != nil {
+			return b, err
+		}
+		if err := r.fillInto(nil); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// detach gives the memory of the messages just returned to b.
+func (r *Reader) detach(b *Batch) {
+	if r.given {
+		b.message, r.message, r.given = r.message, nil, false
+	}
+	b.read = r.lent
+	if rest := r.buf[r.pos:r.end]; len(rest) > 0 {
+		r.lent = buffer.Get(max(r.size, len(rest)))
+		r.buf = r.lent.B
+		r.pos, r.end = 0, copy(r.buf, rest)
+	} else {
+		r.lent, r.buf, r.pos, r.end = nil, nil, 0, 0
+	}
+}

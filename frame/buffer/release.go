@@ -1,0 +1,7 @@
+//go:build !tickwiredebug
+
+package buffer
+
+func lend(*Buffer) {}
+
+func takeBack(*Buffer) {}

@@ -1,0 +1,433 @@
+package frame
+
+import (
+	"encoding/binary"
+
+	"github.com/seed-7f57ff33/tickwire/mask"
+	"github.com/seed-7f57ff33/tickwire/utf8"
+)
+
+// Event is what a Decoder found: a piece of the payload of a frame. The events of a stream are the same however it is cut,
+// once the pieces of each frame are joined.
+type Event struct {
+	// Header is the frame's.
+	Header Header
+	// Data is a piece of the payload, in the bytes given to Next, unmasked there and checked; it can be empty.
+	Data []byte
+	// Start says that this is the first piece of its frame, End that it is the last. With neither, and no Data, there is
+	// no event: more bytes are needed.
+	Start, End bool
+}
+
+// none reports whether nothing was found.
+func (e *Event) none() bool { return !e.Start && !e.End && len(e.Data) == 0 }
+
+// Decoder turns the bytes of a connection into events, in any portions. It allocates nothing but its one error, and holds
+// no bytes beyond a header that was cut. Make one with NewDecoder. It is not safe for concurrent use.
+type Decoder struct {
+	// plainMax is the longest payload that plain may take; -1 when the next byte is not the start of a frame, when a
+	// message is open, or after the end.
+	plainMax int
+	role     Role
+	skipUTF8 bool
+
+	inFrame bool // within a payload
+	open    bool // between the fragments of a message
+	text    bool // the message is text to be checked
+	closed  bool // a Close frame has come
+	opcode  Opcode
+	rsv1    bool // of the message
+
+	headLen, headNeed uint8
+	head              [MaxHeaderSize]byte
+
+	offset uint64 // of the next byte in the stream
+	header Header
+	left   uint64 // bytes of the payload still to come
+	key    mask.Key
+	text8  utf8.Validator // over the message
+	close8 utf8.Validator // over a close reason
+	err    *ProtocolError
+
+	messageLen uint64
+	fragments  int
+	controls   int
+	nonMinimal uint64
+
+	maxMessage, maxFrame      uint64
+	maxFragments, maxControls int
+	compression, allowLong    bool
+}
+
+// NewDecoder returns a Decoder for the endpoint of the given role.
+func NewDecoder(role Role, o Options) *Decoder {
+	d := new(Decoder)
+	d.Reset(role, o)
+	return d
+}
+
+// Reset makes d ready for a new stream.
+func (d *Decoder) Reset(role Role, o Options) {
+	*d = Decoder{
+		role:         role,
+		skipUTF8:     o.SkipUTF8,
+		headNeed:     2,
+		maxMessage:   byteLimit(o.MaxMessage, DefaultMaxMessage),
+		maxFrame:     byteLimit(o.MaxFrame, DefaultMaxFrame),
+		maxFragments: countLimit(o.MaxFragments, DefaultMaxFragments),
+		maxControls:  countLimit(o.MaxControlPerMessage, DefaultMaxControlPerMessage),
+		compression:  o.Compression,
+		allowLong:    o.AllowNonMinimal,
+	}
+	d.plainMax = d.plainLimit()
+}
+
+// plainLimit returns what plainMax is between messages.
+func (d *Decoder) plainLimit() int {
+	return int(min(d.maxMessage, d.maxFrame, 0xFFFF))
+}
+
+// Offset returns the position in the stream of the next byte that Next takes.
+func (d *Decoder) Offset() uint64 { return d.offset }
+
+// NonMinimal returns how many lengths came in a longer form than they needed (Options.AllowNonMinimal).
+func (d *Decoder) NonMinimal() uint64 { return d.nonMinimal }
+
+// Midway reports whether the stream would be cut short if it ended here: inside a frame, or between the fragments of a
+// message.
+func (d *Decoder) Midway() bool { return d.inFrame || d.open || d.headLen > 0 }
+
+// Closed reports whether a Close frame has come whole. All bytes behind it are taken and ignored (RFC 6455 §5.5.1).
+func (d *Decoder) Closed() bool { return d.closed }
+
+// Next takes n bytes from the front of p and returns what they are. Call it again with the rest until n == len(p) with no
+// event. The payload is unmasked within p. An error is final: Next returns it again from then on.
+func (d *Decoder) Next(p []byte) (ev Event, n int, err error) {
+	if m, n, err := d.plain(p); n != 0 {
+		if err != nil {
+			return Event{}, n, err
+		}
+		ev = Event{Header: Header{Fin: true, Opcode: m.Opcode, Length: uint64(len(m.Data))}, Data: m.Data, Start: true, End: true}
+		if d.role == Server {
+			ev.Header.Masked, ev.Header.Key = true, mask.Key(binary.LittleEndian.Uint32(p[n-len(m.Data)-4:]))
+		}
+		return ev, n, nil
+	}
+	return d.step(p)
+}
+
+// plain takes the frame that nearly every frame is, if p starts with the whole of one: a text or binary message in one
+// frame of at most 64 KiB, with no bit set that needs thought. n is 0 if it is anything else, and nothing is taken then.
+func (d *Decoder) plain(p []byte) (m Message, n int, err error) {
+	if len(p) < 6 || p[0]-(bitFin|byte(Text)) > 1 {
+		return
+	}
+	size, head := int(p[1]), 2
+	if d.role == Server {
+		size ^= bitMask
+	}
+	if size >= length16 {
+		if size != length16 {
+			return
+		}
+		size, head = int(binary.BigEndian.Uint16(p[2:])), 4
+		if size < length16 {
+			return
+		}
+	}
+	var data []byte
+	text := p[0] == bitFin|byte(Text) && !d.skipUTF8
+	valid := true
+	if d.role == Client {
+		if n = head + size; n > len(p) || size > d.plainMax {
+			return Message{}, 0, nil
+		}
+		data = p[head:n:n]
+		if text {
+			valid = utf8.Valid(data)
+		}
+	} else {
+		if n = head + 4 + size; n > len(p) || size > d.plainMax {
+			return Message{}, 0, nil
+		}
+		key := mask.Key(binary.LittleEndian.Uint32(p[head:]))
+		data = p[head+4 : n : n]
+		if text {
+			valid = utf8.Unmask(data, key)
+		} else {
+			mask.XOR(data, key)
+		}
+	}
+	if !valid {
+		return Message{}, n, d.failText(data, n)
+	}
+	d.offset += uint64(n)
+	return Message{Opcode: Opcode(p[0] & 0xF), Data: data}, n, nil
+}
+
+// failText ends the stream for a whole frame of n bytes whose payload, already unmasked, is not UTF-8.
+func (d *Decoder) failText(data []byte, n int) error {
+	d.header = Header{Opcode: Text, Length: uint64(len(data))}
+	end := d.offset + uint64(n)
+	if i := d.text8.Push(data); i >= 0 {
+		return d.fail(ErrInvalidUTF8, end-uint64(len(data)-i))
+	}
+	return d.fail(ErrTruncatedUTF8, end)
+}
+
+// fail makes rule the stream's last word.
+func (d *Decoder) fail(rule *ProtocolError, offset uint64) error {
+	e := *rule
+	e.Offset, e.Opcode, e.Length = offset, d.header.Opcode, d.header.Length
+	d.err = &e
+	d.plainMax = -1
+	return d.err
+}
+
+// step is Next for everything but the plain frame.
+func (d *Decoder) step(p []byte) (ev Event, n int, err error) {
+	switch {
+	case d.err != nil:
+		return Event{}, 0, d.err
+	case d.closed:
+		d.offset += uint64(len(p))
+		return Event{}, len(p), nil
+	}
+	if !d.inFrame {
+		var whole bool
+		if n, whole, err = d.takeHeader(p); !whole {
+			return Event{}, n, err
+		}
+		ev.Start = true
+	}
+	take := len(p) - n
+	if uint64(take) > d.left {
+		take = int(d.left)
+	}
+	if take == 0 && d.left > 0 && !ev.Start {
+		return Event{}, n, nil
+	}
+	ev.Data = p[n : n+take : n+take]
+	if err := d.takePayload(ev.Data); err != nil {
+		return Event{}, n, err
+	}
+	ev.Header = d.header
+	if d.left == 0 {
+		ev.End = true
+		if err := d.endFrame(); err != nil {
+			return Event{}, n, err
+		}
+	}
+	return ev, n + take, nil
+}
+
+// takeHeader takes bytes of a header from the front of p and judges each as it comes. whole says that the header is
+// complete.
+func (d *Decoder) takeHeader(p []byte) (n int, whole bool, err error) {
+	d.plainMax = -1
+	for d.headLen < d.headNeed {
+		if n == len(p) {
+			return n, false, nil
+		}
+		d.head[d.headLen] = p[n]
+		d.headLen++
+		if err := d.judge(); err != nil {
+			return n, false, err
+		}
+		n++
+		d.offset++
+	}
+	if d.header.Masked {
+		d.header.Key = mask.Key(binary.LittleEndian.Uint32(d.head[d.headNeed-4:]))
+	}
+	d.startFrame()
+	return n, true, nil
+}
+
+// judge looks at the header byte that has just come: d.head[d.headLen-1], at d.offset. The order of the rules is that of
+// the wire.
+func (d *Decoder) judge() error {
+	switch b := d.head[d.headLen-1]; {
+	case d.headLen == 1:
+		return d.judgeFirst(b)
+	case d.headLen == 2:
+		return d.judgeSecond(b)
+	case d.headLen == 3 && d.head[1]&^bitMask == length64:
+		if b&0x80 != 0 {
+			return d.fail(ErrLengthTopBit, d.offset)
+		}
+	case d.headLen == 4 && d.head[1]&^bitMask == length16:
+		d.header.Length = uint64(binary.BigEndian.Uint16(d.head[2:]))
+		return d.judgeLength(length16)
+	case d.headLen == 10 && d.head[1]&^bitMask == length64:
+		d.header.Length = binary.BigEndian.Uint64(d.head[2:])
+		return d.judgeLength(1 << 16)
+	}
+	return nil
+}
+
+func (d *Decoder) judgeFirst(b byte) error {
+	d.header = Header{
+		Fin:    b&bitFin != 0,
+		RSV1:   b&bitRSV1 != 0,
+		RSV2:   b&bitRSV2 != 0,
+		RSV3:   b&bitRSV3 != 0,
+		Opcode: Opcode(b & 0xF),
+	}
+	if v := firstOctet[bit(d.compression)][bit(d.open)][b]; v != accept {
+		return d.fail(verdictErrors[v], d.offset)
+	}
+	if d.header.Opcode.IsControl() {
+		if d.open {
+			if d.controls++; d.controls > d.maxControls {
+				return d.fail(ErrTooManyControls, d.offset)
+			}
+		}
+		return nil
+	}
+	if !d.open {
+		d.fragments, d.controls, d.messageLen = 0, 0, 0
+	}
+	if d.fragments++; d.fragments > d.maxFragments {
+		return d.fail(ErrTooManyFragments, d.offset)
+	}
+	return nil
+}
+
+func (d *Decoder) judgeSecond(b byte) error {
+	d.header.Masked = b&bitMask != 0
+	if d.header.Masked != (d.role == Server) {
+		if d.role == Server {
+			return d.fail(ErrUnmaskedClientFrame, d.offset)
+		}
+		return d.fail(ErrMaskedServerFrame, d.offset)
+	}
+	d.headNeed = uint8(headerSize(b))
+	length := b &^ bitMask
+	if d.header.Opcode.IsControl() {
+		if length > MaxControlPayload {
+			return d.fail(ErrControlTooLong, d.offset)
+		}
+		d.header.Length = uint64(length)
+		if d.header.Opcode == Close && length == 1 {
+			return d.fail(ErrCloseBodyLength, d.offset)
+		}
+		return nil
+	}
+	if length < length16 {
+		d.header.Length = uint64(length)
+		return d.judgeLength(0)
+	}
+	return nil
+}
+
+// judgeLength judges the length of a data frame, whose form is meant for lengths from least up.
+func (d *Decoder) judgeLength(least uint64) error {
+	n := d.header.Length
+	if n < least {
+		if !d.allowLong {
+			return d.fail(ErrLengthNotMinimal, d.offset)
+		}
+		d.nonMinimal++
+	}
+	if n > d.maxFrame {
+		return d.fail(ErrFrameTooLarge, d.offset)
+	}
+	// No overflow: n is below 2^63, and messageLen has passed this test.
+	if d.messageLen+n > d.maxMessage {
+		return d.fail(ErrMessageTooLarge, d.offset)
+	}
+	d.messageLen += n
+	return nil
+}
+
+// startFrame goes from the header to the payload.
+func (d *Decoder) startFrame() {
+	d.headLen, d.headNeed = 0, 2
+	d.inFrame = true
+	d.left = d.header.Length
+	d.key = d.header.Key
+	if op := d.header.Opcode; op == Text || op == Binary {
+		d.opcode, d.rsv1 = op, d.header.RSV1
+		d.text = op == Text && !d.rsv1 && !d.skipUTF8
+	}
+}
+
+// takePayload unmasks and checks the next bytes of the payload.
+func (d *Decoder) takePayload(data []byte) error {
+	bad := -1
+	switch {
+	case d.header.Opcode.IsControl():
+		if d.header.Masked {
+			d.key = mask.XOR(data, d.key)
+		}
+		if d.header.Opcode == Close {
+			if err := d.takeClose(data); err != nil {
+				return err
+			}
+		}
+	case d.text && d.header.Masked:
+		d.key, bad = d.text8.Unmask(data, d.key)
+	case d.text:
+		bad = d.text8.Push(data)
+	case d.header.Masked:
+		d.key = mask.XOR(data, d.key)
+	}
+	if bad >= 0 {
+		return d.fail(ErrInvalidUTF8, d.offset+uint64(bad))
+	}
+	d.offset += uint64(len(data))
+	d.left -= uint64(len(data))
+	return nil
+}
+
+// takeClose judges the next bytes of the body of a Close frame: two of code, then the reason. The header's bytes in d.head
+// are free by now, so the code gathers there.
+func (d *Decoder) takeClose(data []byte) error {
+	done := int(d.header.Length - d.left)
+	for i, b := range data {
+		if done+i >= 2 {
+			if bad := d.close8.Push(data[i:]); bad >= 0 {
+				return d.fail(ErrInvalidUTF8, d.offset+uint64(i+bad))
+			}
+			return nil
+		}
+		d.head[done+i] = b
+		if done+i == 1 && !CloseCode(binary.BigEndian.Uint16(d.head[:])).Receivable() {
+			return d.fail(ErrCloseCode, d.offset+uint64(i))
+		}
+	}
+	return nil
+}
+
+// endFrame closes the frame and, with FIN, the message.
+func (d *Decoder) endFrame() error {
+	d.inFrame = false
+	switch {
+	case d.header.Opcode == Close:
+		if !d.close8.Done() {
+			return d.fail(ErrTruncatedUTF8, d.offset)
+		}
+		d.closed = true
+		return nil
+	case d.header.Opcode.IsControl():
+	case d.header.Fin:
+		if d.text && !d.text8.Done() {
+			return d.fail(ErrTruncatedUTF8, d.offset)
+		}
+		d.open = false
+	default:
+		d.open = true
+	}
+	if !d.open {
+		d.plainMax = d.plainLimit()
+	}
+	return nil
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,324 @@
+package frame
+
+import (
+	"io"
+
+	"github.com/seed-7f57ff33/tickwire/frame/buffer"
+)
+
+// Reader finds whole messages in a byte stream: a Decoder over a pooled buffer that is filled by large reads. After a fill,
+// message after message is a view of the buffer, with no further read while a complete one is there.
+//
+// It can be used in two ways. With an io.Reader, Next reads when it must. Without one, the caller asks Buffered for
+// messages, and when there is none reads bytes into Space and tells Filled how many they are.
+//
+// Make one with NewReader. It is not safe for concurrent use.
+type Reader struct {
+	dec Decoder
+	buf []byte // the lent buffer, nil when none is held
+	pos int    // of the first byte that the decoder has not taken
+	end int    // of the bytes read
+
+	// The message or frame in progress. It either stands in buf, from start to pos, or is gathered in message.B[:gathered].
+	start    int // -1 if nothing stands in buf
+	gathered int
+	lent     *buffer.Buffer // holds buf
+	message  *buffer.Buffer // nil, or holds what is gathered, until the read after its delivery
+	given    bool           // the caller has seen what message holds: it goes back at the next step
+
+	into     []byte // where the next fill goes, if not into buf
+	fresh    []byte // what it brought, still to be decoded
+	alone    bool   // what is in progress is a frame, not a message
+	skipping bool   // a part of the open message has been handed out: the rest is no message of its own
+	partial  bool   // the same of the frame within
+
+	src      io.Reader
+	srcErr   error // came together with bytes, reported when they are used up
+	size     int   // of the buffer to take next
+	maxSize  int
+	offered  int // the space that the next fill may use
+	lowFills int // fills in a row that left most of the buffer empty
+}
+
+// NewReader returns a Reader for the endpoint of the given role. src may be nil.
+func NewReader(src io.Reader, role Role, o Options) *Reader {
+	r := new(Reader)
+	r.Reset(src, role, o)
+	return r
+}
+
+// Reset makes r ready for a new stream. Its memory goes back.
+func (r *Reader) Reset(src io.Reader, role Role, o Options) {
+	buffer.Put(r.lent)
+	buffer.Put(r.message)
+	*r = Reader{src: src, start: -1, size: minBuffer, maxSize: DefaultMaxBuffer}
+	r.dec.Reset(role, o)
+}
+
+// SetMaxBuffer bounds the read buffer to n bytes, rounded up to a power of two; DefaultMaxBuffer is the default. A message
+// that does not fit is gathered in memory of its own.
+func (r *Reader) SetMaxBuffer(n int) { r.maxSize = max(n, minBuffer) }
+
+// Decoder returns the Decoder within, for its counters. It must not be fed.
+func (r *Reader) Decoder() *Decoder { return &r.dec }
+
+// Next returns the next message, or control frame as it comes between. The view is valid until the next call of any method.
+// At the end of the stream the error is io.EOF, or io.ErrUnexpectedEOF within a frame or a fragmented message. An error of
+// the source other than these is returned as it is; if the source goes on after it (a passed deadline), so does Next.
+func (r *Reader) Next() (Message, error) {
+	for {
+		m, ok, err := r.Buffered()
+		if ok || err != nil {
+			return m, err
+		}
+		if err := r.fillInto(nil); err != nil {
+			return Message{}, err
+		}
+	}
+}
+
+// NextFrame returns the next frame as it stands on the wire, its payload whole and unmasked. Next goes on behind the last
+// frame of a message of which NextFrame has given a part. Errors and lifetime are as with Next.
+func (r *Reader) NextFrame() (Frame, error) {
+	for {
+		f, ok, err := r.BufferedFrame()
+		if ok || err != nil {
+			return f, err
+		}
+		if err := r.fillInto(nil); err != nil {
+			return Frame{}, err
+		}
+	}
+}
+
+// NextPiece returns the next part of a message of any size, as it comes, or a whole control frame. Where the payload can be
+// read straight into dst it is, and Data is then the front of dst; otherwise it is a view as with Next. The limits of
+// Options hold as ever. Next goes on behind the message of which NextPiece has given a part.
+func (r *Reader) NextPiece(dst []byte) (Piece, error) {
+	for {
+		p, ok, err := r.BufferedPiece()
+		if ok || err != nil {
+			return p, err
+		}
+		if err := r.fillInto(dst); err != nil {
+			return Piece{}, err
+		}
+	}
+}
+
+// Buffered returns the next message if it is buffered whole. ok is false if more bytes are needed.
+func (r *Reader) Buffered() (m Message, ok bool, err error) {
+	m, n, err := r.dec.plain(r.buf[r.pos:r.end])
+	if n != 0 {
+		r.pos += n
+		return m, err == nil, err
+	}
+	return r.assemble()
+}
+
+// assemble is Buffered for everything but the plain frame.
+func (r *Reader) assemble() (Message, bool, error) {
+	r.alone = false
+	for {
+		ev, ok, err := r.frame(false)
+		if !ok || err != nil {
+			return Message{}, false, err
+		}
+		switch op := ev.Header.Opcode; {
+		case op.IsControl():
+			return Message{Opcode: op, Data: ev.Data}, true, nil
+		case ev.Header.Fin:
+			return Message{Opcode: r.dec.opcode, Compressed: r.dec.rsv1, Data: ev.Data}, true, nil
+		}
+	}
+}
+
+// BufferedFrame returns the next frame if it is buffered whole. ok is false if more bytes are needed.
+func (r *Reader) BufferedFrame() (f Frame, ok bool, err error) {
+	if r.gathered > 0 && !r.alone {
+		return Frame{}, false, ErrMixedReads
+	}
+	r.alone = true
+	ev, ok, err := r.frame(true)
+	if !ok || err != nil {
+		return Frame{}, false, err
+	}
+	r.alone = false
+	if !ev.Header.Opcode.IsControl() {
+		r.skipping = !ev.Header.Fin
+	}
+	return Frame{Header: ev.Header, Payload: ev.Data}, true, nil
+}
+
+// BufferedPiece returns the next part of a message, as much as is buffered, or a whole control frame. ok is false if more
+// bytes are needed.
+func (r *Reader) BufferedPiece() (p Piece, ok bool, err error) {
+	for {
+		if data, ok := r.handOver(); ok {
+			return r.piece(data, false), true, nil
+		}
+		ev, err := r.decode()
+		if err != nil {
+			return Piece{}, false, err
+		}
+		if ev.none() {
+			return Piece{}, false, nil
+		}
+		if op := ev.Header.Opcode; op.IsControl() {
+			if ev.Start {
+				r.start = r.pos - len(ev.Data)
+			}
+			if ev.End {
+				data := r.buf[r.start:r.pos:r.pos]
+				r.start = -1
+				return Piece{Opcode: op, Last: true, Data: data}, true, nil
+			}
+			continue
+		}
+		r.partial = !ev.End
+		if last := ev.End && ev.Header.Fin; last || len(ev.Data) > 0 {
+			return r.piece(ev.Data, last), true, nil
+		}
+	}
+}
+
+// handOver gives what the other ways of reading have left of a message in progress.
+func (r *Reader) handOver() (data []byte, ok bool) {
+	switch {
+	case r.gathered > 0:
+		r.partial = r.dec.inFrame
+		return r.taken(), true
+	case r.start >= 0 && !r.dec.header.Opcode.IsControl():
+		data, r.start, r.partial = r.buf[r.start:r.pos:r.pos], -1, true
+		return data, len(data) > 0
+	}
+	return nil, false
+}
+
+func (r *Reader) piece(data []byte, last bool) Piece {
+	r.skipping = !last
+	return Piece{Opcode: r.dec.opcode, Compressed: r.dec.rsv1, Last: last, Data: data}
+}
+
+// frame decodes to the end of a frame. With alone set the event's Data is all of the frame's payload, otherwise all of the
+// message so far.
+func (r *Reader) frame(alone bool) (ev Event, ok bool, err error) {
+	for {
+		ev, err = r.decode()
+		if err != nil || ev.none() {
+			return Event{}, false, err
+		}
+		control := ev.Header.Opcode.IsControl()
+		if !control && (r.partial || r.skipping && !alone) {
+			r.gathered, r.start = 0, -1
+			if ev.End {
+				r.partial = false
+				r.skipping = r.skipping && !ev.Header.Fin
+			}
+			continue
+		}
+		if ev.Start && r.staysInBuffer(&ev.Header, alone) {
+			r.start = r.pos - len(ev.Data)
+		}
+		if r.start < 0 {
+			r.gather(ev.Data)
+		}
+		if !ev.End {
+			continue
+		}
+		switch {
+		case r.start >= 0:
+			ev.Data = r.buf[r.start:r.pos:r.pos]
+			r.start = -1
+		case alone || ev.Header.Fin:
+			ev.Data = r.taken()
+		}
+		return ev, true, nil
+	}
+}
+
+// decode feeds the decoder and returns its event, or none if more bytes are needed.
+func (r *Reader) decode() (ev Event, err error) {
+	if r.given {
+		buffer.Put(r.message)
+		r.message, r.given = nil, false
+	}
+	var n int
+	if len(r.fresh) > 0 {
+		ev, n, err = r.dec.Next(r.fresh)
+		r.fresh = r.fresh[n:]
+		return ev, err
+	}
+	ev, n, err = r.dec.Next(r.buf[r.pos:r.end])
+	r.pos += n
+	return ev, err
+}
+
+// staysInBuffer says whether the payload of a frame that starts is handed out as it stands in the read buffer: if it is all
+// of what will be handed out, and fits.
+func (r *Reader) staysInBuffer(h *Header, alone bool) bool {
+	return (alone || h.Opcode.IsControl() || h.Fin && h.Opcode != Continuation) && h.Length <= uint64(r.maxSize)
+}
+
+// gather appends data to the message in progress. What the last fill put in its place is only counted.
+func (r *Reader) gather(data []byte) {
+	if len(data) == 0 {
+		return
+	}
+	need := r.gathered + len(data)
+	switch {
+	case r.message == nil:
+		r.message = buffer.Get(need)
+	case len(r.message.B) < need:
+		r.message = buffer.Grow(r.message, r.gathered, need)
+	}
+	if &data[0] != &r.message.B[r.gathered] {
+		copy(r.message.B[r.gathered:], data)
+	}
+	r.gathered = need
+}
+
+// taken hands out what was gathered; its memory goes back at the next step.
+func (r *Reader) taken() []byte {
+	n := r.gathered
+	r.gathered = 0
+	if r.message == nil {
+		return nil
+	}
+	r.given = true
+	return r.message.B[:n:n]
+}
+
+// More reports whether a whole message is buffered, so that the next one comes without a read. Control frames before it do
+// not count.
+func (r *Reader) More() bool {
+	d, p := &r.dec, r.buf[r.pos:r.end]
+	if d.err != nil || d.closed || d.headLen > 0 || len(r.fresh) > 0 {
+		return false
+	}
+	skipping := r.skipping
+	if d.inFrame {
+		if d.left > uint64(len(p)) {
+			return false
+		}
+		p = p[d.left:]
+		if last := d.header.Fin && !d.header.Opcode.IsControl(); last && !skipping {
+			return true
+		} else if last {
+			skipping = false
+		}
+	}
+	for {
+		h, n := ParseHeader(p)
+		if n == 0 || h.Length > uint64(len(p)-n) {
+			return false
+		}
+		if h.Fin && !h.Opcode.IsControl() {
+			if !skipping {
+				return true
+			}
+			skipping = false
+		}
+		p = p[n+int(h.Length):]
+	}
+}

@@ -1,0 +1,271 @@
+package frame
+
+import (
+	"io"
+
+	"github.com/seed-7f57ff33/tickwire/frame/buffer"
+	"github.com/seed-7f57ff33/tickwire/mask"
+)
+
+// VectorWriter is what a destination may offer besides Write: one system call for several pieces. It either writes all of
+// them or returns an error.
+type VectorWriter interface {
+	WriteV(pieces [][]byte) (n int64, err error)
+}
+
+const (
+	// controlRoom is kept free at the front of the queue, so that control frames can overtake what waits there: one ping,
+	// one pong and one to spare.
+	controlRoom = 3 * (2 + 4 + MaxControlPayload)
+	// minQueue is the queue a Writer starts with.
+	minQueue = 2 << 10
+	// byReference is the payload from which Write hands an unmasked message to WriteV as it is. Below it the copy costs
+	// less than the second piece.
+	byReference = 16 << 10
+	// keepQueue is the largest queue that stays with the Writer after a flush.
+	keepQueue = 64 << 10
+)
+
+// Writer encodes frames into a queue and writes the queue in one call. The frames of a client are masked on the way into the
+// queue, each with a fresh key; the caller's bytes are never changed, but by WriteOwned.
+//
+// Make one with NewWriter. It is not safe for concurrent use. Its methods of the name Append only queue; those of the name
+// Write queue and flush. The Writer does not watch the order of fragments.
+type Writer struct {
+	dst   io.Writer
+	vec   VectorWriter // dst, if it is one
+	role  Role
+	keys  *mask.Source   // nil for a server
+	queue *buffer.Buffer // nil while nothing is queued
+	start int            // the queue is queue.B[start:end]
+	end   int
+	vecs  [2][]byte
+	err   error
+}
+
+// NewWriter returns a Writer for the endpoint of the given role.
+func NewWriter(dst io.Writer, role Role) *Writer {
+	w := &Writer{dst: dst, role: role}
+	w.vec, _ = dst.(VectorWriter)
+	if role == Client {
+		w.keys = new(mask.Source)
+	}
+	return w
+}
+
+// Queued returns the number of bytes that wait for a flush.
+func (w *Writer) Queued() int { return w.end - w.start }
+
+// Err returns the error that ended the Writer: the stream was cut within a frame, so nothing can follow.
+func (w *Writer) Err() error { return w.err }
+
+// Append queues a text or binary message in one frame. Text is not checked: it must be UTF-8 (RFC 6455 §5.6).
+func (w *Writer) Append(op Opcode, payload []byte) error {
+	if op != Text && op != Binary {
+		return ErrOpcode
+	}
+	return w.append(bitFin|byte(op), payload)
+}
+
+// AppendFrame queues one frame with the Fin, RSV1 and Opcode of h; its other fields do not count. A control frame must have
+// Fin and at most 125 bytes: ErrControlPayload.
+func (w *Writer) AppendFrame(h Header, payload []byte) error {
+	switch {
+	case h.Opcode.IsReserved():
+		return ErrOpcode
+	case h.Opcode.IsControl() && (len(payload) > MaxControlPayload || !h.Fin || h.RSV1):
+		return ErrControlPayload
+	case h.Opcode == Continuation && h.RSV1:
+		return ErrOpcode
+	}
+	b0 := byte(h.Opcode)
+	if h.Fin {
+		b0 |= bitFin
+	}
+	if h.RSV1 {
+		b0 |= bitRSV1
+	}
+	return w.append(b0, payload)
+}
+
+// AppendControl queues a ping or pong before what is queued already, if there is still room for that, else behind it. The
+// queue must start at the border of a frame, as it always does.
+func (w *Writer) AppendControl(op Opcode, payload []byte) error {
+	switch {
+	case op != Ping && op != Pong:
+		return ErrOpcode
+	case len(payload) > MaxControlPayload:
+		return ErrControlPayload
+	case w.err != nil:
+		return w.err
+	}
+	var frame [2 + 4 + MaxControlPayload]byte
+	b := w.frame(frame[:0], bitFin|byte(op), payload)
+	if w.Queued() == 0 || w.start < len(b) {
+		w.room(len(b))
+		w.end += copy(w.queue.B[w.end:], b)
+		return nil
+	}
+	w.start -= len(b)
+	copy(w.queue.B[w.start:], b)
+	return nil
+}
+
+// AppendClose queues a Close frame behind all that is queued. Errors are those of the function AppendClose.
+func (w *Writer) AppendClose(code CloseCode, reason string) error {
+	var body [MaxControlPayload]byte
+	b, err := AppendClose(body[:0], w.role, code, reason)
+	if err != nil {
+		return err
+	}
+	return w.append(bitFin|byte(Close), b)
+}
+
+// Write queues a message like Append and flushes. A large unmasked payload goes to the destination as it is, beside the
+// queue, if the destination is a VectorWriter.
+func (w *Writer) Write(op Opcode, payload []byte) error {
+	if w.vec == nil || w.role == Client || len(payload) < byReference {
+		if err := w.Append(op, payload); err != nil {
+			return err
+		}
+		return w.Flush()
+	}
+	switch {
+	case op != Text && op != Binary:
+		return ErrOpcode
+	case w.err != nil:
+		return w.err
+	}
+	queued := w.Queued()
+	w.room(MaxHeaderSize)
+	w.end = len(appendHeader(w.queue.B[:w.end], bitFin|byte(op), false, 0, uint64(len(payload))))
+	err := w.flush(payload)
+	if err != nil {
+		w.Drop(queued) // a header must not wait without its payload
+	}
+	return err
+}
+
+// WriteOwned writes a message whose bytes the caller gives up: the payload is b[MaxHeaderSize:], and the MaxHeaderSize bytes
+// before it are room for the header. A client's payload is masked where it stands. What is queued goes out first.
+func (w *Writer) WriteOwned(op Opcode, b []byte) error {
+	switch {
+	case op != Text && op != Binary || len(b) < MaxHeaderSize:
+		return ErrOpcode
+	case w.err != nil:
+		return w.err
+	}
+	payload := b[MaxHeaderSize:]
+	h := Header{Fin: true, Opcode: op, Length: uint64(len(payload))}
+	if w.role == Client {
+		h.Masked, h.Key = true, w.keys.Next()
+		mask.XOR(payload, h.Key)
+	}
+	b = b[MaxHeaderSize-h.Size():]
+	AppendHeader(b[:0], h)
+	if w.Queued() > 0 && w.vec == nil {
+		if err := w.Flush(); err != nil {
+			return err
+		}
+	}
+	return w.flush(b)
+}
+
+// Flush writes the queue with one call of Write.
+//
+// If that fails before its first byte has gone, the queue stays and a later Flush can write it. If it fails behind that, the
+// stream is cut: the Writer is done for and returns the error from then on.
+func (w *Writer) Flush() error {
+	if w.err != nil {
+		return w.err
+	}
+	if w.Queued() == 0 {
+		return nil
+	}
+	return w.flush(nil)
+}
+
+// Drop forgets what is queued beyond the first n bytes: frames that the caller no longer wants written.
+func (w *Writer) Drop(n int) {
+	w.end = w.start + min(n, w.Queued())
+}
+
+// Release gives the queue's memory back if nothing is queued.
+func (w *Writer) Release() {
+	if w.Queued() == 0 {
+		buffer.Put(w.queue)
+		w.queue, w.start, w.end = nil, 0, 0
+	}
+}
+
+// append queues one frame with the given first octet.
+func (w *Writer) append(b0 byte, payload []byte) error {
+	if w.err != nil {
+		return w.err
+	}
+	w.room(MaxHeaderSize + len(payload))
+	w.end = len(w.frame(w.queue.B[:w.end], b0, payload))
+	return nil
+}
+
+// frame appends one frame to dst, which has room for it.
+func (w *Writer) frame(dst []byte, b0 byte, payload []byte) []byte {
+	if w.role == Server {
+		dst = appendHeader(dst, b0, false, 0, uint64(len(payload)))
+		return append(dst, payload...)
+	}
+	key := w.keys.Next()
+	dst = appendHeader(dst, b0, true, key, uint64(len(payload)))
+	n := len(dst)
+	dst = dst[:n+len(payload)]
+	mask.Copy(dst[n:], payload, key)
+	return dst
+}
+
+// room sees to it that the queue has n free bytes at its end.
+func (w *Writer) room(n int) {
+	switch {
+	case w.queue == nil:
+		w.queue = buffer.Get(max(controlRoom+n, minQueue))
+		w.start, w.end = controlRoom, controlRoom
+	case len(w.queue.B)-w.end < n:
+		w.queue = buffer.Grow(w.queue, w.end, w.end+n)
+	}
+}
+
+// flush writes the queue and, behind it, more.
+func (w *Writer) flush(more []byte) error {
+	var n int64
+	var err error
+	queued := w.Queued()
+	total := int64(queued + len(more))
+	switch {
+	case queued == 0:
+		n, err = w.write(more)
+	case len(more) == 0:
+		n, err = w.write(w.queue.B[w.start:w.end])
+	default:
+		w.vecs = [2][]byte{w.queue.B[w.start:w.end], more}
+		n, err = w.vec.WriteV(w.vecs[:])
+		w.vecs = [2][]byte{}
+	}
+	if err == nil && n != total {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		if n != 0 || err == io.ErrShortWrite {
+			w.err = err
+		}
+		return err
+	}
+	w.start, w.end = controlRoom, controlRoom
+	if w.queue != nil && len(w.queue.B) > keepQueue {
+		w.Release()
+	}
+	return nil
+}
+
+func (w *Writer) write(b []byte) (int64, error) {
+	n, err := w.dst.Write(b)
+	return int64(n), err
+}
