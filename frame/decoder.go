@@ -108,6 +108,7 @@ func (d *Decoder) Next(p []byte) (ev Event, n int, err error) {
 			return Event{}, n, err
 		}
 		ev = Event{Header: Header{Fin: true, Opcode: m.Opcode, Length: uint64(len(m.Data))}, Data: m.Data, Start: true, End: true}
+		d.opcode, d.rsv1 = m.Opcode, false
 		if d.role == Server {
 			ev.Header.Masked, ev.Header.Key = true, mask.Key(binary.LittleEndian.Uint32(p[n-len(m.Data)-4:]))
 		}
