@@ -1,0 +1,267 @@
+package deflate
+
+import "encoding/binary"
+
+// A phase is where in a block the inflater stands.
+type phase uint8
+
+const (
+	phaseHeader phase = iota
+	phaseStoredLength
+	phaseStored
+	phaseCounts
+	phasePreLengths
+	phaseLengths
+	phaseSymbols
+)
+
+// preOrder is the order in which the lengths of the code length code are sent (RFC 1951 §3.2.7).
+var preOrder = [preMax]uint8{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15}
+
+// step decodes until the input ends or d.op reaches opEnd.
+func (d *Inflater) step(opEnd int) halt {
+	for {
+		var h halt
+		switch d.phase {
+		case phaseHeader:
+			h = d.header()
+		case phaseStoredLength:
+			h = d.storedLength()
+		case phaseStored:
+			h = d.stored(opEnd)
+		case phaseCounts:
+			h = d.counts()
+		case phasePreLengths:
+			h = d.preLengths()
+		case phaseLengths:
+			h = d.lengths()
+		case phaseSymbols:
+			if h = d.symbols(opEnd); h == haltBlock {
+				d.endBlock()
+			}
+		}
+		if h != haltBlock {
+			return h
+		}
+	}
+}
+
+// need reports whether n ≤ 32 bits are there.
+func (d *Inflater) need(n uint) bool {
+	if d.nb < n {
+		d.refill()
+	}
+	return d.nb >= n
+}
+
+// refill loads bits as long as there is input and room for a whole byte.
+func (d *Inflater) refill() {
+	if d.ip+8 <= d.end {
+		d.bits |= binary.LittleEndian.Uint64(d.in[d.ip:]) << (d.nb & 63)
+		d.ip += int((63 - d.nb) >> 3)
+		d.nb |= 56
+		d.bits &= 1<<d.nb - 1
+		return
+	}
+	for d.nb < 56 && d.ip < d.end {
+		d.bits |= uint64(d.in[d.ip]) << d.nb
+		d.ip++
+		d.nb += 8
+	}
+}
+
+func (d *Inflater) drop(n uint) {
+	d.bits >>= n
+	d.nb -= n
+}
+
+// header reads BFINAL and BTYPE (RFC 1951 §3.2.3).
+func (d *Inflater) header() halt {
+	if !d.need(3) {
+		return haltInput
+	}
+	d.final = d.bits&1 != 0
+	kind := d.bits >> 1 & 3
+	d.drop(3)
+	switch kind {
+	case 0:
+		d.drop(d.nb & 7)
+		d.phase = phaseStoredLength
+	case 1:
+		d.codes = fixed
+		d.phase = phaseSymbols
+	case 2:
+		d.phase = phaseCounts
+	default:
+		return d.fail(ErrBlockType)
+	}
+	return haltBlock
+}
+
+// endBlock is called at the end of each block. A final block ends at its last byte, and the next block starts a byte of its
+// own (RFC 7692 §7.2.3.4).
+func (d *Inflater) endBlock() {
+	d.phase = phaseHeader
+	d.codes = nil
+	if d.final {
+		d.drop(d.nb & 7)
+	}
+}
+
+// storedLength reads LEN and NLEN (RFC 1951 §3.2.4).
+func (d *Inflater) storedLength() halt {
+	if !d.need(32) {
+		return haltInput
+	}
+	n, complement := uint16(d.bits), uint16(d.bits>>16)
+	d.drop(32)
+	if n != ^complement {
+		return d.fail(ErrStoredLength)
+	}
+	d.rest = int(n)
+	d.phase = phaseStored
+	return haltBlock
+}
+
+// stored copies the bytes of a stored block, the first of which may be held in bits already.
+func (d *Inflater) stored(opEnd int) halt {
+	for d.rest > 0 {
+		if d.op >= opEnd {
+			return haltOutput
+		}
+		if d.nb > 0 {
+			d.out[d.op] = byte(d.bits)
+			d.drop(8)
+			d.op++
+			d.rest--
+			continue
+		}
+		n := copy(d.out[d.op:opEnd], d.in[d.ip:min(d.end, d.ip+d.rest)])
+		if n == 0 {
+			return haltInput
+		}
+		d.op += n
+		d.ip += n
+		d.rest -= n
+	}
+	d.endBlock()
+	return haltBlock
+}
+
+// counts reads HLIT, HDIST and HCLEN (RFC 1951 §3.2.7).
+func (d *Inflater) counts() halt {
+	if !d.need(14) {
+		return haltInput
+	}
+	if d.dyn == nil {
+		d.dyn = dynamics.Get().(*dynamic)
+	}
+	y := d.dyn
+	y.numLit = int(d.bits&31) + 257
+	y.numDist = int(d.bits>>5&31) + 1
+	y.numPre = int(d.bits>>10&15) + 4
+	d.drop(14)
+	if y.numLit > 286 || y.numDist > distMax {
+		return d.fail(ErrCodeLengths)
+	}
+	y.n = 0
+	y.preLen = [preMax]uint8{}
+	d.phase = phasePreLengths
+	return haltBlock
+}
+
+// preLengths reads the lengths of the code for the code lengths.
+func (d *Inflater) preLengths() halt {
+	y := d.dyn
+	for ; y.n < y.numPre; y.n++ {
+		if !d.need(3) {
+			return haltInput
+		}
+		y.preLen[preOrder[y.n]] = uint8(d.bits & 7)
+		d.drop(3)
+	}
+	width, ok := fillTable(y.pre[:], y.preLen[:], preEntries[:], preBitsMax)
+	if !ok || width == 1 && y.pre[1]&entryOther != 0 {
+		return d.fail(ErrCodeLengths)
+	}
+	// Narrow tables are repeated to the whole width, so that the index needs no mask of its own.
+	for n := 1 << width; n < preTable; n <<= 1 {
+		copy(y.pre[n:2*n], y.pre[:n])
+	}
+	y.n = 0
+	d.phase = phaseLengths
+	return haltBlock
+}
+
+// lengths reads the code lengths of literals, lengths and distances, and fills their tables.
+func (d *Inflater) lengths() halt {
+	y := d.dyn
+	total := y.numLit + y.numDist
+	n := y.n
+	for n < total {
+		if d.nb < 14 {
+			d.refill()
+		}
+		e := y.pre[d.bits&(preTable-1)]
+		used := uint(e & 15)
+		sym := uint8(e >> entryShift)
+		if sym < 16 {
+			if used > d.nb {
+				y.n = n
+				return haltInput
+			}
+			y.lens[n] = sym
+			n++
+			d.drop(used)
+			continue
+		}
+		var value uint8
+		var times int
+		extra := d.bits >> used
+		switch sym {
+		case 16:
+			times, used = 3+int(extra&3), used+2
+			if n > 0 {
+				value = y.lens[n-1]
+			}
+		case 17:
+			times, used = 3+int(extra&7), used+3
+		default:
+			times, used = 11+int(extra&127), used+7
+		}
+		if used > d.nb {
+			y.n = n
+			return haltInput
+		}
+		d.drop(used)
+		if n+times > total || sym == 16 && n == 0 {
+			return d.fail(ErrCodeLengths)
+		}
+		for range times {
+			y.lens[n] = value
+			n++
+		}
+	}
+	y.n = n
+	return d.tables()
+}
+
+func (d *Inflater) tables() halt {
+	y := d.dyn
+	if y.lens[256] == 0 {
+		return d.fail(ErrCodeLengths)
+	}
+	width, ok := fillTable(y.lit[:], y.lens[:y.numLit], litEntries[:], litBitsMax)
+	if !ok {
+		return d.fail(ErrCodeLengths)
+	}
+	y.litMask = 1<<width - 1
+	width, ok = fillTable(y.dist[:], y.lens[y.numLit:y.n], distEntries[:], distBitsMax)
+	if !ok {
+		return d.fail(ErrCodeLengths)
+	}
+	y.distMask = 1<<width - 1
+	d.codes = &y.codes
+	d.phase = phaseSymbols
+	return haltBlock
+}

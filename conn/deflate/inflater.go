@@ -1,0 +1,337 @@
+package deflate
+
+import (
+	"errors"
+	"io"
+	"math"
+
+	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/frame/buffer"
+	"github.com/seed-7f57ff33/tickwire/utf8"
+)
+
+// InflateOptions are what an Inflater has to know of the connection.
+type InflateOptions struct {
+	// WindowBits bounds the distances that the peer may use, as agreed: 8 to 15, 0 means 15.
+	WindowBits int
+	// NoContextTakeover says that the peer compresses every message alone. Then nothing is kept between messages.
+	NoContextTakeover bool
+	// MaxMessage bounds the inflated bytes of a message: ErrTooLarge. 0 means frame.DefaultMaxMessage, negative
+	// frame.HardMaxMessage.
+	MaxMessage int64
+	// MaxRatio bounds a message's inflated bytes to so many times the compressed bytes that have come: ErrRatio. It is
+	// not judged in the first 64 KiB of a message. 0 means no such limit.
+	MaxRatio int
+}
+
+// ratioFree is what a message may inflate to before its ratio counts.
+const ratioFree = 64 << 10
+
+// tailMax is how much of a message is decoded from padded memory, so that the fast loop runs to its end. Most feed messages
+// fit in whole.
+const tailMax = 496
+
+// An Inflater undoes the peer's compression, message after message, for as long as a connection lives (RFC 7692 §7.2.2).
+// Use Message for a message that is whole, Push for one that comes in pieces, or Feed and Next to take a long one in pieces
+// as well. It must be made by NewInflater, and not be used by two goroutines at once.
+//
+// The tail 00 00 FF FF that the sender took off is not fed: a message is whole where its last block is a stored one that
+// ends before its length, or a final one that ends with the message.
+//
+// An error is for good: the context is gone, and every later call returns it again.
+type Inflater struct {
+	window  int
+	limit   int
+	ratio   int
+	alone   bool // no context takeover
+	text    bool
+	opened  bool // inside a message
+	ended   bool // the whole message was pushed
+	final   bool // the last block had BFINAL
+	full    bool // Next found no room for more
+	last    bool // more ends the message
+	closing bool // all of the message is in
+	phase   phase
+
+	in   []byte
+	ip   int
+	end  int // of the input in in; padding may follow
+	bits uint64
+	nb   uint
+
+	out     []byte
+	base    int // first byte of the history
+	start   int // first byte of the message that was neither moved out nor handed out
+	op      int
+	checked int   // text up to here is valid
+	moved   int   // bytes in parts
+	handed  int   // bytes handed out by Next
+	got     int64 // compressed bytes of the message so far
+	rest    int   // of a stored block
+
+	codes *codes
+	dyn   *dynamic
+	buf   *buffer.Buffer
+	parts []*buffer.Buffer
+
+	joined *buffer.Buffer
+	view   []byte
+	utf8   utf8.Validator
+	err    error
+	more   []byte // what was fed and not loaded
+
+	tail [tailMax + inputPad]byte
+}
+
+// NewInflater returns an Inflater. It takes memory only when the first message comes. The error is that of WindowBits.
+func NewInflater(o InflateOptions) (*Inflater, error) {
+	if o.WindowBits == 0 {
+		o.WindowBits = 15
+	}
+	if o.WindowBits < 8 || o.WindowBits > 15 {
+		return nil, errWindowBits
+	}
+	switch {
+	case o.MaxMessage == 0:
+		o.MaxMessage = frame.DefaultMaxMessage
+	case o.MaxMessage < 0:
+		o.MaxMessage = frame.HardMaxMessage
+	}
+	return &Inflater{
+		window: 1 << o.WindowBits,
+		limit:  int(min(o.MaxMessage, math.MaxInt/2)),
+		ratio:  max(0, o.MaxRatio),
+		alone:  o.NoContextTakeover,
+	}, nil
+}
+
+// Message inflates a whole message. Text is checked as UTF-8. The result is valid until the next call.
+func (d *Inflater) Message(p []byte, text bool) ([]byte, error) {
+	if err := d.Begin(text); err != nil {
+		return nil, err
+	}
+	if err := d.Push(p, true); err != nil {
+		return nil, err
+	}
+	return d.view, nil
+}
+
+// Begin starts a message, whose pieces are to be pushed. What is left of the message before it is dropped.
+func (d *Inflater) Begin(text bool) error {
+	if d.err != nil {
+		return d.err
+	}
+	if d.opened {
+		return d.kill(errUnfinished)
+	}
+	d.closeMessage()
+	d.view = nil
+	d.text, d.opened, d.ended, d.closing = text, true, false, false
+	d.got, d.handed = 0, 0
+	d.open()
+	return nil
+}
+
+var (
+	errUnfinished = errors.New("deflate: a message was begun inside another")
+	errNoMessage  = errors.New("deflate: no message was begun")
+	errClosed     = errors.New("deflate: closed")
+)
+
+// Push inflates the next piece of the message; last says that the message ends with it, and Bytes then returns it. What is
+// wrong is found with the first piece that shows it. p is not kept.
+func (d *Inflater) Push(p []byte, last bool) error {
+	if err := d.feed(p, last); err != nil {
+		return err
+	}
+	for d.load() {
+		for {
+			full, err := d.run()
+			if err != nil {
+				return err
+			}
+			if !full {
+				break
+			}
+			d.makeRoom()
+		}
+	}
+	if d.closing {
+		return d.complete()
+	}
+	return d.check()
+}
+
+// Bytes returns the message whose last piece was pushed. It is valid until the next call of Begin, Message or Release.
+func (d *Inflater) Bytes() []byte { return d.view }
+
+// Feed gives the next piece of the message to Next, which is to be called until it asks for more. p must not change until
+// then.
+func (d *Inflater) Feed(p []byte, last bool) error { return d.feed(p, last) }
+
+// Next returns the next inflated bytes of the message, valid until the next call. No bytes and no error ask for more input;
+// io.EOF says that the message was whole. At most 64 KiB are held, however long the message is.
+func (d *Inflater) Next() ([]byte, error) {
+	if d.err != nil {
+		return nil, d.err
+	}
+	if d.ended {
+		return nil, io.EOF
+	}
+	if !d.opened {
+		return nil, d.kill(errNoMessage)
+	}
+	d.handed += d.op - d.start
+	d.start = d.op
+	if d.full {
+		d.makeRoom()
+	}
+	for d.full || d.load() {
+		var err error
+		if d.full, err = d.run(); err != nil {
+			return nil, err
+		}
+		if d.full {
+			break
+		}
+	}
+	piece := d.out[d.start:d.op:d.op]
+	if d.closing && !d.full {
+		if err := d.complete(); err != nil {
+			return nil, err
+		}
+		if len(piece) == 0 {
+			return nil, io.EOF
+		}
+		return piece, nil
+	}
+	return piece, d.check()
+}
+
+// Release gives back all memory that is not needed to inflate the next message. The last result is no longer valid.
+func (d *Inflater) Release() {
+	if d.opened || d.err != nil {
+		return
+	}
+	d.view = nil
+	d.closeMessage()
+	if d.alone {
+		d.discard()
+	}
+}
+
+// Close gives all memory back. The Inflater cannot be used again.
+func (d *Inflater) Close() {
+	if d.err == nil {
+		d.kill(errClosed)
+	}
+}
+
+func (d *Inflater) feed(p []byte, last bool) error {
+	if d.err != nil {
+		return d.err
+	}
+	if !d.opened {
+		return d.kill(errNoMessage)
+	}
+	d.got += int64(len(p))
+	d.more, d.last = p, last
+	return nil
+}
+
+// load makes the next part of what was fed the input. It reports false when there is none.
+func (d *Inflater) load() bool {
+	p, n := d.more, len(d.more)
+	switch {
+	case n == 0 && !d.last:
+		d.in, d.ip, d.end = nil, 0, 0
+		return false
+	case d.last && n <= tailMax:
+		copy(d.tail[:], p)
+		clear(d.tail[n : n+inputPad])
+		d.in = d.tail[:n+inputPad]
+		d.last, d.closing = false, true
+	case d.last:
+		n -= tailMax / 2
+		d.in = p[:n]
+	default:
+		d.in = p
+	}
+	d.ip, d.end = 0, n
+	d.more = p[n:]
+	return true
+}
+
+// run inflates until the input is used, or there is no room for more: then it reports true.
+func (d *Inflater) run() (full bool, err error) {
+	before := d.moved + d.handed
+	allowed := d.allowed()
+	h := d.step(min(len(d.out)-slack, d.start+allowed-before+1))
+	if before+d.op-d.start > allowed {
+		d.op = d.start + allowed - before
+		if h = haltError; allowed == d.limit {
+			d.err = ErrTooLarge
+		} else {
+			d.err = ErrRatio
+		}
+	}
+	if h == haltError {
+		// What went wrong first is told: text that was bad before this, if it was.
+		err, d.err = d.err, nil
+		if bad := d.check(); bad != nil {
+			return false, bad
+		}
+		return false, d.kill(err)
+	}
+	if h == haltOutput {
+		return true, d.check()
+	}
+	return false, nil
+}
+
+// allowed returns how many bytes the message may have now.
+func (d *Inflater) allowed() int {
+	if d.ratio == 0 {
+		return d.limit
+	}
+	return int(min(int64(d.limit), max(ratioFree, d.got*int64(d.ratio))))
+}
+
+// check judges the text that came since the last call.
+func (d *Inflater) check() error {
+	if d.text && d.checked < d.op && d.utf8.Push(d.out[d.checked:d.op]) >= 0 {
+		return d.kill(frame.ErrInvalidUTF8)
+	}
+	d.checked = d.op
+	return nil
+}
+
+// complete ends the message. Only a block's end, at the end of the last byte, ends it: a cut one would otherwise be
+// delivered as a shorter one.
+func (d *Inflater) complete() error {
+	if err := d.check(); err != nil {
+		return err
+	}
+	if d.nb != 0 || d.phase != phaseStoredLength && (d.phase != phaseHeader || !d.final) {
+		return d.kill(ErrMessageEnd)
+	}
+	if d.text && !d.utf8.Done() {
+		return d.kill(frame.ErrTruncatedUTF8)
+	}
+	d.phase, d.final, d.in = phaseHeader, false, nil
+	d.opened, d.ended = false, true
+	d.view = d.join()
+	return nil
+}
+
+// fail and kill end the Inflater with an error; fail only notes it, for run to judge.
+func (d *Inflater) fail(err error) halt {
+	d.err = err
+	return haltError
+}
+
+func (d *Inflater) kill(err error) error {
+	d.discard()
+	d.err = err
+	return err
+}

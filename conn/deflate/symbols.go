@@ -1,0 +1,233 @@
+package deflate
+
+import "encoding/binary"
+
+const (
+	// slack is the room that one round of the symbol loop may use behind its last byte: three literals, one match, and the
+	// rest of a match's last word.
+	slack = 3 + 258 + 16
+	// inputPad is how far the loop may read past its position.
+	inputPad = 16
+
+	maxBits = 48 // of one literal or match: 15+5 bits of length, 15+13 of distance
+)
+
+// A halt says why a step of the inflater came back.
+type halt uint8
+
+const (
+	haltInput  halt = iota // all input is used, or held in bits
+	haltOutput             // no room in the window's buffer, or the limit is passed
+	haltBlock              // the block ended
+	haltError              // d.err says what is wrong
+)
+
+// symbols decodes literals and matches into d.out until the block ends, the input does, or d.op reaches opEnd. The
+// caller's buffer has slack bytes behind opEnd.
+func (d *Inflater) symbols(opEnd int) halt {
+	if h, ok := d.fastSymbols(opEnd); !ok {
+		return h
+	}
+	for {
+		if d.op >= opEnd {
+			return haltOutput
+		}
+		if d.nb < maxBits {
+			d.refill()
+		}
+		if h, ok := d.symbol(); !ok {
+			return h
+		}
+	}
+}
+
+// fastSymbols is the loop that inflating spends its time in: it goes on while eight bytes can be loaded at any point of a
+// round. It may run into the padding behind the input, and finds out at its end. It reports whether more symbols are to be
+// decoded one by one.
+func (d *Inflater) fastSymbols(opEnd int) (h halt, more bool) {
+	var (
+		in     = d.in
+		ip     = d.ip
+		ipEnd  = len(in) - inputPad
+		out    = d.out
+		op     = d.op
+		bits   = d.bits
+		nb     = d.nb
+		codes  = d.codes
+		lit    = &codes.lit
+		dist   = &codes.dist
+		litIx  = codes.litMask & (litTable - 1)
+		distIx = codes.distMask & (distTable - 1)
+		e      uint32
+	)
+	h, more = haltOutput, true
+loop:
+	for ip <= ipEnd && op < opEnd {
+		bits |= binary.LittleEndian.Uint64(in[ip:]) << (nb & 63)
+		ip += int((63 - nb) >> 3)
+		nb |= 56
+		e = lit[bits&litIx]
+		// Two literals of at most ten bits leave 36 bits, enough for whatever follows up to its distance.
+		if e >= entryLiteral {
+			bits >>= e & 63
+			nb -= uint(e & 63)
+			out[op] = byte(e >> entryShift)
+			op++
+			e = lit[bits&litIx]
+			if e >= entryLiteral {
+				bits >>= e & 63
+				nb -= uint(e & 63)
+				out[op] = byte(e >> entryShift)
+				op++
+				e = lit[bits&litIx]
+				if e >= entryLiteral {
+					bits >>= e & 63
+					nb -= uint(e & 63)
+					out[op] = byte(e >> entryShift)
+					op++
+					continue
+				}
+			}
+		}
+		if e&entryOther != 0 {
+			if e&entryPointer != 0 {
+				bits >>= e & 63
+				nb -= uint(e & 63)
+				e = lit[(uint64(e>>entryShift)+bits&(1<<(e>>8&15)-1))&(litTable-1)]
+				if e >= entryLiteral {
+					bits >>= e & 63
+					nb -= uint(e & 63)
+					out[op] = byte(e >> entryShift)
+					op++
+					continue
+				}
+			}
+			if e&entryOther != 0 {
+				bits >>= e & 63
+				nb -= uint(e & 63)
+				h, more = haltBlock, false
+				if e&entryEnd == 0 {
+					d.err = ErrSymbol
+					h = haltError
+				}
+				break loop
+			}
+		}
+		length := int(e>>entryShift) + int(bits&(1<<(e&63)-1)>>(e>>8&15))
+		bits >>= e & 63
+		nb -= uint(e & 63)
+		if nb < 28 {
+			bits |= binary.LittleEndian.Uint64(in[ip:]) << (nb & 63)
+			ip += int((63 - nb) >> 3)
+			nb |= 56
+		}
+		e = dist[bits&distIx]
+		if e&entryOther != 0 {
+			if e&entryPointer != 0 {
+				bits >>= e & 63
+				nb -= uint(e & 63)
+				e = dist[(uint64(e>>entryShift)+bits&(1<<(e>>8&15)-1))&(distTable-1)]
+			}
+			if e&entryOther != 0 {
+				bits >>= e & 63
+				nb -= uint(e & 63)
+				d.err = ErrSymbol
+				h, more = haltError, false
+				break loop
+			}
+		}
+		distance := int(e>>entryShift) + int(bits&(1<<(e&63)-1)>>(e>>8&15))
+		bits >>= e & 63
+		nb -= uint(e & 63)
+		if distance > op-d.base || distance > d.window {
+			d.err = ErrDistance
+			h, more = haltError, false
+			break loop
+		}
+		from := op - distance
+		if distance >= 8 {
+			// Words of eight bytes, the last of which may write past the match: the room is there, and what follows
+			// writes over it.
+			end := op + length
+			for {
+				binary.LittleEndian.PutUint64(out[op:], binary.LittleEndian.Uint64(out[from:]))
+				op += 8
+				from += 8
+				if op >= end {
+					break
+				}
+			}
+			op = end
+		} else {
+			repeat(out[from:op+length], distance)
+			op += length
+		}
+	}
+	if over := ip - d.end; over > 0 {
+		if nb < uint(over)*8 {
+			// Bits from behind the input were used: nothing of this round counts.
+			d.err = nil
+			return 0, true
+		}
+		ip = d.end
+		nb -= uint(over) * 8
+	}
+	d.op, d.bits, d.nb, d.ip = op, bits&(1<<nb-1), nb, ip
+	return h, more
+}
+
+// repeat fills p with its first n bytes again and again.
+func repeat(p []byte, n int) {
+	for n < len(p) {
+		n += copy(p[n:], p[:n])
+	}
+}
+
+// symbol decodes one literal or match. It reports false, having consumed nothing, if the input ends inside it.
+func (d *Inflater) symbol() (halt, bool) {
+	c, bits := d.codes, d.bits
+	e := c.lit[bits&c.litMask&(litTable-1)]
+	used := uint(e & 63)
+	if e&entryPointer != 0 && e < entryLiteral {
+		e = c.lit[(uint64(e>>entryShift)+bits>>used&(1<<(e>>8&15)-1))&(litTable-1)]
+		used += uint(e & 63)
+	}
+	if used > d.nb {
+		return haltInput, false
+	}
+	if e >= entryLiteral {
+		d.drop(used)
+		d.out[d.op] = byte(e >> entryShift)
+		d.op++
+		return 0, true
+	}
+	if e&entryOther != 0 {
+		d.drop(used)
+		if e&entryEnd == 0 {
+			return d.fail(ErrSymbol), false
+		}
+		return haltBlock, false
+	}
+	length := int(e>>entryShift) + int(bits>>(used-uint(e&63))&(1<<(e&63)-1)>>(e>>8&15))
+
+	e = c.dist[bits>>used&c.distMask&(distTable-1)]
+	used += uint(e & 63)
+	if e&entryPointer != 0 {
+		e = c.dist[(uint64(e>>entryShift)+bits>>used&(1<<(e>>8&15)-1))&(distTable-1)]
+		used += uint(e & 63)
+	}
+	if used > d.nb {
+		return haltInput, false
+	}
+	distance := int(e>>entryShift) + int(bits>>(used-uint(e&63))&(1<<(e&63)-1)>>(e>>8&15))
+	d.drop(used)
+	if e&entryOther != 0 {
+		return d.fail(ErrSymbol), false
+	}
+	if distance > d.op-d.base || distance > d.window {
+		return d.fail(ErrDistance), false
+	}
+	repeat(d.out[d.op-distance:d.op+length], distance)
+	d.op += length
+	return 0, true
+}
