@@ -1,0 +1,108 @@
+// Package asm says which tier of assembly kernels runs on this machine.
+//
+// Packages with kernels pass [Active] to their assembly entry points, which pick the kernel with a compare and a
+// predicted branch. There is no function variable on the way: through one, escape analysis gives up and every
+// call allocates its arguments.
+//
+// The build tag purego removes all assembly, and then the one tier is Generic.
+package asm
+
+import (
+	"os"
+	"strings"
+	"sync/atomic"
+)
+
+// Tier names a set of kernels. Among the tiers of one architecture a higher value includes the lower ones; NEON is
+// above Generic and has nothing to do with the amd64 tiers, which never stand beside it in [Available].
+type Tier uint32
+
+const (
+	// Generic is pure Go, word by word. It is built everywhere and is what the other tiers are tested against.
+	Generic Tier = iota
+	// SSE2 is what every amd64 processor has.
+	SSE2
+	// SSSE3 adds byte shuffles.
+	SSSE3
+	// AVX2 has 32-byte integer vectors.
+	AVX2
+	// NEON is what every arm64 processor that Go supports has.
+	NEON
+)
+
+var names = [...]string{Generic: "generic", SSE2: "sse2", SSSE3: "ssse3", AVX2: "avx2", NEON: "neon"}
+
+// String returns the lower-case name, as in TICKWIRE_TIER.
+func (t Tier) String() string {
+	if int(t) < len(names) {
+		return names[t]
+	}
+	return "unknown"
+}
+
+// Parse returns the tier with the given name, in any letter case.
+func Parse(name string) (t Tier, ok bool) {
+	for i, s := range names {
+		if strings.EqualFold(s, name) {
+			return Tier(i), true
+		}
+	}
+	return Generic, false
+}
+
+// The tier in use. An atomic makes Force safe beside running kernels under the memory model; its load is an ordinary
+// move on amd64 and BenchmarkActive finds no difference from a plain variable.
+var active atomic.Uint32
+
+var (
+	available []Tier // ascending, begins with Generic
+	cpuName   string
+	wish      string
+)
+
+func init() {
+	available, cpuName = detect()
+	wish = os.Getenv("TICKWIRE_TIER")
+	active.Store(uint32(choose(available, wish)))
+}
+
+// choose returns the highest of the available tiers, or the one wished for if it is among them: a wish can only lower.
+func choose(available []Tier, wish string) Tier {
+	best := available[len(available)-1]
+	if t, ok := Parse(wish); ok {
+		for _, a := range available {
+			if a == t {
+				return t
+			}
+		}
+	}
+	return best
+}
+
+// Active returns the tier in use: the highest available one, unless the environment variable TICKWIRE_TIER, read once
+// at start, names a lower one, or Force has changed it.
+func Active() Tier { return Tier(active.Load()) }
+
+// Available returns the tiers that this machine and build can run, in ascending order, whatever TICKWIRE_TIER says.
+// The first is always Generic. The slice is the caller's.
+func Available() []Tier { return append([]Tier(nil), available...) }
+
+// Wish returns the value that TICKWIRE_TIER had at start, empty if it was not set. An unknown or unavailable name has
+// no effect; comparing Wish with Active shows it.
+func Wish() string { return wish }
+
+// CPU returns the processor's name, for people to read.
+func CPU() string { return cpuName }
+
+// Force makes t the active tier for the whole process until restore is called, and panics if t is not available. It is
+// for benchmarks and serial tests: kernels that run at the same time stay correct, but which tier they use is then
+// anybody's guess.
+func Force(t Tier) (restore func()) {
+	for _, a := range available {
+		if a == t {
+			before := active.Swap(uint32(t))
+			return func() { active.Store(before) }
+		}
+	}
+	panic("asm: Force: tier " + t.String() + " is not available here")
+}

@@ -1,0 +1,89 @@
+// Package asmtest helps to test and measure assembly kernels: every tier in turn, memory with forbidden neighbours,
+// canaries, tables of sizes, and a check of the assembly source for transitions between SSE and AVX.
+package asmtest
+
+import (
+	"os"
+	"testing"
+
+	"github.com/seed-7f57ff33/tickwire/asm"
+)
+
+// Full reports whether TICKWIRE_FULL=1 asks for the long form of each test.
+func Full() bool { return os.Getenv("TICKWIRE_FULL") == "1" }
+
+type runner[T any] interface {
+	testing.TB
+	Run(name string, f func(T)) bool
+}
+
+// EachTier runs f as a subtest or sub-benchmark under every tier that this machine has, with that tier forced.
+// The subtests must not be parallel.
+func EachTier[T runner[T]](tb T, f func(tb T, tier asm.Tier)) {
+	tb.Helper()
+	for _, tier := range asm.Available() {
+		tb.Run(tier.String(), func(tb T) {
+			defer asm.Force(tier)()
+			f(tb, tier)
+		})
+	}
+}
+
+// Lengths returns lengths from 0 to max in ascending order: all of them in a full run, else all up to 300 (every
+// window shape of the kernels is below), then each power of two and each multiple of 1024 with its neighbours up to
+// 3 away, and a prime step between.
+func Lengths(max int) []int {
+	var out []int
+	for n := 0; n <= max; n++ {
+		d := n % 1024
+		near := d <= 3 || d >= 1021 || n&(n-1) == 0
+		for k := -3; k <= 3 && !near; k++ {
+			m := n + k
+			near = m > 0 && m&(m-1) == 0
+		}
+		if Full() || n <= 300 || near || n%37 == 0 || n == max {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// Alignments returns the offsets of a buffer's start that a test visits: 0 to 63 in a full run, else those around
+// the edges of words, vectors and cache lines, and some between.
+func Alignments() []int {
+	if Full() {
+		out := make([]int, 64)
+		for i := range out {
+			out[i] = i
+		}
+		return out
+	}
+	return []int{0, 1, 2, 3, 4, 6, 7, 8, 9, 14, 15, 16, 17, 23, 31, 32, 33, 47, 48, 61, 63}
+}
+
+func canary(i int) byte { return byte(i*131 + i>>8*17 + 0x5A) }
+
+// Arm fills b outside b[lo:hi] with canaries.
+func Arm(b []byte, lo, hi int) {
+	for i := 0; i < lo; i++ {
+		b[i] = canary(i)
+	}
+	for i := hi; i < len(b); i++ {
+		b[i] = canary(i)
+	}
+}
+
+// Touched returns the index of the first byte of b outside b[lo:hi] that is not the canary that Arm put there, or -1.
+func Touched(b []byte, lo, hi int) int {
+	for i := 0; i < lo; i++ {
+		if b[i] != canary(i) {
+			return i
+		}
+	}
+	for i := hi; i < len(b); i++ {
+		if b[i] != canary(i) {
+			return i
+		}
+	}
+	return -1
+}

@@ -1,0 +1,56 @@
+package asmtest
+
+import (
+	"runtime/debug"
+	"testing"
+)
+
+// Guarded is a stretch of memory between two pages that must not be touched: a kernel that reads or writes one byte
+// outside its arguments there stops the program. Where memory cannot be protected (see Protected) the neighbours are
+// canaries, which find writes only.
+type Guarded struct {
+	all  []byte // guard, body, guard
+	body []byte
+}
+
+// NewGuarded returns at least size bytes of guarded memory, which the end of the test frees.
+func NewGuarded(tb testing.TB, size int) *Guarded {
+	tb.Helper()
+	g := &Guarded{}
+	g.allocate(tb, size)
+	return g
+}
+
+// Len returns the number of bytes between the guards.
+func (g *Guarded) Len() int { return len(g.body) }
+
+// Tail returns the last n bytes before the upper guard, with no capacity beyond them.
+func (g *Guarded) Tail(n int) []byte { return g.body[len(g.body)-n:] }
+
+// Head returns the first n bytes after the lower guard, with no capacity beyond them.
+func (g *Guarded) Head(n int) []byte { return g.body[:n:n] }
+
+// Before returns the byte before the body and After the one behind it, as one-byte slices: touching them faults
+// where memory is protected. They let a test prove that the guards work.
+func (g *Guarded) Before() []byte { i := cap(g.all) - cap(g.body); return g.all[i-1 : i] }
+
+// After returns the byte behind the body; see Before.
+func (g *Guarded) After() []byte {
+	i := cap(g.all) - cap(g.body) + len(g.body)
+	return g.all[i : i+1]
+}
+
+// Faults runs f and reports whether it touched memory that it must not touch.
+func Faults(f func()) (faulted bool) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			if _, ok := r.(interface{ Addr() uintptr }); !ok {
+				panic(r)
+			}
+			faulted = true
+		}
+	}()
+	f()
+	return false
+}

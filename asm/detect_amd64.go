@@ -1,0 +1,26 @@
+//go:build gc && !purego
+
+package asm
+
+import (
+	"runtime"
+
+	"github.com/klauspost/cpuid/v2"
+)
+
+// detect asks cpuid, which also honours OSXSAVE and XCR0: a kernel that does not save the YMM registers has no AVX2.
+func detect() (tiers []Tier, cpu string) {
+	tiers = []Tier{Generic, SSE2}
+	if cpuid.CPU.Supports(cpuid.SSSE3) {
+		tiers = append(tiers, SSSE3)
+	}
+	// The AVX2 kernels use no other extension, but a tier includes those below it.
+	if cpuid.CPU.Supports(cpuid.SSSE3, cpuid.AVX2) {
+		tiers = append(tiers, AVX2)
+	}
+	cpu = cpuid.CPU.BrandName
+	if cpu == "" {
+		cpu = runtime.GOARCH
+	}
+	return tiers, cpu
+}

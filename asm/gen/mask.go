@@ -1,0 +1,5 @@
+package main
+
+func maskKernels(s *Source) {
+	s.Begin("Masking kernels.")
+}
