@@ -5,7 +5,7 @@ import "encoding/binary"
 const (
 	// slack is the room that one round of the symbol loop may use behind its last byte: three literals, one match, and the
 	// rest of a match's last word.
-	slack = 3 + 258 + 16
+	slack = 3 + 258 + 32
 	// inputPad is how far the loop may read past its position.
 	inputPad = 16
 
@@ -147,17 +147,17 @@ loop:
 		from := op - distance
 		if distance >= 8 {
 			// Words of eight bytes, the last of which may write past the match: the room is there, and what follows
-			// writes over it.
-			end := op + length
-			for {
-				binary.LittleEndian.PutUint64(out[op:], binary.LittleEndian.Uint64(out[from:]))
-				op += 8
-				from += 8
-				if op >= end {
-					break
-				}
+			// writes over it. Most matches are at most 32 bytes; copying so much without asking is cheaper than a
+			// loop whose end the processor guesses wrongly.
+			src, dst := out[from:from+32], out[op:op+32]
+			binary.LittleEndian.PutUint64(dst, binary.LittleEndian.Uint64(src))
+			binary.LittleEndian.PutUint64(dst[8:], binary.LittleEndian.Uint64(src[8:]))
+			binary.LittleEndian.PutUint64(dst[16:], binary.LittleEndian.Uint64(src[16:]))
+			binary.LittleEndian.PutUint64(dst[24:], binary.LittleEndian.Uint64(src[24:]))
+			for i := 32; i < length; i += 8 {
+				binary.LittleEndian.PutUint64(out[op+i:], binary.LittleEndian.Uint64(out[from+i:]))
 			}
-			op = end
+			op += length
 		} else {
 			repeat(out[from:op+length], distance)
 			op += length
