@@ -1,0 +1,176 @@
+package handshake
+
+// text is what the grammar works on: views of received bytes on the server's side, strings on the client's.
+type text interface{ ~string | ~[]byte }
+
+// Classes of bytes, RFC 9110 §5.6.2 (token) and §5.5 (field-value).
+const (
+	classToken  = 1 << iota // tchar
+	classValue              // VCHAR, obs-text, SP, HTAB
+	classTarget             // VCHAR without '#': what may stand in a request target
+	classHost               // what may stand in a name or an address: unreserved, sub-delims, '%'
+)
+
+var class = makeClasses()
+
+func makeClasses() (t [256]uint8) {
+	for c := range 256 {
+		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+		digit := '0' <= c && c <= '9'
+		if letter || digit || contains("!#$%&'*+-.^_`|~", byte(c)) {
+			t[c] |= classToken
+		}
+		if c > ' ' && c != 0x7f || c == ' ' || c == '\t' {
+			t[c] |= classValue
+		}
+		if c > ' ' && c < 0x7f && c != '#' {
+			t[c] |= classTarget
+		}
+		if letter || digit || contains("-._~!$&'()*+,;=%", byte(c)) {
+			t[c] |= classHost
+		}
+	}
+	return t
+}
+
+func contains(set string, c byte) bool {
+	for i := 0; i < len(set); i++ {
+		if set[i] == c {
+			return true
+		}
+	}
+	return false
+}
+
+// all tells whether every byte of v is of the class.
+func all[T text](v T, of uint8) bool {
+	for i := 0; i < len(v); i++ {
+		if class[v[i]]&of == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// isToken tells whether v is a token: one byte or more, RFC 9110 §5.6.2.
+func isToken[T text](v T) bool { return len(v) > 0 && all(v, classToken) }
+
+// equal is v == want without a conversion that allocates.
+func equal[T text](v T, want string) bool {
+	if len(v) != len(want) {
+		return false
+	}
+	for i := 0; i < len(v); i++ {
+		if v[i] != want[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// equalFold compares without regard to case, in ASCII only: strings.EqualFold takes the Kelvin sign for a k.
+func equalFold[T text](v T, want string) bool {
+	if len(v) != len(want) {
+		return false
+	}
+	for i := 0; i < len(v); i++ {
+		if lower(v[i]) != lower(want[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c |= 0x20
+	}
+	return c
+}
+
+// trim cuts optional white space (SP, HTAB) at both ends.
+func trim[T text](v T) T {
+	for len(v) > 0 && (v[0] == ' ' || v[0] == '\t') {
+		v = v[1:]
+	}
+	for len(v) > 0 && (v[len(v)-1] == ' ' || v[len(v)-1] == '\t') {
+		v = v[:len(v)-1]
+	}
+	return v
+}
+
+// element cuts the first element off a comma-separated list without quotes (RFC 9110 §5.6.1), trimmed. Empty elements
+// come as empty. more is false when nothing is left behind it.
+func element[T text](list T) (first, rest T, more bool) {
+	for i := 0; i < len(list); i++ {
+		if list[i] == ',' {
+			return trim(list[:i]), list[i+1:], true
+		}
+	}
+	return trim(list), list[len(list):], false
+}
+
+// hasToken tells whether a comma-separated list has the token, in any case.
+func hasToken[T text](list T, token string) bool {
+	for more := true; more; {
+		var e T
+		e, list, more = element(list)
+		if equalFold(e, token) {
+			return true
+		}
+	}
+	return false
+}
+
+// validHost tells whether v is host [":" port] as it may stand in a Host field (RFC 9110 §7.2): a name, an IPv4 address or
+// an IPv6 literal in brackets, without userinfo. A zone has no meaning to the peer and is refused (RFC 6874 §4).
+func validHost[T text](v T) bool {
+	end := 0
+	if len(v) > 0 && v[0] == '[' {
+		colons := 0
+		for end = 1; end < len(v) && v[end] != ']'; end++ {
+			c := v[end]
+			if c == ':' {
+				colons++
+			} else if c != '.' && !isHex(c) {
+				return false
+			}
+		}
+		if end == len(v) || colons < 2 || colons > 7 {
+			return false
+		}
+		end++
+	} else {
+		for end < len(v) && class[v[end]]&classHost != 0 {
+			end++
+		}
+		if end == 0 {
+			return false
+		}
+	}
+	if end == len(v) {
+		return true
+	}
+	return v[end] == ':' && validPort(v[end+1:])
+}
+
+// validPort tells whether v is a decimal port of 1 to 65535, or empty, which RFC 3986 §3.2.3 lets stand for the default.
+func validPort[T text](v T) bool {
+	if len(v) == 0 {
+		return true
+	}
+	n := 0
+	for i := 0; i < len(v); i++ {
+		if v[i] < '0' || v[i] > '9' {
+			return false
+		}
+		if n = n*10 + int(v[i]-'0'); n > 65535 {
+			return false
+		}
+	}
+	return n > 0
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'f'
+}

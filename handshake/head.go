@@ -1,0 +1,187 @@
+package handshake
+
+// span is a piece of a head, by offsets: the caller may move its bytes between two calls.
+type span struct{ from, to int }
+
+// A line is what the scanner found last: a start line (name empty) or a header line.
+type line struct {
+	name  span
+	value span // trimmed; of a start line the whole line
+}
+
+// scanState says what the next byte is.
+type scanState uint8
+
+const (
+	atStart    scanState = iota // in the start line
+	atLine                      // the first byte of a header line
+	inName                      // in a header's name
+	inValue                     // behind the colon
+	atLF                        // behind the CR of a line
+	atFinalLF                   // behind the CR of the blank line
+	atHead                      // behind the blank line
+	scanFailed                  // an error was returned
+)
+
+// A scanner cuts a head into lines, each byte looked at once however the bytes arrive. It knows RFC 9112 §2–§5, not what
+// the lines mean.
+type scanner struct {
+	limits Limits
+	pos    int // the next byte to look at
+	base   int // where this head begins: behind the interim answers
+	start  int // where this line begins
+	lines  int // header lines of this head
+	state  scanState
+	first  bool // the line under way is the start line
+	cur    line
+	err    *Error
+
+	looked int // bytes looked at, here and by what walks over values: the tests of linear time read it
+}
+
+// begin makes the scanner ready for a head that begins at its position.
+func (s *scanner) begin() {
+	s.base, s.start, s.lines = s.pos, s.pos, 0
+	s.state, s.first = atStart, true
+}
+
+// next goes on to the end of a line. It returns true with s.cur set at the end of each line, or with s.state at atHead
+// behind the blank one; false if b ends before, or with s.err set.
+func (s *scanner) next(b []byte) bool {
+	if s.state == scanFailed {
+		return false
+	}
+	// Judged in the order of the wire: whichever limit is nearer ends the look-ahead, whatever more has arrived.
+	end, cut := s.limits.Bytes, ErrHeadTooLarge
+	if e := s.start + s.limits.Line; e < end {
+		end, cut = e, ErrLineTooLong
+	}
+	over := len(b) > end
+	if over {
+		b = b[:end]
+	}
+	from := s.pos
+	ok := s.run(b)
+	s.looked += s.pos - from
+	if !ok && s.err == nil && over {
+		s.fail(cut)
+	}
+	return ok
+}
+
+// run is next within the limits of length.
+func (s *scanner) run(b []byte) bool {
+	for s.pos < len(b) {
+		switch s.state {
+		case atStart, inValue:
+			i := s.pos
+			for i < len(b) && class[b[i]]&classValue != 0 {
+				i++
+			}
+			s.pos = i
+			if i == len(b) {
+				return false
+			}
+			if b[i] != '\r' {
+				return s.fail(badByte(b[i]))
+			}
+			s.endValue(b)
+			s.pos++
+			s.state = atLF
+		case atLine:
+			if b[s.pos] == '\r' {
+				s.state = atFinalLF
+				s.pos++
+				continue
+			}
+			if b[s.pos] == ' ' || b[s.pos] == '\t' {
+				return s.fail(ErrFolded)
+			}
+			if s.lines == s.limits.Lines {
+				return s.fail(ErrTooManyLines)
+			}
+			s.lines++
+			s.state = inName
+		case inName:
+			i := s.pos
+			for i < len(b) && class[b[i]]&classToken != 0 {
+				i++
+			}
+			s.pos = i
+			if i == len(b) {
+				return false
+			}
+			if b[i] != ':' || i == s.start {
+				return s.fail(badName(b[i]))
+			}
+			s.cur.name = span{s.start, i}
+			s.pos++
+			s.cur.value.from = s.pos
+			s.state = inValue
+		case atLF:
+			if b[s.pos] != '\n' {
+				return s.fail(ErrBareCR)
+			}
+			s.pos++
+			s.start = s.pos
+			s.state = atLine
+			return true
+		case atFinalLF:
+			if b[s.pos] != '\n' {
+				return s.fail(ErrBareCR)
+			}
+			s.pos++
+			s.state = atHead
+			return true
+		}
+	}
+	return false
+}
+
+// endValue sets the value, trimmed, at the CR behind it.
+func (s *scanner) endValue(b []byte) {
+	if s.state == atStart {
+		s.cur = line{value: span{s.start, s.pos}}
+		return
+	}
+	s.first = false
+	from, to := s.cur.value.from, s.pos
+	for from < to && (b[from] == ' ' || b[from] == '\t') {
+		from++
+	}
+	for from < to && (b[to-1] == ' ' || b[to-1] == '\t') {
+		to--
+	}
+	s.looked += s.pos - s.cur.value.from - (to - from)
+	s.cur.value = span{from, to}
+}
+
+// fail keeps the error, with the offset of the byte that decided.
+func (s *scanner) fail(rule *Error) bool {
+	e := *rule
+	e.Offset = s.pos
+	s.err, s.state = &e, scanFailed
+	return false
+}
+
+func badByte(c byte) *Error {
+	switch c {
+	case '\n':
+		return ErrBareLF
+	case 0:
+		return ErrNUL
+	}
+	return ErrControl
+}
+
+func badName(c byte) *Error {
+	switch c {
+	case ' ', '\t':
+		return ErrSpaceBeforeColon
+	case '\n':
+		return ErrBareLF
+	case 0:
+		return ErrNUL
+	}
+	return ErrFieldName
+}

@@ -1,0 +1,404 @@
+package handshake
+
+import "iter"
+
+// A RequestView is a client's opening handshake as the server received it: what its methods return are views of the bytes given to
+// the last call of [ParseRequest], valid as long as those are. The zero value, with Limits set or not, is ready for a
+// request; after one, Reset makes it ready for the next.
+type RequestView struct {
+	Limits Limits
+
+	scan   scanner
+	ready  bool
+	head   []byte // once complete
+	fields span   // the header lines
+
+	target, host, origin, key     span
+	protocol, extension           seen // the first line of each, and how many
+	hosts, origins, keys          int
+	versions, lengths             int
+	upgrade, connection, version  bool
+	absolute, body                bool
+	badProtocol, badExtension     bool
+	protocolNames, extensionNames int
+}
+
+// seen is a header that may stand on several lines.
+type seen struct {
+	first span
+	lines int
+}
+
+// Reset forgets the request and keeps the limits.
+func (r *RequestView) Reset() { *r = RequestView{Limits: r.Limits} }
+
+// ParseRequest reads a client's opening handshake from all the bytes received so far, and returns the length of its head, or 0 if
+// there is more to come: call again with the same r and more bytes behind the same ones (they may have moved). Bytes behind
+// the head are frames that the client sent at once.
+//
+// The error is an [*Error] for [AppendError]. It falls as soon as a byte decides: the form of the lines and the request line
+// at once, what the headers say together behind the blank line, in the order of RFC 6455 §4.2.1. All of that section is
+// checked but the origin, which is the caller's policy.
+func ParseRequest(r *RequestView, b []byte) (n int, err error) {
+	if !r.ready {
+		r.scan.limits = r.Limits.withDefaults()
+		r.scan.begin()
+		r.ready = true
+	}
+	for r.scan.state != atHead {
+		if !r.scan.next(b) {
+			if r.scan.err != nil {
+				return 0, r.scan.err
+			}
+			return 0, nil
+		}
+		switch {
+		case r.scan.state == atHead:
+			r.fields.to = r.scan.pos
+		case r.scan.first:
+			if e := r.requestLine(b); e != nil {
+				return 0, r.refuse(e)
+			}
+			r.fields.from = r.scan.pos
+		default:
+			r.header(b)
+		}
+	}
+	r.head = b[:r.scan.pos:r.scan.pos]
+	if e := r.verdict(); e != nil {
+		return 0, r.refuse(e)
+	}
+	return r.scan.pos, nil
+}
+
+func (r *RequestView) refuse(e *Error) error {
+	c := *e
+	r.scan.err, r.scan.state = &c, scanFailed
+	return r.scan.err
+}
+
+// requestLine takes GET SP target SP HTTP/1.1, RFC 9112 §3. In absolute-form the authority replaces Host (§3.2.2).
+func (r *RequestView) requestLine(b []byte) *Error {
+	v := r.scan.cur.value
+	l := b[v.from:v.to]
+	i := 0
+	for i < len(l) && class[l[i]]&classToken != 0 {
+		i++
+	}
+	j := i + 1
+	for j < len(l) && l[j] != ' ' {
+		j++
+	}
+	r.scan.looked += j
+	if i == 0 || i >= len(l) || l[i] != ' ' || j >= len(l) {
+		return ErrRequestLine
+	}
+	major, minor, ok := httpVersion(l[j+1:])
+	switch {
+	case !ok:
+		return ErrRequestLine
+	case major != 1 || minor == 0:
+		return ErrRequestVersion
+	case !equal(l[:i], "GET"):
+		return ErrMethod
+	}
+	r.target = span{v.from + i + 1, v.from + j}
+	t := l[i+1 : j]
+	if len(t) == 0 || !all(t, classTarget) {
+		return ErrTarget
+	}
+	if t[0] == '/' {
+		return nil
+	}
+	host, path, ok := splitAbsolute(t)
+	if !ok {
+		return ErrTarget
+	}
+	r.absolute = true
+	at := r.target.from + len(t) - len(path) - len(host)
+	r.host = span{at, at + len(host)}
+	r.target.from = at + len(host)
+	return nil
+}
+
+// splitAbsolute cuts an http or ws URI into its authority and the rest, which is empty or begins with '/' or '?'.
+func splitAbsolute(t []byte) (host, rest []byte, ok bool) {
+	i := 0
+	for i < len(t) && t[i] != ':' {
+		i++
+	}
+	scheme := t[:i]
+	if len(t) < i+3 || !equal(t[i:i+3], "://") ||
+		!equalFold(scheme, "http") && !equalFold(scheme, "https") && !equalFold(scheme, "ws") && !equalFold(scheme, "wss") {
+		return nil, nil, false
+	}
+	t = t[i+3:]
+	for i = 0; i < len(t) && t[i] != '/' && t[i] != '?'; i++ {
+	}
+	return t[:i], t[i:], validHost(t[:i])
+}
+
+// httpVersion reads HTTP/d.d, RFC 9112 §2.3.
+func httpVersion[T text](v T) (major, minor int, ok bool) {
+	if len(v) != 8 || !equal(v[:5], "HTTP/") || v[6] != '.' || !digits(v[5:6]) || !digits(v[7:8]) {
+		return 0, 0, false
+	}
+	return int(v[5] - '0'), int(v[7] - '0'), true
+}
+
+// header notes what a line says. Nothing is judged here, so that the order of the lines does not matter.
+func (r *RequestView) header(b []byte) {
+	l := &r.scan.cur
+	name, value := b[l.name.from:l.name.to], b[l.value.from:l.value.to]
+	r.scan.looked += len(value)
+	switch len(name) {
+	case len("Host"):
+		if equalFold(name, "Host") {
+			r.hosts++
+			if !r.absolute {
+				r.host = l.value
+			} else if !validHost(value) {
+				r.hosts += 2
+			}
+		}
+	case len("Origin"):
+		if equalFold(name, "Origin") {
+			r.origins++
+			r.origin = l.value
+		}
+	case len("Upgrade"):
+		if equalFold(name, "Upgrade") {
+			r.upgrade = r.upgrade || hasToken(value, "websocket")
+		}
+	case len("Connection"):
+		if equalFold(name, "Connection") {
+			r.connection = r.connection || hasToken(value, "upgrade")
+		}
+	case len("Content-Length"):
+		if equalFold(name, "Content-Length") {
+			r.body = r.body || !equal(value, "0")
+		}
+	case len("Sec-WebSocket-Key"): // and Transfer-Encoding
+		if equalFold(name, "Sec-WebSocket-Key") {
+			r.keys++
+			r.key = l.value
+		} else if equalFold(name, "Transfer-Encoding") {
+			r.body = true
+		}
+	case len("Sec-WebSocket-Version"):
+		if equalFold(name, "Sec-WebSocket-Version") {
+			r.versions++
+			r.version = equal(value, Version)
+		}
+	case len("Sec-WebSocket-Protocol"):
+		if equalFold(name, "Sec-WebSocket-Protocol") {
+			n, ok := countTokens(value)
+			r.protocol.add(l.value)
+			r.protocolNames += n
+			r.badProtocol = r.badProtocol || !ok
+		}
+	case len("Sec-WebSocket-Extensions"):
+		if equalFold(name, "Sec-WebSocket-Extensions") {
+			n, ok := countExtensions(value)
+			r.extension.add(l.value)
+			r.extensionNames += n
+			r.badExtension = r.badExtension || !ok
+		}
+	}
+}
+
+func (s *seen) add(v span) {
+	if s.lines++; s.lines == 1 {
+		s.first = v
+	}
+}
+
+// countTokens is the number of elements of a list; false if one is not a token. Empty elements are passed over.
+func countTokens[T text](list T) (n int, ok bool) {
+	for more := true; more; {
+		var e T
+		if e, list, more = element(list); len(e) > 0 {
+			if !isToken(e) {
+				return n, false
+			}
+			n++
+		}
+	}
+	return n, true
+}
+
+// verdict judges the whole, in the order of RFC 6455 §4.2.1.
+func (r *RequestView) verdict() *Error {
+	switch {
+	case r.hosts != 1 || !validHost(r.view(r.host)):
+		return ErrHost
+	case !r.upgrade:
+		return ErrNoUpgrade
+	case !r.connection:
+		return ErrNoConnection
+	case r.versions != 1 || !r.version:
+		return ErrVersion
+	case r.keys != 1 || !validKey(r.view(r.key)):
+		return ErrKey
+	case r.origins > 1:
+		return ErrOrigin
+	case r.body:
+		return ErrBody
+	case r.badProtocol || r.protocol.lines > 0 && r.protocolNames == 0:
+		return ErrProtocols
+	case r.badExtension || r.extension.lines > 0 && r.extensionNames == 0:
+		return ErrExtensions
+	}
+	return nil
+}
+
+func (r *RequestView) view(s span) []byte { return r.head[s.from:s.to:s.to] }
+
+// Target is the path and query as they came, not unescaped. Of an absolute URI in the request line it is the part
+// behind the authority, which is empty if the URI ends there.
+func (r *RequestView) Target() []byte { return r.view(r.target) }
+
+// Path is Target without the query.
+func (r *RequestView) Path() []byte {
+	t := r.Target()
+	for i := range t {
+		if t[i] == '?' {
+			return t[:i:i]
+		}
+	}
+	return t
+}
+
+// Query is what stands behind the '?' of Target.
+func (r *RequestView) Query() []byte {
+	t := r.Target()
+	if p := len(r.Path()); p < len(t) {
+		return t[p+1:]
+	}
+	return nil
+}
+
+// Host is the authority that the client asked for, with the port if it named one.
+func (r *RequestView) Host() []byte { return r.view(r.host) }
+
+// Key is the nonce as it came: 24 bytes of base64.
+func (r *RequestView) Key() []byte { return r.view(r.key) }
+
+// Origin is what the Origin header says; false if there is none, as from clients that are not browsers.
+func (r *RequestView) Origin() ([]byte, bool) { return r.view(r.origin), r.origins > 0 }
+
+// Header is the value of the first line with the name, in any case; nil if there is none.
+func (r *RequestView) Header(name string) []byte {
+	for f := r.fields.from; ; {
+		var n, v []byte
+		if n, v, f = r.field(f); n == nil {
+			return nil
+		}
+		if equalFold(n, name) {
+			return v
+		}
+	}
+}
+
+// Fields goes over all header lines, names as they came and values trimmed, in the order of the wire.
+func (r *RequestView) Fields() iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, value []byte) bool) {
+		for f := r.fields.from; ; {
+			var n, v []byte
+			if n, v, f = r.field(f); n == nil || !yield(n, v) {
+				return
+			}
+		}
+	}
+}
+
+// field is the header line at an offset of the head, and where the next begins; name nil at the blank line.
+func (r *RequestView) field(at int) (name, value []byte, next int) {
+	if at >= r.fields.to || r.head[at] == '\r' {
+		return nil, nil, at
+	}
+	colon := at
+	for r.head[colon] != ':' {
+		colon++
+	}
+	end := colon + 1
+	for r.head[end] != '\r' {
+		end++
+	}
+	r.scan.looked += end + 2 - at
+	value = trim(r.head[colon+1 : end])
+	return r.head[at:colon:colon], value[:len(value):len(value)], end + 2
+}
+
+// Subprotocols goes over the subprotocols offered, in the client's order of preference (RFC 6455 §4.1), over all lines.
+func (r *RequestView) Subprotocols() iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) { r.eachProtocol(yield) }
+}
+
+func (r *RequestView) eachProtocol(yield func([]byte) bool) {
+	if r.protocol.lines == 1 {
+		eachToken(r.view(r.protocol.first), yield)
+		return
+	}
+	if r.protocol.lines > 1 {
+		for n, v := range r.Fields() {
+			if equalFold(n, "Sec-WebSocket-Protocol") && !eachToken(v, yield) {
+				return
+			}
+		}
+	}
+}
+
+func eachToken(list []byte, yield func([]byte) bool) bool {
+	for more := true; more; {
+		var e []byte
+		if e, list, more = element(list); len(e) > 0 && !yield(e[:len(e):len(e)]) {
+			return false
+		}
+	}
+	return true
+}
+
+// Subprotocol is the first of the server's own list that the client offered, "" if none (RFC 6455 §4.2.2). Names are compared
+// byte for byte.
+func (r *RequestView) Subprotocol(own []string) string {
+	best := len(own)
+	for offered := range r.Subprotocols() {
+		for i := range best {
+			if equal(offered, own[i]) {
+				best = i
+				break
+			}
+		}
+	}
+	if best == len(own) {
+		return ""
+	}
+	return own[best]
+}
+
+// Offered tells whether the client offered the subprotocol.
+func (r *RequestView) Offered(subprotocol string) bool {
+	for offered := range r.Subprotocols() {
+		if equal(offered, subprotocol) {
+			return true
+		}
+	}
+	return false
+}
+
+// Extensions appends the extensions offered, over all lines, in the order of the wire; see [ParseExtensions] for the memory of dst.
+func (r *RequestView) Extensions(dst []Extension) []Extension {
+	if r.extension.lines == 1 {
+		dst, _ = parseExtensions(dst, r.view(r.extension.first))
+		return dst
+	}
+	if r.extension.lines > 1 {
+		for n, v := range r.Fields() {
+			if equalFold(n, "Sec-WebSocket-Extensions") {
+				dst, _ = parseExtensions(dst, v)
+			}
+		}
+	}
+	return dst
+}

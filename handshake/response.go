@@ -1,0 +1,201 @@
+package handshake
+
+import (
+	"net/http"
+	"net/textproto"
+)
+
+// A Response is a server's answer that switches protocols. On a client, [ParseResponse] fills it; its strings are its own. On a
+// server, [AppendResponse] writes it, and Header is what the application adds.
+type Response struct {
+	Limits Limits // for ParseResponse
+
+	Status      int // 101 once it was parsed without an error
+	Subprotocol string
+	Extensions  []Extension
+	Header      http.Header
+
+	scan      scanner
+	ready     bool
+	interim   int
+	lines     [3]int // of Accept, Protocol, Extensions
+	accept    bool
+	upgrade   bool
+	connected bool
+	protocol  string
+	badList   bool
+}
+
+// Reset forgets the answer and keeps the limits.
+func (p *Response) Reset() { *p = Response{Limits: p.Limits} }
+
+// ParseResponse reads the server's answer to the request from all the bytes received so far, and returns the length of what
+// belongs to the handshake, or 0 if there is more to come: call again with the same p and more bytes behind the same ones.
+// Bytes behind it are frames. Interim answers (1xx but 101) are passed over; their headers are dropped.
+//
+// Every error is an [*Error] with the status as far as it was read. A head that is complete and does not switch protocols
+// returns its length together with the error: what follows is the answer's body. [ErrStatus] is a status other than 101, with the
+// header. Content-Length and Transfer-Encoding of a 101 have no meaning and are not looked at.
+func ParseResponse(p *Response, req *Request, b []byte) (n int, err error) {
+	if !p.ready {
+		p.scan.limits = p.Limits.withDefaults()
+		p.scan.begin()
+		p.ready = true
+	}
+	for p.scan.state != atHead {
+		if !p.scan.next(b) {
+			if p.scan.err != nil {
+				p.scan.err.Status = p.Status
+				return 0, p.scan.err
+			}
+			return 0, nil
+		}
+		switch {
+		case p.scan.state == atHead:
+			if p.Status/100 != 1 || p.Status == http.StatusSwitchingProtocols {
+				continue
+			}
+			if p.interim++; p.interim > p.scan.limits.Interim {
+				return 0, p.refuse(ErrInterim)
+			}
+			*p = Response{Limits: p.Limits, scan: p.scan, ready: true, interim: p.interim}
+			p.scan.begin()
+		case p.scan.first:
+			if e := p.statusLine(b); e != nil {
+				return 0, p.refuse(e)
+			}
+		default:
+			p.header(req, b)
+		}
+	}
+	if e := p.verdict(req); e != nil {
+		return p.scan.pos, p.refuse(e)
+	}
+	p.Subprotocol = p.protocol
+	return p.scan.pos, nil
+}
+
+func (p *Response) refuse(e *Error) error {
+	p.scan.err, p.scan.state = e.answered(p.Status, p.Header), scanFailed
+	return p.scan.err
+}
+
+// statusLine takes HTTP/1.1 SP 3DIGIT [SP reason], RFC 9112 §4: servers leave the last space out with the reason.
+func (p *Response) statusLine(b []byte) *Error {
+	l := b[p.scan.cur.value.from:p.scan.cur.value.to]
+	if len(l) < 12 || l[8] != ' ' || !digits(l[9:12]) || len(l) > 12 && l[12] != ' ' {
+		return ErrStatusLine
+	}
+	major, minor, ok := httpVersion(l[:8])
+	if !ok || l[9] == '0' {
+		return ErrStatusLine
+	}
+	p.Status = int(l[9]-'0')*100 + int(l[10]-'0')*10 + int(l[11]-'0')
+	if major != 1 || minor == 0 && p.Status < 200 {
+		return ErrResponseVersion
+	}
+	p.Header = make(http.Header, 8)
+	return nil
+}
+
+// header notes what a line says and keeps it.
+func (p *Response) header(req *Request, b []byte) {
+	l := &p.scan.cur
+	raw, v := b[l.name.from:l.name.to], b[l.value.from:l.value.to]
+	p.scan.looked += len(raw) + len(v)
+	name, value := textproto.CanonicalMIMEHeaderKey(string(raw)), string(v)
+	p.Header[name] = append(p.Header[name], value)
+	if p.Status != http.StatusSwitchingProtocols {
+		return
+	}
+	switch name {
+	case "Upgrade":
+		p.upgrade = p.upgrade || hasToken(value, "websocket")
+	case "Connection":
+		p.connected = p.connected || hasToken(value, "upgrade")
+	case "Sec-Websocket-Accept":
+		p.lines[0]++
+		p.accept = validAccept(value, &req.Key)
+	case "Sec-Websocket-Protocol":
+		p.lines[1]++
+		p.protocol = value
+	case "Sec-Websocket-Extensions":
+		p.lines[2]++
+		var ok bool
+		p.Extensions, ok = parseExtensions(p.Extensions, value)
+		p.badList = p.badList || !ok
+	}
+}
+
+// verdict judges the whole, in the order of RFC 6455 §4.1.
+func (p *Response) verdict(req *Request) *Error {
+	switch {
+	case p.Status != http.StatusSwitchingProtocols:
+		return ErrStatus
+	case !p.upgrade:
+		return ErrUpgrade
+	case !p.connected:
+		return ErrConnection
+	case p.lines[0] != 1 || !p.accept:
+		return ErrAccept
+	case p.badList || p.lines[2] > 0 && len(p.Extensions) == 0:
+		return ErrExtensions
+	}
+	for _, e := range p.Extensions {
+		if !offeredExtension(req.Extensions, e.Name) {
+			return ErrExtension
+		}
+	}
+	if p.lines[1] > 1 || p.lines[1] == 1 && !offeredProtocol(req.Subprotocols, p.protocol) {
+		return ErrProtocol
+	}
+	return nil
+}
+
+func offeredExtension(list []Extension, name string) bool {
+	for i := range list {
+		if list[i].Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func offeredProtocol(list []string, name string) bool {
+	for _, p := range list {
+		if p == name {
+			return true
+		}
+	}
+	return false
+}
+
+// AppendResponse appends the 101 that answers a key (RFC 6455 §4.2.2) with the subprotocol, the extensions and the header of p, or
+// returns dst as it was and an error that matches [ErrValue] or [ErrReserved]: what an application puts into its own header
+// lines cannot end them. It does not check that the subprotocol was offered.
+func AppendResponse[K ~string | ~[]byte](dst []byte, key K, p *Response) ([]byte, error) {
+	if !validKey(key) {
+		return dst, ErrValue.named("Sec-WebSocket-Key")
+	}
+	if p.Subprotocol != "" && !isToken(p.Subprotocol) {
+		return dst, ErrValue.named("Sec-WebSocket-Protocol")
+	}
+	if err := checkHeader(p.Header); err != nil {
+		return dst, err
+	}
+	b := append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
+	b = append(AppendAccept(b, key), "\r\n"...)
+	if p.Subprotocol != "" {
+		b = appendLine(b, "Sec-WebSocket-Protocol", p.Subprotocol)
+	}
+	if len(p.Extensions) > 0 {
+		b = append(b, "Sec-WebSocket-Extensions: "...)
+		var err error
+		if b, err = AppendExtensions(b, p.Extensions); err != nil {
+			return dst, err
+		}
+		b = append(b, "\r\n"...)
+	}
+	b = appendHeader(b, p.Header)
+	return append(b, "\r\n"...), nil
+}
