@@ -37,12 +37,12 @@ func (r *Reader) BufferedBatch() (b *Batch, ok bool, err error) {
 	b = batches.Get().(*Batch)
 	b.Messages = append(b.Messages, m)
 	for !m.Opcode.IsControl() {
-		next, n, err := r.dec.plain(r.buf[r.pos:r.end])
-		if n == 0 || err != nil {
+		data, op, n := r.dec.plain(r.buf[r.pos:r.end])
+		if n <= 0 {
 			break // the decoder returns its error again, after this batch
 		}
 		r.pos += n
-		b.Messages = append(b.Messages, next)
+		b.Messages = append(b.Messages, Message{Opcode: op, Data: data})
 	}
 	r.detach(b)
 	return b, true, nil

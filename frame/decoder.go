@@ -28,6 +28,9 @@ type Decoder struct {
 	// plainMax is the longest payload that plain may take; -1 when the next byte is not the start of a frame, when a
 	// message is open, or after the end.
 	plainMax int
+	keySize  uint // bytes of the mask key in each header: 4 for a server
+	maskBit  byte // set in each header
+	checked  byte // first octet of a frame that plain checks as UTF-8
 	role     Role
 	skipUTF8 bool
 
@@ -79,6 +82,12 @@ func (d *Decoder) Reset(role Role, o Options) {
 		compression:  o.Compression,
 		allowLong:    o.AllowNonMinimal,
 	}
+	if role == Server {
+		d.keySize, d.maskBit = 4, bitMask
+	}
+	if !o.SkipUTF8 {
+		d.checked = bitFin | byte(Text)
+	}
 	d.plainMax = d.plainLimit()
 }
 
@@ -95,7 +104,7 @@ func (d *Decoder) NonMinimal() uint64 { return d.nonMinimal }
 
 // Midway reports whether the stream would be cut short if it ended here: inside a frame, or between the fragments of a
 // message.
-func (d *Decoder) Midway() bool { return d.inFrame || d.open || d.headLen > 0 }
+func (d *Decoder) Midway() bool { return !d.closed && (d.inFrame || d.open || d.headLen > 0) }
 
 // Closed reports whether a Close frame has come whole. All bytes behind it are taken and ignored (RFC 6455 §5.5.1).
 func (d *Decoder) Closed() bool { return d.closed }
@@ -103,77 +112,72 @@ func (d *Decoder) Closed() bool { return d.closed }
 // Next takes n bytes from the front of p and returns what they are. Call it again with the rest until n == len(p) with no
 // event. The payload is unmasked within p. An error is final: Next returns it again from then on.
 func (d *Decoder) Next(p []byte) (ev Event, n int, err error) {
-	if m, n, err := d.plain(p); n != 0 {
-		if err != nil {
-			return Event{}, n, err
-		}
-		ev = Event{Header: Header{Fin: true, Opcode: m.Opcode, Length: uint64(len(m.Data))}, Data: m.Data, Start: true, End: true}
-		d.opcode, d.rsv1 = m.Opcode, false
-		if d.role == Server {
-			ev.Header.Masked, ev.Header.Key = true, mask.Key(binary.LittleEndian.Uint32(p[n-len(m.Data)-4:]))
-		}
-		return ev, n, nil
+	data, op, n := d.plain(p)
+	if n == 0 {
+		return d.step(p)
 	}
-	return d.step(p)
+	if n < 0 {
+		return Event{}, 0, d.err
+	}
+	d.opcode, d.rsv1 = op, false
+	ev = Event{Header: Header{Fin: true, Opcode: op, Length: uint64(len(data))}, Data: data, Start: true, End: true}
+	if d.role == Server {
+		ev.Header.Masked, ev.Header.Key = true, mask.Key(binary.LittleEndian.Uint32(p[n-len(data)-4:]))
+	}
+	return ev, n, nil
 }
 
 // plain takes the frame that nearly every frame is, if p starts with the whole of one: a text or binary message in one
-// frame of at most 64 KiB, with no bit set that needs thought. n is 0 if it is anything else, and nothing is taken then.
-func (d *Decoder) plain(p []byte) (m Message, n int, err error) {
+// frame of at most 64 KiB, with no bit set that needs thought. n is its length; 0 if it is anything else, and nothing is
+// taken then; negative if it is not UTF-8, and d.err says so.
+//
+// It returns few words, and asks the role for numbers rather than by branches, because it runs once a message: that took
+// 200 B messages from 22 to 18 ns each, where a loop that only reads lengths takes 12.
+func (d *Decoder) plain(p []byte) (data []byte, op Opcode, n int) {
 	if len(p) < 6 || p[0]-(bitFin|byte(Text)) > 1 {
-		return
+		return nil, 0, 0
 	}
-	size, head := int(p[1]), 2
-	if d.role == Server {
-		size ^= bitMask
-	}
+	size, head := uint(p[1]^d.maskBit), uint(2)
 	if size >= length16 {
-		if size != length16 {
-			return
-		}
-		size, head = int(binary.BigEndian.Uint16(p[2:])), 4
-		if size < length16 {
-			return
+		size, head = uint(binary.BigEndian.Uint16(p[2:])), 4
+		if p[1]^d.maskBit != length16 || size < length16 {
+			return nil, 0, 0
 		}
 	}
-	var data []byte
-	text := p[0] == bitFin|byte(Text) && !d.skipUTF8
+	head += d.keySize
+	end := head + size
+	if end > uint(len(p)) || int(size) > d.plainMax {
+		return nil, 0, 0
+	}
+	data = p[head:end:end]
 	valid := true
-	if d.role == Client {
-		if n = head + size; n > len(p) || size > d.plainMax {
-			return Message{}, 0, nil
-		}
-		data = p[head:n:n]
-		if text {
-			valid = utf8.Valid(data)
-		}
-	} else {
-		if n = head + 4 + size; n > len(p) || size > d.plainMax {
-			return Message{}, 0, nil
-		}
-		key := mask.Key(binary.LittleEndian.Uint32(p[head:]))
-		data = p[head+4 : n : n]
-		if text {
+	if d.keySize != 0 {
+		key := mask.Key(binary.LittleEndian.Uint32(p[head-4:]))
+		if p[0] == d.checked {
 			valid = utf8.Unmask(data, key)
 		} else {
 			mask.XOR(data, key)
 		}
+	} else if p[0] == d.checked {
+		valid = utf8.Valid(data)
 	}
 	if !valid {
-		return Message{}, n, d.failText(data, n)
+		d.failText(data, end)
+		return nil, 0, -1
 	}
-	d.offset += uint64(n)
-	return Message{Opcode: Opcode(p[0] & 0xF), Data: data}, n, nil
+	d.offset += uint64(end)
+	return data, Opcode(p[0] & 0xF), int(end)
 }
 
 // failText ends the stream for a whole frame of n bytes whose payload, already unmasked, is not UTF-8.
-func (d *Decoder) failText(data []byte, n int) error {
+func (d *Decoder) failText(data []byte, n uint) {
 	d.header = Header{Opcode: Text, Length: uint64(len(data))}
 	end := d.offset + uint64(n)
 	if i := d.text8.Push(data); i >= 0 {
-		return d.fail(ErrInvalidUTF8, end-uint64(len(data)-i))
+		d.fail(ErrInvalidUTF8, end-uint64(len(data)-i))
+		return
 	}
-	return d.fail(ErrTruncatedUTF8, end)
+	d.fail(ErrTruncatedUTF8, end)
 }
 
 // fail makes rule the stream's last word.

@@ -66,6 +66,14 @@ func (r *Reader) Decoder() *Decoder { return &r.dec }
 // At the end of the stream the error is io.EOF, or io.ErrUnexpectedEOF within a frame or a fragmented message. An error of
 // the source other than these is returned as it is; if the source goes on after it (a passed deadline), so does Next.
 func (r *Reader) Next() (Message, error) {
+	if data, op, n := r.dec.plain(r.buf[r.pos:r.end]); n > 0 {
+		r.pos += n
+		return Message{Opcode: op, Data: data}, nil
+	}
+	return r.next()
+}
+
+func (r *Reader) next() (Message, error) {
 	for {
 		m, ok, err := r.Buffered()
 		if ok || err != nil {
@@ -108,10 +116,9 @@ func (r *Reader) NextPiece(dst []byte) (Piece, error) {
 
 // Buffered returns the next message if it is buffered whole. ok is false if more bytes are needed.
 func (r *Reader) Buffered() (m Message, ok bool, err error) {
-	m, n, err := r.dec.plain(r.buf[r.pos:r.end])
-	if n != 0 {
+	if data, op, n := r.dec.plain(r.buf[r.pos:r.end]); n > 0 {
 		r.pos += n
-		return m, err == nil, err
+		return Message{Opcode: op, Data: data}, true, nil
 	}
 	return r.assemble()
 }

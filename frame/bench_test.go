@@ -1,0 +1,161 @@
+package frame
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	stdutf8 "unicode/utf8"
+
+	"github.com/seed-7f57ff33/tickwire/asm"
+)
+
+// feedText returns n bytes of the text of a feed: JSON, with some CJK if cjk is set.
+func feedText(n int, cjk bool) []byte {
+	pattern := `{"e":"trade","s":"BTC-USDT","p":"64231.50","q":"0.0125","seq":123456789,"t":1700000000000000000},`
+	if cjk {
+		pattern = `{"e":"成交","s":"比特币-USDT","p":"64231.50","q":"0.0125","seq":123456789,"t":17000000000},`
+	}
+	b := []byte(strings.Repeat(pattern, n/len(pattern)+2))
+	for !stdutf8.Valid(b[:n]) {
+		n--
+	}
+	return b[:n]
+}
+
+// blaster is a source that gives the same frames for ever, whole reads at a time.
+type blaster struct {
+	frames []byte
+	pos    int
+}
+
+func (s *blaster) Read(p []byte) (int, error) {
+	n := copy(p, s.frames[s.pos:])
+	if s.pos += n; s.pos == len(s.frames) {
+		s.pos = 0
+	}
+	return n, nil
+}
+
+func feedFrames(role Role, size int, cjk bool) (frames []byte, n int) {
+	h := Header{Fin: true, Opcode: Text, Masked: role == Server}
+	p := feedText(size, cjk)
+	for len(frames) < 64<<10 {
+		h.Key = h.Key*2654435761 + 0x9a3c51e7
+		frames = AppendFrame(frames, h, p)
+		n++
+	}
+	return frames, n
+}
+
+func BenchmarkDecode(b *testing.B) {
+	for _, role := range []Role{Client, Server} {
+		for _, size := range []int{60, 200, 1000, 8000} {
+			for _, text := range []string{"ascii", "cjk"} {
+				frames, n := feedFrames(role, size, text == "cjk")
+				for _, tier := range asm.Available() {
+					for _, check := range []string{"utf8", "skip"} {
+						b.Run(fmt.Sprintf("%v/%d/%s/%v/%s", role, size, text, tier, check), func(b *testing.B) {
+							defer asm.Force(tier)()
+							r := NewReader(&blaster{frames: frames}, role, Options{SkipUTF8: check == "skip"})
+							b.SetBytes(int64(len(frames) / n))
+							b.ReportAllocs()
+							for b.Loop() {
+								if _, err := r.Next(); err != nil {
+									b.Fatal(err)
+								}
+							}
+						})
+					}
+				}
+			}
+		}
+	}
+}
+
+// BenchmarkLimit is the floor of BenchmarkDecode: a loop that only reads lengths, without and with unicode/utf8.
+func BenchmarkLimit(b *testing.B) {
+	for _, size := range []int{60, 200, 1000, 8000} {
+		for _, text := range []string{"ascii", "cjk"} {
+			frames, n := feedFrames(Client, size, text == "cjk")
+			for _, check := range []string{"utf8", "skip"} {
+				b.Run(fmt.Sprintf("%d/%s/%s", size, text, check), func(b *testing.B) {
+					b.SetBytes(int64(len(frames) / n))
+					src := &blaster{frames: frames}
+					buf := make([]byte, DefaultMaxBuffer)
+					pos, end := 0, 0
+					for b.Loop() {
+						for {
+							p := buf[pos:end]
+							if len(p) >= 4 {
+								head, size := 2, int(p[1]&0x7f)
+								if size == 126 {
+									head, size = 4, int(binary.BigEndian.Uint16(p[2:]))
+								}
+								if head+size <= len(p) {
+									if check == "utf8" && !stdutf8.Valid(p[head:head+size]) {
+										b.Fatal("not UTF-8")
+									}
+									pos += head + size
+									break
+								}
+							}
+							end = copy(buf, p)
+							pos = 0
+							m, _ := src.Read(buf[end:])
+							end += m
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+func BenchmarkEncode(b *testing.B) {
+	for _, role := range []Role{Client, Server} {
+		for _, size := range []int{60, 200, 1000, 8000, 64000} {
+			p := feedText(size, false)
+			b.Run(fmt.Sprintf("%v/%d", role, size), func(b *testing.B) {
+				w := NewWriter(io.Discard, role)
+				b.SetBytes(int64(size))
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := w.Append(Text, p); err != nil {
+						b.Fatal(err)
+					}
+					if w.Queued() > 32<<10 {
+						w.Flush()
+					}
+				}
+			})
+		}
+	}
+}
+
+func BenchmarkHeader(b *testing.B) {
+	for _, h := range []Header{
+		{Fin: true, Opcode: Text, Length: 60},
+		{Fin: true, Opcode: Text, Length: 200, Masked: true, Key: 1},
+		{Fin: true, Opcode: Binary, Length: 1 << 20},
+	} {
+		enc := AppendHeader(nil, h)
+		b.Run(fmt.Sprintf("parse/%d", h.Length), func(b *testing.B) {
+			for b.Loop() {
+				if _, n := ParseHeader(enc); n == 0 {
+					b.Fatal("cut")
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("append/%d", h.Length), func(b *testing.B) {
+			var buf [MaxHeaderSize]byte
+			for b.Loop() {
+				if !bytes.Equal(AppendHeader(buf[:0], h), enc) {
+					b.Fatal("differs")
+				}
+			}
+		})
+	}
+}
