@@ -77,12 +77,15 @@ type Event struct {
 	Data   string // without mask
 }
 
+// IsControl reports whether e is a control frame.
+func (e Event) IsControl() bool { return e.Opcode >= 8 }
+
 // Violation is the verdict on a broken stream.
 type Violation struct {
 	Rule   *Rule
 	Offset uint64 // of the first byte that decides, or of the end of the last frame for a text that stops too early
 	Opcode byte   // of the frame
-	Length uint64 // declared by the frame, 0 while its length field is not complete
+	Length uint64 // declared by the frame, 0 before its length field is complete and its mask bit accepted
 }
 
 // State is the place inside the protocol at which the bytes ended.
@@ -255,11 +258,14 @@ func (p *Parser) firstByte(b byte) {
 
 func (p *Parser) secondByte(b byte) {
 	p.len7 = b & 0x7F
+	p.key = [4]byte{b & 0x80} // held here for the rule on the mask bit
+	if !p.judge(maskBitRules) {
+		return
+	}
 	if p.len7 < 126 {
 		p.length = uint64(p.len7)
 	}
-	p.key = [4]byte{b & 0x80} // held here for the rule on the mask bit
-	if !p.judge(secondByteRules) {
+	if !p.judge(controlLengthRules) {
 		return
 	}
 	switch p.len7 {

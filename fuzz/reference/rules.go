@@ -74,10 +74,14 @@ var firstByteRules = []check{
 	}},
 }
 
-// secondByteRules judge the mask bit and what the 7-bit length says of a control frame (R1, R2, R19, R22).
-var secondByteRules = []check{
+// maskBitRules judge the second byte's first bit (R1, R2).
+var maskBitRules = []check{
 	{UnmaskedClientFrame, func(p *Parser) bool { return p.role == Server && p.key[0] == 0 }},
 	{MaskedServerFrame, func(p *Parser) bool { return p.role == Client && p.key[0] != 0 }},
+}
+
+// controlLengthRules judge the 7-bit length of a control frame (R19, R22).
+var controlLengthRules = []check{
 	{ControlTooLong, func(p *Parser) bool { return p.class() == control && p.len7 > 125 }},
 	{CloseBodyOneByte, func(p *Parser) bool { return p.first&0x0F == opClose && p.len7 == 1 }},
 }

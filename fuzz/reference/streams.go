@@ -278,7 +278,7 @@ func closeCodes(add adder) {
 // lengths: the three forms and what may not stand in them (R10–R12; V1–V5).
 func lengths(add adder) {
 	lax := Options{AllowNonMinimal: true}
-	open := Options{MaxFrame: 1<<64 - 1, MaxMessage: 1<<64 - 1}
+	open := Options{MaxFrame: 1<<63 - 100, MaxMessage: 1<<63 - 100}
 	for _, c := range []struct {
 		form Form
 		n    int
@@ -357,9 +357,10 @@ func limits(add adder) {
 	add("limit/of one", "", Options{MaxFrame: 1, MaxMessage: 1}, textFrame("a"), textFrame(""), textFrame("b"))
 	add("limit/not minimal comes first", "length not minimal", small, Piece{First: 0x82, Form: Form16, Payload: make([]byte, 100)})
 	add("limit/not minimal and lax", "frame too large", Options{MaxFrame: 10, AllowNonMinimal: true}, Piece{First: 0x82, Form: Form16, Payload: make([]byte, 100)})
-	signed := Options{MaxFrame: 1<<63 - 1, MaxMessage: 1<<63 - 1}
-	add("limit/V1 sum over a signed number", "message too large", signed, textPart("ab"), declared(0x80, 1<<63-1, "abc"))
-	add("limit/V1 largest length is legal", "", signed, declared(0x82, 1<<63-1, "abc"))
+	huge := Options{MaxFrame: 1<<63 - 100, MaxMessage: 1<<63 - 100}
+	add("limit/V1 sum over a signed number", "message too large", huge, textPart(strings.Repeat("a", 120)), declared(0x80, 1<<63-100, "abc"))
+	add("limit/V1 a huge length is legal", "", huge, declared(0x82, 1<<63-100, "abc"))
+	add("limit/V5 largest length, no limit", "frame too large", Options{MaxFrame: 1<<63 - 100}, declared(0x82, 1<<63-1, "abc"))
 	add("limit/V6 many pieces stop at the limit", "message too large", small, textPart("1234567"), middle("1234567"), middle("1234567"), middle("1234567"), last(""))
 	add("limit/V8 sum of 16-bit pieces", "message too large", Options{MaxMessage: 300}, binPart(strings.Repeat("a", 200)), last(strings.Repeat("b", 101)))
 }

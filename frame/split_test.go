@@ -1,0 +1,137 @@
+package frame_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/seed-7f57ff33/tickwire/fuzz/reference"
+	"github.com/seed-7f57ff33/tickwire/fuzz/replay"
+)
+
+var roles = []reference.Role{reference.Server, reference.Client}
+
+// full widens the samples of the slow tests: TICKWIRE_FULL=1.
+var full = os.Getenv("TICKWIRE_FULL") != ""
+
+// TestR35R36EveryCut holds that the cut of a stream changes nothing: frames, messages, the error, its offset and the end
+// are those of the reference parser for every stream in one piece, in pieces of one byte, and with every single cut.
+func TestR35R36EveryCut(t *testing.T) {
+	for _, role := range roles {
+		streams := reference.Streams(role)
+		if len(streams) < 300 {
+			t.Fatalf("%d streams", len(streams))
+		}
+		for _, s := range streams {
+			r := replay.New(role, s.Options, s.Bytes)
+			if got := r.Want.Err; (got == nil) != (s.Want == "") {
+				t.Errorf("%s, %s: the reference says %+v, its author %q", role, s.Name, got, s.Want)
+			}
+			err := errors.Join(r.All(), r.All(replay.Drip(len(s.Bytes))...))
+			for cut := 1; cut < len(s.Bytes) && err == nil; cut++ {
+				err = r.All(cut)
+			}
+			report(t, s, err)
+		}
+	}
+}
+
+// TestR35EveryTwoCuts does the same with every pair of cuts in the streams of up to 300 bytes.
+func TestR35EveryTwoCuts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow")
+	}
+	for _, role := range roles {
+		t.Run(role.String(), func(t *testing.T) {
+			t.Parallel()
+			for _, s := range reference.Streams(role) {
+				if len(s.Bytes) > 300 {
+					continue
+				}
+				r := replay.New(role, s.Options, s.Bytes)
+				var err error
+				for a := 1; a < len(s.Bytes) && err == nil; a++ {
+					for b := a + 1; b < len(s.Bytes) && err == nil; b++ {
+						if err = r.Decoder(a, b); err == nil {
+							err = r.Messages(a, b)
+						}
+					}
+				}
+				report(t, s, err)
+			}
+		})
+	}
+}
+
+// TestR35LargeStreams cuts the streams of more than a few kilobytes near their ends, at random and, with TICKWIRE_FULL=1,
+// everywhere; among them are those longer than the read buffer.
+func TestR35LargeStreams(t *testing.T) {
+	random := rand.New(rand.NewPCG(6455, 7692))
+	times := 5
+	if full {
+		times = 100
+	}
+	for _, role := range roles {
+		streams := append(reference.LargeStreams(role), reads(role)...)
+		for _, s := range streams {
+			r := replay.New(role, s.Options, s.Bytes)
+			err := r.All()
+			n := len(s.Bytes)
+			for cut := 1; cut < n && err == nil; cut++ {
+				if full || cut < 16 || cut > n-6 {
+					err = r.All(cut)
+				}
+			}
+			for i := 0; i < times && err == nil; i++ {
+				cuts := make([]int, random.IntN(100))
+				for i := range cuts {
+					cuts[i] = 1 + random.IntN(n-1)
+				}
+				slices.Sort(cuts)
+				err = r.All(cuts...)
+			}
+			report(t, s, err)
+		}
+	}
+}
+
+// reads are streams made for the reader: messages around the size of its buffer, joined, and followed by small ones.
+func reads(role reference.Role) []reference.Stream {
+	var all []reference.Stream
+	add := func(name string, o reference.Options, pieces ...reference.Piece) {
+		all = append(all, reference.Stream{Name: name, Role: role, Options: o, Bytes: reference.Write(role, pieces...)})
+	}
+	of := func(first byte, n int) reference.Piece {
+		p := reference.Piece{First: first, Payload: make([]byte, n)}
+		for i := range p.Payload {
+			p.Payload[i] = "größe: 12 €; "[i%15]
+		}
+		for n > 0 && p.Payload[n-1] >= 0x80 {
+			n--
+			p.Payload[n] = '.'
+		}
+		return p
+	}
+	for _, n := range []int{1000, 4090, 8192, 16000, 65536, 150000} {
+		add(fmt.Sprintf("one of %d between small ones", n), reference.Options{}, of(0x81, 3), of(0x81, n), of(0x89, 5), of(0x82, 20), of(0x81, 0))
+		add(fmt.Sprintf("pieces of %d with pings", n), reference.Options{}, of(0x81, 9), of(0x01, n), of(0x89, 125), of(0x00, n/2), of(0x00, 0), of(0x8A, 1), of(0x80, n), of(0x82, 7))
+		add(fmt.Sprintf("broken behind %d", n), reference.Options{}, of(0x82, 9), of(0x01, n), of(0x80, n/3), of(0x01, n), reference.Piece{First: 0x80, Payload: []byte("12345\xFF")})
+		add(fmt.Sprintf("cut short behind %d", n), reference.Options{}, of(0x82, n), of(0x01, n), reference.Piece{Raw: []byte{0x00}})
+	}
+	var many []reference.Piece
+	for i := range 3000 {
+		many = append(many, of(0x81+byte(i%2), i%211))
+	}
+	add("a feed", reference.Options{}, many...)
+	return all
+}
+
+func report(t *testing.T, s reference.Stream, err error) {
+	if err != nil {
+		t.Helper()
+		t.Errorf("%s, %s (% .40x): %v", s.Role, s.Name, s.Bytes, err)
+	}
+}
