@@ -16,7 +16,7 @@ type Error struct {
 	Status  int
 	Rule    string // what was broken, one clause
 	Section string // where the rule stands: "RFC 6455 §4.2.1"
-	Name    string // the header it is about, "" if none
+	Name    string // the header, or the part of a URL, that it is about; "" if none
 	Offset  int    // of the first byte that decides, in what the parser was given; only for errors of the head's form
 
 	Header http.Header
@@ -153,6 +153,7 @@ var (
 
 // What the append functions demand of their caller; nothing was appended.
 var (
+	ErrRedirect = &Error{Rule: "the redirect cannot be followed", Section: "RFC 6455 §4.1"}
 	ErrURL      = &Error{Rule: "the URL cannot be dialed", Section: "RFC 6455 §3"}
 	ErrValue    = &Error{Rule: "a value cannot stand in a head", Section: "RFC 9110 §5.5"}
 	ErrReserved = &Error{Rule: "a header is set by the handshake itself", Section: "RFC 6455 §4.1"}

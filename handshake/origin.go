@@ -1,0 +1,128 @@
+package handshake
+
+// CheckOrigin is the policy for requests that browsers send on behalf of any page (RFC 6455 §10.2): it returns [ErrOrigin]
+// unless the request has no Origin, comes from the same origin ([SameOrigin]), or from one that a pattern of allowed
+// matches ([MatchOrigin]). secure says that the request came over TLS that ended in this process.
+func CheckOrigin(r *RequestView, secure bool, allowed []string) error {
+	origin, ok := r.Origin()
+	if !ok || SameOrigin(origin, r.Host(), secure) {
+		return nil
+	}
+	for _, pattern := range allowed {
+		if MatchOrigin(pattern, origin) {
+			return nil
+		}
+	}
+	return ErrOrigin
+}
+
+// SameOrigin tells whether an Origin value names the host that the request was sent to: the same name in any case, the
+// same port once the default of the scheme is filled in, and https if secure. Without secure http and https will both do, for TLS may
+// have ended at a proxy. "null", an origin that is not scheme "://" host [":" port], one with userinfo or a path, bytes outside
+// ASCII, and a trailing dot on one side only are never the same.
+func SameOrigin[A, B ~string | ~[]byte](origin A, host B, secure bool) bool {
+	o, ok := splitOrigin(origin)
+	if !ok || !equal(o.scheme, "https") && (secure || !equal(o.scheme, "http")) || !validHost(host) {
+		return false
+	}
+	name, port := splitPort(host)
+	return sameFold(o.name, name) && portOf(o.port, o.scheme) == portOf(port, o.scheme)
+}
+
+// MatchOrigin tells whether an Origin value is one that the pattern stands for. A pattern is an origin, "https://example.com:8443";
+// a "*." in front of its name stands for one label or more, "https://*.example.com"; a port of "*" stands for any.
+// "null" matches what sandboxed pages send, and "*" alone matches everything.
+func MatchOrigin[A ~string | ~[]byte](pattern string, origin A) bool {
+	if pattern == "*" {
+		return true
+	}
+	if pattern == "null" {
+		return equal(origin, "null")
+	}
+	o, ok := splitOrigin(origin)
+	p, valid := splitOrigin(pattern)
+	if !ok || !valid || !sameFold(o.scheme, p.scheme) {
+		return false
+	}
+	if p.port != "*" && portOf(o.port, o.scheme) != portOf(p.port, p.scheme) {
+		return false
+	}
+	if len(p.name) > 2 && p.name[:2] == "*." {
+		suffix := p.name[1:]
+		return len(o.name) > len(suffix) && sameFold(o.name[len(o.name)-len(suffix):], suffix)
+	}
+	return sameFold(o.name, p.name)
+}
+
+type originParts[T text] struct{ scheme, name, port T }
+
+// splitOrigin takes scheme "://" host [":" port] and nothing else (RFC 6454 §6.2).
+func splitOrigin[T text](v T) (o originParts[T], ok bool) {
+	i := 0
+	for i < len(v) && v[i] != ':' {
+		c := lower(v[i])
+		if (c < 'a' || c > 'z') && (i == 0 || (c < '0' || c > '9') && c != '+' && c != '-' && c != '.') {
+			return o, false
+		}
+		i++
+	}
+	if i == 0 || len(v) < i+3 || !equal(v[i:i+3], "://") {
+		return o, false
+	}
+	o.scheme = v[:i]
+	o.name, o.port = splitPort(v[i+3:])
+	if len(o.port) == 0 && len(v) != i+3+len(o.name) { // a colon without a port
+		return o, false
+	}
+	return o, validHost(o.name) && (validPort(o.port) || equal(o.port, "*"))
+}
+
+// splitPort cuts host [":" port]; port is empty if there is none.
+func splitPort[T text](v T) (name, port T) {
+	i := 0
+	if len(v) > 0 && v[0] == '[' {
+		for i < len(v) && v[i] != ']' {
+			i++
+		}
+	}
+	for i < len(v) && v[i] != ':' {
+		i++
+	}
+	if i == len(v) {
+		return v, v[i:]
+	}
+	return v[:i], v[i+1:]
+}
+
+// portOf is the port as a number: the scheme's if none is given, 0 if the scheme has none, −1 for "*".
+func portOf[T text, S text](port T, scheme S) int {
+	if len(port) == 0 {
+		switch {
+		case equalFold(scheme, "http"):
+			return 80
+		case equalFold(scheme, "https"):
+			return 443
+		}
+		return 0
+	}
+	n := 0
+	for i := 0; i < len(port); i++ {
+		if port[i] == '*' {
+			return -1
+		}
+		n = n*10 + int(port[i]-'0')
+	}
+	return n
+}
+
+func sameFold[A, B text](a A, b B) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := 0; i < len(a); i++ {
+		if lower(a[i]) != lower(b[i]) {
+			return false
+		}
+	}
+	return true
+}

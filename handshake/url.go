@@ -1,0 +1,223 @@
+package handshake
+
+import (
+	"encoding/base64"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// A URL is where a WebSocket is (RFC 6455 §3), cut into what dialing, TLS and the request each need.
+type URL struct {
+	Secure bool   // wss
+	Name   string // host name in lower case, or address: without brackets, with its zone; what is dialed and what a certificate is for
+	Port   uint16 // never 0
+	Target string // path and query, ready for the request line: it begins with '/', and is ASCII
+
+	// User is the userinfo, nil if there is none. It never goes into the request line, only into [URL.Authorization].
+	User *url.Userinfo
+}
+
+// ParseURL takes a ws or wss URL. It returns an error that matches [ErrURL] for every other scheme, for a fragment, even an empty
+// one, and for what cannot be a host or a port or cannot stand in a request. Bytes of path and query outside ASCII are
+// percent-encoded; a name outside ASCII is left as it is, for the caller to encode before it makes a request.
+func ParseURL(s string) (*URL, error) {
+	for i := 0; i < len(s); i++ {
+		if s[i] <= ' ' || s[i] == 0x7f || s[i] == '\\' {
+			return nil, badURL("a space, a control character or a backslash")
+		}
+	}
+	if strings.Contains(s, "#") {
+		return nil, badURL("a fragment")
+	}
+	p, err := url.Parse(s)
+	if err != nil {
+		if e, ok := err.(*url.Error); ok { // without the URL, which may hold a password
+			err = e.Err
+		}
+		return nil, badURL(err.Error())
+	}
+	u := &URL{User: p.User}
+	switch p.Scheme {
+	case "ws":
+		u.Port = 80
+	case "wss":
+		u.Port, u.Secure = 443, true
+	default:
+		return nil, badURL("the scheme is not ws or wss")
+	}
+	if p.Opaque != "" || p.Host == "" {
+		return nil, badURL("no host")
+	}
+	if err := u.setHost(p, authority(s)); err != nil {
+		return nil, err
+	}
+	if u.User != nil {
+		if err := checkUser(u.User); err != nil {
+			return nil, err
+		}
+	}
+	u.Target = escape(p.EscapedPath())
+	if u.Target == "" {
+		u.Target = "/"
+	}
+	if p.RawQuery != "" || p.ForceQuery {
+		u.Target += "?" + escape(p.RawQuery)
+	}
+	if u.Target[0] != '/' || !all(u.Target, classTarget) {
+		return nil, badURL("the path")
+	}
+	return u, nil
+}
+
+// authority is what stands between "://" and the path, userinfo cut off.
+func authority(s string) string {
+	_, s, _ = strings.Cut(s, "://")
+	if i := strings.IndexAny(s, "/?"); i >= 0 {
+		s = s[:i]
+	}
+	return s[strings.LastIndexByte(s, '@')+1:]
+}
+
+func (u *URL) setHost(p *url.URL, raw string) error {
+	u.Name = strings.ToLower(p.Hostname())
+	if port := p.Port(); port != "" {
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil || n == 0 {
+			return badURL("the port")
+		}
+		u.Port = uint16(n)
+	}
+	if strings.HasPrefix(raw, "[") {
+		a, err := netip.ParseAddr(p.Hostname())
+		if err != nil || !a.Is6() || !all(a.Zone(), classToken) {
+			return badURL("the address")
+		}
+		u.Name = p.Hostname()
+		return nil
+	}
+	if u.Name == "" || len(u.Name) > 255 || strings.Contains(raw, "%") {
+		return badURL("the host")
+	}
+	for i := 0; i < len(u.Name); i++ {
+		c := u.Name[i]
+		if c < 0x80 && (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '.' && c != '_' {
+			return badURL("the host")
+		}
+	}
+	if u.Name[0] == '.' || strings.Contains(u.Name, "..") {
+		return badURL("the host")
+	}
+	return nil
+}
+
+// checkUser refuses what Basic authentication cannot carry (RFC 7617 §2).
+func checkUser(user *url.Userinfo) error {
+	password, _ := user.Password()
+	if strings.Contains(user.Username(), ":") {
+		return badURL("a colon in the user name")
+	}
+	for _, c := range []byte(user.Username() + password) {
+		if c < ' ' || c == 0x7f {
+			return badURL("a control character in the userinfo")
+		}
+	}
+	return nil
+}
+
+func badURL(what string) error { return ErrURL.named(what) }
+
+// escape percent-encodes bytes outside ASCII.
+func escape(s string) string {
+	const hex = "0123456789ABCDEF"
+	for i := 0; i < len(s); i++ {
+		if s[i] < 0x80 {
+			continue
+		}
+		b := []byte(s[:i])
+		for ; i < len(s); i++ {
+			if c := s[i]; c < 0x80 {
+				b = append(b, c)
+			} else {
+				b = append(b, '%', hex[c>>4], hex[c&15])
+			}
+		}
+		return string(b)
+	}
+	return s
+}
+
+// Address is what to dial: name and port, an IPv6 address in brackets.
+func (u *URL) Address() string { return net.JoinHostPort(u.Name, strconv.Itoa(int(u.Port))) }
+
+// Host is the value of the Host header: without a zone, which means nothing to the peer (RFC 6874 §4), and with the port only if it
+// is not the scheme's (RFC 6455 §4.1).
+func (u *URL) Host() string {
+	h := u.Name
+	if strings.Contains(h, ":") {
+		h, _, _ = strings.Cut(h, "%")
+		h = "[" + h + "]"
+	}
+	if u.Secure && u.Port == 443 || !u.Secure && u.Port == 80 {
+		return h
+	}
+	return h + ":" + strconv.Itoa(int(u.Port))
+}
+
+// Authorization is the userinfo as the value of an Authorization header (RFC 7617), "" if there is none.
+func (u *URL) Authorization() string {
+	if u.User == nil {
+		return ""
+	}
+	password, _ := u.User.Password()
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(u.User.Username()+":"+password))
+}
+
+// String is the URL without its userinfo, fit for logs.
+func (u *URL) String() string {
+	scheme := "ws://"
+	if u.Secure {
+		scheme = "wss://"
+	}
+	h := u.Host()
+	if _, zone, ok := strings.Cut(u.Name, "%"); ok {
+		h = strings.Replace(h, "]", "%25"+zone+"]", 1)
+	}
+	return scheme + h + u.Target
+}
+
+// SameOrigin tells whether credentials for one URL may go to the other: same scheme, name and port.
+func (u *URL) SameOrigin(v *URL) bool {
+	return u.Secure == v.Secure && u.Name == v.Name && u.Port == v.Port
+}
+
+// Resolve is the URL that a redirect's Location names, relative to this one (RFC 9110 §10.2.2). http and https stand for ws and wss,
+// a fragment is dropped, userinfo too: whoever redirects does not choose the credentials. It returns an error that matches
+// [ErrRedirect] if the way leads from wss to ws, or to nothing that can be dialed.
+func (u *URL) Resolve(location string) (*URL, error) {
+	location, _, _ = strings.Cut(location, "#")
+	base, err := url.Parse(u.String())
+	if err != nil {
+		return nil, ErrRedirect.named("the URL")
+	}
+	ref, err := base.Parse(location)
+	if err != nil || location == "" {
+		return nil, ErrRedirect.named("the Location")
+	}
+	switch ref.User = nil; ref.Scheme {
+	case "http":
+		ref.Scheme = "ws"
+	case "https":
+		ref.Scheme = "wss"
+	}
+	v, err := ParseURL(ref.String())
+	if err != nil {
+		return nil, ErrRedirect.named("the Location")
+	}
+	if u.Secure && !v.Secure {
+		return nil, ErrRedirect.named("from wss to ws")
+	}
+	return v, nil
+}
