@@ -1,0 +1,5 @@
+//go:build !tickwiredebug
+
+package buffer
+
+const debugEnabled = false
