@@ -1,0 +1,183 @@
+package deflate
+
+import (
+	"bytes"
+	"errors"
+	"sync"
+
+	"github.com/klauspost/compress/flate"
+)
+
+const (
+	// HuffmanOnly is a Level that codes bytes but looks for no repetitions.
+	HuffmanOnly = flate.HuffmanOnly
+	// DefaultLevel is the level that 0 stands for.
+	DefaultLevel = 5
+	// DefaultThreshold is the size in bytes of the smallest message that is compressed, if Config.Threshold does not
+	// say. See the table in the package comment.
+	DefaultThreshold = 64
+)
+
+// DeflateOptions are what a Deflater has to know of the connection.
+type DeflateOptions struct {
+	// WindowBits bounds how far back it may refer, as agreed: 8 to 15, 0 means 15.
+	WindowBits int
+	// NoContextTakeover says that every message is to be compressed alone. Then nothing is held between messages.
+	NoContextTakeover bool
+	// Level is that of Config.
+	Level int
+}
+
+// A Deflater compresses messages, one after the other, for as long as a connection lives (RFC 7692 §7.2.1). It must be made
+// by NewDeflater, and not be used by two goroutines at once. It takes its compressor (the package comment says of what size)
+// when the first message comes.
+type Deflater struct {
+	options DeflateOptions
+	encoder *encoder
+	inside  bool // a message
+	forget  bool
+}
+
+// NewDeflater returns a Deflater. The error is that of a window or level out of range.
+func NewDeflater(o DeflateOptions) (*Deflater, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	return &Deflater{options: o}, nil
+}
+
+func (o *DeflateOptions) check() error {
+	c := Config{ServerMaxWindowBits: o.WindowBits, Level: o.Level}
+	if err := c.Check(); err != nil {
+		return err
+	}
+	o.WindowBits = orMax(o.WindowBits)
+	if o.Level == 0 {
+		o.Level = DefaultLevel
+	}
+	return nil
+}
+
+// Append appends to dst what the peer needs to inflate p, the whole message or its next piece; last says that the message
+// ends with it. The tail 00 00 FF FF is taken off. Not every piece yields bytes before the last one. It allocates only where
+// dst is too small; Bound tells how much there may be.
+func (d *Deflater) Append(dst, p []byte, last bool) []byte {
+	if d.encoder == nil {
+		d.encoder = borrow(d.options)
+		d.encoder.w.Reset(d.encoder)
+	} else if !d.inside && d.forget {
+		d.encoder.w.Reset(d.encoder)
+	}
+	d.inside, d.forget = !last, d.options.NoContextTakeover
+	dst = d.encoder.append(dst, p, last)
+	if last && d.options.NoContextTakeover {
+		d.giveBack()
+	}
+	return dst
+}
+
+// Forget makes the next message refer to none before it. It is needed after a message that the peer has inflated and this
+// Deflater has not seen: a prepared one.
+func (d *Deflater) Forget() {
+	if d.encoder != nil {
+		d.forget = true
+	}
+}
+
+// Close gives the compressor back. A later Append starts anew.
+func (d *Deflater) Close() {
+	d.inside = false
+	d.giveBack()
+}
+
+func (d *Deflater) giveBack() {
+	if d.encoder != nil {
+		lend(d.options).Put(d.encoder)
+		d.encoder = nil
+	}
+}
+
+// AppendMessage appends the whole message p compressed alone: the same bytes serve every connection with a window of at
+// least so many bits, with context takeover or without. On one with takeover, the Deflater must Forget afterwards. The error
+// is that of a window or level out of range.
+func AppendMessage(dst, p []byte, windowBits, level int) ([]byte, error) {
+	o := DeflateOptions{WindowBits: windowBits, Level: level}
+	if err := o.check(); err != nil {
+		return dst, err
+	}
+	e := borrow(o)
+	e.w.Reset(e)
+	dst = e.append(dst, p, true)
+	lend(o).Put(e)
+	return dst, nil
+}
+
+// Bound returns the most bytes that Append yields for a message of n bytes.
+func Bound(n int) int {
+	// Stored blocks of at most 65,535 bytes with five bytes of header each, and the end.
+	return n + 5*(n/32768+1) + 16
+}
+
+// An encoder is a library's compressor and where it writes to.
+type encoder struct {
+	w   *flate.Writer
+	out []byte
+}
+
+// encoders lends one pool for each level, and one for each window below 15 bits.
+var encoders [9 - HuffmanOnly + 1 + maxWindowBits - minWindowBits]sync.Pool
+
+func lend(o DeflateOptions) *sync.Pool {
+	if o.WindowBits < maxWindowBits {
+		return &encoders[9-HuffmanOnly+1+o.WindowBits-minWindowBits]
+	}
+	return &encoders[o.Level-HuffmanOnly]
+}
+
+func borrow(o DeflateOptions) *encoder {
+	if e, ok := lend(o).Get().(*encoder); ok {
+		return e
+	}
+	e := new(encoder)
+	var err error
+	if o.WindowBits < maxWindowBits {
+		e.w, err = flate.NewWriterWindow(e, 1<<o.WindowBits)
+	} else {
+		e.w, err = flate.NewWriter(e, o.Level)
+	}
+	if err != nil {
+		panic(err) // the options were checked
+	}
+	return e
+}
+
+// Write takes what the compressor yields.
+func (e *encoder) Write(p []byte) (int, error) {
+	e.out = append(e.out, p...)
+	return len(p), nil
+}
+
+var (
+	syncTail = []byte{0, 0, 0xFF, 0xFF}
+	errTail  = errors.New("deflate: the compressor did not end its flush as RFC 7692 §7.2.1 needs it")
+)
+
+func (e *encoder) append(dst, p []byte, last bool) []byte {
+	e.out = dst
+	_, err := e.w.Write(p)
+	if last && err == nil {
+		err = e.w.Flush()
+	}
+	out := e.out
+	e.out = nil
+	if last && err == nil {
+		if !bytes.HasSuffix(out[len(dst):], syncTail) {
+			err = errTail
+		}
+		out = out[:len(out)-len(syncTail)]
+	}
+	if err != nil {
+		panic(err) // neither the sink nor the library has a way to fail
+	}
+	return out
+}
