@@ -1,44 +1,40 @@
-// Package mask applies the masking of RFC 6455 §5.3.
+// Package mask applies the masking of RFC 6455 §5.3, which every frame from a client carries: octet i of the payload is
+// XORed with octet i modulo 4 of the frame's key. Masking twice with the same key gives the original back, so one
+// function masks and unmasks.
+//
+// The kernels are assembly on amd64 and arm64 (see package asm for the tiers) and pure Go elsewhere. No function here
+// allocates.
 package mask
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"math/bits"
+	"unsafe"
+
+	"github.com/seed-7f57ff33/tickwire/asm"
 )
 
-// Key is a masking key; the lowest byte masks the first octet.
+// Key is a masking key. Its lowest byte masks the first octet, so that the four octets of a frame header are read and
+// written in little-endian order on every machine.
 type Key uint32
 
-// Rotate returns the key as it stands after n octets have been masked.
-func (k Key) Rotate(n int) Key { return Key(bits.RotateLeft32(uint32(k), -8*(n&3))) }
+// Rotate returns the key for the octet that follows n masked ones. Only n modulo 4 counts.
+func (k Key) Rotate(n int) Key { return Key(bits.RotateLeft32(uint32(k), -8*n)) }
 
-// XOR masks b in place and returns the key for the octet that follows b.
+// XOR masks b in place and returns the key for the octet that follows b, with which the next piece of the same payload
+// goes on.
 func XOR(b []byte, key Key) Key {
-	for i := range b {
-		b[i] ^= byte(key >> (8 * (i & 3)))
+	if sanitize {
+		written(b)
 	}
-	return key.Rotate(len(b))
+	return xor(unsafe.SliceData(b), len(b), key, asm.Active())
 }
 
-// Copy masks src into dst, which must be at least as long, and returns the key for the octet that follows src.
+// Copy writes the masked src to the start of dst in one pass, for the price of copy, and returns the key for the octet
+// that follows src. It panics if dst is shorter than src, or if the bytes written overlap src without starting where
+// src starts.
 func Copy(dst, src []byte, key Key) Key {
-	copy(dst[:len(src)], src)
-	return XOR(dst[:len(src)], key)
-}
-
-// Source hands out masking keys.
-type Source struct {
-	buf [4096]byte
-	n   int
-}
-
-// Next returns a fresh key.
-func (s *Source) Next() Key {
-	if s.n == 0 {
-		rand.Read(s.buf[:])
-		s.n = len(s.buf)
+	if sanitize {
+		copied(dst, src)
 	}
-	s.n -= 4
-	return Key(binary.LittleEndian.Uint32(s.buf[s.n:]))
+	return copyMasked(unsafe.SliceData(dst), len(dst), unsafe.SliceData(src), len(src), key, asm.Active())
 }

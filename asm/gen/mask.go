@@ -1,5 +1,299 @@
 package main
 
+import "fmt"
+
+// maskKernel prints one entry point and its kernels; XOR in place and the masked copy differ only in what they check and in
+// whether source and destination are one register.
+type maskKernel struct {
+	*Source
+	dst, src string // registers of the two pointers; the same one in place
+}
+
 func maskKernels(s *Source) {
-	s.Begin("Masking kernels.")
+	s.Begin(
+		"Masking, RFC 6455 §5.3: every octet is XORed with the key octet of its index modulo 4.",
+		"",
+		"A short input is covered by windows, half of them counted from its start and half from its end; where they overlap,",
+		"both hold the same result, for all windows are loaded before the first is stored. A window that ends at the",
+		"input's end starts at an index congruent to n modulo 4, so it takes the key rotated by n octets, which is also",
+		"the result.",
+		"",
+		"To 64 bytes, and in the SSE2 kernels, all encodings are legacy SSE: they cost the same and do not meet the",
+		"transition penalty when somebody has left the upper halves of the YMM registers in use.",
+		"",
+		"  DI  destination            AX  key          X0, Y0  key in every lane",
+		"  SI  source (copy only)     BX  key after n  X1, Y1  key after n in every lane",
+		"  DX  n                      CX, R8-R13  scratch      the others: windows",
+	)
+	s.Func("func xor(p *byte, n int, key Key, tier asm.Tier) Key", 28, "xor works like xorGeneric, which it calls for tier Generic.")
+	k := &maskKernel{s, "DI", "DI"}
+	k.Ins("MOVQ", "n+8(FP)", "DX")
+	k.Ins("MOVQ", "p+0(FP)", "DI")
+	k.Ins("MOVL", "key+16(FP)", "AX")
+	k.Ins("MOVL", "tier+20(FP)", "R8")
+	k.body("ret+24(FP)")
+	k.Label("generic", "pure Go: the arguments are where it expects them")
+	k.Ins("JMP", "·xorGeneric(SB)")
+	k.Label("long", "cut into pieces in Go, so that the scheduler gets a chance between them")
+	k.Ins("JMP", "·xorLong(SB)")
+
+	s.Func("func copyMasked(dst *byte, room int, src *byte, n int, key Key, tier asm.Tier) Key", 44,
+		"copyMasked works like copyGeneric, which it calls for tier Generic.")
+	k = &maskKernel{s, "DI", "SI"}
+	k.Ins("MOVQ", "n+24(FP)", "DX")
+	k.Ins("MOVQ", "dst+0(FP)", "DI")
+	k.Ins("MOVQ", "src+16(FP)", "SI")
+	k.Ins("MOVL", "key+32(FP)", "AX")
+	k.Ins("MOVL", "tier+36(FP)", "R8")
+	k.Ins("CMPQ", "DX", "room+8(FP)")
+	k.Ins("JGT", "generic")
+	k.Note("partial overlap: 0 < dst-src < n or 0 < src-dst < n; d-1 < n-1, unsigned, is both bounds in one (n = 0 is sorted out there)")
+	k.Ins("MOVQ", "DI", "R9")
+	k.Ins("SUBQ", "SI", "R9")
+	k.Ins("LEAQ", "-1(DX)", "R10")
+	k.Ins("LEAQ", "-1(R9)", "R11")
+	k.Ins("NOTQ", "R9")
+	k.Ins("CMPQ", "R11", "R10")
+	k.Ins("JCS", "generic")
+	k.Ins("CMPQ", "R9", "R10")
+	k.Ins("JCS", "generic")
+	k.body("ret+40(FP)")
+	k.Label("generic", "pure Go, which also panics for arguments that are not allowed")
+	k.Ins("JMP", "·copyGeneric(SB)")
+	k.Label("long", "cut into pieces in Go")
+	k.Ins("JMP", "·copyLong(SB)")
+}
+
+func (k *maskKernel) body(ret string) {
+	k.Ins("TESTL", "R8", "R8")
+	k.Ins("JEQ", "generic")
+	k.Note("key after n")
+	k.Ins("LEAL", "(DX*8)", "CX")
+	k.Ins("MOVL", "AX", "BX")
+	k.Ins("RORL", "CX", "BX")
+	k.Ins("MOVL", "BX", ret)
+	k.Ins("CMPQ", "DX", 16)
+	k.Ins("JCS", "under16")
+	k.Ins("CMPQ", "DX", 64)
+	k.Ins("JHI", "over64")
+	k.Note("16..64: four windows of 16; up to 32 the inner two are the outer two again")
+	k.fourWindows("MOVOU", "PXOR", X, 16, true)
+	k.Ins("RET")
+	k.under16()
+	k.over64()
+	k.over128("MOVOU", "PXOR", X, 16)
+	k.over128("VMOVDQU", "VPXOR", Y, 32)
+}
+
+// broadcast puts key and key after n into all lanes of registers 0 and 1.
+func (k *maskKernel) broadcast(vex bool) {
+	for i, r := range []string{"AX", "BX"} {
+		if vex {
+			k.Ins("VMOVD", r, X(i))
+			k.Ins("VPBROADCASTD", X(i), Y(i))
+		} else {
+			k.Ins("MOVL", r, X(i)) // MOVD
+			k.Ins("PSHUFL", 0, X(i), X(i))
+		}
+	}
+}
+
+// xorWith prints window ^= key.
+func (k *maskKernel) xorWith(op string, key, window string) {
+	if op == "PXOR" {
+		k.Ins(op, key, window)
+	} else {
+		k.Ins(op, key, window, window)
+	}
+}
+
+// fourWindows covers w..4w bytes: windows at 0, o, n-w-o, n-w, where o is w if n > 2w, else 0.
+func (k *maskKernel) fourWindows(mov, xor string, reg func(int) string, w int, single bool) {
+	k.broadcast(mov != "MOVOU")
+	k.Ins("LEAQ", "-1(DX)", "R8")
+	k.Ins("ANDQ", 2*w, "R8")
+	k.Ins("SHRQ", 1, "R8")
+	k.Ins("MOVQ", "DX", "R9")
+	k.Ins("SUBQ", "R8", "R9")
+	win := func(p string, i int) string {
+		return []string{
+			Mem(p, 0), MemIdx(p, 0, "R8", 1), MemIdx(p, -w, "R9", 1), MemIdx(p, -w, "DX", 1),
+		}[i]
+	}
+	for i := range 4 {
+		k.Ins(mov, win(k.src, i), reg(2+i))
+	}
+	for i := range 4 {
+		k.xorWith(xor, reg(i/2), reg(2+i))
+	}
+	for i := range 4 {
+		k.Ins(mov, reg(2+i), win(k.dst, i))
+	}
+}
+
+func (k *maskKernel) under16() {
+	k.Label("under16", "4..15: four windows of 4; up to 8 the inner two are the outer two again")
+	k.Ins("CMPQ", "DX", 4)
+	k.Ins("JCS", "under4")
+	k.Ins("LEAQ", "-1(DX)", "R8")
+	k.Ins("ANDQ", 8, "R8")
+	k.Ins("SHRQ", 1, "R8")
+	k.Ins("MOVQ", "DX", "R9")
+	k.Ins("SUBQ", "R8", "R9")
+	for i, r := range []string{"R10", "R11", "R12", "R13"} {
+		k.Ins("MOVL", []string{Mem(k.src, 0), MemIdx(k.src, 0, "R8", 1), MemIdx(k.src, -4, "R9", 1), MemIdx(k.src, -4, "DX", 1)}[i], r)
+	}
+	for i, r := range []string{"R10", "R11", "R12", "R13"} {
+		k.Ins("XORL", []string{"AX", "AX", "BX", "BX"}[i], r)
+	}
+	for i, r := range []string{"R10", "R11", "R12", "R13"} {
+		k.Ins("MOVL", r, []string{Mem(k.dst, 0), MemIdx(k.dst, 0, "R8", 1), MemIdx(k.dst, -4, "R9", 1), MemIdx(k.dst, -4, "DX", 1)}[i])
+	}
+	k.Ins("RET")
+
+	k.Label("under4", "1..3: the octets 0, n/2 and n-1")
+	k.Ins("TESTQ", "DX", "DX")
+	k.Ins("JEQ", "none")
+	k.Ins("MOVQ", "DX", "R8")
+	k.Ins("SHRQ", 1, "R8")
+	k.Note("key octet n-1 is the last octet of the key after n; n/2 is 1 unless n is 1, and then it is 0")
+	k.Ins("LEAL", "(R8*8)", "CX")
+	k.Ins("MOVL", "AX", "R9")
+	k.Ins("RORL", "CX", "R9")
+	k.Ins("ROLL", 8, "BX")
+	k.Ins("MOVBLZX", Mem(k.src, 0), "R10")
+	k.Ins("MOVBLZX", MemIdx(k.src, 0, "R8", 1), "R11")
+	k.Ins("MOVBLZX", MemIdx(k.src, -1, "DX", 1), "R12")
+	k.Ins("XORL", "AX", "R10")
+	k.Ins("XORL", "R9", "R11")
+	k.Ins("XORL", "BX", "R12")
+	k.Ins("MOVB", "R10", Mem(k.dst, 0))
+	k.Ins("MOVB", "R11", MemIdx(k.dst, 0, "R8", 1))
+	k.Ins("MOVB", "R12", MemIdx(k.dst, -1, "DX", 1))
+	fmt.Fprintln(&k.buf, "\nnone:")
+	k.Ins("RET")
+}
+
+func (k *maskKernel) over64() {
+	k.Label("over64", "65 and more: which tier")
+	k.Ins("CMPL", "R8", "$const_avx2")
+	k.Ins("JCS", "sse2")
+	k.Ins("CMPQ", "DX", 128)
+	k.Ins("JHI", "over128VPXOR")
+	k.Note("65..128: four windows of 32")
+	k.fourWindows("VMOVDQU", "VPXOR", Y, 32, false)
+	k.Ins("VZEROUPPER")
+	k.Ins("RET")
+
+	k.Label("sse2", "65..128: eight windows of 16")
+	k.Ins("CMPQ", "DX", 128)
+	k.Ins("JHI", "over128PXOR")
+	k.eightWindows("MOVOU", "PXOR", X, 16)
+	k.Ins("RET")
+}
+
+// eightWindows covers 4w..8w bytes: four windows from the start and four from the end.
+func (k *maskKernel) eightWindows(mov, xor string, reg func(int) string, w int) {
+	k.broadcast(mov != "MOVOU")
+	win := func(p string, i int) string {
+		if i < 4 {
+			return Mem(p, i*w)
+		}
+		return MemIdx(p, (i-8)*w, "DX", 1)
+	}
+	for i := range 8 {
+		k.Ins(mov, win(k.src, i), reg(2+i))
+	}
+	for i := range 8 {
+		k.xorWith(xor, reg(i/4), reg(2+i))
+	}
+	for i := range 8 {
+		k.Ins(mov, reg(2+i), win(k.dst, i))
+	}
+}
+
+// over128 covers more than 4w bytes with an aligned loop of 4w bytes between a head and a tail window.
+func (k *maskKernel) over128(mov, xor string, reg func(int) string, w int) {
+	vex := mov != "MOVOU"
+	k.Label("over128"+xor, "more than 128")
+	k.Ins("CMPQ", "DX", "$const_piece")
+	k.Ins("JHI", "long")
+	if vex {
+		k.Ins("CMPQ", "DX", 256)
+		k.Ins("JHI", "stream"+xor)
+		k.Note("129..256: eight windows of 32")
+		k.eightWindows(mov, xor, reg, w)
+		k.Ins("VZEROUPPER")
+		k.Ins("RET")
+		k.Label("stream"+xor, "more than 256")
+	}
+	k.broadcast(vex)
+	k.Note("R8: bytes to the first aligned store, 0..%d; key from there on in register 4", w-1)
+	k.Ins("MOVQ", k.dst, "R8")
+	k.Ins("NEGQ", "R8")
+	k.Ins("ANDQ", w-1, "R8")
+	k.Ins("LEAL", "(R8*8)", "CX")
+	k.Ins("RORL", "CX", "AX")
+	if vex {
+		k.Ins("VMOVD", "AX", "X4")
+		k.Ins("VPBROADCASTD", "X4", "Y4")
+	} else {
+		k.Ins("MOVL", "AX", "X4")
+		k.Ins("PSHUFL", 0, "X4", "X4")
+	}
+	k.Note("R9: where the steps of %d end; R10: the window that ends at n; R11, R12, R13: the last aligned windows, held", 4*w)
+	k.Note("back to R10 where they would go beyond: what they leave there, R10, stored after them, puts right")
+	k.Ins("MOVQ", "DX", "R9")
+	k.Ins("SUBQ", "R8", "R9")
+	k.Ins("ANDQ", -4*w, "R9")
+	k.Ins("ADDQ", "R8", "R9")
+	k.Ins("LEAQ", Mem("DX", -w), "R10")
+	last := []string{"R11", "R12", "R13"}
+	for i, r := range last {
+		k.Ins("LEAQ", Mem("R9", i*w), r)
+	}
+	for _, r := range last {
+		k.Ins("CMPQ", r, "R10")
+		k.Ins("CMOVQHI", "R10", r)
+	}
+	k.Note("head, tail and last windows are loaded before the loop writes, and not just behind its stores")
+	k.Ins(mov, Mem(k.src, 0), reg(2))
+	k.Ins(mov, MemIdx(k.src, 0, "R10", 1), reg(3))
+	for i, r := range last {
+		k.Ins(mov, MemIdx(k.src, 0, r, 1), reg(5+i))
+	}
+	k.xorWith(xor, reg(0), reg(2))
+	k.xorWith(xor, reg(1), reg(3))
+	for i := range last {
+		k.xorWith(xor, reg(4), reg(5+i))
+	}
+	fmt.Fprintf(&k.buf, "\tPCALIGN $32\n\nloop%s:\n", xor)
+	for i := range 4 {
+		if vex {
+			k.Ins("VPXOR", MemIdx(k.src, i*w, "R8", 1), reg(4), reg(8+i))
+		} else {
+			k.Ins(mov, MemIdx(k.src, i*w, "R8", 1), reg(8+i))
+		}
+	}
+	for i := range 4 {
+		if !vex {
+			k.xorWith(xor, reg(4), reg(8+i))
+		}
+	}
+	for i := range 4 {
+		k.Ins(mov, reg(8+i), MemIdx(k.dst, i*w, "R8", 1))
+	}
+	k.Ins("ADDQ", 4*w, "R8")
+	k.Ins("CMPQ", "R8", "R9")
+	k.Ins("JCS", "loop"+xor)
+	k.Note("head, last windows, tail")
+	for i, r := range last {
+		k.Ins(mov, reg(5+i), MemIdx(k.dst, 0, r, 1))
+	}
+	k.Ins(mov, reg(2), Mem(k.dst, 0))
+	k.Ins(mov, reg(3), MemIdx(k.dst, 0, "R10", 1))
+	if vex {
+		k.Ins("VZEROUPPER")
+	}
+	k.Ins("RET")
 }

@@ -20,7 +20,7 @@ func (s *Source) Begin(doc ...string) {
 	for _, line := range doc {
 		s.buf.WriteString(strings.TrimRight("// "+line, " ") + "\n")
 	}
-	s.buf.WriteString("\n#include \"textflag.h\"\n")
+	s.buf.WriteString("\n#include \"go_asm.h\"\n#include \"textflag.h\"\n")
 }
 
 // Func begins a function without a frame. signature is the Go declaration, args the size of arguments and results.
