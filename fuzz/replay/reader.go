@@ -104,7 +104,10 @@ func (r *Run) Frames(cuts ...int) error {
 
 // Pieces reads with Reader.NextPiece, without memory of its own and with some.
 func (r *Run) Pieces(cuts ...int) error {
-	for _, dst := range [][]byte{nil, make([]byte, 10_000)} {
+	if r.dst == nil {
+		r.dst = make([]byte, 10_000)
+	}
+	for _, dst := range [][]byte{nil, r.dst} {
 		if err := r.pieces(dst, cuts); err != nil {
 			return fmt.Errorf("with %d bytes of dst: %w", len(dst), err)
 		}

@@ -27,6 +27,7 @@ type Run struct {
 	reader  frame.Reader
 	src     source
 	scratch []byte
+	dst     []byte // memory for Pieces
 }
 
 // New prepares a run. The reference reads the stream once, here.

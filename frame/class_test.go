@@ -1,0 +1,260 @@
+package frame_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"runtime"
+	"testing"
+
+	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/fuzz/reference"
+	"github.com/seed-7f57ff33/tickwire/fuzz/replay"
+)
+
+// hostileLengths are those that have overflowed counters elsewhere: around the top of 64, 63, 32 and 31 bits.
+var hostileLengths = []uint64{
+	1 << 63, 1<<63 + 5, 1<<64 - 1, 1<<64 - 14, 1<<63 - 1, 1<<63 - 14, 1 << 62, 1<<32 + 5, 1 << 32, 1<<32 - 1, 1<<31 + 5, 1 << 31, 1<<31 - 1,
+}
+
+// TestV1V2V3HostileLengths declares each length, and each with a single bit, in the first frame, in a continuation whose sum
+// overflows, with the default limits and with none, at every fill of the buffer behind the header.
+func TestV1V2V3HostileLengths(t *testing.T) {
+	lengths := append([]uint64(nil), hostileLengths...)
+	for bit := range 64 {
+		lengths = append(lengths, 1<<bit)
+	}
+	for _, role := range roles {
+		for _, length := range lengths {
+			for _, o := range []reference.Options{{}, {MaxFrame: math.MaxUint64, MaxMessage: math.MaxUint64}} {
+				for _, first := range []byte{0x82, 0x80} {
+					var stream []byte
+					if first == 0x80 {
+						stream = bytesOf(role, piece(0x01, "some bytes before"))
+					}
+					stream = reference.Piece{First: first, Declared: &length, Form: reference.Form64}.Append(stream, role)
+					for fill := range 20 {
+						r := replay.New(role, o, append(bytes.Clone(stream), make([]byte, fill)...))
+						if err := errors.Join(r.All(), r.All(len(stream))); err != nil {
+							t.Fatalf("length %#x for a %v, %d bytes behind: %v", length, role, fill, err)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestV5StreamsWithoutLimits reads every stream with all limits off: nothing is delivered that a limit kept away, other than
+// what the rules allow, and no length is trusted.
+func TestV5StreamsWithoutLimits(t *testing.T) {
+	huge := reference.Options{MaxFrame: math.MaxUint64, MaxMessage: math.MaxUint64, MaxFragments: math.MaxInt, MaxControlPerMessage: math.MaxInt}
+	off := frame.Options{MaxFrame: -1, MaxMessage: -1, MaxFragments: -1, MaxControlPerMessage: -1}
+	hard := reference.Options{MaxFrame: frame.HardMaxMessage, MaxMessage: frame.HardMaxMessage, MaxFragments: math.MaxInt, MaxControlPerMessage: math.MaxInt}
+	for _, role := range roles {
+		for _, s := range append(reference.Streams(role), reference.LargeStreams(role)...) {
+			o := huge
+			o.Compression, o.AllowNonMinimal, o.SkipUTF8 = s.Options.Compression, s.Options.AllowNonMinimal, s.Options.SkipUTF8
+			report(t, s, replay.New(role, o, s.Bytes).All())
+
+			hard.Compression, hard.AllowNonMinimal, hard.SkipUTF8 = o.Compression, o.AllowNonMinimal, o.SkipUTF8
+			off.Compression, off.AllowNonMinimal, off.SkipUTF8 = o.Compression, o.AllowNonMinimal, o.SkipUTF8
+			want := reference.Parse(role, hard, s.Bytes).Err
+			got := decode(roleOf(role), off, s.Bytes)
+			if (want == nil) != (got == nil) || want != nil && (got.Rule != want.Rule.Name || got.Offset != want.Offset) {
+				t.Errorf("%v, %s: %v, want %+v", role, s.Name, got, want)
+			}
+		}
+	}
+}
+
+// endless is a peer that never ends: a head, then a piece of stream again and again. It counts what it gave.
+type endless struct {
+	head, again []byte
+	at          int
+	given       int
+	left        int // bytes until io.EOF
+}
+
+func (e *endless) Read(p []byte) (n int, err error) {
+	if e.left <= 0 {
+		return 0, io.EOF
+	}
+	for n < len(p) {
+		if len(e.head) > 0 {
+			k := copy(p[n:], e.head)
+			e.head = e.head[k:]
+			n += k
+			continue
+		}
+		k := copy(p[n:], e.again[e.at:])
+		e.at = (e.at + k) % len(e.again)
+		n += k
+	}
+	e.given += n
+	e.left -= n
+	return n, nil
+}
+
+// allocated returns the bytes that f takes from the heap.
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// TestV6EndlessMessage reads fragments that never end: the limit stops them, and memory is in proportion to it.
+func TestV6EndlessMessage(t *testing.T) {
+	const limit = 1 << 20
+	for _, role := range roles {
+		src := &endless{head: bytesOf(role, piece(0x02, "")), again: bytesOf(role, piece(0x00, string(make([]byte, 1000)))), left: 1 << 30}
+		rd := frame.NewReader(src, roleOf(role), frame.Options{MaxMessage: limit})
+		var err error
+		took := allocated(func() { _, err = rd.Next() })
+		if !errors.Is(err, frame.ErrMessageTooLarge) {
+			t.Errorf("%v: %v", role, err)
+		}
+		if src.given > limit+limit/8 {
+			t.Errorf("%v: %d bytes were read for a limit of %d", role, src.given, limit)
+		}
+		if took > 8*limit {
+			t.Errorf("%v: %d bytes were allocated for a limit of %d", role, took, limit)
+		}
+	}
+}
+
+// TestV7EmptyFragmentFlood sends continuations of no and of one byte without end: the default cap stops them at its frame,
+// and with the cap off a million of them cost no memory beyond their bytes.
+func TestV7EmptyFragmentFlood(t *testing.T) {
+	for _, role := range roles {
+		for _, payload := range []string{"", "x"} {
+			first, again := bytesOf(role, piece(0x01, payload)), bytesOf(role, piece(0x00, payload))
+			rd := frame.NewReader(&endless{head: first, again: again, left: 1 << 30}, roleOf(role), frame.Options{})
+			_, err := rd.Next()
+			var e *frame.ProtocolError
+			if want := uint64(len(first) + (frame.DefaultMaxFragments-1)*len(again)); !errors.Is(err, frame.ErrTooManyFragments) || !errors.As(err, &e) || e.Offset != want {
+				t.Errorf("%v, %q: %v, want %v at byte %d", role, payload, err, frame.ErrTooManyFragments.Rule, want)
+			}
+			const frames = 1_000_000
+			rd.Reset(&endless{head: bytesOf(role, piece(0x01, payload)), again: again, left: frames * len(again)}, roleOf(role), frame.Options{MaxFragments: -1})
+			took := allocated(func() { _, err = rd.Next() })
+			if err != io.ErrUnexpectedEOF {
+				t.Errorf("%v, %q: %v", role, payload, err)
+			}
+			if took > 8*frames {
+				t.Errorf("%v, %q: %d bytes were allocated for %d frames", role, payload, took, frames)
+			}
+		}
+	}
+}
+
+// TestV14HugeLengthOfARefusedFrame holds that a frame that is refused for its first byte is not waited for or read.
+func TestV14HugeLengthOfARefusedFrame(t *testing.T) {
+	length := uint64(1) << 40
+	for _, role := range roles {
+		for first := range 256 {
+			op := frame.Opcode(first & 0xF)
+			if !op.IsReserved() && !op.IsControl() {
+				continue
+			}
+			src := &endless{head: reference.Piece{First: byte(first), Declared: &length}.Append(nil, role), again: []byte{0}, left: 1 << 40}
+			rd := frame.NewReader(src, roleOf(role), frame.Options{Compression: true})
+			var err error
+			took := allocated(func() { _, err = rd.Next() })
+			var e *frame.ProtocolError
+			if !errors.As(err, &e) || e.Offset > 1 {
+				t.Errorf("%v, first byte %02x: %v", role, first, err)
+			}
+			if src.given > 1<<16 || took > 1<<16 {
+				t.Errorf("%v, first byte %02x: %d bytes read, %d allocated", role, first, src.given, took)
+			}
+		}
+	}
+}
+
+// TestV15UnsolicitedPongs reads a million of them: they are delivered one by one, and nothing stays.
+func TestV15UnsolicitedPongs(t *testing.T) {
+	const pongs = 1_000_000
+	for _, role := range roles {
+		pong := bytesOf(role, piece(0x8A, "unasked"))
+		rd := frame.NewReader(&endless{again: pong, left: pongs * len(pong)}, roleOf(role), frame.Options{})
+		n := 0
+		took := allocated(func() {
+			for {
+				m, err := rd.Next()
+				if err != nil {
+					return
+				}
+				if m.Opcode != frame.Pong || string(m.Data) != "unasked" {
+					t.Fatalf("%v %q", m.Opcode, m.Data)
+				}
+				n++
+			}
+		})
+		if n < pongs {
+			t.Errorf("%v: %d pongs", role, n)
+		}
+		if took > 1<<20 {
+			t.Errorf("%v: %d bytes were allocated", role, took)
+		}
+	}
+}
+
+// TestV16SeveralFramesInOneRead gives a reader every number of messages at once, empty first fragments among them.
+func TestV16SeveralFramesInOneRead(t *testing.T) {
+	for _, role := range roles {
+		unit := bytesOf(role, piece(0x01, ""), piece(0x80, ""), piece(0x82, "b"), piece(0x89, ""), piece(0x01, ""), piece(0x00, "c"), piece(0x80, ""))
+		for n := range 30 {
+			stream := bytes.Repeat(unit, n)
+			got, err := readAll(role, frame.Options{}, stream)
+			if err != io.EOF || len(got) != 4*n {
+				t.Fatalf("%v: %d items of %d units, %v", role, len(got), n, err)
+			}
+			for i, want := range []string{"text ", "binary b", "ping ", "text c"} {
+				if n > 0 && got[4*(n-1)+i] != want {
+					t.Fatalf("%v: item %d of the last unit is %q", role, i, got[4*(n-1)+i])
+				}
+			}
+		}
+	}
+}
+
+// TestV17NextAlwaysEnds bounds the calls that a decoder can need for n bytes, whatever they are: a loop over Next cannot
+// run on. Every call takes a byte or is the last one of its piece; only an empty frame's event may come beside it.
+func TestV17NextAlwaysEnds(t *testing.T) {
+	for _, role := range roles {
+		for _, s := range reference.Streams(role) {
+			d := frame.NewDecoder(roleOf(role), frame.Options{Compression: s.Options.Compression})
+			p := bytes.Clone(s.Bytes)
+			for len(p) > 0 {
+				ev, n, err := d.Next(p)
+				if err != nil {
+					break
+				}
+				if n == 0 {
+					t.Fatalf("%v, %s: an event %+v for no byte of %d", role, s.Name, ev, len(p))
+				}
+				p = p[n:]
+			}
+		}
+	}
+}
+
+// TestNegativeLimits holds that a limit that is off is not taken for one below zero.
+func TestNegativeLimits(t *testing.T) {
+	o := frame.Options{MaxFrame: -1, MaxMessage: -1, MaxFragments: -1, MaxControlPerMessage: -1}
+	for _, role := range roles {
+		pieces := []reference.Piece{piece(0x01, "a")}
+		want := []string{}
+		for i := range 50 {
+			pieces = append(pieces, piece(0x00, "b"), piece(0x8A, fmt.Sprint(i)))
+			want = append(want, fmt.Sprint("pong ", i))
+		}
+		stream := bytesOf(role, append(pieces, piece(0x80, ""))...)
+		mustPass(t, role, o, stream, append(want, "text a"+string(bytes.Repeat([]byte("b"), 50)))...)
+	}
+}

@@ -1,0 +1,6 @@
+//go:build race
+
+package frame_test
+
+// underRace thins the tests that are many small runs, which the race detector makes ten times slower.
+const underRace = true
