@@ -1,0 +1,239 @@
+package conn
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/frame/buffer"
+)
+
+// Shutdown closes the connection with the close handshake (RFC 6455 §7.1.2): it writes what is queued and a Close frame, and waits for
+// the peer's. A goroutine that is reading gets the messages that still come, and at the end the *CloseError; if none is,
+// Shutdown reads and drops them. It returns nil if the handshake was done.
+//
+// It ends with ctx or after Config.CloseTimeout, whichever is first, whatever the peer does; the connection is then closed
+// all the same. code and reason are checked before anything is written, with the errors of frame.AppendClose.
+func (c *Conn) Shutdown(ctx context.Context, code frame.CloseCode, reason string) error {
+	var body [frame.MaxControlPayload]byte
+	if _, err := frame.AppendClose(body[:0], c.role, code, reason); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.CloseTimeout, errCloseTimeout)
+	defer cancel()
+	until, _ := ctx.Deadline()
+	stop := context.AfterFunc(ctx, func() {
+		e := &TimeoutError{Clock: ClockClose, Limit: c.cfg.CloseTimeout}
+		if cause := context.Cause(ctx); cause != errCloseTimeout {
+			e.Limit, e.Err = 0, cause
+		}
+		c.end(e)
+	})
+	defer stop()
+	if err := c.sendClose(until, code, reason); err != nil && !c.ended() {
+		return c.end(err)
+	}
+	c.awaitClose()
+	err := c.Err()
+	if e, ok := err.(*CloseError); ok && e.Local {
+		return nil
+	}
+	return err
+}
+
+var errCloseTimeout = errors.New("close timeout")
+
+// awaitClose returns when the connection has ended. It reads if nobody else does.
+func (c *Conn) awaitClose() {
+	for {
+		s := c.readers.Or(readWanted) | readWanted
+		if s&readEnded != 0 {
+			return
+		}
+		if s&readBusy == 0 {
+			if !c.readers.CompareAndSwap(s, s|readBusy) {
+				continue
+			}
+			c.startDiscarding()
+			for !c.ended() {
+				m, ok, err := c.r.Buffered()
+				_, _ = c.discard(m, ok, err)
+			}
+			c.endRead(0)
+			return
+		}
+		select {
+		case <-c.readFree:
+		case <-c.done:
+			return
+		}
+	}
+}
+
+// discard takes one step of reading, in which messages are dropped.
+func (c *Conn) discard(m Message, ok bool, err error) (Message, error) {
+	switch {
+	case err != nil:
+		return m, c.readFailed(err)
+	case !ok:
+		return m, c.fill(nil)
+	case m.Opcode.IsControl():
+		return m, c.takeControl(m.Opcode, m.Data)
+	}
+	return m, nil
+}
+
+// Close ends the connection at once, without a Close frame; what is queued is lost. Every blocked call returns. It can be
+// called at any time and more than once.
+func (c *Conn) Close() error {
+	if _, first := c.finish(ErrClosed); first {
+		return c.drop()
+	}
+	c.drop()
+	return nil
+}
+
+// Bind closes the connection when ctx ends, with an error that matches ErrClosed and the context's cause. stop undoes it, and
+// returns false if it is too late for that.
+func (c *Conn) Bind(ctx context.Context) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { c.end(&boundError{context.Cause(ctx)}) })
+}
+
+// boundError is ErrClosed because a context ended.
+type boundError struct{ cause error }
+
+func (e *boundError) Error() string {
+	return "conn: closed because its context ended: " + e.cause.Error()
+}
+func (e *boundError) Unwrap() error        { return e.cause }
+func (e *boundError) Is(target error) bool { return target == ErrClosed || target == net.ErrClosed }
+
+// writable returns the error that a write call would find before it begins.
+func (c *Conn) writable() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.err != nil:
+		return c.err
+	case c.sent.done:
+		return ErrShutdown
+	}
+	return nil
+}
+
+// sendClose writes a Close frame behind what is queued, unless one was sent.
+func (c *Conn) sendClose(until time.Time, code frame.CloseCode, reason string) error {
+	c.startClosing(until)
+	if !c.lock.tryLock() {
+		if err := c.waitLock(); err != nil {
+			return err
+		}
+	}
+	defer c.unlockWrite()
+	if c.shut || c.ended() {
+		return nil
+	}
+	c.shut = true
+	err := c.w.AppendClose(code, reason)
+	if err == nil {
+		c.mu.Lock()
+		c.sent = closeStatus{true, code, reason}
+		c.localEnd = !c.received.done
+		c.mu.Unlock()
+		err = c.w.Flush()
+	}
+	if err != nil {
+		return &TransportError{Op: "write", Err: err}
+	}
+	return nil
+}
+
+// takeClose answers the peer's Close, and is the end of reading.
+func (c *Conn) takeClose(body []byte) error {
+	code, view, _ := frame.ParseClose(body)
+	reason := string(view)
+	c.mu.Lock()
+	c.received = closeStatus{true, code, reason}
+	c.mu.Unlock()
+	answer := code
+	if code != frame.CodeNoStatus && !code.Sendable(c.role) {
+		answer = frame.CodeNormal
+	}
+	failed := c.sendClose(time.Now().Add(c.cfg.CloseTimeout), answer, "")
+	c.mu.Lock()
+	e := &CloseError{Code: code, Reason: reason, SentCode: frame.CodeAbnormal, Local: c.localEnd}
+	if c.sent.done && failed == nil {
+		e.SentCode, e.SentReason = c.sent.code, c.sent.reason
+	}
+	c.mu.Unlock()
+	return c.endAfterClose(e)
+}
+
+// fail ends the connection because the peer broke the protocol (RFC 6455 §7.1.7).
+func (c *Conn) fail(broken *frame.ProtocolError) error {
+	_ = c.sendClose(time.Now().Add(c.cfg.CloseTimeout), broken.Code, broken.Rule)
+	return c.endAfterClose(&protocolError{broken})
+}
+
+// protocolError is a *frame.ProtocolError that ended a connection.
+type protocolError struct{ *frame.ProtocolError }
+
+func (e *protocolError) Unwrap() error { return e.ProtocolError }
+func (e *protocolError) Is(target error) bool {
+	return target == net.ErrClosed || e.ProtocolError.Is(target)
+}
+
+// endAfterClose makes err the last word and leaves the rest to a goroutine.
+func (c *Conn) endAfterClose(err error) error {
+	last, first := c.finish(err)
+	if first {
+		go c.linger()
+	}
+	return last
+}
+
+// linger ends the TCP connection after Close frames went both ways, or ours after an error. The server ends it first, the
+// client waits for that (RFC 6455 §7.1.1). Until then what comes is dropped: closing a socket with bytes unread would
+// have the kernel send a reset, and that can take our Close frame from the peer. All of it ends with CloseTimeout.
+func (c *Conn) linger() {
+	until := c.startClosing(time.Now().Add(c.cfg.CloseTimeout))
+	timer := time.AfterFunc(time.Until(until), func() { c.drop() })
+	defer timer.Stop()
+	c.mu.Lock()
+	peerFirst := c.role == frame.Client && c.received.done
+	c.mu.Unlock()
+	if !peerFirst {
+		c.halfClose()
+	}
+	c.startDiscarding()
+	b := buffer.Get(4 << 10)
+	for empty := 0; empty < maxEmptyReads; {
+		n, err := c.stream.Read(b.B)
+		if err != nil {
+			break
+		}
+		if empty++; n > 0 {
+			empty = 0
+		}
+	}
+	buffer.Put(b)
+	if peerFirst {
+		c.halfClose()
+	}
+	c.drop()
+}
+
+// halfClose tells the peer that nothing more comes.
+func (c *Conn) halfClose() {
+	if c.secure != nil {
+		_ = c.secure.CloseWrite()
+	}
+	if h, ok := c.base.(interface{ CloseWrite() error }); ok {
+		_ = h.CloseWrite()
+	}
+}
+
+var _ io.Closer = (*Conn)(nil)

@@ -1,0 +1,69 @@
+package conn
+
+import (
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/frame"
+)
+
+// The defaults of Config.
+const (
+	DefaultKeepAlive    = 60 * time.Second
+	DefaultCloseTimeout = 5 * time.Second
+	DefaultWriteBuffer  = 64 << 10
+)
+
+// Config is what Dialer, Upgrader and New share. The zero value is ready: all rules and limits on, a ping after 30 s of
+// silence and the end after 60, no other timeout.
+type Config struct {
+	// Frame are the limits and relaxed rules for what is received. Its Compression is set by the handshake.
+	Frame frame.Options
+	// UncheckedText gives up the check that written text is UTF-8 (RFC 6455 §5.6), which is ErrNotUTF8 otherwise.
+	UncheckedText bool
+
+	// ReadBuffer bounds the read buffer in bytes; 0 means frame.DefaultMaxBuffer. The buffer starts small, grows while
+	// reads fill it, and is held only while it holds bytes.
+	ReadBuffer int
+	// WriteBuffer is how many bytes AppendMessage lets wait for Flush before it flushes by itself; 0 means
+	// DefaultWriteBuffer.
+	WriteBuffer int
+
+	// KeepAlive is the transport clock: any byte from the peer resets it, a ping goes out after half of it, and after the
+	// whole the connection is dead (*TimeoutError). 0 means DefaultKeepAlive, negative none. A goroutine must be reading:
+	// where none is, nobody hears the peer.
+	KeepAlive time.Duration
+	// DataTimeout is the data clock: only messages reset it. 0 means none.
+	DataTimeout time.Duration
+	// PongTimeout is how long the answer to a ping of KeepAlive may take. Any other byte from the peer does not count.
+	// 0 means none: then only the transport clock judges.
+	PongTimeout time.Duration
+	// CloseTimeout bounds the whole close handshake; 0 means DefaultCloseTimeout.
+	CloseTimeout time.Duration
+	// ReadTimeout ends a read call for which no byte has come for so long, with an error that matches
+	// os.ErrDeadlineExceeded; reading can go on. It is armed once per read from the socket at most and may fire an eighth
+	// late. 0 means none.
+	ReadTimeout time.Duration
+	// WriteTimeout bounds each write to the socket in the same way. 0 means none.
+	WriteTimeout time.Duration
+}
+
+// withDefaults returns cfg with its zero fields replaced; cfg may be nil.
+func (cfg *Config) withDefaults() Config {
+	var c Config
+	if cfg != nil {
+		c = *cfg
+	}
+	if c.ReadBuffer <= 0 {
+		c.ReadBuffer = frame.DefaultMaxBuffer
+	}
+	if c.WriteBuffer <= 0 {
+		c.WriteBuffer = DefaultWriteBuffer
+	}
+	if c.KeepAlive == 0 {
+		c.KeepAlive = DefaultKeepAlive
+	}
+	if c.CloseTimeout <= 0 {
+		c.CloseTimeout = DefaultCloseTimeout
+	}
+	return c
+}

@@ -1,0 +1,169 @@
+// Package conn is WebSocket connections: dialing and accepting them, reading and writing messages, keeping them alive and
+// closing them, on top of packages frame and handshake.
+//
+// One goroutine reads; it also answers pings and takes part in the close handshake, so one must be reading for as long as the
+// connection is wanted. Any goroutine may write, set deadlines, ping, shut down and close.
+package conn
+
+import (
+	"crypto/tls"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/seed-7f57ff33/tickwire/frame"
+)
+
+// Message is a whole message. Its Data is a view: valid until the next read call on the connection.
+type Message = frame.Message
+
+// Opcode is the type of a message.
+type Opcode = frame.Opcode
+
+// The two types of messages.
+const (
+	Text   = frame.Text
+	Binary = frame.Binary
+)
+
+// Conn is a WebSocket connection.
+type Conn struct {
+	role        frame.Role
+	cfg         Config
+	nc          net.Conn // as it was given
+	base        net.Conn // the lowest connection known: deadlines are set on it, and closing it ends everything at once
+	stream      net.Conn // carries the frames: base, or the tls.Conn over it
+	secure      *tls.Conn
+	subprotocol string
+
+	// readers is the state of the reading side: its low bits are the flags below, the rest counts messages delivered.
+	readers atomic.Uint64
+	r       frame.Reader // by whoever holds readBusy
+	readErr error        // came together with bytes: due when they are used up; by whoever holds readBusy
+	reset   bool         // the memory of r went back; by whoever holds readBusy
+
+	lock    writeLock
+	w       *frame.Writer // under lock
+	shut    bool          // a Close frame was sent; under lock
+	control controlSlots
+
+	deadlines deadlines
+	pings     pings
+	clocks    clocks
+	stats     stats
+
+	mu       sync.Mutex
+	err      error // the connection's last word
+	sent     closeStatus
+	received closeStatus
+	localEnd bool // our Close went first
+
+	done     chan struct{} // closed when err is set
+	readFree chan struct{} // a token for Shutdown, when readWanted is set
+}
+
+// The flags in Conn.readers.
+const (
+	readBusy   = 1 << iota // a read call runs
+	readEnded              // err is set
+	readWanted             // Shutdown waits for readBusy to go
+	readCount              // one message
+)
+
+type closeStatus struct {
+	done   bool
+	code   frame.CloseCode
+	reason string
+}
+
+// New makes a connection of nc, on which the opening handshake is done. cfg may be nil. nc belongs to the Conn from then on.
+func New(nc net.Conn, role frame.Role, cfg *Config) *Conn { return newConn(nc, role, cfg, nil, "") }
+
+// newConn also takes the bytes that came behind the handshake, which it copies, and the subprotocol agreed.
+func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotocol string) *Conn {
+	c := &Conn{
+		role:        role,
+		cfg:         cfg.withDefaults(),
+		nc:          nc,
+		base:        nc,
+		stream:      nc,
+		subprotocol: subprotocol,
+		done:        make(chan struct{}),
+		readFree:    make(chan struct{}, 1),
+	}
+	c.lock.free = make(chan struct{}, 1)
+	if t, ok := nc.(*tls.Conn); ok {
+		c.secure = t
+		c.base = t.NetConn()
+	}
+	c.r.Reset(nil, role, c.cfg.Frame)
+	c.r.SetMaxBuffer(c.cfg.ReadBuffer)
+	c.w = frame.NewWriter((*outlet)(c), role)
+	for len(early) > 0 {
+		n := copy(c.r.Space(), early)
+		c.r.Filled(n)
+		c.stats.bytesRead.Add(uint64(n))
+		early = early[n:]
+	}
+	c.control.flush = c.flushControls
+	c.startClocks()
+	return c
+}
+
+// Role returns the side that this endpoint plays.
+func (c *Conn) Role() frame.Role { return c.role }
+
+// Subprotocol returns the subprotocol agreed in the handshake, "" if none.
+func (c *Conn) Subprotocol() string { return c.subprotocol }
+
+// NetConn returns the connection below, as Dial, Accept or New got it. Do not read, write or close it.
+func (c *Conn) NetConn() net.Conn { return c.nc }
+
+// LocalAddr returns this side's network address.
+func (c *Conn) LocalAddr() net.Addr { return c.base.LocalAddr() }
+
+// RemoteAddr returns the peer's network address.
+func (c *Conn) RemoteAddr() net.Addr { return c.base.RemoteAddr() }
+
+// Err returns the error that ended the connection, nil while it lives.
+func (c *Conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Done returns a channel that is closed when the connection ends: Err then tells why.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// ended reports whether the connection has ended, without a lock.
+func (c *Conn) ended() bool { return c.readers.Load()&readEnded != 0 }
+
+// finish makes err the connection's last word if it has none, and returns what that is. The transport stays.
+func (c *Conn) finish(err error) (last error, first bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return c.err, false
+	}
+	c.err = err
+	c.readers.Or(readEnded)
+	close(c.done)
+	c.stopClocks()
+	return err, true
+}
+
+// end is finish, and closes the transport.
+func (c *Conn) end(err error) error {
+	last, _ := c.finish(err)
+	c.drop()
+	return last
+}
+
+// drop closes the transport at once: never through tls.Conn, whose Close can wait for the peer.
+func (c *Conn) drop() error {
+	err := c.base.Close()
+	if c.lock.tryLock() { // otherwise its holder does it
+		c.unlockWrite()
+	}
+	return err
+}

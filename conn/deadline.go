@@ -1,0 +1,164 @@
+package conn
+
+import (
+	"sync"
+	"time"
+)
+
+// deadlines are those of the caller, and those that Config and the close handshake put beside them.
+type deadlines struct {
+	mu          sync.Mutex
+	read, write time.Time // the caller's
+	closing     time.Time // the end of the close handshake: from its start on the caller's write deadline does not count
+	discarding  bool      // Shutdown reads: the caller's read deadline does not count
+	armedRead   time.Time // what Config.ReadTimeout has set
+	armedWrite  time.Time // what Config.WriteTimeout has set
+	changed     chan struct{}
+}
+
+// SetReadDeadline sets the time at which read calls fail with an error that matches os.ErrDeadlineExceeded; the zero time
+// means never. It holds until it is set again. A passed deadline ends nothing: with a later one reading goes on where it
+// stopped, also in the middle of a frame.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	d := &c.deadlines
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.read, d.armedRead = t, time.Time{}
+	if d.discarding {
+		return nil
+	}
+	return c.base.SetReadDeadline(t)
+}
+
+// SetWriteDeadline sets the time at which write calls fail with an error that matches os.ErrDeadlineExceeded; the zero time
+// means never. It holds until it is set again. If it passes when a part of a frame has been written the connection ends.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	d := &c.deadlines
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.write, d.armedWrite = t, time.Time{}
+	if !d.closing.IsZero() {
+		return nil
+	}
+	d.wakeWaiters()
+	return c.base.SetWriteDeadline(t)
+}
+
+// SetDeadline sets both deadlines.
+func (c *Conn) SetDeadline(t time.Time) error {
+	if err := c.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return c.SetWriteDeadline(t)
+}
+
+func (d *deadlines) wakeWaiters() {
+	if d.changed != nil {
+		close(d.changed)
+		d.changed = nil
+	}
+}
+
+// startClosing bounds writes by the end of the close handshake, which is returned. The earliest of several calls counts.
+func (c *Conn) startClosing(until time.Time) time.Time {
+	d := &c.deadlines
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closing.IsZero() || until.Before(d.closing) {
+		d.closing = until
+		d.wakeWaiters()
+		_ = c.base.SetWriteDeadline(until)
+	}
+	return d.closing
+}
+
+// startDiscarding lifts the caller's read deadline, for Shutdown.
+func (c *Conn) startDiscarding() {
+	d := &c.deadlines
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.discarding = true
+	_ = c.base.SetReadDeadline(time.Time{})
+}
+
+// waitWrite returns what ends a wait for the write lock: a timer, nil if there is no deadline, and a channel that is closed when
+// the deadline changes.
+func (d *deadlines) waitWrite(timeout time.Duration) (timer *time.Timer, changed <-chan struct{}, passed bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	until := d.write
+	if !d.closing.IsZero() {
+		until = d.closing
+	} else if timeout > 0 {
+		until = earlier(until, time.Now().Add(timeout))
+	}
+	if !until.IsZero() {
+		left := time.Until(until)
+		if left <= 0 {
+			return nil, nil, true
+		}
+		timer = time.NewTimer(left)
+	}
+	if d.changed == nil {
+		d.changed = make(chan struct{})
+	}
+	return timer, d.changed, false
+}
+
+// armRead puts Config.ReadTimeout on the transport, if what is set there is not near enough.
+func (c *Conn) armRead() {
+	d := &c.deadlines
+	now := time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.discarding {
+		return
+	}
+	if at, ok := arm(d.armedRead, now, c.cfg.ReadTimeout); ok {
+		d.armedRead = at
+		_ = c.base.SetReadDeadline(earlier(d.read, at))
+	}
+}
+
+// armWrite is armRead for Config.WriteTimeout.
+func (c *Conn) armWrite() {
+	d := &c.deadlines
+	now := time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.closing.IsZero() {
+		return
+	}
+	if at, ok := arm(d.armedWrite, now, c.cfg.WriteTimeout); ok {
+		d.armedWrite = at
+		_ = c.base.SetWriteDeadline(earlier(d.write, at))
+	}
+}
+
+// arm returns when a timeout that starts now is to fire, if that is not what is set already: an eighth late at most.
+func arm(set, now time.Time, timeout time.Duration) (time.Time, bool) {
+	if !set.Before(now.Add(timeout)) && !set.After(now.Add(timeout+timeout/8)) {
+		return set, false
+	}
+	return now.Add(timeout + timeout/8), true
+}
+
+// earlier returns the earlier of two deadlines, of which zero means none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// readDeadlinePassed returns the error for a read that a deadline ended.
+func (c *Conn) readDeadlinePassed() error {
+	d := &c.deadlines
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.armedRead.IsZero() || !d.read.IsZero() && !time.Now().Before(d.read) {
+		return errReadDeadline
+	}
+	d.armedRead = time.Time{}
+	return errReadTimeout
+}

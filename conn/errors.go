@@ -1,0 +1,167 @@
+package conn
+
+import (
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/frame"
+)
+
+// A connection ends with one error, which every later call returns too. It is one of
+//   - *frame.ProtocolError: the peer broke the protocol;
+//   - *CloseError: the peer said goodbye;
+//   - *TransportError: the network failed, or ended without a goodbye;
+//   - *TimeoutError: the peer was judged dead;
+//   - ErrClosed, or an error that matches it: this side closed at once.
+//
+// All but the first match net.ErrClosed. (The first does not by itself: frame knows no connections.) A passed deadline, and the errors
+// below that are not ErrClosed, do not end it.
+var (
+	// ErrClosed says that Close was called on this side, or that the context of Bind ended.
+	ErrClosed error = &stateError{"conn: closed by this side", true}
+	// ErrShutdown is a write after the Close frame: nothing may follow it (RFC 6455 §5.5.1).
+	ErrShutdown error = &stateError{"conn: write after the Close frame was sent", false}
+	// ErrConcurrentRead is a read call while another one runs.
+	ErrConcurrentRead error = &stateError{"conn: another goroutine is reading", false}
+	// ErrNotUTF8 is text that must not be written (RFC 6455 §5.6).
+	ErrNotUTF8 error = &stateError{"conn: text to write is not UTF-8", false}
+
+	errReadDeadline  error = &deadlineError{"conn: read deadline passed"}
+	errReadTimeout   error = &deadlineError{"conn: no byte came within the read timeout"}
+	errWriteDeadline error = &deadlineError{"conn: write deadline passed before anything was written"}
+)
+
+type stateError struct {
+	text   string
+	closed bool
+}
+
+func (e *stateError) Error() string        { return e.text }
+func (e *stateError) Is(target error) bool { return e.closed && target == net.ErrClosed }
+
+// deadlineError is a net.Error that matches os.ErrDeadlineExceeded.
+type deadlineError struct{ text string }
+
+func (e *deadlineError) Error() string        { return e.text }
+func (e *deadlineError) Timeout() bool        { return true }
+func (e *deadlineError) Temporary() bool      { return true }
+func (e *deadlineError) Is(target error) bool { return target == os.ErrDeadlineExceeded }
+
+// CloseError says that the connection ended with a Close frame of the peer's.
+type CloseError struct {
+	// Code and Reason are the peer's; CodeNoStatus if its Close had none.
+	Code   frame.CloseCode
+	Reason string
+	// SentCode and SentReason are ours; CodeAbnormal if no Close could be sent, CodeNoStatus if it had no code.
+	SentCode   frame.CloseCode
+	SentReason string
+	// Local says that our Close went first.
+	Local bool
+}
+
+// Error tells who closed, with both codes.
+func (e *CloseError) Error() string {
+	s := "conn: closed by peer with " + closeText(e.Code, e.Reason)
+	if e.Local {
+		return "conn: closed by this side with " + closeText(e.SentCode, e.SentReason) + ", answered with " + closeText(e.Code, e.Reason)
+	}
+	if e.SentCode != e.Code {
+		s += ", answered with " + closeText(e.SentCode, e.SentReason)
+	}
+	return s
+}
+
+// Is matches net.ErrClosed.
+func (e *CloseError) Is(target error) bool { return target == net.ErrClosed }
+
+func closeText(code frame.CloseCode, reason string) string {
+	if reason == "" {
+		return code.String()
+	}
+	return code.String() + " " + strconv.Quote(reason)
+}
+
+// CloseCode returns the code with which the peer ended the connection whose error err is: that of a *CloseError, and CodeAbnormal
+// for every other error, because no Close came (RFC 6455 §7.1.5). It is 0 for nil.
+func CloseCode(err error) frame.CloseCode {
+	switch e := err.(type) {
+	case nil:
+		return 0
+	case *CloseError:
+		return e.Code
+	}
+	return frame.CodeAbnormal
+}
+
+// TransportError says that the network failed, or that the stream ended without a Close frame.
+type TransportError struct {
+	// Op is "read" or "write".
+	Op string
+	// Err is the net or io error; io.ErrUnexpectedEOF if the stream ended within a frame or message.
+	Err error
+}
+
+// Error tells what failed.
+func (e *TransportError) Error() string {
+	return "conn: connection lost: " + e.Op + ": " + e.Err.Error()
+}
+
+// Unwrap returns Err.
+func (e *TransportError) Unwrap() error { return e.Err }
+
+// Is matches net.ErrClosed: the connection is closed.
+func (e *TransportError) Is(target error) bool { return target == net.ErrClosed }
+
+// Clock names one of the clocks that judge a connection dead.
+type Clock string
+
+// The clocks of Config.
+const (
+	ClockTransport Clock = "transport" // Config.KeepAlive
+	ClockData      Clock = "data"      // Config.DataTimeout
+	ClockPong      Clock = "pong"      // Config.PongTimeout
+	ClockClose     Clock = "close"     // Config.CloseTimeout, or the context of Shutdown
+)
+
+// TimeoutError says that the connection was judged dead.
+type TimeoutError struct {
+	Clock Clock
+	// Limit is the clock's; 0 if it was a context that ended.
+	Limit time.Duration
+	// Err is that context's cause, nil otherwise.
+	Err error
+}
+
+// Error tells which clock ran out.
+func (e *TimeoutError) Error() string {
+	limit := ""
+	if e.Limit > 0 {
+		limit = " for " + e.Limit.String()
+	}
+	switch e.Clock {
+	case ClockTransport:
+		return "conn: judged dead by the transport clock: no byte from the peer" + limit
+	case ClockData:
+		return "conn: judged dead by the data clock: no message from the peer" + limit
+	case ClockPong:
+		return "conn: judged dead by the pong clock: no answer to a ping" + limit
+	}
+	if e.Err != nil {
+		limit = ": " + e.Err.Error()
+	}
+	return "conn: judged dead by the close clock: the close handshake was not finished" + limit
+}
+
+// Unwrap returns Err.
+func (e *TimeoutError) Unwrap() error { return e.Err }
+
+// Timeout reports true.
+func (e *TimeoutError) Timeout() bool { return true }
+
+// Temporary reports false: the connection is closed.
+func (e *TimeoutError) Temporary() bool { return false }
+
+// Is matches net.ErrClosed.
+func (e *TimeoutError) Is(target error) bool { return target == net.ErrClosed }

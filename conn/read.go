@@ -1,0 +1,147 @@
+package conn
+
+import (
+	"errors"
+	"io"
+	"os"
+
+	"github.com/seed-7f57ff33/tickwire/frame"
+)
+
+const maxEmptyReads = 100 // reads of (0, nil) in a row before io.ErrNoProgress
+
+var errReadCount = errors.New("the transport returned an impossible count from Read")
+
+// ReadMessage returns the next message. Its Data is a view, valid until the next read call. Pings that come before it are
+// answered. The errors are those of the list above ErrClosed, ErrConcurrentRead, and for a passed deadline one that matches
+// os.ErrDeadlineExceeded, after which reading can go on where it stopped.
+func (c *Conn) ReadMessage() (Message, error) {
+	if s := c.readers.Load(); s&(readCount-1) != 0 || !c.readers.CompareAndSwap(s, s|readBusy) {
+		if err := c.beginRead(); err != nil {
+			return Message{}, err
+		}
+	}
+	m, ok, err := c.r.Buffered()
+	if !ok || m.Opcode.IsControl() || m.Compressed {
+		if m, err = c.readOn(m, ok, err); err != nil {
+			c.endRead(0)
+			return Message{}, err
+		}
+	}
+	if c.readers.Add(readCount-readBusy)&readWanted != 0 {
+		c.readReleased()
+	}
+	return m, nil
+}
+
+// readOn goes on where c.r.Buffered returned something else than a message to deliver.
+func (c *Conn) readOn(m Message, ok bool, err error) (Message, error) {
+	for {
+		switch {
+		case err != nil:
+			return Message{}, c.readFailed(err)
+		case !ok:
+			err = c.fill(nil)
+		case m.Opcode.IsControl():
+			err = c.takeControl(m.Opcode, m.Data)
+		default:
+			return m, nil
+		}
+		if err != nil {
+			return Message{}, err
+		}
+		m, ok, err = c.r.Buffered()
+	}
+}
+
+// beginRead takes the reading side for a read call.
+func (c *Conn) beginRead() error {
+	for {
+		s := c.readers.Load()
+		switch {
+		case s&readEnded != 0:
+			return c.readEnded()
+		case s&readWanted != 0:
+			// Shutdown takes, or has taken, the reading side: what it finds is the connection's last word.
+			<-c.done
+			return c.Err()
+		case s&readBusy != 0:
+			return ErrConcurrentRead
+		case c.readers.CompareAndSwap(s, s|readBusy):
+			return nil
+		}
+	}
+}
+
+// readEnded is a read call on a connection that has ended. The views given before are now invalid: their memory goes back.
+func (c *Conn) readEnded() error {
+	if s := c.readers.Load(); s&readBusy == 0 && c.readers.CompareAndSwap(s, s|readBusy) {
+		c.endRead(0)
+	}
+	return c.Err()
+}
+
+// endRead gives the reading side back, after n messages were delivered.
+func (c *Conn) endRead(n int) {
+	if c.ended() && n == 0 && !c.reset {
+		c.reset = true
+		c.r.Reset(nil, c.role, c.cfg.Frame)
+	}
+	if c.readers.Add(uint64(n)*readCount-readBusy)&readWanted != 0 {
+		c.readReleased()
+	}
+}
+
+// readReleased wakes the Shutdown that waits for the reading side.
+func (c *Conn) readReleased() {
+	select {
+	case c.readFree <- struct{}{}:
+	default:
+	}
+}
+
+// fill reads once from the transport.
+func (c *Conn) fill(dst []byte) error {
+	if err := c.readErr; err != nil {
+		c.readErr = nil
+		return c.readFailed(err)
+	}
+	if c.cfg.ReadTimeout > 0 {
+		c.armRead()
+	}
+	for range maxEmptyReads {
+		space := c.r.SpaceIn(dst)
+		n, err := c.stream.Read(space)
+		c.stats.reads.Add(1)
+		if n < 0 || n > len(space) {
+			return c.readFailed(errReadCount)
+		}
+		if n > 0 {
+			c.r.Filled(n)
+			c.stats.bytesRead.Add(uint64(n))
+			c.readErr = err
+			return nil
+		}
+		if err != nil {
+			return c.readFailed(err)
+		}
+	}
+	return c.readFailed(io.ErrNoProgress)
+}
+
+// readFailed turns an error of reading into what the caller gets. All but a passed deadline end the connection.
+func (c *Conn) readFailed(err error) error {
+	if c.ended() {
+		return c.Err()
+	}
+	var broken *frame.ProtocolError
+	switch {
+	case errors.As(err, &broken):
+		return c.fail(broken)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return c.readDeadlinePassed()
+	case err == io.EOF && c.r.Decoder().Midway():
+		err = io.ErrUnexpectedEOF
+	}
+	return c.end(&TransportError{Op: "read", Err: err})
+}
