@@ -38,6 +38,10 @@ type Config struct {
 	// Level of compression: 1 (fastest) to 9 (smallest), or HuffmanOnly. 0 means DefaultLevel. It counts only where a
 	// window of 15 bits was agreed: smaller ones have one level.
 	Level int
+	// History, if it is not 0, is how many bytes of what was sent are kept between messages, instead of a compressor of
+	// a megabyte, wherever the context is taken over. 1024 to 4096 compress feeds nearly as well, for two or three
+	// times the CPU a message: see the package comment.
+	History int
 	// Threshold is the size in bytes from which a message is compressed. 0 means DefaultThreshold, negative every
 	// message.
 	Threshold int
@@ -95,6 +99,9 @@ func (c *Config) Check() error {
 		if bits != 0 && (bits < minWindowBits || bits > maxWindowBits) {
 			return errWindowBits
 		}
+	}
+	if c.History < 0 || c.History > 1<<maxWindowBits {
+		return errHistory
 	}
 	if c.Level < HuffmanOnly || c.Level > 9 || c.Level == -1 {
 		return errLevel

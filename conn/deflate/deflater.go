@@ -24,8 +24,9 @@ type DeflateOptions struct {
 	WindowBits int
 	// NoContextTakeover says that every message is to be compressed alone. Then nothing is held between messages.
 	NoContextTakeover bool
-	// Level is that of Config.
-	Level int
+	// Level and History are those of Config.
+	Level   int
+	History int
 }
 
 // A Deflater compresses messages, one after the other, for as long as a connection lives (RFC 7692 §7.2.1). It must be made
@@ -34,8 +35,9 @@ type DeflateOptions struct {
 type Deflater struct {
 	options DeflateOptions
 	encoder *encoder
-	inside  bool // a message
-	forget  bool
+	inside  bool   // a message
+	forget  bool   // start the next message with no context
+	history []byte // the end of what was sent, if that is kept instead of the compressor
 }
 
 // NewDeflater returns a Deflater. The error is that of a window or level out of range.
@@ -47,11 +49,15 @@ func NewDeflater(o DeflateOptions) (*Deflater, error) {
 }
 
 func (o *DeflateOptions) check() error {
-	c := Config{ServerMaxWindowBits: o.WindowBits, Level: o.Level}
+	c := Config{ServerMaxWindowBits: o.WindowBits, Level: o.Level, History: o.History}
 	if err := c.Check(); err != nil {
 		return err
 	}
 	o.WindowBits = orMax(o.WindowBits)
+	o.History = min(o.History, 1<<o.WindowBits)
+	if o.NoContextTakeover {
+		o.History = 0
+	}
 	if o.Level == 0 {
 		o.Level = DefaultLevel
 	}
@@ -62,31 +68,65 @@ func (o *DeflateOptions) check() error {
 // ends with it. The tail 00 00 FF FF is taken off. Not every piece yields bytes before the last one. It allocates only where
 // dst is too small; Bound tells how much there may be.
 func (d *Deflater) Append(dst, p []byte, last bool) []byte {
-	if d.encoder == nil {
-		d.encoder = borrow(d.options)
-		d.encoder.w.Reset(d.encoder)
-	} else if !d.inside && d.forget {
-		d.encoder.w.Reset(d.encoder)
+	if !d.inside {
+		d.start()
 	}
-	d.inside, d.forget = !last, d.options.NoContextTakeover
+	d.inside = !last
 	dst = d.encoder.append(dst, p, last)
-	if last && d.options.NoContextTakeover {
+	if d.options.History > 0 {
+		d.remember(p)
+	}
+	if last && (d.options.NoContextTakeover || d.options.History > 0) {
 		d.giveBack()
 	}
 	return dst
 }
 
+// start makes the compressor ready for a message.
+func (d *Deflater) start() {
+	forget := d.forget
+	d.forget = false
+	if forget {
+		d.history = d.history[:0]
+	}
+	switch {
+	case d.encoder != nil && !forget:
+		return
+	case d.encoder == nil:
+		d.encoder = borrow(d.options)
+	}
+	if len(d.history) > 0 {
+		d.encoder.w.ResetDict(d.encoder, d.history[max(0, len(d.history)-d.options.History):])
+	} else {
+		d.encoder.w.ResetDict(d.encoder, nil) // Reset would go back to an older message's history
+	}
+}
+
+// remember appends p to the history, of which at most twice what is needed is held: then the end of it moves to the front.
+func (d *Deflater) remember(p []byte) {
+	n := d.options.History
+	if d.history == nil {
+		d.history = make([]byte, 0, 2*n)
+	}
+	if len(p) >= n {
+		d.history = append(d.history[:0], p[len(p)-n:]...)
+		return
+	}
+	if len(d.history)+len(p) > 2*n {
+		d.history = append(d.history[:0], d.history[len(d.history)-(n-len(p)):]...)
+	}
+	d.history = append(d.history, p...)
+}
+
 // Forget makes the next message refer to none before it. It is needed after a message that the peer has inflated and this
 // Deflater has not seen: a prepared one.
 func (d *Deflater) Forget() {
-	if d.encoder != nil {
-		d.forget = true
-	}
+	d.forget = true
 }
 
 // Close gives the compressor back. A later Append starts anew.
 func (d *Deflater) Close() {
-	d.inside = false
+	d.inside, d.history = false, nil
 	d.giveBack()
 }
 
@@ -106,7 +146,7 @@ func AppendMessage(dst, p []byte, windowBits, level int) ([]byte, error) {
 		return dst, err
 	}
 	e := borrow(o)
-	e.w.Reset(e)
+	e.w.ResetDict(e, nil)
 	dst = e.append(dst, p, true)
 	lend(o).Put(e)
 	return dst, nil

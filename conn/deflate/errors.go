@@ -24,6 +24,7 @@ var (
 // Misuse of the API.
 var (
 	errWindowBits = errors.New("deflate: window bits outside 8 to 15")
+	errHistory    = errors.New("deflate: history outside 0 to 32768")
 	errLevel      = errors.New("deflate: level outside -2 to 9")
 )
 
