@@ -76,15 +76,15 @@ func AppendExtensions(dst []byte, list []Extension) ([]byte, error) {
 	return dst, nil
 }
 
-// countExtensions is the number of elements of one value, without keeping any; false if it is malformed.
-func countExtensions[T text](value T) (n int, ok bool) {
+// countExtensions is the number of elements of one value, without keeping any; ok is false if it is malformed.
+func countExtensions[T text](value T) (n, looked int, ok bool) {
 	l := list[T]{rest: value}
 	for l.next() {
 		for l.param() {
 		}
 		n++
 	}
-	return n, !l.broken
+	return n, l.looked, !l.broken
 }
 
 // A list walks over one Sec-WebSocket-Extensions value, each byte once:

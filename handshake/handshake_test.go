@@ -2,7 +2,9 @@ package handshake
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -12,9 +14,127 @@ const (
 	rfcAccept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 )
 
-func key(s string) (k Key) {
+func keyOf(s string) (k Key) {
 	copy(k[:], s)
 	return k
+}
+
+// head builds a head from a start line and header lines, changed by edits: "-Name" takes a line out, "=Name: value" replaces
+// it, "+line" adds one at the end, ">line" replaces the start line.
+func head(lines []string, edits ...string) []byte {
+	lines = append([]string(nil), lines...)
+	for _, e := range edits {
+		op, e := e[0], e[1:]
+		name, _, _ := strings.Cut(e, ":")
+		switch op {
+		case '>':
+			lines[0] = e
+		case '+':
+			lines = append(lines, e)
+		case '-', '=':
+			found := false
+			for i := 1; i < len(lines); i++ {
+				if strings.HasPrefix(lines[i], name+":") {
+					found = true
+					if op == '=' {
+						lines[i] = e
+					} else {
+						lines = append(lines[:i], lines[i+1:]...)
+					}
+					break
+				}
+			}
+			if !found {
+				panic("no line " + name)
+			}
+		default:
+			panic("edit " + e)
+		}
+	}
+	return []byte(strings.Join(lines, "\r\n") + "\r\n\r\n")
+}
+
+// A parse is what one of the parsers made of some bytes.
+type parse struct {
+	n   int
+	err error
+}
+
+// same tells whether two runs of a parser over the same bytes came to the same end.
+func (p parse) same(q parse) bool {
+	if p.n != q.n || (p.err == nil) != (q.err == nil) {
+		return false
+	}
+	if p.err == nil {
+		return true
+	}
+	a, b := p.err.(*Error), q.err.(*Error)
+	return a.Rule == b.Rule && a.Offset == b.Offset && a.Name == b.Name && a.Status == b.Status
+}
+
+// deliver gives b to a parser in pieces that end at the cuts, each time with all the bytes so far at a new place.
+func deliver(b []byte, cuts []int, next func([]byte) (int, error)) parse {
+	for _, end := range append(cuts, len(b)) {
+		if n, err := next(bytes.Clone(b[:end])); n != 0 || err != nil {
+			return parse{n, err}
+		}
+	}
+	return parse{}
+}
+
+// everyByte are the cuts behind each byte of n, none first.
+func everyByte(n int) (cuts []int) {
+	for i := range n {
+		cuts = append(cuts, i)
+	}
+	return cuts
+}
+
+// parseRequest parses in one piece, byte by byte, and cut in two at each place, and demands the same of all.
+func parseRequest(t *testing.T, b []byte, limits Limits) (*RequestView, parse) {
+	t.Helper()
+	view := &RequestView{Limits: limits}
+	n, err := ParseRequest(view, b)
+	whole := parse{n, err}
+	again := func(cuts ...int) {
+		v := &RequestView{Limits: limits}
+		got := deliver(b, cuts, func(p []byte) (int, error) { return ParseRequest(v, p) })
+		if !got.same(whole) {
+			t.Fatalf("in pieces %d: %v; whole: %v", cuts, got, whole)
+		}
+	}
+	again(everyByte(len(b))...)
+	if len(b) < 1024 {
+		for i := range b {
+			again(i)
+		}
+	}
+	return view, whole
+}
+
+// parseResponse is parseRequest for the other side.
+func parseResponse(t *testing.T, req *Request, b []byte, limits Limits) (*Response, parse) {
+	t.Helper()
+	res := &Response{Limits: limits}
+	n, err := ParseResponse(res, req, b)
+	whole := parse{n, err}
+	again := func(cuts ...int) {
+		r := &Response{Limits: limits}
+		got := deliver(b, cuts, func(p []byte) (int, error) { return ParseResponse(r, req, p) })
+		if !got.same(whole) {
+			t.Fatalf("in pieces %d: %v; whole: %v", cuts, got, whole)
+		}
+		if r.Status != res.Status || r.Subprotocol != res.Subprotocol || len(r.Extensions) != len(res.Extensions) {
+			t.Fatalf("in pieces %d: %+v; whole: %+v", cuts, r, res)
+		}
+	}
+	again(everyByte(len(b))...)
+	if len(b) < 1024 {
+		for i := range b {
+			again(i)
+		}
+	}
+	return res, whole
 }
 
 // Both sides of one handshake, through each other's parser.
@@ -22,29 +142,53 @@ func TestRoundTrip(t *testing.T) {
 	req := &Request{
 		Host: "example.com:8080", Target: "/feed?x=1", Key: NewKey(), Origin: "https://example.com",
 		Subprotocols: []string{"v2.feed", "v1.feed"},
-		Extensions:   []Extension{{"permessage-deflate", []Param{{"client_max_window_bits", ""}, {"server_max_window_bits", "12"}}}},
-		Header:       http.Header{"Authorization": {"Bearer x"}, "Cookie": {"a=b", "c=d"}},
+		Extensions: []Extension{{"permessage-deflate", []Param{{"client_max_window_bits", ""}, {"server_max_window_bits", "12"}}},
+			{"permessage-deflate", nil}},
+		Header: http.Header{"Authorization": {"Bearer x"}, "Cookie": {"a=b", "c=d"}},
 	}
 	b, err := AppendRequest(nil, req)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var v RequestView
-	n, err := ParseRequest(&v, append(b, "frames"...))
-	if err != nil || n != len(b) {
-		t.Fatal(n, err)
+	v, got := parseRequest(t, append(b, "frames"...), Limits{})
+	if got.err != nil || got.n != len(b) {
+		t.Fatal(got)
 	}
 	if string(v.Target()) != req.Target || string(v.Host()) != req.Host || string(v.Header("cookie")) != "a=b" {
 		t.Errorf("%q %q %q", v.Target(), v.Host(), v.Header("cookie"))
 	}
-	res := &Response{Subprotocol: v.Subprotocol([]string{"v1.feed"}), Extensions: v.Extensions(nil)}
+	res := &Response{Subprotocol: v.Subprotocol([]string{"v1.feed"}), Extensions: v.Extensions(nil)[:1],
+		Header: http.Header{"X-Session": {"7"}}}
 	a, err := AppendResponse(nil, v.Key(), res)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got Response
-	n, err = ParseResponse(&got, req, append(bytes.Clone(a), 0x81, 0))
-	if err != nil || n != len(a) || got.Subprotocol != "v1.feed" || len(got.Extensions) != 1 {
-		t.Fatal(n, err, got)
+	back, got := parseResponse(t, req, append(bytes.Clone(a), 0x81, 0), Limits{})
+	if got.err != nil || got.n != len(a) {
+		t.Fatal(got)
+	}
+	if back.Subprotocol != "v1.feed" || len(back.Extensions) != 1 || len(back.Extensions[0].Params) != 2 ||
+		back.Header.Get("X-Session") != "7" || back.Status != 101 {
+		t.Errorf("%+v", back)
+	}
+}
+
+func TestErrorIs(t *testing.T) {
+	e := error(ErrStatus.answered(503, nil))
+	if !errors.Is(e, ErrStatus) || errors.Is(e, ErrAccept) || errors.Is(e, http.ErrAbortHandler) {
+		t.Error("rules are not told apart")
+	}
+	if errors.Is(&Error{Status: 401}, &Error{Status: 401}) {
+		t.Error("errors without a rule match")
+	}
+	for e, want := range map[*Error]string{
+		ErrStatus.answered(503, nil): "handshake: the server did not switch protocols, RFC 6455 §4.1: status 503 Service Unavailable",
+		ErrKey:                       "handshake: there is not exactly one key of 16 bytes in base64 (Sec-WebSocket-Key), RFC 6455 §4.2.1: status 400 Bad Request",
+		{Status: 599}:                "handshake: refused: status 599",
+		ErrAccept.answered(101, nil): "handshake: the answer is not to this request's key (Sec-WebSocket-Accept), RFC 6455 §4.1",
+	} {
+		if e.Error() != want {
+			t.Errorf("%q, want %q", e.Error(), want)
+		}
 	}
 }

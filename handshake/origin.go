@@ -22,7 +22,7 @@ func CheckOrigin(r *RequestView, secure bool, allowed []string) error {
 // ASCII, and a trailing dot on one side only are never the same.
 func SameOrigin[A, B ~string | ~[]byte](origin A, host B, secure bool) bool {
 	o, ok := splitOrigin(origin)
-	if !ok || !equal(o.scheme, "https") && (secure || !equal(o.scheme, "http")) || !validHost(host) {
+	if !ok || !equalFold(o.scheme, "https") && (secure || !equalFold(o.scheme, "http")) || !validHost(host) {
 		return false
 	}
 	name, port := splitPort(host)

@@ -199,7 +199,8 @@ func (r *RequestView) header(b []byte) {
 		}
 	case len("Sec-WebSocket-Extensions"):
 		if equalFold(name, "Sec-WebSocket-Extensions") {
-			n, ok := countExtensions(value)
+			n, looked, ok := countExtensions(value)
+			r.scan.looked += looked
 			r.extension.add(l.value)
 			r.extensionNames += n
 			r.badExtension = r.badExtension || !ok

@@ -51,7 +51,11 @@ func ParseURL(s string) (*URL, error) {
 	if p.Opaque != "" || p.Host == "" {
 		return nil, badURL("no host")
 	}
-	if err := u.setHost(p, authority(s)); err != nil {
+	raw := authority(s)
+	if at := strings.Count(raw, "@"); at > 1 {
+		return nil, badURL("the userinfo")
+	}
+	if err := u.setHost(p, raw[strings.IndexByte(raw, '@')+1:]); err != nil {
 		return nil, err
 	}
 	if u.User != nil {
@@ -72,13 +76,13 @@ func ParseURL(s string) (*URL, error) {
 	return u, nil
 }
 
-// authority is what stands between "://" and the path, userinfo cut off.
+// authority is what stands between "://" and the path.
 func authority(s string) string {
 	_, s, _ = strings.Cut(s, "://")
 	if i := strings.IndexAny(s, "/?"); i >= 0 {
 		s = s[:i]
 	}
-	return s[strings.LastIndexByte(s, '@')+1:]
+	return s
 }
 
 func (u *URL) setHost(p *url.URL, raw string) error {
