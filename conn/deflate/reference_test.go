@@ -7,6 +7,7 @@ import "errors"
 type slowInflater struct {
 	history  []byte
 	farthest int
+	ends     map[int]bool // the byte offsets at which a cut leaves a whole message
 }
 
 var errSlow = errors.New("slowInflater: malformed")
@@ -35,6 +36,7 @@ func (s *slowInflater) message(p []byte) (out []byte, err error) {
 		switch kind {
 		case 0:
 			pos = (pos + 7) / 8 * 8
+			s.end(pos / 8)
 			n, complement := number(16), number(16)
 			if n != complement^0xFFFF {
 				return nil, errSlow
@@ -67,12 +69,20 @@ func (s *slowInflater) message(p []byte) (out []byte, err error) {
 		}
 		if final == 1 {
 			pos = (pos + 7) / 8 * 8
+			s.end(pos / 8)
 			if pos == 8*(len(p)-len(tail)) {
 				break
 			}
 		}
 	}
 	return s.history[start:], nil
+}
+
+func (s *slowInflater) end(offset int) {
+	if s.ends == nil {
+		s.ends = make(map[int]bool)
+	}
+	s.ends[offset] = true
 }
 
 func fixedLengths() (lit, dist []int) {
