@@ -1,0 +1,158 @@
+package deflate
+
+import (
+	"bytes"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"testing"
+)
+
+// mallocs returns how many objects f allocates, with no garbage collection that could empty a pool in between.
+func mallocs(f func()) uint64 {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.Mallocs - before.Mallocs
+}
+
+// 10,000 messages each way after the first thousand, in every mode, allocate nothing. On one processor: pools keep something
+// for each, so that a goroutine that moves meets pools that are still empty.
+func TestNoAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates, and makes pools forget")
+	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	for _, size := range []int{200, 1000, 40_000} {
+		n := 10_000
+		if size > 1000 {
+			n = 500
+		}
+		messages := feed(300, size)
+		for _, o := range []DeflateOptions{{Level: 1}, {}, {NoContextTakeover: true}, {History: 2048, Level: 1}, {WindowBits: 10}} {
+			t.Run(fmt.Sprintf("%d/%+v", size, o), func(t *testing.T) {
+				d := newDeflater(t, o)
+				defer d.Close()
+				in := newInflater(t, InflateOptions{WindowBits: o.WindowBits, NoContextTakeover: o.NoContextTakeover})
+				stream := newInflater(t, InflateOptions{WindowBits: o.WindowBits, NoContextTakeover: o.NoContextTakeover})
+				wire := make([]byte, 0, Bound(2*size))
+				var sent, got int
+				pass := func(n int) {
+					for i := range n {
+						m := messages[i%len(messages)]
+						wire = d.Append(wire[:0], m, true)
+						p, err := in.Message(wire, true)
+						if err != nil || !bytes.Equal(p, m) {
+							t.Fatal(i, err)
+						}
+						sent += len(m)
+						if i%16 == 0 {
+							in.Release()
+						}
+						stream.Begin(true)
+						stream.Feed(wire, true)
+						for {
+							p, err := stream.Next()
+							if err != nil {
+								break
+							}
+							got += len(p)
+						}
+					}
+				}
+				pass(1000 * n / 10_000)
+				if allocated := mallocs(func() { pass(n) }); allocated != 0 {
+					t.Errorf("%d allocations in %d messages", allocated, n)
+				}
+				if got != sent {
+					t.Errorf("streamed %d of %d bytes", got, sent)
+				}
+			})
+		}
+	}
+}
+
+// idle returns the heap bytes that a connection's codec holds between messages, after 1 MiB of feed.
+func idle(t testing.TB, make func() (use func(messages, compressed [][]byte))) int {
+	const connections = 8
+	messages := feed(1<<20/250, 250)
+	compressed := stdCompress(t, messages, 1, true)
+	heap := func() int {
+		var m runtime.MemStats
+		for range 3 {
+			runtime.GC()
+		}
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	keep := []func([][]byte, [][]byte){}
+	before := heap()
+	for range connections {
+		use := make()
+		use(messages, compressed)
+		keep = append(keep, use)
+	}
+	held := heap() - before
+	runtime.KeepAlive(keep)
+	runtime.KeepAlive(messages)
+	runtime.KeepAlive(compressed)
+	return held / connections
+}
+
+func idleDeflater(t testing.TB, o DeflateOptions) int {
+	return idle(t, func() func([][]byte, [][]byte) {
+		d := newDeflater(t, o)
+		return func(messages, _ [][]byte) {
+			var wire []byte
+			for _, m := range messages {
+				wire = d.Append(wire[:0], m, true)
+			}
+		}
+	})
+}
+
+func idleInflater(t testing.TB, o InflateOptions) int {
+	return idle(t, func() func([][]byte, [][]byte) {
+		d := newInflater(t, o)
+		alone := stdCompress(t, feed(1, 250), 1, false)[0]
+		return func(_, compressed [][]byte) {
+			for _, c := range compressed {
+				if o.NoContextTakeover || o.WindowBits != 0 {
+					c = alone
+				}
+				if _, err := d.Message(c, true); err != nil {
+					t.Fatal(err)
+				}
+			}
+			d.Release()
+		}
+	})
+}
+
+// The package comment states what an idle connection holds. A mode that holds more makes this fail.
+func TestIdleMemory(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector holds memory of its own")
+	}
+	for _, c := range []struct {
+		name  string
+		got   int
+		limit int // bytes
+	}{
+		{"Inflater, takeover", idleInflater(t, InflateOptions{}), 66 << 10},
+		{"Inflater, takeover, 12 bits", idleInflater(t, InflateOptions{WindowBits: 12}), 10 << 10},
+		{"Inflater, takeover, 9 bits", idleInflater(t, InflateOptions{WindowBits: 9}), 6 << 10},
+		{"Inflater, no takeover", idleInflater(t, InflateOptions{NoContextTakeover: true}), 1200},
+		{"Deflater, takeover, level 1", idleDeflater(t, DeflateOptions{Level: 1}), 820 << 10},
+		{"Deflater, takeover, level 5", idleDeflater(t, DeflateOptions{}), 1080 << 10},
+		{"Deflater, takeover, history of 2 KiB", idleDeflater(t, DeflateOptions{History: 2048}), 5 << 10},
+		{"Deflater, no takeover", idleDeflater(t, DeflateOptions{NoContextTakeover: true}), 1 << 10},
+	} {
+		t.Logf("%-40s %8.1f KiB", c.name, float64(c.got)/1024)
+		if c.got > c.limit {
+			t.Errorf("%s: %d bytes, stated are %d", c.name, c.got, c.limit)
+		}
+	}
+}
