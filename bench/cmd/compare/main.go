@@ -1,0 +1,137 @@
+// Command compare runs the scenarios and writes what they measured.
+//
+//	GOWORK=off go -C bench run ./cmd/compare -list
+//	GOWORK=off go -C bench run ./cmd/compare -quick
+//	GOWORK=off go -C bench run ./cmd/compare -run 'decode/200 B' -rounds 5
+//	GOWORK=off go -C bench run ./cmd/compare -report
+//
+// Raw results go to bench/results, one JSON line per entrant and round. With -report, BENCHMARKS.md and bench/charts are
+// made from the results of this run, or, with -from, from those of earlier ones.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/bench/entrant"
+	"github.com/seed-7f57ff33/tickwire/bench/report"
+	"github.com/seed-7f57ff33/tickwire/bench/scenario"
+)
+
+func main() {
+	scenario.Child()
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "compare:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	var (
+		list     = flag.Bool("list", false, "list scenarios and entrants with their versions")
+		pattern  = flag.String("run", "", "run only what matches the regular `expression`, of scenario/case")
+		entrants = flag.String("entrants", "", "run only these, comma-separated")
+		quick    = flag.Bool("quick", false, "short: fewer rounds, fewer messages")
+		rounds   = flag.Int("rounds", 0, "rounds, instead of each scenario's default")
+		clients  = flag.String("clients", "", "numbers of clients of fanout, comma-separated, instead of 1000")
+		out      = flag.String("out", "", "file of raw results; appended to (default bench/results/TIME.jsonl)")
+		write    = flag.Bool("report", false, "write BENCHMARKS.md and bench/charts")
+		from     = flag.String("from", "", "with -report: take these files of raw results, comma-separated, and run nothing")
+	)
+	flag.Parse()
+	root, err := repository()
+	if err != nil {
+		return err
+	}
+	if *list {
+		print()
+		return nil
+	}
+	if *from != "" {
+		return report.Write(root, strings.Split(*from, ",")...)
+	}
+	match, err := regexp.Compile(*pattern)
+	if err != nil {
+		return err
+	}
+	if *out == "" {
+		*out = filepath.Join(root, "bench", "results", time.Now().UTC().Format("20060102T150405")+".jsonl")
+	}
+	emit, done, err := scenario.Writer(*out)
+	if err != nil {
+		return err
+	}
+	p := &scenario.Plan{
+		Quick: *quick, Rounds: *rounds, Match: match.MatchString, Command: command(), Emit: emit, Progress: os.Stderr,
+	}
+	if *entrants != "" {
+		p.Entrants = strings.Split(*entrants, ",")
+	}
+	for _, n := range strings.FieldsFunc(*clients, func(r rune) bool { return r == ',' }) {
+		v, err := strconv.Atoi(n)
+		if err != nil {
+			return err
+		}
+		p.Clients = append(p.Clients, v)
+	}
+	for _, s := range scenario.All {
+		if err := s.Run(p); err != nil {
+			return err
+		}
+	}
+	if err := done(); err != nil {
+		return err
+	}
+	if err := report.Print(os.Stdout, *out); err != nil {
+		return err
+	}
+	if *write {
+		return report.Write(root, *out)
+	}
+	return nil
+}
+
+// command returns the command line that repeats this run.
+func command() string {
+	line := "GOWORK=off go -C bench run ./cmd/compare"
+	for _, a := range os.Args[1:] {
+		if strings.ContainsAny(a, " '\"|()*,;&") {
+			a = "'" + a + "'"
+		}
+		line += " " + a
+	}
+	return line
+}
+
+// repository returns the root of the checkout that holds the working directory.
+func repository() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for d := dir; ; d = filepath.Dir(d) {
+		if _, err := os.Stat(filepath.Join(d, "bench", "go.mod")); err == nil {
+			return d, nil
+		}
+		if d == filepath.Dir(d) {
+			return "", fmt.Errorf("%s is not within the repository", dir)
+		}
+	}
+}
+
+func print() {
+	for _, s := range scenario.All {
+		fmt.Printf("%-10s %s\n", s.Name, s.About)
+	}
+	fmt.Println()
+	for _, e := range entrant.All() {
+		i := e.Info()
+		fmt.Printf("%-46s %-10s %s\n", i.Name, entrant.Version(i.Module), i.Calls)
+	}
+}

@@ -1,0 +1,123 @@
+// Package corpus makes the messages that every entrant reads and writes, and the byte streams they stand in. All of it is
+// deterministic: the same arguments give the same bytes on every machine.
+package corpus
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+)
+
+// Kind is what the messages are made of.
+type Kind string
+
+const (
+	// ASCII is what exchanges send: JSON of numbers and short keys.
+	ASCII Kind = "ascii"
+	// CJK is the same with about 13 % of its bytes in three-byte characters.
+	CJK Kind = "cjk"
+)
+
+// Sizes are the mean message lengths, in bytes, that the scenarios in memory go through.
+var Sizes = []int{60, 200, 1000, 8000}
+
+const words = "深度行情快照成交价格数量买卖盘口更新时间序号合约标记指数资金费率"
+
+// Messages returns n JSON texts of size bytes on average, their lengths within a quarter of it.
+func Messages(kind Kind, size, n int) [][]byte {
+	rnd := rand.New(rand.NewPCG(uint64(size), uint64(len(kind))))
+	runes := []rune(words)
+	messages := make([][]byte, n)
+	for i := range messages {
+		want := size - size/4 + rnd.IntN(size/2+1)
+		messages[i] = message(rnd, runes, kind, i, want)
+	}
+	return messages
+}
+
+// message returns one JSON text of exactly want bytes.
+func message(rnd *rand.Rand, runes []rune, kind Kind, i, want int) []byte {
+	b := make([]byte, 0, want+32)
+	b = append(b, `{"s":`...)
+	b = strconv.AppendInt(b, int64(i), 10)
+	b = append(b, `,"b":[`...)
+	for wide := 0; len(b) < want-24; {
+		b = fmt.Appendf(b, `["%d.%02d",%d],`, 100+rnd.IntN(900), rnd.IntN(100), rnd.IntN(1000))
+		for kind == CJK && wide*100 < len(b)*13 && len(b) < want-24 {
+			b = append(b, string(runes[rnd.IntN(len(runes))])...)
+			wide += 3
+		}
+	}
+	b = append(b, `0],"x":"`...)
+	for len(b) < want-2 {
+		b = append(b, byte('a'+rnd.IntN(26)))
+	}
+	return append(b, `"}`...)
+}
+
+// Stream is messages as they stand on the wire, one text frame each. It can be sent again and again from its start.
+type Stream struct {
+	Bytes    []byte
+	Ends     []int    // Ends[i] is where the frame of message i ends
+	Messages [][]byte // before compression and masking
+}
+
+// NewStream frames messages. Masked frames carry keys of their own.
+func NewStream(messages [][]byte, masked bool) *Stream {
+	s := &Stream{Messages: messages, Ends: make([]int, len(messages))}
+	rnd := rand.New(rand.NewPCG(1, uint64(len(messages))))
+	for i, m := range messages {
+		s.Bytes = AppendFrame(s.Bytes, 0x81, m, masked, rnd.Uint32())
+		s.Ends[i] = len(s.Bytes)
+	}
+	return s
+}
+
+// AppendFrame appends a frame with the given first octet. It is the harness's own encoder, so that no entrant reads what it
+// has written itself.
+func AppendFrame(dst []byte, b0 byte, payload []byte, masked bool, key uint32) []byte {
+	var bit byte
+	if masked {
+		bit = 0x80
+	}
+	switch n := len(payload); {
+	case n < 126:
+		dst = append(dst, b0, bit|byte(n))
+	case n < 1<<16:
+		dst = append(dst, b0, bit|126, byte(n>>8), byte(n))
+	default:
+		dst = binary.BigEndian.AppendUint64(append(dst, b0, bit|127), uint64(n))
+	}
+	if !masked {
+		return append(dst, payload...)
+	}
+	var k [4]byte
+	binary.LittleEndian.PutUint32(k[:], key)
+	dst = append(dst, k[:]...)
+	for i, c := range payload {
+		dst = append(dst, c^k[i&3])
+	}
+	return dst
+}
+
+// WireLen returns the bytes that n messages take on the wire, counted from the first.
+func (s *Stream) WireLen(n int) int {
+	rounds, rest := n/len(s.Ends), n%len(s.Ends)
+	total := rounds * len(s.Bytes)
+	if rest > 0 {
+		total += s.Ends[rest-1]
+	}
+	return total
+}
+
+// Sum returns what n messages, counted from message from, add to a tally: their bytes, and the sum of each one's first and
+// last byte.
+func (s *Stream) Sum(from, n int) (bytes int, sum uint64) {
+	for i := range n {
+		m := s.Messages[(from+i)%len(s.Messages)]
+		bytes += len(m)
+		sum += uint64(m[0]) + uint64(m[len(m)-1])
+	}
+	return bytes, sum
+}

@@ -1,0 +1,101 @@
+package entrant
+
+import (
+	"net"
+	"testing"
+
+	"github.com/seed-7f57ff33/tickwire/bench/corpus"
+	"github.com/seed-7f57ff33/tickwire/bench/wire"
+)
+
+// TestEveryEntrantReadsEveryMessage reads a stream with each entrant, as a client and as a server, and compares what it saw
+// with what was sent.
+func TestEveryEntrantReadsEveryMessage(t *testing.T) {
+	const n = 700
+	for _, e := range All() {
+		info := e.Info()
+		if info.Name == LimitParseRaw {
+			continue // has no place without a socket
+		}
+		for _, size := range corpus.Sizes {
+			for _, server := range []bool{false, true} {
+				for _, check := range []bool{false, true} {
+					s := corpus.NewStream(corpus.Messages(corpus.CJK, size, 64), server)
+					o := Options{CheckUTF8: check, WireLen: s.WireLen}
+					c, _, done := openMemory(t, e, s, o, server)
+					var tally Tally
+					for range 2 {
+						if err := c.Receive(n/2, &tally); err != nil {
+							t.Fatalf("%s, %d B, server %v: %v", info.Name, size, server, err)
+						}
+					}
+					bytes, sum := s.Sum(0, n)
+					if tally.Messages != n || !info.Limit && (tally.Bytes != bytes || tally.Sum != sum) {
+						t.Errorf("%s, %d B, server %v, check %v: %+v, want %d messages of %d bytes, sum %d", info.Name, size, server, check, tally, n, bytes, sum)
+					}
+					done()
+				}
+			}
+		}
+	}
+}
+
+// TestCheckRefuses shows that UTF-8 is checked by each library or its adapter when it is asked for, and not otherwise.
+func TestCheckRefuses(t *testing.T) {
+	for _, e := range Libraries() {
+		for _, check := range []bool{false, true} {
+			m := corpus.Messages(corpus.CJK, 200, 8)
+			m[5] = append([]byte{}, m[5]...)
+			m[5][100] = 0xFF
+			s := corpus.NewStream(m, false)
+			c, _, done := openMemory(t, e, s, Options{CheckUTF8: check}, false)
+			var tally Tally
+			err := c.Receive(8, &tally)
+			if (err != nil) != check {
+				t.Errorf("%s, check %v: error %v after %d messages", e.Info().Name, check, err, tally.Messages)
+			}
+			done()
+		}
+	}
+}
+
+// TestEveryEntrantSends reads back what each entrant writes.
+func TestEveryEntrantSends(t *testing.T) {
+	messages := corpus.Messages(corpus.ASCII, 200, 16)
+	for _, e := range Libraries() {
+		t.Run(e.Info().Name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			go e.Serve(l, Options{CheckUTF8: true}, func(c Conn) { c.Echo() })
+			c, err := e.Dial(Options{URL: "ws://" + l.Addr().String() + "/", CheckUTF8: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if err := c.Send(len(messages), messages); err != nil {
+				t.Fatal(err)
+			}
+			var tally Tally
+			if err := c.Receive(len(messages), &tally); err != nil {
+				t.Fatal(err)
+			}
+			s := corpus.NewStream(messages, false)
+			if bytes, sum := s.Sum(0, len(messages)); tally.Bytes != bytes || tally.Sum != sum {
+				t.Errorf("%+v, want %d bytes, sum %d", tally, bytes, sum)
+			}
+		})
+	}
+}
+
+// openMemory is Memory for tests.
+func openMemory(t testing.TB, e Entrant, s *corpus.Stream, o Options, server bool) (Conn, *wire.Memory, func()) {
+	t.Helper()
+	c, m, done, err := Memory(e, s, o, server)
+	if err != nil {
+		t.Fatalf("%s: %v", e.Info().Name, err)
+	}
+	return c, m, done
+}

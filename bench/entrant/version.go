@@ -1,0 +1,37 @@
+package entrant
+
+import "runtime/debug"
+
+const tickwireModule = "github.com/seed-7f57ff33/tickwire"
+
+// Libraries returns the ways of using tickwire and the other libraries.
+func Libraries() []Entrant {
+	return []Entrant{
+		tickFrame{},
+		gobwasLow{}, gobwas{},
+		gwsLib{},
+		gorilla{reuse: true}, gorilla{},
+		fast{},
+		coder{reuse: true}, coder{},
+		xnet{},
+	}
+}
+
+// Version returns the version of a module that this binary was built with, as debug.ReadBuildInfo tells it; "head" for
+// tickwire itself.
+func Version(module string) string {
+	if module == "" {
+		return ""
+	}
+	if module == tickwireModule {
+		return "head"
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			if m.Path == module {
+				return m.Version
+			}
+		}
+	}
+	return "unknown"
+}

@@ -1,0 +1,181 @@
+// Package report turns raw results into tables, BENCHMARKS.md and charts.
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/seed-7f57ff33/tickwire/bench/scenario"
+)
+
+// Row is one entrant in one case: its rounds put together.
+type Row struct {
+	Scenario, Case, Entrant, Version, Command string
+	Metrics                                   map[string]Summary
+}
+
+// Summary is the median over rounds, and the quartiles.
+type Summary struct {
+	Median, Low, High float64
+	Rounds            int
+}
+
+// Rows puts the rounds of results together, in the order in which cases and entrants first came.
+func Rows(results []scenario.Result) []*Row {
+	type key struct{ scenario, kase, entrant string }
+	at := make(map[key]*Row)
+	values := make(map[*Row]map[string][]float64)
+	var rows []*Row
+	for _, r := range results {
+		k := key{r.Scenario, r.Case, r.Entrant}
+		row := at[k]
+		if row == nil {
+			row = &Row{Scenario: r.Scenario, Case: r.Case, Entrant: r.Entrant, Version: r.Version, Metrics: make(map[string]Summary)}
+			at[k], values[row] = row, make(map[string][]float64)
+			rows = append(rows, row)
+		}
+		row.Command = r.Command
+		for unit, v := range r.Metrics {
+			values[row][unit] = append(values[row][unit], v)
+		}
+	}
+	for _, row := range rows {
+		for unit, v := range values[row] {
+			row.Metrics[unit] = summarize(v)
+		}
+	}
+	return rows
+}
+
+func summarize(v []float64) Summary {
+	v = slices.Clone(v)
+	slices.Sort(v)
+	at := func(q float64) float64 {
+		x := q * float64(len(v)-1)
+		i := int(x)
+		if i+1 == len(v) {
+			return v[i]
+		}
+		return v[i] + (x-float64(i))*(v[i+1]-v[i])
+	}
+	return Summary{Median: at(.5), Low: at(.25), High: at(.75), Rounds: len(v)}
+}
+
+// main is the metric that a scenario is judged by, and more what stands beside it.
+var mains = map[string]struct {
+	main string
+	more []string
+}{
+	"decode":    {"ns/message", []string{"allocs/message"}},
+	"encode":    {"ns/message", []string{"allocs/message"}},
+	"feed":      {"cpu ns/message", []string{"messages/s", "allocs/message", "reads/message", "GCs"}},
+	"echo":      {"p50 µs", []string{"p99 µs", "p99.9 µs", "client cpu ns/message", "allocs/message", "reads/message"}},
+	"fanout":    {"cpu ns/message", []string{"messages/s", "allocs/message", "writes/message"}},
+	"handshake": {"allocs/handshake", []string{"cpu ns/handshake", "handshakes/s", "reads/handshake", "writes/handshake"}},
+	"idle":      {"resident B/connection", []string{"heap B/connection", "stack B/connection"}},
+}
+
+// group is the rows of one case, best first.
+type group struct {
+	scenario, name string
+	rows           []*Row
+}
+
+func groups(rows []*Row) []group {
+	var all []group
+	for _, r := range rows {
+		i := slices.IndexFunc(all, func(g group) bool { return g.scenario == r.Scenario && g.name == r.Case })
+		if i < 0 {
+			i = len(all)
+			all = append(all, group{scenario: r.Scenario, name: r.Case})
+		}
+		all[i].rows = append(all[i].rows, r)
+	}
+	for _, g := range all {
+		main := mains[g.scenario].main
+		slices.SortStableFunc(g.rows, func(a, b *Row) int { return cmp.Compare(a.Metrics[main].Median, b.Metrics[main].Median) })
+	}
+	return all
+}
+
+// ours returns the row of tickwire that others are compared with, nil if there is none.
+func (g group) ours() *Row {
+	for _, name := range []string{"tickwire", "tickwire/frame"} {
+		if r := g.row(name); r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+func (g group) row(entrant string) *Row {
+	for _, r := range g.rows {
+		if r.Entrant == entrant {
+			return r
+		}
+	}
+	return nil
+}
+
+// Print writes the tables of a file of results as plain text.
+func Print(w io.Writer, path string) error {
+	results, err := scenario.Read(path)
+	if err != nil {
+		return err
+	}
+	for _, g := range groups(Rows(results)) {
+		m := mains[g.scenario]
+		fmt.Fprintf(w, "\n%s: %s\n%-44s %12s %17s %8s", g.scenario, g.name, "", m.main, "quartiles", "ratio")
+		for _, unit := range m.more {
+			fmt.Fprintf(w, " %14s", unit)
+		}
+		fmt.Fprintln(w)
+		for _, r := range g.rows {
+			s := r.Metrics[m.main]
+			fmt.Fprintf(w, "%-44s %12s %17s %8s", r.Entrant, figure(s.Median), figure(s.Low)+"–"+figure(s.High), g.ratio(r))
+			for _, unit := range m.more {
+				fmt.Fprintf(w, " %14s", figure(r.Metrics[unit].Median))
+			}
+			fmt.Fprintln(w)
+		}
+	}
+	return nil
+}
+
+// ratio returns how much of the main metric r takes for one of tickwire's.
+func (g group) ratio(r *Row) string {
+	ours := g.ours()
+	main := mains[g.scenario].main
+	if ours == nil || ours.Metrics[main].Median == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.2f", r.Metrics[main].Median/ours.Metrics[main].Median)
+}
+
+// figure formats a number with three digits that mean something.
+func figure(v float64) string {
+	switch a := max(v, -v); {
+	case v == 0:
+		return "0"
+	case a < 0.01:
+		return fmt.Sprintf("%.4f", v)
+	case a < 1:
+		return fmt.Sprintf("%.3f", v)
+	case a < 10:
+		return fmt.Sprintf("%.2f", v)
+	case a < 100:
+		return fmt.Sprintf("%.1f", v)
+	}
+	s := fmt.Sprintf("%.0f", v)
+	var b strings.Builder
+	for i, c := range s {
+		if i > 0 && (len(s)-i)%3 == 0 && s[i-1] != '-' {
+			b.WriteByte(',')
+		}
+		b.WriteRune(c)
+	}
+	return b.String()
+}

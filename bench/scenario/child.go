@@ -1,0 +1,229 @@
+package scenario
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// childTime is after how long a child that does not answer is ended.
+const childTime = 90 * time.Second
+
+// Spec tells a child process what to do.
+type Spec struct {
+	Role    string // a key of roles
+	Entrant string
+	Addr    string
+	CPU     int // pins the child to one CPU if > 0: CPU-1
+
+	Kind     string // of the messages
+	Size     int
+	Messages int
+	Warmup   int
+	Check    bool
+	Deflate  bool
+	TLS      string // "", "large" or "record"
+	Clients  int
+	Lean     bool
+}
+
+// roles are what a child can be.
+var roles = map[string]func(*Spec, *channel) error{
+	"blaster":          blaster,
+	"consumer":         consumer,
+	"echo server":      echoServer,
+	"echo client":      echoClient,
+	"broadcast server": broadcastServer,
+	"drain":            drain,
+	"handshake server": handshakeServer,
+	"handshake client": handshakeClient,
+	"idle server":      idleServer,
+	"idle clients":     idleClients,
+}
+
+// Child runs this process as a child, if its arguments say so; it does not return then. Every command that runs scenarios
+// calls it first.
+func Child() {
+	if len(os.Args) != 3 || os.Args[1] != "child" {
+		return
+	}
+	ch := &channel{in: bufio.NewReader(os.Stdin), out: os.Stdout}
+	var s Spec
+	err := json.Unmarshal([]byte(os.Args[2]), &s)
+	if err == nil && s.CPU > 0 {
+		err = pin(s.CPU - 1)
+	}
+	if err == nil {
+		if run := roles[s.Role]; run != nil {
+			err = run(&s, ch)
+		} else {
+			err = fmt.Errorf("unknown role %q", s.Role)
+		}
+	}
+	if err != nil {
+		ch.say("error " + err.Error())
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// pin keeps all threads of this process on one CPU. Threads that start later inherit it from those that are there.
+func pin(cpu int) error {
+	var set unix.CPUSet
+	set.Set(cpu)
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return err
+	}
+	for _, t := range tasks {
+		var tid int
+		if _, err := fmt.Sscan(t.Name(), &tid); err != nil {
+			return err
+		}
+		if err := unix.SchedSetaffinity(tid, &set); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// channel is the lines between a child and its parent.
+type channel struct {
+	in  *bufio.Reader
+	out io.Writer
+}
+
+func (c *channel) say(line string) { fmt.Fprintln(c.out, line) }
+
+func (c *channel) hear() (string, error) {
+	line, err := c.in.ReadString('\n')
+	line = strings.TrimSpace(line)
+	if rest, bad := strings.CutPrefix(line, "error "); bad {
+		return "", fmt.Errorf("child: %s", rest)
+	}
+	return line, err
+}
+
+// report says the metrics, as the last line.
+func (c *channel) report(m map[string]float64) error {
+	b, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	c.say(string(b))
+	return nil
+}
+
+// process is a child as its parent sees it.
+type process struct {
+	channel
+	cmd   *exec.Cmd
+	stdin io.Closer
+	timer *time.Timer
+}
+
+// start starts a child.
+func start(s Spec) (*process, error) {
+	arg, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self, "child", string(arg))
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p := &process{channel: channel{in: bufio.NewReader(stdout), out: stdin}, cmd: cmd, stdin: stdin}
+	p.timer = time.AfterFunc(childTime, func() { cmd.Process.Kill() })
+	return p, nil
+}
+
+// metrics returns the child's report and ends it.
+func (p *process) metrics() (map[string]float64, error) {
+	line, err := p.hear()
+	if err != nil {
+		return nil, err
+	}
+	var m map[string]float64
+	return m, json.Unmarshal([]byte(line), &m)
+}
+
+// end ends the child.
+func (p *process) end() {
+	p.timer.Stop()
+	p.stdin.Close()
+	p.cmd.Process.Kill()
+	p.cmd.Wait()
+}
+
+// usage is what a process has used so far.
+type usage struct {
+	wall     time.Time
+	cpu      time.Duration
+	mallocs  uint64
+	gcs      uint32
+	reads    uint64 // system calls
+	writes   uint64
+	switches int64
+}
+
+func used() usage {
+	var r syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &r)
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	u := usage{
+		wall: time.Now(), cpu: time.Duration(r.Utime.Nano() + r.Stime.Nano()), mallocs: m.Mallocs, gcs: m.NumGC, switches: r.Nvcsw + r.Nivcsw,
+	}
+	u.reads, u.writes = systemCalls()
+	return u
+}
+
+// systemCalls returns how often this process has called read and write and their kin, as the kernel counts.
+func systemCalls() (reads, writes uint64) {
+	b, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		return 0, 0
+	}
+	for line := range strings.Lines(string(b)) {
+		fmt.Sscanf(line, "syscr: %d", &reads)
+		fmt.Sscanf(line, "syscw: %d", &writes)
+	}
+	return reads, writes
+}
+
+// since returns what was used since u by n messages.
+func (u usage) since(n int) map[string]float64 {
+	now := used()
+	per := func(x float64) float64 { return x / float64(n) }
+	return map[string]float64{
+		"cpu ns/message":   per(float64(now.cpu - u.cpu)),
+		"messages/s":       float64(n) / now.wall.Sub(u.wall).Seconds(),
+		"allocs/message":   per(float64(now.mallocs - u.mallocs)),
+		"reads/message":    per(float64(now.reads - u.reads)),
+		"writes/message":   per(float64(now.writes - u.writes)),
+		"GCs":              float64(now.gcs - u.gcs),
+		"switches/million": per(float64(now.switches-u.switches)) * 1e6,
+	}
+}

@@ -1,0 +1,174 @@
+package scenario
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/bench/corpus"
+	"github.com/seed-7f57ff33/tickwire/bench/entrant"
+	"github.com/seed-7f57ff33/tickwire/bench/wire"
+)
+
+func fanout(p *Plan) error {
+	clients := p.Clients
+	if len(clients) == 0 {
+		clients = []int{1000}
+	}
+	sends := 150_000 // of one server, over all clients
+	if p.Quick {
+		sends = 40_000
+	}
+	entrants := slices.DeleteFunc(entrant.All(), func(e entrant.Entrant) bool {
+		_, can := e.(entrant.Broadcaster)
+		return !can || e.Info().Spin
+	})
+	for _, n := range clients {
+		err := p.each(fmt.Sprintf("200 B to %d clients", n), entrants, p.rounds(5, 2), func(e entrant.Entrant) (map[string]float64, error) {
+			return pair(Spec{Entrant: e.Info().Name, Size: 200, Clients: n, Messages: max(sends/n, 2), Warmup: 2}, "broadcast server", "drain")
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pair runs a server and its clients: the clients say when all are connected, the server is told to go, the clients say when
+// they are done, the server is told so and reports.
+func pair(s Spec, serverRole, clientRole string) (map[string]float64, error) {
+	s.Role = serverRole
+	server, err := start(s)
+	if err != nil {
+		return nil, err
+	}
+	defer server.end()
+	if s.Addr, err = server.hear(); err != nil {
+		return nil, err
+	}
+	s.Role = clientRole
+	clients, err := start(s)
+	if err != nil {
+		return nil, err
+	}
+	defer clients.end()
+	for _, word := range []string{"go", "done"} {
+		if _, err := clients.hear(); err != nil {
+			return nil, err
+		}
+		server.say(word)
+		if _, err := server.hear(); err != nil {
+			return nil, err
+		}
+		clients.say(word)
+	}
+	return server.metrics()
+}
+
+// broadcastServer sends messages to all who have connected.
+func broadcastServer(s *Spec, ch *channel) error {
+	var mu sync.Mutex
+	var conns []entrant.Conn
+	all := make(chan struct{})
+	err := listen(s, ch, func(c entrant.Conn) {
+		mu.Lock()
+		conns = append(conns, c)
+		if len(conns) == s.Clients {
+			close(all)
+		}
+		mu.Unlock()
+		select {} // the connection lives until this process ends
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := ch.hear(); err != nil { // go
+		return err
+	}
+	<-all
+	b := entrant.ByName(s.Entrant).(entrant.Broadcaster)
+	messages := corpus.Messages(corpus.ASCII, s.Size, 64)
+	for i := range s.Warmup {
+		if err := b.Broadcast(conns, messages[i]); err != nil {
+			return err
+		}
+	}
+	u := used()
+	ch.say("going")
+	for i := range s.Messages {
+		if err := b.Broadcast(conns, messages[(s.Warmup+i)%len(messages)]); err != nil {
+			return err
+		}
+	}
+	if _, err := ch.hear(); err != nil { // done: every client has everything
+		return err
+	}
+	m := u.since(s.Messages * s.Clients)
+	ch.say("reporting")
+	return ch.report(m)
+}
+
+// drain connects all clients, and reads until each has all messages.
+func drain(s *Spec, ch *channel) error {
+	conns, err := open(s)
+	if err != nil {
+		return err
+	}
+	stream := corpus.NewStream(corpus.Messages(corpus.ASCII, s.Size, 64), false)
+	want := int64(stream.WireLen(s.Warmup + s.Messages))
+	ch.say("connected")
+	if _, err := ch.hear(); err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	failed := make(chan error, len(conns))
+	for _, c := range conns {
+		wg.Go(func() {
+			if _, err := io.CopyN(io.Discard, c, want); err != nil {
+				failed <- err
+			}
+		})
+	}
+	wg.Wait()
+	select {
+	case err := <-failed:
+		return err
+	default:
+	}
+	ch.say("drained")
+	ch.hear()
+	return nil
+}
+
+// open opens the connections of all clients, by hand.
+func open(s *Spec) ([]net.Conn, error) {
+	conns := make([]net.Conn, s.Clients)
+	var wg sync.WaitGroup
+	failed := make(chan error, s.Clients)
+	gate := make(chan struct{}, 64)
+	for i := range conns {
+		wg.Go(func() {
+			gate <- struct{}{}
+			defer func() { <-gate }()
+			c, err := net.DialTimeout("tcp", s.Addr, 20*time.Second)
+			if err == nil {
+				err = wire.Open(c)
+			}
+			if err != nil {
+				failed <- err
+				return
+			}
+			conns[i] = c
+		})
+	}
+	wg.Wait()
+	select {
+	case err := <-failed:
+		return nil, err
+	default:
+		return conns, nil
+	}
+}

@@ -1,0 +1,189 @@
+// Package scenario measures the entrants. What runs within one process is interleaved in short batches behind a probe; what
+// needs sockets runs in fresh child processes, one entrant after the other in an order that is shuffled in each round.
+// Every figure leaves as a Result; ratios are taken later, within one run.
+package scenario
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/asm"
+
+	"github.com/seed-7f57ff33/tickwire/bench/entrant"
+)
+
+// Result is one measurement of one entrant.
+type Result struct {
+	Time     time.Time `json:"time"`
+	Commit   string    `json:"commit"`
+	Go       string    `json:"go"`
+	CPU      string    `json:"cpu"`
+	Tier     string    `json:"tier"`
+	Command  string    `json:"command"`
+	Scenario string    `json:"scenario"`
+	Case     string    `json:"case"`
+	Entrant  string    `json:"entrant"`
+	Version  string    `json:"version,omitempty"`
+	Round    int       `json:"round"`
+	// Metrics maps a unit as "ns/message" to the figure. Units are never mixed within a case.
+	Metrics map[string]float64 `json:"metrics"`
+}
+
+// Scenario is one thing that is measured.
+type Scenario struct {
+	Name  string
+	About string
+	run   func(*Plan) error
+}
+
+// All are the scenarios, in the order of the report.
+var All = []Scenario{
+	{"decode", "messages decoded from memory", decode},
+	{"encode", "messages encoded into memory", encode},
+	{"feed", "a feed read from a loopback socket", feed},
+	{"echo", "round trips", echo},
+	{"fanout", "one message to many clients", fanout},
+	{"handshake", "opening handshakes of a server", handshake},
+	{"idle", "memory of idle connections", idle},
+}
+
+// Plan says how a run is done.
+type Plan struct {
+	Quick    bool              // a shorter run with fewer rounds, for CI
+	Rounds   int               // of the scenarios with sockets; 0 means a default
+	Match    func(string) bool // picks cases by "scenario/case"; nil picks all
+	Entrants []string          // names; empty means all
+	Clients  []int             // of fanout, besides 1,000
+	Command  string
+	Emit     func(Result) error
+	Progress io.Writer
+
+	env Result
+}
+
+// Run runs the scenario.
+func (s Scenario) Run(p *Plan) error {
+	p.env = environment(p.Command)
+	p.env.Scenario = s.Name
+	if err := s.run(p); err != nil {
+		return fmt.Errorf("%s: %w", s.Name, err)
+	}
+	return nil
+}
+
+func environment(command string) Result {
+	r := Result{
+		Time: time.Now().UTC().Truncate(time.Second), Go: runtime.Version(), CPU: asm.CPU(), Tier: asm.Active().String(), Command: command, Commit: "unknown",
+	}
+	if out, err := exec.Command("git", "rev-parse", "--short=12", "HEAD").Output(); err == nil {
+		r.Commit = strings.TrimSpace(string(out))
+		if exec.Command("git", "diff", "--quiet", "HEAD", "--", ":(exclude)bench").Run() != nil {
+			r.Commit += "+"
+		}
+	}
+	return r
+}
+
+// wants says whether a case is to be run.
+func (p *Plan) wants(name string) bool {
+	return p.Match == nil || p.Match(p.env.Scenario+"/"+name)
+}
+
+// pick returns those of the entrants that the plan names.
+func (p *Plan) pick(all []entrant.Entrant) []entrant.Entrant {
+	if len(p.Entrants) == 0 {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(e entrant.Entrant) bool { return !slices.Contains(p.Entrants, e.Info().Name) })
+}
+
+func (p *Plan) emit(name string, e entrant.Entrant, round int, metrics map[string]float64) error {
+	r := p.env
+	r.Case, r.Entrant, r.Version, r.Round, r.Metrics = name, e.Info().Name, entrant.Version(e.Info().Module), round, metrics
+	return p.Emit(r)
+}
+
+func (p *Plan) rounds(full, quick int) int {
+	switch {
+	case p.Rounds > 0:
+		return p.Rounds
+	case p.Quick:
+		return quick
+	}
+	return full
+}
+
+// each runs one measurement per round and entrant, the order shuffled anew in each round. An entrant that fails is told once
+// and left out from then on: its row is missing, the others' are not.
+func (p *Plan) each(name string, entrants []entrant.Entrant, rounds int, run func(e entrant.Entrant) (map[string]float64, error)) error {
+	if !p.wants(name) {
+		return nil
+	}
+	entrants = slices.Clone(p.pick(entrants))
+	for round := range rounds {
+		start := time.Now()
+		rand.Shuffle(len(entrants), func(i, j int) { entrants[i], entrants[j] = entrants[j], entrants[i] })
+		var failed []entrant.Entrant
+		for _, e := range entrants {
+			metrics, err := run(e)
+			if err != nil {
+				fmt.Fprintf(p.Progress, "%s/%s: %s left out: %v\n", p.env.Scenario, name, e.Info().Name, err)
+				failed = append(failed, e)
+				continue
+			}
+			if err := p.emit(name, e, round, metrics); err != nil {
+				return err
+			}
+		}
+		for _, e := range failed {
+			entrants = slices.DeleteFunc(entrants, func(o entrant.Entrant) bool { return o == e })
+		}
+		fmt.Fprintf(p.Progress, "%s/%s: round %d of %d, %.1f s\n", p.env.Scenario, name, round+1, rounds, time.Since(start).Seconds())
+	}
+	return nil
+}
+
+// Writer returns an Emit that appends JSON lines to a file.
+func Writer(path string) (emit func(Result) error, close func() error, err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return nil, nil, err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
+	if err != nil {
+		return nil, nil, err
+	}
+	enc := json.NewEncoder(f)
+	return func(r Result) error { return enc.Encode(r) }, f.Close, nil
+}
+
+// Read returns the results in files.
+func Read(paths ...string) ([]Result, error) {
+	var all []Result
+	for _, path := range paths {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		for dec := json.NewDecoder(f); ; {
+			var r Result
+			if err := dec.Decode(&r); err == io.EOF {
+				break
+			} else if err != nil {
+				f.Close()
+				return nil, fmt.Errorf("%s: %w", path, err)
+			}
+			all = append(all, r)
+		}
+		f.Close()
+	}
+	return all, nil
+}

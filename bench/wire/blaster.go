@@ -1,0 +1,152 @@
+package wire
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"time"
+
+	"github.com/klauspost/compress/flate"
+
+	"github.com/seed-7f57ff33/tickwire/bench/corpus"
+)
+
+// blast is how much is given to the kernel at once.
+const blast = 256 << 10
+
+// Feed says what a blaster sends.
+type Feed struct {
+	Stream *corpus.Stream
+	Count  int
+	// Records is "" for no TLS, "large" for records as large as TLS allows, "record" for one record per message.
+	Records string
+	// Deflate says that Stream is compressed, and that permessage-deflate is to be agreed.
+	Deflate bool
+}
+
+// Blast answers one handshake on nc and sends the feed's messages. All that is sent is encoded, and encrypted, before the
+// first byte goes, so that the reader is what is waited for.
+func Blast(nc net.Conn, f Feed) error {
+	held := &holder{Conn: nc}
+	var c net.Conn = held
+	if f.Records != "" {
+		config, err := serverTLS()
+		if err != nil {
+			return err
+		}
+		config.DynamicRecordSizingDisabled = true
+		c = tls.Server(held, config)
+	}
+	if err := Answer(c, f.Deflate); err != nil {
+		return err
+	}
+	held.holding = true
+	if err := f.encode(c); err != nil {
+		return err
+	}
+	for b := held.held.Bytes(); len(b) > 0; {
+		n, err := nc.Write(b[:min(len(b), blast)])
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	_, err := io.Copy(io.Discard, nc) // until the reader has gone
+	return err
+}
+
+// encode writes the feed to c, in pieces that make the records it asks for.
+func (f Feed) encode(c io.Writer) error {
+	s := f.Stream
+	if f.Records == "record" {
+		for i := range f.Count {
+			i %= len(s.Ends)
+			start := 0
+			if i > 0 {
+				start = s.Ends[i-1]
+			}
+			if _, err := c.Write(s.Bytes[start:s.Ends[i]]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for left := s.WireLen(f.Count); left > 0; {
+		n, err := c.Write(s.Bytes[:min(left, len(s.Bytes))])
+		if err != nil {
+			return err
+		}
+		left -= n
+	}
+	return nil
+}
+
+// holder keeps what is written to it, once told so.
+type holder struct {
+	net.Conn
+	holding bool
+	held    bytes.Buffer
+}
+
+func (h *holder) Write(p []byte) (int, error) {
+	if h.holding {
+		return h.held.Write(p)
+	}
+	return h.Conn.Write(p)
+}
+
+func serverTLS() (*tls.Config, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS13}, nil
+}
+
+// ClientTLS is the configuration of the reader's side: the blaster's certificate is made anew for each run.
+func ClientTLS() *tls.Config {
+	return &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}
+}
+
+// Compress returns the stream of a server that compresses each message with context takeover. The first message refers to
+// nothing before it, so the stream can be sent again and again.
+func Compress(messages [][]byte) (*corpus.Stream, error) {
+	s := &corpus.Stream{Messages: messages, Ends: make([]int, len(messages))}
+	var out bytes.Buffer
+	w, err := flate.NewWriter(&out, 6)
+	if err != nil {
+		return nil, err
+	}
+	for i, m := range messages {
+		out.Reset()
+		if _, err := w.Write(m); err != nil {
+			return nil, err
+		}
+		if err := w.Flush(); err != nil {
+			return nil, err
+		}
+		p, ok := bytes.CutSuffix(out.Bytes(), []byte{0, 0, 0xFF, 0xFF})
+		if !ok {
+			return nil, fmt.Errorf("wire: a flush that does not end as RFC 7692 says")
+		}
+		s.Bytes = corpus.AppendFrame(s.Bytes, 0xC1, p, false, 0)
+		s.Ends[i] = len(s.Bytes)
+	}
+	return s, nil
+}
