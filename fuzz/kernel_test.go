@@ -97,14 +97,14 @@ func FuzzUTF8(f *testing.F) {
 			}
 			for _, cut := range splits(len(text), split) {
 				copy(buf, hidden)
-				pieces(t, tier, buf, text, key, cut, bad, complete)
+				twoPieces(t, tier, buf, text, key, cut, bad, complete)
 			}
 		})
 	})
 }
 
-// pieces pushes a text in two pieces, plain and masked. buf holds the masked text.
-func pieces(t *testing.T, tier asm.Tier, buf, text []byte, key mask.Key, cut, bad int, complete bool) {
+// twoPieces pushes a text in two pieces, plain and masked. buf holds the masked text.
+func twoPieces(t *testing.T, tier asm.Tier, buf, text []byte, key mask.Key, cut, bad int, complete bool) {
 	var plain, unmasking utf8.Validator
 	index := func(first int, second func() int) int {
 		if first >= 0 {
