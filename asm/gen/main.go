@@ -22,6 +22,7 @@ var outputs = []struct {
 	print func(*Source)
 }{
 	{"mask/kernel_amd64.s", maskKernels},
+	{"utf8/kernel_amd64.s", utf8Kernels},
 }
 
 func main() {

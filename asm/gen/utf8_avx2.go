@@ -1,0 +1,156 @@
+package main
+
+// ConstantsY loads what the checks need.
+func (k *utf8Kernel) ConstantsY() {
+	for i, offset := range []int{rowHigh1, rowLow1, rowHigh2, rowHalf, rowShift, rowLead3, rowLead4, rowTop} {
+		k.Ins("VBROADCASTI128", row(offset), Y(8+i))
+	}
+}
+
+// classes leaves in to the classes of the pairs whose first bytes are in prev and second bytes in cur, a register or
+// an address. prev and t are scratch, to may be prev.
+func (k *utf8Kernel) classes(prev, cur, t string) {
+	k.Ins("VPMULHUW", prev, "Y12", t)
+	k.Ins("VPAND", prev, "Y11", prev)
+	k.Ins("VPAND", t, "Y11", t)
+	k.Ins("VPSHUFB", prev, "Y9", prev)
+	k.Ins("VPSHUFB", t, "Y8", t)
+	k.Ins("VPAND", t, prev, prev)
+	k.Ins("VPMULHUW", cur, "Y12", t)
+	k.Ins("VPAND", t, "Y11", t)
+	k.Ins("VPSHUFB", t, "Y10", t)
+	k.Ins("VPAND", t, prev, prev)
+}
+
+// judge adds the errors: classes must be twoConts where a byte of prev2 or prev3 asks for it, and empty elsewhere.
+func (k *utf8Kernel) judge(classes, prev2, prev3 string) {
+	k.Ins("VPSUBUSB", "Y13", prev2, prev2)
+	k.Ins("VPSUBUSB", "Y14", prev3, prev3)
+	k.Ins("VPOR", prev3, prev2, prev2)
+	k.Ins("VPAND", "Y15", prev2, prev2)
+	k.Ins("VPXOR", prev2, classes, classes)
+	k.Ins("VPOR", classes, "Y7", "Y7")
+}
+
+// AtY checks the vector at mem(0), with a copy in the register cur or "". Scratch: t0, t1, t2.
+func (k *utf8Kernel) AtY(mem func(int) string, cur, t0, t1, t2 string) {
+	if cur == "" {
+		cur = mem(0)
+	}
+	k.Ins("VMOVDQU", mem(-1), t0)
+	k.classes(t0, cur, t1)
+	k.Ins("VMOVDQU", mem(-2), t1)
+	k.Ins("VMOVDQU", mem(-3), t2)
+	k.judge(t0, t1, t2)
+}
+
+// MaskedY is AtY where memory is masked: Y6 is the key of a vector at mem(0), and Y5, Y4 and Y3 those of vectors 1, 2
+// and 3 bytes earlier. Scratch: Y0, Y1, Y2.
+func (k *utf8Kernel) MaskedY(mem func(int) string) {
+	k.Ins("VPXOR", mem(-1), "Y5", "Y0")
+	k.Ins("VPXOR", mem(0), "Y6", "Y2")
+	k.classes("Y0", "Y2", "Y1")
+	k.Ins("VPXOR", mem(-2), "Y4", "Y1")
+	k.Ins("VPXOR", mem(-3), "Y3", "Y2")
+	k.judge("Y0", "Y1", "Y2")
+}
+
+// RotateY makes Y5, Y4 and Y3 for MaskedY of Y6.
+func (k *utf8Kernel) RotateY() {
+	k.Ins("VPALIGNR", 15, "Y6", "Y6", "Y5")
+	k.Ins("VPALIGNR", 14, "Y6", "Y6", "Y4")
+	k.Ins("VPALIGNR", 13, "Y6", "Y6", "Y3")
+}
+
+// FirstY checks the register cur with zeros before it. Scratch: the four t, none of them cur.
+func (k *utf8Kernel) FirstY(cur, t0, t1, t2, t3 string) {
+	k.Ins("VPERM2I128", 0x08, cur, cur, t3)
+	k.Ins("VPALIGNR", 15, t3, cur, t0)
+	k.Ins("VPALIGNR", 14, t3, cur, t1)
+	k.Ins("VPALIGNR", 13, t3, cur, t2)
+	k.classes(t0, cur, t3)
+	k.judge(t0, t1, t2)
+}
+
+// OpenY adds an error if the vector in t ends in an unfinished character. t is scratch.
+func (k *utf8Kernel) OpenY(t string) {
+	k.Ins("VPSUBUSB", row(rowOpen), t, t)
+	k.Ins("VPOR", t, "Y7", "Y7")
+}
+
+// VerdictY returns whether there were no errors.
+func (k *utf8Kernel) VerdictY() {
+	k.Ins("VPTEST", "Y7", "Y7")
+	k.Ins("SETEQ", k.ret)
+	k.Ins("VZEROUPPER")
+	k.Ins("RET")
+}
+
+// Sign puts the top bits of the bytes of t, which is the OR of all vectors, into AX; t and others are scratch.
+func (k *utf8Kernel) Sign(t string, vectors ...string) {
+	k.Ins("VPOR", vectors[0], vectors[1], t)
+	for _, v := range vectors[2:] {
+		k.Ins("VPOR", v, t, t)
+	}
+	k.Ins("VPMOVMSKB", t, "AX")
+}
+
+// Check64 checks the 64 bytes at R11, the first 32 of which are in Y2 too.
+func (k *utf8Kernel) Check64() {
+	k.AtY(at("R11", 0), "Y2", "Y0", "Y1", "Y3")
+	k.AtY(at("R11", 32), "", "Y4", "Y5", "Y2")
+}
+
+// Sign64 tests whether the 64 bytes at R11 are ASCII; the first 32 stay in Y2.
+func (k *utf8Kernel) Sign64() {
+	k.Ins("VMOVDQU", "(R11)", "Y2")
+	k.Ins("VPOR", "32(R11)", "Y2", "Y3")
+	k.Ins("VPMOVMSKB", "Y3", "AX")
+	k.Ins("TESTL", "AX", "AX")
+}
+
+// Rest checks the text from R11, at least 32 bytes behind its start, to its end, and returns. A run of ASCII goes to
+// the label ascii with R10 at the next vector boundary, if there is such a label.
+func (k *utf8Kernel) Rest(ascii string) {
+	k.Label("rest", "64 bytes a round while they last, each with a look whether they are ASCII")
+	k.Ins("LEAQ", "-64(R12)", "DX")
+	k.Ins("CMPQ", "R11", "DX")
+	k.Ins("JHI", "restTail")
+	k.Ins("PCALIGN", 32)
+	k.Mark("restLoop")
+	k.Sign64()
+	k.Ins("JEQ", "restASCII")
+	k.Mark("restCheck")
+	k.Check64()
+	k.Ins("ADDQ", 64, "R11")
+	k.Ins("CMPQ", "R11", "DX")
+	k.Ins("JLS", "restLoop")
+
+	k.Label("restTail", "up to 63 bytes: one vector here if more than one is needed, one at the end")
+	k.Ins("LEAQ", "-32(R12)", "DX")
+	k.Ins("CMPQ", "R11", "DX")
+	k.Ins("JCC", "restLast")
+	k.AtY(at("R11", 0), "", "Y0", "Y1", "Y2")
+	k.Mark("restLast")
+	k.Ins("VMOVDQU", "(DX)", "Y3")
+	k.AtY(at("DX", 0), "Y3", "Y0", "Y1", "Y2")
+	k.OpenY("Y3")
+	k.VerdictY()
+
+	k.Label("restASCII", "nothing to check in ASCII but that the character before it is finished")
+	k.Ins("VMOVDQU", "-32(R11)", "Y0")
+	k.OpenY("Y0")
+	k.Ins("ADDQ", 64, "R11")
+	k.Ins("CMPQ", "R11", "DX")
+	if ascii == "" {
+		k.Ins("JLS", "restLoop")
+		k.Ins("JMP", "restTail")
+		return
+	}
+	k.Ins("JHI", "restTail")
+	k.Sign64()
+	k.Ins("JNE", "restCheck")
+	k.Ins("LEAQ", "64(R11)", "R10")
+	k.Ins("ANDQ", -32, "R10")
+	k.Ins("JMP", ascii)
+}

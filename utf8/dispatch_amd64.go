@@ -1,0 +1,54 @@
+//go:build gc && !purego
+
+package utf8
+
+import (
+	"unsafe"
+
+	"github.com/seed-7f57ff33/tickwire/asm"
+	"github.com/seed-7f57ff33/tickwire/mask"
+)
+
+// for the assembly
+const (
+	ssse3 = asm.SSSE3
+	avx2  = asm.AVX2
+)
+
+// The kernels take any n: below the SSSE3 tier they continue in validGeneric or unmaskGeneric, above pieceMax in
+// validLong or unmaskLong, by a jump. So the exported functions are one call, small enough to be inlined.
+
+// valid works like validGeneric.
+//
+//go:noescape
+func valid(p *byte, n int, tier asm.Tier) bool
+
+// unmask works like unmaskGeneric.
+//
+//go:noescape
+func unmask(p *byte, n int, key mask.Key, tier asm.Tier) bool
+
+// chunk is how much unmaskChunks unmasks before it checks it: it is in the first-level cache then, and all but the
+// last stores have left the store buffer.
+const chunk = 2048
+
+// unmaskChunks continues unmask where there is no kernel that does both at once.
+func unmaskChunks(p *byte, n int, key mask.Key, tier asm.Tier) bool {
+	b := unsafe.Slice(p, n)
+	checked, ok := 0, true
+	for done := 0; done < n; {
+		end := min(n, done+chunk)
+		key = mask.XOR(b[done:end], key)
+		done = end
+		if !ok {
+			continue
+		}
+		cut := end
+		if end < n {
+			cut -= unfinished(b[end-3], b[end-2], b[end-1])
+		}
+		ok = valid(&b[checked], cut-checked, tier)
+		checked = cut
+	}
+	return ok
+}

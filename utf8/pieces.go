@@ -1,0 +1,76 @@
+package utf8
+
+import (
+	"unsafe"
+
+	"github.com/seed-7f57ff33/tickwire/asm"
+	"github.com/seed-7f57ff33/tickwire/mask"
+)
+
+// pieceMax bounds one kernel call: the scheduler cannot interrupt assembly, and 256 KiB take some 15 µs.
+const pieceMax = 256 << 10
+
+// validLong is valid for more than pieceMax bytes, in pieces.
+func validLong(p *byte, n int, tier asm.Tier) bool {
+	b := unsafe.Slice(p, n)
+	for len(b) > pieceMax {
+		cut := boundary(b, pieceMax)
+		if !validPiece(b[:cut], tier) {
+			return false
+		}
+		b = b[cut:]
+	}
+	return valid(unsafe.SliceData(b), len(b), tier)
+}
+
+// unmaskLong is unmask for more than pieceMax bytes, in pieces.
+func unmaskLong(p *byte, n int, key mask.Key, tier asm.Tier) bool {
+	b := unsafe.Slice(p, n)
+	ok := true
+	for len(b) > pieceMax {
+		cut := maskedBoundary(b, pieceMax, key)
+		if ok {
+			ok = unmaskPiece(b[:cut], key, tier)
+		} else {
+			mask.XOR(b[:cut], key)
+		}
+		key = key.Rotate(cut)
+		b = b[cut:]
+	}
+	if !ok {
+		mask.XOR(b, key)
+		return false
+	}
+	return unmask(unsafe.SliceData(b), len(b), key, tier)
+}
+
+// A piece goes through a function that is not inlined: its prologue is where a goroutine that should stop does.
+//
+//go:noinline
+func validPiece(p []byte, tier asm.Tier) bool { return valid(&p[0], len(p), tier) }
+
+//go:noinline
+func unmaskPiece(p []byte, key mask.Key, tier asm.Tier) bool {
+	return unmask(&p[0], len(p), key, tier)
+}
+
+// maskedBoundary is boundary in a masked text.
+func maskedBoundary(p []byte, n int, key mask.Key) int {
+	for i := n; i >= n-3; i-- {
+		if (p[i]^byte(key.Rotate(i)))&0xC0 != 0x80 {
+			return i
+		}
+	}
+	return n
+}
+
+// boundary returns the largest index up to n, of at least n-3, at which p may be cut without cutting a character; n
+// itself if there is none, which no text has. n is less than len(p).
+func boundary(p []byte, n int) int {
+	for i := n; i >= n-3; i-- {
+		if p[i]&0xC0 != 0x80 {
+			return i
+		}
+	}
+	return n
+}

@@ -1,0 +1,197 @@
+package utf8
+
+import (
+	"github.com/seed-7f57ff33/tickwire/asm"
+	"github.com/seed-7f57ff33/tickwire/mask"
+)
+
+// Validator checks a text that comes in pieces, cut anywhere. The zero value is ready for the first piece. How a text
+// is cut changes neither the verdict nor the place of the first error.
+//
+// After an error the state is unspecified until Done or Reset.
+type Validator struct {
+	tail tail
+}
+
+const (
+	// locateStep is the size of the steps in which a refused piece is searched for its first error: one step is read
+	// byte by byte.
+	locateStep = 1024
+	// scalarPiece is the largest piece that is read byte by byte: looking for the cut and calling a kernel costs more.
+	scalarPiece = 4
+)
+
+// Push takes the next piece. It returns the index in p of the first byte that no valid text can have there, or -1. An
+// unfinished character at the end of p is not an error; Done tells.
+func (v *Validator) Push(p []byte) int {
+	if sanitize {
+		checked(p)
+	}
+	if len(p) <= scalarPiece {
+		return v.tail.push(p)
+	}
+	head := 0
+	for ; v.tail.need > 0; head++ { // at most 3 times
+		if !v.tail.step(p[head]) {
+			return head
+		}
+	}
+	end := len(p) - unfinished(p[len(p)-3], p[len(p)-2], p[len(p)-1])
+	if end > head && !valid(&p[head], end-head, asm.Active()) {
+		return head + locate(p[head:])
+	}
+	if i := v.tail.push(p[end:]); i >= 0 {
+		return end + i
+	}
+	return -1
+}
+
+// Unmask removes the mask from p in place and takes it as the next piece. It returns the key for the octet that
+// follows p and what Push would return. All of p is unmasked either way.
+func (v *Validator) Unmask(p []byte, key mask.Key) (next mask.Key, index int) {
+	if sanitize {
+		unmasked(p)
+	}
+	next = key.Rotate(len(p))
+	if len(p) <= scalarPiece {
+		unmaskBytes(p, key)
+		return next, v.tail.push(p)
+	}
+	head := int(v.tail.need)
+	if head > 0 {
+		// A refused byte stops the check, not the unmasking.
+		unmaskBytes(p[:head], key)
+		key = key.Rotate(head)
+		for i, c := range p[:head] {
+			if !v.tail.step(c) {
+				mask.XOR(p[head:], key)
+				return next, i
+			}
+		}
+	}
+	n := len(p)
+	last := next.Rotate(-3)
+	end := n - unfinished(p[n-3]^byte(last), p[n-2]^byte(last>>8), p[n-1]^byte(last>>16))
+	if end <= head { // nothing but the rest of one character and the beginning of another
+		unmaskBytes(p[head:], key)
+		end = head
+	} else {
+		ok := unmask(&p[head], end-head, key, asm.Active())
+		unmaskBytes(p[end:], key.Rotate(end-head))
+		if !ok {
+			return next, head + locate(p[head:])
+		}
+	}
+	if i := v.tail.push(p[end:]); i >= 0 {
+		return next, end + i
+	}
+	return next, -1
+}
+
+// Done reports whether the text may end here, and makes the Validator ready for the next text.
+func (v *Validator) Done() bool {
+	ok := v.tail.need == 0
+	v.tail = tail{}
+	return ok
+}
+
+// Reset makes the Validator ready for the next text.
+func (v *Validator) Reset() { v.tail = tail{} }
+
+// unfinished returns how many of the last three bytes of a piece, a, b and c, begin a character that goes on behind
+// them. If those bytes are not text the answer means nothing, but whatever is cut off is checked by the tail.
+func unfinished(a, b, c byte) int {
+	switch {
+	case c < 0x80:
+		return 0
+	case c >= 0xC0:
+		return 1
+	case b >= 0xE0:
+		return 2
+	case a >= 0xF0:
+		return 3
+	}
+	return 0
+}
+
+// locate returns the index of the first byte of p that no text can have there; p begins with a character and is known
+// to have such a byte.
+func locate(p []byte) int {
+	done := 0
+	for len(p)-done > locateStep {
+		end := boundary(p, done+locateStep)
+		if !valid(&p[done], end-done, asm.Active()) {
+			break
+		}
+		done = end
+	}
+	var t tail
+	return done + t.push(p[done:])
+}
+
+// A tail is what a Validator remembers of an unfinished character: how many bytes are missing, and between which
+// bounds the next one must be (RFC 3629 §4). The bounds mean something only while need is not 0.
+type tail struct {
+	lo, hi byte
+	need   uint8
+}
+
+// step takes one byte and reports whether a text may have it there.
+func (t *tail) step(c byte) bool {
+	if t.need > 0 {
+		if c < t.lo || c > t.hi {
+			return false
+		}
+		t.lo, t.hi = 0x80, 0xBF
+		t.need--
+		return true
+	}
+	if c < 0x80 {
+		return true
+	}
+	*t = leads[c-0x80]
+	return t.need > 0
+}
+
+// push takes all of p, byte by byte, and returns the index of the first byte that step refuses, or -1.
+func (t *tail) push(p []byte) int {
+	for i, c := range p {
+		if !t.step(c) {
+			return i
+		}
+	}
+	return -1
+}
+
+// leads is what must follow each byte from 0x80 up; need is 0 for those that begin no character.
+var leads = func() (t [128]tail) {
+	for c := 0xC2; c <= 0xF4; c++ {
+		next := tail{lo: 0x80, hi: 0xBF, need: 1}
+		switch {
+		case c == 0xE0: // less is overlong
+			next.lo, next.need = 0xA0, 2
+		case c == 0xED: // more is a surrogate
+			next.hi, next.need = 0x9F, 2
+		case c >= 0xF0:
+			next.need = 3
+			if c == 0xF0 { // less is overlong
+				next.lo = 0x90
+			}
+			if c == 0xF4 { // more is beyond U+10FFFF
+				next.hi = 0x8F
+			}
+		case c >= 0xE0:
+			next.need = 2
+		}
+		t[c-0x80] = next
+	}
+	return t
+}()
+
+// unmaskBytes is for a few bytes.
+func unmaskBytes(p []byte, key mask.Key) {
+	for i := range p {
+		p[i] ^= byte(key)
+		key = key.Rotate(1)
+	}
+}
