@@ -312,15 +312,22 @@ func (c *limitConn) Echo() error {
 
 func (c *limitConn) Close() error { return c.nc.Close() }
 
-// xor masks src into dst, 8 bytes at a time.
+// xor masks src into dst, 32 bytes at a time, then 8, then 1.
 func xor(dst, src []byte, key uint32) {
-	dst = dst[:len(src)]
 	wide := uint64(key)<<32 | uint64(key)
-	for len(src) >= 8 {
+	for len(src) >= 32 && len(dst) >= 32 {
+		binary.LittleEndian.PutUint64(dst, binary.LittleEndian.Uint64(src)^wide)
+		binary.LittleEndian.PutUint64(dst[8:], binary.LittleEndian.Uint64(src[8:])^wide)
+		binary.LittleEndian.PutUint64(dst[16:], binary.LittleEndian.Uint64(src[16:])^wide)
+		binary.LittleEndian.PutUint64(dst[24:], binary.LittleEndian.Uint64(src[24:])^wide)
+		dst, src = dst[32:], src[32:]
+	}
+	for len(src) >= 8 && len(dst) >= 8 {
 		binary.LittleEndian.PutUint64(dst, binary.LittleEndian.Uint64(src)^wide)
 		dst, src = dst[8:], src[8:]
 	}
-	for i := range src {
-		dst[i] = src[i] ^ byte(wide>>(8*i))
+	for i := range min(len(src), len(dst)) {
+		dst[i] = src[i] ^ byte(wide)
+		wide >>= 8
 	}
 }

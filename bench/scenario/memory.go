@@ -164,15 +164,22 @@ func (p *Plan) memory(name string, entrants []entrant.Entrant, open func(entrant
 	return nil
 }
 
-// allocations returns the allocations of one message, over 10,000.
+// allocations returns the allocations of one message, over 10,000: the lower of two counts, since the runtime allocates now
+// and then by itself.
 func allocations(step func(n int) error) float64 {
 	const n = 10_000
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	if step(n) != nil {
-		return -1
+	least := -1.
+	for range 2 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if step(n) != nil {
+			return -1
+		}
+		runtime.ReadMemStats(&after)
+		if a := float64(after.Mallocs-before.Mallocs) / n; least < 0 || a < least {
+			least = a
+		}
 	}
-	runtime.ReadMemStats(&after)
-	return float64(after.Mallocs-before.Mallocs) / n
+	return least
 }
