@@ -1,0 +1,31 @@
+package conn
+
+import (
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/frame"
+)
+
+// StartClose begins the close handshake and leaves the rest to the goroutine that reads: it writes what is queued and a Close
+// frame, and returns. Read calls go on to deliver the messages that still come, until the peer's Close ends them with the
+// *CloseError, or Config.CloseTimeout with a *TimeoutError. Shutdown is for those who do not want these messages.
+//
+// code and reason are checked before anything is written, with the errors of frame.AppendClose.
+func (c *Conn) StartClose(code frame.CloseCode, reason string) error {
+	var body [frame.MaxControlPayload]byte
+	if _, err := frame.AppendClose(body[:0], c.role, code, reason); err != nil {
+		return err
+	}
+	limit := c.cfg.CloseTimeout
+	timer := time.AfterFunc(limit, func() { c.end(&TimeoutError{Clock: ClockClose, Limit: limit}) })
+	err := c.sendClose(time.Now().Add(limit), code, reason)
+	switch {
+	case c.ended():
+		timer.Stop()
+		return c.Err()
+	case err != nil:
+		timer.Stop()
+		return c.end(err)
+	}
+	return nil
+}

@@ -1,0 +1,155 @@
+package conn
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"testing"
+	"time"
+)
+
+func readAll(t *testing.T, b []byte) (records []Record) {
+	t.Helper()
+	r, err := ReadRecording(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		rec, err := r.Next()
+		if err == io.EOF {
+			return records
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec.Data = bytes.Clone(rec.Data)
+		records = append(records, rec)
+	}
+}
+
+func TestRecordingRoundTrip(t *testing.T) {
+	var b bytes.Buffer
+	r := NewRecorder(&b, 0)
+	at := time.Unix(1700000000, 123456789)
+	one, two := r.begin("first\n"), r.begin("")
+	one.put(RecordData, at, []byte("bytes of one"))
+	two.put(RecordData, at.Add(1), []byte("of two"))
+	one.put(RecordEnd, at.Add(2), nil)
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want := []struct {
+		kind   RecordKind
+		number uint32
+		data   string
+	}{{RecordBegin, 1, "first\n"}, {RecordBegin, 2, ""}, {RecordData, 1, "bytes of one"}, {RecordData, 2, "of two"}, {RecordEnd, 1, ""}}
+	got := readAll(t, b.Bytes())
+	if len(got) != len(want) {
+		t.Fatalf("%d records, want %d", len(got), len(want))
+	}
+	for i, w := range want {
+		if g := got[i]; g.Kind != w.kind || g.Connection != w.number || string(g.Data) != w.data {
+			t.Errorf("record %d: %+v, want %+v", i, g, w)
+		}
+	}
+	if !got[2].Time.Equal(at) {
+		t.Errorf("time %v, want %v", got[2].Time, at)
+	}
+	if r.Dropped() != 0 {
+		t.Error("dropped")
+	}
+	one.put(RecordData, at, []byte("late"))
+	if r.Dropped() != 4 {
+		t.Error("what came after Close was not counted")
+	}
+}
+
+// stuck is a writer that takes nothing until it is let go.
+type stuck struct {
+	bytes.Buffer
+	entered, let chan struct{}
+}
+
+func (s *stuck) Write(p []byte) (int, error) {
+	select {
+	case s.entered <- struct{}{}:
+	default:
+	}
+	<-s.let
+	return s.Buffer.Write(p)
+}
+
+func TestRecorderDropsRatherThanWait(t *testing.T) {
+	w := &stuck{entered: make(chan struct{}, 1), let: make(chan struct{})}
+	r := NewRecorder(w, 10000)
+	<-w.entered // it holds the magic now, and nothing more
+	tp := r.begin("")
+	chunk := bytes.Repeat([]byte("c"), 1000)
+	for range 100 {
+		tp.put(RecordData, time.Now(), chunk)
+	}
+	tp.put(RecordEnd, time.Now(), nil)
+	close(w.let)
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[RecordKind]int{}
+	records := readAll(t, w.Bytes())
+	for _, rec := range records {
+		kinds[rec.Kind]++
+	}
+	if kinds[RecordData] != 9 || kinds[RecordGap] != 1 || kinds[RecordEnd] != 1 || r.Dropped() != 91000 {
+		t.Errorf("%v, %d bytes dropped", kinds, r.Dropped())
+	}
+	if last := records[len(records)-2]; last.Kind != RecordGap {
+		t.Errorf("before the end stands %v, want the gap", last.Kind)
+	}
+}
+
+type failing struct{}
+
+var errDisk = errors.New("disk full")
+
+func (failing) Write([]byte) (int, error) { return 0, errDisk }
+
+func TestRecorderTellsItsWritersError(t *testing.T) {
+	r := NewRecorder(failing{}, 0)
+	tp := r.begin("")
+	tp.put(RecordData, time.Now(), []byte("x"))
+	if err := r.Close(); err != errDisk {
+		t.Fatal(err)
+	}
+}
+
+func TestRecordingDamaged(t *testing.T) {
+	var b bytes.Buffer
+	r := NewRecorder(&b, 0)
+	r.begin("about").put(RecordData, time.Now(), []byte("data"))
+	r.Close()
+	whole := b.Bytes()
+	borders := map[int]bool{len(recordingMagic): true, len(recordingMagic) + recordHeader + 5: true, len(whole): true}
+	read := func(b []byte) error {
+		r, err := ReadRecording(bytes.NewReader(b))
+		for err == nil {
+			_, err = r.Next()
+		}
+		return err
+	}
+	for cut := range len(whole) + 1 {
+		err := read(whole[:cut])
+		if borders[cut] && err != io.EOF || !borders[cut] && !errors.Is(err, ErrRecording) {
+			t.Errorf("cut at %d: %v", cut, err)
+		}
+	}
+	for i := range whole {
+		damaged := bytes.Clone(whole)
+		damaged[i] ^= 0x80
+		at := (i - len(recordingMagic)) % recordHeader
+		if err := read(damaged); err == io.EOF && !(i >= len(recordingMagic) && at >= 4 && at < 16) {
+			// A connection's number and a time are not covered by the checksum.
+			if second := i - len(recordingMagic) - recordHeader - 5; second < 4 || second >= 16 {
+				t.Errorf("byte %d damaged: read without an error", i)
+			}
+		}
+	}
+}

@@ -1,0 +1,487 @@
+package redial
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/frame"
+)
+
+// feed is a server on loopback whose sessions are written by the test.
+type feed struct {
+	t    *testing.T
+	l    net.Listener
+	wg   sync.WaitGroup
+	mu   sync.Mutex
+	live int
+	most int
+}
+
+func newFeed(t *testing.T, session func(n int, c *conn.Conn)) *feed {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &feed{t: t, l: l}
+	f.wg.Go(func() {
+		for n := 1; ; n++ {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			f.wg.Go(func() { f.serve(n, nc, session) })
+		}
+	})
+	t.Cleanup(func() { l.Close(); f.wg.Wait() })
+	return f
+}
+
+func (f *feed) serve(n int, nc net.Conn, session func(int, *conn.Conn)) {
+	c, err := new(conn.Upgrader).Accept(nc)
+	if err != nil {
+		return
+	}
+	f.mu.Lock()
+	f.live++
+	f.most = max(f.most, f.live)
+	f.mu.Unlock()
+	session(n, c)
+	f.mu.Lock()
+	f.live--
+	f.mu.Unlock()
+	c.Close()
+}
+
+func (f *feed) url() string { return "ws://" + f.l.Addr().String() + "/" }
+
+// drain reads until the connection ends.
+func drain(c *conn.Conn) {
+	for {
+		if _, err := c.ReadMessage(); err != nil {
+			return
+		}
+	}
+}
+
+func text(c *conn.Conn, format string, args ...any) error {
+	return c.WriteMessage(conn.Text, fmt.Appendf(nil, format, args...))
+}
+
+var errEnough = errors.New("enough")
+
+func TestReconnects(t *testing.T) {
+	f := newFeed(t, func(n int, c *conn.Conn) {
+		m, err := c.ReadMessage()
+		if err != nil || string(m.Data) != "subscribe" {
+			t.Errorf("session %d began with %q, %v", n, m.Data, err)
+		}
+		for i := range 3 {
+			text(c, "%d.%d", n, i)
+		}
+		if n%2 == 0 {
+			c.Close() // without a goodbye
+			return
+		}
+		c.Shutdown(context.Background(), frame.CodeGoingAway, "restart")
+	})
+	var hooks []uint64
+	var got []string
+	var changes []string
+	c := &Client{
+		URL:     f.url(),
+		Backoff: Backoff{Base: time.Millisecond, Cap: 2 * time.Millisecond},
+		OnConnect: func(ctx context.Context, s *Session) error {
+			hooks = append(hooks, s.Epoch)
+			if (s.Epoch == 1) != (s.Last == nil) || (s.Epoch == 1) != s.GapBegan.IsZero() {
+				t.Errorf("epoch %d: last %v, gap from %v", s.Epoch, s.Last, s.GapBegan)
+			}
+			return text(s.Conn, "subscribe")
+		},
+		OnChange: func(ch Change) { changes = append(changes, ch.State.String()) },
+	}
+	err := c.Run(context.Background(), func(ctx context.Context, m Message) error {
+		got = append(got, fmt.Sprintf("%d/%d=%s", m.Epoch, m.Number, m.Data))
+		if m.Epoch == 4 {
+			return errEnough
+		}
+		return nil
+	})
+	var e *Error
+	if !errors.As(err, &e) || !errors.Is(err, errEnough) || e.Op != "handler" || e.Epoch != 4 || e.Number != 1 {
+		t.Fatalf("ended with %v", err)
+	}
+	want := "1/1=1.0 1/2=1.1 1/3=1.2 2/1=2.0 2/2=2.1 2/3=2.2 3/1=3.0 3/2=3.1 3/3=3.2 4/1=4.0"
+	if s := strings.Join(got, " "); s != want {
+		t.Errorf("got %s\nwant %s", s, want)
+	}
+	if fmt.Sprint(hooks) != "[1 2 3 4]" {
+		t.Errorf("hooks %v", hooks)
+	}
+	if s := strings.Join(changes[:6], " "); s != "dialing up down waiting dialing up" {
+		t.Errorf("changes %s", s)
+	}
+	if n := c.Counts(); n.Dials != 4 || n.Connections != 4 || n.Messages != 10 {
+		t.Errorf("counts %+v", n)
+	}
+}
+
+func TestMessagesIterator(t *testing.T) {
+	f := newFeed(t, func(n int, c *conn.Conn) {
+		for i := 0; text(c, "%d", i) == nil; i++ {
+		}
+	})
+	c := &Client{URL: f.url()}
+	n := 0
+	for m, err := range c.Messages(context.Background()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := fmt.Sprint(n); string(m.Data) != want {
+			t.Fatalf("%q, want %q", m.Data, want)
+		}
+		if n++; n == 1000 {
+			break
+		}
+	}
+	// It can run again, and ends with the context.
+	ctx, cancel := context.WithCancel(context.Background())
+	n = 0
+	var last error
+	for _, err := range c.Messages(ctx) {
+		if n++; n == 10 {
+			cancel()
+		}
+		last = err
+	}
+	if last != context.Canceled {
+		t.Fatalf("ended with %v", last)
+	}
+}
+
+func TestFinalErrors(t *testing.T) {
+	closing := func(code frame.CloseCode) func(int, *conn.Conn) {
+		return func(n int, c *conn.Conn) { c.Shutdown(context.Background(), code, "") }
+	}
+	for _, code := range []frame.CloseCode{1000, 1002, 1003, 1007, 1008, 1009} {
+		f := newFeed(t, closing(code))
+		err := (&Client{URL: f.url()}).Run(context.Background(), nil)
+		var closed *conn.CloseError
+		if !errors.As(err, &closed) || closed.Code != code {
+			t.Errorf("%d: %v", code, err)
+		}
+	}
+	f := newFeed(t, closing(1001))
+	err := (&Client{URL: f.url(), Backoff: Backoff{Base: time.Millisecond, Cap: time.Millisecond, MaxAttempts: 5}}).Run(context.Background(), nil)
+	var e *Error
+	if !errors.As(err, &e) || e.Attempts != 5 {
+		t.Errorf("1001 five times: %v", err)
+	}
+	login := errors.New("wrong key")
+	err = (&Client{URL: f.url(), OnConnect: func(context.Context, *Session) error { return Fatal(login) }}).Run(context.Background(), nil)
+	if !errors.As(err, &e) || e.Op != "connect hook" || !errors.Is(err, login) {
+		t.Errorf("fatal hook: %v", err)
+	}
+	for _, url := range []string{"", "http://127.0.0.1/", "ws://127.0.0.1/#f"} {
+		if err := (&Client{URL: url}).Run(context.Background(), nil); err == nil {
+			t.Errorf("URL %q: no error", url)
+		}
+	}
+}
+
+func TestRotation(t *testing.T) {
+	for _, rotation := range []Rotation{Replace, Overlap} {
+		var mu sync.Mutex
+		seq := 0 // one feed, whichever session reads it
+		f := newFeed(t, func(n int, c *conn.Conn) {
+			go drain(c)
+			for {
+				mu.Lock()
+				seq++
+				err := text(c, "%d", seq)
+				mu.Unlock()
+				if err != nil {
+					return
+				}
+				time.Sleep(50 * time.Microsecond)
+			}
+		})
+		if rotation == Overlap {
+			// Both sessions of an overlap get every message, as from a real feed.
+			f = newBroadcast(t)
+		}
+		c := &Client{URL: f.url(), MaxAge: 20 * time.Millisecond, Rotation: rotation, Backoff: Backoff{Base: time.Millisecond}}
+		first := First[string]()
+		last, epoch := 0, uint64(0)
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		err := c.Run(ctx, func(_ context.Context, m Message) error {
+			if m.Epoch < epoch {
+				t.Fatalf("epoch %d after %d", m.Epoch, epoch)
+			}
+			epoch = m.Epoch
+			var n int
+			fmt.Sscan(string(m.Data), &n)
+			if !first("feed", uint64(n)) {
+				return nil
+			}
+			if rotation == Overlap && last != 0 && n != last+1 {
+				t.Fatalf("message %d after %d, in epoch %d", n, last, m.Epoch)
+			}
+			last = n
+			if epoch == 6 {
+				return errEnough
+			}
+			return nil
+		})
+		cancel()
+		if !errors.Is(err, errEnough) {
+			t.Fatalf("%v: %v", rotation, err)
+		}
+		want := 1
+		if rotation == Overlap {
+			want = 2
+		}
+		f.mu.Lock()
+		// A server sees the old connection end a little later than the client.
+		if f.most > want+1 {
+			t.Errorf("%v: %d connections at once", rotation, f.most)
+		}
+		f.mu.Unlock()
+		if n := c.Counts(); n.Rotations < 5 {
+			t.Errorf("%+v", n)
+		}
+	}
+}
+
+// newBroadcast is a feed that sends the same numbered messages to all its sessions.
+func newBroadcast(t *testing.T) *feed {
+	var mu sync.Mutex
+	sessions := map[*conn.Conn]bool{}
+	done := make(chan struct{})
+	f := newFeed(t, func(n int, c *conn.Conn) {
+		mu.Lock()
+		sessions[c] = true
+		mu.Unlock()
+		drain(c)
+		mu.Lock()
+		delete(sessions, c)
+		mu.Unlock()
+	})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for seq := 1; ; seq++ {
+			select {
+			case <-done:
+				return
+			case <-time.After(100 * time.Microsecond):
+			}
+			mu.Lock()
+			for c := range sessions {
+				_ = text(c, "%d", seq)
+			}
+			mu.Unlock()
+		}
+	})
+	t.Cleanup(func() { close(done); wg.Wait() })
+	return f
+}
+
+func TestSendPolicies(t *testing.T) {
+	got := make(chan string, 100)
+	refuse := make(chan struct{})
+	f := newFeed(t, func(n int, c *conn.Conn) {
+		for {
+			m, err := c.ReadMessage()
+			if err != nil {
+				return
+			}
+			if string(m.Data) == "drop" {
+				return
+			}
+			got <- fmt.Sprintf("%d %s", n, m.Data)
+		}
+	})
+	gate := make(chan struct{}, 10)
+	c := &Client{URL: f.url(), Backoff: Backoff{Base: time.Millisecond, Cap: time.Millisecond}, OnConnect: func(ctx context.Context, s *Session) error {
+		select {
+		case <-gate:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	if err := c.Send(ctx, conn.Text, nil); err != ErrStopped {
+		t.Errorf("before Run: %v", err)
+	}
+	run := func() {
+		go func() {
+			ended <- c.Run(ctx, func(context.Context, Message) error { return nil })
+		}()
+	}
+	expect := func(want string) {
+		t.Helper()
+		if s := <-got; s != want {
+			t.Fatalf("server got %q, want %q", s, want)
+		}
+	}
+	run()
+	gate <- struct{}{}
+	waitRunning(c)
+	if err := c.Send(ctx, conn.Text, []byte("waits")); err != nil {
+		t.Fatal(err)
+	}
+	expect("1 waits")
+	c.Send(ctx, conn.Text, []byte("drop"))
+	waitDown(c)
+	short, stop := context.WithTimeout(ctx, time.Millisecond)
+	if err := c.Send(short, conn.Text, []byte("late")); err != context.DeadlineExceeded {
+		t.Errorf("no connection in time: %v", err)
+	}
+	stop()
+	cancel()
+	if err := <-ended; err != context.Canceled {
+		t.Fatal(err)
+	}
+
+	ctx, cancel = context.WithCancel(context.Background())
+	c.WhenDown, c.Queue = QueueWhenDown, 2
+	run()
+	waitRunning(c)
+	for i, want := range []error{nil, nil, ErrQueueFull} {
+		if err := c.Send(ctx, conn.Text, fmt.Appendf(nil, "queued %d", i)); err != want {
+			t.Errorf("queued %d: %v, want %v", i, err, want)
+		}
+	}
+	gate <- struct{}{}
+	if s := <-got; !strings.HasSuffix(s, "queued 0") {
+		t.Errorf("first came %q", s)
+	}
+	if s := <-got; !strings.HasSuffix(s, "queued 1") {
+		t.Errorf("then came %q", s)
+	}
+	cancel()
+	<-ended
+
+	ctx, cancel = context.WithCancel(context.Background())
+	c.WhenDown = FailWhenDown
+	run()
+	waitRunning(c)
+	if err := c.Send(ctx, conn.Text, nil); err != ErrDown {
+		t.Errorf("fail when down: %v", err)
+	}
+	if err := c.Run(ctx, nil); err != ErrRunning {
+		t.Errorf("second Run: %v", err)
+	}
+	cancel()
+	<-ended
+	close(refuse)
+}
+
+func waitRunning(c *Client) {
+	for {
+		c.mu.Lock()
+		ok := c.running
+		c.mu.Unlock()
+		if ok {
+			return
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+}
+
+func waitDown(c *Client) {
+	for {
+		c.mu.Lock()
+		ok := c.live == nil
+		c.mu.Unlock()
+		if ok {
+			return
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+}
+
+func TestLifeSigns(t *testing.T) {
+	signs := make(chan string, 100)
+	f := newFeed(t, func(n int, c *conn.Conn) {
+		text(c, "server ping %d", n)
+		for {
+			m, err := c.ReadMessage()
+			if err != nil {
+				return
+			}
+			signs <- string(m.Data)
+			if string(m.Data) == "ping" && n == 1 {
+				text(c, "pong")
+				text(c, "data")
+			}
+		}
+	})
+	var delivered []string
+	c := &Client{URL: f.url(), Backoff: Backoff{Base: time.Millisecond}, LifeSign: &LifeSign{
+		Send: []byte("ping"), Every: 5 * time.Millisecond, IsAnswer: Prefix("pong"), Timeout: 20 * time.Millisecond,
+		Reply: func(dst, m []byte) ([]byte, bool) {
+			if n, ok := strings.CutPrefix(string(m), "server ping "); ok {
+				return append(dst, "server pong "+n...), true
+			}
+			return dst, false
+		},
+	}}
+	var why []error
+	ctx, cancel := context.WithCancel(context.Background())
+	c.OnChange = func(ch Change) {
+		if ch.State == Down {
+			why = append(why, ch.Err)
+			if ch.By != ByClock && len(why) == 2 {
+				t.Errorf("ended by %v", ch.By)
+			}
+		}
+		if ch.State == Up && ch.Epoch == 3 {
+			cancel()
+		}
+	}
+	n := 0
+	c.Outbound = func(o Outbound) error {
+		if n++; n == 3 { // the guard keeps one back
+			return errors.New("not now")
+		}
+		return nil
+	}
+	err := c.Run(ctx, func(_ context.Context, m Message) error {
+		delivered = append(delivered, string(m.Data))
+		if len(delivered) == 5 {
+			m.Data = nil
+			// From here on the server of session 1 falls silent for us: the next sessions never answer.
+			c.mu.Lock()
+			s := c.live
+			c.mu.Unlock()
+			s.Conn.Close()
+		}
+		return nil
+	})
+	if err != context.Canceled {
+		t.Fatal(err)
+	}
+	if s := <-signs; s != "server pong 1" {
+		t.Errorf("the server's ping was answered with %q", s)
+	}
+	for _, d := range delivered {
+		if d != "data" {
+			t.Errorf("delivered %q", d)
+		}
+	}
+	if len(why) < 2 || why[1] != ErrSilent {
+		t.Errorf("sessions ended with %v, want the second by silence", why)
+	}
+	if c.Counts().Refused != 1 || c.Counts().Consumed < 5 {
+		t.Errorf("%+v", c.Counts())
+	}
+}

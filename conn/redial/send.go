@@ -1,0 +1,137 @@
+package redial
+
+import (
+	"context"
+
+	"github.com/seed-7f57ff33/tickwire/conn"
+)
+
+// SendPolicy says what Send does without a connection.
+type SendPolicy uint8
+
+const (
+	// WaitWhenDown waits for one, as long as the context allows.
+	WaitWhenDown SendPolicy = iota
+	// FailWhenDown returns ErrDown.
+	FailWhenDown
+	// QueueWhenDown keeps a copy of up to Client.Queue messages, which are sent in order when OnConnect has returned; then
+	// ErrQueueFull. What is still queued when Run ends is lost.
+	QueueWhenDown
+)
+
+// Outbound is what is about to be sent.
+type Outbound struct {
+	Opcode conn.Opcode
+	Size   int // of the payload in bytes
+	Epoch  uint64
+}
+
+type queued struct {
+	op   conn.Opcode
+	data []byte
+}
+
+// Send sends a message on the connection of the moment. Without one it does what WhenDown says. An error of the connection comes
+// back as it is: whether the message arrived is not known then, and it is not sent again. Send may be called from any goroutine.
+func (c *Client) Send(ctx context.Context, op conn.Opcode, data []byte) error {
+	for {
+		c.mu.Lock()
+		s, changed := c.live, c.changed
+		switch {
+		case !c.running:
+			c.mu.Unlock()
+			return ErrStopped
+		case s != nil:
+			c.mu.Unlock()
+			return c.sendOn(s, op, data)
+		case c.WhenDown == FailWhenDown:
+			c.mu.Unlock()
+			return ErrDown
+		case c.WhenDown == QueueWhenDown:
+			full := len(c.queue) >= c.Queue
+			if !full {
+				c.queue = append(c.queue, queued{op, append([]byte(nil), data...)})
+			}
+			c.mu.Unlock()
+			if full {
+				return ErrQueueFull
+			}
+			return nil
+		}
+		c.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// sendOn sends on s, past the guard.
+func (c *Client) sendOn(s *Session, op conn.Opcode, data []byte) error {
+	if err := c.ask(s, op, len(data)); err != nil {
+		return err
+	}
+	if err := s.Conn.WriteMessage(op, data); err != nil {
+		return err
+	}
+	c.count(func(n *Counts) { n.Sent++ })
+	return nil
+}
+
+// ask puts what is about to be sent to the guard.
+func (c *Client) ask(s *Session, op conn.Opcode, size int) error {
+	if c.Outbound == nil {
+		return nil
+	}
+	err := c.Outbound(Outbound{Opcode: op, Size: size, Epoch: s.Epoch})
+	if err != nil {
+		c.count(func(n *Counts) { n.Refused++ })
+	}
+	return err
+}
+
+func (c *Client) count(f func(*Counts)) {
+	c.mu.Lock()
+	f(&c.counts)
+	c.mu.Unlock()
+}
+
+// setLive makes s the session on which messages are sent, nil for none, after what was queued has gone out on it.
+func (c *Client) setLive(s *Session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s != nil && len(c.queue) > 0 {
+		q := c.queue[0]
+		c.queue = c.queue[1:]
+		c.mu.Unlock()
+		_ = c.sendOn(s, q.op, q.data) // a refusal by Outbound has been counted; a lost connection is seen below
+		c.mu.Lock()
+		if s.Conn.Err() != nil {
+			// The peer cannot have got the whole of it: the next session sends it again.
+			c.queue = append([]queued{q}, c.queue...)
+			s = nil
+		}
+	}
+	c.live = s
+	c.notify()
+}
+
+// unsetLive makes s no longer the session on which messages are sent.
+func (c *Client) unsetLive(s *Session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.lost = true
+	if c.live == s {
+		c.live = nil
+		c.notify()
+	}
+}
+
+// notify wakes those who wait in Send. The caller holds c.mu.
+func (c *Client) notify() {
+	if c.changed != nil {
+		close(c.changed)
+	}
+	c.changed = make(chan struct{})
+}
