@@ -127,6 +127,7 @@ func (c *Conn) writable() error {
 // sendClose writes a Close frame behind what is queued, unless one was sent.
 func (c *Conn) sendClose(until time.Time, code frame.CloseCode, reason string) error {
 	c.startClosing(until)
+	c.closing.Store(true)
 	if !c.lock.tryLock() {
 		if err := c.waitLock(); err != nil {
 			return err
@@ -143,6 +144,7 @@ func (c *Conn) sendClose(until time.Time, code frame.CloseCode, reason string) e
 		c.sent = closeStatus{true, code, reason}
 		c.localEnd = !c.received.done
 		c.mu.Unlock()
+		c.observe(frame.Close, true)
 		err = c.w.Flush()
 	}
 	if err != nil {

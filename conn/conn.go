@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
 // Message is a whole message. Its Data is a view: valid until the next read call on the connection.
@@ -33,7 +34,9 @@ type Conn struct {
 	nc          net.Conn // as it was given
 	base        net.Conn // the lowest connection known: deadlines are set on it, and closing it ends everything at once
 	stream      net.Conn // carries the frames: base, or the tls.Conn over it
+	sock        *socket  // reads and writes base by its descriptor; nil if that cannot be, or under TLS
 	secure      *tls.Conn
+	records     *records // under secure; nil if it was not made by underTLS
 	subprotocol string
 
 	// readers is the state of the reading side: its low bits are the flags below, the rest counts messages delivered.
@@ -41,10 +44,17 @@ type Conn struct {
 	r       frame.Reader // by whoever holds readBusy
 	readErr error        // came together with bytes: due when they are used up; by whoever holds readBusy
 	reset   bool         // the memory of r went back; by whoever holds readBusy
+	tlsMore bool         // secure has decrypted more than was taken; by whoever holds readBusy
+	slow    bool         // the Observer was told of the lag; by whoever holds readBusy
+	reading messageReader
 
 	lock    writeLock
-	w       *frame.Writer // under lock
-	shut    bool          // a Close frame was sent; under lock
+	w       *frame.Writer  // under lock
+	shut    bool           // a Close frame was sent; under lock
+	writing *messageWriter // the message that NextWriter has open; under lock
+	rest    *buffer.Buffer // what a write that must not wait has left, for the goroutine that goes on; under lock
+	restLen int
+	closing atomic.Bool // a Close frame waits for lock: writers of messages must not take it from under its nose
 	control controlSlots
 
 	deadlines deadlines
@@ -95,10 +105,20 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 	if t, ok := nc.(*tls.Conn); ok {
 		c.secure = t
 		c.base = t.NetConn()
+		if r, ok := c.base.(*records); ok {
+			c.records, c.base = r, r.Conn
+		}
+	} else {
+		c.sock = newSocket(nc, &c.cfg)
 	}
+	c.reading.c = c
 	c.r.Reset(nil, role, c.cfg.Frame)
 	c.r.SetMaxBuffer(c.cfg.ReadBuffer)
-	c.w = frame.NewWriter((*outlet)(c), role)
+	if c.sock != nil {
+		c.w = frame.NewWriter((*vectorOutlet)(c), role)
+	} else {
+		c.w = frame.NewWriter((*outlet)(c), role)
+	}
 	for len(early) > 0 {
 		n := copy(c.r.Space(), early)
 		c.r.Filled(n)
@@ -141,14 +161,18 @@ func (c *Conn) ended() bool { return c.readers.Load()&readEnded != 0 }
 // finish makes err the connection's last word if it has none, and returns what that is. The transport stays.
 func (c *Conn) finish(err error) (last error, first bool) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.err != nil {
+		defer c.mu.Unlock()
 		return c.err, false
 	}
 	c.err = err
 	c.readers.Or(readEnded)
 	close(c.done)
 	c.stopClocks()
+	c.mu.Unlock()
+	if c.cfg.Observer != nil {
+		c.cfg.Observer.Ended(c, err)
+	}
 	return err, true
 }
 

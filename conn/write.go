@@ -2,35 +2,71 @@ package conn
 
 import (
 	"errors"
+	"io"
 	"os"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 	"github.com/seed-7f57ff33/tickwire/utf8"
 )
 
-// WriteMessage writes a text or binary message, and what waits from AppendMessage before it. data is not changed, and not
-// kept. If the error matches os.ErrDeadlineExceeded and not net.ErrClosed nothing of the message was written, and the
-// connection lives.
+// HeaderRoom is the room for the header that WriteOwned needs before the payload.
+const HeaderRoom = frame.MaxHeaderSize
+
+// Prepared is a message that is encoded once and written to many connections.
+type Prepared = frame.Prepared
+
+// Prepare encodes a message for WritePrepared. data is copied. Text must be UTF-8: ErrNotUTF8.
+func Prepare(op Opcode, data []byte) (*Prepared, error) {
+	if op == Text && !utf8.Valid(data) {
+		return nil, ErrNotUTF8
+	}
+	return frame.Prepare(op, data, false)
+}
+
+// WriteMessage writes a text or binary message, and before it what AppendMessage has queued. data is not changed, and not
+// kept. Any goroutine may write at any time: messages go out whole, one after the other.
+//
+// If the error matches os.ErrDeadlineExceeded and not net.ErrClosed nothing of the message was written, and the connection
+// lives. With Config.FailFast that is so for ErrWouldBlock.
 func (c *Conn) WriteMessage(op Opcode, data []byte) error {
 	if op == Text && !c.cfg.UncheckedText && !utf8.Valid(data) {
 		return ErrNotUTF8
 	}
-	if err := c.lockWrite(); err != nil {
+	if err := c.lockWrite(nil); err != nil {
 		return err
 	}
-	if c.control.pending.Load() {
-		c.queueControls()
-	}
+	c.queueControls()
 	before := c.w.Queued()
-	err := c.w.Write(op, data)
-	if err != nil {
-		err = c.writeFailed(err, before)
-	} else {
-		c.stats.messagesWritten.Add(1)
+	return c.wrote(c.w.Write(op, data), before)
+}
+
+// WriteOwned writes a message whose bytes the caller gives up: the payload is b[HeaderRoom:]. A client masks it where it stands. It
+// saves the copy that WriteMessage makes; b is of no use afterwards, whether it was written or not.
+func (c *Conn) WriteOwned(op Opcode, b []byte) error {
+	switch {
+	case len(b) < HeaderRoom:
+		return frame.ErrOpcode
+	case op == Text && !c.cfg.UncheckedText && !utf8.Valid(b[HeaderRoom:]):
+		return ErrNotUTF8
 	}
-	c.unlockWrite()
-	return err
+	if err := c.lockWrite(nil); err != nil {
+		return err
+	}
+	c.queueControls()
+	before := c.w.Queued()
+	return c.wrote(c.w.WriteOwned(op, b), before)
+}
+
+// WritePrepared writes a message that was encoded before. A server writes its bytes as they are; a client masks a copy.
+func (c *Conn) WritePrepared(p *Prepared) error {
+	if err := c.lockWrite(nil); err != nil {
+		return err
+	}
+	c.queueControls()
+	before := c.w.Queued()
+	return c.wrote(c.w.WritePrepared(p), before)
 }
 
 // AppendMessage queues a message for the next Flush or other write. It writes only when more than Config.WriteBuffer bytes
@@ -39,7 +75,7 @@ func (c *Conn) AppendMessage(op Opcode, data []byte) error {
 	if op == Text && !c.cfg.UncheckedText && !utf8.Valid(data) {
 		return ErrNotUTF8
 	}
-	if err := c.lockWrite(); err != nil {
+	if err := c.lockWrite(nil); err != nil {
 		return err
 	}
 	before := c.w.Queued()
@@ -47,6 +83,26 @@ func (c *Conn) AppendMessage(op Opcode, data []byte) error {
 	if err == nil && c.w.Queued() > c.cfg.WriteBuffer {
 		err = c.w.Flush()
 	}
+	return c.wrote(err, before)
+}
+
+// Flush writes what AppendMessage queued. If the error matches os.ErrDeadlineExceeded and not net.ErrClosed it still waits,
+// and can be flushed later; so for ErrWouldBlock.
+func (c *Conn) Flush() error {
+	if err := c.lockWrite(nil); err != nil {
+		return err
+	}
+	c.queueControls()
+	err := c.w.Flush()
+	if err != nil {
+		err = c.writeFailed(err, c.w.Queued())
+	}
+	c.unlockWrite()
+	return err
+}
+
+// wrote ends the writing of one message, before which there were so many bytes in the queue.
+func (c *Conn) wrote(err error, before int) error {
 	if err != nil {
 		err = c.writeFailed(err, before)
 	} else {
@@ -56,45 +112,60 @@ func (c *Conn) AppendMessage(op Opcode, data []byte) error {
 	return err
 }
 
-// Flush writes what AppendMessage queued. If the error matches os.ErrDeadlineExceeded and not net.ErrClosed it still waits,
-// and can be flushed later.
-func (c *Conn) Flush() error {
-	if err := c.lockWrite(); err != nil {
-		return err
-	}
-	if c.control.pending.Load() {
-		c.queueControls()
-	}
-	err := c.w.Flush()
-	if err != nil {
-		err = c.writeFailed(err, c.w.Queued())
-	}
-	c.unlockWrite()
-	return err
-}
-
-// lockWrite takes the write lock for data, within the write deadline.
-func (c *Conn) lockWrite() error {
+// lockWrite takes the write lock for a data frame of m, or of no message that NextWriter has begun.
+func (c *Conn) lockWrite(m *messageWriter) error {
 	if !c.lock.tryLock() {
 		if err := c.waitLock(); err != nil {
 			return err
 		}
 	}
-	var err error
-	switch {
-	case c.ended():
-		err = c.Err()
-	case c.shut:
-		err = ErrShutdown
-	default:
-		return nil
+	for {
+		var err error
+		switch {
+		case c.ended():
+			err = c.Err()
+		case c.shut:
+			err = ErrShutdown
+		case c.writing != nil && c.writing != m:
+			closed := c.writing.closed
+			c.unlockWrite()
+			if err := c.waitWriter(closed); err != nil {
+				return err
+			}
+			continue
+		default:
+			return nil
+		}
+		c.unlockWrite()
+		return err
 	}
-	c.unlockWrite()
-	return err
 }
 
 // waitLock waits for the write lock, until the write deadline.
 func (c *Conn) waitLock() error {
+	return c.waitWrite(func(timer <-chan time.Time, changed <-chan struct{}) bool {
+		return c.lock.lockOr(c.done, timer, changed)
+	})
+}
+
+// waitWriter waits for the end of the message of another writer and takes the lock.
+func (c *Conn) waitWriter(closed chan struct{}) error {
+	return c.waitWrite(func(timer <-chan time.Time, changed <-chan struct{}) bool {
+		select {
+		case <-closed:
+			return c.lock.lockOr(c.done, timer, changed)
+		case <-c.done:
+		case <-timer:
+		case <-changed:
+		}
+		return false
+	})
+}
+
+func (c *Conn) waitWrite(try func(timer <-chan time.Time, changed <-chan struct{}) bool) error {
+	if c.cfg.FailFast && c.deadlines.open() {
+		return ErrWouldBlock
+	}
 	for {
 		timer, changed, passed := c.deadlines.waitWrite(c.cfg.WriteTimeout)
 		if passed {
@@ -104,7 +175,7 @@ func (c *Conn) waitLock() error {
 		if timer != nil {
 			fires = timer.C
 		}
-		ok := c.lock.lockOr(c.done, fires, changed)
+		ok := try(fires, changed)
 		if timer != nil {
 			timer.Stop()
 		}
@@ -120,14 +191,18 @@ func (c *Conn) waitLock() error {
 // unlockWrite gives the write lock back. Control frames that have come up in the meantime are written first.
 func (c *Conn) unlockWrite() {
 	for {
-		if c.ended() {
+		sent := true
+		switch {
+		case c.ended():
 			c.w.Drop(0)
+			c.dropRest()
+		case c.rest != nil:
+			go c.control.flush() // has the lock from here on
+			return
+		case c.control.pending.Load() && !c.shut:
+			sent = c.writeControls(false)
 		}
 		c.w.Release()
-		sent := true
-		if c.control.pending.Load() && !c.shut && !c.ended() {
-			sent = c.writeControls()
-		}
 		c.lock.unlock()
 		if !sent || !c.control.pending.Load() || c.ended() || !c.lock.tryLock() {
 			return
@@ -139,15 +214,55 @@ func (c *Conn) unlockWrite() {
 	}
 }
 
-// writeFailed turns an error of writing into what the caller gets; of the queue the first keep bytes stay. All but misuse and a
-// deadline that passed before the first byte end the connection.
+// flushControls is a goroutine that got the write lock with its start: it writes what a write without waiting left, and the
+// control frames that wait.
+func (c *Conn) flushControls() {
+	if c.rest != nil {
+		b := c.rest.B[:c.restLen]
+		n, err := (*outlet)(c).write(b, nil, false)
+		if err == nil && n != len(b) {
+			err = io.ErrShortWrite
+		}
+		if err != nil && !c.ended() {
+			c.end(&TransportError{Op: "write", Err: err})
+		}
+		c.dropRest()
+	}
+	c.unlockWrite()
+}
+
+// leave keeps b for flushControls.
+func (c *Conn) leave(b ...[]byte) {
+	c.restLen = 0
+	for _, p := range b {
+		c.restLen += len(p)
+	}
+	c.rest = buffer.Get(c.restLen)
+	at := 0
+	for _, p := range b {
+		at += copy(c.rest.B[at:], p)
+	}
+}
+
+func (c *Conn) dropRest() {
+	buffer.Put(c.rest)
+	c.rest, c.restLen = nil, 0
+}
+
+// writeFailed turns an error of writing into what the caller gets; of the queue the first keep bytes stay. All but misuse and what
+// stopped before the first byte end the connection.
 func (c *Conn) writeFailed(err error, keep int) error {
 	switch {
 	case c.ended():
 		return c.Err()
 	case err == frame.ErrOpcode:
 		return err
-	case errors.Is(err, os.ErrDeadlineExceeded) && c.w.Err() == nil && c.secure == nil:
+	case c.w.Err() != nil || c.secure != nil && err != ErrWouldBlock:
+		// crypto/tls cannot go on after a write that failed, whatever it had written.
+	case err == ErrWouldBlock:
+		c.w.Drop(keep)
+		return err
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.w.Drop(keep)
 		return errWriteDeadline
 	}
@@ -157,12 +272,61 @@ func (c *Conn) writeFailed(err error, keep int) error {
 // outlet is a Conn as its frame.Writer writes to it.
 type outlet Conn
 
-func (o *outlet) Write(b []byte) (int, error) {
+func (o *outlet) Write(b []byte) (int, error) { return o.data(b, nil) }
+
+// vectorOutlet is an outlet over a socket, which can write two pieces at once.
+type vectorOutlet Conn
+
+func (o *vectorOutlet) Write(b []byte) (int, error) { return (*outlet)(o).data(b, nil) }
+
+// WriteV implements frame.VectorWriter, for the two pieces that its Writer has at most.
+func (o *vectorOutlet) WriteV(pieces [][]byte) (int64, error) {
+	var b []byte
+	if len(pieces) > 1 {
+		b = pieces[1]
+	}
+	n, err := (*outlet)(o).data(pieces[0], b)
+	return int64(n), err
+}
+
+// data writes a and then b; with Config.FailFast only what can be written now, and leaves the rest to a goroutine.
+func (o *outlet) data(a, b []byte) (int, error) {
+	c := (*Conn)(o)
+	if !c.cfg.FailFast || c.shut {
+		return o.write(a, b, false)
+	}
+	total := len(a) + len(b)
+	n := 0
+	if c.sock != nil {
+		var err error
+		n, err = o.write(a, b, true)
+		switch {
+		case err != nil || n == total:
+			return n, err
+		case n == 0:
+			return 0, ErrWouldBlock
+		}
+	}
+	c.leave(a[min(n, len(a)):], b[max(0, n-len(a)):])
+	return total, nil
+}
+
+// write writes a and then b, without waiting if noWait is set, which only a socket can.
+func (o *outlet) write(a, b []byte, noWait bool) (n int, err error) {
 	if o.cfg.WriteTimeout > 0 {
 		(*Conn)(o).armWrite()
 	}
-	n, err := o.stream.Write(b)
+	if o.sock != nil {
+		n, err = o.sock.write(a, b, noWait)
+	} else {
+		n, err = o.stream.Write(a)
+	}
 	o.stats.writes.Add(1)
-	o.stats.bytesWritten.Add(uint64(max(n, 0)))
+	if n < 0 || n > len(a)+len(b) {
+		n, err = 0, errWriteCount
+	}
+	o.stats.bytesWritten.Add(uint64(n))
 	return n, err
 }
+
+var errWriteCount = errors.New("the transport returned an impossible count from Write")
