@@ -30,7 +30,7 @@ type Client struct {
 	Dialer *conn.Dialer
 
 	// OnConnect runs once for each connection, before any of its messages is delivered: log in, subscribe. It may read and write
-	// on s.Conn. An error closes the connection and is judged like that of a dial: wrap it with Fatal to end Run. Its
+	// on s.Conn. It should return when the server has confirmed: with Overlap the old connection is closed then. An error closes the connection and is judged like that of a dial: wrap it with Fatal to end Run. Its
 	// context ends when Run's does.
 	OnConnect func(ctx context.Context, s *Session) error
 	// OnChange hears what becomes of the connection, one call at a time. It must not block.
@@ -52,7 +52,7 @@ type Client struct {
 	LifeSign *LifeSign
 	// Outbound, if not nil, is asked before each message is sent, those of LifeSign included, and before each ping and pong: for
 	// servers that limit or ban by the messages they receive. It may wait. An error keeps the message from being sent, and
-	// comes back from Send. Messages that OnConnect writes on its own are not seen.
+	// comes back from Send. It is called from several goroutines. Messages that OnConnect writes on its own are not seen.
 	Outbound func(Outbound) error
 
 	// WhenDown says what Send does without a connection.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -217,6 +218,18 @@ func TestRotation(t *testing.T) {
 			f = newBroadcast(t)
 		}
 		c := &Client{URL: f.url(), MaxAge: 20 * time.Millisecond, Rotation: rotation, Backoff: Backoff{Base: time.Millisecond}}
+		if rotation == Overlap {
+			c.OnConnect = func(ctx context.Context, s *Session) error {
+				if err := text(s.Conn, "subscribe"); err != nil {
+					return err
+				}
+				m, err := s.Conn.ReadMessage()
+				if err == nil && string(m.Data) != "subscribed" {
+					return fmt.Errorf("got %q", m.Data)
+				}
+				return err
+			}
+		}
 		first := First[string]()
 		last, epoch := 0, uint64(0)
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -265,8 +278,12 @@ func newBroadcast(t *testing.T) *feed {
 	sessions := map[*conn.Conn]bool{}
 	done := make(chan struct{})
 	f := newFeed(t, func(n int, c *conn.Conn) {
+		if _, err := c.ReadMessage(); err != nil {
+			return
+		}
 		mu.Lock()
 		sessions[c] = true
+		_ = text(c, "subscribed")
 		mu.Unlock()
 		drain(c)
 		mu.Lock()
@@ -448,9 +465,9 @@ func TestLifeSigns(t *testing.T) {
 			cancel()
 		}
 	}
-	n := 0
+	var n atomic.Int32
 	c.Outbound = func(o Outbound) error {
-		if n++; n == 3 { // the guard keeps one back
+		if n.Add(1) == 3 { // the guard keeps one back
 			return errors.New("not now")
 		}
 		return nil
