@@ -124,7 +124,7 @@ func (c *Conn) lockWrite(m *messageWriter) error {
 		switch {
 		case c.ended():
 			err = c.Err()
-		case c.shut:
+		case c.shut || c.closing.Load():
 			err = ErrShutdown
 		case c.writing != nil && c.writing != m:
 			closed := c.writing.closed
