@@ -7,21 +7,25 @@ import (
 	"hash/crc32"
 )
 
-// A message of the feed is one JSON object whose envelope has a fixed width, so
-// that it can be stamped and checked in place, without a JSON parser:
+// A message of the feed is one JSON object that ends in members of a fixed
+// width, so that it can be stamped and checked in place, without a JSON parser:
 //
-//	{"n":1000000000000000,"t":1732363200000000000, … ,"c":"89abcdef"}
-//	     5               21   26                 45        len-10
+//	{ … ,"n":1000000000000000,"t":1732363200000000000,"c":"89abcdef"}
 //
 // n is the sequence number, t the time it was made in nanoseconds of Unix time,
-// c the CRC-32C, in hexadecimal, of everything before its comma.
+// c the CRC-32C, in hexadecimal, of everything before its comma. They stand last
+// because the exchange can then keep the checksum of what comes before them.
 const (
-	head       = `{"n":1000000000000000,"t":1000000000000000000,`
-	tail       = `,"c":"00000000"}`
-	sequenceAt = 5
-	sequenceTo = 21
-	timeAt     = 26
-	timeTo     = 45
+	tail = `,"n":1000000000000000,"t":1000000000000000000,"c":"00000000"}`
+
+	// Where a member begins and ends, counted from the end of the message.
+	sequenceAt = len(tail) - 5
+	sequenceTo = sequenceAt - 16
+	timeAt     = sequenceTo - 5
+	timeTo     = timeAt - 19
+	summedTo   = timeTo
+	checksumAt = timeTo - 6
+	checksumTo = checksumAt - 8
 )
 
 // FirstSequence is the lowest sequence number: the numbers have 16 digits from
@@ -63,16 +67,15 @@ func (d *digits16) increment() {
 	}
 }
 
-// number returns the value of decimal digits; ok is false if p holds anything else.
-func number(p []byte) (n uint64, ok bool) {
+// number returns the value of decimal digits, and 0 if p holds anything else.
+func number(p []byte) (n uint64) {
 	for _, c := range p {
 		if c -= '0'; c > 9 {
-			return 0, false
-		} else {
-			n = n*10 + uint64(c)
+			return 0
 		}
+		n = n*10 + uint64(c)
 	}
-	return n, true
+	return n
 }
 
 // hexadecimal returns the 8 digits of v, the first one in the lowest byte.
@@ -86,31 +89,35 @@ func hexadecimal(v uint32) uint64 {
 	return x + 0x30303030_30303030 + letters*('a'-'0'-10)
 }
 
-// checksum returns the digits that belong into the tail of message p.
-func checksum(p []byte) uint64 {
-	return hexadecimal(crc32.Checksum(p[:len(p)-len(tail)], castagnoli))
+// A stamp fills in the tail of messages that are made at one time. It is a tail.
+type stamp struct {
+	tail [len(tail)]byte
 }
 
-// A stamp fills in the envelope of messages that are made at one time.
-type stamp struct {
-	sequence digits16
-	time     [timeTo - timeAt]byte
+// newStamp begins with the given number.
+func newStamp(first uint64) (s stamp) {
+	copy(s.tail[:], tail)
+	d := newDigits16(first)
+	copy(s.tail[len(tail)-sequenceAt:], d[:])
+	return s
 }
 
 // setTime sets the time of the messages that follow, in nanoseconds of Unix time.
 func (s *stamp) setTime(ns int64) {
-	for i := len(s.time) - 1; i >= 0; i-- {
-		s.time[i] = '0' + byte(ns%10)
+	for i := len(tail) - timeTo - 1; i >= len(tail)-timeAt; i-- {
+		s.tail[i] = '0' + byte(ns%10)
 		ns /= 10
 	}
 }
 
-// apply writes the stamp into message p and moves on to the next number.
-func (s *stamp) apply(p []byte) {
-	*(*digits16)(p[sequenceAt:]) = s.sequence
-	*(*[timeTo - timeAt]byte)(p[timeAt:]) = s.time
-	binary.LittleEndian.PutUint64(p[len(p)-10:], checksum(p))
-	s.sequence.increment()
+// appendTo appends the tail to a message whose checksum so far is sum, and moves
+// on to the next number.
+func (s *stamp) appendTo(dst []byte, sum uint32) []byte {
+	sum = crc32.Update(sum, castagnoli, s.tail[:len(tail)-summedTo])
+	dst = append(dst, s.tail[:]...)
+	binary.LittleEndian.PutUint64(dst[len(dst)-checksumAt:], hexadecimal(sum))
+	(*digits16)(s.tail[len(tail)-sequenceAt:]).increment()
+	return dst
 }
 
 // A Checker verifies that messages come whole, in order and without a gap.
@@ -127,13 +134,14 @@ func NewChecker(first uint64) *Checker {
 // keep. The error matches ErrMessage, ErrChecksum or ErrGap; after one, the
 // Checker is of no more use.
 func (c *Checker) Check(p []byte) error {
-	if len(p) < len(head)+len(tail) {
+	if len(p) < len(tail) {
 		return fmt.Errorf("%w: %d bytes", ErrMessage, len(p))
 	}
-	if got, want := binary.LittleEndian.Uint64(p[len(p)-10:]), checksum(p); got != want {
+	want := hexadecimal(crc32.Checksum(p[:len(p)-summedTo], castagnoli))
+	if binary.LittleEndian.Uint64(p[len(p)-checksumAt:]) != want {
 		return checksumError(p, want)
 	}
-	if *(*digits16)(p[sequenceAt:]) != c.next {
+	if digits16(p[len(p)-sequenceAt:len(p)-sequenceTo]) != c.next {
 		return c.gapError(p)
 	}
 	c.next.increment()
@@ -143,60 +151,62 @@ func (c *Checker) Check(p []byte) error {
 func checksumError(p []byte, want uint64) error {
 	var digits [8]byte
 	binary.LittleEndian.PutUint64(digits[:], want)
-	return fmt.Errorf("%w: message %q says %q, its bytes say %q",
-		ErrChecksum, p[sequenceAt:sequenceTo], p[len(p)-10:len(p)-2], digits[:])
+	return fmt.Errorf("%w: message %q says %q, its bytes say %q", ErrChecksum,
+		p[len(p)-sequenceAt:len(p)-sequenceTo], p[len(p)-checksumAt:len(p)-checksumTo], digits[:])
 }
 
 func (c *Checker) gapError(p []byte) error {
-	return fmt.Errorf("%w: message %s came where %s was due", ErrGap, p[sequenceAt:sequenceTo], c.next[:])
+	return fmt.Errorf("%w: message %s came where %s was due", ErrGap, p[len(p)-sequenceAt:len(p)-sequenceTo], c.next[:])
 }
 
 // Made returns the time message p was made, in nanoseconds of Unix time, and 0
 // if p is no message of the feed.
 func Made(p []byte) int64 {
-	if len(p) < timeTo {
+	if len(p) < len(tail) {
 		return 0
 	}
-	n, ok := number(p[timeAt:timeTo])
-	if !ok {
-		return 0
-	}
-	return int64(n)
+	return int64(number(p[len(p)-timeAt : len(p)-timeTo]))
 }
 
 // Sequence returns the number of message p, and 0 if p is no message of the feed.
 func Sequence(p []byte) uint64 {
-	if len(p) < sequenceTo {
+	if len(p) < len(tail) {
 		return 0
 	}
-	n, _ := number(p[sequenceAt:sequenceTo])
-	return n
+	return number(p[len(p)-sequenceAt : len(p)-sequenceTo])
 }
 
 // cycleLength is the number of messages after which the bodies come again. The
 // bodies take about half a megabyte, which stays in the second-level cache.
 const cycleLength = 2048
 
-// newCycle makes the messages that an exchange publishes over and over, each
-// with a fresh envelope: encoding them while they are sent would make the
-// exchange, not the consumer, the limit of what is measured.
-func newCycle(seed uint64) [][]byte {
+// A body is a message without its tail.
+type body struct {
+	text []byte
+	sum  uint32 // CRC-32C of text
+}
+
+// newCycle makes the bodies that an exchange publishes over and over, each time
+// with a fresh tail: encoding them while they are sent would make the exchange,
+// not the consumer, the limit of what is measured.
+func newCycle(seed uint64) []body {
 	m := newMarket(seed)
+	cycle := make([]body, cycleLength)
 	var all []byte
 	ends := make([]int, cycleLength)
-	for i := range ends {
-		all = append(all, head...)
+	for i := range cycle {
+		all = append(all, '{')
 		if i == cycleLength/2 {
 			all = m.appendSnapshot(all) // one at least, whatever chance says
 		} else {
 			all = m.appendBody(all)
 		}
-		all = append(all, tail...)
 		ends[i] = len(all)
 	}
-	cycle, from := make([][]byte, cycleLength), 0
+	from := 0
 	for i, end := range ends {
-		cycle[i], from = all[from:end:end], end
+		text := all[from:end:end]
+		cycle[i], from = body{text, crc32.Checksum(text, castagnoli)}, end
 	}
 	return cycle
 }

@@ -1,0 +1,253 @@
+// Package exchange is the market-data server that tickwire feed consumes: a
+// realistic feed over real connections, made cheaply enough to leave the
+// consumer as what is measured.
+//
+// A client subscribes with a text message, a [Subscribe] in JSON, gets a
+// [Subscribed] back, and then the feed: trades, best bids and offers, books of
+// 20 levels, now and then all books at once. Every message carries its number,
+// the time it was made and a checksum; a [Checker] verifies them.
+package exchange
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/frame"
+)
+
+// A Subscribe asks for the feed.
+type Subscribe struct {
+	Op string `json:"op"` // "subscribe"
+	// Rate is in messages per second; 0 is as fast as the connection takes them.
+	// A feed with a rate is one and the same for all who ask for that rate: at
+	// any moment it stands at the same number for each of them.
+	Rate float64 `json:"rate,omitempty"`
+	// Limit is how many messages come before the exchange closes the connection
+	// with 1000; 0 is without end.
+	Limit int64 `json:"limit,omitempty"`
+}
+
+// A Subscribed is the exchange's answer, the message before the feed's first.
+type Subscribed struct {
+	Op    string `json:"op"` // "subscribed", or "error" and nothing else is valid
+	First uint64 `json:"first,omitempty"`
+	Error string `json:"error,omitempty"`
+}
+
+// MaxRate is the highest rate that can be asked for.
+const MaxRate = 100e6
+
+// A Server publishes the feed to its clients, each served by goroutines of its
+// own. The zero value is ready.
+type Server struct {
+	// Upgrader makes connections of what the listener accepts. Text is not
+	// checked again before it is written: it was valid when it was made.
+	Upgrader conn.Upgrader
+	// Log gets a line when a client could not be served; nil is silence.
+	Log func(format string, args ...any)
+
+	once  sync.Once
+	epoch time.Time // when every feed with a rate began
+	cycle []body
+}
+
+// Serve accepts clients until ctx ends or the listener fails, then says goodbye
+// to those that are there (1001) and waits for them. It closes the listener. The
+// error is nil if ctx ended.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	s.once.Do(func() {
+		s.epoch = time.Now()
+		s.cycle = newCycle(uint64(s.epoch.UnixNano()))
+		s.Upgrader.Config.UncheckedText = true
+	})
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	defer l.Close()
+	var clients sync.WaitGroup
+	defer clients.Wait()
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("exchange: %w", err)
+		}
+		clients.Go(func() {
+			if err := s.serve(ctx, nc); err != nil && s.Log != nil {
+				s.Log("%s: %v", nc.RemoteAddr(), err)
+			}
+		})
+	}
+}
+
+// serve reads what a client asks for, until the connection ends.
+func (s *Server) serve(ctx context.Context, nc net.Conn) error {
+	c, err := s.Upgrader.Accept(nc)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	// Both ends of the feed's life: the client's goodbye and the server's.
+	ctx, cancel := context.WithCancel(ctx)
+	var publishing sync.WaitGroup
+	defer publishing.Wait()
+	defer cancel()
+	farewell := context.AfterFunc(ctx, func() { c.Shutdown(context.Background(), frame.CodeGoingAway, "") })
+	defer farewell()
+
+	subscribed := false
+	for {
+		m, err := c.ReadMessage()
+		if err != nil {
+			if errors.As(err, new(*conn.CloseError)) {
+				return nil
+			}
+			return err
+		}
+		var request Subscribe
+		if err := request.parse(m.Data); err != nil {
+			err = reply(c, Subscribed{Op: "error", Error: err.Error()})
+		} else if subscribed {
+			err = reply(c, Subscribed{Op: "error", Error: "subscribed already"})
+		} else {
+			subscribed = true
+			f := s.newFeed(c, request)
+			if err = reply(c, Subscribed{Op: "subscribed", First: f.first}); err == nil {
+				publishing.Go(func() { f.publish(ctx) })
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (r *Subscribe) parse(p []byte) error {
+	switch err := json.Unmarshal(p, r); {
+	case err != nil:
+		return errors.New("not a JSON object with op, rate and limit")
+	case r.Op != "subscribe":
+		return errors.New("the only op is subscribe")
+	case r.Rate != 0 && (r.Rate < 1e-3 || r.Rate > MaxRate):
+		return errors.New("the rate is out of range")
+	case r.Limit < 0:
+		return errors.New("the limit is negative")
+	}
+	return nil
+}
+
+func reply(c *conn.Conn, answer Subscribed) error {
+	p, err := json.Marshal(answer)
+	if err != nil {
+		return err
+	}
+	return c.WriteMessage(frame.Text, p)
+}
+
+// A feed is what one client gets.
+type feed struct {
+	conn  *conn.Conn
+	epoch time.Time
+	rate  float64 // 0: as fast as it goes
+	first uint64
+	left  int64 // messages until the end; negative: no end
+
+	cycle   []body
+	at      int // in cycle
+	stamp   stamp
+	scratch []byte
+}
+
+// batch is how many bytes of messages are written at once.
+const batch = 64 << 10
+
+func (s *Server) newFeed(c *conn.Conn, request Subscribe) *feed {
+	f := &feed{conn: c, epoch: s.epoch, rate: request.Rate, left: request.Limit, cycle: s.cycle}
+	if f.left == 0 {
+		f.left = -1
+	}
+	number := f.due(time.Now())
+	f.first = FirstSequence + number
+	f.at = int(number % cycleLength)
+	f.stamp = newStamp(f.first)
+	return f
+}
+
+// due returns how many messages of a feed with a rate were due by now, and 0 for one without.
+func (f *feed) due(now time.Time) uint64 {
+	return uint64(now.Sub(f.epoch).Seconds() * f.rate)
+}
+
+// publish writes messages until the limit is reached, ctx ends or the
+// connection does.
+func (f *feed) publish(ctx context.Context) {
+	var err error
+	if f.rate == 0 {
+		for err == nil && f.left != 0 && ctx.Err() == nil {
+			_, err = f.send(math.MaxInt64)
+		}
+	} else {
+		err = f.paced(ctx)
+	}
+	if err == nil && f.left == 0 {
+		f.conn.Shutdown(context.WithoutCancel(ctx), frame.CodeNormal, "") // bounded by the close timeout
+	}
+}
+
+// paced writes each message when it is due: number n of the feed, counted from
+// 0, at epoch + (n+1)/rate. A sleep that lasts too long, or a write that the client holds
+// up, is made good by sending all that has become due, so the rate holds.
+func (f *feed) paced(ctx context.Context) error {
+	next := f.first - FirstSequence
+	wait := time.NewTimer(0)
+	defer wait.Stop()
+	for f.left != 0 {
+		for due := f.due(time.Now()); next < due && f.left != 0; {
+			sent, err := f.send(int64(due - next))
+			if err != nil {
+				return err
+			}
+			next += uint64(sent)
+		}
+		at := time.Duration(math.Ceil(float64(next+1) / f.rate * 1e9))
+		wait.Reset(time.Until(f.epoch.Add(at)))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-wait.C:
+		}
+	}
+	return nil
+}
+
+// send writes at most n messages, and not many more than batch bytes, with one
+// time on all of them, and returns how many.
+func (f *feed) send(n int64) (sent int64, err error) {
+	if f.left >= 0 {
+		n = min(n, f.left)
+	}
+	f.stamp.setTime(time.Now().UnixNano())
+	for bytes := 0; sent < n && bytes < batch; sent++ {
+		body := &f.cycle[f.at]
+		f.scratch = f.stamp.appendTo(append(f.scratch[:0], body.text...), body.sum)
+		if err := f.conn.AppendMessage(frame.Text, f.scratch); err != nil {
+			return sent, err
+		}
+		bytes += len(f.scratch)
+		if f.at++; f.at == len(f.cycle) {
+			f.at = 0
+		}
+	}
+	if f.left >= 0 {
+		f.left -= sent
+	}
+	return sent, f.conn.Flush()
+}
