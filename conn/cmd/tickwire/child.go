@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// A child is an exchange in a process of its own, so that what the feed command
+// measures of itself is the consumer and nothing else.
+type child struct {
+	process *exec.Cmd
+	leash   io.Closer // the child's standard input: it ends when this closes, so also when we die
+	url     string
+	roots   *x509.CertPool // with TLS: what the child's certificate is verified against
+}
+
+// startExchange runs `tickwire exchange` from the same binary and waits until it listens.
+func startExchange(ctx context.Context, secure bool, stderr io.Writer) (*child, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("cannot find this program's own file: %w", err)
+	}
+	args := []string{"exchange", "-leash"}
+	if secure {
+		args = append(args, "-tls")
+	}
+	c := &child{process: exec.Command(self, args...)}
+	c.process.Stderr = stderr
+	if c.leash, err = c.process.StdinPipe(); err != nil {
+		return nil, err
+	}
+	stdout, err := c.process.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.process.Start(); err != nil {
+		return nil, fmt.Errorf("cannot start the exchange: %w", err)
+	}
+	ready := make(chan error, 1)
+	go func() { ready <- c.meet(stdout) }()
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	select {
+	case err = <-ready:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		c.stop()
+		return nil, fmt.Errorf("the exchange did not start: %w", err)
+	}
+	return c, nil
+}
+
+// meet reads what the exchange prints when it listens: a line with its URL and,
+// for a wss URL, the PEM text of the root that its certificate is signed with.
+func (c *child) meet(stdout io.Reader) error {
+	lines := bufio.NewScanner(stdout)
+	if !lines.Scan() {
+		return errors.Join(errors.New("it printed nothing"), lines.Err())
+	}
+	url, ok := strings.CutPrefix(lines.Text(), urlLine)
+	if !ok {
+		return fmt.Errorf("it printed %q", lines.Text())
+	}
+	c.url = url
+	if !strings.HasPrefix(url, "wss:") {
+		return nil
+	}
+	var root strings.Builder
+	for lines.Scan() {
+		root.WriteString(lines.Text() + "\n")
+		if strings.HasPrefix(lines.Text(), "-----END") {
+			c.roots = x509.NewCertPool()
+			if c.roots.AppendCertsFromPEM([]byte(root.String())) {
+				return nil
+			}
+			break
+		}
+	}
+	return errors.Join(errors.New("it printed no root certificate"), lines.Err())
+}
+
+// stop ends the child and waits for it: by its leash, or by force after 5 s.
+func (c *child) stop() error {
+	c.leash.Close()
+	force := time.AfterFunc(5*time.Second, func() { c.process.Process.Kill() })
+	defer force.Stop()
+	return c.process.Wait()
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+
+	"github.com/seed-7f57ff33/tickwire/conn/internal/exchange"
+)
+
+// urlLine begins the line that a server prints when it listens.
+const urlLine = "url "
+
+// runExchange serves the feed until Ctrl-C, or until its standard input ends
+// when another process holds that as a leash.
+func runExchange(ctx context.Context, std *streams, args []string) error {
+	flags := newFlags("exchange")
+	addr := flags.String("addr", "127.0.0.1:0", "host:port to listen on; port 0 is any")
+	secure := flags.Bool("tls", false, "over TLS, with a self-made certificate; its root is printed after the URL")
+	leash := flags.Bool("leash", false, "end when standard input ends, not on Ctrl-C")
+	if _, err := parse(flags, std, args, 0); err != nil {
+		return err
+	}
+	if *leash {
+		// Ctrl-C reaches every process of the terminal. The consumer ends first, with a
+		// goodbye that needs us to be there, and then lets go.
+		signal.Ignore(os.Interrupt)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(context.WithoutCancel(ctx))
+		defer cancel()
+		go func() {
+			io.Copy(io.Discard, std.in)
+			cancel()
+		}()
+	}
+	l, err := listen(std, *addr, *secure, "/feed")
+	if err != nil {
+		return err
+	}
+	s := exchange.Server{Log: func(format string, args ...any) {
+		fmt.Fprintf(std.err, "tickwire exchange: "+format+"\n", args...)
+	}}
+	return s.Serve(ctx, l)
+}
+
+// listen opens a listener and prints the URL it serves; with TLS, the PEM text
+// of the root of its certificate too.
+func listen(std *streams, addr string, secure bool, path string) (net.Listener, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, badUsage("-addr: %w", err)
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, &usageError{err}
+	}
+	if !secure {
+		fmt.Fprintf(std.out, "%sws://%s%s\n", urlLine, l.Addr(), path)
+		return l, nil
+	}
+	if host == "" {
+		host = "localhost"
+	}
+	config, root, err := exchange.SelfMade(host, "localhost", "127.0.0.1", "::1")
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	fmt.Fprintf(std.out, "%swss://%s%s\n%s", urlLine, l.Addr(), path, root)
+	return tls.NewListener(l, config), nil
+}

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"runtime/pprof"
+	"strings"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/asm"
+	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/exchange"
+)
+
+// defaultRate is that of the fixed-rate phase: busy for one feed, and far from
+// what would fill a processor, so that latency means something.
+const defaultRate = 50_000
+
+// feedOptions are the flags of tickwire feed.
+type feedOptions struct {
+	duration time.Duration
+	rate     float64
+	conns    int
+	secure   bool
+	url      string
+	send     string
+	ca       string
+	insecure bool
+	json     bool
+	profile  string
+}
+
+func (o *feedOptions) register(f *flag.FlagSet) {
+	f.DurationVar(&o.duration, "duration", 10*time.Second, "how long, both phases together")
+	f.Float64Var(&o.rate, "rate", 0, "only the fixed-rate phase, at so many messages/s over all connections (default: both phases, "+
+		quantity(defaultRate)+" in the second)")
+	f.IntVar(&o.conns, "conns", 1, "connections, each with a feed of its own")
+	f.BoolVar(&o.secure, "tls", false, "over TLS, with a self-made certificate that is verified against its own root")
+	f.StringVar(&o.url, "url", "", "consume this ws:// or wss:// server instead, without the checks")
+	f.StringVar(&o.send, "text", "", "with -url: a text message to send first, to subscribe")
+	f.StringVar(&o.ca, "ca", "", "with -url: a PEM file with the roots to trust, instead of the system's")
+	f.BoolVar(&o.insecure, "insecure", false, "with -url: do not verify the server's certificate")
+	f.BoolVar(&o.json, "json", false, "print the summary as JSON; the live line goes to standard error")
+	f.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of the consumer to this file")
+}
+
+// check says what is wrong with the flags together.
+func (o *feedOptions) check() error {
+	switch {
+	case o.duration <= 0:
+		return badUsage("-duration must be positive, not %v", o.duration)
+	case !(o.rate >= 0 && o.rate <= exchange.MaxRate): // also if it is no number
+		return badUsage("-rate must be between 0 and %.0f, not %v", float64(exchange.MaxRate), o.rate)
+	case o.conns < 1 || o.conns > 10_000:
+		return badUsage("-conns must be between 1 and 10000, not %d", o.conns)
+	case o.url != "" && o.rate > 0:
+		return badUsage("-rate is for the embedded exchange; a server at -url has its own")
+	case o.url != "" && o.secure:
+		return badUsage("-tls is for the embedded exchange; give -url a wss:// URL")
+	case o.url == "" && (o.send != "" || o.ca != "" || o.insecure):
+		return badUsage("-text, -ca and -insecure go with -url")
+	}
+	return nil
+}
+
+// A phase is a part of a run.
+type phase struct {
+	name     string
+	rate     float64 // over all connections; 0 is full speed
+	duration time.Duration
+	latency  bool // measured: not at full speed, where it tells only how much is queued
+}
+
+func (o *feedOptions) phases() []phase {
+	switch {
+	case o.url != "":
+		return []phase{{"stream", 0, o.duration, false}}
+	case o.rate > 0:
+		return []phase{{"fixed rate", o.rate, o.duration, true}}
+	}
+	half := o.duration / 2
+	return []phase{{"full speed", 0, half, false}, {"fixed rate", defaultRate, o.duration - half, true}}
+}
+
+// runFeed consumes a feed in phases and prints what it took.
+func runFeed(ctx context.Context, std *streams, args []string) error {
+	var o feedOptions
+	flags := newFlags("feed")
+	o.register(flags)
+	if _, err := parse(flags, std, args, 0); err != nil {
+		return err
+	}
+	if err := o.check(); err != nil {
+		return err
+	}
+	f := &feed{options: o, dialer: new(conn.Dialer), url: o.url, meter: newMeter()}
+	f.display = newDisplay(std.out)
+	if o.json {
+		f.display = newDisplay(std.err)
+	}
+	var err error
+	if o.url == "" {
+		exchange, err := startExchange(ctx, o.secure, std.err)
+		if err != nil {
+			return err
+		}
+		defer exchange.stop()
+		f.url = exchange.url
+		if o.secure {
+			f.dialer.TLSConfig = &tls.Config{RootCAs: exchange.roots}
+		}
+	} else if f.dialer.TLSConfig, err = clientTLS(o.ca, o.insecure); err != nil {
+		return err
+	}
+	if o.profile != "" {
+		stop, err := startProfile(o.profile)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	return f.run(ctx, std)
+}
+
+// run goes through the phases and prints the summary, also of a run that fails.
+func (f *feed) run(ctx context.Context, std *streams) error {
+	s := &summary{
+		URL:         f.url,
+		Connections: f.options.conns,
+		TLS:         strings.HasPrefix(strings.ToLower(f.url), "wss:"),
+		Tier:        asm.Active().String(),
+		Verified:    f.options.url == "",
+	}
+	var failure error
+	for _, p := range f.options.phases() {
+		r, err := f.phase(ctx, p)
+		f.display.end()
+		if r != nil {
+			s.Phases = append(s.Phases, *r)
+		}
+		if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+			s.Interrupted = true
+			break
+		}
+		if err != nil {
+			failure = err
+			break
+		}
+	}
+	if failure != nil {
+		s.Error, s.Verified = oneLine(failure), false
+		var bad *usageError
+		if errors.As(failure, &bad) && len(s.Phases) == 0 && !f.options.json {
+			return failure // nothing was consumed: the one line is all there is to say
+		}
+	}
+	if err := s.print(std.out, f.options.json); err != nil {
+		return err
+	}
+	return failure
+}
+
+// startProfile writes a CPU profile to path until stop is called.
+func startProfile(path string) (stop func(), err error) {
+	file, err := os.Create(path)
+	if err != nil {
+		return nil, badUsage("-cpuprofile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(file); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("cpu profile: %w", err)
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		file.Close()
+	}, nil
+}

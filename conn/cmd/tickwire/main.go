@@ -1,0 +1,154 @@
+// Command tickwire runs a market-data feed end to end and helps to look at
+// WebSocket servers by hand.
+//
+//	tickwire feed        consume a feed, verify it, print what it costs
+//	tickwire exchange    the market-data server that feed starts by itself
+//	tickwire tail URL    print the messages of a server as they come
+//	tickwire serve       an echo server
+//	tickwire tier        the processor and the kernels that run on it
+//
+// Exit codes: 0 all is well, 1 the run failed (a gap, a wrong checksum, a lost
+// connection), 2 the command line or the URL cannot be used.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+// The exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// A command is one subcommand. Its run function gets the arguments after the
+// name and a context that ends with Ctrl-C.
+type command struct {
+	name, synopsis, about string
+	run                   func(ctx context.Context, std *streams, args []string) error
+}
+
+func commands() []command {
+	return []command{
+		{"feed", "[flags]", "consume a feed, verify it, print what it costs", runFeed},
+		{"exchange", "[flags]", "run the market-data server that feed starts by itself", runExchange},
+		{"tail", "[flags] URL", "print the messages of a server as they come", runTail},
+		{"serve", "[flags]", "run an echo server", runServe},
+		{"tier", "", "print the processor and the kernels that run on it", runTier},
+	}
+}
+
+// Streams are the standard streams of the process, or a test's.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The second Ctrl-C kills: whatever the first one waits for may never come.
+	context.AfterFunc(ctx, stop)
+	os.Exit(execute(ctx, &streams{os.Stdin, os.Stdout, os.Stderr}, os.Args[1:]))
+}
+
+// execute runs the subcommand that args name and returns the exit code.
+func execute(ctx context.Context, std *streams, args []string) int {
+	if len(args) == 0 {
+		usage(std.err)
+		return exitUsage
+	}
+	switch args[0] {
+	case "help", "-h", "-help", "--help":
+		usage(std.out)
+		return exitOK
+	}
+	for _, c := range commands() {
+		if c.name != args[0] {
+			continue
+		}
+		err := c.run(ctx, std, args[1:])
+		var bad *usageError
+		switch {
+		case err == nil, errors.Is(err, flag.ErrHelp), ctx.Err() != nil && errors.Is(err, context.Canceled):
+			return exitOK
+		case errors.As(err, &bad):
+			fmt.Fprintf(std.err, "tickwire %s: %s\n", c.name, oneLine(err))
+			return exitUsage
+		default:
+			fmt.Fprintf(std.err, "tickwire %s: %s\n", c.name, oneLine(err))
+			return exitFailed
+		}
+	}
+	fmt.Fprintf(std.err, "tickwire: there is no command %q; tickwire help lists them\n", args[0])
+	return exitUsage
+}
+
+func usage(w io.Writer) {
+	fmt.Fprintln(w, "usage: tickwire COMMAND [flags]")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %-10s %s\n", c.name, c.about)
+	}
+	fmt.Fprintln(w, "tickwire COMMAND -h prints the flags of a command.")
+}
+
+// A usageError is a command line that cannot be run, or a URL that cannot be
+// reached: the caller's to mend, exit code 2.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// badUsage returns a usageError with a formatted text.
+func badUsage(format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...)}
+}
+
+// oneLine returns the text of err on one line, whatever a server put into it.
+func oneLine(err error) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, err.Error())
+}
+
+// newFlags returns the flag set of a subcommand. The flag package's own error
+// output, which runs over pages, is replaced by the one line of execute.
+func newFlags(name string) *flag.FlagSet {
+	f := flag.NewFlagSet(name, flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	return f
+}
+
+// parse reads the flags of a subcommand and returns the arguments behind them,
+// of which there must be exactly want.
+func parse(f *flag.FlagSet, std *streams, args []string, want int) ([]string, error) {
+	switch err := f.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		for _, c := range commands() {
+			if c.name == f.Name() {
+				fmt.Fprintf(std.out, "usage: tickwire %s %s\n%s.\n", c.name, c.synopsis, c.about)
+			}
+		}
+		f.SetOutput(std.out)
+		f.PrintDefaults()
+		return nil, err
+	case err != nil:
+		return nil, badUsage("%w; tickwire %s -h lists the flags", err, f.Name())
+	case f.NArg() < want:
+		return nil, badUsage("an argument is missing; tickwire %s -h tells which", f.Name())
+	case f.NArg() > want:
+		return nil, badUsage("unexpected argument %q; flags stand before arguments", f.Arg(want))
+	}
+	return f.Args(), nil
+}

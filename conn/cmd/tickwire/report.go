@@ -1,0 +1,190 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+
+	hdr "github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// A report says what a stretch of time brought: a second on the live line, a
+// phase in the summary. The JSON names are for machines and stay.
+type report struct {
+	Phase             string   `json:"phase"`
+	Rate              float64  `json:"rate,omitempty"` // asked for, messages/s; absent at full speed
+	Seconds           float64  `json:"seconds"`
+	Messages          int64    `json:"messages"`
+	Bytes             int64    `json:"bytes"` // of payload
+	MessagesPerSecond float64  `json:"messages_per_second"`
+	MBPerSecond       float64  `json:"mb_per_second"`
+	CPUPerMessage     float64  `json:"cpu_ns_per_message"`
+	AllocsPerMessage  float64  `json:"allocations_per_message"`
+	Allocations       uint64   `json:"allocations"`
+	GCCycles          uint64   `json:"gc_cycles"`
+	ReadsPerMessage   float64  `json:"reads_per_message"`
+	Latency           *latency `json:"latency_ns,omitempty"`
+}
+
+// Latency is from the time a message was made to the time it was verified.
+type latency struct {
+	P50  int64 `json:"p50"`
+	P99  int64 `json:"p99"`
+	P999 int64 `json:"p99.9"`
+	Max  int64 `json:"max"`
+}
+
+// Counts is what consumers have seen.
+type counts struct {
+	messages, bytes, reads int64
+}
+
+// newReport compares two moments of a phase. The histogram may be nil.
+func newReport(p phase, from, to used, before, after counts, h *hdr.Histogram) report {
+	elapsed := to.at.Sub(from.at).Seconds()
+	n := after.messages - before.messages
+	r := report{
+		Phase:       p.name,
+		Rate:        p.rate,
+		Seconds:     elapsed,
+		Messages:    n,
+		Bytes:       after.bytes - before.bytes,
+		Allocations: to.mallocs - from.mallocs,
+		GCCycles:    to.cycles - from.cycles,
+	}
+	if elapsed > 0 {
+		r.MessagesPerSecond = float64(n) / elapsed
+		r.MBPerSecond = float64(r.Bytes) / 1e6 / elapsed
+	}
+	if n > 0 {
+		r.CPUPerMessage = float64(to.cpu-from.cpu) / float64(n)
+		r.AllocsPerMessage = float64(r.Allocations) / float64(n)
+		r.ReadsPerMessage = float64(after.reads-before.reads) / float64(n)
+	}
+	if h != nil && h.TotalCount() > 0 {
+		r.Latency = &latency{h.ValueAtQuantile(50), h.ValueAtQuantile(99), h.ValueAtQuantile(99.9), h.Max()}
+	}
+	return r
+}
+
+// line returns the report on one line.
+func (r *report) line(tier string) string {
+	latency := "latency -"
+	if l := r.Latency; l != nil {
+		latency = fmt.Sprintf("p50 %s p99 %s p99.9 %s max %s",
+			duration(l.P50), duration(l.P99), duration(l.P999), duration(l.Max))
+	}
+	return fmt.Sprintf("%-10s %s msg/s  %.1f MB/s  %s  %.4f allocs/msg  %d GC  %.4f reads/msg  %s",
+		r.Phase, quantity(r.MessagesPerSecond), r.MBPerSecond, latency,
+		r.AllocsPerMessage, r.GCCycles, r.ReadsPerMessage, tier)
+}
+
+// quantity returns v in three figures or more, with a k or an M.
+func quantity(v float64) string {
+	switch {
+	case v >= 999_500:
+		return strconv.FormatFloat(v/1e6, 'f', 2, 64) + " M"
+	case v >= 9_995:
+		return strconv.FormatFloat(v/1e3, 'f', 1, 64) + " k"
+	default:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+}
+
+// duration returns ns nanoseconds in a unit that leaves about three figures.
+func duration(ns int64) string {
+	switch v := float64(ns); {
+	case ns >= 999_500_000:
+		return strconv.FormatFloat(v/1e9, 'f', 2, 64) + " s"
+	case ns >= 999_500:
+		return strconv.FormatFloat(v/1e6, 'f', 2, 64) + " ms"
+	default:
+		return strconv.FormatFloat(v/1e3, 'f', 1, 64) + " µs"
+	}
+}
+
+// A summary is what a whole run of feed says at its end.
+type summary struct {
+	URL         string   `json:"url"`
+	Connections int      `json:"connections"`
+	TLS         bool     `json:"tls"`
+	Tier        string   `json:"tier"`
+	Verified    bool     `json:"verified"` // every message: number, checksum
+	Interrupted bool     `json:"interrupted,omitempty"`
+	Error       string   `json:"error,omitempty"`
+	Phases      []report `json:"phases"`
+}
+
+// print writes the summary for people, or as one JSON object.
+func (s *summary) print(w io.Writer, machine bool) error {
+	if machine {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(s)
+	}
+	verified := "every number and checksum verified"
+	if s.Error != "" {
+		verified = "FAILED: " + s.Error
+	} else if !s.Verified {
+		verified = "contents not verified"
+	}
+	fmt.Fprintf(w, "\n%s, %d connection(s), tier %s, %s\n", s.URL, s.Connections, s.Tier, verified)
+	for i := range s.Phases {
+		s.Phases[i].table(w)
+	}
+	return nil
+}
+
+func (r *report) table(w io.Writer) {
+	title := r.Phase
+	if r.Rate > 0 {
+		title += fmt.Sprintf(" (%s messages/s asked for)", quantity(r.Rate))
+	}
+	fmt.Fprintf(w, "\n%s, %.2f s\n", title, r.Seconds)
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "  %-26s "+format+"\n", append([]any{name}, args...)...)
+	}
+	row("messages", "%d", r.Messages)
+	row("messages/s", "%.0f", r.MessagesPerSecond)
+	row("MB/s", "%.1f", r.MBPerSecond)
+	row("CPU per message", "%.1f ns", r.CPUPerMessage)
+	row("allocations per message", "%.6f (%d in all)", r.AllocsPerMessage, r.Allocations)
+	row("GC cycles", "%d", r.GCCycles)
+	row("read calls per message", "%.4f", r.ReadsPerMessage)
+	if l := r.Latency; l != nil {
+		row("latency p50", "%s", duration(l.P50))
+		row("latency p99", "%s", duration(l.P99))
+		row("latency p99.9", "%s", duration(l.P999))
+		row("latency max", "%s", duration(l.Max))
+	}
+}
+
+// A display shows a line a second: rewritten in place on a terminal, one below
+// the other elsewhere.
+type display struct {
+	w        io.Writer
+	terminal bool
+	width    int // of the line that stands there
+}
+
+func newDisplay(w io.Writer) *display {
+	return &display{w: w, terminal: isTerminal(w)}
+}
+
+func (d *display) show(line string) {
+	if !d.terminal {
+		fmt.Fprintln(d.w, line)
+		return
+	}
+	fmt.Fprintf(d.w, "\r%-*s", d.width, line)
+	d.width = len(line)
+}
+
+// end leaves the last line standing.
+func (d *display) end() {
+	if d.terminal && d.width > 0 {
+		fmt.Fprintln(d.w)
+		d.width = 0
+	}
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/frame"
+)
+
+// runServe sends every message back, until Ctrl-C.
+func runServe(ctx context.Context, std *streams, args []string) error {
+	flags := newFlags("serve")
+	addr := flags.String("addr", "127.0.0.1:8080", "host:port to listen on; port 0 is any")
+	secure := flags.Bool("tls", false, "over TLS, with a self-made certificate; its root is printed after the URL")
+	var subprotocols list
+	flags.Var(&subprotocols, "subprotocol", "a subprotocol to agree to; may be given several times, the first one that is offered wins")
+	if _, err := parse(flags, std, args, 0); err != nil {
+		return err
+	}
+	l, err := listen(std, *addr, *secure, "/")
+	if err != nil {
+		return err
+	}
+	e := &echo{ctx: ctx, std: std}
+	e.upgrader.Subprotocols = subprotocols
+	s := &http.Server{Handler: e, ReadHeaderTimeout: 10 * time.Second}
+	stop := context.AfterFunc(ctx, func() { s.Close() }) // the upgraded connections are no longer its own
+	defer stop()
+	start := time.Now()
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	e.clients.Wait()
+	fmt.Fprintf(std.err, "%d connections, %d messages, %d bytes echoed in %v\n",
+		e.connections.Load(), e.messages.Load(), e.bytes.Load(), time.Since(start).Round(time.Millisecond))
+	return nil
+}
+
+// An echo is the handler of the echo server.
+type echo struct {
+	ctx      context.Context // ends with the server
+	std      *streams
+	upgrader conn.Upgrader
+
+	clients                      sync.WaitGroup
+	connections, messages, bytes atomic.Int64
+}
+
+func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e.clients.Add(1)
+	defer e.clients.Done()
+	c, err := e.upgrader.Upgrade(w, r)
+	if err != nil {
+		fmt.Fprintf(e.std.err, "%s: %s\n", r.RemoteAddr, oneLine(err)) // the client has its answer
+		return
+	}
+	defer c.Close()
+	e.connections.Add(1)
+	stop := context.AfterFunc(e.ctx, func() { c.Shutdown(context.Background(), frame.CodeGoingAway, "the server stops") })
+	defer stop()
+	err = e.serve(c)
+	var closed *conn.CloseError
+	if !errors.As(err, &closed) {
+		fmt.Fprintf(e.std.err, "%s: %s\n", r.RemoteAddr, oneLine(err))
+	}
+}
+
+// serve returns messages until the connection ends.
+func (e *echo) serve(c *conn.Conn) error {
+	for {
+		m, err := c.ReadMessage()
+		if err != nil {
+			return err
+		}
+		e.messages.Add(1)
+		e.bytes.Add(int64(len(m.Data)))
+		if err := c.WriteMessage(m.Opcode, m.Data); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+
+	"github.com/seed-7f57ff33/tickwire/asm"
+)
+
+// runTier prints which kernels run here and why.
+func runTier(_ context.Context, std *streams, args []string) error {
+	if _, err := parse(newFlags("tier"), std, args, 0); err != nil {
+		return err
+	}
+	names := make([]string, 0, len(asm.Available()))
+	for _, t := range asm.Available() {
+		names = append(names, t.String())
+	}
+	fmt.Fprintf(std.out, "cpu        %s (%s/%s, %d)\n", asm.CPU(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
+	fmt.Fprintf(std.out, "available  %s\n", strings.Join(names, " "))
+	fmt.Fprintf(std.out, "active     %s\n", asm.Active())
+	fmt.Fprintf(std.out, "wish       %s\n", wish())
+	return nil
+}
+
+// wish tells what TICKWIRE_TIER asked for and what came of it.
+func wish() string {
+	w := asm.Wish()
+	if w == "" {
+		return "none (TICKWIRE_TIER is not set)"
+	}
+	switch t, ok := asm.Parse(w); {
+	case !ok:
+		return fmt.Sprintf("%q is no tier: ignored", w)
+	case t != asm.Active():
+		return fmt.Sprintf("%s is not available here: ignored", t)
+	default:
+		return fmt.Sprintf("%s: granted", t)
+	}
+}
