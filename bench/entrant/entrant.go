@@ -53,6 +53,8 @@ type Info struct {
 	Spin bool
 	// Raw says that Serve does without net/http.
 	Raw bool
+	// In names the scenarios that this way of use is for; nil means all.
+	In []string
 }
 
 // Options are how a connection is opened.

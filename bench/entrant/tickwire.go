@@ -1,21 +1,194 @@
 package entrant
 
 import (
-	"crypto/tls"
+	"context"
 	"net"
+	"net/http"
 	"net/url"
+	"time"
 
+	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/frame"
 
 	"github.com/seed-7f57ff33/tickwire/bench/wire"
 )
+
+// tick is this module's package conn.
+type tick struct {
+	info     Info
+	syscalls conn.Syscalls
+	spin     time.Duration
+	batch    bool // TakeBatch instead of ReadMessage
+	http     bool // behind net/http instead of on the accepted connection
+}
+
+func ticks() []Entrant {
+	const calls = "conn.Dial, Upgrader.Accept, ReadMessage, WriteMessage, WritePrepared"
+	all := []tick{
+		{info: Info{Name: "tickwire", Calls: calls, Raw: true}},
+		{info: Info{Name: "tickwire-batch", Calls: "TakeBatch, Batch.Release", In: []string{"decode", "feed"}}, batch: true},
+		{info: Info{Name: "tickwire-plain", Calls: "as tickwire, SyscallsPlain", In: []string{"feed", "fanout"}}, syscalls: conn.SyscallsPlain},
+		{info: Info{Name: "tickwire-raw", Calls: "as tickwire, SyscallsRaw", In: []string{"feed", "fanout"}}, syscalls: conn.SyscallsRaw},
+		{info: Info{Name: "tickwire-spin", Calls: "as tickwire, Config.Spin of 50 µs", In: []string{"echo"}, Spin: true}, spin: 50 * time.Microsecond},
+		{info: Info{Name: "tickwire-http", Calls: "conn.Upgrade behind net/http", In: []string{"handshake", "idle"}}, http: true},
+	}
+	var entrants []Entrant
+	for _, t := range all {
+		t.info.Module, t.info.Check = tickwireModule, "library"
+		entrants = append(entrants, t)
+	}
+	return append(entrants, tickFrame{})
+}
+
+func (t tick) Info() Info { return t.info }
+
+// config leaves everything at its default but what the scenario asks for. Where the scenario does not check UTF-8, text that is
+// written is not checked either, as with the others.
+func (t tick) config(o Options) conn.Config {
+	return conn.Config{
+		Frame:         frame.Options{SkipUTF8: !o.CheckUTF8},
+		UncheckedText: !o.CheckUTF8,
+		Syscalls:      t.syscalls,
+		Spin:          t.spin,
+	}
+}
+
+func (t tick) Dial(o Options) (Conn, error) {
+	config := t.config(o)
+	if o.NetDial != nil { // a connection within the process: the handshake by hand
+		nc, err := o.NetDial()
+		if err != nil {
+			return nil, err
+		}
+		if err := wire.Open(nc); err != nil {
+			return nil, err
+		}
+		return &tickConn{c: conn.New(nc, frame.Client, &config), batch: t.batch}, nil
+	}
+	d := &conn.Dialer{TLSConfig: o.TLS, Config: config}
+	c, err := d.Dial(context.Background(), o.URL)
+	if err != nil {
+		return nil, err
+	}
+	return &tickConn{c: c, batch: t.batch}, nil
+}
+
+func (t tick) Serve(l net.Listener, o Options, serve func(Conn)) error {
+	u := &conn.Upgrader{Config: t.config(o)}
+	if t.http {
+		return serveHTTP(l, func(w http.ResponseWriter, r *http.Request) {
+			if c, err := u.Upgrade(w, r); err == nil {
+				handOver(&tickConn{c: c}, serve)
+			}
+		})
+	}
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			c, err := u.Accept(nc)
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			serve(&tickConn{c: c, batch: t.batch})
+		}()
+	}
+}
+
+// Broadcast prepares the message once.
+func (tick) Broadcast(conns []Conn, p []byte) error {
+	m, err := conn.Prepare(conn.Text, p)
+	if err != nil {
+		return err
+	}
+	for _, c := range conns {
+		if err := c.(*tickConn).c.WritePrepared(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type tickConn struct {
+	c     *conn.Conn
+	batch bool
+	left  *conn.Batch // taken, and not yet received
+	used  int
+	next  int
+}
+
+func (c *tickConn) Receive(n int, t *Tally) error {
+	if c.batch {
+		return c.receiveBatches(n, t)
+	}
+	for range n {
+		m, err := c.c.ReadMessage()
+		if err != nil {
+			return err
+		}
+		t.Take(m.Data)
+	}
+	return nil
+}
+
+func (c *tickConn) receiveBatches(n int, t *Tally) error {
+	for n > 0 {
+		if c.left == nil {
+			b, err := c.c.TakeBatch()
+			if err != nil {
+				return err
+			}
+			c.left, c.used = b, 0
+		}
+		some := c.left.Messages[c.used:]
+		some = some[:min(len(some), n)]
+		for _, m := range some {
+			t.Take(m.Data)
+		}
+		n -= len(some)
+		if c.used += len(some); c.used == len(c.left.Messages) {
+			c.left.Release()
+			c.left = nil
+		}
+	}
+	return nil
+}
+
+func (c *tickConn) Send(n int, messages [][]byte) error {
+	for range n {
+		if err := c.c.WriteMessage(conn.Text, messages[c.next]); err != nil {
+			return err
+		}
+		if c.next++; c.next == len(messages) {
+			c.next = 0
+		}
+	}
+	return nil
+}
+
+func (c *tickConn) Echo() error {
+	for {
+		m, err := c.c.ReadMessage()
+		if err != nil {
+			return err
+		}
+		if err := c.c.WriteMessage(m.Opcode, m.Data); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *tickConn) Close() error { return c.c.Close() }
 
 // tickFrame is tickwire's frame engine alone, over a handshake by hand.
 type tickFrame struct{}
 
 func (tickFrame) Info() Info {
 	return Info{
-		Name: "tickwire/frame", Module: tickwireModule, Raw: true,
+		Name: "tickwire/frame", Module: tickwireModule, Raw: true, In: []string{"decode", "encode"},
 		Calls: "frame.Reader.Next, frame.Writer.Write", Check: "library",
 	}
 }
@@ -28,9 +201,6 @@ func (tickFrame) Dial(o Options) (Conn, error) {
 	nc, err := o.netDial(u.Host)
 	if err != nil {
 		return nil, err
-	}
-	if o.TLS != nil {
-		nc = tls.Client(nc, o.TLS)
 	}
 	if err := wire.Open(nc); err != nil {
 		return nil, err

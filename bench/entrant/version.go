@@ -6,15 +6,14 @@ const tickwireModule = "github.com/seed-7f57ff33/tickwire"
 
 // Libraries returns the ways of using tickwire and the other libraries.
 func Libraries() []Entrant {
-	return []Entrant{
-		tickFrame{},
+	return append(ticks(),
 		gobwasLow{}, gobwas{},
 		gwsLib{},
 		gorilla{reuse: true}, gorilla{},
 		fast{},
 		coder{reuse: true}, coder{},
 		xnet{},
-	}
+	)
 }
 
 // Version returns the version of a module that this binary was built with, as debug.ReadBuildInfo tells it; "head" for

@@ -24,7 +24,7 @@ func fanout(p *Plan) error {
 	}
 	entrants := slices.DeleteFunc(entrant.All(), func(e entrant.Entrant) bool {
 		_, can := e.(entrant.Broadcaster)
-		return !can || e.Info().Spin
+		return !can
 	})
 	for _, n := range clients {
 		err := p.each(fmt.Sprintf("200 B to %d clients", n), entrants, p.rounds(5, 2), func(e entrant.Entrant) (map[string]float64, error) {

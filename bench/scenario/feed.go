@@ -46,7 +46,7 @@ func feed(p *Plan) error {
 		}
 		entrants := slices.DeleteFunc(entrant.All(), func(e entrant.Entrant) bool {
 			i := e.Info()
-			return i.Spin || i.Limit && !slices.Contains(c.limits, i.Name) || c.deflate && !i.Deflate
+			return i.Limit && !slices.Contains(c.limits, i.Name) || c.deflate && !i.Deflate
 		})
 		err := p.each(c.name, entrants, p.rounds(7, 3), func(e entrant.Entrant) (map[string]float64, error) {
 			s := spec

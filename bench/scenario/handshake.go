@@ -25,7 +25,7 @@ func handshake(p *Plan) error {
 	}
 	servers := slices.DeleteFunc(entrant.All(), func(e entrant.Entrant) bool {
 		i := e.Info()
-		return i.Limit && i.Name != entrant.LimitParse || i.Spin || i.Name == "tickwire/frame"
+		return i.Limit && i.Name != entrant.LimitParse
 	})
 	err := p.each("over loopback TCP, 8 at a time", servers, p.rounds(5, 2), func(e entrant.Entrant) (map[string]float64, error) {
 		m, err := pair(Spec{Entrant: e.Info().Name, Messages: n, Warmup: n / 20}, "handshake server", "handshake client")

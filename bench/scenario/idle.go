@@ -7,7 +7,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"strings"
 
 	"github.com/seed-7f57ff33/tickwire/bench/corpus"
@@ -22,7 +21,7 @@ func idle(p *Plan) error {
 	if p.Quick {
 		n = 2_000
 	}
-	entrants := slices.DeleteFunc(entrant.Libraries(), func(e entrant.Entrant) bool { return e.Info().Spin })
+	entrants := entrant.Libraries()
 	return p.each(fmt.Sprintf("%d connections that have carried a message", n), entrants, p.rounds(3, 1), func(e entrant.Entrant) (map[string]float64, error) {
 		return pair(Spec{Entrant: e.Info().Name, Size: 200, Clients: n, Check: true, Lean: true}, "idle server", "idle clients")
 	})

@@ -59,7 +59,7 @@ func decodeCases() []memoryCase {
 func decode(p *Plan) error {
 	entrants := slices.DeleteFunc(entrant.All(), func(e entrant.Entrant) bool {
 		i := e.Info()
-		return i.Spin || i.Limit && i.Name != entrant.LimitParse && i.Name != entrant.LimitParseKernel
+		return i.Limit && i.Name != entrant.LimitParse && i.Name != entrant.LimitParseKernel
 	})
 	for _, c := range decodeCases() {
 		some := entrants
@@ -84,7 +84,7 @@ func decode(p *Plan) error {
 
 func encode(p *Plan) error {
 	entrants := slices.DeleteFunc(entrant.All(), func(e entrant.Entrant) bool {
-		return e.Info().Spin || e.Info().Limit && e.Info().Name != entrant.LimitParse
+		return e.Info().Limit && e.Info().Name != entrant.LimitParse
 	})
 	for _, size := range corpus.Sizes {
 		messages := corpus.Messages(corpus.ASCII, size, 64<<10/size)

@@ -98,12 +98,12 @@ func (p *Plan) wants(name string) bool {
 	return p.Match == nil || p.Match(p.env.Scenario+"/"+name)
 }
 
-// pick returns those of the entrants that the plan names.
+// pick returns those of the entrants that are for this scenario, and that the plan names.
 func (p *Plan) pick(all []entrant.Entrant) []entrant.Entrant {
-	if len(p.Entrants) == 0 {
-		return all
-	}
-	return slices.DeleteFunc(slices.Clone(all), func(e entrant.Entrant) bool { return !slices.Contains(p.Entrants, e.Info().Name) })
+	return slices.DeleteFunc(slices.Clone(all), func(e entrant.Entrant) bool {
+		i := e.Info()
+		return i.In != nil && !slices.Contains(i.In, p.env.Scenario) || len(p.Entrants) > 0 && !slices.Contains(p.Entrants, i.Name)
+	})
 }
 
 func (p *Plan) emit(name string, e entrant.Entrant, round int, metrics map[string]float64) error {
@@ -128,7 +128,7 @@ func (p *Plan) each(name string, entrants []entrant.Entrant, rounds int, run fun
 	if !p.wants(name) {
 		return nil
 	}
-	entrants = slices.Clone(p.pick(entrants))
+	entrants = p.pick(entrants)
 	for round := range rounds {
 		start := time.Now()
 		rand.Shuffle(len(entrants), func(i, j int) { entrants[i], entrants[j] = entrants[j], entrants[i] })
