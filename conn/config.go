@@ -45,6 +45,24 @@ type Config struct {
 	ReadTimeout time.Duration
 	// WriteTimeout bounds each write to the socket in the same way. 0 means none.
 	WriteTimeout time.Duration
+
+	// FailFast has write calls fail with ErrWouldBlock where they would wait for the peer, or for another write. A message
+	// that was begun goes out whole in the background.
+	FailFast bool
+
+	// Syscalls says how a socket is read and written on Linux.
+	Syscalls Syscalls
+	// Timestamps has Linux stamp what it receives: see LastRead. The stamp costs a clock reading per read of the socket.
+	Timestamps bool
+	// LagLimit and BacklogLimit, with Timestamps, are the lag and the bytes left in the kernel from which the Observer
+	// hears that this side reads too slowly. 0 means never.
+	LagLimit     time.Duration
+	BacklogLimit int
+	// Observer, if not nil, hears of what happens on the connection.
+	Observer Observer
+	// Spin is how long a read polls an empty socket before it parks in the runtime's poller. It saves a wake-up and costs a
+	// processor: nothing else runs there meanwhile. Linux only; 0 means none.
+	Spin time.Duration
 }
 
 // withDefaults returns cfg with its zero fields replaced; cfg may be nil.

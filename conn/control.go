@@ -35,6 +35,7 @@ var controlKeys struct {
 
 // takeControl deals with a control frame that has come.
 func (c *Conn) takeControl(op Opcode, data []byte) error {
+	c.observe(op, false)
 	switch op {
 	case frame.Ping:
 		c.stats.pingsRead.Add(1)
@@ -66,36 +67,46 @@ func (s *controlSlots) setPing(payload [pingSize]byte) {
 	s.mu.Unlock()
 }
 
-// kick has what waits in the slots written, without waiting for anything itself.
+// kick has what waits in the slots written, without waiting for anything itself: by whoever holds the write lock, or here if the socket
+// takes it at once, or by a goroutine.
 func (c *Conn) kick() {
-	if c.lock.tryLock() { // otherwise its holder sees that something is pending
-		go c.control.flush()
+	if !c.lock.tryLock() {
+		return // its holder sees that something is pending
 	}
+	if c.sock == nil {
+		go c.control.flush()
+		return
+	}
+	if !c.shut && !c.ended() && !c.writeControls(true) && c.rest == nil && c.control.pending.Load() && !c.ended() {
+		go c.control.flush()
+		return
+	}
+	c.unlockWrite()
 }
-
-// flushControls is a goroutine that got the write lock with its start.
-func (c *Conn) flushControls() { c.unlockWrite() }
 
 // queueControls puts what waits in the slots before the queue of the Writer. The caller has the write lock.
 func (c *Conn) queueControls() {
 	s := &c.control
+	if !s.pending.Load() {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.hasPing {
 		_ = c.w.AppendControl(frame.Ping, s.ping[:])
-		c.stats.pingsWritten.Add(1)
+		c.sentControl(frame.Ping)
 	}
 	if s.hasPong {
 		_ = c.w.AppendControl(frame.Pong, s.pong[:s.pongLen])
-		c.stats.pongsWritten.Add(1)
+		c.sentControl(frame.Pong)
 	}
 	s.hasPing, s.hasPong = false, false
 	s.pending.Store(false)
 }
 
-// writeControls writes what waits in the slots, past the queue of the Writer. It reports whether that could be done; if not, it waits
-// on, or the connection has ended. The caller has the write lock.
-func (c *Conn) writeControls() bool {
+// writeControls writes what waits in the slots, past the queue of the Writer. It reports whether that was done; if not, it waits on, or its
+// rest is left for flushControls, or the connection has ended. The caller has the write lock.
+func (c *Conn) writeControls(noWait bool) bool {
 	s := &c.control
 	b := s.out[:0]
 	s.mu.Lock()
@@ -112,26 +123,33 @@ func (c *Conn) writeControls() bool {
 	if len(b) == 0 {
 		return true
 	}
-	n, err := (*outlet)(c).Write(b)
-	if err == nil && n != len(b) {
+	n, err := (*outlet)(c).write(b, nil, noWait)
+	if err == nil && n != len(b) && !noWait {
 		err = io.ErrShortWrite
 	}
 	switch {
-	case err == nil:
-		c.stats.pingsWritten.Add(bit(ping))
-		c.stats.pongsWritten.Add(bit(pong))
-		return true
 	case c.ended():
-	case n == 0 && c.secure == nil && errors.Is(err, os.ErrDeadlineExceeded):
+		return false
+	case n == 0 && (err == nil || c.secure == nil && errors.Is(err, os.ErrDeadlineExceeded)):
 		s.mu.Lock()
 		s.hasPing = s.hasPing || ping
 		s.hasPong = s.hasPong || pong
 		s.pending.Store(true)
 		s.mu.Unlock()
-	default:
+		return false
+	case err != nil:
 		c.end(&TransportError{Op: "write", Err: err})
+		return false
+	case n < len(b):
+		c.leave(b[n:])
 	}
-	return false
+	if ping {
+		c.sentControl(frame.Ping)
+	}
+	if pong {
+		c.sentControl(frame.Pong)
+	}
+	return n == len(b)
 }
 
 func (c *Conn) appendControl(b []byte, op frame.Opcode, payload []byte) []byte {
@@ -144,9 +162,13 @@ func (c *Conn) appendControl(b []byte, op frame.Opcode, payload []byte) []byte {
 	return frame.AppendFrame(b, h, payload)
 }
 
-func bit(b bool) uint64 {
-	if b {
-		return 1
+// sentControl counts a control frame that was written.
+func (c *Conn) sentControl(op Opcode) {
+	switch op {
+	case frame.Ping:
+		c.stats.pingsWritten.Add(1)
+	case frame.Pong:
+		c.stats.pongsWritten.Add(1)
 	}
-	return 0
+	c.observe(op, true)
 }

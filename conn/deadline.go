@@ -162,3 +162,10 @@ func (c *Conn) readDeadlinePassed() error {
 	d.armedRead = time.Time{}
 	return errReadTimeout
 }
+
+// open reports whether the close handshake has not begun.
+func (d *deadlines) open() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.closing.IsZero()
+}

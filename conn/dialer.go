@@ -84,7 +84,7 @@ func (d *Dialer) open(ctx context.Context, nc net.Conn, u *url.URL, defaultPort 
 			cfg.ServerName = u.Hostname()
 		}
 		cfg.NextProtos = []string{"http/1.1"}
-		t := tls.Client(nc, cfg)
+		t := tls.Client(underTLS(nc, &d.Config), cfg)
 		if err := t.HandshakeContext(ctx); err != nil {
 			return nil, fmt.Errorf("conn: TLS: %w", err)
 		}

@@ -28,6 +28,12 @@ var (
 	// ErrNotUTF8 is text that must not be written (RFC 6455 §5.6).
 	ErrNotUTF8 error = &stateError{"conn: text to write is not UTF-8", false}
 
+	// ErrWriterClosed is a write to the writer of NextWriter after its Close.
+	ErrWriterClosed error = &stateError{"conn: write to a message that is finished", false}
+	// ErrWouldBlock says, with Config.FailFast, that the peer does not take what is written fast enough. Nothing of the message
+	// was written.
+	ErrWouldBlock error = &stateError{"conn: the write would have to wait", false}
+
 	errReadDeadline  error = &deadlineError{"conn: read deadline passed"}
 	errReadTimeout   error = &deadlineError{"conn: no byte came within the read timeout"}
 	errWriteDeadline error = &deadlineError{"conn: write deadline passed before anything was written"}

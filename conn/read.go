@@ -28,9 +28,7 @@ func (c *Conn) ReadMessage() (Message, error) {
 			return Message{}, err
 		}
 	}
-	if c.readers.Add(readCount-readBusy)&readWanted != 0 {
-		c.readReleased()
-	}
+	c.releaseRead(1)
 	return m, nil
 }
 
@@ -81,12 +79,20 @@ func (c *Conn) readEnded() error {
 	return c.Err()
 }
 
-// endRead gives the reading side back, after n messages were delivered.
+// endRead ends a read call, in which n messages were delivered.
 func (c *Conn) endRead(n int) {
-	if c.ended() && n == 0 && !c.reset {
+	if n == 0 && c.ended() && !c.reset {
 		c.reset = true
 		c.r.Reset(nil, c.role, c.cfg.Frame)
+		if c.records != nil {
+			c.records.Release()
+		}
 	}
+	c.releaseRead(n)
+}
+
+// releaseRead gives the reading side back, after n messages were delivered.
+func (c *Conn) releaseRead(n int) {
 	if c.readers.Add(uint64(n)*readCount-readBusy)&readWanted != 0 {
 		c.readReleased()
 	}
@@ -100,7 +106,7 @@ func (c *Conn) readReleased() {
 	}
 }
 
-// fill reads once from the transport.
+// fill reads once from the transport; into dst where that is not nil and the frame.Reader finds it can be.
 func (c *Conn) fill(dst []byte) error {
 	if err := c.readErr; err != nil {
 		c.readErr = nil
@@ -109,24 +115,68 @@ func (c *Conn) fill(dst []byte) error {
 	if c.cfg.ReadTimeout > 0 {
 		c.armRead()
 	}
+	var n int
+	var err error
+	switch {
+	case c.sock != nil:
+		n, err = c.sock.read(&c.r, dst)
+		c.stats.count(c.sock.counted)
+	case c.records != nil:
+		n, err = c.fillSecure(dst)
+		c.stats.count(c.records.counted)
+	default:
+		n, err = c.fillPlain(dst)
+	}
+	if n == 0 {
+		return c.readFailed(err)
+	}
+	c.readErr = err
+	c.stats.bytesRead.Add(uint64(n))
+	if c.cfg.Timestamps {
+		c.stamped()
+	}
+	return nil
+}
+
+// fillPlain reads from any net.Conn.
+func (c *Conn) fillPlain(dst []byte) (int, error) {
 	for range maxEmptyReads {
 		space := c.r.SpaceIn(dst)
 		n, err := c.stream.Read(space)
 		c.stats.reads.Add(1)
 		if n < 0 || n > len(space) {
-			return c.readFailed(errReadCount)
+			return 0, errReadCount
 		}
 		if n > 0 {
 			c.r.Filled(n)
-			c.stats.bytesRead.Add(uint64(n))
-			c.readErr = err
-			return nil
+			return n, err
 		}
 		if err != nil {
-			return c.readFailed(err)
+			return 0, err
 		}
 	}
-	return c.readFailed(io.ErrNoProgress)
+	return 0, io.ErrNoProgress
+}
+
+// fillSecure reads a record from the tls.Conn over c.records. While nothing is there no buffer is held.
+func (c *Conn) fillSecure(dst []byte) (int, error) {
+	for range maxEmptyReads {
+		if !c.tlsMore && c.records.empty() {
+			c.r.Release()
+			c.records.wait()
+		}
+		space := c.r.SpaceIn(dst)
+		n, err := c.secure.Read(space)
+		c.tlsMore = n == len(space)
+		if n > 0 {
+			c.r.Filled(n)
+			return n, err
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return 0, io.ErrNoProgress
 }
 
 // readFailed turns an error of reading into what the caller gets. All but a passed deadline end the connection.

@@ -1,28 +1,42 @@
 package conn
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // Stats are counters since the connection began.
 type Stats struct {
 	MessagesRead    uint64 // delivered to the caller
 	MessagesWritten uint64 // taken from the caller, those included that wait for Flush
-	BytesRead       uint64 // from the transport, headers and control frames included
-	BytesWritten    uint64 // to the transport
-	Reads           uint64 // read calls on the transport
-	Writes          uint64 // write calls on the transport
+	BytesRead       uint64 // from the transport, headers and control frames included; under TLS those of the records' content
+	BytesWritten    uint64 // to the transport, likewise
+	Reads           uint64 // reads of the transport that brought bytes: system calls where a socket is read by its descriptor
+	Waits           uint64 // reads that found nothing and parked, where that can be seen
+	Writes          uint64 // writes to the transport
 	PingsRead       uint64
 	PongsRead       uint64
 	PingsWritten    uint64
 	PongsWritten    uint64
-	NonMinimal      uint64 // lengths in a longer form than needed, with Frame.AllowNonMinimal
+
+	// With Config.Timestamps: of how many reads the lag is known, its sum and the longest, and the most bytes that a read
+	// left in the kernel.
+	Stamped    uint64
+	TotalLag   time.Duration
+	MaxLag     time.Duration
+	MaxBacklog int
 }
 
+// The reading side's counters are written by whoever holds it, the writing side's under the write lock; anyone may read them.
 type stats struct {
-	bytesRead, reads           atomic.Uint64
+	bytesRead, reads, waits    atomic.Uint64
 	messagesWritten            atomic.Uint64
 	bytesWritten, writes       atomic.Uint64
 	pingsRead, pongsRead       atomic.Uint64
 	pingsWritten, pongsWritten atomic.Uint64
+
+	stamped                 atomic.Uint64
+	lag, maxLag, maxBacklog atomic.Int64
 }
 
 // Stats returns the counters. It may be called at any time.
@@ -34,10 +48,27 @@ func (c *Conn) Stats() Stats {
 		BytesRead:       s.bytesRead.Load(),
 		BytesWritten:    s.bytesWritten.Load(),
 		Reads:           s.reads.Load(),
+		Waits:           s.waits.Load(),
 		Writes:          s.writes.Load(),
 		PingsRead:       s.pingsRead.Load(),
 		PongsRead:       s.pongsRead.Load(),
 		PingsWritten:    s.pingsWritten.Load(),
 		PongsWritten:    s.pongsWritten.Load(),
+		Stamped:         s.stamped.Load(),
+		TotalLag:        time.Duration(s.lag.Load()),
+		MaxLag:          time.Duration(s.maxLag.Load()),
+		MaxBacklog:      int(s.maxBacklog.Load()),
+	}
+}
+
+// count publishes what a socket has counted.
+func (s *stats) count(c readCounter) {
+	s.reads.Store(c.reads)
+	s.waits.Store(c.waits)
+}
+
+func storeMax(a *atomic.Int64, v int64) {
+	if v > a.Load() {
+		a.Store(v)
 	}
 }

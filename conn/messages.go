@@ -1,0 +1,113 @@
+package conn
+
+import (
+	"iter"
+
+	"github.com/seed-7f57ff33/tickwire/frame"
+)
+
+// Batch is a run of messages with the memory they stand in: see TakeBatch.
+type Batch = frame.Batch
+
+// Frame is one frame with its payload: see NextFrame.
+type Frame = frame.Frame
+
+// Messages goes over the messages as ReadMessage returns them: each is a view, valid until the next step. The last step has the
+// error, also when that is a passed deadline: then a new loop goes on.
+func (c *Conn) Messages() iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		for {
+			m, err := c.ReadMessage()
+			if !yield(m, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// More reports whether a whole message is already here, so that the one in hand need not be the newest: a feed that conflates can
+// go on to the next. Under TLS a whole record counts. Only the goroutine that reads may call it; the view in hand stays valid.
+func (c *Conn) More() bool {
+	s := c.readers.Load()
+	if s&(readCount-1) != 0 || !c.readers.CompareAndSwap(s, s|readBusy) {
+		return false
+	}
+	more := c.r.More() || c.tlsMore || c.records != nil && c.records.whole()
+	c.releaseRead(0)
+	return more
+}
+
+// TakeBatch returns all messages that are here, at least one, and gives the memory they stand in away with them: the cheap way to
+// hand messages to another goroutine. They are the caller's until Batch.Release. Errors are those of ReadMessage.
+func (c *Conn) TakeBatch() (*Batch, error) {
+	if err := c.beginRead(); err != nil {
+		return nil, err
+	}
+	for {
+		b, err := c.nextBatch()
+		if err != nil {
+			c.endRead(0)
+			return nil, err
+		}
+		if b != nil {
+			c.endRead(len(b.Messages))
+			return b, nil
+		}
+	}
+}
+
+// nextBatch takes one step: to a batch of messages, over a control frame, or to more bytes.
+func (c *Conn) nextBatch() (*Batch, error) {
+	b, ok, err := c.r.BufferedBatch()
+	switch {
+	case err != nil:
+		return nil, c.readFailed(err)
+	case !ok:
+		return nil, c.fill(nil)
+	}
+	if m := b.Messages[0]; m.Opcode.IsControl() {
+		err := c.takeControl(m.Opcode, m.Data)
+		b.Release()
+		return nil, err
+	}
+	return b, nil
+}
+
+// NextFrame returns the next frame as it stands on the wire, with its payload whole and unmasked: a view, valid until the next
+// read call. Pings are answered and returned too; a Close ends the connection as ever. ReadMessage goes on behind the message of
+// which NextFrame has given a part. Within a message that ReadMessage has begun the error is frame.ErrMixedReads.
+func (c *Conn) NextFrame() (Frame, error) {
+	if err := c.beginRead(); err != nil {
+		return Frame{}, err
+	}
+	f, err := c.nextFrame()
+	n := 0
+	if err == nil && f.Header.Fin && !f.Header.Opcode.IsControl() {
+		n = 1
+	}
+	c.endRead(n)
+	return f, err
+}
+
+func (c *Conn) nextFrame() (Frame, error) {
+	for {
+		f, ok, err := c.r.BufferedFrame()
+		switch {
+		case err == frame.ErrMixedReads:
+			return Frame{}, err
+		case err != nil:
+			return Frame{}, c.readFailed(err)
+		case !ok:
+			if err := c.fill(nil); err != nil {
+				return Frame{}, err
+			}
+			continue
+		}
+		if f.Header.Opcode.IsControl() {
+			if err := c.takeControl(f.Header.Opcode, f.Payload); err != nil {
+				return Frame{}, err
+			}
+		}
+		return f, nil
+	}
+}

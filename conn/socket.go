@@ -1,0 +1,46 @@
+package conn
+
+import "time"
+
+// Syscalls says how a TCP or Unix socket is read and written on Linux. Elsewhere, and over other connections, it means nothing.
+type Syscalls uint8
+
+const (
+	// SyscallsAuto is SyscallsRaw while a connection is busy and SyscallsPlain while it is not: see busyRead.
+	SyscallsAuto Syscalls = iota
+	// SyscallsPlain tells the scheduler of each system call, as package net does.
+	SyscallsPlain
+	// SyscallsRaw does not: less CPU per call, but nothing else runs on its processor while it lasts.
+	SyscallsRaw
+)
+
+// sink is where a socket puts what it reads: a frame.Reader, or the buffer under a tls.Conn.
+type sink interface {
+	SpaceIn(dst []byte) []byte
+	Filled(n int)
+	Release() // called before the wait for bytes
+}
+
+// ReadInfo tells of the last read from the socket.
+type ReadInfo struct {
+	// Kernel is when the kernel received the last segment of what was read. For messages that came in earlier segments
+	// of the same read the lag is longer than User minus Kernel.
+	Kernel time.Time
+	// User is when the read returned.
+	User time.Time
+	// Bytes is how many it brought.
+	Bytes int
+	// Backlog is how many more the kernel held then; -1 if it does not tell.
+	Backlog int
+}
+
+// Lag returns how long the last bytes waited in the kernel; 0 if that is not known.
+func (i ReadInfo) Lag() time.Duration {
+	if i.Kernel.IsZero() {
+		return 0
+	}
+	return max(i.User.Sub(i.Kernel), 0)
+}
+
+// readCounter counts what a socket did for the reading side.
+type readCounter struct{ reads, waits uint64 }

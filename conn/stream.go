@@ -1,0 +1,89 @@
+package conn
+
+import (
+	"io"
+
+	"github.com/seed-7f57ff33/tickwire/frame"
+)
+
+// messageReader reads the message that NextReader has found. There is one in a Conn.
+type messageReader struct {
+	c    *Conn
+	rest []byte // of the piece in hand: a view
+	open bool   // the message has begun and its end was not seen
+}
+
+// NextReader finds the next message and returns its type and a reader of its payload, which can be of any size: nothing of it is
+// gathered. Text is checked as it comes: an error of UTF-8 can fall behind bytes that were delivered. The reader ends with
+// io.EOF, and is valid until the next read call of another kind; what it has not read is then passed over.
+func (c *Conn) NextReader() (Opcode, io.Reader, error) {
+	if err := c.beginRead(); err != nil {
+		return 0, nil, err
+	}
+	r := &c.reading
+	for r.open {
+		r.rest = nil
+		if _, err := r.next(nil); err != nil {
+			c.endRead(0)
+			return 0, nil, err
+		}
+	}
+	p, err := r.next(nil)
+	if err != nil {
+		c.endRead(0)
+		return 0, nil, err
+	}
+	r.rest = p.Data
+	c.endRead(1)
+	return p.Opcode, r, nil
+}
+
+// next returns the next piece of a message; into dst if it can.
+func (r *messageReader) next(dst []byte) (frame.Piece, error) {
+	c := r.c
+	for {
+		p, ok, err := c.r.BufferedPiece()
+		switch {
+		case err != nil:
+			return p, c.readFailed(err)
+		case !ok:
+			err = c.fill(dst)
+		case p.Opcode.IsControl():
+			err = c.takeControl(p.Opcode, p.Data)
+		default:
+			r.open = !p.Last
+			return p, nil
+		}
+		if err != nil {
+			return p, err
+		}
+	}
+}
+
+// Read implements io.Reader.
+func (r *messageReader) Read(p []byte) (int, error) {
+	c := r.c
+	if err := c.beginRead(); err != nil {
+		return 0, err
+	}
+	defer c.endRead(0)
+	for len(r.rest) == 0 {
+		switch {
+		case !r.open:
+			return 0, io.EOF
+		case len(p) == 0:
+			return 0, nil
+		}
+		piece, err := r.next(p)
+		if err != nil {
+			return 0, err
+		}
+		if n := len(piece.Data); n > 0 && &piece.Data[0] == &p[0] {
+			return n, nil
+		}
+		r.rest = piece.Data
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}

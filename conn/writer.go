@@ -1,0 +1,96 @@
+package conn
+
+import (
+	"io"
+
+	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/utf8"
+)
+
+// messageWriter writes the message that NextWriter has begun.
+type messageWriter struct {
+	c      *Conn
+	op     Opcode // Continuation once the first frame is queued
+	text   bool
+	utf8   utf8.Validator
+	closed chan struct{}
+	done   bool
+	err    error
+}
+
+// NextWriter begins a message that is written in parts, each Write a frame or more; Close ends it and flushes. Other messages wait until
+// then, so that none comes between; control frames do not. The writer is for one goroutine.
+//
+// Text that is not UTF-8 is refused with ErrNotUTF8 by the Write, or the Close, that finds it; nothing of that call is
+// written, and the message is still open.
+func (c *Conn) NextWriter(op Opcode) (io.WriteCloser, error) {
+	if op != Text && op != Binary {
+		return nil, frame.ErrOpcode
+	}
+	if err := c.lockWrite(nil); err != nil {
+		return nil, err
+	}
+	m := &messageWriter{c: c, op: op, text: op == Text && !c.cfg.UncheckedText, closed: make(chan struct{})}
+	c.writing = m
+	c.unlockWrite()
+	return m, nil
+}
+
+// Write implements io.Writer.
+func (m *messageWriter) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, m.err
+	}
+	check := m.utf8
+	if m.text && check.Push(p) >= 0 {
+		return 0, ErrNotUTF8
+	}
+	if err := m.frame(p, false); err != nil {
+		return 0, err
+	}
+	m.utf8 = check
+	return len(p), nil
+}
+
+// Close ends the message and flushes. If a deadline stops it, it can be called again.
+func (m *messageWriter) Close() error {
+	if m.text && !m.done {
+		if check := m.utf8; !check.Done() {
+			return ErrNotUTF8
+		}
+	}
+	return m.frame(nil, true)
+}
+
+// frame queues a frame of the message, and flushes when much waits or it is the last.
+func (m *messageWriter) frame(p []byte, last bool) error {
+	c := m.c
+	if m.done {
+		return ErrWriterClosed
+	}
+	if err := c.lockWrite(m); err != nil {
+		return err
+	}
+	before := c.w.Queued()
+	if last || before+len(p) > c.cfg.WriteBuffer {
+		c.queueControls()
+		before = c.w.Queued()
+	}
+	err := c.w.AppendFrame(frame.Header{Fin: last, Opcode: m.op}, p)
+	if err == nil && (last || c.w.Queued() > c.cfg.WriteBuffer) {
+		err = c.w.Flush()
+	}
+	if err != nil {
+		err = c.writeFailed(err, before)
+	} else {
+		m.op = frame.Continuation
+		if last {
+			c.stats.messagesWritten.Add(1)
+			m.done = true
+			c.writing = nil
+			close(m.closed)
+		}
+	}
+	c.unlockWrite()
+	return err
+}
