@@ -3,17 +3,24 @@ package scenario
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"runtime/pprof"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// ProfileDir, if set, is where the children that are measured leave their profiles.
+var ProfileDir string
 
 // childTime is after how long a child that does not answer is ended.
 const childTime = 90 * time.Second
@@ -34,6 +41,8 @@ type Spec struct {
 	TLS      string // "", "large" or "record"
 	Clients  int
 	Lean     bool
+
+	Profile string // where a profile of this child goes: of its CPU, or for idle of its heap
 }
 
 // roles are what a child can be.
@@ -64,7 +73,7 @@ func Child() {
 	}
 	if err == nil {
 		if run := roles[s.Role]; run != nil {
-			err = run(&s, ch)
+			err = profiled(&s, func() error { return run(&s, ch) })
 		} else {
 			err = fmt.Errorf("unknown role %q", s.Role)
 		}
@@ -74,6 +83,33 @@ func Child() {
 		os.Exit(1)
 	}
 	os.Exit(0)
+}
+
+// measured are the roles whose process is looked at.
+var measured = []string{"consumer", "echo server", "broadcast server", "handshake server", "idle server"}
+
+// profiled runs a child under a profiler if that is asked for.
+func profiled(s *Spec, run func() error) error {
+	if s.Profile == "" || !slices.Contains(measured, s.Role) {
+		return run()
+	}
+	if s.Role == "idle server" {
+		runtime.MemProfileRate = 1
+	}
+	f, err := os.Create(s.Profile)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if s.Role == "idle server" {
+		err := run()
+		return errors.Join(err, pprof.WriteHeapProfile(f))
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return err
+	}
+	defer pprof.StopCPUProfile()
+	return run()
 }
 
 // pin keeps all threads of this process on one CPU. Threads that start later inherit it from those that are there.
@@ -133,6 +169,10 @@ type process struct {
 
 // start starts a child.
 func start(s Spec) (*process, error) {
+	if ProfileDir != "" {
+		name := strings.NewReplacer(" ", "-", "/", "-").Replace(s.Entrant + "." + s.Role)
+		s.Profile = filepath.Join(ProfileDir, name+".prof")
+	}
 	arg, err := json.Marshal(s)
 	if err != nil {
 		return nil, err
@@ -169,12 +209,15 @@ func (p *process) metrics() (map[string]float64, error) {
 	return m, json.Unmarshal([]byte(line), &m)
 }
 
-// end ends the child.
+// end ends the child: it is told by the end of its input, and killed if it does not go.
 func (p *process) end() {
-	p.timer.Stop()
 	p.stdin.Close()
-	p.cmd.Process.Kill()
+	p.timer.Reset(time.Second)
+	if ProfileDir == "" {
+		p.cmd.Process.Kill()
+	}
 	p.cmd.Wait()
+	p.timer.Stop()
 }
 
 // usage is what a process has used so far.

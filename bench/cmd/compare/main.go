@@ -44,6 +44,7 @@ func run() error {
 		write    = flag.Bool("report", false, "write BENCHMARKS.md and bench/charts")
 		from     = flag.String("from", "", "with -report: take these files of raw results, comma-separated, and run nothing")
 	)
+	flag.StringVar(&scenario.ProfileDir, "profile", "", "directory for a profile of each child that is measured; figures are then not worth much")
 	flag.Parse()
 	root, err := repository()
 	if err != nil {
