@@ -110,7 +110,8 @@ func total(consumers []*consumer) (sum counts) {
 	for _, c := range consumers {
 		sum.messages += c.messages.Load()
 		sum.bytes += c.bytes.Load()
-		sum.reads += int64(c.conn.Stats().Reads)
+		stats := c.conn.Stats()
+		sum.reads += int64(stats.Reads + stats.Waits) // a read that finds nothing is a system call too
 	}
 	return sum
 }

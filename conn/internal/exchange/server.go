@@ -202,9 +202,13 @@ func (f *feed) publish(ctx context.Context) {
 	}
 }
 
-// paced writes each message when it is due: number n of the feed, counted from
-// 0, at epoch + (n+1)/rate. A sleep that lasts too long, or a write that the client holds
-// up, is made good by sending all that has become due, so the rate holds.
+// tick is how often a feed with a rate is written: what has become due since the
+// last time leaves in one piece, as from an exchange's gateway.
+const tick = time.Millisecond
+
+// paced writes messages as they become due: number n of the feed, counted from
+// 0, at epoch + (n+1)/rate. A sleep that lasts too long, or a write that the
+// client holds up, is made good by sending all that is due, so the rate holds.
 func (f *feed) paced(ctx context.Context) error {
 	next := f.first - FirstSequence
 	wait := time.NewTimer(0)
@@ -218,6 +222,7 @@ func (f *feed) paced(ctx context.Context) error {
 			next += uint64(sent)
 		}
 		at := time.Duration(math.Ceil(float64(next+1) / f.rate * 1e9))
+		at = (at + tick - 1).Truncate(tick)
 		wait.Reset(time.Until(f.epoch.Add(at)))
 		select {
 		case <-ctx.Done():
