@@ -26,17 +26,17 @@ TEXT ·xor(SB), NOSPLIT, $0-28
 	MOVQ p+0(FP), DI
 	MOVL key+16(FP), AX
 	MOVL tier+20(FP), R8
-	TESTL R8, R8
-	JEQ generic
 	// key after n
 	LEAL (DX*8), CX
 	MOVL AX, BX
 	RORL CX, BX
 	MOVL BX, ret+24(FP)
-	CMPQ DX, $16
-	JCS under16
 	CMPQ DX, $64
 	JHI over64
+	TESTL R8, R8
+	JEQ generic
+	CMPQ DX, $16
+	JCS under16
 	// 16..64: four windows of 16; up to 32 the inner two are the outer two again
 	MOVL AX, X0
 	PSHUFL $0, X0, X0
@@ -61,27 +61,30 @@ TEXT ·xor(SB), NOSPLIT, $0-28
 	MOVOU X5, -16(DI)(DX*1)
 	RET
 
-	// 4..15: four windows of 4; up to 8 the inner two are the outer two again
+	// 8..15: two windows of 8
 under16:
+	CMPQ DX, $8
+	JCS under8
+	MOVQ AX, R8
+	SHLQ $32, R8
+	ORQ R8, AX
+	MOVQ BX, R9
+	SHLQ $32, R9
+	ORQ R9, BX
+	XORQ (DI), AX
+	XORQ -8(DI)(DX*1), BX
+	MOVQ AX, (DI)
+	MOVQ BX, -8(DI)(DX*1)
+	RET
+
+	// 4..7: two windows of 4
+under8:
 	CMPQ DX, $4
 	JCS under4
-	LEAQ -1(DX), R8
-	ANDQ $8, R8
-	SHRQ $1, R8
-	MOVQ DX, R9
-	SUBQ R8, R9
-	MOVL (DI), R10
-	MOVL (DI)(R8*1), R11
-	MOVL -4(DI)(R9*1), R12
-	MOVL -4(DI)(DX*1), R13
-	XORL AX, R10
-	XORL AX, R11
-	XORL BX, R12
-	XORL BX, R13
-	MOVL R10, (DI)
-	MOVL R11, (DI)(R8*1)
-	MOVL R12, -4(DI)(R9*1)
-	MOVL R13, -4(DI)(DX*1)
+	XORL (DI), AX
+	XORL -4(DI)(DX*1), BX
+	MOVL AX, (DI)
+	MOVL BX, -4(DI)(DX*1)
 	RET
 
 	// 1..3: the octets 0, n/2 and n-1
@@ -119,28 +122,25 @@ over64:
 	VPBROADCASTD X0, Y0
 	VMOVD BX, X1
 	VPBROADCASTD X1, Y1
-	LEAQ -1(DX), R8
-	ANDQ $64, R8
-	SHRQ $1, R8
-	MOVQ DX, R9
-	SUBQ R8, R9
 	VMOVDQU (DI), Y2
-	VMOVDQU (DI)(R8*1), Y3
-	VMOVDQU -32(DI)(R9*1), Y4
+	VMOVDQU 32(DI), Y3
+	VMOVDQU -64(DI)(DX*1), Y4
 	VMOVDQU -32(DI)(DX*1), Y5
 	VPXOR Y0, Y2, Y2
 	VPXOR Y0, Y3, Y3
 	VPXOR Y1, Y4, Y4
 	VPXOR Y1, Y5, Y5
 	VMOVDQU Y2, (DI)
-	VMOVDQU Y3, (DI)(R8*1)
-	VMOVDQU Y4, -32(DI)(R9*1)
+	VMOVDQU Y3, 32(DI)
+	VMOVDQU Y4, -64(DI)(DX*1)
 	VMOVDQU Y5, -32(DI)(DX*1)
 	VZEROUPPER
 	RET
 
 	// 65..128: eight windows of 16
 sse2:
+	TESTL R8, R8
+	JEQ generic
 	CMPQ DX, $128
 	JHI over128PXOR
 	MOVL AX, X0
@@ -234,12 +234,21 @@ loopPXOR:
 	ADDQ $64, R8
 	CMPQ R8, R9
 	JCS loopPXOR
-	// head, last windows, tail
+	// an aligned start has no head, a whole number of steps no rest; neither is common with lengths that vary
+	TESTL $15, DI
+	JEQ noheadPXOR
+	MOVOU X2, (DI)
+
+noheadPXOR:
+	CMPQ DX, R9
+	JEQ endPXOR
+	// last windows, tail
 	MOVOU X5, (DI)(R11*1)
 	MOVOU X6, (DI)(R12*1)
 	MOVOU X7, (DI)(R13*1)
-	MOVOU X2, (DI)
 	MOVOU X3, (DI)(R10*1)
+
+endPXOR:
 	RET
 
 	// more than 128
@@ -335,12 +344,21 @@ loopVPXOR:
 	ADDQ $128, R8
 	CMPQ R8, R9
 	JCS loopVPXOR
-	// head, last windows, tail
+	// an aligned start has no head, a whole number of steps no rest; neither is common with lengths that vary
+	TESTL $31, DI
+	JEQ noheadVPXOR
+	VMOVDQU Y2, (DI)
+
+noheadVPXOR:
+	CMPQ DX, R9
+	JEQ endVPXOR
+	// last windows, tail
 	VMOVDQU Y5, (DI)(R11*1)
 	VMOVDQU Y6, (DI)(R12*1)
 	VMOVDQU Y7, (DI)(R13*1)
-	VMOVDQU Y2, (DI)
 	VMOVDQU Y3, (DI)(R10*1)
+
+endVPXOR:
 	VZEROUPPER
 	RET
 
@@ -362,27 +380,25 @@ TEXT ·copyMasked(SB), NOSPLIT, $0-44
 	MOVL tier+36(FP), R8
 	CMPQ DX, room+8(FP)
 	JGT generic
-	// partial overlap: 0 < dst-src < n or 0 < src-dst < n; d-1 < n-1, unsigned, is both bounds in one (n = 0 is sorted out there)
-	MOVQ DI, R9
+	// dst-src+n < 2n, unsigned, is -n <= dst-src < n: all overlaps, and src right behind dst
+	LEAQ (DI)(DX*1), R9
 	SUBQ SI, R9
-	LEAQ -1(DX), R10
-	LEAQ -1(R9), R11
-	NOTQ R9
-	CMPQ R11, R10
-	JCS generic
+	LEAQ (DX)(DX*1), R10
 	CMPQ R9, R10
-	JCS generic
-	TESTL R8, R8
-	JEQ generic
+	JCS near
+
+allowed:
 	// key after n
 	LEAL (DX*8), CX
 	MOVL AX, BX
 	RORL CX, BX
 	MOVL BX, ret+40(FP)
-	CMPQ DX, $16
-	JCS under16
 	CMPQ DX, $64
 	JHI over64
+	TESTL R8, R8
+	JEQ generic
+	CMPQ DX, $16
+	JCS under16
 	// 16..64: four windows of 16; up to 32 the inner two are the outer two again
 	MOVL AX, X0
 	PSHUFL $0, X0, X0
@@ -407,27 +423,30 @@ TEXT ·copyMasked(SB), NOSPLIT, $0-44
 	MOVOU X5, -16(DI)(DX*1)
 	RET
 
-	// 4..15: four windows of 4; up to 8 the inner two are the outer two again
+	// 8..15: two windows of 8
 under16:
+	CMPQ DX, $8
+	JCS under8
+	MOVQ AX, R8
+	SHLQ $32, R8
+	ORQ R8, AX
+	MOVQ BX, R9
+	SHLQ $32, R9
+	ORQ R9, BX
+	XORQ (SI), AX
+	XORQ -8(SI)(DX*1), BX
+	MOVQ AX, (DI)
+	MOVQ BX, -8(DI)(DX*1)
+	RET
+
+	// 4..7: two windows of 4
+under8:
 	CMPQ DX, $4
 	JCS under4
-	LEAQ -1(DX), R8
-	ANDQ $8, R8
-	SHRQ $1, R8
-	MOVQ DX, R9
-	SUBQ R8, R9
-	MOVL (SI), R10
-	MOVL (SI)(R8*1), R11
-	MOVL -4(SI)(R9*1), R12
-	MOVL -4(SI)(DX*1), R13
-	XORL AX, R10
-	XORL AX, R11
-	XORL BX, R12
-	XORL BX, R13
-	MOVL R10, (DI)
-	MOVL R11, (DI)(R8*1)
-	MOVL R12, -4(DI)(R9*1)
-	MOVL R13, -4(DI)(DX*1)
+	XORL (SI), AX
+	XORL -4(SI)(DX*1), BX
+	MOVL AX, (DI)
+	MOVL BX, -4(DI)(DX*1)
 	RET
 
 	// 1..3: the octets 0, n/2 and n-1
@@ -465,28 +484,25 @@ over64:
 	VPBROADCASTD X0, Y0
 	VMOVD BX, X1
 	VPBROADCASTD X1, Y1
-	LEAQ -1(DX), R8
-	ANDQ $64, R8
-	SHRQ $1, R8
-	MOVQ DX, R9
-	SUBQ R8, R9
 	VMOVDQU (SI), Y2
-	VMOVDQU (SI)(R8*1), Y3
-	VMOVDQU -32(SI)(R9*1), Y4
+	VMOVDQU 32(SI), Y3
+	VMOVDQU -64(SI)(DX*1), Y4
 	VMOVDQU -32(SI)(DX*1), Y5
 	VPXOR Y0, Y2, Y2
 	VPXOR Y0, Y3, Y3
 	VPXOR Y1, Y4, Y4
 	VPXOR Y1, Y5, Y5
 	VMOVDQU Y2, (DI)
-	VMOVDQU Y3, (DI)(R8*1)
-	VMOVDQU Y4, -32(DI)(R9*1)
+	VMOVDQU Y3, 32(DI)
+	VMOVDQU Y4, -64(DI)(DX*1)
 	VMOVDQU Y5, -32(DI)(DX*1)
 	VZEROUPPER
 	RET
 
 	// 65..128: eight windows of 16
 sse2:
+	TESTL R8, R8
+	JEQ generic
 	CMPQ DX, $128
 	JHI over128PXOR
 	MOVL AX, X0
@@ -580,12 +596,21 @@ loopPXOR:
 	ADDQ $64, R8
 	CMPQ R8, R9
 	JCS loopPXOR
-	// head, last windows, tail
+	// an aligned start has no head, a whole number of steps no rest; neither is common with lengths that vary
+	TESTL $15, DI
+	JEQ noheadPXOR
+	MOVOU X2, (DI)
+
+noheadPXOR:
+	CMPQ DX, R9
+	JEQ endPXOR
+	// last windows, tail
 	MOVOU X5, (DI)(R11*1)
 	MOVOU X6, (DI)(R12*1)
 	MOVOU X7, (DI)(R13*1)
-	MOVOU X2, (DI)
 	MOVOU X3, (DI)(R10*1)
+
+endPXOR:
 	RET
 
 	// more than 128
@@ -681,14 +706,30 @@ loopVPXOR:
 	ADDQ $128, R8
 	CMPQ R8, R9
 	JCS loopVPXOR
-	// head, last windows, tail
+	// an aligned start has no head, a whole number of steps no rest; neither is common with lengths that vary
+	TESTL $31, DI
+	JEQ noheadVPXOR
+	VMOVDQU Y2, (DI)
+
+noheadVPXOR:
+	CMPQ DX, R9
+	JEQ endVPXOR
+	// last windows, tail
 	VMOVDQU Y5, (DI)(R11*1)
 	VMOVDQU Y6, (DI)(R12*1)
 	VMOVDQU Y7, (DI)(R13*1)
-	VMOVDQU Y2, (DI)
 	VMOVDQU Y3, (DI)(R10*1)
+
+endVPXOR:
 	VZEROUPPER
 	RET
+
+	// the same start, or src right behind dst: nothing that the kernels mind
+near:
+	CMPQ DI, SI
+	JEQ allowed
+	TESTQ R9, R9
+	JEQ allowed
 
 	// pure Go, which also panics for arguments that are not allowed
 generic:

@@ -47,17 +47,19 @@ func maskKernels(s *Source) {
 	k.Ins("MOVL", "tier+36(FP)", "R8")
 	k.Ins("CMPQ", "DX", "room+8(FP)")
 	k.Ins("JGT", "generic")
-	k.Note("partial overlap: 0 < dst-src < n or 0 < src-dst < n; d-1 < n-1, unsigned, is both bounds in one (n = 0 is sorted out there)")
-	k.Ins("MOVQ", "DI", "R9")
+	k.Note("dst-src+n < 2n, unsigned, is -n <= dst-src < n: all overlaps, and src right behind dst")
+	k.Ins("LEAQ", "(DI)(DX*1)", "R9")
 	k.Ins("SUBQ", "SI", "R9")
-	k.Ins("LEAQ", "-1(DX)", "R10")
-	k.Ins("LEAQ", "-1(R9)", "R11")
-	k.Ins("NOTQ", "R9")
-	k.Ins("CMPQ", "R11", "R10")
-	k.Ins("JCS", "generic")
+	k.Ins("LEAQ", "(DX)(DX*1)", "R10")
 	k.Ins("CMPQ", "R9", "R10")
-	k.Ins("JCS", "generic")
+	k.Ins("JCS", "near")
+	fmt.Fprintln(&k.buf, "\nallowed:")
 	k.body("ret+40(FP)")
+	k.Label("near", "the same start, or src right behind dst: nothing that the kernels mind")
+	k.Ins("CMPQ", "DI", "SI")
+	k.Ins("JEQ", "allowed")
+	k.Ins("TESTQ", "R9", "R9")
+	k.Ins("JEQ", "allowed")
 	k.Label("generic", "pure Go, which also panics for arguments that are not allowed")
 	k.Ins("JMP", "·copyGeneric(SB)")
 	k.Label("long", "cut into pieces in Go")
@@ -65,19 +67,19 @@ func maskKernels(s *Source) {
 }
 
 func (k *maskKernel) body(ret string) {
-	k.Ins("TESTL", "R8", "R8")
-	k.Ins("JEQ", "generic")
 	k.Note("key after n")
 	k.Ins("LEAL", "(DX*8)", "CX")
 	k.Ins("MOVL", "AX", "BX")
 	k.Ins("RORL", "CX", "BX")
 	k.Ins("MOVL", "BX", ret)
-	k.Ins("CMPQ", "DX", 16)
-	k.Ins("JCS", "under16")
 	k.Ins("CMPQ", "DX", 64)
 	k.Ins("JHI", "over64")
+	k.Ins("TESTL", "R8", "R8")
+	k.Ins("JEQ", "generic")
+	k.Ins("CMPQ", "DX", 16)
+	k.Ins("JCS", "under16")
 	k.Note("16..64: four windows of 16; up to 32 the inner two are the outer two again")
-	k.fourWindows("MOVOU", "PXOR", X, 16, true)
+	k.fourWindows()
 	k.Ins("RET")
 	k.under16()
 	k.over64()
@@ -107,48 +109,53 @@ func (k *maskKernel) xorWith(op string, key, window string) {
 	}
 }
 
-// fourWindows covers w..4w bytes: windows at 0, o, n-w-o, n-w, where o is w if n > 2w, else 0.
-func (k *maskKernel) fourWindows(mov, xor string, reg func(int) string, w int, single bool) {
-	k.broadcast(mov != "MOVOU")
+// fourWindows covers 16..64 bytes: windows of 16 at 0, o, n-16-o, n-16, where o is 16 if n > 32, else 0.
+func (k *maskKernel) fourWindows() {
+	k.broadcast(false)
 	k.Ins("LEAQ", "-1(DX)", "R8")
-	k.Ins("ANDQ", 2*w, "R8")
+	k.Ins("ANDQ", 32, "R8")
 	k.Ins("SHRQ", 1, "R8")
 	k.Ins("MOVQ", "DX", "R9")
 	k.Ins("SUBQ", "R8", "R9")
 	win := func(p string, i int) string {
 		return []string{
-			Mem(p, 0), MemIdx(p, 0, "R8", 1), MemIdx(p, -w, "R9", 1), MemIdx(p, -w, "DX", 1),
+			Mem(p, 0), MemIdx(p, 0, "R8", 1), MemIdx(p, -16, "R9", 1), MemIdx(p, -16, "DX", 1),
 		}[i]
 	}
 	for i := range 4 {
-		k.Ins(mov, win(k.src, i), reg(2+i))
+		k.Ins("MOVOU", win(k.src, i), X(2+i))
 	}
 	for i := range 4 {
-		k.xorWith(xor, reg(i/2), reg(2+i))
+		k.Ins("PXOR", X(i/2), X(2+i))
 	}
 	for i := range 4 {
-		k.Ins(mov, reg(2+i), win(k.dst, i))
+		k.Ins("MOVOU", X(2+i), win(k.dst, i))
 	}
 }
 
 func (k *maskKernel) under16() {
-	k.Label("under16", "4..15: four windows of 4; up to 8 the inner two are the outer two again")
+	k.Label("under16", "8..15: two windows of 8")
+	k.Ins("CMPQ", "DX", 8)
+	k.Ins("JCS", "under8")
+	k.Ins("MOVQ", "AX", "R8")
+	k.Ins("SHLQ", 32, "R8")
+	k.Ins("ORQ", "R8", "AX")
+	k.Ins("MOVQ", "BX", "R9")
+	k.Ins("SHLQ", 32, "R9")
+	k.Ins("ORQ", "R9", "BX")
+	k.Ins("XORQ", Mem(k.src, 0), "AX")
+	k.Ins("XORQ", MemIdx(k.src, -8, "DX", 1), "BX")
+	k.Ins("MOVQ", "AX", Mem(k.dst, 0))
+	k.Ins("MOVQ", "BX", MemIdx(k.dst, -8, "DX", 1))
+	k.Ins("RET")
+
+	k.Label("under8", "4..7: two windows of 4")
 	k.Ins("CMPQ", "DX", 4)
 	k.Ins("JCS", "under4")
-	k.Ins("LEAQ", "-1(DX)", "R8")
-	k.Ins("ANDQ", 8, "R8")
-	k.Ins("SHRQ", 1, "R8")
-	k.Ins("MOVQ", "DX", "R9")
-	k.Ins("SUBQ", "R8", "R9")
-	for i, r := range []string{"R10", "R11", "R12", "R13"} {
-		k.Ins("MOVL", []string{Mem(k.src, 0), MemIdx(k.src, 0, "R8", 1), MemIdx(k.src, -4, "R9", 1), MemIdx(k.src, -4, "DX", 1)}[i], r)
-	}
-	for i, r := range []string{"R10", "R11", "R12", "R13"} {
-		k.Ins("XORL", []string{"AX", "AX", "BX", "BX"}[i], r)
-	}
-	for i, r := range []string{"R10", "R11", "R12", "R13"} {
-		k.Ins("MOVL", r, []string{Mem(k.dst, 0), MemIdx(k.dst, 0, "R8", 1), MemIdx(k.dst, -4, "R9", 1), MemIdx(k.dst, -4, "DX", 1)}[i])
-	}
+	k.Ins("XORL", Mem(k.src, 0), "AX")
+	k.Ins("XORL", MemIdx(k.src, -4, "DX", 1), "BX")
+	k.Ins("MOVL", "AX", Mem(k.dst, 0))
+	k.Ins("MOVL", "BX", MemIdx(k.dst, -4, "DX", 1))
 	k.Ins("RET")
 
 	k.Label("under4", "1..3: the octets 0, n/2 and n-1")
@@ -181,33 +188,35 @@ func (k *maskKernel) over64() {
 	k.Ins("CMPQ", "DX", 128)
 	k.Ins("JHI", "over128VPXOR")
 	k.Note("65..128: four windows of 32")
-	k.fourWindows("VMOVDQU", "VPXOR", Y, 32, false)
+	k.windows("VMOVDQU", "VPXOR", Y, 32, 2)
 	k.Ins("VZEROUPPER")
 	k.Ins("RET")
 
 	k.Label("sse2", "65..128: eight windows of 16")
+	k.Ins("TESTL", "R8", "R8")
+	k.Ins("JEQ", "generic")
 	k.Ins("CMPQ", "DX", 128)
 	k.Ins("JHI", "over128PXOR")
-	k.eightWindows("MOVOU", "PXOR", X, 16)
+	k.windows("MOVOU", "PXOR", X, 16, 4)
 	k.Ins("RET")
 }
 
-// eightWindows covers 4w..8w bytes: four windows from the start and four from the end.
-func (k *maskKernel) eightWindows(mov, xor string, reg func(int) string, w int) {
+// windows covers pairs*w..2*pairs*w bytes: half of the windows stand side by side from the start on, half to the end.
+func (k *maskKernel) windows(mov, xor string, reg func(int) string, w, pairs int) {
 	k.broadcast(mov != "MOVOU")
 	win := func(p string, i int) string {
-		if i < 4 {
+		if i < pairs {
 			return Mem(p, i*w)
 		}
-		return MemIdx(p, (i-8)*w, "DX", 1)
+		return MemIdx(p, (i-2*pairs)*w, "DX", 1)
 	}
-	for i := range 8 {
+	for i := range 2 * pairs {
 		k.Ins(mov, win(k.src, i), reg(2+i))
 	}
-	for i := range 8 {
-		k.xorWith(xor, reg(i/4), reg(2+i))
+	for i := range 2 * pairs {
+		k.xorWith(xor, reg(i/pairs), reg(2+i))
 	}
-	for i := range 8 {
+	for i := range 2 * pairs {
 		k.Ins(mov, reg(2+i), win(k.dst, i))
 	}
 }
@@ -222,7 +231,7 @@ func (k *maskKernel) over128(mov, xor string, reg func(int) string, w int) {
 		k.Ins("CMPQ", "DX", 256)
 		k.Ins("JHI", "stream"+xor)
 		k.Note("129..256: eight windows of 32")
-		k.eightWindows(mov, xor, reg, w)
+		k.windows(mov, xor, reg, w, 4)
 		k.Ins("VZEROUPPER")
 		k.Ins("RET")
 		k.Label("stream"+xor, "more than 256")
@@ -286,12 +295,19 @@ func (k *maskKernel) over128(mov, xor string, reg func(int) string, w int) {
 	k.Ins("ADDQ", 4*w, "R8")
 	k.Ins("CMPQ", "R8", "R9")
 	k.Ins("JCS", "loop"+xor)
-	k.Note("head, last windows, tail")
+	k.Note("an aligned start has no head, a whole number of steps no rest; neither is common with lengths that vary")
+	k.Ins("TESTL", w-1, "DI")
+	k.Ins("JEQ", "nohead"+xor)
+	k.Ins(mov, reg(2), Mem(k.dst, 0))
+	fmt.Fprintf(&k.buf, "\nnohead%s:\n", xor)
+	k.Ins("CMPQ", "DX", "R9")
+	k.Ins("JEQ", "end"+xor)
+	k.Note("last windows, tail")
 	for i, r := range last {
 		k.Ins(mov, reg(5+i), MemIdx(k.dst, 0, r, 1))
 	}
-	k.Ins(mov, reg(2), Mem(k.dst, 0))
 	k.Ins(mov, reg(3), MemIdx(k.dst, 0, "R10", 1))
+	fmt.Fprintf(&k.buf, "\nend%s:\n", xor)
 	if vex {
 		k.Ins("VZEROUPPER")
 	}

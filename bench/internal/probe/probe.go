@@ -1,0 +1,190 @@
+// Package probe measures short pieces of code beside each other on a machine that is not quiet.
+//
+// A virtual machine shares its cores with strangers: the same code runs at full speed for some milliseconds and at half
+// speed for the next. Averages over that are good for nothing below a factor of two. Here every batch of calls stands between two
+// runs of a short fixed computation, and counts only if both took no longer than that computation ever took,
+// within a few percent. All cases of a comparison take turns in shuffled order, so what slow drift is left meets all of
+// them. Only ratios of cases measured together mean something.
+package probe
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// Case is something to measure.
+type Case struct {
+	Name string
+	// Run makes n calls. It is called with the same n in every batch of a run.
+	Run func(n int)
+	// Before is called before each batch, untimed; nil means nothing to do.
+	Before func()
+}
+
+// Options tune Measure; zero fields take the defaults in brackets.
+type Options struct {
+	Batch   time.Duration // length of one batch [40 µs]
+	Batches int           // accepted batches per case [15]
+	Slack   float64       // how much slower than the best probe still counts [0.03]
+	Limit   time.Duration // time after which the best batches are taken without the gate [10 s]
+}
+
+// Result is what one case took.
+type Result struct {
+	Name string
+	// NS is the median time of one call in the accepted batches, in nanoseconds.
+	NS float64
+	// Accepted and Tried count batches. Forced tells that too few passed the gate before the time limit, and the
+	// fastest tried ones were taken instead.
+	Accepted, Tried int
+	Forced          bool
+}
+
+// best is the shortest probe of the process.
+var best = time.Duration(1 << 62)
+
+// run runs the fixed computation, about 2 µs of integer additions in six independent chains, which keep all integer
+// units of a core busy: a neighbour on the same core shows at once.
+func run() time.Duration {
+	start := time.Now()
+	sink += chains(300, 3)
+	d := time.Since(start)
+	best = min(best, d)
+	return d
+}
+
+var sink uint64
+
+//go:noinline
+func chains(n int, x uint64) uint64 {
+	var a, b, c, d, e, f uint64
+	for i := 0; i < n; i++ {
+		a += x
+		b ^= x
+		c += x
+		d ^= x
+		e += x
+		f ^= x
+		a ^= x
+		b += x
+		c ^= x
+		d += x
+		e ^= x
+		f += x
+		a += x
+		b ^= x
+		c += x
+		d ^= x
+		e += x
+		f ^= x
+		a ^= x
+		b += x
+		c ^= x
+		d += x
+		e ^= x
+		f += x
+	}
+	return a + b + c + d + e + f
+}
+
+// Calibrate runs probes for d, so that the best one is known before the first batch is judged.
+func Calibrate(d time.Duration) {
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		run()
+	}
+}
+
+type batch struct {
+	took  time.Duration
+	clean bool
+}
+
+// Measure runs the cases interleaved and returns a result for each, in the order given.
+func Measure(cases []Case, opt Options) []Result {
+	if opt.Batch == 0 {
+		opt.Batch = 40 * time.Microsecond
+	}
+	if opt.Batches == 0 {
+		opt.Batches = 15
+	}
+	if opt.Slack == 0 {
+		opt.Slack = 0.03
+	}
+	if opt.Limit == 0 {
+		opt.Limit = 10 * time.Second
+	}
+	calls, order := make([]int, len(cases)), make([]int, len(cases))
+	batches, clean := make([][]batch, len(cases)), make([]int, len(cases))
+	for i, c := range cases {
+		calls[i], order[i] = size(c, opt.Batch), i
+	}
+	for end, left := time.Now().Add(opt.Limit), len(cases); left > 0 && time.Now().Before(end); {
+		rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+		left = 0
+		for _, i := range order {
+			if clean[i] >= opt.Batches {
+				continue
+			}
+			left++
+			b := one(cases[i], calls[i], opt.Slack)
+			batches[i] = append(batches[i], b)
+			if b.clean {
+				clean[i]++
+			}
+		}
+	}
+	results := make([]Result, len(cases))
+	for i, c := range cases {
+		results[i] = summarize(c.Name, calls[i], batches[i], opt.Batches)
+	}
+	return results
+}
+
+// size returns how many calls take about d.
+func size(c Case, d time.Duration) int {
+	for n := 1; ; n *= 2 {
+		if c.Before != nil {
+			c.Before()
+		}
+		start := time.Now()
+		c.Run(n)
+		if took := time.Since(start); took >= d/2 || n > 1<<24 {
+			return max(1, int(float64(n)*float64(d)/float64(max(took, 1))))
+		}
+	}
+}
+
+func one(c Case, calls int, slack float64) batch {
+	if c.Before != nil {
+		c.Before()
+	}
+	first := run()
+	start := time.Now()
+	c.Run(calls)
+	took := time.Since(start)
+	last := run()
+	return batch{took, float64(max(first, last)) <= float64(best)*(1+slack)}
+}
+
+func summarize(name string, calls int, all []batch, want int) Result {
+	var took []time.Duration
+	for _, b := range all {
+		if b.clean {
+			took = append(took, b.took)
+		}
+	}
+	r := Result{Name: name, Accepted: len(took), Tried: len(all)}
+	if len(took) < (want+1)/2 {
+		r.Forced = true
+		took = took[:0]
+		for _, b := range all {
+			took = append(took, b.took)
+		}
+		slices.Sort(took)
+		took = took[:max(1, len(took)/10)]
+	}
+	slices.Sort(took)
+	r.NS = float64(took[len(took)/2].Nanoseconds()) / float64(calls)
+	return r
+}
