@@ -180,7 +180,8 @@ func (d *Inflater) preLengths() halt {
 		y.preLen[preOrder[y.n]] = uint8(d.bits & 7)
 		d.drop(3)
 	}
-	width, ok := fillTable(y.pre[:], y.preLen[:], preEntries[:], preBitsMax)
+	var list [preMax]length
+	width, ok := fillTable(y.pre[:], lengthsOf(list[:0], y.preLen[:]), 0, preEntries[:], preBitsMax)
 	if !ok || width == 1 && y.pre[1]&entryOther != 0 {
 		return d.fail(ErrCodeLengths)
 	}
@@ -188,7 +189,7 @@ func (d *Inflater) preLengths() halt {
 	for n := 1 << width; n < preTable; n <<= 1 {
 		copy(y.pre[n:2*n], y.pre[:n])
 	}
-	y.n = 0
+	y.n, y.numUsed, y.last = 0, 0, 0
 	d.phase = phaseLengths
 	return haltBlock
 }
@@ -205,29 +206,17 @@ func (d *Inflater) lengths() halt {
 		e := y.pre[d.bits&(preTable-1)]
 		used := uint(e & 15)
 		sym := uint8(e >> entryShift)
-		if sym < 16 {
-			if used > d.nb {
-				y.n = n
-				return haltInput
+		times := 1
+		if sym >= 16 {
+			extra := d.bits >> used
+			switch sym {
+			case 16:
+				times, used = 3+int(extra&3), used+2
+			case 17:
+				times, used = 3+int(extra&7), used+3
+			default:
+				times, used = 11+int(extra&127), used+7
 			}
-			y.lens[n] = sym
-			n++
-			d.drop(used)
-			continue
-		}
-		var value uint8
-		var times int
-		extra := d.bits >> used
-		switch sym {
-		case 16:
-			times, used = 3+int(extra&3), used+2
-			if n > 0 {
-				value = y.lens[n-1]
-			}
-		case 17:
-			times, used = 3+int(extra&7), used+3
-		default:
-			times, used = 11+int(extra&127), used+7
 		}
 		if used > d.nb {
 			y.n = n
@@ -237,8 +226,19 @@ func (d *Inflater) lengths() halt {
 		if n+times > total || sym == 16 && n == 0 {
 			return d.fail(ErrCodeLengths)
 		}
+		switch {
+		case sym < 16:
+			y.last = sym
+		case sym > 16:
+			y.last = 0
+		}
+		if y.last == 0 {
+			n += times
+			continue
+		}
 		for range times {
-			y.lens[n] = value
+			y.used[y.numUsed] = lengthOf(n, y.last)
+			y.numUsed++
 			n++
 		}
 	}
@@ -248,15 +248,23 @@ func (d *Inflater) lengths() halt {
 
 func (d *Inflater) tables() halt {
 	y := d.dyn
-	if y.lens[256] == 0 {
-		return d.fail(ErrCodeLengths)
+	split := y.numUsed // of literals and distances
+	for split > 0 && y.used[split-1].symbol() >= y.numLit {
+		split--
 	}
-	width, ok := fillTable(y.lit[:], y.lens[:y.numLit], litEntries[:], litBitsMax)
+	end := split
+	for end > 0 && y.used[end-1].symbol() > 256 {
+		end--
+	}
+	if end == 0 || y.used[end-1].symbol() != 256 {
+		return d.fail(ErrCodeLengths) // the block could not end
+	}
+	width, ok := fillTable(y.lit[:], y.used[:split], 0, litEntries[:], litBitsMax)
 	if !ok {
 		return d.fail(ErrCodeLengths)
 	}
 	y.litMask = 1<<width - 1
-	width, ok = fillTable(y.dist[:], y.lens[y.numLit:y.n], distEntries[:], distBitsMax)
+	width, ok = fillTable(y.dist[:], y.used[split:y.numUsed], y.numLit, distEntries[:], distBitsMax)
 	if !ok {
 		return d.fail(ErrCodeLengths)
 	}

@@ -105,8 +105,12 @@ func TestInflateFeed(t *testing.T) {
 }
 
 // pushed inflates a message given in pieces of n bytes.
-func pushed(d *Inflater, p []byte, n int) ([]byte, error) {
-	if err := d.Begin(true); err != nil {
+func pushed(d *Inflater, p []byte, n int) ([]byte, error) { return inPieces(d, p, n, true) }
+
+func pushedBinary(d *Inflater, p []byte, n int) ([]byte, error) { return inPieces(d, p, n, false) }
+
+func inPieces(d *Inflater, p []byte, n int, text bool) ([]byte, error) {
+	if err := d.Begin(text); err != nil {
 		return nil, err
 	}
 	for len(p) > n {

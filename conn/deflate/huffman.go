@@ -51,9 +51,34 @@ type dynamic struct {
 	codes
 	pre    [preTable]uint32
 	preLen [preMax]uint8
-	lens   [litMax + 32]uint8
 
-	numLit, numDist, numPre, n int
+	// The symbols that have codes, in order; distances follow the literals. Most have none in a short message, so that
+	// passing over all of them would cost as much as decoding it.
+	used [litMax + 32]length
+
+	numLit, numDist, numPre int
+	numUsed                 int
+	n                       int   // the next symbol to be told its length
+	last                    uint8 // the length told last
+}
+
+// length is a symbol and the length of its code.
+type length uint16
+
+func lengthOf(symbol int, bits uint8) length { return length(symbol)<<4 | length(bits) }
+
+func (l length) symbol() int { return int(l >> 4) }
+
+func (l length) bits() int { return int(l & codeBitsMax) }
+
+// lengthsOf lists the symbols that have a code in lens.
+func lengthsOf(dst []length, lens []uint8) []length {
+	for s, n := range lens {
+		if n != 0 {
+			dst = append(dst, lengthOf(s, n))
+		}
+	}
+	return dst
 }
 
 var dynamics = sync.Pool{New: func() any { return new(dynamic) }}
@@ -117,24 +142,24 @@ func fixedCodes() *codes {
 			lens[i] = 8
 		}
 	}
-	n, _ := fillTable(c.lit[:], lens[:], litEntries[:], litBitsMax)
+	n, _ := fillTable(c.lit[:], lengthsOf(nil, lens[:]), 0, litEntries[:], litBitsMax)
 	c.litMask = 1<<n - 1
 	var five [32]uint8
 	for i := range five {
 		five[i] = 5
 	}
-	n, _ = fillTable(c.dist[:], five[:], distEntries[:], distBitsMax)
+	n, _ = fillTable(c.dist[:], lengthsOf(nil, five[:]), 0, distEntries[:], distBitsMax)
 	c.distMask = 1<<n - 1
 	return c
 }
 
 // fillTable writes the table of the prefix code whose lengths are lens, indexed by at most width bits, and returns the
-// index bits that it uses. It reports false if the lengths make no complete code. As in zlib the one exception is a code of
+// index bits that it uses. Symbols count from first. It reports false if the lengths make no complete code. As in zlib the one exception is a code of
 // a single symbol of one bit, and a code of no symbols, which may stand where none is used (RFC 1951 §3.2.7).
-func fillTable(table []uint32, lens []uint8, meaning []uint32, width int) (int, bool) {
+func fillTable(table []uint32, lens []length, first int, meaning []uint32, width int) (int, bool) {
 	var count [codeBitsMax + 1]int
 	for _, l := range lens {
-		count[l&codeBitsMax]++
+		count[l.bits()]++
 	}
 	longest := codeBitsMax
 	for longest > 0 && count[longest] == 0 {
@@ -153,11 +178,9 @@ func fillTable(table []uint32, lens []uint8, meaning []uint32, width int) (int, 
 		return 0, false
 	}
 	var sorted [litMax]uint16
-	for s, l := range lens {
-		if l != 0 {
-			sorted[next[l&codeBitsMax]] = uint16(s)
-			next[l&codeBitsMax]++
-		}
+	for _, l := range lens {
+		sorted[next[l.bits()]] = uint16(l.symbol() - first)
+		next[l.bits()]++
 	}
 	if left > 0 {
 		table[0], table[1] = entryOther|1<<8|1, entryOther|1<<8|1

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"testing"
 
@@ -627,4 +629,64 @@ func TestInflaterMisuse(t *testing.T) {
 	if _, err := d.Message([]byte{0}, true); err == nil {
 		t.Error("Message after Close")
 	}
+}
+
+// Streams with bits flipped, bytes changed, cut out and doubled: what is delivered is what the reference decoder says, in
+// however many pieces it came.
+func TestInflateMutated(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	var streams [][]byte
+	for _, size := range []int{60, 200, 700} {
+		for _, level := range []int{-2, 0, 1, 6} {
+			for _, m := range feed(3, max(size, 300)) {
+				streams = append(streams, stdCompress(t, [][]byte{m[:min(size, len(m))]}, level, false)[0])
+			}
+		}
+	}
+	for _, s := range append(whole(), malformed()...) {
+		if len(s.p) < 2000 {
+			streams = append(streams, s.p)
+		}
+	}
+	rounds := 4000
+	if os.Getenv("TICKWIRE_FULL") != "" {
+		rounds = 400_000
+	}
+	delivered := 0
+	for range rounds {
+		p := bytes.Clone(streams[r.IntN(len(streams))])
+		for range 1 + r.IntN(3) {
+			if len(p) == 0 {
+				break
+			}
+			at := r.IntN(len(p))
+			switch r.IntN(4) {
+			case 0:
+				p[at] ^= 1 << r.IntN(8)
+			case 1:
+				p[at] = byte(r.Uint32())
+			case 2:
+				p = slices.Delete(p, at, min(len(p), at+1+r.IntN(4)))
+			case 3:
+				p = slices.Insert(p, at, p[at:min(len(p), at+8)]...)
+			}
+		}
+		got, err := newInflater(t, InflateOptions{}).Message(p, false)
+		var reference slowInflater
+		want, bad := reference.message(p)
+		switch {
+		case err == nil && (bad != nil || !bytes.Equal(got, want)):
+			t.Fatalf("% x\nis %q,\nwant %q, %v", p, got, want, bad)
+		case err != nil && bad == nil && reference.ends[len(p)] && !errors.Is(err, ErrCodeLengths):
+			t.Fatalf("% x\nfails with %v, want %q", p, err, want)
+		}
+		if err == nil {
+			delivered++
+		}
+		pieces, again := pushedBinary(newInflater(t, InflateOptions{}), p, 1+r.IntN(9))
+		if again != err || !bytes.Equal(pieces, got) {
+			t.Fatalf("% x\nin pieces is %q, %v; whole %q, %v", p, pieces, again, got, err)
+		}
+	}
+	t.Logf("%d of %d delivered", delivered, rounds)
 }
