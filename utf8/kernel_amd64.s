@@ -46,13 +46,15 @@ DATA utf8rows<>+96(SB)/8, $0x8080808080808080
 DATA utf8rows<>+104(SB)/8, $0x8080808080808080
 DATA utf8rows<>+112(SB)/8, $0x1000100010001000
 DATA utf8rows<>+120(SB)/8, $0x1000100010001000
-DATA utf8rows<>+128(SB)/8, $0xffffffffff000000
+DATA utf8rows<>+128(SB)/8, $0xffffffffffffffff
 DATA utf8rows<>+136(SB)/8, $0xffffffffffffffff
 DATA utf8rows<>+144(SB)/8, $0xffffffffffffffff
-DATA utf8rows<>+152(SB)/8, $0xffffffffffffffff
+DATA utf8rows<>+152(SB)/8, $0xbfdfefffffffffff
 DATA utf8rows<>+160(SB)/8, $0xffffffffffffffff
-DATA utf8rows<>+168(SB)/8, $0xbfdfefffffffffff
-GLOBL utf8rows<>(SB), NOPTR|RODATA, $176
+DATA utf8rows<>+168(SB)/8, $0xffffffffffffffff
+DATA utf8rows<>+176(SB)/8, $0xffffffffff000000
+DATA utf8rows<>+184(SB)/8, $0xffffffffffffffff
+GLOBL utf8rows<>(SB), NOPTR|RODATA, $192
 
 // valid works like validGeneric.
 // func valid(p *byte, n int, tier asm.Tier) bool
@@ -137,7 +139,7 @@ check32:
 	PAND X10, X12
 	PXOR X12, X15
 	POR X15, X6
-	MOVOU utf8rows<>+160(SB), X14
+	MOVOU utf8rows<>+144(SB), X14
 	MOVOA X3, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -176,10 +178,10 @@ near:
 	POR X13, X12
 	PAND X10, X12
 	PXOR X12, X15
-	MOVOU utf8rows<>+128(SB), X14
+	MOVOU utf8rows<>+176(SB), X14
 	PAND X14, X15
 	POR X15, X6
-	MOVOU utf8rows<>+160(SB), X14
+	MOVOU utf8rows<>+144(SB), X14
 	MOVOA X3, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -316,7 +318,7 @@ check64:
 	PAND X10, X12
 	PXOR X12, X15
 	POR X15, X6
-	MOVOU utf8rows<>+160(SB), X14
+	MOVOU utf8rows<>+144(SB), X14
 	MOVOA X3, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -560,7 +562,7 @@ check128:
 	VPAND Y15, Y2, Y2
 	VPXOR Y2, Y0, Y0
 	VPOR Y0, Y7, Y7
-	VPSUBUSB utf8rows<>+144(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
 	VPOR Y4, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+24(FP)
@@ -645,7 +647,12 @@ first:
 	VPAND Y15, Y2, Y2
 	VPXOR Y2, Y1, Y1
 	VPOR Y1, Y7, Y7
-	LEAQ 32(DI), R11
+	LEAQ 32(DI), CX
+	MOVQ CX, R11
+	ANDQ $-32, R11
+	LEAQ 3(DI), AX
+	CMPQ R11, AX
+	CMOVQCS CX, R11
 	JMP rest
 
 	// something else than ASCII, from R10 on
@@ -662,17 +669,19 @@ other:
 
 	// 64 bytes a round while they last, each with a look whether they are ASCII
 rest:
+	MOVQ $0x8080808080808080, R8
 	LEAQ -64(R12), DX
 	CMPQ R11, DX
 	JHI restTail
 	PCALIGN $32
 
 restLoop:
-	VMOVDQU (R11), Y2
-	VPOR 32(R11), Y2, Y3
-	VPMOVMSKB Y3, AX
-	TESTL AX, AX
-	JEQ restASCII
+	MOVQ (R11), AX
+	ORQ 16(R11), AX
+	ORQ 32(R11), AX
+	ORQ 48(R11), AX
+	TESTQ R8, AX
+	JEQ restMaybe
 
 restCheck:
 	VMOVDQU -1(R11), Y0
@@ -682,37 +691,37 @@ restCheck:
 	VPSHUFB Y0, Y9, Y0
 	VPSHUFB Y1, Y8, Y1
 	VPAND Y1, Y0, Y0
-	VPMULHUW Y2, Y12, Y1
+	VPMULHUW (R11), Y12, Y1
 	VPAND Y1, Y11, Y1
 	VPSHUFB Y1, Y10, Y1
 	VPAND Y1, Y0, Y0
 	VMOVDQU -2(R11), Y1
-	VMOVDQU -3(R11), Y3
+	VMOVDQU -3(R11), Y2
 	VPSUBUSB Y13, Y1, Y1
-	VPSUBUSB Y14, Y3, Y3
-	VPOR Y3, Y1, Y1
+	VPSUBUSB Y14, Y2, Y2
+	VPOR Y2, Y1, Y1
 	VPAND Y15, Y1, Y1
 	VPXOR Y1, Y0, Y0
 	VPOR Y0, Y7, Y7
-	VMOVDQU 31(R11), Y4
-	VPMULHUW Y4, Y12, Y5
+	VMOVDQU 31(R11), Y3
+	VPMULHUW Y3, Y12, Y4
+	VPAND Y3, Y11, Y3
 	VPAND Y4, Y11, Y4
-	VPAND Y5, Y11, Y5
-	VPSHUFB Y4, Y9, Y4
-	VPSHUFB Y5, Y8, Y5
-	VPAND Y5, Y4, Y4
-	VPMULHUW 32(R11), Y12, Y5
-	VPAND Y5, Y11, Y5
-	VPSHUFB Y5, Y10, Y5
-	VPAND Y5, Y4, Y4
-	VMOVDQU 30(R11), Y5
-	VMOVDQU 29(R11), Y2
-	VPSUBUSB Y13, Y5, Y5
-	VPSUBUSB Y14, Y2, Y2
-	VPOR Y2, Y5, Y5
-	VPAND Y15, Y5, Y5
-	VPXOR Y5, Y4, Y4
-	VPOR Y4, Y7, Y7
+	VPSHUFB Y3, Y9, Y3
+	VPSHUFB Y4, Y8, Y4
+	VPAND Y4, Y3, Y3
+	VPMULHUW 32(R11), Y12, Y4
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y4, Y10, Y4
+	VPAND Y4, Y3, Y3
+	VMOVDQU 30(R11), Y4
+	VMOVDQU 29(R11), Y5
+	VPSUBUSB Y13, Y4, Y4
+	VPSUBUSB Y14, Y5, Y5
+	VPOR Y5, Y4, Y4
+	VPAND Y15, Y4, Y4
+	VPXOR Y4, Y3, Y3
+	VPOR Y3, Y7, Y7
 	ADDQ $64, R11
 	CMPQ R11, DX
 	JLS restLoop
@@ -763,24 +772,29 @@ restLast:
 	VPAND Y15, Y1, Y1
 	VPXOR Y1, Y0, Y0
 	VPOR Y0, Y7, Y7
-	VPSUBUSB utf8rows<>+144(SB), Y3, Y3
+	VPSUBUSB utf8rows<>+128(SB), Y3, Y3
 	VPOR Y3, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+24(FP)
 	VZEROUPPER
 	RET
 
-	// nothing to check in ASCII but that the character before it is finished
-restASCII:
-	VMOVDQU -32(R11), Y0
-	VPSUBUSB utf8rows<>+144(SB), Y0, Y0
+	// in ASCII nothing is to be checked but that the character before it is finished
+restMaybe:
+	VMOVDQU (R11), Y0
+	VPOR 32(R11), Y0, Y0
+	VPMOVMSKB Y0, AX
+	TESTL AX, AX
+	JNE restCheck
+	VMOVD -3(R11), X0
+	VPSUBUSB utf8rows<>+157(SB), X0, X0
 	VPOR Y0, Y7, Y7
 	ADDQ $64, R11
 	CMPQ R11, DX
 	JHI restTail
-	VMOVDQU (R11), Y2
-	VPOR 32(R11), Y2, Y3
-	VPMOVMSKB Y3, AX
+	VMOVDQU (R11), Y0
+	VPOR 32(R11), Y0, Y0
+	VPMOVMSKB Y0, AX
 	TESTL AX, AX
 	JNE restCheck
 	LEAQ 64(R11), R10
@@ -1039,7 +1053,7 @@ tailTestX:
 	PAND X10, X12
 	PXOR X12, X15
 	POR X15, X6
-	MOVOU utf8rows<>+160(SB), X14
+	MOVOU utf8rows<>+144(SB), X14
 	MOVOA X0, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -1053,7 +1067,7 @@ tailTestX:
 	// nothing to check in ASCII but that the character before it is finished
 skipX:
 	MOVOU -16(R11), X0
-	MOVOU utf8rows<>+160(SB), X14
+	MOVOU utf8rows<>+144(SB), X14
 	MOVOA X0, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -1175,7 +1189,7 @@ check32:
 	PAND X10, X12
 	PXOR X12, X15
 	POR X15, X6
-	MOVOU utf8rows<>+160(SB), X14
+	MOVOU utf8rows<>+144(SB), X14
 	MOVOA X3, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -1216,10 +1230,10 @@ near:
 	POR X13, X12
 	PAND X10, X12
 	PXOR X12, X15
-	MOVOU utf8rows<>+128(SB), X14
+	MOVOU utf8rows<>+176(SB), X14
 	PAND X14, X15
 	POR X15, X6
-	MOVOU utf8rows<>+160(SB), X14
+	MOVOU utf8rows<>+144(SB), X14
 	MOVOA X3, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -1393,7 +1407,7 @@ check64:
 	PAND X10, X12
 	PXOR X12, X15
 	POR X15, X6
-	MOVOU utf8rows<>+160(SB), X14
+	MOVOU utf8rows<>+144(SB), X14
 	MOVOA X3, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -1651,14 +1665,75 @@ over256:
 	VMOVDQA Y1, (R10)
 	ADDQ $32, R10
 
-	// blocks of 128, all before R10 being stored and ASCII
+	// all before R10 is stored and ASCII: chunks of 512, with one look each
 ascii:
+	LEAQ -576(R12), DX
+	CMPQ R10, DX
+	JHI blocks
+	PCALIGN $32
+
+chunkLoop:
+	VPXOR (R10), Y6, Y0
+	VMOVDQA Y0, (R10)
+	VPXOR 32(R10), Y6, Y1
+	VPOR Y0, Y1, Y4
+	VMOVDQA Y1, 32(R10)
+	VPXOR 64(R10), Y6, Y2
+	VMOVDQA Y2, 64(R10)
+	VPXOR 96(R10), Y6, Y3
+	VPOR Y2, Y3, Y5
+	VMOVDQA Y3, 96(R10)
+	VPXOR 128(R10), Y6, Y0
+	VPOR Y0, Y4, Y4
+	VMOVDQA Y0, 128(R10)
+	VPXOR 160(R10), Y6, Y1
+	VPOR Y1, Y5, Y5
+	VMOVDQA Y1, 160(R10)
+	VPXOR 192(R10), Y6, Y2
+	VPOR Y2, Y4, Y4
+	VMOVDQA Y2, 192(R10)
+	VPXOR 224(R10), Y6, Y3
+	VPOR Y3, Y5, Y5
+	VMOVDQA Y3, 224(R10)
+	VPXOR 256(R10), Y6, Y0
+	VPOR Y0, Y4, Y4
+	VMOVDQA Y0, 256(R10)
+	VPXOR 288(R10), Y6, Y1
+	VPOR Y1, Y5, Y5
+	VMOVDQA Y1, 288(R10)
+	VPXOR 320(R10), Y6, Y2
+	VPOR Y2, Y4, Y4
+	VMOVDQA Y2, 320(R10)
+	VPXOR 352(R10), Y6, Y3
+	VPOR Y3, Y5, Y5
+	VMOVDQA Y3, 352(R10)
+	VPXOR 384(R10), Y6, Y0
+	VPOR Y0, Y4, Y4
+	VMOVDQA Y0, 384(R10)
+	VPXOR 416(R10), Y6, Y1
+	VPOR Y1, Y5, Y5
+	VMOVDQA Y1, 416(R10)
+	VPXOR 448(R10), Y6, Y2
+	VPOR Y2, Y4, Y4
+	VMOVDQA Y2, 448(R10)
+	VPXOR 480(R10), Y6, Y3
+	VPOR Y3, Y5, Y5
+	VMOVDQA Y3, 480(R10)
+	ADDQ $512, R10
+	VPOR Y4, Y5, Y4
+	VPMOVMSKB Y4, AX
+	TESTL AX, BX
+	JNE chunk
+	CMPQ R10, DX
+	JLS chunkLoop
+
+	// blocks of 128, stored once they are known to be ASCII
+blocks:
 	LEAQ -192(R12), DX
 	CMPQ R10, DX
 	JHI asciiTail
-	PCALIGN $32
 
-asciiLoop:
+blockLoop:
 	VPXOR (R10), Y6, Y0
 	VPXOR 32(R10), Y6, Y1
 	VPXOR 64(R10), Y6, Y2
@@ -1668,14 +1743,14 @@ asciiLoop:
 	VPOR Y4, Y5, Y4
 	VPMOVMSKB Y4, AX
 	TESTL AX, BX
-	JNE other
+	JNE masked
 	VMOVDQA Y0, (R10)
 	VMOVDQA Y1, 32(R10)
 	VMOVDQA Y2, 64(R10)
 	VMOVDQA Y3, 96(R10)
 	ADDQ $128, R10
 	CMPQ R10, DX
-	JLS asciiLoop
+	JLS blockLoop
 
 	// 64 to 191 left: two vectors here, two further on by what there is above 128, two at the end
 asciiTail:
@@ -1810,7 +1885,7 @@ checkLoop:
 	VPXOR Y1, Y0, Y0
 	VPOR Y0, Y7, Y7
 	VPXOR (DX), Y6, Y0
-	VPSUBUSB utf8rows<>+144(SB), Y0, Y0
+	VPSUBUSB utf8rows<>+128(SB), Y0, Y0
 	VPOR Y0, Y7, Y7
 	// all is checked: unmask it
 	VMOVD R13, X6
@@ -1866,14 +1941,16 @@ first:
 	VMOVDQU Y0, (DI)
 	VMOVDQA Y1, (R10)
 	ADDQ $32, R10
-	LEAQ 32(DI), R11
+	LEAQ 32(DI), CX
+	MOVQ CX, R11
+	ANDQ $-32, R11
+	LEAQ 3(DI), AX
+	CMPQ R11, AX
+	CMOVQCS CX, R11
 	JMP fill
 
-	// not ASCII from R10
-other:
-	LEAQ 1024(R10), CX
-	CMPQ CX, R12
-	JHI masked
+	// not all of the chunk before R10 is ASCII
+chunk:
 	VBROADCASTI128 utf8rows<>+0(SB), Y8
 	VBROADCASTI128 utf8rows<>+16(SB), Y9
 	VBROADCASTI128 utf8rows<>+32(SB), Y10
@@ -1882,10 +1959,11 @@ other:
 	VBROADCASTI128 utf8rows<>+64(SB), Y13
 	VBROADCASTI128 utf8rows<>+80(SB), Y14
 	VBROADCASTI128 utf8rows<>+96(SB), Y15
-	MOVQ R10, R11
+	LEAQ -512(R10), R11
 
 	// unmask until R10 is far enough before R11
 fill:
+	MOVQ $0x8080808080808080, R8
 	LEAQ -128(R12), DX
 	LEAQ 512(R11), CX
 
@@ -1914,11 +1992,14 @@ lagLoop:
 	VMOVDQA Y0, (R10)
 	VMOVDQA Y1, 32(R10)
 	ADDQ $64, R10
-	VMOVDQU (R11), Y2
-	VPOR 32(R11), Y2, Y3
-	VPMOVMSKB Y3, AX
-	TESTL AX, AX
-	JEQ lagASCII
+	MOVQ (R11), AX
+	ORQ 16(R11), AX
+	ORQ 32(R11), AX
+	ORQ 48(R11), AX
+	TESTQ R8, AX
+	JEQ lagMaybe
+
+lagCheck:
 	VMOVDQU -1(R11), Y0
 	VPMULHUW Y0, Y12, Y1
 	VPAND Y0, Y11, Y0
@@ -1926,37 +2007,37 @@ lagLoop:
 	VPSHUFB Y0, Y9, Y0
 	VPSHUFB Y1, Y8, Y1
 	VPAND Y1, Y0, Y0
-	VPMULHUW Y2, Y12, Y1
+	VPMULHUW (R11), Y12, Y1
 	VPAND Y1, Y11, Y1
 	VPSHUFB Y1, Y10, Y1
 	VPAND Y1, Y0, Y0
 	VMOVDQU -2(R11), Y1
-	VMOVDQU -3(R11), Y3
+	VMOVDQU -3(R11), Y2
 	VPSUBUSB Y13, Y1, Y1
-	VPSUBUSB Y14, Y3, Y3
-	VPOR Y3, Y1, Y1
+	VPSUBUSB Y14, Y2, Y2
+	VPOR Y2, Y1, Y1
 	VPAND Y15, Y1, Y1
 	VPXOR Y1, Y0, Y0
 	VPOR Y0, Y7, Y7
-	VMOVDQU 31(R11), Y4
-	VPMULHUW Y4, Y12, Y5
+	VMOVDQU 31(R11), Y3
+	VPMULHUW Y3, Y12, Y4
+	VPAND Y3, Y11, Y3
 	VPAND Y4, Y11, Y4
-	VPAND Y5, Y11, Y5
-	VPSHUFB Y4, Y9, Y4
-	VPSHUFB Y5, Y8, Y5
-	VPAND Y5, Y4, Y4
-	VPMULHUW 32(R11), Y12, Y5
-	VPAND Y5, Y11, Y5
-	VPSHUFB Y5, Y10, Y5
-	VPAND Y5, Y4, Y4
-	VMOVDQU 30(R11), Y5
-	VMOVDQU 29(R11), Y2
-	VPSUBUSB Y13, Y5, Y5
-	VPSUBUSB Y14, Y2, Y2
-	VPOR Y2, Y5, Y5
-	VPAND Y15, Y5, Y5
-	VPXOR Y5, Y4, Y4
-	VPOR Y4, Y7, Y7
+	VPSHUFB Y3, Y9, Y3
+	VPSHUFB Y4, Y8, Y4
+	VPAND Y4, Y3, Y3
+	VPMULHUW 32(R11), Y12, Y4
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y4, Y10, Y4
+	VPAND Y4, Y3, Y3
+	VMOVDQU 30(R11), Y4
+	VMOVDQU 29(R11), Y5
+	VPSUBUSB Y13, Y4, Y4
+	VPSUBUSB Y14, Y5, Y5
+	VPOR Y5, Y4, Y4
+	VPAND Y15, Y4, Y4
+	VPXOR Y4, Y3, Y3
+	VPOR Y3, Y7, Y7
 	MOVL $8, CX
 	ADDQ $64, R11
 	CMPQ R10, DX
@@ -1976,10 +2057,15 @@ lagTail:
 	VMOVDQU Y3, -32(R12)
 	JMP rest
 
-	// nothing to check in ASCII but that the character before it is finished
-lagASCII:
-	VMOVDQU -32(R11), Y0
-	VPSUBUSB utf8rows<>+144(SB), Y0, Y0
+	// in ASCII nothing is to be checked but that the character before it is finished
+lagMaybe:
+	VMOVDQU (R11), Y0
+	VPOR 32(R11), Y0, Y0
+	VPMOVMSKB Y0, AX
+	TESTL AX, AX
+	JNE lagCheck
+	VMOVD -3(R11), X0
+	VPSUBUSB utf8rows<>+157(SB), X0, X0
 	VPOR Y0, Y7, Y7
 	ADDQ $64, R11
 	DECL CX
@@ -1993,9 +2079,9 @@ drain:
 	LEAQ 64(R11), AX
 	CMPQ AX, R10
 	JHI drained
-	VMOVDQU (R11), Y2
-	VPOR 32(R11), Y2, Y3
-	VPMOVMSKB Y3, AX
+	VMOVDQU (R11), Y0
+	VPOR 32(R11), Y0, Y0
+	VPMOVMSKB Y0, AX
 	TESTL AX, AX
 	JNE fill
 	ADDQ $64, R11
@@ -2011,17 +2097,19 @@ drained:
 
 	// 64 bytes a round while they last, each with a look whether they are ASCII
 rest:
+	MOVQ $0x8080808080808080, R8
 	LEAQ -64(R12), DX
 	CMPQ R11, DX
 	JHI restTail
 	PCALIGN $32
 
 restLoop:
-	VMOVDQU (R11), Y2
-	VPOR 32(R11), Y2, Y3
-	VPMOVMSKB Y3, AX
-	TESTL AX, AX
-	JEQ restASCII
+	MOVQ (R11), AX
+	ORQ 16(R11), AX
+	ORQ 32(R11), AX
+	ORQ 48(R11), AX
+	TESTQ R8, AX
+	JEQ restMaybe
 
 restCheck:
 	VMOVDQU -1(R11), Y0
@@ -2031,37 +2119,37 @@ restCheck:
 	VPSHUFB Y0, Y9, Y0
 	VPSHUFB Y1, Y8, Y1
 	VPAND Y1, Y0, Y0
-	VPMULHUW Y2, Y12, Y1
+	VPMULHUW (R11), Y12, Y1
 	VPAND Y1, Y11, Y1
 	VPSHUFB Y1, Y10, Y1
 	VPAND Y1, Y0, Y0
 	VMOVDQU -2(R11), Y1
-	VMOVDQU -3(R11), Y3
+	VMOVDQU -3(R11), Y2
 	VPSUBUSB Y13, Y1, Y1
-	VPSUBUSB Y14, Y3, Y3
-	VPOR Y3, Y1, Y1
+	VPSUBUSB Y14, Y2, Y2
+	VPOR Y2, Y1, Y1
 	VPAND Y15, Y1, Y1
 	VPXOR Y1, Y0, Y0
 	VPOR Y0, Y7, Y7
-	VMOVDQU 31(R11), Y4
-	VPMULHUW Y4, Y12, Y5
+	VMOVDQU 31(R11), Y3
+	VPMULHUW Y3, Y12, Y4
+	VPAND Y3, Y11, Y3
 	VPAND Y4, Y11, Y4
-	VPAND Y5, Y11, Y5
-	VPSHUFB Y4, Y9, Y4
-	VPSHUFB Y5, Y8, Y5
-	VPAND Y5, Y4, Y4
-	VPMULHUW 32(R11), Y12, Y5
-	VPAND Y5, Y11, Y5
-	VPSHUFB Y5, Y10, Y5
-	VPAND Y5, Y4, Y4
-	VMOVDQU 30(R11), Y5
-	VMOVDQU 29(R11), Y2
-	VPSUBUSB Y13, Y5, Y5
-	VPSUBUSB Y14, Y2, Y2
-	VPOR Y2, Y5, Y5
-	VPAND Y15, Y5, Y5
-	VPXOR Y5, Y4, Y4
-	VPOR Y4, Y7, Y7
+	VPSHUFB Y3, Y9, Y3
+	VPSHUFB Y4, Y8, Y4
+	VPAND Y4, Y3, Y3
+	VPMULHUW 32(R11), Y12, Y4
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y4, Y10, Y4
+	VPAND Y4, Y3, Y3
+	VMOVDQU 30(R11), Y4
+	VMOVDQU 29(R11), Y5
+	VPSUBUSB Y13, Y4, Y4
+	VPSUBUSB Y14, Y5, Y5
+	VPOR Y5, Y4, Y4
+	VPAND Y15, Y4, Y4
+	VPXOR Y4, Y3, Y3
+	VPOR Y3, Y7, Y7
 	ADDQ $64, R11
 	CMPQ R11, DX
 	JLS restLoop
@@ -2112,17 +2200,22 @@ restLast:
 	VPAND Y15, Y1, Y1
 	VPXOR Y1, Y0, Y0
 	VPOR Y0, Y7, Y7
-	VPSUBUSB utf8rows<>+144(SB), Y3, Y3
+	VPSUBUSB utf8rows<>+128(SB), Y3, Y3
 	VPOR Y3, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+24(FP)
 	VZEROUPPER
 	RET
 
-	// nothing to check in ASCII but that the character before it is finished
-restASCII:
-	VMOVDQU -32(R11), Y0
-	VPSUBUSB utf8rows<>+144(SB), Y0, Y0
+	// in ASCII nothing is to be checked but that the character before it is finished
+restMaybe:
+	VMOVDQU (R11), Y0
+	VPOR 32(R11), Y0, Y0
+	VPMOVMSKB Y0, AX
+	TESTL AX, AX
+	JNE restCheck
+	VMOVD -3(R11), X0
+	VPSUBUSB utf8rows<>+157(SB), X0, X0
 	VPOR Y0, Y7, Y7
 	ADDQ $64, R11
 	CMPQ R11, DX

@@ -28,10 +28,12 @@ const (
 	rowLead4             // 0x70: the same for F0 and above
 	rowTop               // 0x80
 	rowShift             // 0x1000 in every word: the high half of a product with it is a shift right by 4
-	rowSkip3             // ones but for the first 3 bytes
 	rowOpen              // 32 bytes: the largest byte at each place that needs nothing behind the vector's end
+
 	rowOpenX = rowOpen + 16
-	rowsEnd  = rowOpen + 32
+	rowOpen3 = rowOpen + 29 // the last 3 of these, and ones
+	rowSkip3 = rowOpen + 48 // ones but for the first 3 bytes
+	rowsEnd  = rowSkip3 + 16
 )
 
 const utf8Rows = "utf8rows"
@@ -95,7 +97,8 @@ func utf8Constants() []byte {
 	copy(rows[rowSkip3:], []byte{0, 0, 0})
 	fill(rowOpen, 0xFF)
 	fill(rowOpenX, 0xFF)
-	copy(rows[rowsEnd-3:], []byte{0xF0 - 1, 0xE0 - 1, 0xC0 - 1})
+	fill(rowOpenX+16, 0xFF)
+	copy(rows[rowOpen3:], []byte{0xF0 - 1, 0xE0 - 1, 0xC0 - 1})
 	return rows
 }
 

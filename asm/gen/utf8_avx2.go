@@ -78,6 +78,13 @@ func (k *utf8Kernel) OpenY(t string) {
 	k.Ins("VPOR", t, "Y7", "Y7")
 }
 
+// OpenAtR11 adds an error if the 3 bytes before R11 end in an unfinished character.
+func (k *utf8Kernel) OpenAtR11() {
+	k.Ins("VMOVD", "-3(R11)", "X0")
+	k.Ins("VPSUBUSB", row(rowOpen3), "X0", "X0")
+	k.Ins("VPOR", "Y0", "Y7", "Y7")
+}
+
 // VerdictY returns whether there were no errors.
 func (k *utf8Kernel) VerdictY() {
 	k.Ins("VPTEST", "Y7", "Y7")
@@ -95,32 +102,60 @@ func (k *utf8Kernel) Sign(t string, vectors ...string) {
 	k.Ins("VPMOVMSKB", t, "AX")
 }
 
-// Check64 checks the 64 bytes at R11, the first 32 of which are in Y2 too.
+// Check64 checks the 64 bytes at R11.
 func (k *utf8Kernel) Check64() {
-	k.AtY(at("R11", 0), "Y2", "Y0", "Y1", "Y3")
-	k.AtY(at("R11", 32), "", "Y4", "Y5", "Y2")
+	k.AtY(at("R11", 0), "", "Y0", "Y1", "Y2")
+	k.AtY(at("R11", 32), "", "Y3", "Y4", "Y5")
 }
 
-// Sign64 tests whether the 64 bytes at R11 are ASCII; the first 32 stay in Y2.
+// Look64 goes to Maybe64 of that name if half of the 64 bytes at R11 are ASCII. They are loaded to general registers:
+// the vector units have enough to do. R8 is 0x80 in every byte.
+func (k *utf8Kernel) Look64(name string) {
+	k.Ins("MOVQ", "(R11)", "AX")
+	k.Ins("ORQ", "16(R11)", "AX")
+	k.Ins("ORQ", "32(R11)", "AX")
+	k.Ins("ORQ", "48(R11)", "AX")
+	k.Ins("TESTQ", "R8", "AX")
+	k.Ins("JEQ", name+"Maybe")
+	k.Mark(name + "Check")
+}
+
+// Maybe64 goes back, or goes on behind itself if all 64 bytes at R11 are ASCII.
+func (k *utf8Kernel) Maybe64(name string) {
+	k.Sign64()
+	k.Ins("JNE", name+"Check")
+}
+
+// Sign64 tests whether the 64 bytes at R11 are ASCII.
 func (k *utf8Kernel) Sign64() {
-	k.Ins("VMOVDQU", "(R11)", "Y2")
-	k.Ins("VPOR", "32(R11)", "Y2", "Y3")
-	k.Ins("VPMOVMSKB", "Y3", "AX")
+	k.Ins("VMOVDQU", "(R11)", "Y0")
+	k.Ins("VPOR", "32(R11)", "Y0", "Y0")
+	k.Ins("VPMOVMSKB", "Y0", "AX")
 	k.Ins("TESTL", "AX", "AX")
 }
 
-// Rest checks the text from R11, at least 32 bytes behind its start, to its end, and returns. A run of ASCII goes to
+// Second puts into R11 where checking goes on behind the first vector: at the vector boundary in it, for aligned loads are
+// faster, unless that is so near to the start that the 3 bytes before it would not all be text.
+func (k *utf8Kernel) Second() {
+	k.Ins("LEAQ", "32(DI)", "CX")
+	k.Ins("MOVQ", "CX", "R11")
+	k.Ins("ANDQ", -32, "R11")
+	k.Ins("LEAQ", "3(DI)", "AX")
+	k.Ins("CMPQ", "R11", "AX")
+	k.Ins("CMOVQCS", "CX", "R11")
+}
+
+// Rest checks the text from R11, at least 3 bytes behind its start, to its end, and returns. A run of ASCII goes to
 // the label ascii with R10 at the next vector boundary, if there is such a label.
 func (k *utf8Kernel) Rest(ascii string) {
 	k.Label("rest", "64 bytes a round while they last, each with a look whether they are ASCII")
+	k.Ins("MOVQ", "$0x8080808080808080", "R8")
 	k.Ins("LEAQ", "-64(R12)", "DX")
 	k.Ins("CMPQ", "R11", "DX")
 	k.Ins("JHI", "restTail")
 	k.Ins("PCALIGN", 32)
 	k.Mark("restLoop")
-	k.Sign64()
-	k.Ins("JEQ", "restASCII")
-	k.Mark("restCheck")
+	k.Look64("rest")
 	k.Check64()
 	k.Ins("ADDQ", 64, "R11")
 	k.Ins("CMPQ", "R11", "DX")
@@ -137,9 +172,9 @@ func (k *utf8Kernel) Rest(ascii string) {
 	k.OpenY("Y3")
 	k.VerdictY()
 
-	k.Label("restASCII", "nothing to check in ASCII but that the character before it is finished")
-	k.Ins("VMOVDQU", "-32(R11)", "Y0")
-	k.OpenY("Y0")
+	k.Label("restMaybe", "in ASCII nothing is to be checked but that the character before it is finished")
+	k.Maybe64("rest")
+	k.OpenAtR11()
 	k.Ins("ADDQ", 64, "R11")
 	k.Ins("CMPQ", "R11", "DX")
 	if ascii == "" {

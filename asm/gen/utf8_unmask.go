@@ -1,7 +1,7 @@
 package main
 
 const (
-	// lagMin is the least rest of a text for which unmasking runs ahead of checking.
+	// lagMin is the least length of a text for which unmasking runs ahead of checking from the start.
 	lagMin = 1024
 	// lagAhead is how far: bytes stored less than some 256 ago would be loaded from the store buffer, slowly.
 	lagAhead = 512
@@ -208,10 +208,10 @@ func (k *utf8Kernel) keyY(reg string, y int) {
 
 // unmaskLong prints n from 65 for AVX2.
 //
-// As long as text is ASCII it is unmasked, looked at and stored: blocks are stored only once they are known to be
-// ASCII. When one is not, a rest of less than lagMin is checked first, as it stands, masked (unmasking three more
-// vectors a block in registers), and then goes the same way through the same blocks with BX, the mask of the look, 0.
-// A longer rest is unmasked lagAhead bytes ahead of a check that reads it again.
+// What is short is stored only once it is known to be ASCII. When it is not, it is checked first, as it stands, masked
+// (unmasking three more vectors a block in registers), and then goes the same way again with BX, the mask of the look, 0.
+// What is long is unmasked lagAhead bytes ahead of a check that reads it again; as long as it is ASCII, a look at each
+// chunk of that size is the check. (A look takes the place of a store in its unit, which has one a cycle.)
 func (k *utf8Kernel) unmaskLong() {
 	k.Ins("LEAQ", "(DI)(SI*1)", "R12")
 	k.Ins("MOVL", "R8", "R9")
@@ -302,12 +302,36 @@ func (k *utf8Kernel) unmaskASCII() {
 	k.Ins("TESTL", "AX", "BX")
 	k.Ins("JNE", "first")
 	k.align()
-	k.Label("ascii", "blocks of 128, all before R10 being stored and ASCII")
+	k.Label("ascii", "all before R10 is stored and ASCII: chunks of 512, with one look each")
+	k.Ins("LEAQ", Mem("R12", -lagAhead-64), "DX")
+	k.Ins("CMPQ", "R10", "DX")
+	k.Ins("JHI", "blocks")
+	k.Ins("PCALIGN", 32)
+	k.Mark("chunkLoop")
+	for i := range lagAhead / 32 {
+		k.Ins("VPXOR", Mem("R10", 32*i), "Y6", Y(i%4))
+		switch {
+		case i == 1:
+			k.Ins("VPOR", "Y0", "Y1", "Y4")
+		case i == 3:
+			k.Ins("VPOR", "Y2", "Y3", "Y5")
+		case i > 3:
+			k.Ins("VPOR", Y(i%4), Y(4+i%2), Y(4+i%2))
+		}
+		k.Ins("VMOVDQA", Y(i%4), Mem("R10", 32*i))
+	}
+	k.Ins("ADDQ", lagAhead, "R10")
+	k.Sign("Y4", "Y4", "Y5")
+	k.Ins("TESTL", "AX", "BX")
+	k.Ins("JNE", "chunk")
+	k.Ins("CMPQ", "R10", "DX")
+	k.Ins("JLS", "chunkLoop")
+
+	k.Label("blocks", "blocks of 128, stored once they are known to be ASCII")
 	k.Ins("LEAQ", "-192(R12)", "DX")
 	k.Ins("CMPQ", "R10", "DX")
 	k.Ins("JHI", "asciiTail")
-	k.Ins("PCALIGN", 32)
-	k.Mark("asciiLoop")
+	k.Mark("blockLoop")
 	for i := range 4 {
 		k.Ins("VPXOR", Mem("R10", 32*i), "Y6", Y(i))
 	}
@@ -315,13 +339,13 @@ func (k *utf8Kernel) unmaskASCII() {
 	k.Ins("VPOR", "Y2", "Y3", "Y5")
 	k.Sign("Y4", "Y4", "Y5")
 	k.Ins("TESTL", "AX", "BX")
-	k.Ins("JNE", "other")
+	k.Ins("JNE", "masked")
 	for i := range 4 {
 		k.Ins("VMOVDQA", Y(i), Mem("R10", 32*i))
 	}
 	k.Ins("ADDQ", 128, "R10")
 	k.Ins("CMPQ", "R10", "DX")
-	k.Ins("JLS", "asciiLoop")
+	k.Ins("JLS", "blockLoop")
 
 	k.Label("asciiTail", "64 to 191 left: two vectors here, two further on by what there is above 128, two at the end")
 	k.keyY("R9", 5)
@@ -396,16 +420,14 @@ func (k *utf8Kernel) unmaskLag() {
 	k.ConstantsY()
 	k.FirstY("Y0", "Y1", "Y2", "Y3", "Y4")
 	k.align()
-	k.Ins("LEAQ", "32(DI)", "R11")
+	k.Second()
 	k.Ins("JMP", "fill")
-	k.Label("other", "not ASCII from R10")
-	k.Ins("LEAQ", Mem("R10", lagMin), "CX")
-	k.Ins("CMPQ", "CX", "R12")
-	k.Ins("JHI", "masked")
+	k.Label("chunk", "not all of the chunk before R10 is ASCII")
 	k.ConstantsY()
-	k.Ins("MOVQ", "R10", "R11")
+	k.Ins("LEAQ", Mem("R10", -lagAhead), "R11")
 
 	k.Label("fill", "unmask until R10 is far enough before R11")
+	k.Ins("MOVQ", "$0x8080808080808080", "R8")
 	k.Ins("LEAQ", "-128(R12)", "DX")
 	k.Ins("LEAQ", Mem("R11", lagAhead), "CX")
 	k.Mark("fillLoop")
@@ -422,8 +444,7 @@ func (k *utf8Kernel) unmaskLag() {
 	k.Ins("PCALIGN", 32)
 	k.Label("lagLoop", "unmask 64 at R10, check 64 at R11")
 	k.unmask64()
-	k.Sign64()
-	k.Ins("JEQ", "lagASCII")
+	k.Look64("lag")
 	k.Check64()
 	k.Ins("MOVL", lagCalm, "CX")
 	k.Ins("ADDQ", 64, "R11")
@@ -442,9 +463,9 @@ func (k *utf8Kernel) unmaskLag() {
 	k.Ins("VMOVDQU", "Y3", "-32(R12)")
 	k.Ins("JMP", "rest")
 
-	k.Label("lagASCII", "nothing to check in ASCII but that the character before it is finished")
-	k.Ins("VMOVDQU", "-32(R11)", "Y0")
-	k.OpenY("Y0")
+	k.Label("lagMaybe", "in ASCII nothing is to be checked but that the character before it is finished")
+	k.Maybe64("lag")
+	k.OpenAtR11()
 	k.Ins("ADDQ", 64, "R11")
 	k.Ins("DECL", "CX")
 	k.Ins("JEQ", "drain")

@@ -200,7 +200,7 @@ func (k *utf8Kernel) validLong() {
 	k.Label("first", "the first vector has nothing before it")
 	k.ConstantsY()
 	k.FirstY("Y0", "Y1", "Y2", "Y3", "Y4")
-	k.Ins("LEAQ", "32(DI)", "R11")
+	k.Second()
 	k.Ins("JMP", "rest")
 	k.Label("other", "something else than ASCII, from R10 on")
 	k.ConstantsY()
