@@ -117,26 +117,6 @@ func decoderOptions(bits uint8) (reference.Role, reference.Options) {
 	return reference.Client, o
 }
 
-// masked gives a mask to each frame of a stream for clients, as far as it can be read.
-func masked(p []byte) (out []byte) {
-	for len(p) > 0 {
-		h, n := frame.ParseHeader(p)
-		if n == 0 || h.Masked {
-			return append(out, p...)
-		}
-		take := int(min(h.Length, uint64(len(p)-n)))
-		key := mask.Key(0x9E3779B9 * uint32(len(out)+1))
-		at := len(out)
-		out = append(out, p[:n]...)
-		out[at+1] |= 0x80
-		out = binary.LittleEndian.AppendUint32(out, uint32(key))
-		out = append(out, p[n:n+take]...)
-		mask.XOR(out[len(out)-take:], key)
-		p = p[n+take:]
-	}
-	return out
-}
-
 // FuzzDecoder compares the engine, in every way to read, with the reference parser. The second argument cuts the stream, as
 // lengths of pieces in turn.
 func FuzzDecoder(f *testing.F) {
@@ -170,7 +150,7 @@ func FuzzDecoder(f *testing.F) {
 		defer watchdog(t)()
 		role, o := decoderOptions(bits)
 		if bits&bitMasking != 0 {
-			stream = masked(stream)
+			stream = replay.Masked(stream)
 		}
 		r := replay.New(role, o, stream)
 		if err := errors.Join(r.All(), r.All(replay.Cuts(len(stream), pieces)...)); err != nil {

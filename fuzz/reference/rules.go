@@ -142,14 +142,22 @@ var utf8Rows = []struct {
 	{textTail1, 0x80, 0xBF, textStart, "UTF8-tail"},
 }
 
-func (s utf8State) next(b byte) utf8State {
-	for _, r := range utf8Rows {
-		if r.from == s && r.lo <= b && b <= r.hi {
-			return r.to
+// utf8Table is utf8Rows spread out, by state and byte.
+var utf8Table = func() (t [textBroken + 1][256]utf8State) {
+	for s := range t {
+		for b := range t[s] {
+			t[s][b] = textBroken
 		}
 	}
-	return textBroken
-}
+	for _, r := range utf8Rows {
+		for b := int(r.lo); b <= int(r.hi); b++ {
+			t[r.from][b] = r.to
+		}
+	}
+	return t
+}()
+
+func (s utf8State) next(b byte) utf8State { return utf8Table[s][b] }
 
 // CheckText returns the index of the first byte that no UTF-8 text can have there, or -1, and whether the text is complete.
 func CheckText(text []byte) (bad int, complete bool) {

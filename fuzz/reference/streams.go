@@ -74,6 +74,8 @@ func payloads(add adder) {
 		add(fmt.Sprintf("payload/binary of %d", n), "", Options{}, binFrame(strings.Repeat("\xFF\x00\x80", n/3+1)[:n]))
 	}
 	add("payload/three messages in a row", "", Options{}, textFrame("one"), binFrame("\x02"), textFrame(""), textFrame("three"))
+	n := uint64(81)
+	add("payload/header only", "", Options{}, Piece{First: 0x81, Declared: &n})
 	zero, ones := [4]byte{}, [4]byte{255, 255, 255, 255}
 	add("payload/zero key", "", Options{}, Piece{First: 0x81, Payload: []byte("as it is"), Key: &zero})
 	add("payload/key of ones", "", Options{}, Piece{First: 0x81, Payload: []byte("turned round"), Key: &ones})
@@ -100,6 +102,7 @@ func pings(add adder) {
 
 // fragments: messages in pieces (Autobahn 5.*, 6.1.*; R13–R18; V7, V16).
 func fragments(add adder) {
+	four := uint64(4)
 	none := Options{}
 	add("fragment/two", "", none, textPart("frag"), last("ment"))
 	add("fragment/binary, two", "", none, binPart("\xFF"), last("\xFE"))
@@ -115,6 +118,7 @@ func fragments(add adder) {
 		}
 	}
 	add("fragment/empty pieces inside a character", "", none, textPart("\xE2"), middle(""), middle("\x82"), middle(""), last("\xAC"))
+	add("fragment/ends inside a close", "", none, textPart("frag"), ping("now"), Piece{First: 0x88, Declared: &four})
 	add("fragment/first only", "", none, textPart("no end"))
 	add("fragment/continuation first, FIN", "unexpected continuation", none, last("alone"), textFrame("x"))
 	add("fragment/continuation first, no FIN", "unexpected continuation", none, middle("alone"), last("x"))

@@ -4,6 +4,7 @@ package replay
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/fuzz/reference"
+	"github.com/seed-7f57ff33/tickwire/mask"
 )
 
 // Run is a stream and what the reference says of it. It is used again for each cut; it is not safe for concurrent use.
@@ -280,6 +282,27 @@ func Cuts(n int, pieces []byte) []int {
 		}
 		cuts = append(cuts, at)
 	}
+}
+
+// Masked gives a mask to each frame of a stream for clients, as far as it can be read. A fuzzer that writes streams without
+// masks then reaches the payload that a server sees.
+func Masked(p []byte) (out []byte) {
+	for len(p) > 0 {
+		h, n := frame.ParseHeader(p)
+		if n == 0 || h.Masked {
+			return append(out, p...)
+		}
+		take := int(min(h.Length, uint64(len(p)-n)))
+		key := mask.Key(0x9E3779B9 * uint32(len(out)+1))
+		at := len(out)
+		out = append(out, p[:n]...)
+		out[at+1] |= 0x80
+		out = binary.LittleEndian.AppendUint32(out, uint32(key))
+		out = append(out, p[n:n+take]...)
+		mask.XOR(out[len(out)-take:], key)
+		p = p[n+take:]
+	}
+	return out
 }
 
 // source gives the stream in the pieces between the cuts and counts the reads.
