@@ -50,9 +50,10 @@ type Client struct {
 
 	// LifeSign is what the server expects or sends as a sign of life besides the pings of the protocol; nil means none.
 	LifeSign *LifeSign
-	// Outbound, if not nil, is asked before each message is sent, those of LifeSign included, and before each ping and pong: for
-	// servers that limit or ban by the messages they receive. It may wait. An error keeps the message from being sent, and
-	// comes back from Send. It is called from several goroutines. Messages that OnConnect writes on its own are not seen.
+	// Outbound, if not nil, is asked before each message is sent, those of LifeSign included: for servers that limit or ban by
+	// what they receive. It may wait. An error keeps the message from being sent, and comes back from Send. It is also told
+	// of each ping and pong, whose size it does not learn; there it must not wait, and its error does not count. It is
+	// called from several goroutines. Messages that OnConnect writes on its own are not seen.
 	Outbound func(Outbound) error
 
 	// WhenDown says what Send does without a connection.

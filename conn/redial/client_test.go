@@ -153,6 +153,7 @@ func TestMessagesIterator(t *testing.T) {
 	}
 	// It can run again, and ends with the context.
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	n = 0
 	var last error
 	for _, err := range c.Messages(ctx) {
@@ -426,25 +427,18 @@ func waitDown(c *Client) {
 	}
 }
 
-func TestLifeSigns(t *testing.T) {
-	signs := make(chan string, 100)
+func TestReply(t *testing.T) {
+	signs := make(chan string, 1)
 	f := newFeed(t, func(n int, c *conn.Conn) {
 		text(c, "server ping %d", n)
-		for {
-			m, err := c.ReadMessage()
-			if err != nil {
-				return
-			}
-			signs <- string(m.Data)
-			if string(m.Data) == "ping" && n == 1 {
-				text(c, "pong")
-				text(c, "data")
-			}
+		m, err := c.ReadMessage()
+		if err != nil {
+			t.Error(err)
 		}
+		signs <- string(m.Data)
+		text(c, "data")
 	})
-	var delivered []string
-	c := &Client{URL: f.url(), Backoff: Backoff{Base: time.Millisecond}, LifeSign: &LifeSign{
-		Send: []byte("ping"), Every: 5 * time.Millisecond, IsAnswer: Prefix("pong"), Timeout: 20 * time.Millisecond,
+	c := &Client{URL: f.url(), LifeSign: &LifeSign{
 		Reply: func(dst, m []byte) ([]byte, bool) {
 			if n, ok := strings.CutPrefix(string(m), "server ping "); ok {
 				return append(dst, "server pong "+n...), true
@@ -452,53 +446,27 @@ func TestLifeSigns(t *testing.T) {
 			return dst, false
 		},
 	}}
-	var why []error
-	ctx, cancel := context.WithCancel(context.Background())
-	c.OnChange = func(ch Change) {
-		if ch.State == Down {
-			why = append(why, ch.Err)
-			if ch.By != ByClock && len(why) == 2 {
-				t.Errorf("ended by %v", ch.By)
-			}
-		}
-		if ch.State == Up && ch.Epoch == 3 {
-			cancel()
-		}
-	}
-	var n atomic.Int32
+	refused := errors.New("not now")
+	var asked atomic.Int32
 	c.Outbound = func(o Outbound) error {
-		if n.Add(1) == 3 { // the guard keeps one back
-			return errors.New("not now")
+		if o.Opcode != conn.Text || o.Epoch != 1 || asked.Add(1) == 1 {
+			return nil
 		}
-		return nil
+		return refused
 	}
-	err := c.Run(ctx, func(_ context.Context, m Message) error {
-		delivered = append(delivered, string(m.Data))
-		if len(delivered) == 5 {
-			m.Data = nil
-			// From here on the server of session 1 falls silent for us: the next sessions never answer.
-			c.mu.Lock()
-			s := c.live
-			c.mu.Unlock()
-			s.Conn.Close()
+	err := c.Run(context.Background(), func(ctx context.Context, m Message) error {
+		if string(m.Data) != "data" {
+			t.Errorf("delivered %q", m.Data)
 		}
-		return nil
+		if err := c.Send(ctx, conn.Text, nil); err != refused {
+			t.Errorf("refused by the guard: %v", err)
+		}
+		return errEnough
 	})
-	if err != context.Canceled {
-		t.Fatal(err)
+	if !errors.Is(err, errEnough) || <-signs != "server pong 1" {
+		t.Error(err)
 	}
-	if s := <-signs; s != "server pong 1" {
-		t.Errorf("the server's ping was answered with %q", s)
-	}
-	for _, d := range delivered {
-		if d != "data" {
-			t.Errorf("delivered %q", d)
-		}
-	}
-	if len(why) < 2 || why[1] != ErrSilent {
-		t.Errorf("sessions ended with %v, want the second by silence", why)
-	}
-	if c.Counts().Refused != 1 || c.Counts().Consumed < 5 {
-		t.Errorf("%+v", c.Counts())
+	if n := c.Counts(); n.Consumed != 1 || n.Refused != 1 || n.Sent != 1 {
+		t.Errorf("%+v", n)
 	}
 }
