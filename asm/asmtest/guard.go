@@ -10,6 +10,7 @@ import (
 // canaries, which find writes only.
 type Guarded struct {
 	all  []byte // guard, body, guard
+	page int    // length of a guard
 	body []byte
 }
 
@@ -30,15 +31,12 @@ func (g *Guarded) Tail(n int) []byte { return g.body[len(g.body)-n:] }
 // Head returns the first n bytes after the lower guard, with no capacity beyond them.
 func (g *Guarded) Head(n int) []byte { return g.body[:n:n] }
 
-// Before returns the byte before the body and After the one behind it, as one-byte slices: touching them faults
-// where memory is protected. They let a test prove that the guards work.
-func (g *Guarded) Before() []byte { i := cap(g.all) - cap(g.body); return g.all[i-1 : i] }
+// Before returns the byte before the body, and After the one behind it: touching them faults where memory is protected.
+// They let a test prove that the guards work.
+func (g *Guarded) Before() []byte { return g.all[g.page-1:][:1] }
 
 // After returns the byte behind the body; see Before.
-func (g *Guarded) After() []byte {
-	i := cap(g.all) - cap(g.body) + len(g.body)
-	return g.all[i : i+1]
-}
+func (g *Guarded) After() []byte { return g.all[g.page+len(g.body):][:1] }
 
 // Faults runs f and reports whether it touched memory that it must not touch.
 func Faults(f func()) (faulted bool) {

@@ -12,7 +12,7 @@ func (g *Guarded) allocate(tb testing.TB, size int) {
 	const page = 4096
 	size = (max(size, 1) + page - 1) / page * page
 	g.all = make([]byte, size+2*page)
-	g.body = g.all[page : page+size]
+	g.page, g.body = page, g.all[page:page+size:page+size]
 	Arm(g.all, page, page+size)
 	tb.Cleanup(func() {
 		if i := Touched(g.all, page, page+size); i >= 0 {

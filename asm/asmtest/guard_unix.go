@@ -26,5 +26,5 @@ func (g *Guarded) allocate(tb testing.TB, size int) {
 			tb.Fatalf("mprotect: %v", err)
 		}
 	}
-	g.all, g.body = all, all[page:page+size]
+	g.all, g.page, g.body = all, page, all[page:page+size:page+size]
 }
