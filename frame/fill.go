@@ -124,6 +124,15 @@ func (r *Reader) Filled(n int) {
 	}
 }
 
+// Latest returns the bytes of the last Filled, as they came; n is what that was given. It is for whoever wants to keep them: call
+// it before the next step of decoding, which unmasks in place.
+func (r *Reader) Latest(n int) []byte {
+	if len(r.fresh) > 0 {
+		return r.fresh[:n:n]
+	}
+	return r.buf[r.end-n : r.end : r.end]
+}
+
 // Release gives the memory back that holds no bytes still to be handed out. All views are then invalid. The next Space takes
 // new memory.
 func (r *Reader) Release() {

@@ -279,3 +279,25 @@ func TestResetGivesMemoryBack(t *testing.T) {
 		t.Errorf("offset %d", r.Decoder().Offset())
 	}
 }
+
+func TestLatestIsWhatCame(t *testing.T) {
+	b := wire(Server, data(Text, true, "small"), data(Binary, true, strings.Repeat("large", 100000)), data(Text, true, "end"))
+	r := NewReader(nil, Server, Options{})
+	var got []byte
+	for rest := b; len(rest) > 0; {
+		n := copy(r.Space(), rest)
+		rest = rest[n:]
+		r.Filled(n)
+		got = append(got, r.Latest(n)...)
+		for {
+			if _, ok, err := r.Buffered(); err != nil {
+				t.Fatal(err)
+			} else if !ok {
+				break
+			}
+		}
+	}
+	if !bytes.Equal(got, b) {
+		t.Fatal("what came is not what was put there")
+	}
+}
