@@ -35,32 +35,39 @@ type Feed struct {
 // Blast answers one handshake on nc and sends the feed's messages. All that is sent is encoded, and encrypted, before the
 // first byte goes, so that the reader is what is waited for.
 func Blast(nc net.Conn, f Feed) error {
-	held := &holder{Conn: nc}
-	var c net.Conn = held
-	if f.Records != "" {
-		config, err := serverTLS()
-		if err != nil {
-			return err
-		}
-		config.DynamicRecordSizingDisabled = true
-		c = tls.Server(held, config)
-	}
-	if err := Answer(c, f.Deflate); err != nil {
+	b, err := Load(nc, f)
+	if err != nil {
 		return err
 	}
-	held.holding = true
-	if err := f.encode(c); err != nil {
-		return err
-	}
-	for b := held.held.Bytes(); len(b) > 0; {
+	for len(b) > 0 {
 		n, err := nc.Write(b[:min(len(b), blast)])
 		if err != nil {
 			return err
 		}
 		b = b[n:]
 	}
-	_, err := io.Copy(io.Discard, nc) // until the reader has gone
+	_, err = io.Copy(io.Discard, nc) // until the reader has gone
 	return err
+}
+
+// Load answers one handshake on nc and returns the bytes of the feed, as they are to be written to nc.
+func Load(nc net.Conn, f Feed) ([]byte, error) {
+	held := &holder{Conn: nc}
+	var c net.Conn = held
+	if f.Records != "" {
+		config, err := serverTLS()
+		if err != nil {
+			return nil, err
+		}
+		config.DynamicRecordSizingDisabled = true
+		c = tls.Server(held, config)
+	}
+	if err := Answer(c, f.Deflate); err != nil {
+		return nil, err
+	}
+	held.holding = true
+	err := f.encode(c)
+	return held.held.Bytes(), err
 }
 
 // encode writes the feed to c, in pieces that make the records it asks for.
