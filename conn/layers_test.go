@@ -93,7 +93,7 @@ var layers = map[string]struct{ imports, tests []string }{
 	"fuzz": {
 		nil,
 		[]string{
-			"asm", "mask", "utf8", "frame", "frame/buffer", "handshake", "conn", "conn/deflate", "conn/redial",
+			"asm", "asm/asmtest", "mask", "utf8", "frame", "frame/buffer", "handshake", "conn", "conn/deflate", "conn/redial",
 			"conn/internal/netsim", "fuzz/reference", "fuzz/replay", "github.com/klauspost/compress",
 		},
 	},

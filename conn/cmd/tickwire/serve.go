@@ -71,7 +71,8 @@ func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serve returns messages until the connection ends.
+// serve returns messages until the connection ends. Answers to messages that
+// came together leave together.
 func (e *echo) serve(c *conn.Conn) error {
 	for {
 		m, err := c.ReadMessage()
@@ -80,7 +81,13 @@ func (e *echo) serve(c *conn.Conn) error {
 		}
 		e.messages.Add(1)
 		e.bytes.Add(int64(len(m.Data)))
-		if err := c.WriteMessage(m.Opcode, m.Data); err != nil {
+		if err := c.AppendMessage(m.Opcode, m.Data); err != nil {
+			return err
+		}
+		if c.More() {
+			continue
+		}
+		if err := c.Flush(); err != nil {
 			return err
 		}
 	}

@@ -120,8 +120,11 @@ func (t *tail) run() error {
 		t.messages++
 		t.bytes += int64(len(m.Data))
 		t.print(m)
-		if err := t.out.Flush(); err != nil {
-			return err
+		// Messages that came together are printed together.
+		if !t.conn.More() {
+			if err := t.out.Flush(); err != nil {
+				return err
+			}
 		}
 		if t.messages == t.limit {
 			t.conn.Shutdown(context.Background(), frame.CodeNormal, "")

@@ -1,0 +1,47 @@
+package conn_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net/http"
+
+	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/frame"
+)
+
+// A client that subscribes to a feed and prints it.
+func ExampleDial() {
+	ctx := context.Background()
+	c, err := conn.Dial(ctx, "ws://127.0.0.1:8080/feed")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Shutdown(ctx, frame.CodeNormal, "")
+	if err := c.WriteMessage(conn.Text, []byte(`{"op":"subscribe"}`)); err != nil {
+		log.Fatal(err)
+	}
+	for m, err := range c.Messages() {
+		if err != nil {
+			log.Fatal(err) // what ended the connection, and who
+		}
+		fmt.Printf("%s\n", m.Data) // a view: valid until the next message
+	}
+}
+
+// A server that returns what it gets.
+func ExampleUpgrade() {
+	http.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
+		c, err := conn.Upgrade(w, r)
+		if err != nil {
+			return // the client has been told
+		}
+		defer c.Close()
+		for m, err := range c.Messages() {
+			if err != nil || c.WriteMessage(m.Opcode, m.Data) != nil {
+				return
+			}
+		}
+	})
+	log.Fatal(http.ListenAndServe("127.0.0.1:8080", nil))
+}
