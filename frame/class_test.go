@@ -161,7 +161,7 @@ func TestV14HugeLengthOfARefusedFrame(t *testing.T) {
 			if !op.IsReserved() && !op.IsControl() {
 				continue
 			}
-			src := &endless{head: reference.Piece{First: byte(first), Declared: &length}.Append(nil, role), again: []byte{0}, left: 1 << 40}
+			src := &endless{head: reference.Piece{First: byte(first), Declared: &length}.Append(nil, role), again: []byte{0}, left: 1 << 30}
 			rd := frame.NewReader(src, roleOf(role), frame.Options{Compression: true})
 			var err error
 			took := allocated(func() { _, err = rd.Next() })

@@ -3,6 +3,7 @@ package frame_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -30,7 +31,8 @@ func TestR35R36EveryCut(t *testing.T) {
 				continue
 			}
 			r := replay.New(role, s.Options, s.Bytes)
-			if got := r.Want.Err; (got == nil) != (s.Want == "") {
+			// Where no slice can be as long as a stream's limit, its author's verdict does not hold.
+			if got := r.Want.Err; (got == nil) != (s.Want == "") && s.Options.MaxFrame <= math.MaxInt {
 				t.Errorf("%s, %s: the reference says %+v, its author %q", role, s.Name, got, s.Want)
 			}
 			err := errors.Join(r.All(), r.All(replay.Drip(len(s.Bytes))...))

@@ -24,7 +24,15 @@ type Buffer = bytebufferpool.ByteBuffer
 // One pool per power of two. A bytebufferpool.Pool learns the size it keeps from the lengths it sees at Put, so every
 // buffer goes back at its full length: then a pool sees one size only. It still allocates a few hundred bytes when it looks
 // at what it learned, once per 42,000 Puts.
-var pools [maxClass - minClass + 1]bytebufferpool.Pool
+//
+// Each is allocated by itself: it counts with 64-bit atomics, which 32-bit machines want on an 8-byte boundary, and there the
+// size of a Pool is no multiple of 8.
+var pools = func() (p [maxClass - minClass + 1]*bytebufferpool.Pool) {
+	for i := range p {
+		p[i] = new(bytebufferpool.Pool)
+	}
+	return p
+}()
 
 // Get returns a buffer whose length and capacity are the power of two at or above n, and at least 256. Its content is
 // whatever it held before.
