@@ -3,6 +3,7 @@ package conn
 import (
 	"time"
 
+	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
@@ -18,6 +19,9 @@ const (
 type Config struct {
 	// Frame are the limits and relaxed rules for what is received. Its Compression is set by the handshake.
 	Frame frame.Options
+	// Deflate, if not nil, has messages compressed if the peer agrees: a client offers it, a server accepts it (RFC 7692).
+	// It is for Dialer and Upgrader; New has no handshake to agree in.
+	Deflate *deflate.Config
 	// UncheckedText gives up the check that written text is UTF-8 (RFC 6455 §5.6), which is ErrNotUTF8 otherwise.
 	UncheckedText bool
 
@@ -63,6 +67,8 @@ type Config struct {
 	// Spin is how long a read polls an empty socket before it parks in the runtime's poller. It saves a wake-up and costs a
 	// processor: nothing else runs there meanwhile. Linux only; 0 means none.
 	Spin time.Duration
+
+	agreed *deflate.Params // by the handshake
 }
 
 // withDefaults returns cfg with its zero fields replaced; cfg may be nil.
@@ -73,6 +79,9 @@ func (cfg *Config) withDefaults() Config {
 	}
 	if c.ReadBuffer <= 0 {
 		c.ReadBuffer = frame.DefaultMaxBuffer
+	}
+	if c.agreed != nil {
+		c.Frame.Compression = true
 	}
 	if c.WriteBuffer <= 0 {
 		c.WriteBuffer = DefaultWriteBuffer

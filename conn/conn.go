@@ -38,6 +38,7 @@ type Conn struct {
 	secure      *tls.Conn
 	records     *records // under secure; nil if it was not made by underTLS
 	subprotocol string
+	packed      *compression // nil if none was agreed
 
 	// readers is the state of the reading side: its low bits are the flags below, the rest counts messages delivered.
 	readers atomic.Uint64
@@ -113,6 +114,7 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 	}
 	c.reading.c = c
 	c.r.Reset(nil, role, c.cfg.Frame)
+	c.packed = newCompression(role, &c.cfg)
 	c.r.SetMaxBuffer(c.cfg.ReadBuffer)
 	if c.sock != nil {
 		c.w = frame.NewWriter((*vectorOutlet)(c), role)

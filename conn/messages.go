@@ -38,10 +38,17 @@ func (c *Conn) More() bool {
 }
 
 // TakeBatch returns all messages that are here, at least one, and gives the memory they stand in away with them: the cheap way to
-// hand messages to another goroutine. They are the caller's until Batch.Release. Errors are those of ReadMessage.
+// hand messages to another goroutine. They are the caller's until Batch.Release. Errors are those of ReadMessage. A message that
+// came compressed is a batch of its own, and allocated.
 func (c *Conn) TakeBatch() (*Batch, error) {
 	if err := c.beginRead(); err != nil {
 		return nil, err
+	}
+	if c.reading.packed {
+		if err := c.passOver(); err != nil {
+			c.endRead(0)
+			return nil, err
+		}
 	}
 	for {
 		b, err := c.nextBatch()
@@ -70,12 +77,20 @@ func (c *Conn) nextBatch() (*Batch, error) {
 		b.Release()
 		return nil, err
 	}
+	if m := b.Messages[0]; m.Compressed && c.packed != nil {
+		m, err := c.inflate(m)
+		if err != nil {
+			b.Release()
+			return nil, err
+		}
+		b.Messages[0] = m.Clone()
+	}
 	return b, nil
 }
 
 // NextFrame returns the next frame as it stands on the wire, with its payload whole and unmasked: a view, valid until the next
 // read call. Pings are answered and returned too; a Close ends the connection as ever. ReadMessage goes on behind the message of
-// which NextFrame has given a part. Within a message that ReadMessage has begun the error is frame.ErrMixedReads.
+// which NextFrame has given a part. What is compressed stays so. Within a message that ReadMessage has begun the error is frame.ErrMixedReads.
 func (c *Conn) NextFrame() (Frame, error) {
 	if err := c.beginRead(); err != nil {
 		return Frame{}, err
@@ -105,6 +120,11 @@ func (c *Conn) nextFrame() (Frame, error) {
 		}
 		if f.Header.Opcode.IsControl() {
 			if err := c.takeControl(f.Header.Opcode, f.Payload); err != nil {
+				return Frame{}, err
+			}
+		}
+		if c.packed != nil {
+			if err := c.frameSeen(f); err != nil {
 				return Frame{}, err
 			}
 		}

@@ -21,6 +21,12 @@ func (c *Conn) ReadMessage() (Message, error) {
 			return Message{}, err
 		}
 	}
+	if c.reading.packed {
+		if err := c.passOver(); err != nil {
+			c.endRead(0)
+			return Message{}, err
+		}
+	}
 	m, ok, err := c.r.Buffered()
 	if !ok || m.Opcode.IsControl() || m.Compressed {
 		if m, err = c.readOn(m, ok, err); err != nil {
@@ -39,9 +45,14 @@ func (c *Conn) readOn(m Message, ok bool, err error) (Message, error) {
 		case err != nil:
 			return Message{}, c.readFailed(err)
 		case !ok:
+			if c.packed != nil {
+				c.packed.in.Release()
+			}
 			err = c.fill(nil)
 		case m.Opcode.IsControl():
 			err = c.takeControl(m.Opcode, m.Data)
+		case m.Compressed && c.packed != nil:
+			return c.inflate(m)
 		default:
 			return m, nil
 		}
@@ -83,6 +94,10 @@ func (c *Conn) readEnded() error {
 func (c *Conn) endRead(n int) {
 	if n == 0 && c.ended() && !c.reset {
 		c.reset = true
+		if c.packed != nil {
+			c.packed.in.Close()
+			c.reading.packed = false
+		}
 		c.r.Reset(nil, c.role, c.cfg.Frame)
 		if c.records != nil {
 			c.records.Release()

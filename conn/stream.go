@@ -11,6 +11,8 @@ type messageReader struct {
 	c    *Conn
 	rest []byte // of the piece in hand: a view
 	open bool   // the message has begun and its end was not seen
+
+	packed bool // the message is compressed, and its end was not inflated
 }
 
 // NextReader finds the next message and returns its type and a reader of its payload, which can be of any size: nothing of it is
@@ -21,6 +23,12 @@ func (c *Conn) NextReader() (Opcode, io.Reader, error) {
 		return 0, nil, err
 	}
 	r := &c.reading
+	if r.packed {
+		if err := c.passOver(); err != nil {
+			c.endRead(0)
+			return 0, nil, err
+		}
+	}
 	for r.open {
 		r.rest = nil
 		if _, err := r.next(nil); err != nil {
@@ -34,6 +42,13 @@ func (c *Conn) NextReader() (Opcode, io.Reader, error) {
 		return 0, nil, err
 	}
 	r.rest = p.Data
+	if p.Compressed && c.packed != nil {
+		r.rest = nil
+		if err := r.beginPacked(p.Opcode == Text && !c.cfg.Frame.SkipUTF8, p.Data, p.Last); err != nil {
+			c.endRead(0)
+			return 0, nil, err
+		}
+	}
 	c.endRead(1)
 	return p.Opcode, r, nil
 }
@@ -67,6 +82,9 @@ func (r *messageReader) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	defer c.endRead(0)
+	if r.packed {
+		return r.readPacked(p)
+	}
 	for len(r.rest) == 0 {
 		switch {
 		case !r.open:

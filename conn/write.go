@@ -14,17 +14,6 @@ import (
 // HeaderRoom is the room for the header that WriteOwned needs before the payload.
 const HeaderRoom = frame.MaxHeaderSize
 
-// Prepared is a message that is encoded once and written to many connections.
-type Prepared = frame.Prepared
-
-// Prepare encodes a message for WritePrepared. data is copied. Text must be UTF-8: ErrNotUTF8.
-func Prepare(op Opcode, data []byte) (*Prepared, error) {
-	if op == Text && !utf8.Valid(data) {
-		return nil, ErrNotUTF8
-	}
-	return frame.Prepare(op, data, false)
-}
-
 // WriteMessage writes a text or binary message, and before it what AppendMessage has queued. data is not changed, and not
 // kept. Any goroutine may write at any time: messages go out whole, one after the other.
 //
@@ -34,6 +23,14 @@ func (c *Conn) WriteMessage(op Opcode, data []byte) error {
 	if op == Text && !c.cfg.UncheckedText && !utf8.Valid(data) {
 		return ErrNotUTF8
 	}
+	if c.packed != nil && c.packed.takes(op, data) {
+		return c.writePacked(op, data, true)
+	}
+	return c.writePlain(op, data)
+}
+
+// writePlain writes a message in one frame as it is.
+func (c *Conn) writePlain(op Opcode, data []byte) error {
 	if err := c.lockWrite(nil); err != nil {
 		return err
 	}
@@ -43,7 +40,7 @@ func (c *Conn) WriteMessage(op Opcode, data []byte) error {
 }
 
 // WriteOwned writes a message whose bytes the caller gives up: the payload is b[HeaderRoom:]. A client masks it where it stands. It
-// saves the copy that WriteMessage makes; b is of no use afterwards, whether it was written or not.
+// saves the copy that WriteMessage makes, and is never compressed; b is of no use afterwards, whether it was written or not.
 func (c *Conn) WriteOwned(op Opcode, b []byte) error {
 	switch {
 	case len(b) < HeaderRoom:
@@ -61,12 +58,24 @@ func (c *Conn) WriteOwned(op Opcode, b []byte) error {
 
 // WritePrepared writes a message that was encoded before. A server writes its bytes as they are; a client masks a copy.
 func (c *Conn) WritePrepared(p *Prepared) error {
+	encoded := p.plain
+	packed := c.packed != nil && c.packed.takes(p.op, p.data)
+	if packed {
+		var err error
+		if encoded, err = p.compressed(c.packed.bits, c.packed.level); err != nil {
+			return err
+		}
+	}
 	if err := c.lockWrite(nil); err != nil {
 		return err
 	}
 	c.queueControls()
 	before := c.w.Queued()
-	return c.wrote(c.w.WritePrepared(p), before)
+	err := c.w.WritePrepared(encoded)
+	if packed {
+		c.packed.out.Forget() // the peer's context now ends with what out has not seen
+	}
+	return c.wrote(err, before)
 }
 
 // AppendMessage queues a message for the next Flush or other write. It writes only when more than Config.WriteBuffer bytes
@@ -74,6 +83,9 @@ func (c *Conn) WritePrepared(p *Prepared) error {
 func (c *Conn) AppendMessage(op Opcode, data []byte) error {
 	if op == Text && !c.cfg.UncheckedText && !utf8.Valid(data) {
 		return ErrNotUTF8
+	}
+	if c.packed != nil && c.packed.takes(op, data) {
+		return c.writePacked(op, data, false)
 	}
 	if err := c.lockWrite(nil); err != nil {
 		return err
@@ -116,7 +128,7 @@ func (c *Conn) wrote(err error, before int) error {
 func (c *Conn) lockWrite(m *messageWriter) error {
 	if !c.lock.tryLock() {
 		if err := c.waitLock(); err != nil {
-			return err
+			return c.closingError(err)
 		}
 	}
 	for {
@@ -130,7 +142,7 @@ func (c *Conn) lockWrite(m *messageWriter) error {
 			closed := c.writing.closed
 			c.unlockWrite()
 			if err := c.waitWriter(closed); err != nil {
-				return err
+				return c.closingError(err)
 			}
 			continue
 		default:
@@ -196,6 +208,9 @@ func (c *Conn) unlockWrite() {
 		case c.ended():
 			c.w.Drop(0)
 			c.dropRest()
+			if c.packed != nil {
+				c.packed.out.Close()
+			}
 		case c.rest != nil:
 			go c.control.flush() // has the lock from here on
 			return
@@ -264,9 +279,18 @@ func (c *Conn) writeFailed(err error, keep int) error {
 		return err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.w.Drop(keep)
-		return errWriteDeadline
+		return c.closingError(errWriteDeadline)
 	}
 	return c.end(&TransportError{Op: "write", Err: err})
+}
+
+// closingError returns err, but for the deadline of a close handshake: whoever began that says how the connection ends.
+func (c *Conn) closingError(err error) error {
+	if err != errWriteDeadline || c.deadlines.open() {
+		return err
+	}
+	<-c.done
+	return c.Err()
 }
 
 // outlet is a Conn as its frame.Writer writes to it.

@@ -16,6 +16,9 @@ type messageWriter struct {
 	closed chan struct{}
 	done   bool
 	err    error
+
+	packed bool // the message is compressed
+	sealed bool // and its end is queued
 }
 
 // NextWriter begins a message that is written in parts, each Write a frame or more; Close ends it and flushes. Other messages wait until
@@ -23,6 +26,8 @@ type messageWriter struct {
 //
 // Text that is not UTF-8 is refused with ErrNotUTF8 by the Write, or the Close, that finds it; nothing of that call is
 // written, and the message is still open.
+//
+// On a connection that compresses, a Write that a deadline stops has taken its bytes and says so: they go out with the next.
 func (c *Conn) NextWriter(op Opcode) (io.WriteCloser, error) {
 	if op != Text && op != Binary {
 		return nil, frame.ErrOpcode
@@ -30,7 +35,7 @@ func (c *Conn) NextWriter(op Opcode) (io.WriteCloser, error) {
 	if err := c.lockWrite(nil); err != nil {
 		return nil, err
 	}
-	m := &messageWriter{c: c, op: op, text: op == Text && !c.cfg.UncheckedText, closed: make(chan struct{})}
+	m := &messageWriter{c: c, op: op, text: op == Text && !c.cfg.UncheckedText, closed: make(chan struct{}), packed: c.packed != nil}
 	c.writing = m
 	c.unlockWrite()
 	return m, nil
@@ -45,6 +50,14 @@ func (m *messageWriter) Write(p []byte) (int, error) {
 	if m.text && check.Push(p) >= 0 {
 		return 0, ErrNotUTF8
 	}
+	if m.packed {
+		taken, err := m.packedFrame(p, false)
+		if !taken {
+			return 0, err
+		}
+		m.utf8 = check
+		return len(p), err
+	}
 	if err := m.frame(p, false); err != nil {
 		return 0, err
 	}
@@ -58,6 +71,10 @@ func (m *messageWriter) Close() error {
 		if check := m.utf8; !check.Done() {
 			return ErrNotUTF8
 		}
+	}
+	if m.packed {
+		_, err := m.packedFrame(nil, true)
+		return err
 	}
 	return m.frame(nil, true)
 }
@@ -85,12 +102,17 @@ func (m *messageWriter) frame(p []byte, last bool) error {
 	} else {
 		m.op = frame.Continuation
 		if last {
-			c.stats.messagesWritten.Add(1)
-			m.done = true
-			c.writing = nil
-			close(m.closed)
+			m.finished()
 		}
 	}
 	c.unlockWrite()
 	return err
+}
+
+// finished lets other messages go.
+func (m *messageWriter) finished() {
+	m.c.stats.messagesWritten.Add(1)
+	m.done = true
+	m.c.writing = nil
+	close(m.closed)
 }

@@ -1,0 +1,241 @@
+package conn
+
+import (
+	"errors"
+	"io"
+
+	"github.com/seed-7f57ff33/tickwire/conn/deflate"
+	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/handshake"
+)
+
+// compression is what permessage-deflate adds to a Conn (RFC 7692).
+type compression struct {
+	params    deflate.Params
+	in        *deflate.Inflater // by whoever holds readBusy
+	out       *deflate.Deflater // under lock
+	threshold int
+	bits      int // of the window that out may use
+	level     int
+}
+
+// Compression returns what was agreed about permessage-deflate. ok is false if the connection does not compress.
+func (c *Conn) Compression() (p deflate.Params, ok bool) {
+	if c.packed == nil {
+		return deflate.Params{}, false
+	}
+	return c.packed.params, true
+}
+
+// offer returns the extensions that a client offers.
+func (cfg *Config) offer() ([]handshake.Extension, error) {
+	if cfg.Deflate == nil {
+		return nil, nil
+	}
+	if err := cfg.Deflate.Check(); err != nil {
+		return nil, err
+	}
+	return []handshake.Extension{cfg.Deflate.Offer()}, nil
+}
+
+// accepted returns the Config of a client's connection to a server that answered with these extensions. package handshake has
+// seen to it that only offered ones are among them.
+func (cfg *Config) accepted(answer []handshake.Extension) (*Config, error) {
+	if cfg.Deflate == nil {
+		return cfg, nil
+	}
+	p, agreed, err := cfg.Deflate.Accept(answer)
+	if err != nil || !agreed {
+		return cfg, err
+	}
+	return cfg.with(p), nil
+}
+
+func (cfg *Config) with(p deflate.Params) *Config {
+	c := *cfg
+	c.agreed = &p
+	return &c
+}
+
+// chosen returns the Config of a server's connection to the client of a request, and the extensions to answer.
+func (cfg *Config) chosen(r *handshake.RequestView) (*Config, []handshake.Extension, error) {
+	if cfg.Deflate == nil {
+		return cfg, nil, nil
+	}
+	if err := cfg.Deflate.Check(); err != nil {
+		return nil, nil, err
+	}
+	p, answer, ok := cfg.Deflate.Choose(r.Extensions(nil))
+	if !ok {
+		return cfg, nil, nil
+	}
+	return cfg.with(p), []handshake.Extension{answer}, nil
+}
+
+// newCompression returns nil if nothing was agreed.
+func newCompression(role frame.Role, cfg *Config) *compression {
+	if cfg.agreed == nil {
+		return nil
+	}
+	p := *cfg.agreed
+	in := deflate.InflateOptions{WindowBits: p.ServerMaxWindowBits, NoContextTakeover: p.ServerNoContextTakeover,
+		MaxMessage: cfg.Frame.MaxMessage, MaxRatio: cfg.Deflate.MaxRatio}
+	out := deflate.DeflateOptions{WindowBits: p.ClientMaxWindowBits, NoContextTakeover: p.ClientNoContextTakeover,
+		Level: cfg.Deflate.Level, History: cfg.Deflate.History}
+	if role == frame.Server {
+		in.WindowBits, out.WindowBits = out.WindowBits, in.WindowBits
+		in.NoContextTakeover, out.NoContextTakeover = out.NoContextTakeover, in.NoContextTakeover
+	}
+	z := &compression{params: p, threshold: cfg.Deflate.Threshold, bits: out.WindowBits, level: out.Level}
+	if z.threshold == 0 {
+		z.threshold = deflate.DefaultThreshold
+	}
+	var err error
+	if z.in, err = deflate.NewInflater(in); err == nil {
+		z.out, err = deflate.NewDeflater(out)
+	}
+	if err != nil {
+		panic(err) // Check has passed, and Accept and Choose agree to nothing else
+	}
+	return z
+}
+
+// takes reports whether a message is to be compressed.
+func (z *compression) takes(op Opcode, data []byte) bool {
+	return len(data) >= z.threshold && (op == Text || op == Binary)
+}
+
+// inflate returns a message that came compressed. Its Data is in the inflater's memory.
+func (c *Conn) inflate(m Message) (Message, error) {
+	data, err := c.packed.in.Message(m.Data, m.Opcode == Text && !c.cfg.Frame.SkipUTF8)
+	if err != nil {
+		return Message{}, c.inflateFailed(err, m.Opcode, len(m.Data))
+	}
+	return Message{Opcode: m.Opcode, Data: data}, nil
+}
+
+// inflateFailed ends the connection: the peer's context is lost with the message. n is the length of what the Inflater got last.
+func (c *Conn) inflateFailed(err error, op Opcode, n int) error {
+	var rule *frame.ProtocolError
+	if errors.As(err, &rule) {
+		broken := *rule
+		broken.Offset, broken.Opcode, broken.Length = c.r.Decoder().Offset(), op, uint64(n)
+		err = &broken
+	}
+	return c.readFailed(err)
+}
+
+// passOver inflates what is left of a compressed message that was begun in parts: later messages may refer to it.
+func (c *Conn) passOver() error {
+	r := &c.reading
+	r.rest = nil
+	for {
+		if done, err := c.inflatePiece(); done || err != nil {
+			return err
+		}
+		r.rest = nil
+		piece, err := r.next(nil)
+		if err != nil {
+			return err
+		}
+		if err := c.packed.in.Feed(piece.Data, piece.Last); err != nil {
+			return c.inflateFailed(err, piece.Opcode, len(piece.Data))
+		}
+	}
+}
+
+// inflatePiece drops what is inflated of what was fed. done says that the message ended.
+func (c *Conn) inflatePiece() (done bool, err error) {
+	r := &c.reading
+	for r.packed {
+		switch more, err := r.inflated(); {
+		case err != nil:
+			return false, err
+		case !more:
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// inflated takes the next inflated bytes of the message into r.rest. It reports false if more has to be fed; the end of the
+// message is the end of r.packed.
+func (r *messageReader) inflated() (more bool, err error) {
+	piece, err := r.c.packed.in.Next()
+	switch {
+	case err == io.EOF:
+		r.packed = false
+		return true, nil
+	case err != nil:
+		return false, r.c.inflateFailed(err, frame.Continuation, len(piece))
+	}
+	r.rest = piece
+	return len(piece) > 0, nil
+}
+
+// readPacked is Read of a compressed message.
+func (r *messageReader) readPacked(p []byte) (int, error) {
+	for len(r.rest) == 0 {
+		more, err := r.inflated()
+		switch {
+		case err != nil:
+			return 0, err
+		case !r.packed:
+			return 0, io.EOF
+		case more:
+			continue
+		case len(p) == 0:
+			return 0, nil
+		}
+		piece, err := r.next(nil)
+		if err != nil {
+			return 0, err
+		}
+		if err := r.c.packed.in.Feed(piece.Data, piece.Last); err != nil {
+			return 0, r.c.inflateFailed(err, piece.Opcode, len(piece.Data))
+		}
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+// beginPacked starts a compressed message that is read in parts.
+func (r *messageReader) beginPacked(text bool, data []byte, last bool) error {
+	in := r.c.packed.in
+	err := in.Begin(text)
+	if err == nil {
+		err = in.Feed(data, last)
+	}
+	if err != nil {
+		return r.c.inflateFailed(err, frame.Continuation, len(data))
+	}
+	r.packed = true
+	return nil
+}
+
+// frameSeen keeps the context of what is compressed whole while NextFrame hands out frames as they are.
+func (c *Conn) frameSeen(f Frame) error {
+	if f.Header.Opcode.IsControl() {
+		return nil
+	}
+	r := &c.reading
+	switch {
+	case f.Header.RSV1:
+		if err := r.beginPacked(false, f.Payload, f.Header.Fin); err != nil {
+			return err
+		}
+	case r.packed:
+		if _, err := c.inflatePiece(); err != nil {
+			return err
+		}
+		if err := c.packed.in.Feed(f.Payload, f.Header.Fin); err != nil {
+			return c.inflateFailed(err, f.Header.Opcode, len(f.Payload))
+		}
+	default:
+		return nil
+	}
+	_, err := c.inflatePiece()
+	r.rest = nil
+	return err
+}
