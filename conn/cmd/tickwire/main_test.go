@@ -277,7 +277,7 @@ func TestTailAgainstServe(t *testing.T) {
 		if code != exitOK || len(lines) != 3 || !strings.HasSuffix(lines[0], " Grüße") || !strings.HasSuffix(lines[1], " two") {
 			t.Errorf("exit code %d, %q, %q", code, stdout, stderr)
 		}
-		for _, want := range []string{"connected to 127.0.0.1", "subprotocol v2", "2 messages", "closed by this side with"} {
+		for _, want := range []string{" ms  open\n", "subprotocol v2", "2 messages", "closed by this side with"} {
 			if !strings.Contains(stderr, want) {
 				t.Errorf("no %q in %q", want, stderr)
 			}

@@ -3,11 +3,13 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"strings"
 	"time"
@@ -57,6 +59,9 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 		return err
 	}
 	start := time.Now()
+	if *timings {
+		ctx = traceDial(ctx, std.err, start)
+	}
 	c, err := dialURL(ctx, d, arguments[0])
 	if err != nil {
 		return err
@@ -66,7 +71,7 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 	if *timings {
 		t.last = time.Now()
 		t.start = t.last
-		fmt.Fprintf(std.err, "connected to %s in %v\n", c.RemoteAddr(), t.start.Sub(start).Round(time.Microsecond))
+		fmt.Fprintf(std.err, "%8.3f ms  open\n", float64(t.start.Sub(start))/1e6)
 	}
 	if c.Subprotocol() != "" {
 		fmt.Fprintf(std.err, "subprotocol %s\n", c.Subprotocol())
@@ -81,6 +86,28 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 	err = t.run()
 	fmt.Fprintf(std.err, "%d messages, %d bytes in %v; %s\n", t.messages, t.bytes, time.Since(start).Round(time.Millisecond), oneLine(err))
 	return goodEnd(err)
+}
+
+// traceDial has the steps of a dial printed as they are done.
+func traceDial(ctx context.Context, w io.Writer, start time.Time) context.Context {
+	step := func(format string, args ...any) {
+		fmt.Fprintf(w, "%8.3f ms  %s\n", float64(time.Since(start))/1e6, fmt.Sprintf(format, args...))
+	}
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		DNSDone: func(i httptrace.DNSDoneInfo) { step("name resolved, %d addresses", len(i.Addrs)) },
+		ConnectDone: func(_, address string, err error) {
+			if err == nil {
+				step("connected to %s", address)
+			}
+		},
+		TLSHandshakeDone: func(s tls.ConnectionState, err error) {
+			if err == nil {
+				step("%s, %s", tls.VersionName(s.Version), tls.CipherSuiteName(s.CipherSuite))
+			}
+		},
+		WroteRequest:         func(httptrace.WroteRequestInfo) { step("request written") },
+		GotFirstResponseByte: func() { step("answer begins") },
+	})
 }
 
 // goodEnd returns nil if a connection that ended with err ended as it should.
