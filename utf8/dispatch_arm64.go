@@ -1,0 +1,21 @@
+//go:build gc && !purego
+
+package utf8
+
+import (
+	"github.com/seed-7f57ff33/tickwire/asm"
+	"github.com/seed-7f57ff33/tickwire/mask"
+)
+
+// The kernels take any n: for tier Generic they continue in validGeneric or unmaskGeneric, above pieceMax in validLong
+// or unmaskLong, by a jump. So the exported functions are one call, small enough to be inlined.
+
+// valid works like validGeneric.
+//
+//go:noescape
+func valid(p *byte, n int, tier asm.Tier) bool
+
+// unmask works like unmaskGeneric.
+//
+//go:noescape
+func unmask(p *byte, n int, key mask.Key, tier asm.Tier) bool
