@@ -1,0 +1,234 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/seed-7f57ff33/tickwire/bench/entrant"
+)
+
+// target is one line of the table of targets: a ratio, or a figure of ours alone.
+type target struct {
+	title    string
+	scenario string
+	kase     string // the case; a prefix is enough
+	ours     string // entrant
+	metric   string // instead of the scenario's main one
+
+	// A ratio of the other's figure over ours, which is to be at least so much; or, if cost is set, of ours over the
+	// other's, which is to be at most so much. against is an entrant, or leanest: the best of the other libraries.
+	against     string
+	otherCase   string // of against, if it is another one
+	cost        bool
+	least, want float64 // 0 means none
+
+	// figure says that least and want are bounds of our figure itself.
+	figure bool
+}
+
+const leanest = "the leanest other library"
+
+const (
+	decode200   = "200 B, unmasked, UTF-8 checked"
+	decode200m  = "200 B, masked, UTF-8 checked"
+	feedTCP     = "TCP, 200 B, UTF-8 checked"
+	feedLarge   = "TLS, 200 B, large records"
+	feedRecords = "TLS, 200 B, a record per message"
+	feedDeflate = "TCP, 200 B, deflate with takeover"
+)
+
+// faster makes targets of one case against several entrants.
+func faster(title, scenario, kase, ours string, bounds ...any) []target {
+	var all []target
+	for i := 0; i < len(bounds); i += 3 {
+		all = append(all, target{
+			title: title, scenario: scenario, kase: kase, ours: ours,
+			against: bounds[i].(string), least: number(bounds[i+1]), want: number(bounds[i+2]),
+		})
+	}
+	return all
+}
+
+func number(v any) float64 {
+	if n, ok := v.(int); ok {
+		return float64(n)
+	}
+	return v.(float64)
+}
+
+// cost makes a target of at most want times another's figure.
+func cost(title, scenario, kase, ours, against string, least, want float64) target {
+	return target{title: title, scenario: scenario, kase: kase, ours: ours, against: against, cost: true, least: least, want: want}
+}
+
+// targets are the project's, in the order of the report.
+func targets() []target {
+	var all []target
+	add := func(t ...target) { all = append(all, t...) }
+
+	const dec = "decode, 200 B text, UTF-8 checked, client side"
+	add(faster(dec, "decode", decode200, "tickwire", "gobwas-low", 2.4, 3, "gws", 6, 8, "gorilla", 8, 10, "coder", 20, 25)...)
+	add(faster(dec, "decode", decode200, "tickwire/frame", "gobwas-low", 2.4, 3)...)
+	add(cost(dec, "decode", decode200, "tickwire", entrant.LimitParse, 0, 0.9))
+	const unchecked = "decode, 200 B, UTF-8 off"
+	add(faster(unchecked, "decode", "200 B, unmasked, unchecked", "tickwire", "gobwas-low", 3, 0)...)
+	add(faster(unchecked, "decode", "200 B, unmasked, unchecked", "tickwire/frame", "gobwas-low", 3, 0)...)
+	add(cost(unchecked, "decode", "200 B, unmasked, unchecked", "tickwire/frame", entrant.LimitParse, 0, 1.5))
+	const masked = "decode, 200 B text masked, UTF-8 checked, server side"
+	add(faster(masked, "decode", decode200m, "tickwire", "gobwas-low", 2.3, 0, "gws", 6, 0, "gorilla", 8, 0, "coder", 20, 0)...)
+	all = append(all, target{
+		title: masked, scenario: "decode", kase: decode200m, ours: "tickwire", against: "tickwire", otherCase: decode200, cost: true, want: 1.25,
+	})
+	for _, size := range []string{"1000 B", "8000 B"} {
+		title := "decode, " + size + ", UTF-8 checked"
+		add(faster(title, "decode", size+", unmasked, UTF-8 checked", "tickwire", leanest, 2, 0)...)
+		add(cost(title, "decode", size+", unmasked, UTF-8 checked", "tickwire", entrant.LimitParseKernel, 0, 1.2))
+	}
+
+	const enc, encs = "encode, 200 B, client", "encode, 200 B, server"
+	add(faster(enc, "encode", "200 B, client", "tickwire/frame", "gobwas-low", 1.5, 0)...)
+	add(faster(enc, "encode", "200 B, client", "tickwire", "gobwas-low", 1.5, 0, "gws", 3.5, 0, "gorilla", 3.5, 0)...)
+	add(cost(enc, "encode", "200 B, client", "tickwire/frame", entrant.LimitParse, 0, 1.1))
+	add(faster(encs, "encode", "200 B, server", "tickwire/frame", "gobwas-low", 1.3, 0)...)
+	add(faster(encs, "encode", "200 B, server", "tickwire", "gobwas-low", 1.3, 0)...)
+	add(cost(encs, "encode", "200 B, server", "tickwire/frame", entrant.LimitParse, 0, 1.1))
+
+	const tcp = "feed over TCP, 200 B, UTF-8 checked"
+	add(faster(tcp, "feed", feedTCP, "tickwire", "gobwas-low", 2.7, 0, "gws", 6, 0, "gorilla", 8, 0, "coder", 15, 0)...)
+	add(cost(tcp, "feed", feedTCP, "tickwire-raw", entrant.LimitParseRaw, 0, 0.8), cost(tcp, "feed", feedTCP, "tickwire-plain", entrant.LimitParse, 0, 0.8))
+	const large = "feed over TLS, large records"
+	add(faster(large, "feed", feedLarge, "tickwire", leanest, 1.1, 0, "gws", 2, 0, "gorilla", 2, 0)...)
+	add(cost(large, "feed", feedLarge, "tickwire", entrant.LimitCopy, 0, 1.05))
+	const record = "feed over TLS, one 200 B record per message"
+	add(faster(record, "feed", feedRecords, "tickwire", leanest, 1.3, 0, "gws", 1.7, 0, "gorilla", 2, 0)...)
+	add(cost(record, "feed", feedRecords, "tickwire", entrant.LimitBuffered, 0, 1.1))
+	const deflate = "feed with permessage-deflate and takeover, 200 B"
+	add(faster(deflate, "feed", feedDeflate, "tickwire", "gws", 2.3, 3.2, "coder", 3, 0)...)
+
+	const echo = "echo round trip, 128 B, p50"
+	add(faster(echo+", one CPU", "echo", "128 B, both ends on one CPU", "tickwire", leanest, 1, 0)...)
+	add(faster(echo+", across CPUs", "echo", "128 B, each end", "tickwire", leanest, 1, 0)...)
+	add(cost(echo+", across CPUs", "echo", "128 B, each end", "tickwire-spin", leanest, 0, 0.6))
+	const fan = "fan-out to 1,000, server"
+	add(faster(fan, "fanout", "200 B to 1000", "tickwire", "gorilla", 1.2, 0, "gws", 1, 0)...)
+	all = append(all, target{title: fan, scenario: "fanout", kase: "200 B to 1000", ours: "tickwire", metric: "allocs/message", figure: true, least: 0.01})
+
+	const shake = "handshake, server, allocations"
+	all = append(all,
+		target{title: shake, scenario: "handshake", kase: "allocations", ours: "tickwire", figure: true, least: 4},
+		target{title: shake, scenario: "handshake", kase: "allocations", ours: "tickwire-http", figure: true, least: 30},
+		target{title: "resident bytes per idle connection", scenario: "idle", ours: "tickwire", figure: true, least: 6000, want: 4500},
+	)
+	return all
+}
+
+// outcome is a target with what was measured.
+type outcome struct {
+	target
+	value       float64
+	name        string // of the entrant against
+	known       bool
+	met, wanted bool
+}
+
+// judge finds the figures of a target among the groups.
+func (t target) judge(all []group) outcome {
+	o := outcome{target: t, name: t.against}
+	metric := t.metric
+	if metric == "" {
+		metric = mains[t.scenario].main
+	}
+	find := func(kase string) *group {
+		for i := range all {
+			if all[i].scenario == t.scenario && strings.HasPrefix(all[i].name, kase) {
+				return &all[i]
+			}
+		}
+		return nil
+	}
+	g := find(t.kase)
+	if g == nil || g.row(t.ours) == nil {
+		return o
+	}
+	o.value = g.row(t.ours).Metrics[metric].Median
+	if !t.figure {
+		other := g
+		if t.otherCase != "" {
+			other = find(t.otherCase)
+		}
+		row := other.peer(t.against)
+		if row == nil {
+			return o
+		}
+		o.name = row.Entrant
+		o.value = row.Metrics[metric].Median / o.value
+		if t.cost {
+			o.value = 1 / o.value
+		}
+	}
+	o.known = true
+	holds := func(bound float64) bool {
+		switch {
+		case bound == 0:
+			return true
+		case t.cost || t.figure:
+			return rounded(o.value) <= bound
+		}
+		return rounded(o.value) >= bound
+	}
+	o.met, o.wanted = holds(t.least), holds(t.want)
+	return o
+}
+
+// rounded rounds to the digits that are printed.
+func rounded(v float64) float64 {
+	if math.Abs(v) < 100 {
+		return math.Round(v*100) / 100
+	}
+	return math.Round(v)
+}
+
+// peer returns the row of an entrant, or of the leanest other library.
+func (g *group) peer(name string) *Row {
+	if g == nil {
+		return nil
+	}
+	if name != leanest {
+		return g.row(name)
+	}
+	for _, r := range g.rows { // best first
+		if !strings.HasPrefix(r.Entrant, "tickwire") && !strings.HasPrefix(r.Entrant, "limit:") {
+			return r
+		}
+	}
+	return nil
+}
+
+// bound formats a bound as the table shows it.
+func (o outcome) bound(v float64) string {
+	switch {
+	case v == 0:
+		return ""
+	case o.figure:
+		return "≤ " + figure(v)
+	case o.cost:
+		return "≤ " + fmt.Sprintf("%g×", v)
+	}
+	return "≥ " + fmt.Sprintf("%g×", v)
+}
+
+// verdict is the last column.
+func (o outcome) verdict() string {
+	switch {
+	case !o.known:
+		return "not run"
+	case !o.met:
+		return "**falls short**"
+	case !o.wanted && o.least == 0:
+		return "aim not reached"
+	case !o.wanted:
+		return "reached, aim not"
+	}
+	return "reached"
+}
