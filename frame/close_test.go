@@ -130,7 +130,10 @@ func TestR25ReasonTable(t *testing.T) {
 // frame, io.ErrUnexpectedEOF inside a frame or a message.
 func TestR29EndOfStreamAtEveryByte(t *testing.T) {
 	for _, role := range roles {
-		for _, s := range reference.Streams(role) {
+		for i, s := range reference.Streams(role) {
+			if i%thin != 0 {
+				continue
+			}
 			for n := range min(len(s.Bytes), 60) {
 				r := replay.New(role, s.Options, s.Bytes[:n])
 				if err := r.All(); err != nil {

@@ -17,7 +17,10 @@ func TestR1R2R6R7R10R13R14R18R19R77HeaderGrid(t *testing.T) {
 		t.Fatalf("%d headers", len(grid))
 	}
 	refused := map[string]int{}
-	for _, h := range grid {
+	for i, h := range grid {
+		if i%thin != 0 {
+			continue
+		}
 		stream, at := h.Stream()
 		rule, index := h.Verdict()
 		refused[rule]++
@@ -41,7 +44,7 @@ func TestR1R2R6R7R10R13R14R18R19R77HeaderGrid(t *testing.T) {
 			t.Fatalf("%v: %v", h, err)
 		}
 	}
-	if len(refused) != 9 {
+	if len(refused) != 9 && !underRace {
 		t.Errorf("the grid met %d verdicts, want 9: %v", len(refused), refused)
 	}
 }

@@ -2,4 +2,7 @@
 
 package frame_test
 
-const underRace = false
+const (
+	underRace = false
+	thin      = 1
+)

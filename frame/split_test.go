@@ -27,7 +27,7 @@ func TestR35R36EveryCut(t *testing.T) {
 			t.Fatalf("%d streams", len(streams))
 		}
 		for i, s := range streams {
-			if underRace && i%10 != 0 {
+			if i%thin != 0 {
 				continue
 			}
 			r := replay.New(role, s.Options, s.Bytes)
