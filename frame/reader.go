@@ -297,7 +297,7 @@ func (r *Reader) taken() []byte {
 }
 
 // More reports whether a whole message is buffered, so that the next one comes without a read. Control frames before it do
-// not count.
+// not count, and nothing does behind a Close frame.
 func (r *Reader) More() bool {
 	d, p := &r.dec, r.buf[r.pos:r.end]
 	if d.err != nil || d.closed || d.headLen > 0 || len(r.fresh) > 0 {
@@ -306,6 +306,9 @@ func (r *Reader) More() bool {
 	skipping := r.skipping
 	if d.inFrame {
 		if d.left > uint64(len(p)) {
+			return false
+		}
+		if d.header.Opcode == Close {
 			return false
 		}
 		p = p[d.left:]
@@ -317,7 +320,7 @@ func (r *Reader) More() bool {
 	}
 	for {
 		h, n := ParseHeader(p)
-		if n == 0 || h.Length > uint64(len(p)-n) {
+		if n == 0 || h.Length > uint64(len(p)-n) || h.Opcode == Close {
 			return false
 		}
 		if h.Fin && !h.Opcode.IsControl() {

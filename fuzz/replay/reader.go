@@ -61,6 +61,9 @@ func (r *Run) Messages(cuts ...int) error {
 			if i != len(r.items) {
 				return fmt.Errorf("%d items, want %d (error %v)", i, len(r.items), err)
 			}
+			if more && err == io.EOF {
+				return fmt.Errorf("More was true, and Next gave %v", err)
+			}
 			_, again := rd.Next()
 			return r.finish(err, again)
 		}
