@@ -18,22 +18,22 @@ const (
 	anyLow    = tooShort | tooLong | twoConts
 )
 
-// The constants are one symbol; these are the offsets of its 16-byte rows.
+// The constants are one symbol; these are the offsets of its rows. Rows of 32 bytes are operands in memory.
 const (
-	rowHigh1 = 16 * iota // classes by the high half of the first byte
-	rowLow1              // by its low half
-	rowHigh2             // by the high half of the second byte
-	rowHalf              // 0x0F in every byte
-	rowLead3             // 0x60: subtracted with saturation it leaves the top bit of E0 and above
-	rowLead4             // 0x70: the same for F0 and above
-	rowTop               // 0x80
-	rowShift             // 0x1000 in every word: the high half of a product with it is a shift right by 4
-	rowOpen              // 32 bytes: the largest byte at each place that needs nothing behind the vector's end
-
-	rowOpenX = rowOpen + 16
-	rowOpen3 = rowOpen + 29 // the last 3 of these, and ones
-	rowSkip3 = rowOpen + 48 // ones but for the first 3 bytes
-	rowsEnd  = rowSkip3 + 16
+	rowHigh1 = 0             // 16: classes by the high half of the first byte
+	rowLow1  = rowHigh1 + 16 // 16: by its low half
+	rowHigh2 = rowLow1 + 16  // 16: by the high half of the second byte
+	rowHalf  = rowHigh2 + 16 // 16: 0x0F in every byte
+	rowShift = rowHalf + 16  // 16: 0x1000 in every word: the high half of a product with it is a shift right by 4
+	rowLead3 = rowShift + 16 // 32: 0x60: subtracted with saturation it leaves the top bit of E0 and above
+	rowLead4 = rowLead3 + 32 // 32: 0x70: the same for F0 and above
+	rowTop   = rowLead4 + 32 // 32: 0x80
+	rowSkip3 = rowTop + 32   // 32: ones but for the first 3 bytes
+	rowSlide = rowSkip3 + 32 // 32: from d on, the indices that move a vector's bytes down by d, and zeros behind them
+	rowOpen  = rowSlide + 32 // 32: the largest byte at each place that needs nothing behind the vector's end
+	rowOpenX = rowOpen + 16  // 16: the same for 16 bytes
+	rowOpen3 = rowOpenX + 13 // 16: the same for 3, and ones
+	rowsEnd  = rowOpenX + 32
 )
 
 const utf8Rows = "utf8rows"
@@ -43,8 +43,8 @@ func row(offset int) string { return fmt.Sprintf("%s<>+%d(SB)", utf8Rows, offset
 
 func utf8Constants() []byte {
 	rows := make([]byte, rowsEnd)
-	fill := func(at int, b byte) {
-		for i := range 16 {
+	fill := func(at, n int, b byte) {
+		for i := range n {
 			rows[at+i] = b
 		}
 	}
@@ -86,18 +86,20 @@ func utf8Constants() []byte {
 		}
 		rows[rowHigh1+i], rows[rowLow1+i], rows[rowHigh2+i] = high1, low1, high2
 	}
-	fill(rowHalf, 0x0F)
-	fill(rowLead3, 0xE0-0x80)
-	fill(rowLead4, 0xF0-0x80)
-	fill(rowTop, 0x80)
+	fill(rowHalf, 16, 0x0F)
 	for i := 1; i < 16; i += 2 {
 		rows[rowShift+i] = 0x10
 	}
-	fill(rowSkip3, 0xFF)
-	copy(rows[rowSkip3:], []byte{0, 0, 0})
-	fill(rowOpen, 0xFF)
-	fill(rowOpenX, 0xFF)
-	fill(rowOpenX+16, 0xFF)
+	fill(rowLead3, 32, 0xE0-0x80)
+	fill(rowLead4, 32, 0xF0-0x80)
+	fill(rowTop, 32, 0x80)
+	fill(rowSkip3, 32, 0xFF)
+	fill(rowSkip3, 3, 0)
+	fill(rowSlide, 32, 0xFF)
+	for i := range 16 {
+		rows[rowSlide+i] = byte(i)
+	}
+	fill(rowOpen, rowsEnd-rowOpen, 0xFF)
 	copy(rows[rowOpen3:], []byte{0xF0 - 1, 0xE0 - 1, 0xC0 - 1})
 	return rows
 }
@@ -129,7 +131,7 @@ func utf8Kernels(s *Source) {
 		"  X0-X3    vectors of text    X6  errors so far  X7  0x0F       X9   0x70",
 		"  X4, X5   keys               X11-X15  scratch   X8  0x60       X10  0x80",
 	)
-	s.Data(utf8Rows, utf8Constants(), "the tables and constants, 16 bytes each")
+	s.Data(utf8Rows, utf8Constants(), "the tables and constants")
 	printValid(s)
 	printUnmask(s)
 }

@@ -72,6 +72,63 @@ func (k *utf8Kernel) FirstY(cur, t0, t1, t2, t3 string) {
 	k.judge(t0, t1, t2)
 }
 
+// ConstantsShort loads what First and window need: less than ConstantsY does, for registers go to the text.
+func (k *utf8Kernel) ConstantsShort() {
+	for i, offset := range []int{rowHigh1, rowLow1, rowHigh2, rowHalf, rowShift} {
+		k.Ins("VBROADCASTI128", row(offset), Y(8+i))
+	}
+}
+
+// judgeShort is judge with constants from memory; the errors stay in classes.
+func (k *utf8Kernel) judgeShort(classes, prev2, prev3 string) {
+	k.Ins("VPSUBUSB", row(rowLead3), prev2, prev2)
+	k.Ins("VPSUBUSB", row(rowLead4), prev3, prev3)
+	k.Ins("VPOR", prev3, prev2, prev2)
+	k.Ins("VPAND", row(rowTop), prev2, prev2)
+	k.Ins("VPXOR", prev2, classes, classes)
+}
+
+// FirstShort leaves in to the errors of cur with zeros before it. Scratch: t0, t1, t2.
+func (k *utf8Kernel) FirstShort(cur, to, t0, t1, t2 string) {
+	k.Ins("VPERM2I128", 0x08, cur, cur, t2)
+	k.Ins("VPALIGNR", 15, t2, cur, to)
+	k.classes(to, cur, t0)
+	k.Ins("VPALIGNR", 14, t2, cur, t0)
+	k.Ins("VPALIGNR", 13, t2, cur, t1)
+	k.judgeShort(to, t0, t1)
+}
+
+// keysShort makes Y13, Y14 and Y15 the keys of vectors that begin 1, 2 and 3 bytes before one with the key given.
+func (k *utf8Kernel) keysShort(key string) {
+	k.Ins("VPALIGNR", 15, key, key, "Y13")
+	k.Ins("VPALIGNR", 14, key, key, "Y14")
+	k.Ins("VPALIGNR", 13, key, key, "Y15")
+}
+
+// MaskedShort adds the errors of cur, which stands masked at mem(0), with the keys of keysShort. Scratch: Y4, Y5, Y6.
+func (k *utf8Kernel) MaskedShort(cur string, mem func(int) string) {
+	k.Ins("VPXOR", mem(-1), "Y13", "Y4")
+	k.classes("Y4", cur, "Y5")
+	k.Ins("VPXOR", mem(-2), "Y14", "Y5")
+	k.Ins("VPXOR", mem(-3), "Y15", "Y6")
+	k.judgeShort("Y4", "Y5", "Y6")
+	k.Ins("VPOR", "Y4", "Y7", "Y7")
+}
+
+// Short32 checks a text of 16 to 32 bytes, the first 16 of which are in X0 and the last 16 in X3, as one vector, in Y0,
+// with zeros behind the text.
+func (k *utf8Kernel) Short32() {
+	k.Ins("VZEROUPPER")
+	k.Ins("LEAQ", row(rowSlide), "AX")
+	k.Ins("SUBQ", "SI", "AX")
+	k.Ins("VPSHUFB", "32(AX)", "X3", "X1")
+	k.Ins("VINSERTI128", 1, "X1", "Y0", "Y0")
+	k.ConstantsShort()
+	k.FirstShort("Y0", "Y7", "Y1", "Y2", "Y4")
+	k.OpenY("Y0")
+	k.VerdictY()
+}
+
 // OpenY adds an error if the vector in t ends in an unfinished character. t is scratch.
 func (k *utf8Kernel) OpenY(t string) {
 	k.Ins("VPSUBUSB", row(rowOpen), t, t)
