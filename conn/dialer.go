@@ -3,10 +3,14 @@ package conn
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
+	"errors"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/frame"
@@ -16,108 +20,409 @@ import (
 // DefaultHandshakeTimeout bounds an opening handshake for which no other limit is set.
 const DefaultHandshakeTimeout = 10 * time.Second
 
-// Dialer opens connections as a client. The zero value is ready; a Dialer may be used by many goroutines.
+// DefaultMaxBody is how much of the body of an answer that refuses is kept.
+const DefaultMaxBody = 4 << 10
+
+// Dialer opens connections as a client. The zero value is ready; a Dialer may be used by many goroutines, and must not be
+// changed while it is.
+//
+// A context that carries a [httptrace.ClientTrace] hears of name resolution, connecting, TLS, the request and the first byte
+// of the answer.
 type Dialer struct {
-	// TLSConfig is used for wss; nil means the zero Config. ServerName is filled in from the URL if it is empty.
+	// TLSConfig is used for wss; nil means the zero Config. ServerName is filled in from the URL if it is empty, also behind a
+	// proxy. The only protocol offered is http/1.1, whatever NextProtos says: a WebSocket cannot be opened on another.
 	TLSConfig *tls.Config
+	// WrapTLS, if not nil, does what is done with TLSConfig otherwise: the handshake as a client on a connection to the URL's
+	// host, its certificate checked. The connection below is closed when ctx ends.
+	WrapTLS func(ctx context.Context, nc net.Conn) (net.Conn, error)
+	// Proxy returns the proxy for a request, nil for none, as in http.Transport; the request has an http or https URL.
+	// http.ProxyFromEnvironment goes by HTTP_PROXY, HTTPS_PROXY and NO_PROXY. Schemes: http and https (CONNECT; userinfo is
+	// sent as Basic authentication), socks5 and socks5h (names are resolved by the proxy with both).
+	Proxy func(*http.Request) (*url.URL, error)
+	// ProxyTLSConfig is TLSConfig for the connection to an https proxy.
+	ProxyTLSConfig *tls.Config
+
 	// Subprotocols are offered, the preferred one first.
 	Subprotocols []string
+	// Origin is sent as Origin if it is not empty. Only browsers must send one.
+	Origin string
+	// Host replaces the Host header. It does not change what is dialed, nor the name that TLS checks.
+	Host string
 	// Header is sent with the request.
 	Header http.Header
-	// HandshakeTimeout bounds all of Dial, beside its context; 0 means DefaultHandshakeTimeout, negative none.
+	// HeaderFunc returns more of Header, made for this attempt: fresh tokens, signatures with the time. It gets the URL of the
+	// attempt. An error ends Dial.
+	HeaderFunc func(ctx context.Context, u *handshake.URL) (http.Header, error)
+	// Jar gives cookies to requests and gets those of the answers; nil means none.
+	Jar http.CookieJar
+	// OnResponse, if not nil, sees the answer that switched protocols. An error closes the connection and ends Dial.
+	OnResponse func(*handshake.Response) error
+
+	// MaxRedirects is how many redirects are followed, one behind the other; 0 means that they are refusals like any other status.
+	// No redirect leads from wss to ws. Once one leads to another scheme, host or port, nothing of Header, HeaderFunc, Host, the
+	// URL's userinfo and the client's certificates is sent any more.
+	MaxRedirects int
+
+	// HandshakeTimeout bounds all of Dial, from name resolution to the answer and through all redirects, beside its
+	// context; 0 means DefaultHandshakeTimeout, negative none.
 	HandshakeTimeout time.Duration
+	// Limits bound the heads of answers, the proxy's too.
+	Limits handshake.Limits
+	// MaxBody is how many bytes of the body of an answer that refuses are kept; 0 means DefaultMaxBody, negative none.
+	MaxBody int
+
+	// NetDial, if not nil, makes connections instead of a net.Dialer, which tries the addresses of a name in parallel (RFC 6555).
+	// It must return soon when ctx ends.
+	NetDial func(ctx context.Context, network, address string) (net.Conn, error)
+	// SocketOptions are set on the socket, before it connects where that makes a difference and NetDial is nil.
+	SocketOptions SocketOptions
 	// Config is the connection's.
 	Config Config
+}
+
+// DialError says at which step Dial failed, and on the way to which URL.
+type DialError struct {
+	// Step is "URL", "connect", "proxy", "TLS", "handshake" or "redirect".
+	Step string
+	// URL is without userinfo; "" if it could not be parsed.
+	URL string
+	// Err is the cause: a *handshake.Error where an answer was not what it has to be, from the server or, if Step is "proxy", from
+	// the proxy; the cause of the context's end; an error of package net, crypto/tls or a hook.
+	Err error
+}
+
+// Error tells the step, the URL and the cause.
+func (e *DialError) Error() string {
+	s := "conn: dial"
+	if e.URL != "" {
+		s += " " + e.URL
+	}
+	return s + ": " + e.Step + ": " + e.Err.Error()
+}
+
+// Unwrap returns Err.
+func (e *DialError) Unwrap() error { return e.Err }
+
+// Timeout reports whether time ran out.
+func (e *DialError) Timeout() bool {
+	var t interface{ Timeout() bool }
+	return errors.As(e.Err, &t) && t.Timeout()
+}
+
+// Temporary reports false.
+func (e *DialError) Temporary() bool { return false }
+
+// handshakeTimeout is the end of HandshakeTimeout.
+type handshakeTimeout struct{ limit time.Duration }
+
+func (e *handshakeTimeout) Error() string {
+	return "not done within the handshake timeout of " + e.limit.String()
+}
+func (e *handshakeTimeout) Timeout() bool   { return true }
+func (e *handshakeTimeout) Temporary() bool { return true }
+func (e *handshakeTimeout) Is(target error) bool {
+	return target == context.DeadlineExceeded || target == os.ErrDeadlineExceeded
 }
 
 // Dial opens a connection with the zero Dialer.
 func Dial(ctx context.Context, url string) (*Conn, error) { return new(Dialer).Dial(ctx, url) }
 
-// Dial opens a connection to a ws or wss URL. ctx bounds the opening only.
+// Dial opens a connection to a ws or wss URL. ctx bounds the opening only: when it ends Dial returns at once, with an error that
+// matches the context's cause, and leaves nothing behind. Every error is a *DialError.
 func (d *Dialer) Dial(ctx context.Context, rawURL string) (*Conn, error) {
+	u, err := parseURL(rawURL)
+	if err != nil {
+		return nil, &DialError{Step: "URL", Err: err}
+	}
 	timeout := d.HandshakeTimeout
 	if timeout == 0 {
 		timeout = DefaultHandshakeTimeout
 	}
 	if timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
+		ctx, cancel = context.WithTimeoutCause(ctx, timeout, &handshakeTimeout{timeout})
 		defer cancel()
 	}
-	u, err := url.Parse(rawURL)
-	if err != nil || u.Host == "" || u.Fragment != "" || u.Scheme != "ws" && u.Scheme != "wss" {
-		return nil, fmt.Errorf("conn: dial %q: %w", rawURL, handshake.ErrURL)
+	o := &opening{d: d, ctx: ctx, url: u, first: u}
+	for {
+		c, err := o.open()
+		if err == nil {
+			return c, nil
+		}
+		if followed, bad := o.redirect(err); bad != nil {
+			return nil, o.failed("redirect", bad)
+		} else if !followed {
+			return nil, err
+		}
 	}
-	port, plainPort := u.Port(), "80"
-	if u.Scheme == "wss" {
-		plainPort = "443"
+}
+
+// An opening is one Dial, over all its redirects.
+type opening struct {
+	d       *Dialer
+	ctx     context.Context
+	url     *handshake.URL
+	first   *handshake.URL // where the caller's credentials belong
+	foreign bool           // a redirect left the origin of first
+	hops    int
+
+	raw  net.Conn    // the lowest connection of this attempt: closing it ends all above
+	stop func() bool // keeps the end of ctx from closing raw
+}
+
+func (o *opening) failed(step string, err error) error {
+	if until, ok := o.ctx.Deadline(); ok && !time.Now().Before(until) {
+		<-o.ctx.Done() // due now: a deadline set from it can be the first to tell
 	}
-	if port == "" {
-		port = plainPort
+	if o.ctx.Err() != nil {
+		err = context.Cause(o.ctx)
 	}
-	var nd net.Dialer
-	nc, err := nd.DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	return &DialError{Step: step, URL: o.url.String(), Err: err}
+}
+
+// open makes one attempt.
+func (o *opening) open() (c *Conn, err error) {
+	o.raw, o.stop = nil, nil
+	defer func() {
+		if o.raw == nil {
+			return
+		}
+		if !o.stop() && err == nil { // ctx ended just now, and has closed raw
+			c.Close()
+			c, err = nil, o.failed("handshake", context.Cause(o.ctx))
+		}
+		if err != nil {
+			o.raw.Close()
+		}
+	}()
+	// Before anything is dialed: what cannot be sent is an error of the caller's.
+	req, err := o.request()
 	if err != nil {
-		return nil, fmt.Errorf("conn: dial: %w", err)
+		return nil, o.failed("handshake", err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
-	c, err := d.open(ctx, nc, u, port == plainPort)
-	if !stop() && err == nil {
-		err = fmt.Errorf("conn: dial: %w", context.Cause(ctx))
-		c.Close()
-	}
+	request, err := handshake.AppendRequest(nil, req)
 	if err != nil {
-		nc.Close()
-		return nil, err
+		return nil, o.failed("handshake", err)
+	}
+	proxy, err := o.proxy()
+	if err != nil {
+		return nil, o.failed("proxy", err)
+	}
+	var nc net.Conn
+	if proxy == nil {
+		nc, err = o.connect(o.ctx, o.url.Address())
+		if err != nil {
+			return nil, o.failed("connect", err)
+		}
+	} else if nc, err = o.tunnel(proxy); err != nil {
+		return nil, o.failed("proxy", err)
+	}
+	if o.url.Secure {
+		if nc, err = o.secure(nc); err != nil {
+			return nil, o.failed("TLS", err)
+		}
+	}
+	c, err = o.shake(nc, req, request)
+	if err != nil {
+		return nil, o.failed("handshake", err)
 	}
 	return c, nil
 }
 
-// open does TLS and the opening handshake on nc.
-func (d *Dialer) open(ctx context.Context, nc net.Conn, u *url.URL, defaultPort bool) (*Conn, error) {
-	if u.Scheme == "wss" {
-		cfg := d.TLSConfig.Clone()
-		if cfg == nil {
-			cfg = new(tls.Config)
-		}
-		if cfg.ServerName == "" {
-			cfg.ServerName = u.Hostname()
-		}
-		cfg.NextProtos = []string{"http/1.1"}
-		t := tls.Client(underTLS(nc, &d.Config), cfg)
-		if err := t.HandshakeContext(ctx); err != nil {
-			return nil, fmt.Errorf("conn: TLS: %w", err)
-		}
-		nc = t
+// connect makes the lowest connection, which the end of ctx closes from then on.
+func (o *opening) connect(ctx context.Context, address string) (nc net.Conn, err error) {
+	if o.d.NetDial != nil {
+		nc, err = o.d.NetDial(ctx, "tcp", address)
+	} else {
+		nd := net.Dialer{Control: o.d.SocketOptions.beforeConnect()}
+		nc, err = nd.DialContext(ctx, "tcp", address)
 	}
-	host := u.Host
-	if defaultPort && u.Port() != "" {
-		host = host[:len(host)-len(u.Port())-1]
-	}
-	req := &handshake.Request{Host: host, Target: u.RequestURI(), Key: handshake.NewKey(), Subprotocols: d.Subprotocols, Header: d.Header}
-	b, err := handshake.AppendRequest(nil, req)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := nc.Write(b); err != nil {
-		return nil, fmt.Errorf("conn: handshake: %w", err)
+	raw := lowest(nc)
+	o.raw, o.stop = raw, context.AfterFunc(o.ctx, func() { raw.Close() })
+	if o.d.NetDial != nil {
+		err = o.d.SocketOptions.Set(nc)
+	} else {
+		err = o.d.SocketOptions.afterConnect(nc)
 	}
-	var answer handshake.Response
-	b = b[:0]
-	for {
-		if cap(b)-len(b) < 512 {
-			b = append(make([]byte, 0, 2*cap(b)+1024), b...)
+	return nc, err
+}
+
+// lowest is what to close: a tls.Conn's own Close can wait for the peer.
+func lowest(nc net.Conn) net.Conn {
+	if t, ok := nc.(*tls.Conn); ok {
+		return t.NetConn()
+	}
+	return nc
+}
+
+// secure does TLS as a client with the URL's host.
+func (o *opening) secure(nc net.Conn) (net.Conn, error) {
+	if o.d.WrapTLS != nil {
+		return o.d.WrapTLS(o.ctx, nc)
+	}
+	name, _, _ := strings.Cut(o.url.Name, "%")
+	cfg := clientTLSConfig(o.d.TLSConfig, name)
+	if o.foreign {
+		cfg.ServerName, cfg.Certificates, cfg.GetClientCertificate = name, nil, nil
+	}
+	return startTLS(o.ctx, underTLS(nc, &o.d.Config), cfg)
+}
+
+// clientTLSConfig is the caller's, for a server of that name.
+func clientTLSConfig(own *tls.Config, name string) *tls.Config {
+	cfg := own.Clone()
+	if cfg == nil {
+		cfg = new(tls.Config)
+	}
+	if cfg.ServerName == "" {
+		cfg.ServerName = name
+	}
+	cfg.NextProtos = []string{"http/1.1"}
+	return cfg
+}
+
+func startTLS(ctx context.Context, nc net.Conn, cfg *tls.Config) (*tls.Conn, error) {
+	trace := httptrace.ContextClientTrace(ctx)
+	if trace != nil && trace.TLSHandshakeStart != nil {
+		trace.TLSHandshakeStart()
+	}
+	t := tls.Client(nc, cfg)
+	err := t.HandshakeContext(ctx)
+	if trace != nil && trace.TLSHandshakeDone != nil {
+		trace.TLSHandshakeDone(t.ConnectionState(), err)
+	}
+	return t, err
+}
+
+// shake does the opening handshake of RFC 6455 §4.1.
+func (o *opening) shake(nc net.Conn, req *handshake.Request, request []byte) (*Conn, error) {
+	answer := handshake.Response{Limits: o.d.Limits}
+	b, n, err := o.exchange(nc, request, func(b []byte) (int, error) { return handshake.ParseResponse(&answer, req, b) })
+	if o.d.Jar != nil && answer.Header != nil {
+		o.d.Jar.SetCookies(httpURL(o.url), (&http.Response{Header: answer.Header}).Cookies())
+	}
+	var refused *handshake.Error
+	if errors.As(err, &refused) && n > 0 {
+		refused.Body = readBody(nc, b[n:], refused, o.d.maxBody())
+	}
+	cfg := &o.d.Config
+	if err == nil {
+		cfg, err = cfg.accepted(answer.Extensions)
+	}
+	if err == nil && o.d.OnResponse != nil {
+		err = o.d.OnResponse(&answer)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return newConn(nc, frame.Client, cfg, b[n:], answer.Subprotocol), nil
+}
+
+func (d *Dialer) maxBody() int {
+	if d.MaxBody == 0 {
+		return DefaultMaxBody
+	}
+	return max(d.MaxBody, 0)
+}
+
+// request is what is asked for at the URL of this attempt.
+func (o *opening) request() (*handshake.Request, error) {
+	d := o.d
+	req := &handshake.Request{Host: o.url.Host(), Target: o.url.Target, Key: handshake.NewKey(), Origin: d.Origin, Subprotocols: d.Subprotocols}
+	var err error
+	if req.Extensions, err = d.Config.offer(); err != nil {
+		return nil, err
+	}
+	h := http.Header{}
+	if !o.foreign {
+		for name, values := range d.Header {
+			h[name] = values
 		}
-		n, readErr := nc.Read(b[len(b):cap(b)])
-		b = b[:len(b)+n]
-		head, err := handshake.ParseResponse(&answer, req, b)
+		if d.HeaderFunc != nil {
+			more, err := d.HeaderFunc(o.ctx, o.url)
+			if err != nil {
+				return nil, err
+			}
+			for name, values := range more {
+				h[name] = values
+			}
+		}
+		if d.Host != "" {
+			req.Host = d.Host
+		}
+		if a := o.url.Authorization(); a != "" && !hasHeader(h, "Authorization") {
+			h["Authorization"] = []string{a}
+		}
+	}
+	if d.Jar != nil {
+		if cookies := cookieValue(d.Jar.Cookies(httpURL(o.url))); cookies != "" {
+			h["Cookie"] = append(h["Cookie"][:len(h["Cookie"]):len(h["Cookie"])], cookies)
+		}
+	}
+	req.Header = h
+	return req, nil
+}
+
+func hasHeader(h http.Header, name string) bool {
+	for n := range h {
+		if strings.EqualFold(n, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// cookieValue is the value of a Cookie header (RFC 6265 §4.2.1).
+func cookieValue(cookies []*http.Cookie) string {
+	var s []string
+	for _, c := range cookies {
+		if pair := (&http.Cookie{Name: c.Name, Value: c.Value}).String(); pair != "" {
+			s = append(s, pair)
+		}
+	}
+	return strings.Join(s, "; ")
+}
+
+// exchange writes a request and reads until parse has a whole answer, whose length is n of the bytes b. They come together with
+// an error of parse's.
+func (o *opening) exchange(nc net.Conn, request []byte, parse func([]byte) (int, error)) (b []byte, n int, err error) {
+	trace := httptrace.ContextClientTrace(o.ctx)
+	written, err := nc.Write(request)
+	if err == nil && written < len(request) {
+		err = io.ErrShortWrite
+	}
+	if trace != nil && trace.WroteRequest != nil {
+		trace.WroteRequest(httptrace.WroteRequestInfo{Err: err})
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	b = make([]byte, 0, 1024)
+	for empty := 0; ; {
+		if cap(b)-len(b) < 512 {
+			b = append(make([]byte, 0, 2*cap(b)), b...)
+		}
+		got, readErr := nc.Read(b[len(b):cap(b)])
+		if got > 0 && len(b) == 0 && trace != nil && trace.GotFirstResponseByte != nil {
+			trace.GotFirstResponseByte()
+		}
+		b = b[:len(b)+got]
+		if n, err = parse(b); n > 0 || err != nil {
+			return b, n, err
+		}
+		if empty++; got > 0 {
+			empty = 0
+		}
 		switch {
-		case err != nil:
-			return nil, err
-		case head > 0:
-			return newConn(nc, frame.Client, &d.Config, b[head:], answer.Subprotocol), nil
+		case readErr == io.EOF:
+			return b, 0, io.ErrUnexpectedEOF
 		case readErr != nil:
-			return nil, fmt.Errorf("conn: handshake: %w", readErr)
+			return b, 0, readErr
+		case empty == maxEmptyReads:
+			return b, 0, io.ErrNoProgress
 		}
 	}
 }

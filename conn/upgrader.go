@@ -1,123 +1,409 @@
 package conn
 
 import (
+	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// Upgrader opens connections as a server. The zero value is ready; an Upgrader may be used by many goroutines.
+// Upgrader opens connections as a server: out of net/http with Upgrade, or on a connection just accepted with Accept. The
+// zero value is ready; an Upgrader may be used by many goroutines, and must not be changed while it is.
+//
+// Requests that browsers send are taken from pages of the same origin only, unless Origins or CheckOrigin say otherwise.
 type Upgrader struct {
-	// Subprotocols are the server's own, the preferred one first. The client's first choice among them is taken.
+	// Subprotocols are the server's own, the preferred one first. The first that the client offered too is taken; if none was,
+	// the connection has no subprotocol.
 	Subprotocols []string
-	// HandshakeTimeout bounds Accept; 0 means DefaultHandshakeTimeout, negative none.
+	// SelectSubprotocol, if not nil, chooses instead: one that the client offered, or "".
+	SelectSubprotocol func(*handshake.RequestView) string
+	// Origins are the origins allowed beside the server's own, as patterns of handshake.MatchOrigin.
+	Origins []string
+	// CheckOrigin, if not nil, decides instead. It is not asked about requests without an Origin, which no browser sends.
+	CheckOrigin func(*handshake.RequestView) bool
+	// Check, if not nil, sees a request that is otherwise acceptable; the view is valid during the call. What it returns is added to the
+	// header of the answer. An error refuses: a *handshake.Error with its status, header and body, any other with 403.
+	Check func(*handshake.RequestView) (http.Header, error)
+
+	// HandshakeTimeout bounds Accept, from the first byte of the request to the last of the answer, and the writing of the
+	// answer by Upgrade; 0 means DefaultHandshakeTimeout, negative none.
 	HandshakeTimeout time.Duration
+	// Limits bound the request in Accept. The request that Upgrade gets was bounded by http.Server.MaxHeaderBytes.
+	Limits handshake.Limits
+	// SocketOptions are set on the connection.
+	SocketOptions SocketOptions
 	// Config is the connection's.
 	Config Config
 }
+
+// UpgradeError says that a request could not be answered, or its connection not be taken over. A request that broke a rule is a
+// *handshake.Error instead.
+type UpgradeError struct {
+	Step string // "read", "answer", "hijack" or "socket"
+	Err  error
+}
+
+// Error tells the step and the cause.
+func (e *UpgradeError) Error() string { return "conn: upgrade: " + e.Step + ": " + e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *UpgradeError) Unwrap() error { return e.Err }
+
+// errNotOffered is a SelectSubprotocol that chose what it must not.
+var errNotOffered = errors.New("the chosen subprotocol was not offered")
 
 // Upgrade answers a request with the zero Upgrader.
 func Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) {
 	return new(Upgrader).Upgrade(w, r)
 }
 
-// Upgrade makes a WebSocket connection of the connection of a request. If it returns an error the request has been answered.
-func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) {
-	head := r.Method + " " + r.URL.RequestURI() + fmt.Sprintf(" HTTP/%d.%d\r\nHost: %s\r\n", r.ProtoMajor, r.ProtoMinor, r.Host)
-	b := []byte(head)
-	for name, values := range r.Header {
-		for _, v := range values {
-			b = append(b, name+": "+v+"\r\n"...)
-		}
-	}
-	var req handshake.RequestView
-	if _, err := handshake.ParseRequest(&req, append(b, "\r\n"...)); err != nil {
-		return nil, u.refuse(w, err)
-	}
-	nc, rw, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		err = fmt.Errorf("conn: upgrade: %w", err)
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return nil, err
-	}
-	_ = nc.SetDeadline(time.Time{})
-	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
-	return u.answer(nc, &req, early)
+// An accepting is what one handshake needs only while it lasts.
+type accepting struct {
+	view handshake.RequestView
+	in   []byte
+	out  []byte
+	res  handshake.Response
+	cfg  *Config // with what was agreed
 }
 
-func (u *Upgrader) refuse(w http.ResponseWriter, err error) error {
-	status := http.StatusBadRequest
+var acceptings = sync.Pool{New: func() any { return &accepting{in: make([]byte, 1024), out: make([]byte, 0, 512)} }}
+
+// release keeps the memory unless a request made it large.
+func (a *accepting) release() {
+	if cap(a.in) > 4<<10 || cap(a.out) > 4<<10 {
+		return
+	}
+	a.view.Limits = handshake.Limits{}
+	a.view.Reset()
+	a.res.Reset()
+	a.cfg = nil
+	acceptings.Put(a)
+}
+
+func (u *Upgrader) timeout() time.Duration {
+	if u.HandshakeTimeout == 0 {
+		return DefaultHandshakeTimeout
+	}
+	return u.HandshakeTimeout
+}
+
+// Accept does the opening handshake on a connection just accepted, a tls.Conn too, without net/http: the request is parsed where
+// it was read. If it returns an error the request was refused, with an answer wherever one can be given, and the connection is
+// closed. A connection that ends before its first byte is an error that matches io.EOF.
+//
+// Header lines that the application adds come from Check. Frames that came with the request are kept.
+func (u *Upgrader) Accept(nc net.Conn) (*Conn, error) {
+	if timeout := u.timeout(); timeout > 0 {
+		if err := nc.SetDeadline(time.Now().Add(timeout)); err != nil {
+			timer := time.AfterFunc(timeout, func() { lowest(nc).Close() })
+			defer timer.Stop()
+		}
+	}
+	a := acceptings.Get().(*accepting)
+	c, err := u.accept(nc, a)
+	a.release()
+	if err != nil {
+		lowest(nc).Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (u *Upgrader) accept(nc net.Conn, a *accepting) (*Conn, error) {
+	if err := u.SocketOptions.Set(nc); err != nil {
+		return nil, &UpgradeError{"socket", err}
+	}
+	head, got, err := u.readRequest(nc, a)
+	if err == nil {
+		err = u.answer(a, isTLS(nc), nil)
+	}
+	if refused, ok := refusalOf(err); ok {
+		a.out = handshake.AppendError(a.out[:0], refused)
+		if _, werr := nc.Write(a.out); werr == nil {
+			partWith(nc, a.in)
+		}
+		return nil, err
+	}
+	if err == nil {
+		err = writeAll(nc, a.out)
+	}
+	if err == nil {
+		err = nc.SetDeadline(time.Time{})
+	}
+	if err != nil {
+		if _, ok := err.(*UpgradeError); !ok {
+			err = &UpgradeError{"answer", err}
+		}
+		return nil, err
+	}
+	return newConn(nc, frame.Server, a.cfg, a.in[head:got], a.res.Subprotocol), nil
+}
+
+// readRequest reads until the head is whole: a.in[:head] of a.in[:got].
+func (u *Upgrader) readRequest(nc net.Conn, a *accepting) (head, got int, err error) {
+	a.view.Limits = u.Limits
+	for empty := 0; ; {
+		if got == len(a.in) {
+			a.in = append(a.in, make([]byte, len(a.in))...)
+		}
+		n, readErr := nc.Read(a.in[got:])
+		got += n
+		if head, err = handshake.ParseRequest(&a.view, a.in[:got]); head > 0 || err != nil {
+			return head, got, err
+		}
+		if empty++; n > 0 {
+			empty = 0
+		}
+		switch {
+		case readErr == io.EOF && got > 0:
+			return 0, got, &UpgradeError{"read", io.ErrUnexpectedEOF}
+		case readErr != nil:
+			return 0, got, &UpgradeError{"read", readErr}
+		case empty == maxEmptyReads:
+			return 0, got, &UpgradeError{"read", io.ErrNoProgress}
+		}
+	}
+}
+
+// answer judges what the view is about and is the caller's to decide, and makes the 101 in a.out.
+func (u *Upgrader) answer(a *accepting, secure bool, header http.Header) error {
+	r := &a.view
+	if err := u.checkOrigin(r, secure); err != nil {
+		return err
+	}
+	if u.SelectSubprotocol == nil {
+		a.res.Subprotocol = r.Subprotocol(u.Subprotocols)
+	} else if a.res.Subprotocol = u.SelectSubprotocol(r); a.res.Subprotocol != "" && !r.Offered(a.res.Subprotocol) {
+		return &handshake.Error{Status: http.StatusInternalServerError, Rule: errNotOffered.Error(), Section: "RFC 6455 §4.2.2"}
+	}
+	if u.Check != nil {
+		more, err := u.Check(r)
+		if err != nil {
+			var refused *handshake.Error
+			if !errors.As(err, &refused) {
+				err = &checkError{&handshake.Error{Status: http.StatusForbidden, Rule: "the application refused"}, err}
+			}
+			return err
+		}
+		if header == nil {
+			header = more
+		} else {
+			for name, values := range more {
+				header[name] = values
+			}
+		}
+	}
+	a.res.Header = header
+	var err error
+	if a.cfg, a.res.Extensions, err = u.Config.chosen(r); err != nil {
+		return &checkError{&handshake.Error{Status: http.StatusInternalServerError, Rule: "the answer could not be made"}, err}
+	}
+	if a.out, err = handshake.AppendResponse(a.out[:0], r.Key(), &a.res); err != nil {
+		// The application's header cannot be sent. The error says which; the client is told nothing of it.
+		return &checkError{&handshake.Error{Status: http.StatusInternalServerError, Rule: "the answer could not be made"}, err}
+	}
+	return nil
+}
+
+// checkError is an error of the application's, and what the client is told.
+type checkError struct {
+	refusal *handshake.Error
+	cause   error
+}
+
+func (e *checkError) Error() string   { return e.cause.Error() }
+func (e *checkError) Unwrap() []error { return []error{e.cause, e.refusal} }
+
+// refusalOf is what the client is told.
+func refusalOf(err error) (*handshake.Error, bool) {
+	if e, ok := err.(*checkError); ok {
+		return e.refusal, true
+	}
 	var e *handshake.Error
-	if errors.As(err, &e) && e.Status != 0 {
-		status = e.Status
+	return e, errors.As(err, &e)
+}
+
+func (u *Upgrader) checkOrigin(r *handshake.RequestView, secure bool) error {
+	if u.CheckOrigin == nil {
+		return handshake.CheckOrigin(r, secure, u.Origins)
 	}
-	if status == http.StatusUpgradeRequired {
-		w.Header().Set("Sec-WebSocket-Version", handshake.Version)
-		w.Header().Set("Upgrade", "websocket")
-		w.Header().Set("Connection", "Upgrade")
+	if _, ok := r.Origin(); ok && !u.CheckOrigin(r) {
+		return handshake.ErrOrigin
 	}
-	http.Error(w, err.Error(), status)
+	return nil
+}
+
+func isTLS(nc net.Conn) bool {
+	_, ok := nc.(*tls.Conn)
+	return ok
+}
+
+func writeAll(nc net.Conn, b []byte) error {
+	n, err := nc.Write(b)
+	if err == nil && n < len(b) {
+		err = io.ErrShortWrite
+	}
 	return err
 }
 
-// Accept does the opening handshake on a connection just accepted. If it returns an error the connection is closed.
-func (u *Upgrader) Accept(nc net.Conn) (*Conn, error) {
-	timeout := u.HandshakeTimeout
-	if timeout == 0 {
-		timeout = DefaultHandshakeTimeout
+// partTime is how long a client that was refused has to take its answer and go.
+const partTime = 250 * time.Millisecond
+
+// partWith lets a refusal reach the client: closing a socket while bytes of the request are unread would have the kernel
+// send a reset, which can overtake it (RFC 9112 §9.6).
+func partWith(nc net.Conn, scratch []byte) {
+	h, ok := nc.(interface{ CloseWrite() error })
+	if !ok || h.CloseWrite() != nil || nc.SetDeadline(time.Now().Add(partTime)) != nil {
+		return
 	}
-	if timeout > 0 {
-		_ = nc.SetDeadline(time.Now().Add(timeout))
+	for range 64 {
+		if _, err := nc.Read(scratch); err != nil {
+			return
+		}
 	}
-	c, err := u.accept(nc)
+}
+
+// Upgrade makes a WebSocket connection of the connection of a request. If it returns an error the request has been answered.
+// What the handler set in w.Header is part of the answer; the deadlines of the http.Server end with its part in the connection.
+//
+// A request that came over HTTP/2 is refused with 505: it has no connection of its own.
+func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) {
+	a := acceptings.Get().(*accepting)
+	defer a.release()
+	a.in = appendHTTPRequest(a.in[:0], r)
+	// net/http has bounded the head with its own limits. Its lines are not counted twice.
+	a.view.Limits = handshake.Limits{Bytes: len(a.in), Lines: len(a.in)}
+	n, err := handshake.ParseRequest(&a.view, a.in)
+	if err == nil && n < len(a.in) {
+		err = handshake.ErrRequestLine
+	}
+	a.in = a.in[:cap(a.in)]
+	if err == nil {
+		err = u.answer(a, r.TLS != nil, answerHeader(w.Header()))
+	}
 	if err != nil {
-		nc.Close()
+		refuseHTTP(w, r, err)
 		return nil, err
 	}
-	return c, c.SetDeadline(time.Time{})
-}
-
-func (u *Upgrader) accept(nc net.Conn) (*Conn, error) {
-	var req handshake.RequestView
-	b := make([]byte, 0, 1024)
-	for {
-		if cap(b)-len(b) < 512 {
-			b = append(make([]byte, 0, 2*cap(b)), b...)
-		}
-		n, readErr := nc.Read(b[len(b):cap(b)])
-		b = b[:len(b)+n]
-		head, err := handshake.ParseRequest(&req, b)
-		var refused *handshake.Error
-		switch {
-		case errors.As(err, &refused):
-			_, _ = nc.Write(handshake.AppendError(nil, refused))
-			return nil, err
-		case head > 0:
-			return u.answer(nc, &req, b[head:])
-		case readErr == io.EOF && len(b) > 0:
-			return nil, fmt.Errorf("conn: handshake: %w", io.ErrUnexpectedEOF)
-		case readErr != nil:
-			return nil, fmt.Errorf("conn: handshake: %w", readErr)
-		}
+	nc, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		err = &UpgradeError{"hijack", err}
+		refuseHTTP(w, r, err)
+		return nil, err
 	}
+	if err := u.sendHijacked(nc, rw.Writer.Flush, a.out); err != nil {
+		lowest(nc).Close()
+		return nil, err
+	}
+	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
+	return newConn(nc, frame.Server, a.cfg, early, a.res.Subprotocol), nil
 }
 
-// answer writes the 101. The connection is closed if that fails.
-func (u *Upgrader) answer(nc net.Conn, req *handshake.RequestView, early []byte) (*Conn, error) {
-	answer := &handshake.Response{Subprotocol: req.Subprotocol(u.Subprotocols)}
-	b, err := handshake.AppendResponse(nil, req.Key(), answer)
+// sendHijacked writes the answer behind whatever was buffered, and leaves the connection without deadlines.
+func (u *Upgrader) sendHijacked(nc net.Conn, flush func() error, answer []byte) error {
+	until := time.Time{}
+	if timeout := u.timeout(); timeout > 0 {
+		until = time.Now().Add(timeout)
+	}
+	if err := nc.SetDeadline(until); err != nil {
+		return &UpgradeError{"answer", err}
+	}
+	if err := u.SocketOptions.Set(nc); err != nil {
+		return &UpgradeError{"socket", err}
+	}
+	err := flush()
 	if err == nil {
-		_, err = nc.Write(b)
+		err = writeAll(nc, answer)
+	}
+	if err == nil {
+		err = nc.SetDeadline(time.Time{})
 	}
 	if err != nil {
-		nc.Close()
-		return nil, fmt.Errorf("conn: handshake: %w", err)
+		return &UpgradeError{"answer", err}
 	}
-	return newConn(nc, frame.Server, &u.Config, early, answer.Subprotocol), nil
+	return nil
+}
+
+// appendHTTPRequest writes the request as it was, so that one parser judges all requests.
+func appendHTTPRequest(b []byte, r *http.Request) []byte {
+	target := r.RequestURI
+	if target == "" {
+		target = r.URL.RequestURI()
+	}
+	b = append(append(append(b, r.Method...), ' '), target...)
+	b = append(b, " HTTP/"...)
+	b = append(b, '0'+byte(r.ProtoMajor%10), '.', '0'+byte(r.ProtoMinor%10))
+	b = append(b, "\r\nHost: "...)
+	b = append(append(b, r.Host...), "\r\n"...)
+	// net/http takes these out of the header.
+	if r.ContentLength > 0 || r.ContentLength < 0 && len(r.TransferEncoding) == 0 {
+		b = append(b, "Content-Length: 1\r\n"...)
+	}
+	if len(r.TransferEncoding) > 0 {
+		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+	}
+	for name, values := range r.Header {
+		if name == "Content-Length" || name == "Host" {
+			continue
+		}
+		for _, v := range values {
+			b = append(append(b, name...), ": "...)
+			b = append(append(b, v...), "\r\n"...)
+		}
+	}
+	return append(b, "\r\n"...)
+}
+
+// answerHeader is what of a handler's header can stand in a 101: not what tells of a body.
+func answerHeader(h http.Header) http.Header {
+	if len(h) == 0 {
+		return nil
+	}
+	out := make(http.Header, len(h))
+	for name, values := range h {
+		if !strings.HasPrefix(name, "Content-") && name != "Connection" && !strings.HasPrefix(name, http.TrailerPrefix) {
+			out[name] = values
+		}
+	}
+	return out
+}
+
+// refuseHTTP is handshake.AppendError through net/http.
+func refuseHTTP(w http.ResponseWriter, r *http.Request, err error) {
+	h := w.Header()
+	e, ok := refusalOf(err)
+	if !ok {
+		e = &handshake.Error{Status: http.StatusInternalServerError, Rule: "the connection cannot be taken over"}
+	}
+	for name, values := range e.Header {
+		h[http.CanonicalHeaderKey(name)] = values
+	}
+	status := e.Status
+	if status < 300 || status > 599 {
+		status = http.StatusInternalServerError
+	}
+	if r.ProtoMajor == 1 {
+		h.Set("Connection", "close")
+	}
+	switch status {
+	case http.StatusUpgradeRequired:
+		h.Set("Upgrade", "websocket")
+		h.Set("Connection", "Upgrade, close")
+		h.Set("Sec-WebSocket-Version", handshake.Version)
+	case http.StatusMethodNotAllowed:
+		h.Set("Allow", http.MethodGet)
+	}
+	if len(e.Body) == 0 {
+		http.Error(w, e.Rule, status)
+		return
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(e.Body)
 }

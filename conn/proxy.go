@@ -1,0 +1,177 @@
+package conn
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"golang.org/x/net/proxy"
+
+	"github.com/seed-7f57ff33/tickwire/handshake"
+)
+
+// ErrProxy is a proxy that did not open a tunnel. The *handshake.Error that matches it has the proxy's status, 407 if it wants
+// other credentials, its header and the beginning of its body.
+var ErrProxy = &handshake.Error{Rule: "the proxy did not open a tunnel", Section: "RFC 9110 §9.3.6"}
+
+// proxy asks Dialer.Proxy.
+func (o *opening) proxy() (*url.URL, error) {
+	if o.d.Proxy == nil {
+		return nil, nil
+	}
+	u := httpURL(o.url)
+	r := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}}
+	return o.d.Proxy(r.WithContext(o.ctx))
+}
+
+// tunnel connects to the URL's host through a proxy.
+func (o *opening) tunnel(p *url.URL) (net.Conn, error) {
+	port := p.Port()
+	switch p.Scheme {
+	case "http":
+		port = orDefault(port, "80")
+	case "https":
+		port = orDefault(port, "443")
+	case "socks5", "socks5h":
+		port = orDefault(port, "1080")
+	default:
+		return nil, errors.New("a proxy of scheme " + p.Scheme)
+	}
+	if p.Hostname() == "" {
+		return nil, errors.New("a proxy without a host")
+	}
+	address := net.JoinHostPort(p.Hostname(), port)
+	if strings.HasPrefix(p.Scheme, "socks") {
+		return o.socks(p, address)
+	}
+	nc, err := o.connect(o.ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	if p.Scheme == "https" {
+		t, err := startTLS(o.ctx, nc, clientTLSConfig(o.d.ProxyTLSConfig, p.Hostname()))
+		if err != nil {
+			return nil, err
+		}
+		nc = &tunnelConn{Conn: t, raw: o.raw}
+	}
+	return o.connectMethod(nc, p)
+}
+
+func orDefault(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// connectMethod is the CONNECT method of RFC 9110 §9.3.6. What comes behind the answer's head is the server's.
+func (o *opening) connectMethod(nc net.Conn, p *url.URL) (net.Conn, error) {
+	authority := o.url.Address()
+	if i := strings.IndexByte(authority, '%'); i >= 0 {
+		return nil, errors.New("an address with a zone means nothing to a proxy")
+	}
+	request := "CONNECT " + authority + " HTTP/1.1\r\nHost: " + authority + "\r\n"
+	if p.User != nil {
+		password, _ := p.User.Password()
+		if strings.Contains(p.User.Username(), ":") {
+			return nil, errors.New("a colon in the user name for the proxy")
+		}
+		request += "Proxy-Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(p.User.Username()+":"+password)) + "\r\n"
+	}
+	// The parser of our own answers serves for the proxy's: to it every status but 101 is a refusal with a whole head.
+	answer := handshake.Response{Limits: o.d.Limits}
+	none := new(handshake.Request)
+	b, n, err := o.exchange(nc, []byte(request+"\r\n"), func(b []byte) (int, error) { return handshake.ParseResponse(&answer, none, b) })
+	var refused *handshake.Error
+	if n == 0 || !errors.As(err, &refused) {
+		return nil, err
+	}
+	if refused.Status/100 != 2 {
+		e := *ErrProxy
+		e.Status, e.Header = refused.Status, refused.Header
+		e.Body = readBody(nc, b[n:], refused, o.d.maxBody())
+		return nil, &e
+	}
+	if n < len(b) {
+		t := &tunnelConn{Conn: nc, raw: o.raw, early: b[n:]}
+		return t, nil
+	}
+	return nc, nil
+}
+
+// socks is RFC 1928, by golang.org/x/net/proxy: the name of the host goes to the proxy as it is, and is refused if it is too long,
+// never resolved here.
+func (o *opening) socks(p *url.URL, address string) (net.Conn, error) {
+	if strings.Contains(o.url.Name, "%") {
+		return nil, errors.New("an address with a zone means nothing to a proxy")
+	}
+	var auth *proxy.Auth
+	if p.User != nil {
+		password, _ := p.User.Password()
+		auth = &proxy.Auth{User: p.User.Username(), Password: password}
+	}
+	var nc net.Conn
+	forward := dialFunc(func(ctx context.Context, _, address string) (_ net.Conn, err error) {
+		nc, err = o.connect(ctx, address)
+		return nc, err
+	})
+	s, err := proxy.SOCKS5("tcp", address, auth, forward)
+	if err != nil {
+		return nil, err
+	}
+	cd, ok := s.(proxy.ContextDialer)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	if _, err := cd.DialContext(o.ctx, "tcp", o.url.Address()); err != nil {
+		return nil, err
+	}
+	return nc, nil // not what DialContext returns: that hides the socket
+}
+
+type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+func (f dialFunc) Dial(network, address string) (net.Conn, error) {
+	return f(context.Background(), network, address)
+}
+
+func (f dialFunc) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	return f(ctx, network, address)
+}
+
+// A tunnelConn is a connection through a proxy that is more than a socket: it begins with bytes that came early, or runs over
+// TLS with the proxy, and is closed without waiting for that.
+type tunnelConn struct {
+	net.Conn
+	raw   net.Conn
+	early []byte
+}
+
+func (t *tunnelConn) Read(p []byte) (int, error) {
+	if len(t.early) > 0 {
+		n := copy(p, t.early)
+		if t.early = t.early[n:]; len(t.early) == 0 {
+			t.early = nil
+		}
+		return n, nil
+	}
+	return t.Conn.Read(p)
+}
+
+func (t *tunnelConn) Close() error { return t.raw.Close() }
+
+// CloseWrite tells the server that nothing more comes.
+func (t *tunnelConn) CloseWrite() error {
+	if c, ok := t.Conn.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return nil
+}
+
+var _ interface{ CloseWrite() error } = (*tls.Conn)(nil)

@@ -1,0 +1,244 @@
+package conn
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/frame"
+)
+
+// Server owns the connections that it makes, so that all of them can be told goodbye: from listeners with Serve, as an
+// http.Handler, or both. The zero value is ready, but for its Handler. A Server must not be copied.
+type Server struct {
+	// Upgrader opens the connections.
+	Upgrader Upgrader
+	// Handler has a connection for as long as it runs, in a goroutine of its own, and must read from it; the connection is closed
+	// when it returns.
+	Handler func(*Conn)
+	// OnError, if not nil, hears of handshakes that failed and of Accept errors that Serve goes on after.
+	OnError func(error)
+
+	mu        sync.Mutex
+	listeners map[net.Listener]struct{}
+	opening   map[net.Conn]struct{} // in Serve, before they are connections
+	conns     map[*Conn]struct{}
+	draining  bool
+	running   int           // handshakes and handlers
+	stop      chan struct{} // closed when draining begins
+	idle      chan struct{} // closed when running is 0 while draining
+}
+
+// ErrServerClosed is what Serve returns after Shutdown or Close.
+var ErrServerClosed = http.ErrServerClosed
+
+// Serve accepts connections on l, opens each in its own goroutine, TLS listeners' too, and gives it to Handler. It returns
+// ErrServerClosed after Shutdown or Close, and the error of l otherwise; errors that pass, as for want of file descriptors, are
+// waited out.
+func (s *Server) Serve(l net.Listener) error {
+	if !s.track(func() { put(&s.listeners, l) }) {
+		l.Close()
+		return ErrServerClosed
+	}
+	defer s.untrack(func() { delete(s.listeners, l) })
+	defer l.Close()
+	var wait time.Duration
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			if s.closed() {
+				return ErrServerClosed
+			}
+			if !passes(err) {
+				return err
+			}
+			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+			s.report(err)
+			s.pause(wait)
+			continue
+		}
+		wait = 0
+		if !s.track(func() { put(&s.opening, nc) }) {
+			nc.Close()
+			return ErrServerClosed
+		}
+		go func() {
+			defer s.untrack(func() {})
+			c, err := s.Upgrader.Accept(nc)
+			s.mu.Lock()
+			delete(s.opening, nc)
+			s.mu.Unlock()
+			if err != nil {
+				s.report(err)
+				return
+			}
+			s.handle(c)
+		}()
+	}
+}
+
+// pause waits, but not past the beginning of the end.
+func (s *Server) pause(d time.Duration) {
+	s.mu.Lock()
+	if s.stop == nil {
+		s.stop = make(chan struct{})
+	}
+	stop := s.stop
+	s.mu.Unlock()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-stop:
+	}
+}
+
+// passes tells whether an error of Accept's says nothing about the next one.
+func passes(err error) bool {
+	var e interface{ Temporary() bool }
+	return errors.As(err, &e) && e.Temporary()
+}
+
+// ServeHTTP opens a connection out of net/http and returns when Handler has.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !s.track(func() {}) {
+		w.Header().Set("Connection", "close")
+		http.Error(w, "the server is shutting down", http.StatusServiceUnavailable)
+		return
+	}
+	defer s.untrack(func() {})
+	c, err := s.Upgrader.Upgrade(w, r)
+	if err != nil {
+		s.report(err)
+		return
+	}
+	s.handle(c)
+}
+
+// handle runs Handler on a connection that Shutdown knows of.
+func (s *Server) handle(c *Conn) {
+	defer c.Close()
+	s.mu.Lock()
+	put(&s.conns, c)
+	draining := s.draining
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.conns, c)
+		s.mu.Unlock()
+	}()
+	if draining { // Shutdown has passed over the list already
+		_ = c.StartClose(frame.CodeGoingAway, "")
+	}
+	if s.Handler != nil {
+		s.Handler(c)
+	}
+}
+
+// Len is the number of open connections.
+func (s *Server) Len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
+// Shutdown takes no more connections, closes those still in their opening handshake, sends a Close frame with 1001 (going away) on each one, and waits until their handlers have
+// returned; a handler that goes on reading sees its peer's answer as a *CloseError. When ctx ends first, what is left is
+// closed at once, and the cause of its end returned.
+//
+// Handlers that are called by a http.Server are among them; its own Shutdown does not know of connections that were upgraded.
+func (s *Server) Shutdown(ctx context.Context) error {
+	conns, idle := s.drain()
+	for _, c := range conns {
+		// Each in its goroutine: one whose peer does not read must not hold up the others.
+		go c.Shutdown(ctx, frame.CodeGoingAway, "")
+	}
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+	}
+	s.Close()
+	return context.Cause(ctx)
+}
+
+// Close takes no more connections and closes all there are at once. It does not wait for handlers.
+func (s *Server) Close() error {
+	conns, _ := s.drain()
+	for _, c := range conns {
+		c.Close()
+	}
+	return nil
+}
+
+// drain closes the listeners and what is still in its opening handshake, and returns the connections there are.
+func (s *Server) drain() (conns []*Conn, idle <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stop == nil {
+		s.stop = make(chan struct{})
+	}
+	if !s.draining {
+		s.draining = true
+		close(s.stop)
+	}
+	for l := range s.listeners {
+		l.Close()
+	}
+	for nc := range s.opening {
+		lowest(nc).Close()
+	}
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	if s.idle == nil {
+		s.idle = make(chan struct{})
+		if s.running == 0 {
+			close(s.idle)
+		}
+	}
+	return conns, s.idle
+}
+
+func (s *Server) closed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.draining
+}
+
+// track counts a goroutine that Shutdown waits for; false if it is too late for one.
+func (s *Server) track(note func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return false
+	}
+	s.running++
+	note()
+	return true
+}
+
+func (s *Server) untrack(forget func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	forget()
+	if s.running--; s.running == 0 && s.idle != nil {
+		close(s.idle)
+	}
+}
+
+func (s *Server) report(err error) {
+	if s.OnError != nil {
+		s.OnError(err)
+	}
+}
+
+func put[K comparable](m *map[K]struct{}, k K) {
+	if *m == nil {
+		*m = make(map[K]struct{})
+	}
+	(*m)[k] = struct{}{}
+}

@@ -1,0 +1,49 @@
+package conn
+
+import (
+	"net"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// setBefore sets what has to be there before the connection is made, or can be.
+func (o *SocketOptions) setBefore(fd uintptr) error {
+	for _, s := range [...]struct {
+		option        string
+		level, number int
+		value         int
+	}{
+		{"ReceiveBuffer", unix.SOL_SOCKET, unix.SO_RCVBUF, o.ReceiveBuffer},
+		{"SendBuffer", unix.SOL_SOCKET, unix.SO_SNDBUF, o.SendBuffer},
+		{"BusyPoll", unix.SOL_SOCKET, unix.SO_BUSY_POLL, units(o.BusyPoll, time.Microsecond)},
+		{"UserTimeout", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, units(o.UserTimeout, time.Millisecond)},
+	} {
+		if s.value == 0 {
+			continue
+		}
+		if err := unix.SetsockoptInt(int(fd), s.level, s.number, s.value); err != nil {
+			return &SocketOptionError{s.option, err}
+		}
+	}
+	return nil
+}
+
+// units is d in a kernel's units, rounded up.
+func units(d, unit time.Duration) int { return int((d + unit - 1) / unit) }
+
+func (o *SocketOptions) setAfter(t *net.TCPConn) error {
+	if !o.QuickAck {
+		return nil
+	}
+	raw, err := t.SyscallConn()
+	if err == nil {
+		if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1) }); e != nil {
+			err = e
+		}
+	}
+	if err != nil {
+		return &SocketOptionError{"QuickAck", err}
+	}
+	return nil
+}
