@@ -12,8 +12,8 @@ import (
 )
 
 // Shutdown closes the connection with the close handshake (RFC 6455 §7.1.2): it writes what is queued and a Close frame, and waits for
-// the peer's. A goroutine that is reading gets the messages that still come, and at the end the *CloseError; if none is,
-// Shutdown reads and drops them. It returns nil if the handshake was done.
+// the peer's. Messages that still come are dropped, but for one that a read call waits for already; StartClose is for those
+// who want them. Read calls return the *CloseError at the end. Shutdown returns nil if the handshake was done.
 //
 // It ends with ctx or after Config.CloseTimeout, whichever is first, whatever the peer does; the connection is then closed
 // all the same. code and reason are checked before anything is written, with the errors of frame.AppendClose.
@@ -33,7 +33,8 @@ func (c *Conn) Shutdown(ctx context.Context, code frame.CloseCode, reason string
 		c.end(e)
 	})
 	defer stop()
-	if err := c.sendClose(until, code, reason); err != nil && !c.ended() {
+	// The end of ctx closes the connection and says why; the write deadline behind it is for safety.
+	if err := c.sendClose(until.Add(closeSlack), code, reason); err != nil && !c.ended() {
 		return c.end(err)
 	}
 	c.awaitClose()
@@ -45,6 +46,8 @@ func (c *Conn) Shutdown(ctx context.Context, code frame.CloseCode, reason string
 }
 
 var errCloseTimeout = errors.New("close timeout")
+
+const closeSlack = 100 * time.Millisecond
 
 // awaitClose returns when the connection has ended. It reads if nobody else does.
 func (c *Conn) awaitClose() {
@@ -192,6 +195,7 @@ func (e *protocolError) Is(target error) bool {
 func (c *Conn) endAfterClose(err error) error {
 	last, first := c.finish(err)
 	if first {
+		c.lingers = true
 		go c.linger()
 	}
 	return last
@@ -222,6 +226,9 @@ func (c *Conn) linger() {
 		}
 	}
 	buffer.Put(b)
+	if c.records != nil {
+		c.records.Release()
+	}
 	if peerFirst {
 		c.halfClose()
 	}

@@ -77,14 +77,14 @@ func (cfg *Config) withDefaults() Config {
 	if cfg != nil {
 		c = *cfg
 	}
-	if c.ReadBuffer <= 0 {
-		c.ReadBuffer = frame.DefaultMaxBuffer
-	}
 	if c.agreed != nil {
 		c.Frame.Compression = true
 	}
 	if c.WriteBuffer <= 0 {
 		c.WriteBuffer = DefaultWriteBuffer
+	}
+	if c.ReadBuffer <= 0 {
+		c.ReadBuffer = frame.DefaultMaxBuffer
 	}
 	if c.KeepAlive == 0 {
 		c.KeepAlive = DefaultKeepAlive

@@ -45,6 +45,7 @@ type Conn struct {
 	r       frame.Reader // by whoever holds readBusy
 	readErr error        // came together with bytes: due when they are used up; by whoever holds readBusy
 	reset   bool         // the memory of r went back; by whoever holds readBusy
+	lingers bool         // a goroutine reads what comes behind the Close; by whoever holds readBusy
 	tlsMore bool         // secure has decrypted more than was taken; by whoever holds readBusy
 	slow    bool         // the Observer was told of the lag; by whoever holds readBusy
 	reading messageReader
@@ -113,8 +114,8 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 		c.sock = newSocket(nc, &c.cfg)
 	}
 	c.reading.c = c
-	c.r.Reset(nil, role, c.cfg.Frame)
 	c.packed = newCompression(role, &c.cfg)
+	c.r.Reset(nil, role, c.cfg.Frame)
 	c.r.SetMaxBuffer(c.cfg.ReadBuffer)
 	if c.sock != nil {
 		c.w = frame.NewWriter((*vectorOutlet)(c), role)
@@ -122,6 +123,7 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 		c.w = frame.NewWriter((*outlet)(c), role)
 	}
 	for len(early) > 0 {
+	c.startTape(early)
 		n := copy(c.r.Space(), early)
 		c.r.Filled(n)
 		c.stats.bytesRead.Add(uint64(n))
@@ -173,6 +175,7 @@ func (c *Conn) finish(err error) (last error, first bool) {
 	c.stopClocks()
 	c.mu.Unlock()
 	if c.cfg.Observer != nil {
+	c.endTape()
 		c.cfg.Observer.Ended(c, err)
 	}
 	return err, true

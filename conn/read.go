@@ -94,12 +94,12 @@ func (c *Conn) readEnded() error {
 func (c *Conn) endRead(n int) {
 	if n == 0 && c.ended() && !c.reset {
 		c.reset = true
+		c.r.Reset(nil, c.role, c.cfg.Frame)
 		if c.packed != nil {
 			c.packed.in.Close()
 			c.reading.packed = false
 		}
-		c.r.Reset(nil, c.role, c.cfg.Frame)
-		if c.records != nil {
+		if c.records != nil && !c.lingers {
 			c.records.Release()
 		}
 	}

@@ -1,0 +1,151 @@
+//go:build linux
+
+package conn
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-7f57ff33/tickwire/frame"
+)
+
+const idleEnv = "TICKWIRE_TEST_IDLE"
+
+// idleLimit is the most memory in bytes that an idle server connection may take, its goroutine's stack included.
+const idleLimit = 8 << 10
+
+// TestIdleProcess is the clients of TestIdleMemory.
+func TestIdleProcess(t *testing.T) {
+	spec := os.Getenv(idleEnv)
+	if spec == "" {
+		t.Skip("run by TestIdleMemory")
+	}
+	var address string
+	var n int
+	fmt.Sscan(spec, &address, &n)
+	message := frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: Text, Masked: true, Key: 1}, make([]byte, 300))
+	var conns []net.Conn
+	for range n {
+		nc, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		nc.Write(message)
+		conns = append(conns, nc)
+	}
+	buf := make([]byte, 1024)
+	for _, nc := range conns {
+		nc.Read(buf)
+	}
+	for _, nc := range conns {
+		nc.Read(buf) // until the server closes
+	}
+}
+
+// An idle connection holds no buffer: 10,000 that have each read and written a message and wait for the next one.
+func TestIdleMemory(t *testing.T) {
+	if raceEnabled || testing.Short() {
+		t.Skip("memory is not measured under the race detector")
+	}
+	n := 10000
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	n = min(n, int(limit.Cur)-200)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestIdleProcess$")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", idleEnv, l.Addr(), n))
+	accepted := make([]net.Conn, 0, n)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	for len(accepted) < n {
+		nc, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		accepted = append(accepted, nc)
+	}
+	runtime.GC()
+	before := memory()
+	conns := make([]*Conn, n)
+	answered, ended := make(chan error, n), make(chan struct{}, n)
+	for i, nc := range accepted {
+		c := New(nc, frame.Server, nil)
+		conns[i] = c
+		go func() {
+			m, err := c.ReadMessage()
+			if err == nil {
+				err = c.WriteMessage(m.Opcode, m.Data)
+			}
+			answered <- err
+			c.ReadMessage()
+			ended <- struct{}{}
+		}()
+	}
+	for range conns {
+		if err := <-answered; err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The last reads park in their own time.
+	each := int64(idleLimit + 1)
+	for until := time.Now().Add(5 * time.Second); each > idleLimit && time.Now().Before(until); {
+		runtime.GC()
+		each = (memory() - before) / int64(n)
+	}
+	t.Logf("%d bytes for each of %d idle connections", each, n)
+	if each > idleLimit {
+		t.Errorf("%d bytes for each of %d idle connections, want at most %d", each, n, idleLimit)
+	}
+	for _, c := range conns {
+		c.Close()
+	}
+	for range conns {
+		<-ended
+	}
+}
+
+// memory returns the bytes of heap objects and stacks in use.
+func memory() int64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
+}
+
+// A client may be given memory that cannot be written (F68): it masks a copy.
+func TestF68ReadOnlyMemory(t *testing.T) {
+	memory, err := unix.Mmap(-1, 0, 1<<16, unix.PROT_READ, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(memory)
+	a, b := loopback(t)
+	c, d := New(a, frame.Client, nil), New(b, frame.Server, nil)
+	defer c.Close()
+	defer d.Close()
+	for _, n := range []int{1, 100, 5000, 1 << 16} {
+		if err := c.WriteMessage(Binary, memory[:n]); err != nil {
+			t.Fatal(err)
+		}
+		wantMessage(t, d, Binary, string(memory[:n]))
+		if err := d.WriteMessage(Binary, memory[:n]); err != nil {
+			t.Fatal(err)
+		}
+		wantMessage(t, c, Binary, string(memory[:n]))
+	}
+}
