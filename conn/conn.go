@@ -123,7 +123,6 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 		c.w = frame.NewWriter((*outlet)(c), role)
 	}
 	for len(early) > 0 {
-	c.startTape(early)
 		n := copy(c.r.Space(), early)
 		c.r.Filled(n)
 		c.stats.bytesRead.Add(uint64(n))
@@ -175,7 +174,6 @@ func (c *Conn) finish(err error) (last error, first bool) {
 	c.stopClocks()
 	c.mu.Unlock()
 	if c.cfg.Observer != nil {
-	c.endTape()
 		c.cfg.Observer.Ended(c, err)
 	}
 	return err, true
