@@ -1,8 +1,8 @@
 // Package asm says which tier of assembly kernels runs on this machine.
 //
-// Packages with kernels pass [Active] to their assembly entry points, which pick the kernel with a compare and a
-// predicted branch. There is no function variable on the way: through one, escape analysis gives up and every
-// call allocates its arguments.
+// The assembly of a package with kernels picks one with a compare and a predicted branch, by a variable of its own
+// package that follows the active tier (see [Follow]), or by [Active] as an argument. There is no function variable
+// on the way: through one, escape analysis gives up and every call allocates its arguments.
 //
 // The build tag purego removes all assembly, and then the one tier is Generic.
 package asm
@@ -51,8 +51,10 @@ func Parse(name string) (t Tier, ok bool) {
 }
 
 // The tier in use. An atomic makes Force safe beside running kernels under the memory model; its load is an ordinary
-// move on amd64 and BenchmarkActive finds no difference from a plain variable.
+// move on amd64, the same instruction as that of a plain variable.
 var active atomic.Uint32
+
+var followers []*uint32
 
 var (
 	available []Tier // ascending, begins with Generic
@@ -63,7 +65,7 @@ var (
 func init() {
 	available, cpuName = detect()
 	wish = os.Getenv("TICKWIRE_TIER")
-	active.Store(uint32(choose(available, wish)))
+	activate(choose(available, wish))
 }
 
 // choose returns the highest of the available tiers, or the one wished for if it is among them: a wish can only lower.
@@ -83,6 +85,20 @@ func choose(available []Tier, wish string) Tier {
 // at start, names a lower one, or Force has changed it.
 func Active() Tier { return Tier(active.Load()) }
 
+// Follow sets *tier to the active tier and keeps it so. It is for initialization: assembly can read a variable of its
+// own package, which takes one memory access where an argument takes three.
+func Follow(tier *uint32) {
+	atomic.StoreUint32(tier, active.Load())
+	followers = append(followers, tier)
+}
+
+func activate(t Tier) {
+	active.Store(uint32(t))
+	for _, f := range followers {
+		atomic.StoreUint32(f, uint32(t))
+	}
+}
+
 // Available returns the tiers that this machine and build can run, in ascending order, whatever TICKWIRE_TIER says.
 // The first is always Generic. The slice is the caller's.
 func Available() []Tier { return append([]Tier(nil), available...) }
@@ -95,13 +111,14 @@ func Wish() string { return wish }
 func CPU() string { return cpuName }
 
 // Force makes t the active tier for the whole process until restore is called, and panics if t is not available. It is
-// for benchmarks and serial tests: kernels that run at the same time stay correct, but which tier they use is then
+// for benchmarks and serial tests, one Force at a time: kernels that run beside it stay correct, but which tier they use is then
 // anybody's guess.
 func Force(t Tier) (restore func()) {
 	for _, a := range available {
 		if a == t {
-			before := active.Swap(uint32(t))
-			return func() { active.Store(before) }
+			before := Active()
+			activate(t)
+			return func() { activate(before) }
 		}
 	}
 	panic("asm: Force: tier " + t.String() + " is not available here")

@@ -48,6 +48,25 @@ func TestWishOnlyLowers(t *testing.T) {
 	}
 }
 
+func TestFollow(t *testing.T) {
+	defer func(before []*uint32) { followers = before }(followers)
+	var tier uint32 = 99
+	Follow(&tier)
+	if Tier(tier) != Active() {
+		t.Errorf("%d, active %d", tier, Active())
+	}
+	for _, want := range Available() {
+		restore := Force(want)
+		if Tier(tier) != want {
+			t.Errorf("forced %d, following %d", want, tier)
+		}
+		restore()
+		if Tier(tier) != Active() {
+			t.Errorf("restored %d, following %d", Active(), tier)
+		}
+	}
+}
+
 func TestForce(t *testing.T) {
 	before := Active()
 	for _, tier := range Available() {

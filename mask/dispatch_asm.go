@@ -13,43 +13,48 @@ const (
 	piece = 256 << 10
 )
 
+// tier is the active tier, for the assembly.
+var tier uint32
+
+func init() { asm.Follow(&tier) }
+
 // The assembly entry points pick the kernel by tier and length. That happens there and not in Go because XOR and Copy,
-// with one call in them, inline into their callers, and with a choice of two they would not: a second call costs 1.5 ns, as much
-// as masking 64 bytes.
+// with one call in them, inline into their callers, and with a choice of two they would not: a second call costs 1.5 ns,
+// as much as masking 64 bytes. For the same reason there are as few arguments and results as can be, for memory accesses are
+// what a short call consists of: XOR works out the next key in Go, where it costs nothing if nobody uses it; in Copy,
+// which checks more, that would be too much to inline.
 
 //go:noescape
-func xor(p *byte, n int, key Key, tier asm.Tier) Key
+func xor(p *byte, n int, key Key)
 
 //go:noescape
-func copyMasked(dst *byte, room int, src *byte, n int, key Key, tier asm.Tier) Key
+func copyMasked(dst, src *byte, n int, key Key) Key
 
 // xorLong takes the inputs of more than one piece from the assembly, which the scheduler cannot interrupt: a piece is a
 // few microseconds of work. The pieces go through a function that is not inlined because its prologue is where a
 // goroutine that should stop does.
-func xorLong(p *byte, n int, key Key, tier asm.Tier) Key {
+func xorLong(p *byte, n int, key Key) {
 	for n > piece {
-		xorPiece(p, tier, key)
+		xorPiece(p, key)
 		p = (*byte)(unsafe.Add(unsafe.Pointer(p), piece))
 		n -= piece
 	}
-	return xor(p, n, key, tier)
+	xor(p, n, key)
 }
 
 //go:noinline
-func xorPiece(p *byte, tier asm.Tier, key Key) { xor(p, piece, key, tier) }
+func xorPiece(p *byte, key Key) { xor(p, piece, key) }
 
 // copyLong is xorLong for copyMasked.
-func copyLong(dst *byte, room int, src *byte, n int, key Key, tier asm.Tier) Key {
+func copyLong(dst, src *byte, n int, key Key) Key {
 	for n > piece {
-		copyPiece(dst, src, tier, key)
+		copyPiece(dst, src, key)
 		dst = (*byte)(unsafe.Add(unsafe.Pointer(dst), piece))
 		src = (*byte)(unsafe.Add(unsafe.Pointer(src), piece))
 		n -= piece
 	}
-	return copyMasked(dst, n, src, n, key, tier)
+	return copyMasked(dst, src, n, key)
 }
 
 //go:noinline
-func copyPiece(dst, src *byte, tier asm.Tier, key Key) {
-	copyMasked(dst, piece, src, piece, key, tier)
-}
+func copyPiece(dst, src *byte, key Key) { copyMasked(dst, src, piece, key) }

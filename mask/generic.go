@@ -4,22 +4,13 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"unsafe"
-
-	"github.com/seed-7f57ff33/tickwire/asm"
 )
 
-// xorGeneric masks n bytes from p on in place and returns the key after them. The tier is part of the signature because
-// the assembly jumps here with its own arguments.
-func xorGeneric(p *byte, n int, key Key, _ asm.Tier) Key {
-	maskWords(unsafe.Pointer(p), unsafe.Pointer(p), n, key)
-	return key.Rotate(n)
-}
+// xorGeneric masks n bytes from p on in place.
+func xorGeneric(p *byte, n int, key Key) { maskWords(unsafe.Pointer(p), unsafe.Pointer(p), n, key) }
 
-// copyGeneric masks n bytes from src on into dst, which has room for room bytes.
-func copyGeneric(dst *byte, room int, src *byte, n int, key Key, _ asm.Tier) Key {
-	if room < n {
-		panic("mask: Copy: dst is shorter than src")
-	}
+// copyGeneric masks n bytes from src on into dst and returns the key after them. It panics for a partial overlap.
+func copyGeneric(dst, src *byte, n int, key Key) Key {
 	// The bytes overlap if and only if one start lies inside the other stretch; the same start is the in-place case.
 	if d := uintptr(unsafe.Pointer(dst)) - uintptr(unsafe.Pointer(src)); d != 0 && (d < uintptr(n) || -d < uintptr(n)) {
 		panic("mask: Copy: dst and src overlap, and do not start at the same byte")

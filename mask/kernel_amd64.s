@@ -6,8 +6,7 @@
 //
 // A short input is covered by windows, half of them counted from its start and half from its end; where they overlap,
 // both hold the same result, for all windows are loaded before the first is stored. A window that ends at the
-// input's end starts at an index congruent to n modulo 4, so it takes the key rotated by n octets, which is also
-// the result.
+// input's end starts at an index congruent to n modulo 4, so it takes the key rotated by n octets.
 //
 // To 64 bytes, and in the SSE2 kernels, all encodings are legacy SSE: they cost the same and do not meet the
 // transition penalty when somebody has left the upper halves of the YMM registers in use.
@@ -20,20 +19,18 @@
 #include "textflag.h"
 
 // xor works like xorGeneric, which it calls for tier Generic.
-// func xor(p *byte, n int, key Key, tier asm.Tier) Key
-TEXT ·xor(SB), NOSPLIT, $0-28
+// func xor(p *byte, n int, key Key)
+TEXT ·xor(SB), NOSPLIT, $0-20
 	MOVQ n+8(FP), DX
 	MOVQ p+0(FP), DI
 	MOVL key+16(FP), AX
-	MOVL tier+20(FP), R8
 	// key after n
 	LEAL (DX*8), CX
 	MOVL AX, BX
 	RORL CX, BX
-	MOVL BX, ret+24(FP)
 	CMPQ DX, $64
 	JHI over64
-	TESTL R8, R8
+	CMPL ·tier(SB), $0
 	JEQ generic
 	CMPQ DX, $16
 	JCS under16
@@ -113,7 +110,7 @@ none:
 
 	// 65 and more: which tier
 over64:
-	CMPL R8, $const_avx2
+	CMPL ·tier(SB), $const_avx2
 	JCS sse2
 	CMPQ DX, $128
 	JHI over128VPXOR
@@ -139,7 +136,7 @@ over64:
 
 	// 65..128: eight windows of 16
 sse2:
-	TESTL R8, R8
+	CMPL ·tier(SB), $0
 	JEQ generic
 	CMPQ DX, $128
 	JHI over128PXOR
@@ -371,15 +368,12 @@ long:
 	JMP ·xorLong(SB)
 
 // copyMasked works like copyGeneric, which it calls for tier Generic.
-// func copyMasked(dst *byte, room int, src *byte, n int, key Key, tier asm.Tier) Key
-TEXT ·copyMasked(SB), NOSPLIT, $0-44
-	MOVQ n+24(FP), DX
+// func copyMasked(dst, src *byte, n int, key Key) Key
+TEXT ·copyMasked(SB), NOSPLIT, $0-36
+	MOVQ n+16(FP), DX
 	MOVQ dst+0(FP), DI
-	MOVQ src+16(FP), SI
-	MOVL key+32(FP), AX
-	MOVL tier+36(FP), R8
-	CMPQ DX, room+8(FP)
-	JGT generic
+	MOVQ src+8(FP), SI
+	MOVL key+24(FP), AX
 	// dst-src+n < 2n, unsigned, is -n <= dst-src < n: all overlaps, and src right behind dst
 	LEAQ (DI)(DX*1), R9
 	SUBQ SI, R9
@@ -392,10 +386,10 @@ allowed:
 	LEAL (DX*8), CX
 	MOVL AX, BX
 	RORL CX, BX
-	MOVL BX, ret+40(FP)
+	MOVL BX, ret+32(FP)
 	CMPQ DX, $64
 	JHI over64
-	TESTL R8, R8
+	CMPL ·tier(SB), $0
 	JEQ generic
 	CMPQ DX, $16
 	JCS under16
@@ -475,7 +469,7 @@ none:
 
 	// 65 and more: which tier
 over64:
-	CMPL R8, $const_avx2
+	CMPL ·tier(SB), $const_avx2
 	JCS sse2
 	CMPQ DX, $128
 	JHI over128VPXOR
@@ -501,7 +495,7 @@ over64:
 
 	// 65..128: eight windows of 16
 sse2:
-	TESTL R8, R8
+	CMPL ·tier(SB), $0
 	JEQ generic
 	CMPQ DX, $128
 	JHI over128PXOR
@@ -731,7 +725,7 @@ near:
 	TESTQ R9, R9
 	JEQ allowed
 
-	// pure Go, which also panics for arguments that are not allowed
+	// pure Go, which also panics for a partial overlap
 generic:
 	JMP ·copyGeneric(SB)
 

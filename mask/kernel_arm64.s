@@ -12,9 +12,9 @@
 #include "textflag.h"
 
 // xor works like xorGeneric, which it calls for tier Generic.
-// func xor(p *byte, n int, key Key, tier asm.Tier) Key
-TEXT ·xor(SB), NOSPLIT, $0-28
-	MOVWU tier+20(FP), R4
+// func xor(p *byte, n int, key Key)
+TEXT ·xor(SB), NOSPLIT, $0-20
+	MOVWU ·tier(SB), R4
 	MOVD  p+0(FP), R0
 	MOVD  n+8(FP), R1
 	MOVWU key+16(FP), R2
@@ -22,9 +22,6 @@ TEXT ·xor(SB), NOSPLIT, $0-28
 	MOVD  $const_piece, R4
 	CMP   R4, R1
 	BGT   long
-	LSL   $3, R1, R4
-	RORW  R4, R2, R3
-	MOVW  R3, ret+24(FP)
 	MOVD  R0, R5
 	B     windows<>(SB)
 
@@ -35,17 +32,14 @@ long: // cut into pieces in Go, so that the scheduler gets a chance between them
 	B ·xorLong(SB)
 
 // copyMasked works like copyGeneric, which it calls for tier Generic.
-// func copyMasked(dst *byte, room int, src *byte, n int, key Key, tier asm.Tier) Key
-TEXT ·copyMasked(SB), NOSPLIT, $0-44
-	MOVWU tier+36(FP), R4
+// func copyMasked(dst, src *byte, n int, key Key) Key
+TEXT ·copyMasked(SB), NOSPLIT, $0-36
+	MOVWU ·tier(SB), R4
 	MOVD  dst+0(FP), R0
-	MOVD  room+8(FP), R8
-	MOVD  src+16(FP), R5
-	MOVD  n+24(FP), R1
-	MOVWU key+32(FP), R2
+	MOVD  src+8(FP), R5
+	MOVD  n+16(FP), R1
+	MOVWU key+24(FP), R2
 	CBZ   R4, generic
-	CMP   R8, R1
-	BGT   generic
 
 	// dst-src+n < 2n, unsigned, is -n <= dst-src < n: all overlaps, and src right behind dst
 	ADD R0, R1, R9
@@ -60,7 +54,7 @@ allowed:
 	BGT  long
 	LSL  $3, R1, R4
 	RORW R4, R2, R3
-	MOVW R3, ret+40(FP)
+	MOVW R3, ret+32(FP)
 	B    windows<>(SB)
 
 near: // the same start, or src right behind dst: nothing that the kernel minds
@@ -68,14 +62,16 @@ near: // the same start, or src right behind dst: nothing that the kernel minds
 	BEQ allowed
 	CBZ R9, allowed
 
-generic: // pure Go, which also panics for arguments that are not allowed
+generic: // pure Go, which also panics for a partial overlap
 	B ·copyGeneric(SB)
 
 long: // cut into pieces in Go
 	B ·copyLong(SB)
 
-// windows masks R1 bytes from R5 to R0, which are equal or disjoint, with the keys in R2 and R3.
+// windows masks R1 bytes from R5 to R0, which are equal or disjoint, with the key in R2.
 TEXT windows<>(SB), NOSPLIT, $0-0
+	LSL  $3, R1, R4
+	RORW R4, R2, R3
 	ADD  R1, R5, R6
 	ADD  R1, R0, R7
 	CMP  $16, R1

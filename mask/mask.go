@@ -9,8 +9,6 @@ package mask
 import (
 	"math/bits"
 	"unsafe"
-
-	"github.com/seed-7f57ff33/tickwire/asm"
 )
 
 // Key is a masking key. Its lowest byte masks the first octet, so that the four octets of a frame header are read and
@@ -26,15 +24,19 @@ func XOR(b []byte, key Key) Key {
 	if sanitize {
 		written(b)
 	}
-	return xor(unsafe.SliceData(b), len(b), key, asm.Active())
+	xor(unsafe.SliceData(b), len(b), key)
+	return key.Rotate(len(b))
 }
 
 // Copy writes the masked src to the start of dst in one pass, for the price of copy, and returns the key for the octet
 // that follows src. It panics if dst is shorter than src, or if the bytes written overlap src without starting where
 // src starts.
 func Copy(dst, src []byte, key Key) Key {
-	if sanitize {
-		copied(dst, src)
+	if len(dst) < len(src) {
+		panic("mask: Copy: dst is shorter than src")
 	}
-	return copyMasked(unsafe.SliceData(dst), len(dst), unsafe.SliceData(src), len(src), key, asm.Active())
+	if sanitize {
+		copied(dst[:len(src)], src)
+	}
+	return copyMasked(unsafe.SliceData(dst), unsafe.SliceData(src), len(src), key)
 }

@@ -20,7 +20,6 @@ func written(b []byte) {
 func copied(dst, src []byte) {
 	if len(src) > 0 {
 		runtime.ASanRead(unsafe.Pointer(&src[0]), len(src))
-		n := min(len(dst), len(src))
-		runtime.ASanWrite(unsafe.Pointer(unsafe.SliceData(dst)), n)
+		runtime.ASanWrite(unsafe.Pointer(&dst[0]), len(dst))
 	}
 }

@@ -19,6 +19,6 @@ func written(b []byte) {
 func copied(dst, src []byte) {
 	if len(src) > 0 {
 		runtime.RaceReadRange(unsafe.Pointer(&src[0]), len(src))
-		written(dst[:min(len(dst), len(src))])
+		written(dst)
 	}
 }

@@ -15,8 +15,7 @@ func maskKernels(s *Source) {
 		"",
 		"A short input is covered by windows, half of them counted from its start and half from its end; where they overlap,",
 		"both hold the same result, for all windows are loaded before the first is stored. A window that ends at the",
-		"input's end starts at an index congruent to n modulo 4, so it takes the key rotated by n octets, which is also",
-		"the result.",
+		"input's end starts at an index congruent to n modulo 4, so it takes the key rotated by n octets.",
 		"",
 		"To 64 bytes, and in the SSE2 kernels, all encodings are legacy SSE: they cost the same and do not meet the",
 		"transition penalty when somebody has left the upper halves of the YMM registers in use.",
@@ -25,28 +24,24 @@ func maskKernels(s *Source) {
 		"  SI  source (copy only)     BX  key after n  X1, Y1  key after n in every lane",
 		"  DX  n                      CX, R8-R13  scratch      the others: windows",
 	)
-	s.Func("func xor(p *byte, n int, key Key, tier asm.Tier) Key", 28, "xor works like xorGeneric, which it calls for tier Generic.")
+	s.Func("func xor(p *byte, n int, key Key)", 20, "xor works like xorGeneric, which it calls for tier Generic.")
 	k := &maskKernel{s, "DI", "DI"}
 	k.Ins("MOVQ", "n+8(FP)", "DX")
 	k.Ins("MOVQ", "p+0(FP)", "DI")
 	k.Ins("MOVL", "key+16(FP)", "AX")
-	k.Ins("MOVL", "tier+20(FP)", "R8")
-	k.body("ret+24(FP)")
+	k.body("")
 	k.Label("generic", "pure Go: the arguments are where it expects them")
 	k.Ins("JMP", "·xorGeneric(SB)")
 	k.Label("long", "cut into pieces in Go, so that the scheduler gets a chance between them")
 	k.Ins("JMP", "·xorLong(SB)")
 
-	s.Func("func copyMasked(dst *byte, room int, src *byte, n int, key Key, tier asm.Tier) Key", 44,
+	s.Func("func copyMasked(dst, src *byte, n int, key Key) Key", 36,
 		"copyMasked works like copyGeneric, which it calls for tier Generic.")
 	k = &maskKernel{s, "DI", "SI"}
-	k.Ins("MOVQ", "n+24(FP)", "DX")
+	k.Ins("MOVQ", "n+16(FP)", "DX")
 	k.Ins("MOVQ", "dst+0(FP)", "DI")
-	k.Ins("MOVQ", "src+16(FP)", "SI")
-	k.Ins("MOVL", "key+32(FP)", "AX")
-	k.Ins("MOVL", "tier+36(FP)", "R8")
-	k.Ins("CMPQ", "DX", "room+8(FP)")
-	k.Ins("JGT", "generic")
+	k.Ins("MOVQ", "src+8(FP)", "SI")
+	k.Ins("MOVL", "key+24(FP)", "AX")
 	k.Note("dst-src+n < 2n, unsigned, is -n <= dst-src < n: all overlaps, and src right behind dst")
 	k.Ins("LEAQ", "(DI)(DX*1)", "R9")
 	k.Ins("SUBQ", "SI", "R9")
@@ -54,27 +49,29 @@ func maskKernels(s *Source) {
 	k.Ins("CMPQ", "R9", "R10")
 	k.Ins("JCS", "near")
 	fmt.Fprintln(&k.buf, "\nallowed:")
-	k.body("ret+40(FP)")
+	k.body("ret+32(FP)")
 	k.Label("near", "the same start, or src right behind dst: nothing that the kernels mind")
 	k.Ins("CMPQ", "DI", "SI")
 	k.Ins("JEQ", "allowed")
 	k.Ins("TESTQ", "R9", "R9")
 	k.Ins("JEQ", "allowed")
-	k.Label("generic", "pure Go, which also panics for arguments that are not allowed")
+	k.Label("generic", "pure Go, which also panics for a partial overlap")
 	k.Ins("JMP", "·copyGeneric(SB)")
 	k.Label("long", "cut into pieces in Go")
 	k.Ins("JMP", "·copyLong(SB)")
 }
 
-func (k *maskKernel) body(ret string) {
+func (k *maskKernel) body(result string) {
 	k.Note("key after n")
 	k.Ins("LEAL", "(DX*8)", "CX")
 	k.Ins("MOVL", "AX", "BX")
 	k.Ins("RORL", "CX", "BX")
-	k.Ins("MOVL", "BX", ret)
+	if result != "" {
+		k.Ins("MOVL", "BX", result)
+	}
 	k.Ins("CMPQ", "DX", 64)
 	k.Ins("JHI", "over64")
-	k.Ins("TESTL", "R8", "R8")
+	k.Ins("CMPL", "·tier(SB)", 0)
 	k.Ins("JEQ", "generic")
 	k.Ins("CMPQ", "DX", 16)
 	k.Ins("JCS", "under16")
@@ -183,7 +180,7 @@ func (k *maskKernel) under16() {
 
 func (k *maskKernel) over64() {
 	k.Label("over64", "65 and more: which tier")
-	k.Ins("CMPL", "R8", "$const_avx2")
+	k.Ins("CMPL", "·tier(SB)", "$const_avx2")
 	k.Ins("JCS", "sse2")
 	k.Ins("CMPQ", "DX", 128)
 	k.Ins("JHI", "over128VPXOR")
@@ -193,7 +190,7 @@ func (k *maskKernel) over64() {
 	k.Ins("RET")
 
 	k.Label("sse2", "65..128: eight windows of 16")
-	k.Ins("TESTL", "R8", "R8")
+	k.Ins("CMPL", "·tier(SB)", 0)
 	k.Ins("JEQ", "generic")
 	k.Ins("CMPQ", "DX", 128)
 	k.Ins("JHI", "over128PXOR")

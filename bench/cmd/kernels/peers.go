@@ -10,7 +10,6 @@ import (
 	_ "github.com/lxzan/gws"
 	segmentio "github.com/segmentio/asm/utf8"
 
-	"github.com/seed-7f57ff33/tickwire/asm"
 	"github.com/seed-7f57ff33/tickwire/mask"
 )
 
@@ -30,7 +29,7 @@ func gwsMask(b []byte, key []byte)
 // xorGeneric is what mask.XOR is in a build with the tag purego.
 //
 //go:linkname xorGeneric github.com/seed-7f57ff33/tickwire/mask.xorGeneric
-func xorGeneric(p *byte, n int, key mask.Key, tier asm.Tier) mask.Key
+func xorGeneric(p *byte, n int, key mask.Key)
 
 var (
 	octets = [4]byte{0x37, 0xFA, 0x21, 0x8D}
@@ -76,7 +75,7 @@ var maskers = []masker{
 
 var twin = masker{"tickwire purego", true, func(views [][]byte) {
 	for _, b := range views {
-		xorGeneric(unsafe.SliceData(b), len(b), key, asm.Generic)
+		xorGeneric(unsafe.SliceData(b), len(b), key)
 	}
 }}
 

@@ -77,7 +77,7 @@ func fixed(n, off int) *ring {
 // at another offset, is still storing.
 func offsets(n int) *ring {
 	var mem [][]byte
-	for range max(1, footprint/(n+64)) {
+	for range max(1, 2*footprint/(n+64)) {
 		mem = append(mem, arena(n+64, 512))
 	}
 	var views [][]byte
