@@ -1935,6 +1935,8 @@ check128:
 	VPAND utf8rows<>+144(SB), Y5, Y5
 	VPXOR Y5, Y4, Y4
 	VPOR Y4, Y7, Y7
+	CMPQ SI, $96
+	JLS checkLast
 	VPXOR -1(DI)(CX*1), Y13, Y4
 	VPMULHUW Y4, Y12, Y5
 	VPAND Y4, Y11, Y4
@@ -1954,6 +1956,8 @@ check128:
 	VPAND utf8rows<>+144(SB), Y5, Y5
 	VPXOR Y5, Y4, Y4
 	VPOR Y4, Y7, Y7
+
+checkLast:
 	VMOVD R9, X4
 	VPBROADCASTD X4, Y4
 	VPALIGNR $15, Y4, Y4, Y13
@@ -2123,7 +2127,7 @@ blockLoop:
 	VPOR Y4, Y5, Y4
 	VPMOVMSKB Y4, AX
 	TESTL AX, BX
-	JNE masked
+	JNE block
 	VMOVDQA Y0, (R10)
 	VMOVDQA Y1, 32(R10)
 	VMOVDQA Y2, 64(R10)
@@ -2279,8 +2283,6 @@ checkLoop:
 
 	// not ASCII from the start: the first vector has nothing before it
 first:
-	CMPQ SI, $1024
-	JCS maskedStart
 	VBROADCASTI128 utf8rows<>+0(SB), Y8
 	VBROADCASTI128 utf8rows<>+16(SB), Y9
 	VBROADCASTI128 utf8rows<>+32(SB), Y10
@@ -2327,6 +2329,22 @@ first:
 	LEAQ 3(DI), AX
 	CMPQ R11, AX
 	CMOVQCS CX, R11
+	JMP fill
+
+	// not all of the block at R10 is ASCII, and it is not stored
+block:
+	LEAQ 257(R10), CX
+	CMPQ CX, R12
+	JHI masked
+	VBROADCASTI128 utf8rows<>+0(SB), Y8
+	VBROADCASTI128 utf8rows<>+16(SB), Y9
+	VBROADCASTI128 utf8rows<>+32(SB), Y10
+	VBROADCASTI128 utf8rows<>+48(SB), Y11
+	VBROADCASTI128 utf8rows<>+64(SB), Y12
+	VBROADCASTI128 utf8rows<>+80(SB), Y13
+	VBROADCASTI128 utf8rows<>+112(SB), Y14
+	VBROADCASTI128 utf8rows<>+144(SB), Y15
+	MOVQ R10, R11
 	JMP fill
 
 	// not all of the chunk before R10 is ASCII

@@ -1,8 +1,9 @@
 package main
 
 const (
-	// lagMin is the least length of a text for which unmasking runs ahead of checking from the start.
-	lagMin = 1024
+	// lagMin is the least rest of a text for which unmasking runs ahead of checking: what is left then is enough for the
+	// vectors at its end. To 256 bytes, checking what is still masked is faster (BenchmarkUnmask, cjk, 174 and 400 B).
+	lagMin = 257
 	// lagAhead is how far: bytes stored less than some 256 ago would be loaded from the store buffer, slowly.
 	lagAhead = 512
 	// lagCalm is the number of rounds of ASCII after which ASCII mode is tried again.
@@ -261,7 +262,7 @@ func (k *utf8Kernel) unmaskLong() {
 	k.Rest("")
 }
 
-// unmaskWindows prints n up to 256.
+// unmaskWindows prints n up to 256. To 128 the text stays in registers while it is checked.
 func (k *utf8Kernel) unmaskWindows() {
 	k.Label("restart", "nothing is stored yet")
 	k.Ins("CMPQ", "SI", 128)
@@ -291,7 +292,10 @@ func (k *utf8Kernel) unmaskWindows() {
 	k.FirstShort("Y0", "Y7", "Y4", "Y13", "Y14")
 	k.keysShort("Y6")
 	k.MaskedShort("Y1", at("DI", 32))
+	k.Ins("CMPQ", "SI", 96)
+	k.Ins("JLS", "checkLast")
 	k.MaskedShort("Y2", atIndex("DI", 0, "CX"))
+	k.Mark("checkLast")
 	k.keyY("R9", 4)
 	k.keysShort("Y4")
 	k.MaskedShort("Y3", at("R12", -32))
@@ -389,7 +393,7 @@ func (k *utf8Kernel) unmaskASCII() {
 	k.Ins("VPOR", "Y2", "Y3", "Y5")
 	k.Sign("Y4", "Y4", "Y5")
 	k.Ins("TESTL", "AX", "BX")
-	k.Ins("JNE", "masked")
+	k.Ins("JNE", "block")
 	for i := range 4 {
 		k.Ins("VMOVDQA", Y(i), Mem("R10", 32*i))
 	}
@@ -465,12 +469,17 @@ func (k *utf8Kernel) unmaskMasked() {
 // unmaskLag prints the mode for long texts that are not ASCII.
 func (k *utf8Kernel) unmaskLag() {
 	k.Label("first", "not ASCII from the start: the first vector has nothing before it")
-	k.Ins("CMPQ", "SI", lagMin)
-	k.Ins("JCS", "maskedStart")
 	k.ConstantsY()
 	k.FirstY("Y0", "Y1", "Y2", "Y3", "Y4")
 	k.align()
 	k.Second()
+	k.Ins("JMP", "fill")
+	k.Label("block", "not all of the block at R10 is ASCII, and it is not stored")
+	k.Ins("LEAQ", Mem("R10", lagMin), "CX")
+	k.Ins("CMPQ", "CX", "R12")
+	k.Ins("JHI", "masked")
+	k.ConstantsY()
+	k.Ins("MOVQ", "R10", "R11")
 	k.Ins("JMP", "fill")
 	k.Label("chunk", "not all of the chunk before R10 is ASCII")
 	k.ConstantsY()

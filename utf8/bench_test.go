@@ -1,0 +1,159 @@
+package utf8
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	stdutf8 "unicode/utf8"
+	"unsafe"
+
+	"github.com/seed-7f57ff33/tickwire/asm"
+	"github.com/seed-7f57ff33/tickwire/asm/asmtest"
+)
+
+// The figures of one `go test -bench` on a shared machine differ by half from run to run. To compare kernels, or a change
+// with what was before, use the interleaved `GOWORK=off go -C bench run ./cmd/kernels`.
+
+var sizes = []int{8, 16, 32, 64, 125, 174, 256, 400, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 1 << 20}
+
+// Unmasking with the key 0 leaves the text as it is, call after call; the kernels do the same work with every key.
+var kernels = []struct {
+	name string
+	run  func(p []byte) bool
+}{
+	{"Valid", Valid},
+	{"Unmask", func(p []byte) bool { return Unmask(p, 0) }},
+}
+
+// arena returns size bytes that start at a multiple of 64.
+func arena(size int) []byte {
+	b := make([]byte, size+64)
+	return b[-uintptr(unsafe.Pointer(&b[0]))&63:][:size]
+}
+
+// benchmarkKernel goes through tiers, kinds of text, sizes and two alignments.
+func benchmarkKernel(b *testing.B, run func([]byte) bool) {
+	mem := arena(1<<20 + 64)
+	asmtest.EachTier(b, func(b *testing.B, _ asm.Tier) {
+		for _, c := range corpora(1 << 20) {
+			for _, n := range sizes {
+				text := whole(c.text, n)
+				for _, at := range []int{0, 6} {
+					b.Run(fmt.Sprintf("%s/%d/at%d", c.name, n, at), func(b *testing.B) {
+						p := mem[at:][:copy(mem[at:], text)]
+						b.SetBytes(int64(n))
+						for b.Loop() {
+							if !run(p) {
+								b.Fatal("a valid text is refused")
+							}
+						}
+					})
+				}
+			}
+		}
+	})
+}
+
+func BenchmarkValid(b *testing.B)  { benchmarkKernel(b, kernels[0].run) }
+func BenchmarkUnmask(b *testing.B) { benchmarkKernel(b, kernels[1].run) }
+
+// BenchmarkStandard is unicode/utf8 over the same texts.
+func BenchmarkStandard(b *testing.B) {
+	for _, c := range corpora(1 << 20) {
+		for _, n := range sizes {
+			b.Run(fmt.Sprintf("%s/%d", c.name, n), func(b *testing.B) {
+				p := whole(c.text, n)
+				b.SetBytes(int64(n))
+				for b.Loop() {
+					if !stdutf8.Valid(p) {
+						b.Fatal("a valid text is refused")
+					}
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkRandom has lengths 1 to 125, as small messages have; what it shows most is the branches that a length takes.
+func BenchmarkRandom(b *testing.B) {
+	asmtest.EachTier(b, func(b *testing.B, _ asm.Tier) {
+		for _, c := range corpora(1 << 12) {
+			rng := rand.New(rand.NewPCG(1, 2))
+			texts := make([][]byte, 1<<10)
+			total := 0
+			mem := arena(len(texts) * 200)
+			for i := range texts {
+				n := 1 + rng.IntN(125)
+				texts[i] = mem[i*128+rng.IntN(64):][:n]
+				total += n
+			}
+			for _, k := range kernels {
+				b.Run(c.name+"/"+k.name, func(b *testing.B) {
+					for _, p := range texts {
+						copy(p, whole(c.text, len(p)))
+					}
+					b.SetBytes(int64(total / len(texts)))
+					b.ResetTimer()
+					for i := 0; b.Loop(); i++ {
+						k.run(texts[i%len(texts)])
+					}
+				})
+			}
+		}
+	})
+}
+
+// BenchmarkPieces is a Validator over a text that comes in frames of 174 bytes, cut anywhere.
+func BenchmarkPieces(b *testing.B) {
+	asmtest.EachTier(b, func(b *testing.B, _ asm.Tier) {
+		for _, c := range corpora(1 << 14) {
+			text := whole(c.text, 1<<14)
+			for _, hide := range []string{"Push", "Unmask"} {
+				b.Run(c.name+"/"+hide, func(b *testing.B) {
+					b.SetBytes(int64(len(text)))
+					var v Validator
+					for b.Loop() {
+						for rest := text; len(rest) > 0; {
+							p := rest[:min(174, len(rest))]
+							i := 0
+							if hide == "Push" {
+								i = v.Push(p)
+							} else {
+								_, i = v.Unmask(p, 0)
+							}
+							if i >= 0 {
+								b.Fatal("a valid text is refused")
+							}
+							rest = rest[len(p):]
+						}
+						if !v.Done() {
+							b.Fatal("a whole text is not done")
+						}
+					}
+				})
+			}
+		}
+	})
+}
+
+// BenchmarkUpperHalves runs short texts with the upper halves of the YMM registers clean, and in use.
+func BenchmarkUpperHalves(b *testing.B) {
+	for _, k := range kernels {
+		for _, c := range corpora(128)[:2] {
+			for _, n := range []int{8, 16, 32, 64, 125} {
+				p := whole(c.text, n)
+				run := func(prepare func()) func(b *testing.B) {
+					return func(b *testing.B) {
+						b.SetBytes(int64(n))
+						for b.Loop() {
+							prepare()
+							k.run(p)
+						}
+					}
+				}
+				b.Run(fmt.Sprintf("%s/%s/%d/clean", k.name, c.name, n), run(asmtest.CleanUpper))
+				b.Run(fmt.Sprintf("%s/%s/%d/dirty", k.name, c.name, n), run(func() { asmtest.DirtyUpper() }))
+			}
+		}
+	}
+}
