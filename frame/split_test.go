@@ -106,6 +106,33 @@ func TestR35LargeStreams(t *testing.T) {
 	}
 }
 
+// TestR35MixedReads reads every stream by Next, NextFrame and NextPiece in turn, in many orders.
+func TestR35MixedReads(t *testing.T) {
+	random := rand.New(rand.NewPCG(7, 9))
+	times := 30 / thin
+	if full {
+		times = 3000
+	}
+	for _, role := range roles {
+		for _, s := range append(reference.Streams(role), reads(role)...) {
+			r := replay.New(role, s.Options, s.Bytes)
+			var err error
+			for i := 0; i < times && err == nil; i++ {
+				choices := make([]byte, 1+random.IntN(12))
+				for i := range choices {
+					choices[i] = byte(random.Uint32())
+				}
+				var cuts []int
+				for at := 0; at < len(s.Bytes) && i%4 != 0; at += 1 + random.IntN(1+len(s.Bytes)/(1+i%5)) {
+					cuts = append(cuts, at)
+				}
+				err = r.Mixed(choices, cuts...)
+			}
+			report(t, s, err)
+		}
+	}
+}
+
 // reads are streams made for the reader: messages around the size of its buffer, joined, and followed by small ones.
 func reads(role reference.Role) []reference.Stream {
 	var all []reference.Stream

@@ -1,6 +1,7 @@
 package frame
 
 import (
+	"encoding/binary"
 	"io"
 
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
@@ -32,15 +33,16 @@ const (
 // Make one with NewWriter. It is not safe for concurrent use. Its methods of the name Append only queue; those of the name
 // Write queue and flush. The Writer does not watch the order of fragments.
 type Writer struct {
-	dst   io.Writer
-	vec   VectorWriter // dst, if it is one
-	role  Role
-	keys  *mask.Source   // nil for a server
-	queue *buffer.Buffer // nil while nothing is queued
-	start int            // the queue is queue.B[start:end]
-	end   int
-	vecs  [2][]byte
-	err   error
+	dst     io.Writer
+	vec     VectorWriter // dst, if it is one
+	role    Role
+	keys    *mask.Source   // nil for a server
+	maskBit byte           // set in each header
+	queue   *buffer.Buffer // nil while nothing is queued
+	start   int            // the queue is queue.B[start:end]
+	end     int
+	vecs    [2][]byte
+	err     error
 }
 
 // NewWriter returns a Writer for the endpoint of the given role.
@@ -48,7 +50,7 @@ func NewWriter(dst io.Writer, role Role) *Writer {
 	w := &Writer{dst: dst, role: role}
 	w.vec, _ = dst.(VectorWriter)
 	if role == Client {
-		w.keys = new(mask.Source)
+		w.keys, w.maskBit = new(mask.Source), bitMask
 	}
 	return w
 }
@@ -99,8 +101,8 @@ func (w *Writer) AppendControl(op Opcode, payload []byte) error {
 	case w.err != nil:
 		return w.err
 	}
-	var frame [2 + 4 + MaxControlPayload]byte
-	b := w.frame(frame[:0], bitFin|byte(op), payload)
+	var frame [MaxHeaderSize + MaxControlPayload]byte
+	b := frame[:w.put(frame[:], bitFin|byte(op), payload)]
 	if w.Queued() == 0 || w.start < len(b) {
 		w.room(len(b))
 		w.end += copy(w.queue.B[w.end:], b)
@@ -203,23 +205,38 @@ func (w *Writer) append(b0 byte, payload []byte) error {
 	if w.err != nil {
 		return w.err
 	}
-	w.room(MaxHeaderSize + len(payload))
-	w.end = len(w.frame(w.queue.B[:w.end], b0, payload))
+	if w.queue == nil || len(w.queue.B)-w.end < MaxHeaderSize+len(payload) {
+		w.room(MaxHeaderSize + len(payload))
+	}
+	w.end += w.put(w.queue.B[w.end:], b0, payload)
 	return nil
 }
 
-// frame appends one frame to dst, which has room for it.
-func (w *Writer) frame(dst []byte, b0 byte, payload []byte) []byte {
-	if w.role == Server {
-		dst = appendHeader(dst, b0, false, 0, uint64(len(payload)))
-		return append(dst, payload...)
+// put writes one frame to the front of b, which has room for the longest header and the payload, and returns its length. Of
+// the 32 ns that 200 B take from a client the key costs 9 (crypto/rand's share of it 7), the masked copy 8.
+func (w *Writer) put(b []byte, b0 byte, payload []byte) int {
+	n, size := 2, len(payload)
+	_ = b[MaxHeaderSize-1]
+	b[0] = b0
+	switch {
+	case size < length16:
+		b[1] = w.maskBit | byte(size)
+	case size <= 0xFFFF:
+		b[1] = w.maskBit | length16
+		b[2], b[3] = byte(size>>8), byte(size)
+		n = 4
+	default:
+		b[1] = w.maskBit | length64
+		binary.BigEndian.PutUint64(b[2:], uint64(size))
+		n = 10
+	}
+	if w.keys == nil {
+		return n + copy(b[n:], payload)
 	}
 	key := w.keys.Next()
-	dst = appendHeader(dst, b0, true, key, uint64(len(payload)))
-	n := len(dst)
-	dst = dst[:n+len(payload)]
-	mask.Copy(dst[n:], payload, key)
-	return dst
+	binary.LittleEndian.PutUint32(b[n:], uint32(key))
+	mask.Copy(b[n+4:], payload, key)
+	return n + 4 + size
 }
 
 // room sees to it that the queue has n free bytes at its end.
