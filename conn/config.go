@@ -68,6 +68,9 @@ type Config struct {
 	// processor: nothing else runs there meanwhile. Linux only; 0 means none.
 	Spin time.Duration
 
+	// Recorder, if not nil, keeps all that is received, with the times at which it was read.
+	Recorder *Recorder
+
 	agreed *deflate.Params // by the handshake
 }
 
@@ -80,11 +83,11 @@ func (cfg *Config) withDefaults() Config {
 	if c.agreed != nil {
 		c.Frame.Compression = true
 	}
-	if c.WriteBuffer <= 0 {
-		c.WriteBuffer = DefaultWriteBuffer
-	}
 	if c.ReadBuffer <= 0 {
 		c.ReadBuffer = frame.DefaultMaxBuffer
+	}
+	if c.WriteBuffer <= 0 {
+		c.WriteBuffer = DefaultWriteBuffer
 	}
 	if c.KeepAlive == 0 {
 		c.KeepAlive = DefaultKeepAlive

@@ -63,6 +63,7 @@ type Conn struct {
 	pings     pings
 	clocks    clocks
 	stats     stats
+	tape      *tape // nil without Config.Recorder
 
 	mu       sync.Mutex
 	err      error // the connection's last word
@@ -113,8 +114,8 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 	} else {
 		c.sock = newSocket(nc, &c.cfg)
 	}
-	c.reading.c = c
 	c.packed = newCompression(role, &c.cfg)
+	c.reading.c = c
 	c.r.Reset(nil, role, c.cfg.Frame)
 	c.r.SetMaxBuffer(c.cfg.ReadBuffer)
 	if c.sock != nil {
@@ -122,6 +123,7 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 	} else {
 		c.w = frame.NewWriter((*outlet)(c), role)
 	}
+	c.startTape(early)
 	for len(early) > 0 {
 		n := copy(c.r.Space(), early)
 		c.r.Filled(n)
@@ -173,6 +175,7 @@ func (c *Conn) finish(err error) (last error, first bool) {
 	close(c.done)
 	c.stopClocks()
 	c.mu.Unlock()
+	c.endTape()
 	if c.cfg.Observer != nil {
 		c.cfg.Observer.Ended(c, err)
 	}

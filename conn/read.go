@@ -150,6 +150,9 @@ func (c *Conn) fill(dst []byte) error {
 	if c.cfg.Timestamps {
 		c.stamped()
 	}
+	if c.tape != nil {
+		c.tape.put(RecordData, c.receivedAt(), c.r.Latest(n))
+	}
 	return nil
 }
 

@@ -20,8 +20,9 @@ import (
 //	time        8 bytes: Unix time in nanoseconds
 //	length      4 bytes: of what follows the header
 //	checksum    4 bytes: CRC-32C of what follows the header
-//	and length bytes: of a begin record the negotiated extensions and the subprotocol, a line each; of a data record the
-//	bytes read; of the others nothing.
+//	and length bytes: of a data record the bytes read; of a begin record lines that end in a line feed: "Role: client" or
+//	"Role: server", which is who received, and the header lines of the handshake's answer that tell the subprotocol and
+//	the compression, if there are any (client_max_window_bits, which says nothing of what was received, is left out).
 //
 // Numbers are little-endian. After a gap nothing more of that connection is recorded: the border of the next frame is unknown.
 const recordingMagic = "tickwire recording 1\n"
@@ -172,6 +173,45 @@ func (r *Recorder) append(kind RecordKind, number uint32, at time.Time, b []byte
 	r.pending = le.AppendUint32(r.pending, crc32.Checksum(b, castagnoli))
 	r.pending = append(r.pending, b...)
 	r.wake()
+}
+
+// startTape begins the recording of the connection; early is what came with the handshake.
+func (c *Conn) startTape(early []byte) {
+	if c.cfg.Recorder == nil {
+		return
+	}
+	about := fmt.Appendf(nil, "Role: %v\n", c.role)
+	if c.subprotocol != "" {
+		about = fmt.Appendf(about, "Sec-WebSocket-Protocol: %s\n", c.subprotocol)
+	}
+	if p, ok := c.Compression(); ok {
+		about = append(about, "Sec-WebSocket-Extensions: permessage-deflate"...)
+		if p.ServerNoContextTakeover {
+			about = append(about, "; server_no_context_takeover"...)
+		}
+		if p.ClientNoContextTakeover {
+			about = append(about, "; client_no_context_takeover"...)
+		}
+		about = fmt.Appendf(about, "; server_max_window_bits=%d\n", p.ServerMaxWindowBits)
+	}
+	c.tape = c.cfg.Recorder.begin(string(about))
+	if len(early) > 0 {
+		c.tape.put(RecordData, time.Now(), early)
+	}
+}
+
+func (c *Conn) endTape() {
+	if c.tape != nil {
+		c.tape.put(RecordEnd, time.Now(), nil)
+	}
+}
+
+// receivedAt is the time of the last read: the kernel's if it tells.
+func (c *Conn) receivedAt() time.Time {
+	if s := c.stampedRead(); s != nil && !s.info.Kernel.IsZero() {
+		return s.info.Kernel
+	}
+	return time.Now()
 }
 
 // Record is one record of a recording.

@@ -6,6 +6,9 @@ import (
 	"io"
 	"testing"
 	"time"
+
+	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
+	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
 func readAll(t *testing.T, b []byte) (records []Record) {
@@ -150,6 +153,39 @@ func TestRecordingDamaged(t *testing.T) {
 			if second := i - len(recordingMagic) - recordHeader - 5; second < 4 || second >= 16 {
 				t.Errorf("byte %d damaged: read without an error", i)
 			}
+		}
+	}
+}
+
+// What a connection records is what its peer wrote, also of what came with the handshake and under every way of reading.
+func TestConnRecordsWhatItReceives(t *testing.T) {
+	for _, early := range []int{0, 5, 40} {
+		var b bytes.Buffer
+		rec := NewRecorder(&b, 0)
+		var wire []byte
+		for _, n := range []int{3, 200, 70000, 0} {
+			wire = frame.AppendFrame(wire, frame.Header{Fin: true, Opcode: frame.Binary}, bytes.Repeat([]byte{'x'}, n))
+		}
+		client, server := netsim.Pipe(1 << 20)
+		c := newConn(client, frame.Client, &Config{Recorder: rec}, wire[:early], "proto")
+		server.Write(wire[early:])
+		for range 4 {
+			if _, err := c.ReadMessage(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.Close()
+		server.Close()
+		if err := rec.Close(); err != nil {
+			t.Fatal(err)
+		}
+		records := readAll(t, b.Bytes())
+		var got []byte
+		for _, r := range records[1 : len(records)-1] {
+			got = append(got, r.Data...)
+		}
+		if first, last := records[0], records[len(records)-1]; string(first.Data) != "Role: client\nSec-WebSocket-Protocol: proto\n" || last.Kind != RecordEnd || !bytes.Equal(got, wire) {
+			t.Errorf("%d early: began with %q, ended with kind %d, %d bytes of %d", early, first.Data, last.Kind, len(got), len(wire))
 		}
 	}
 }
