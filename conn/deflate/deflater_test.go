@@ -117,7 +117,7 @@ func TestR72NoContextTakeover(t *testing.T) {
 
 // strict decodes with a window of exactly 2^bits: a second, slow decoder that says how far back a message refers.
 func TestR76WindowIsNeverExceeded(t *testing.T) {
-	messages := mixed(250)
+	messages := mixed(max(few(250), 60))
 	for i := range messages { // repeats at every distance, which tempt to reach back too far
 		if i%9 == 7 {
 			messages[i] = append([]byte("0123456789abcdefghijklmnopqrstuvwxyz"), messages[max(0, i-1-i%5)]...)

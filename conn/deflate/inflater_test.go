@@ -479,7 +479,7 @@ func bombs(t testing.TB, n int) map[string][][]byte {
 
 func TestR87V8Bombs(t *testing.T) {
 	const limit = 1 << 20
-	const over = 40 << 20
+	const over = 10 << 20
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	for name, pieces := range bombs(t, over) {
 		for _, takeover := range []bool{true, false} {
@@ -648,7 +648,7 @@ func TestInflateMutated(t *testing.T) {
 			streams = append(streams, s.p)
 		}
 	}
-	rounds := 4000
+	rounds := few(4000)
 	if os.Getenv("TICKWIRE_FULL") != "" {
 		rounds = 400_000
 	}

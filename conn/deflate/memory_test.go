@@ -21,8 +21,8 @@ func mallocs(f func()) uint64 {
 // 10,000 messages of 200 bytes each way after the first thousand, in every mode, and fewer of larger ones, allocate nothing. On one processor: pools keep something
 // for each, so that a goroutine that moves meets pools that are still empty.
 func TestNoAllocations(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector allocates, and makes pools forget")
+	if instrumented {
+		t.Skip("instrumentation allocates, and the race detector makes pools forget")
 	}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	for _, size := range []int{200, 1000, 40_000} {
@@ -133,8 +133,8 @@ func idleInflater(t testing.TB, o InflateOptions) int {
 
 // The package comment states what an idle connection holds. A mode that holds more makes this fail.
 func TestIdleMemory(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector holds memory of its own")
+	if instrumented {
+		t.Skip("instrumentation holds memory of its own")
 	}
 	for _, c := range []struct {
 		name  string
