@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"fmt"
 	"os"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
 // dialURL connects to a server. That it cannot be reached is a usageError: the
@@ -17,9 +21,23 @@ func dialURL(ctx context.Context, d *conn.Dialer, url string) (*conn.Conn, error
 		if ctx.Err() == context.Canceled {
 			return nil, context.Canceled
 		}
-		return nil, &usageError{err}
+		return nil, &usageError{explained(url, err)}
 	}
 	return c, nil
+}
+
+// explained adds to the error of a dial what helps at a command line: the URL if it could not even be parsed, and what the server
+// said beside its status.
+func explained(url string, err error) error {
+	var step *conn.DialError
+	var refused *handshake.Error
+	switch {
+	case errors.As(err, &step) && step.URL == "":
+		return fmt.Errorf("%q: %w", url, err)
+	case errors.As(err, &refused) && len(bytes.TrimSpace(refused.Body)) > 0:
+		return fmt.Errorf("%w: %.200q", err, bytes.TrimSpace(refused.Body))
+	}
+	return err
 }
 
 // clientTLS returns what -ca and -insecure ask for.

@@ -5,6 +5,8 @@
 //	tickwire exchange    the market-data server that feed starts by itself
 //	tickwire tail URL    print the messages of a server as they come
 //	tickwire serve       an echo server
+//	tickwire record URL FILE  keep what a server sends, byte for byte
+//	tickwire replay FILE      a server that sends a recording
 //	tickwire tier        the processor and the kernels that run on it
 //
 // Exit codes: 0 all is well, 1 the run failed (a gap, a wrong checksum, a lost
@@ -43,6 +45,8 @@ func commands() []command {
 		{"exchange", "[flags]", "run the market-data server that feed starts by itself", runExchange},
 		{"tail", "[flags] URL", "print the messages of a server as they come", runTail},
 		{"serve", "[flags]", "run an echo server", runServe},
+		{"record", "[flags] URL FILE", "keep what a server sends, byte for byte, over as many connections as it takes", runRecord},
+		{"replay", "[flags] FILE", "run a server that sends a recording", runReplay},
 		{"tier", "", "print the processor and the kernels that run on it", runTier},
 	}
 }

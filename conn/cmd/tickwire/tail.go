@@ -8,83 +8,53 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/http/httptrace"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/redial"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
-
-// A list is a flag that may be given several times.
-type list []string
-
-func (l *list) String() string     { return strings.Join(*l, ", ") }
-func (l *list) Set(s string) error { *l = append(*l, s); return nil }
-
-// A header is a flag "Name: value" that may be given several times.
-type header http.Header
-
-func (h header) String() string { return "" }
-
-func (h header) Set(s string) error {
-	name, value, ok := strings.Cut(s, ":")
-	if !ok || strings.TrimSpace(name) == "" {
-		return fmt.Errorf("want Name: value")
-	}
-	http.Header(h).Add(strings.TrimSpace(name), strings.TrimSpace(value))
-	return nil
-}
 
 // runTail prints what a server sends, until it says goodbye or Ctrl-C.
 func runTail(ctx context.Context, std *streams, args []string) error {
 	flags := newFlags("tail")
-	var texts, subprotocols list
-	headers := header{}
-	flags.Var(&texts, "text", "a text message to send first; may be given several times")
-	flags.Var(&subprotocols, "subprotocol", "a subprotocol to offer; may be given several times")
-	flags.Var(headers, "header", "a `Name: value` for the request; may be given several times")
-	insecure := flags.Bool("insecure", false, "do not verify the server's certificate")
-	ca := flags.String("ca", "", "a PEM file with the roots to trust, instead of the system's")
+	client := addClientFlags(flags)
 	timings := flags.Bool("timings", false, "print how long dialing took, and when each message came")
-	limit := flags.Int("n", 0, "stop after so many messages; 0 is never")
+	reconnect := flags.Bool("reconnect", false, "dial again when the connection ends, and print each session and its end")
 	arguments, err := parse(flags, std, args, 1)
 	if err != nil {
 		return err
 	}
-	d := &conn.Dialer{Subprotocols: subprotocols, Header: http.Header(headers)}
-	if d.TLSConfig, err = clientTLS(*ca, *insecure); err != nil {
-		return err
-	}
-	start := time.Now()
-	if *timings {
-		ctx = traceDial(ctx, std.err, start)
-	}
-	c, err := dialURL(ctx, d, arguments[0])
+	d, err := client.dialer()
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	t := &tail{conn: c, out: bufio.NewWriterSize(std.out, 64<<10), plain: isTerminal(std.out), limit: *limit}
+	t := &tail{out: bufio.NewWriterSize(std.out, 64<<10), plain: isTerminal(std.out), limit: *client.limit}
+	start := time.Now()
 	if *timings {
-		t.last = time.Now()
-		t.start = t.last
-		fmt.Fprintf(std.err, "%8.3f ms  open\n", float64(t.start.Sub(start))/1e6)
+		ctx = traceDial(ctx, std.err, start)
+		t.start, t.last = start, start
 	}
-	if c.Subprotocol() != "" {
-		fmt.Fprintf(std.err, "subprotocol %s\n", c.Subprotocol())
+	if *reconnect {
+		err = t.follow(ctx, std, d, arguments[0], client.texts)
+	} else {
+		err = t.once(ctx, std, d, arguments[0], client.texts)
 	}
-	for _, text := range texts {
-		if err := c.WriteMessage(frame.Text, []byte(text)); err != nil {
-			return err
-		}
+	if failed := t.out.Flush(); err == nil {
+		err = failed
 	}
-	stop := context.AfterFunc(ctx, func() { c.Shutdown(context.Background(), frame.CodeNormal, "") })
-	defer stop()
-	err = t.run()
-	fmt.Fprintf(std.err, "%d messages, %d bytes in %v; %s\n", t.messages, t.bytes, time.Since(start).Round(time.Millisecond), oneLine(err))
+	var unusable *usageError
+	if errors.As(err, &unusable) || t.messages == 0 && errors.Is(err, context.Canceled) {
+		return err
+	}
+	end := "done"
+	if err != nil {
+		end = oneLine(err)
+	}
+	fmt.Fprintf(std.err, "%d messages, %d bytes in %v; %s\n", t.messages, t.bytes, time.Since(start).Round(time.Millisecond), end)
 	return goodEnd(err)
 }
 
@@ -125,9 +95,8 @@ func goodEnd(err error) error {
 	return err
 }
 
-// A tail prints the messages of one connection.
+// A tail prints messages.
 type tail struct {
-	conn        *conn.Conn
 	out         *bufio.Writer
 	plain       bool // a terminal: what could control it is escaped
 	limit       int
@@ -136,28 +105,68 @@ type tail struct {
 	bytes       int64
 }
 
-// run prints until the connection ends and returns the error it ended with.
-func (t *tail) run() error {
-	defer t.out.Flush()
+// once prints the messages of one connection, and returns the error it ended with.
+func (t *tail) once(ctx context.Context, std *streams, d *conn.Dialer, url string, texts []string) error {
+	c, err := dialURL(ctx, d, url)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if !t.start.IsZero() {
+		t.last = time.Now()
+		fmt.Fprintf(std.err, "%8.3f ms  open\n", float64(t.last.Sub(t.start))/1e6)
+		t.start = t.last
+	}
+	if c.Subprotocol() != "" {
+		fmt.Fprintf(std.err, "subprotocol %s\n", c.Subprotocol())
+	}
+	if err := sendTexts(c, texts); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { c.Shutdown(context.Background(), frame.CodeNormal, "") })
+	defer stop()
 	for {
-		m, err := t.conn.ReadMessage()
+		m, err := c.ReadMessage()
 		if err != nil {
 			return err
 		}
-		t.messages++
-		t.bytes += int64(len(m.Data))
-		t.print(m)
-		// Messages that came together are printed together.
-		if !t.conn.More() {
-			if err := t.out.Flush(); err != nil {
-				return err
-			}
-		}
-		if t.messages == t.limit {
-			t.conn.Shutdown(context.Background(), frame.CodeNormal, "")
-			return t.conn.Err()
+		switch err := t.take(m, c.More()); err {
+		case nil:
+		case errLimit:
+			c.Shutdown(context.Background(), frame.CodeNormal, "")
+			return c.Err()
+		default:
+			return err
 		}
 	}
+}
+
+// follow prints the messages of as many connections as it takes.
+func (t *tail) follow(ctx context.Context, std *streams, d *conn.Dialer, url string, texts []string) error {
+	var session *conn.Conn
+	client := &redial.Client{URL: url, Dialer: d, OnChange: tellChange(std.err), OnConnect: func(_ context.Context, s *redial.Session) error {
+		session = s.Conn
+		return sendTexts(s.Conn, texts)
+	}}
+	err := client.Run(ctx, func(_ context.Context, m redial.Message) error { return t.take(m.Message, session.More()) })
+	return redialEnd(ctx, url, err, client.Counts().Connections)
+}
+
+// take prints a message; more says that another one has come together with it: they are printed together. It returns errLimit
+// behind the last one that is wanted.
+func (t *tail) take(m conn.Message, more bool) error {
+	t.messages++
+	t.bytes += int64(len(m.Data))
+	t.print(m)
+	if !more {
+		if err := t.out.Flush(); err != nil {
+			return err
+		}
+	}
+	if t.messages == t.limit {
+		return errLimit
+	}
+	return nil
 }
 
 func (t *tail) print(m conn.Message) {

@@ -1,0 +1,331 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/handshake"
+)
+
+// runReplay is a WebSocket server that sends a recording: its first connection to the first client, the next one to the next.
+func runReplay(ctx context.Context, std *streams, args []string) error {
+	flags := newFlags("replay")
+	addr := flags.String("addr", "127.0.0.1:8080", "host:port to listen on; port 0 is any")
+	secure := flags.Bool("tls", false, "over TLS, with a self-made certificate; its root is printed after the URL")
+	speed := flags.Float64("speed", 1, "so many times as fast as it was recorded; 0 is as fast as it can be read")
+	loop := flags.Bool("loop", false, "begin again with the first connection when all have been sent")
+	arguments, err := parse(flags, std, args, 1)
+	if err != nil {
+		return err
+	}
+	if *speed < 0 {
+		return badUsage("-speed %v: want 0 or more", *speed)
+	}
+	r := &replay{path: arguments[0], speed: *speed, loop: *loop, std: std}
+	if err := r.scan(); err != nil {
+		return &usageError{err}
+	}
+	l, err := listen(std, *addr, *secure, "/")
+	if err != nil {
+		return err
+	}
+	return r.serve(ctx, l)
+}
+
+// A replay is a recording that is served.
+type replay struct {
+	path  string
+	speed float64
+	loop  bool
+	std   *streams
+
+	about []string // of each connection, the lines of its begin record
+	mu    sync.Mutex
+	next  int
+}
+
+// scan reads the recording once: what is damaged shows before anyone is served.
+func (r *replay) scan() error {
+	return r.each(func(rec conn.Record) error {
+		if rec.Kind == conn.RecordBegin {
+			if !strings.HasPrefix(string(rec.Data), "Role: client\n") {
+				return fmt.Errorf("%s: connection %d was recorded by a server; only what clients received can be sent", r.path, rec.Connection)
+			}
+			r.about = append(r.about, string(rec.Data))
+		}
+		return nil
+	})
+}
+
+// each calls f for each record, until it returns an error.
+func (r *replay) each(f func(conn.Record) error) error {
+	file, err := os.Open(r.path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	recording, err := conn.ReadRecording(file)
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.path, err)
+	}
+	for {
+		rec, err := recording.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.path, err)
+		}
+		if err := f(rec); err != nil {
+			return err
+		}
+	}
+}
+
+// serve accepts clients until the context ends, or all connections of the recording have been sent.
+func (r *replay) serve(ctx context.Context, l net.Listener) error {
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	var clients sync.WaitGroup
+	defer clients.Wait()
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		r.mu.Lock()
+		number := r.next
+		r.next++
+		r.mu.Unlock()
+		if r.loop && len(r.about) > 0 {
+			number %= len(r.about)
+		}
+		clients.Go(func() {
+			defer nc.Close()
+			stop := context.AfterFunc(ctx, func() { nc.Close() })
+			defer stop()
+			if err := r.play(ctx, nc, number); err != nil && ctx.Err() == nil {
+				fmt.Fprintf(r.std.err, "%s: %s\n", nc.RemoteAddr(), oneLine(err))
+			}
+		})
+	}
+}
+
+// play sends connection number of the recording to one client.
+func (r *replay) play(ctx context.Context, nc net.Conn, number int) error {
+	p := &player{nc: nc, reader: frame.NewReader(nc, frame.Server, frame.Options{Compression: true})}
+	nc.SetDeadline(time.Now().Add(conn.DefaultHandshakeTimeout))
+	if err := r.upgrade(p, number); err != nil {
+		return err
+	}
+	nc.SetDeadline(time.Time{})
+	ctx, cancel := context.WithCancel(ctx)
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		defer cancel() // nobody is there to play to
+		p.answer()
+	}()
+	err := p.play(ctx, r, uint32(number+1))
+	if err != nil {
+		nc.Close()
+	} else {
+		nc.SetReadDeadline(time.Now().Add(conn.DefaultCloseTimeout))
+	}
+	<-answered
+	if p.left {
+		return nil
+	}
+	return err
+}
+
+// upgrade does the opening handshake with what was agreed when the connection was recorded.
+func (r *replay) upgrade(p *player, number int) error {
+	var req handshake.RequestView
+	var in []byte
+	for {
+		b := make([]byte, 4096)
+		n, err := p.nc.Read(b)
+		if err != nil {
+			return err
+		}
+		in = append(in, b[:n]...)
+		head, err := handshake.ParseRequest(&req, in)
+		if err == nil && head == 0 {
+			continue
+		}
+		var refusal *handshake.Error
+		if err == nil {
+			if refusal = r.refuse(&req, number); refusal == nil {
+				p.take(in[head:])
+				return p.agree(&req, r.about[number])
+			}
+		} else if !errors.As(err, &refusal) {
+			return err
+		}
+		p.nc.Write(handshake.AppendError(nil, refusal))
+		return refusal
+	}
+}
+
+// refuse returns why a client cannot be served connection number, nil if it can.
+func (r *replay) refuse(req *handshake.RequestView, number int) *handshake.Error {
+	if number >= len(r.about) {
+		return &handshake.Error{Status: 503, Rule: "the recording has no more connections"}
+	}
+	if protocol := line(r.about[number], "Sec-WebSocket-Protocol"); protocol != "" && !req.Offered(protocol) {
+		return &handshake.Error{Status: 400, Rule: "the recording was made with the subprotocol " + protocol}
+	}
+	if line(r.about[number], "Sec-WebSocket-Extensions") == "" {
+		return nil
+	}
+	for _, x := range req.Extensions(nil) {
+		if x.Name == "permessage-deflate" {
+			return nil
+		}
+	}
+	return &handshake.Error{Status: 400, Rule: "the recording is compressed: offer permessage-deflate"}
+}
+
+// line returns the value of a header line of a begin record.
+func line(about, name string) string {
+	for l := range strings.Lines(about) {
+		if value, ok := strings.CutPrefix(l, name+": "); ok {
+			return strings.TrimSuffix(value, "\n")
+		}
+	}
+	return ""
+}
+
+// A player is one client of a replay.
+type player struct {
+	nc     net.Conn
+	reader *frame.Reader
+	left   bool // the client closed; set before answer returns
+
+	mu      sync.Mutex // one writer at a time, at the borders of frames
+	pending []byte     // the beginning of a frame whose rest has not come
+}
+
+// take gives the reader bytes that came with the handshake.
+func (p *player) take(early []byte) {
+	for len(early) > 0 {
+		n := copy(p.reader.Space(), early)
+		p.reader.Filled(n)
+		early = early[n:]
+	}
+}
+
+func (p *player) agree(req *handshake.RequestView, about string) error {
+	answer := handshake.Response{Subprotocol: line(about, "Sec-WebSocket-Protocol")}
+	if list := line(about, "Sec-WebSocket-Extensions"); list != "" {
+		var err error
+		if answer.Extensions, err = handshake.ParseExtensions(nil, list); err != nil {
+			return err
+		}
+	}
+	b, err := handshake.AppendResponse(nil, req.Key(), &answer)
+	if err != nil {
+		return err
+	}
+	_, err = p.nc.Write(b)
+	return err
+}
+
+// answer reads what the client sends, until it closes: messages are dropped, pings answered.
+func (p *player) answer() {
+	for {
+		m, err := p.reader.Next()
+		if err != nil {
+			return
+		}
+		switch m.Opcode {
+		case frame.Ping:
+			p.write(frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: frame.Pong}, m.Data))
+		case frame.Close:
+			p.left = true
+			p.write(frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: frame.Close}, m.Data))
+			p.nc.Close()
+			return
+		}
+	}
+}
+
+func (p *player) write(b []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, err := p.nc.Write(b)
+	return err
+}
+
+// play sends the bytes of one recorded connection, each at its time.
+func (p *player) play(ctx context.Context, r *replay, number uint32) error {
+	var first time.Time
+	start := time.Now()
+	var cut, closed bool
+	err := r.each(func(rec conn.Record) error {
+		if rec.Connection != number {
+			return nil
+		}
+		switch rec.Kind {
+		case conn.RecordBegin:
+			first = rec.Time
+		case conn.RecordGap:
+			cut = true
+		case conn.RecordData:
+			if r.speed > 0 {
+				at := start.Add(time.Duration(float64(rec.Time.Sub(first)) / r.speed))
+				select {
+				case <-time.After(time.Until(at)):
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			var err error
+			closed, err = p.send(rec.Data)
+			return err
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return err
+	case cut:
+		return errors.New("the recording has a gap here: the connection is dropped")
+	case len(p.pending) > 0:
+		return errors.New("the recorded connection ended within a frame: so does this one")
+	case !closed:
+		body, _ := frame.AppendClose(nil, frame.Server, frame.CodeNormal, "end of the recording")
+		return p.write(frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: frame.Close}, body))
+	}
+	return nil
+}
+
+// send writes the whole frames of pending and b, and keeps the rest. closed says that the last one was a Close.
+func (p *player) send(b []byte) (closed bool, err error) {
+	p.pending = append(p.pending, b...)
+	whole := 0
+	for {
+		h, n := frame.ParseHeader(p.pending[whole:])
+		if n == 0 || h.Length > uint64(len(p.pending)-whole-n) {
+			break
+		}
+		whole += n + int(h.Length)
+		closed = h.Opcode == frame.Close
+	}
+	err = p.write(p.pending[:whole])
+	p.pending = append(p.pending[:0], p.pending[whole:]...)
+	return closed, err
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/redial"
+)
+
+// errLimit ends a run that has seen enough messages.
+var errLimit = errors.New("the limit of messages is reached")
+
+// tellChange prints what becomes of a connection: a line for each session, and why it ended.
+func tellChange(w io.Writer) func(redial.Change) {
+	return func(ch redial.Change) {
+		switch ch.State {
+		case redial.Up:
+			fmt.Fprintf(w, "session %d: connected to %s, attempt %d\n", ch.Epoch, ch.URL, ch.Attempt)
+		case redial.Failed:
+			fmt.Fprintf(w, "attempt %d: %s\n", ch.Attempt, oneLine(ch.Err))
+		case redial.Down:
+			fmt.Fprintf(w, "session %d: ended by the %v after %v and %d messages: %s\n",
+				ch.Epoch, ch.By, ch.Age.Round(time.Millisecond), ch.Messages, oneLine(ch.Err))
+		case redial.Waiting:
+			fmt.Fprintf(w, "next attempt in %v\n", ch.Delay.Round(time.Millisecond))
+		}
+	}
+}
+
+// redialEnd turns the end of a run over connections into that of a command.
+func redialEnd(ctx context.Context, url string, err error, connections uint64) error {
+	var closed *conn.CloseError
+	switch {
+	case errors.Is(err, errLimit), ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return nil
+	case connections == 0:
+		return &usageError{explained(url, err)}
+	case errors.As(err, &closed):
+		return goodEnd(closed)
+	}
+	return err
+}
