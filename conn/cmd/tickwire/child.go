@@ -23,14 +23,17 @@ type child struct {
 }
 
 // startExchange runs `tickwire exchange` from the same binary and waits until it listens.
-func startExchange(ctx context.Context, secure bool, stderr io.Writer) (*child, error) {
+func startExchange(ctx context.Context, o *feedOptions, stderr io.Writer) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("cannot find this program's own file: %w", err)
 	}
 	args := []string{"exchange", "-leash"}
-	if secure {
+	if o.secure {
 		args = append(args, "-tls")
+	}
+	if o.deflate {
+		args = append(args, "-deflate")
 	}
 	c := &child{process: exec.Command(self, args...)}
 	c.process.Stderr = stderr

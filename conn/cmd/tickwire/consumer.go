@@ -111,6 +111,7 @@ func total(consumers []*consumer) (sum counts) {
 		sum.messages += c.messages.Load()
 		sum.bytes += c.bytes.Load()
 		stats := c.conn.Stats()
+		sum.wire += int64(stats.BytesRead)
 		sum.reads += int64(stats.Reads + stats.Waits) // a read that finds nothing is a system call too
 	}
 	return sum

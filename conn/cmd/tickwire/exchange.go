@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 
+	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/conn/internal/exchange"
 )
 
@@ -21,6 +22,7 @@ func runExchange(ctx context.Context, std *streams, args []string) error {
 	flags := newFlags("exchange")
 	addr := flags.String("addr", "127.0.0.1:0", "host:port to listen on; port 0 is any")
 	secure := flags.Bool("tls", false, "over TLS, with a self-made certificate; its root is printed after the URL")
+	compress := flags.Bool("deflate", false, "accept permessage-deflate, RFC 7692")
 	leash := flags.Bool("leash", false, "end when standard input ends, not on Ctrl-C")
 	if _, err := parse(flags, std, args, 0); err != nil {
 		return err
@@ -44,6 +46,9 @@ func runExchange(ctx context.Context, std *streams, args []string) error {
 	s := exchange.Server{Log: func(format string, args ...any) {
 		fmt.Fprintf(std.err, "tickwire exchange: "+format+"\n", args...)
 	}}
+	if *compress {
+		s.Upgrader.Config.Deflate = &deflate.Config{Level: 1} // the consumer is what is measured
+	}
 	return s.Serve(ctx, l)
 }
 

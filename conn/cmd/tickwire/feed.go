@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-7f57ff33/tickwire/asm"
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/conn/internal/exchange"
 )
 
@@ -26,6 +27,7 @@ type feedOptions struct {
 	rate     float64
 	conns    int
 	secure   bool
+	deflate  bool
 	url      string
 	send     string
 	ca       string
@@ -40,6 +42,7 @@ func (o *feedOptions) register(f *flag.FlagSet) {
 		quantity(defaultRate)+" in the second)")
 	f.IntVar(&o.conns, "conns", 1, "connections, each with a feed of its own")
 	f.BoolVar(&o.secure, "tls", false, "over TLS, with a self-made certificate that is verified against its own root")
+	f.BoolVar(&o.deflate, "deflate", false, "with permessage-deflate, RFC 7692; what is measured is then mostly inflating")
 	f.StringVar(&o.url, "url", "", "consume this ws:// or wss:// server instead, without the checks")
 	f.StringVar(&o.send, "text", "", "with -url: a text message to send first, to subscribe")
 	f.StringVar(&o.ca, "ca", "", "with -url: a PEM file with the roots to trust, instead of the system's")
@@ -98,13 +101,16 @@ func runFeed(ctx context.Context, std *streams, args []string) error {
 		return err
 	}
 	f := &feed{options: o, dialer: new(conn.Dialer), url: o.url, meter: newMeter()}
+	if o.deflate {
+		f.dialer.Config.Deflate = new(deflate.Config)
+	}
 	f.display = newDisplay(std.out)
 	if o.json {
 		f.display = newDisplay(std.err)
 	}
 	var err error
 	if o.url == "" {
-		exchange, err := startExchange(ctx, o.secure, std.err)
+		exchange, err := startExchange(ctx, &o, std.err)
 		if err != nil {
 			return err
 		}
@@ -132,6 +138,7 @@ func (f *feed) run(ctx context.Context, std *streams) error {
 		URL:         f.url,
 		Connections: f.options.conns,
 		TLS:         strings.HasPrefix(strings.ToLower(f.url), "wss:"),
+		Deflate:     f.options.deflate,
 		Tier:        asm.Active().String(),
 		Verified:    f.options.url == "",
 	}

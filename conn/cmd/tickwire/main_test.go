@@ -61,6 +61,7 @@ func TestFeed(t *testing.T) {
 	}{
 		{"plain", nil, []string{"full speed", "fixed rate"}},
 		{"tls", []string{"-tls"}, []string{"full speed", "fixed rate"}},
+		{"deflate", []string{"-deflate"}, []string{"full speed", "fixed rate"}},
 		{"three connections at a rate", []string{"-conns", "3", "-rate", "30000"}, []string{"fixed rate"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -77,6 +78,9 @@ func TestFeed(t *testing.T) {
 				t.Fatalf("%+v", s)
 			}
 			for i, r := range s.Phases {
+				if s.Deflate == (r.WireBytes > r.Bytes*3/4) {
+					t.Errorf("deflate %v: %d bytes, %d on the wire", s.Deflate, r.Bytes, r.WireBytes)
+				}
 				if r.Phase != test.phases[i] || r.Messages == 0 || r.Bytes < r.Messages*60 || r.ReadsPerMessage == 0 {
 					t.Errorf("%+v", r)
 				}

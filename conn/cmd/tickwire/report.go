@@ -16,7 +16,8 @@ type report struct {
 	Rate              float64  `json:"rate,omitempty"` // asked for, messages/s; absent at full speed
 	Seconds           float64  `json:"seconds"`
 	Messages          int64    `json:"messages"`
-	Bytes             int64    `json:"bytes"` // of payload
+	Bytes             int64    `json:"bytes"`      // of payload
+	WireBytes         int64    `json:"wire_bytes"` // of frames: what compression saves is the difference
 	MessagesPerSecond float64  `json:"messages_per_second"`
 	MBPerSecond       float64  `json:"mb_per_second"`
 	CPUPerMessage     float64  `json:"cpu_ns_per_message"`
@@ -37,7 +38,7 @@ type latency struct {
 
 // Counts is what consumers have seen.
 type counts struct {
-	messages, bytes, reads int64
+	messages, bytes, wire, reads int64
 }
 
 // newReport compares two moments of a phase. The histogram may be nil.
@@ -50,6 +51,7 @@ func newReport(p phase, from, to used, before, after counts, h *hdr.Histogram) r
 		Seconds:     elapsed,
 		Messages:    n,
 		Bytes:       after.bytes - before.bytes,
+		WireBytes:   after.wire - before.wire,
 		Allocations: to.mallocs - from.mallocs,
 		GCCycles:    to.cycles - from.cycles,
 	}
@@ -109,6 +111,7 @@ type summary struct {
 	URL         string   `json:"url"`
 	Connections int      `json:"connections"`
 	TLS         bool     `json:"tls"`
+	Deflate     bool     `json:"deflate"`
 	Tier        string   `json:"tier"`
 	Verified    bool     `json:"verified"` // every message: number, checksum
 	Interrupted bool     `json:"interrupted,omitempty"`
@@ -148,6 +151,7 @@ func (r *report) table(w io.Writer) {
 	row("messages", "%d", r.Messages)
 	row("messages/s", "%.0f", r.MessagesPerSecond)
 	row("MB/s", "%.1f", r.MBPerSecond)
+	row("bytes per message", "%.0f, %.0f on the wire", perMessage(r.Bytes, r.Messages), perMessage(r.WireBytes, r.Messages))
 	row("CPU per message", "%.1f ns", r.CPUPerMessage)
 	row("allocations per message", "%.6f (%d in all)", r.AllocsPerMessage, r.Allocations)
 	row("GC cycles", "%d", r.GCCycles)
@@ -158,6 +162,10 @@ func (r *report) table(w io.Writer) {
 		row("latency p99.9", "%s", duration(l.P999))
 		row("latency max", "%s", duration(l.Max))
 	}
+}
+
+func perMessage(bytes, messages int64) float64 {
+	return float64(bytes) / float64(max(messages, 1))
 }
 
 // A display shows a line a second: rewritten in place on a terminal, one below
