@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/frame"
 
 	"github.com/seed-7f57ff33/tickwire/bench/wire"
@@ -34,7 +35,7 @@ func ticks() []Entrant {
 	}
 	var entrants []Entrant
 	for _, t := range all {
-		t.info.Module, t.info.Check = tickwireModule, "library"
+		t.info.Module, t.info.Check, t.info.Deflate = tickwireModule, "library", t.info.Name == "tickwire"
 		entrants = append(entrants, t)
 	}
 	return append(entrants, tickFrame{})
@@ -45,12 +46,16 @@ func (t tick) Info() Info { return t.info }
 // config leaves everything at its default but what the scenario asks for. Where the scenario does not check UTF-8, text that is
 // written is not checked either, as with the others.
 func (t tick) config(o Options) conn.Config {
-	return conn.Config{
+	c := conn.Config{
 		Frame:         frame.Options{SkipUTF8: !o.CheckUTF8},
 		UncheckedText: !o.CheckUTF8,
 		Syscalls:      t.syscalls,
 		Spin:          t.spin,
 	}
+	if o.Deflate {
+		c.Deflate = new(deflate.Config) // the zero value asks for context takeover
+	}
+	return c
 }
 
 func (t tick) Dial(o Options) (Conn, error) {

@@ -19,19 +19,11 @@ import (
 //go:embed notes.md
 var notes string
 
-// Write makes BENCHMARKS.md in root and the charts in bench/charts, from files of raw results. Where a case is in several
-// files the last one counts.
+// Write makes BENCHMARKS.md in root and the charts in bench/charts, from files of raw results.
 func Write(root string, files ...string) error {
-	var results []scenario.Result
-	for _, f := range files {
-		more, err := scenario.Read(f)
-		if err != nil {
-			return err
-		}
-		results = replaced(results, more)
-	}
-	if len(results) == 0 {
-		return fmt.Errorf("no results in %s", strings.Join(files, ", "))
+	results, err := load(files)
+	if err != nil {
+		return err
 	}
 	all := groups(Rows(results))
 	charts, err := drawAll(filepath.Join(root, "bench", "charts"), all)
@@ -45,6 +37,22 @@ func Write(root string, files ...string) error {
 		section(&b, s, all, charts)
 	}
 	return os.WriteFile(filepath.Join(root, "BENCHMARKS.md"), []byte(b.String()), 0o666)
+}
+
+// load reads files of results. Where a case is in several files the last one counts.
+func load(files []string) ([]scenario.Result, error) {
+	var results []scenario.Result
+	for _, f := range files {
+		more, err := scenario.Read(f)
+		if err != nil {
+			return nil, err
+		}
+		results = replaced(results, more)
+	}
+	if len(results) == 0 {
+		return nil, fmt.Errorf("no results in %s", strings.Join(files, ", "))
+	}
+	return results, nil
 }
 
 // replaced returns old without the cases that are in more, and more.

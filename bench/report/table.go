@@ -120,9 +120,9 @@ func (g group) row(entrant string) *Row {
 	return nil
 }
 
-// Print writes the tables of a file of results as plain text.
-func Print(w io.Writer, path string) error {
-	results, err := scenario.Read(path)
+// Print writes the tables of files of results as plain text.
+func Print(w io.Writer, files ...string) error {
+	results, err := load(files)
 	if err != nil {
 		return err
 	}

@@ -25,16 +25,30 @@ const blast = 256 << 10
 // Feed says what a blaster sends.
 type Feed struct {
 	Stream *corpus.Stream
-	Count  int
+	// Count is how many messages are sent over TLS; without TLS there is no end.
+	Count int
 	// Records is "" for no TLS, "large" for records as large as TLS allows, "record" for one record per message.
 	Records string
 	// Deflate says that Stream is compressed, and that permessage-deflate is to be agreed.
 	Deflate bool
 }
 
-// Blast answers one handshake on nc and sends the feed's messages. All that is sent is encoded, and encrypted, before the
-// first byte goes, so that the reader is what is waited for.
+// Blast answers one handshake on nc and sends the feed's messages until the reader has gone. All that is sent is encoded, and
+// encrypted, beforehand, so that the reader is what is waited for.
 func Blast(nc net.Conn, f Feed) error {
+	if f.Records == "" {
+		if err := Answer(nc, f.Deflate); err != nil {
+			return err
+		}
+		for ring := f.Stream.Bytes; ; {
+			if _, err := nc.Write(ring[:min(len(ring), blast)]); err != nil {
+				return err
+			}
+			if ring = ring[min(len(ring), blast):]; len(ring) == 0 {
+				ring = f.Stream.Bytes
+			}
+		}
+	}
 	b, err := Load(nc, f)
 	if err != nil {
 		return err
@@ -53,6 +67,7 @@ func Blast(nc net.Conn, f Feed) error {
 // Load answers one handshake on nc and returns the bytes of the feed, as they are to be written to nc.
 func Load(nc net.Conn, f Feed) ([]byte, error) {
 	held := &holder{Conn: nc}
+	held.held.Grow(f.Stream.WireLen(f.Count) + f.Count*24) // RFC 8446 §5.2: 22 bytes a record
 	var c net.Conn = held
 	if f.Records != "" {
 		config, err := serverTLS()

@@ -42,7 +42,7 @@ func run() error {
 		clients  = flag.String("clients", "", "numbers of clients of fanout, comma-separated, instead of 1000")
 		out      = flag.String("out", "", "file of raw results; appended to (default bench/results/TIME.jsonl)")
 		write    = flag.Bool("report", false, "write BENCHMARKS.md and bench/charts")
-		from     = flag.String("from", "", "with -report: take these files of raw results, comma-separated, and run nothing")
+		from     = flag.String("from", "", "take these files of raw results, comma-separated, and run nothing")
 	)
 	flag.StringVar(&scenario.ProfileDir, "profile", "", "directory for a profile of each child that is measured; figures are then not worth much")
 	flag.Parse()
@@ -54,8 +54,10 @@ func run() error {
 		print()
 		return nil
 	}
-	if *from != "" {
-		return report.Write(root, strings.Split(*from, ",")...)
+	if files := strings.Split(*from, ","); *from != "" && *write {
+		return report.Write(root, files...)
+	} else if *from != "" {
+		return report.Print(os.Stdout, files...)
 	}
 	match, err := regexp.Compile(*pattern)
 	if err != nil {
