@@ -393,27 +393,38 @@ allowed:
 	JEQ generic
 	CMPQ DX, $16
 	JCS under16
-	// 16..64: four windows of 16; up to 32 the inner two are the outer two again
+	CMPQ DX, $32
+	JHI over32
+	// 16..32: two windows of 16
 	MOVL AX, X0
 	PSHUFL $0, X0, X0
 	MOVL BX, X1
 	PSHUFL $0, X1, X1
-	LEAQ -1(DX), R8
-	ANDQ $32, R8
-	SHRQ $1, R8
-	MOVQ DX, R9
-	SUBQ R8, R9
 	MOVOU (SI), X2
-	MOVOU (SI)(R8*1), X3
-	MOVOU -16(SI)(R9*1), X4
+	MOVOU -16(SI)(DX*1), X3
+	PXOR X0, X2
+	PXOR X1, X3
+	MOVOU X2, (DI)
+	MOVOU X3, -16(DI)(DX*1)
+	RET
+
+	// 33..64: four windows of 16
+over32:
+	MOVL AX, X0
+	PSHUFL $0, X0, X0
+	MOVL BX, X1
+	PSHUFL $0, X1, X1
+	MOVOU (SI), X2
+	MOVOU 16(SI), X3
+	MOVOU -32(SI)(DX*1), X4
 	MOVOU -16(SI)(DX*1), X5
 	PXOR X0, X2
 	PXOR X0, X3
 	PXOR X1, X4
 	PXOR X1, X5
 	MOVOU X2, (DI)
-	MOVOU X3, (DI)(R8*1)
-	MOVOU X4, -16(DI)(R9*1)
+	MOVOU X3, 16(DI)
+	MOVOU X4, -32(DI)(DX*1)
 	MOVOU X5, -16(DI)(DX*1)
 	RET
 

@@ -75,9 +75,20 @@ func (k *maskKernel) body(result string) {
 	k.Ins("JEQ", "generic")
 	k.Ins("CMPQ", "DX", 16)
 	k.Ins("JCS", "under16")
-	k.Note("16..64: four windows of 16; up to 32 the inner two are the outer two again")
-	k.fourWindows()
-	k.Ins("RET")
+	if k.dst == k.src {
+		k.Note("16..64: four windows of 16; up to 32 the inner two are the outer two again")
+		k.fourWindows()
+		k.Ins("RET")
+	} else {
+		k.Ins("CMPQ", "DX", 32)
+		k.Ins("JHI", "over32")
+		k.Note("16..32: two windows of 16")
+		k.windows("MOVOU", "PXOR", X, 16, 1)
+		k.Ins("RET")
+		k.Label("over32", "33..64: four windows of 16")
+		k.windows("MOVOU", "PXOR", X, 16, 2)
+		k.Ins("RET")
+	}
 	k.under16()
 	k.over64()
 	k.over128("MOVOU", "PXOR", X, 16)
