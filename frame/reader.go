@@ -182,8 +182,8 @@ func (r *Reader) BufferedPiece() (p Piece, ok bool, err error) {
 			}
 			continue
 		}
-		r.partial = !ev.End
 		if last := ev.End && ev.Header.Fin; last || len(ev.Data) > 0 {
+			r.partial = !ev.End
 			return r.piece(ev.Data, last), true, nil
 		}
 	}
@@ -218,8 +218,8 @@ func (r *Reader) frame(alone bool) (ev Event, ok bool, err error) {
 		control := ev.Header.Opcode.IsControl()
 		if !control && (r.partial || r.skipping && !alone) {
 			r.gathered, r.start = 0, -1
+			r.partial = !ev.End // NextFrame must not return what is left of it
 			if ev.End {
-				r.partial = false
 				r.skipping = r.skipping && !ev.Header.Fin
 			}
 			continue

@@ -3,12 +3,15 @@ package frame_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/fuzz/reference"
 	"github.com/seed-7f57ff33/tickwire/fuzz/replay"
 )
@@ -106,31 +109,60 @@ func TestR35LargeStreams(t *testing.T) {
 	}
 }
 
-// TestR35MixedReads reads every stream by Next, NextFrame and NextPiece in turn, in many orders.
-func TestR35MixedReads(t *testing.T) {
-	random := rand.New(rand.NewPCG(7, 9))
-	times := 30 / thin
-	if full {
-		times = 3000
-	}
-	for _, role := range roles {
-		for _, s := range append(reference.Streams(role), reads(role)...) {
-			r := replay.New(role, s.Options, s.Bytes)
+// TestR35ChangeOfWay changes the way to read where the source had nothing for the moment: nothing that was not handed out may
+// be lost.
+func TestR35ChangeOfWay(t *testing.T) {
+	later := errors.New("later")
+	stream := "\x82\x05first\x81\x06second\x81\x05third"
+	for cut := 1; cut < len(stream)-1; cut++ {
+		rd := frame.NewReader(io.MultiReader(strings.NewReader(stream[:cut]), &once{err: later}, strings.NewReader(stream[cut:])), frame.Client, frame.Options{})
+		var got []string
+		way := 0
+		for {
+			var data []byte
 			var err error
-			for i := 0; i < times && err == nil; i++ {
-				choices := make([]byte, 1+random.IntN(12))
-				for i := range choices {
-					choices[i] = byte(random.Uint32())
-				}
-				var cuts []int
-				for at := 0; at < len(s.Bytes) && i%4 != 0; at += 1 + random.IntN(1+len(s.Bytes)/(1+i%5)) {
-					cuts = append(cuts, at)
-				}
-				err = r.Mixed(choices, cuts...)
+			if way%2 == 0 {
+				// A piece is taken as a whole message: what Next drops behind it is no loss.
+				var p frame.Piece
+				p, err = rd.NextPiece(nil)
+				data = p.Data
+			} else {
+				var m frame.Message
+				m, err = rd.Next()
+				data = m.Data
 			}
-			report(t, s, err)
+			if err == io.EOF {
+				break
+			}
+			if err == later {
+				way++
+				continue
+			}
+			got = append(got, string(data))
+		}
+		// A message that the cut goes through comes whole by Next, or in part by NextPiece before it.
+		want := []string{"first", "second", "third"}
+		at := 0
+		for i, m := range want {
+			at += 2
+			if in := cut - at; in > 0 && in < len(m) {
+				want[i] = m[:in]
+			}
+			at += len(m)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("cut at %d: %q, want %q", cut, got, want)
 		}
 	}
+}
+
+// once is a source that gives one error, then its end.
+type once struct{ err error }
+
+func (o *once) Read([]byte) (int, error) {
+	err := o.err
+	o.err = io.EOF
+	return 0, err
 }
 
 // reads are streams made for the reader: messages around the size of its buffer, joined, and followed by small ones.

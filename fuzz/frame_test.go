@@ -117,7 +117,7 @@ func decoderOptions(bits uint8) (reference.Role, reference.Options) {
 	return reference.Client, o
 }
 
-// FuzzDecoder compares the engine, in every way to read, with the reference parser. The second argument cuts the stream, as
+// FuzzDecoder compares the engine, in every way to read, with the reference parser. The last argument cuts the stream, as
 // lengths of pieces in turn.
 func FuzzDecoder(f *testing.F) {
 	add := func(role reference.Role, o reference.Options, stream []byte, pieces []byte) {
@@ -153,7 +153,8 @@ func FuzzDecoder(f *testing.F) {
 			stream = replay.Masked(stream)
 		}
 		r := replay.New(role, o, stream)
-		if err := errors.Join(r.All(), r.All(replay.Cuts(len(stream), pieces)...)); err != nil {
+		cuts := replay.Cuts(len(stream), pieces)
+		if err := errors.Join(r.All(), r.All(cuts...)); err != nil {
 			t.Fatal(err)
 		}
 	})
