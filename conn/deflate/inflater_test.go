@@ -589,7 +589,7 @@ func TestR86TextIsCheckedWhileInflating(t *testing.T) {
 				}
 			}
 			// One more piece than what holds the byte, and what the compressor holds back.
-			if limit := len(c)*(at+1)/size + 4096; pushedBytes > limit {
+			if limit := int(int64(len(c))*int64(at+1)/size) + 4096; pushedBytes > limit {
 				t.Errorf("byte %d: rejected after %d of %d compressed bytes, want at most %d", at, pushedBytes, len(c), limit)
 			}
 		}
