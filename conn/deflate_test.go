@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -329,5 +330,37 @@ func TestDeflateNotAgreed(t *testing.T) {
 	d := Dialer{Config: Config{Deflate: &deflate.Config{Level: 17}}}
 	if _, err := d.Dial(t.Context(), "ws://127.0.0.1:1"); err == nil {
 		t.Error("a level of 17")
+	}
+}
+
+// 10,000 messages over TCP, written and read compressed in one process, allocate nothing once both ends are warm.
+func TestDeflateAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector makes pools forget")
+	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // pools keep something for each processor
+	for _, mode := range deflateModes {
+		t.Run(mode.name, func(t *testing.T) {
+			c, s := compressing(t, &mode.client, &mode.server, Config{})
+			messages := ticks(40)[1:]
+			pass := func(n int) {
+				for i := range n {
+					m := messages[i%len(messages)]
+					for _, ends := range [][2]*Conn{{c, s}, {s, c}} {
+						if err := ends[0].WriteMessage(Text, m); err != nil {
+							t.Fatal(err)
+						}
+						got, err := ends[1].ReadMessage()
+						if err != nil || !bytes.Equal(got.Data, m) {
+							t.Fatal(i, err)
+						}
+					}
+				}
+			}
+			pass(500)
+			if n := measure(func() { pass(allocMessages / 2) }); n != 0 {
+				t.Errorf("%d allocations in %d messages", n, allocMessages)
+			}
+		})
 	}
 }
