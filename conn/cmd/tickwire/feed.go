@@ -17,9 +17,13 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/internal/exchange"
 )
 
-// defaultRate is that of the fixed-rate phase: busy for one feed, and far from
-// what would fill a processor, so that latency means something.
-const defaultRate = 50_000
+// The rate of the fixed-rate phase: busy for one feed, and far from what would
+// fill a processor, the exchange's compressing included, so that latency means
+// something.
+const (
+	defaultRate = 50_000
+	deflateRate = 10_000
+)
 
 // feedOptions are the flags of tickwire feed.
 type feedOptions struct {
@@ -39,7 +43,7 @@ type feedOptions struct {
 func (o *feedOptions) register(f *flag.FlagSet) {
 	f.DurationVar(&o.duration, "duration", 10*time.Second, "how long, both phases together")
 	f.Float64Var(&o.rate, "rate", 0, "only the fixed-rate phase, at so many messages/s over all connections (default: both phases, "+
-		quantity(defaultRate)+" in the second)")
+		quantity(defaultRate)+" in the second, "+quantity(deflateRate)+" with -deflate)")
 	f.IntVar(&o.conns, "conns", 1, "connections, each with a feed of its own")
 	f.BoolVar(&o.secure, "tls", false, "over TLS, with a self-made certificate that is verified against its own root")
 	f.BoolVar(&o.deflate, "deflate", false, "with permessage-deflate, RFC 7692; what is measured is then mostly inflating")
@@ -85,8 +89,11 @@ func (o *feedOptions) phases() []phase {
 	case o.rate > 0:
 		return []phase{{"fixed rate", o.rate, o.duration, true}}
 	}
-	half := o.duration / 2
-	return []phase{{"full speed", 0, half, false}, {"fixed rate", defaultRate, o.duration - half, true}}
+	half, rate := o.duration/2, float64(defaultRate)
+	if o.deflate {
+		rate = deflateRate
+	}
+	return []phase{{"full speed", 0, half, false}, {"fixed rate", rate, o.duration - half, true}}
 }
 
 // runFeed consumes a feed in phases and prints what it took.
