@@ -48,6 +48,12 @@ func TestReadAllocatesNothing(t *testing.T) {
 				if role == Server { // the reader unmasks in its own memory: the source stays as it is
 					b = append([]byte(nil), b...)
 				}
+				// A large message takes buffers of several classes, and each class's pool allocates twice, to look at what it
+				// learned, at every 42,000th Put: in unlucky phases once in every run.
+				allowed := uint64(0)
+				if name == "large" {
+					allowed = 4
+				}
 				r := NewReader(&blaster{frames: b}, role, Options{})
 				if n := mallocs(t, func() {
 					for range perRun {
@@ -55,7 +61,7 @@ func TestReadAllocatesNothing(t *testing.T) {
 							t.Fatal(err)
 						}
 					}
-				}); n != 0 {
+				}); n > allowed {
 					t.Errorf("%d allocations in %d messages", n, perRun)
 				}
 			})
