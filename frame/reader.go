@@ -233,6 +233,11 @@ func (r *Reader) frame(alone bool) (ev Event, ok bool, err error) {
 		if !ev.End {
 			continue
 		}
+		if r.start >= 0 && !control && !r.staysInBuffer(&ev.Header, alone) {
+			// NextFrame had begun this fragment, to hand it out where it stands; now it joins its message.
+			r.gather(r.buf[r.start:r.pos])
+			r.start = -1
+		}
 		switch {
 		case r.start >= 0:
 			ev.Data = r.buf[r.start:r.pos:r.pos]

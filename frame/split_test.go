@@ -156,6 +156,31 @@ func TestR35ChangeOfWay(t *testing.T) {
 	}
 }
 
+// TestR35NextAfterNextFrame asks for a frame that is not there yet, and then for its message.
+func TestR35NextAfterNextFrame(t *testing.T) {
+	later := errors.New("later")
+	stream := "\x01\x05first\x80\x03end"
+	for cut := range len(stream) {
+		rd := frame.NewReader(io.MultiReader(strings.NewReader(stream[:cut]), &once{err: later}, strings.NewReader(stream[cut:])), frame.Client, frame.Options{})
+		want := "firstend"
+		if f, err := rd.NextFrame(); err == nil && string(f.Payload) == "first" {
+			want = "end" // the first frame was handed out; the second is asked for in the same way
+			if f, err = rd.NextFrame(); err == later {
+				f, err = rd.NextFrame()
+			}
+			if err != nil || string(f.Payload) != want {
+				t.Errorf("cut at %d: %q, %v", cut, f.Payload, err)
+			}
+			continue
+		} else if err != later {
+			t.Fatalf("cut at %d: %q, %v", cut, f.Payload, err)
+		}
+		if m, err := rd.Next(); err != nil || string(m.Data) != want || m.Opcode != frame.Text {
+			t.Errorf("cut at %d: %q, %v, want %q", cut, m.Data, err, want)
+		}
+	}
+}
+
 // once is a source that gives one error, then its end.
 type once struct{ err error }
 
