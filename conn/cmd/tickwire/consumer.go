@@ -32,13 +32,17 @@ type feed struct {
 func (f *feed) phase(ctx context.Context, p phase) (*report, error) {
 	var stop atomic.Bool
 	consumers := make([]*consumer, 0, f.options.conns)
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
 	defer func() {
 		for _, c := range consumers {
-			c.conn.Close()
+			if c.conn != nil {
+				c.conn.Close()
+			}
 		}
 	}()
 	for range f.options.conns {
-		c, err := f.dial(ctx, p)
+		c, err := f.newConsumer(ctx, p)
 		if err != nil {
 			return nil, err
 		}
@@ -52,7 +56,7 @@ func (f *feed) phase(ctx context.Context, p phase) (*report, error) {
 	for _, c := range consumers {
 		c.begin = from.at.UnixNano()
 		running.Go(func() {
-			if err := c.consume(); err != nil {
+			if err := c.consume(run); err != nil {
 				failed <- err
 			}
 		})
@@ -60,8 +64,11 @@ func (f *feed) phase(ctx context.Context, p phase) (*report, error) {
 	latencies := newHistogram()
 	failure := f.watch(ctx, p, consumers, failed, latencies)
 	stop.Store(true)
+	cancel()
 	for _, c := range consumers {
-		c.conn.SetReadDeadline(time.Unix(1, 0)) // wakes the one that waits for a message
+		if c.conn != nil {
+			c.conn.SetReadDeadline(time.Unix(1, 0)) // wakes the one that waits for a message
+		}
 	}
 	running.Wait()
 	to, after := takeExact(), total(consumers)
@@ -110,7 +117,7 @@ func total(consumers []*consumer) (sum counts) {
 	for _, c := range consumers {
 		sum.messages += c.messages.Load()
 		sum.bytes += c.bytes.Load()
-		stats := c.conn.Stats()
+		stats := c.stats()
 		sum.wire += int64(stats.BytesRead)
 		sum.reads += int64(stats.Reads + stats.Waits) // a read that finds nothing is a system call too
 	}
@@ -141,7 +148,9 @@ func goodbye(consumers []*consumer) error {
 	var all sync.WaitGroup
 	errs := make([]error, len(consumers))
 	for i, c := range consumers {
-		all.Go(func() { errs[i] = c.conn.Shutdown(ctx, frame.CodeNormal, "") })
+		if c.conn != nil {
+			all.Go(func() { errs[i] = c.conn.Shutdown(ctx, frame.CodeNormal, "") })
+		}
 	}
 	all.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -150,9 +159,10 @@ func goodbye(consumers []*consumer) error {
 	return nil
 }
 
-// A consumer reads one connection.
+// A consumer reads one connection, or with follow set as many as it takes.
 type consumer struct {
-	conn    *conn.Conn
+	conn    *conn.Conn // nil with follow
+	follow  *following
 	stop    *atomic.Bool
 	begin   int64             // of the phase, Unix time in nanoseconds
 	checker *exchange.Checker // nil: a server whose messages say nothing about themselves
@@ -166,6 +176,22 @@ type consumer struct {
 // publishEvery is the number of messages after which a consumer at full speed
 // makes its counts visible: an atomic store of 6 ns is dear at 100 ns a message.
 const publishEvery = 64
+
+// newConsumer returns a consumer that is connected and has subscribed, or will.
+func (f *feed) newConsumer(ctx context.Context, p phase) (*consumer, error) {
+	if f.options.reconnect {
+		return &consumer{follow: f.newFollowing()}, nil
+	}
+	return f.dial(ctx, p)
+}
+
+// stats returns the counters of the consumer's connections.
+func (c *consumer) stats() conn.Stats {
+	if c.follow != nil {
+		return c.follow.stats()
+	}
+	return c.conn.Stats()
+}
 
 // dial connects and subscribes.
 func (f *feed) dial(ctx context.Context, p phase) (*consumer, error) {
@@ -215,7 +241,10 @@ func (c *consumer) subscribe(rate float64) error {
 }
 
 // consume reads messages until stop is set.
-func (c *consumer) consume() error {
+func (c *consumer) consume(ctx context.Context) error {
+	if c.follow != nil {
+		return c.follow.run(ctx, c)
+	}
 	var messages, bytes int64
 	defer func() {
 		c.messages.Store(messages)

@@ -27,17 +27,18 @@ const (
 
 // feedOptions are the flags of tickwire feed.
 type feedOptions struct {
-	duration time.Duration
-	rate     float64
-	conns    int
-	secure   bool
-	deflate  bool
-	url      string
-	send     string
-	ca       string
-	insecure bool
-	json     bool
-	profile  string
+	duration  time.Duration
+	rate      float64
+	conns     int
+	secure    bool
+	deflate   bool
+	url       string
+	send      string
+	ca        string
+	insecure  bool
+	reconnect bool
+	json      bool
+	profile   string
 }
 
 func (o *feedOptions) register(f *flag.FlagSet) {
@@ -51,6 +52,7 @@ func (o *feedOptions) register(f *flag.FlagSet) {
 	f.StringVar(&o.send, "text", "", "with -url: a text message to send first, to subscribe")
 	f.StringVar(&o.ca, "ca", "", "with -url: a PEM file with the roots to trust, instead of the system's")
 	f.BoolVar(&o.insecure, "insecure", false, "with -url: do not verify the server's certificate")
+	f.BoolVar(&o.reconnect, "reconnect", false, "with -url: dial again when a connection ends, and print each session and its end")
 	f.BoolVar(&o.json, "json", false, "print the summary as JSON; the live line goes to standard error")
 	f.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of the consumer to this file")
 }
@@ -68,8 +70,8 @@ func (o *feedOptions) check() error {
 		return badUsage("-rate is for the embedded exchange; a server at -url has its own")
 	case o.url != "" && o.secure:
 		return badUsage("-tls is for the embedded exchange; give -url a wss:// URL")
-	case o.url == "" && (o.send != "" || o.ca != "" || o.insecure):
-		return badUsage("-text, -ca and -insecure go with -url")
+	case o.url == "" && (o.send != "" || o.ca != "" || o.insecure || o.reconnect):
+		return badUsage("-text, -ca, -insecure and -reconnect go with -url")
 	}
 	return nil
 }

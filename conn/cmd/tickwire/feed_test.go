@@ -199,6 +199,31 @@ func TestFeedFromElsewhere(t *testing.T) {
 	}
 }
 
+// With -reconnect the end of a connection is a line, and the feed goes on.
+func TestFeedReconnects(t *testing.T) {
+	t.Parallel()
+	url := accept(t, func(nc net.Conn) {
+		c, err := new(conn.Upgrader).Accept(nc)
+		if err != nil {
+			return
+		}
+		m, err := c.ReadMessage()
+		if err == nil {
+			c.WriteMessage(m.Opcode, m.Data)
+		}
+		c.Close() // without a goodbye
+	})
+	stdout, stderr, code := run(t, "feed", "-json", "-duration", "700ms", "-reconnect", "-text", "hello", "-url", url)
+	var s summary
+	if err := json.Unmarshal([]byte(stdout), &s); err != nil || code != exitOK {
+		t.Fatalf("exit code %d, %v, %s%s", code, err, stdout, stderr)
+	}
+	sessions := int64(strings.Count(stderr, "ended by the network"))
+	if r := s.Phases[0]; sessions < 2 || r.Messages < 2 || r.Messages > sessions+1 || r.Bytes != 5*r.Messages {
+		t.Errorf("%d sessions ended, %+v\n%s", sessions, r, stderr)
+	}
+}
+
 func TestFigures(t *testing.T) {
 	for want, got := range map[string]string{
 		"0": quantity(0), "999": quantity(999), "9994": quantity(9994), "10.0 k": quantity(9995), "50.0 k": quantity(50_000),

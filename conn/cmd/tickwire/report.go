@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"sync"
 
 	hdr "github.com/HdrHistogram/hdrhistogram-go"
 )
@@ -171,6 +172,7 @@ func perMessage(bytes, messages int64) float64 {
 // A display shows a line a second: rewritten in place on a terminal, one below
 // the other elsewhere.
 type display struct {
+	mu       sync.Mutex
 	w        io.Writer
 	terminal bool
 	width    int // of the line that stands there
@@ -181,6 +183,8 @@ func newDisplay(w io.Writer) *display {
 }
 
 func (d *display) show(line string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if !d.terminal {
 		fmt.Fprintln(d.w, line)
 		return
@@ -191,8 +195,22 @@ func (d *display) show(line string) {
 
 // end leaves the last line standing.
 func (d *display) end() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.leave()
+}
+
+func (d *display) leave() {
 	if d.terminal && d.width > 0 {
 		fmt.Fprintln(d.w)
 		d.width = 0
 	}
+}
+
+// Write prints whole lines below the one that stands there.
+func (d *display) Write(p []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.leave()
+	return d.w.Write(p)
 }
