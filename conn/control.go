@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 	"github.com/seed-7f57ff33/tickwire/mask"
 )
 
@@ -23,8 +24,6 @@ type controlSlots struct {
 	hasPong bool
 	ping    [pingSize]byte
 	hasPing bool
-
-	out [3 * (2 + 4 + frame.MaxControlPayload)]byte // frames on their way; under the write lock
 }
 
 // controlKeys mask the control frames of clients: they do not go through the Writer's queue.
@@ -108,7 +107,9 @@ func (c *Conn) queueControls() {
 // rest is left for flushControls, or the connection has ended. The caller has the write lock.
 func (c *Conn) writeControls(noWait bool) bool {
 	s := &c.control
-	b := s.out[:0]
+	lent := buffer.Get(2 * (2 + 4 + frame.MaxControlPayload)) // a ping and a pong
+	defer buffer.Put(lent)
+	b := lent.B[:0]
 	s.mu.Lock()
 	ping, pong := s.hasPing, s.hasPong
 	if ping {

@@ -24,7 +24,8 @@ type sink interface {
 // ReadInfo tells of the last read from the socket.
 type ReadInfo struct {
 	// Kernel is when the kernel received the last segment of what was read. For messages that came in earlier segments
-	// of the same read the lag is longer than User minus Kernel.
+	// of the same read the lag is longer than User minus Kernel. It is zero where the kernel did not stamp, as it does not
+	// for a moment after the first socket of the system has asked for it.
 	Kernel time.Time
 	// User is when the read returned.
 	User time.Time

@@ -54,7 +54,7 @@ func (r *stampedRead) recv(fd uintptr, p []byte, raw bool) (int, syscall.Errno) 
 
 // parse walks over the control messages.
 func (r *stampedRead) parse(n, size int) {
-	r.info.Bytes, r.info.User = n, time.Now()
+	r.info = ReadInfo{User: time.Now(), Bytes: n, Backlog: -1}
 	base := unsafe.Pointer(&r.control[0])
 	for at := 0; at+unix.SizeofCmsghdr <= size; {
 		h := (*unix.Cmsghdr)(unsafe.Add(base, at))

@@ -87,9 +87,13 @@ func testWriters(t *testing.T, c, d *Conn) {
 			c.Flush()
 		})
 	}
+	shut := make(chan error, 1)
 	go func() {
 		wg.Wait()
-		if err := c.Shutdown(context.Background(), frame.CodeNormal, ""); err != nil {
+		shut <- c.Shutdown(context.Background(), frame.CodeNormal, "")
+	}()
+	defer func() {
+		if err := <-shut; err != nil {
 			t.Errorf("Shutdown: %v", err)
 		}
 	}()
@@ -104,7 +108,9 @@ func testWriters(t *testing.T, c, d *Conn) {
 		var w, i int
 		fmt.Sscan(string(m.Data[:min(len(m.Data), 20)]), &w, &i)
 		if i != next[w] || len(m.Data) != len(fmt.Sprintf("%d %d ", w, i))+(i*37)%3000 {
-			t.Fatalf("writer %d: message %d of %d bytes, want message %d", w, i, len(m.Data), next[w])
+			t.Errorf("writer %d: message %d of %d bytes, want message %d", w, i, len(m.Data), next[w])
+			d.Close()
+			break
 		}
 		next[w]++
 		if i%50 == 0 {
@@ -304,6 +310,10 @@ func TestTimestamps(t *testing.T) {
 			d := New(far, frame.Server, nil)
 			defer c.Close()
 			defer d.Close()
+			for until := time.Now().Add(5 * time.Second); c.LastRead().Kernel.IsZero() && time.Now().Before(until); {
+				d.WriteMessage(Text, []byte("is it stamped yet?"))
+				wantMessage(t, c, Text, "is it stamped yet?")
+			}
 			start := time.Now()
 			const total = 300 * 1000
 			for range 300 {

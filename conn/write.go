@@ -175,12 +175,18 @@ func (c *Conn) waitWriter(closed chan struct{}) error {
 }
 
 func (c *Conn) waitWrite(try func(timer <-chan time.Time, changed <-chan struct{}) bool) error {
-	if c.cfg.FailFast && c.deadlines.open() {
+	switch {
+	case c.ended():
+		return c.Err()
+	case c.cfg.FailFast && c.deadlines.open():
 		return ErrWouldBlock
 	}
 	for {
 		timer, changed, passed := c.deadlines.waitWrite(c.cfg.WriteTimeout)
-		if passed {
+		switch {
+		case c.ended():
+			return c.Err()
+		case passed:
 			return errWriteDeadline
 		}
 		var fires <-chan time.Time

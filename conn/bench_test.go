@@ -1,0 +1,128 @@
+//go:build linux
+
+package conn
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/frame"
+)
+
+// cpuTime is the processor time of this process.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+var modes = []struct {
+	name string
+	mode Syscalls
+}{{"auto", SyscallsAuto}, {"plain", SyscallsPlain}, {"raw", SyscallsRaw}}
+
+// BenchmarkFeed reads a busy feed of about 200 B messages from another process. cpu-ns/msg is what this process spends.
+//
+//	go test -run='^$' -bench=Feed -count=5 ./conn
+func BenchmarkFeed(b *testing.B) {
+	for _, kind := range []string{"text", "binary", "tls"} {
+		for _, m := range modes {
+			for _, size := range []int{0, 16 << 10, 256 << 10} {
+				if size != 0 && (m.mode != SyscallsAuto || kind != "binary") {
+					continue
+				}
+				b.Run(fmt.Sprintf("%s/%s/%d", kind, m.name, size), func(b *testing.B) {
+					c := fed(b, frame.Client, kind, Config{Syscalls: m.mode, ReadBuffer: size})
+					read := func(n int) {
+						for range n {
+							if _, err := c.ReadMessage(); err != nil {
+								b.Fatal(err)
+							}
+						}
+					}
+					read(100000)
+					reads, start := c.stats.reads.Load(), cpuTime()
+					b.ResetTimer()
+					read(b.N)
+					b.StopTimer()
+					b.ReportMetric(float64(cpuTime()-start)/float64(b.N), "cpu-ns/msg")
+					b.ReportMetric(float64(c.stats.reads.Load()-reads)/float64(b.N), "reads/msg")
+				})
+			}
+		}
+	}
+}
+
+const echoEnv = "TICKWIRE_TEST_ECHO"
+
+// TestEchoProcess is the server of BenchmarkEcho.
+func TestEchoProcess(t *testing.T) {
+	spec := os.Getenv(echoEnv)
+	if spec == "" {
+		t.Skip("run by BenchmarkEcho")
+	}
+	var address string
+	var mode int
+	fmt.Sscan(spec, &address, &mode)
+	nc, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = echo(New(nc, frame.Server, &Config{Syscalls: Syscalls(mode)}))
+}
+
+// BenchmarkEcho sends a message of 200 B to another process and waits for it, the same way of system calls at both ends.
+//
+//	go test -run='^$' -bench=Echo -benchtime=100000x -count=5 ./conn
+func BenchmarkEcho(b *testing.B) {
+	for _, m := range modes {
+		b.Run(m.name, func(b *testing.B) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer l.Close()
+			cmd := exec.Command(os.Args[0], "-test.run=^TestEchoProcess$")
+			cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", echoEnv, l.Addr(), m.mode))
+			if err := cmd.Start(); err != nil {
+				b.Fatal(err)
+			}
+			defer cmd.Wait()
+			nc, err := l.Accept()
+			if err != nil {
+				b.Fatal(err)
+			}
+			c := New(nc, frame.Client, &Config{Syscalls: m.mode})
+			defer c.Close()
+			text := []byte(strings.Repeat("e", 200))
+			times := make([]time.Duration, b.N)
+			start := cpuTime()
+			b.ResetTimer()
+			for i := range b.N {
+				sent := time.Now()
+				if err := c.WriteMessage(Text, text); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := c.ReadMessage(); err != nil {
+					b.Fatal(err)
+				}
+				times[i] = time.Since(sent)
+			}
+			b.StopTimer()
+			slices.Sort(times)
+			at := func(p float64) float64 { return float64(times[int(p*float64(b.N-1))].Nanoseconds()) / 1000 }
+			b.ReportMetric(float64(cpuTime()-start)/float64(b.N), "cpu-ns/msg")
+			b.ReportMetric(at(0.5), "p50-µs")
+			b.ReportMetric(at(0.99), "p99-µs")
+			b.ReportMetric(at(0.999), "p99.9-µs")
+			b.ReportMetric(at(1), "max-µs")
+		})
+	}
+}
