@@ -124,7 +124,7 @@ func (u *Upgrader) accept(nc net.Conn, a *accepting) (*Conn, error) {
 	if err == nil {
 		err = u.answer(a, isTLS(nc), nil)
 	}
-	if refused, ok := refusalOf(err); ok {
+	if refused := refusalOf(err); refused != nil {
 		a.out = handshake.AppendError(a.out[:0], refused)
 		if _, werr := nc.Write(a.out); werr == nil {
 			partWith(nc, a.in)
@@ -221,13 +221,18 @@ type checkError struct {
 func (e *checkError) Error() string   { return e.cause.Error() }
 func (e *checkError) Unwrap() []error { return []error{e.cause, e.refusal} }
 
-// refusalOf is what the client is told.
-func refusalOf(err error) (*handshake.Error, bool) {
-	if e, ok := err.(*checkError); ok {
-		return e.refusal, true
+// refusalOf is what the client is told, nil if nothing can be.
+func refusalOf(err error) *handshake.Error {
+	if err == nil { // without the allocation that errors.As costs
+		return nil
+	}
+	var own *checkError
+	if errors.As(err, &own) {
+		return own.refusal
 	}
 	var e *handshake.Error
-	return e, errors.As(err, &e)
+	_ = errors.As(err, &e)
+	return e
 }
 
 func (u *Upgrader) checkOrigin(r *handshake.RequestView, secure bool) error {
@@ -378,8 +383,8 @@ func answerHeader(h http.Header) http.Header {
 // refuseHTTP is handshake.AppendError through net/http.
 func refuseHTTP(w http.ResponseWriter, r *http.Request, err error) {
 	h := w.Header()
-	e, ok := refusalOf(err)
-	if !ok {
+	e := refusalOf(err)
+	if e == nil {
 		e = &handshake.Error{Status: http.StatusInternalServerError, Rule: "the connection cannot be taken over"}
 	}
 	for name, values := range e.Header {
