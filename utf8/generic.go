@@ -25,6 +25,7 @@ func unmaskGeneric(p *byte, n int, key mask.Key, _ asm.Tier) bool {
 // validText skips ASCII by words and compares the other characters whole, as little-endian words under bit masks: the
 // bits of a lead and of its continuations are right or not with one branch a character.
 func validText(p []byte) bool {
+	p = p[:len(p):len(p)] // slicing need not compute capacities then
 	for len(p) >= 8 {
 		m := binary.LittleEndian.Uint64(p) & highBits
 		if m == 0 {
@@ -42,6 +43,7 @@ func validText(p []byte) bool {
 
 // skipASCII skips blocks of 32 bytes of ASCII.
 func skipASCII(p []byte) []byte {
+	p = p[:len(p):len(p)]
 	for len(p) >= 32 {
 		a := binary.LittleEndian.Uint64(p) | binary.LittleEndian.Uint64(p[8:])
 		b := binary.LittleEndian.Uint64(p[16:]) | binary.LittleEndian.Uint64(p[24:])
@@ -92,8 +94,24 @@ func validShort(p []byte) bool {
 			return true
 		}
 	}
-	var t tail
-	return t.push(p) < 0 && t.need == 0
+	for len(p) > 0 {
+		if p[0] < 0x80 {
+			p = p[1:]
+			continue
+		}
+		t := leads[p[0]-0x80]
+		n := int(t.need)
+		if n == 0 || n >= len(p) || p[1] < t.lo || p[1] > t.hi {
+			return false
+		}
+		for _, c := range p[2 : n+1] {
+			if c&0xC0 != 0x80 {
+				return false
+			}
+		}
+		p = p[n+1:]
+	}
+	return true
 }
 
 // unmaskChunk is how much unmaskText unmasks before it reads it again: it is in the first-level cache then, and stores
