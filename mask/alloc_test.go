@@ -19,20 +19,26 @@ func TestNoAllocations(t *testing.T) {
 	s.Next() // the process's first use of crypto/rand allocates
 	long := make([]byte, 3*(256<<10)+5)
 	asmtest.EachTier(t, func(t *testing.T, _ asm.Tier) {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		for i := range 10_000 {
-			var a, b [200]byte
-			key := XOR(a[:i%200], s.Next())
-			Copy(b[:], a[:i%200], key)
-			if i%1000 == 0 {
-				XOR(long, key)
-				Copy(long, long, key)
+		// The runtime's own goroutines allocate now and then, but not in each of five rounds.
+		least := uint64(1 << 62)
+		for range 5 {
+			runtime.GC()
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			for i := range 10_000 {
+				var a, b [200]byte
+				key := XOR(a[:i%200], s.Next())
+				Copy(b[:], a[:i%200], key)
+				if i%1000 == 0 {
+					XOR(long, key)
+					Copy(long, long, key)
+				}
 			}
+			runtime.ReadMemStats(&after)
+			least = min(least, after.Mallocs-before.Mallocs)
 		}
-		runtime.ReadMemStats(&after)
-		if n := after.Mallocs - before.Mallocs; n != 0 {
-			t.Errorf("%d allocations", n)
+		if least != 0 {
+			t.Errorf("%d allocations in each of five rounds", least)
 		}
 	})
 }
