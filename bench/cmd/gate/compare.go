@@ -58,33 +58,65 @@ func ask[T any](program, what string) (v T, err error) {
 	return v, json.Unmarshal(out, &v)
 }
 
-// compare runs both programs in turns.
-func compare(base, head string, rounds int) (ok bool, err error) {
-	before, err := ask[map[string]count](base, "exact")
+// compare runs the programs of base and head in turns, each layout as often as the others.
+func compare(base, head []string, rounds int) (ok bool, err error) {
+	before, err := ask[map[string]count](base[0], "exact")
 	if err != nil {
 		return false, err
 	}
-	after, err := ask[map[string]count](head, "exact")
+	after, err := ask[map[string]count](head[0], "exact")
 	if err != nil {
 		return false, err
 	}
 	ok = judgeExact(before, after)
-	samples := [2]map[string][]float64{{}, {}}
-	for round := range rounds {
-		order := []int{0, 1}
-		rand.Shuffle(2, func(i, j int) { order[i], order[j] = order[j], order[i] })
-		for _, i := range order {
-			ns, err := ask[map[string]float64]([]string{base, head}[i], "times")
+	programs, samples := [][]string{base, head}, [2][]sample{}
+	best := time.Duration(1 << 62)
+	for round := 0; round < rounds; round++ {
+		for _, i := range rand.Perm(2) {
+			s, err := ask[sample](programs[i][round%len(base)], "times")
 			if err != nil {
 				return false, err
 			}
-			for name, v := range ns {
-				samples[i][name] = append(samples[i][name], v)
-			}
+			best = min(best, s.Probe)
+			samples[i] = append(samples[i], s)
 		}
 		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, rounds)
+		if round+1 == rounds && rounds < maxRounds && (clean(samples[0], best) < enough || clean(samples[1], best) < enough) {
+			rounds++
+		}
 	}
-	return judgeTimes(samples[0], samples[1]) && ok, nil
+	return judgeTimes(figures(samples[0], best), figures(samples[1], best)) && ok, nil
+}
+
+const (
+	enough    = 6    // samples from processes that ran at full speed
+	maxRounds = 60   // after which the others are taken too
+	slack     = 1.03 // of the probe
+)
+
+// clean counts the samples from processes that ran at full speed.
+func clean(samples []sample, best time.Duration) int {
+	n := 0
+	for _, s := range samples {
+		if float64(s.Probe) <= float64(best)*slack {
+			n++
+		}
+	}
+	return n
+}
+
+// figures puts the samples of each case together: those from processes that ran at full speed, or all if there are too few.
+func figures(samples []sample, best time.Duration) map[string][]float64 {
+	all := clean(samples, best) < enough
+	ns := make(map[string][]float64)
+	for _, s := range samples {
+		if all || float64(s.Probe) <= float64(best)*slack {
+			for name, v := range s.NS {
+				ns[name] = append(ns[name], v)
+			}
+		}
+	}
+	return ns
 }
 
 // judgeTimes prints a table and says whether nothing has become significantly slower by more than a tenth.
