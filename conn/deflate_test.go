@@ -56,7 +56,7 @@ func ticks(n int) [][]byte {
 	r := rand.New(rand.NewPCG(8, 8))
 	out := make([][]byte, n)
 	for i := range out {
-		out[i] = fmt.Appendf(nil, `{"e":"trade","s":"BTCUSDT","p":"%d.%02d","q":"0.%05d","T":%d}%s`, 60000+r.IntN(99), r.IntN(100), r.IntN(99999), 1700000000000+i,
+		out[i] = fmt.Appendf(nil, `{"e":"trade","s":"BTCUSDT","p":"%d.%02d","q":"0.%05d","T":%d}%s`, 60000+r.IntN(99), r.IntN(100), r.IntN(99999), 1700000000000+int64(i),
 			strings.Repeat(" ", r.IntN(3)))
 		if i%7 == 0 {
 			out[i] = out[i][:10]
