@@ -4,6 +4,7 @@ import (
 	"iter"
 
 	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
 // Batch is a run of messages with the memory they stand in: see TakeBatch.
@@ -39,7 +40,7 @@ func (c *Conn) More() bool {
 
 // TakeBatch returns all messages that are here, at least one, and gives the memory they stand in away with them: the cheap way to
 // hand messages to another goroutine. They are the caller's until Batch.Release. Errors are those of ReadMessage. A message that
-// came compressed is a batch of its own, and allocated.
+// came compressed is a batch of its own, and copied.
 func (c *Conn) TakeBatch() (*Batch, error) {
 	if err := c.beginRead(); err != nil {
 		return nil, err
@@ -83,7 +84,10 @@ func (c *Conn) nextBatch() (*Batch, error) {
 			b.Release()
 			return nil, err
 		}
-		b.Messages[0] = m.Clone()
+		own := buffer.Get(len(m.Data))
+		n := copy(own.B, m.Data)
+		b.Messages[0].Compressed, b.Messages[0].Data = false, own.B[:n:n]
+		b.Own(own)
 	}
 	return b, nil
 }

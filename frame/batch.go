@@ -13,6 +13,14 @@ type Batch struct {
 	Messages []Message
 
 	read, message *buffer.Buffer
+	owned         *buffer.Buffer
+}
+
+// Own gives the batch a buffer in which its messages stand, to go back with Release: for whoever replaces them, as by what they
+// inflate to. A batch has one such buffer.
+func (b *Batch) Own(buf *buffer.Buffer) {
+	buffer.Put(b.owned)
+	b.owned = buf
 }
 
 var batches = sync.Pool{New: func() any { return new(Batch) }}
@@ -21,6 +29,7 @@ var batches = sync.Pool{New: func() any { return new(Batch) }}
 func (b *Batch) Release() {
 	buffer.Put(b.read)
 	buffer.Put(b.message)
+	buffer.Put(b.owned)
 	clear(b.Messages)
 	*b = Batch{Messages: b.Messages[:0]}
 	batches.Put(b)
