@@ -16,11 +16,24 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// cpuTime is the processor time of this process.
-func cpuTime() time.Duration {
+// usage is the processor time of this process, and how often its threads lost their processor or gave it up.
+type usage struct {
+	cpu               time.Duration
+	preempted, gaveUp int64
+}
+
+func measured() usage {
 	var u syscall.Rusage
 	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	return usage{time.Duration(u.Utime.Nano() + u.Stime.Nano()), u.Nivcsw, u.Nvcsw}
+}
+
+// report reports what was used since then.
+func (u usage) report(b *testing.B) {
+	now, n := measured(), float64(b.N)
+	b.ReportMetric(float64(now.cpu-u.cpu)/n, "cpu-ns/msg")
+	b.ReportMetric(float64(now.preempted-u.preempted)/n*1000, "preempted/1000")
+	b.ReportMetric(float64(now.gaveUp-u.gaveUp)/n*1000, "switched/1000")
 }
 
 var modes = []struct {
@@ -48,11 +61,11 @@ func BenchmarkFeed(b *testing.B) {
 						}
 					}
 					read(100000)
-					reads, start := c.stats.reads.Load(), cpuTime()
+					reads, start := c.stats.reads.Load(), measured()
 					b.ResetTimer()
 					read(b.N)
 					b.StopTimer()
-					b.ReportMetric(float64(cpuTime()-start)/float64(b.N), "cpu-ns/msg")
+					start.report(b)
 					b.ReportMetric(float64(c.stats.reads.Load()-reads)/float64(b.N), "reads/msg")
 				})
 			}
@@ -103,7 +116,7 @@ func BenchmarkEcho(b *testing.B) {
 			defer c.Close()
 			text := []byte(strings.Repeat("e", 200))
 			times := make([]time.Duration, b.N)
-			start := cpuTime()
+			start := measured()
 			b.ResetTimer()
 			for i := range b.N {
 				sent := time.Now()
@@ -118,7 +131,7 @@ func BenchmarkEcho(b *testing.B) {
 			b.StopTimer()
 			slices.Sort(times)
 			at := func(p float64) float64 { return float64(times[int(p*float64(b.N-1))].Nanoseconds()) / 1000 }
-			b.ReportMetric(float64(cpuTime()-start)/float64(b.N), "cpu-ns/msg")
+			start.report(b)
 			b.ReportMetric(at(0.5), "p50-µs")
 			b.ReportMetric(at(0.99), "p99-µs")
 			b.ReportMetric(at(0.999), "p99.9-µs")

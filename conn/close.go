@@ -47,6 +47,41 @@ func (c *Conn) Shutdown(ctx context.Context, code frame.CloseCode, reason string
 
 var errCloseTimeout = errors.New("close timeout")
 
+var errCut = errors.New("a write has failed")
+
+// goodbyeWait is how long a Close frame of the peer's is looked for after a write that failed. A connection that is broken answers
+// at once.
+const goodbyeWait = 100 * time.Millisecond
+
+// findGoodbye looks for the peer's Close frame after a write that failed: the goroutine that reads finds it, or else what comes is
+// dropped up to there. The connection has then ended.
+func (c *Conn) findGoodbye() {
+	timer := time.NewTimer(goodbyeWait)
+	defer timer.Stop()
+	s := c.readers.Load()
+	if s&(readCount-1) != 0 || !c.readers.CompareAndSwap(s, s|readBusy) {
+		select {
+		case <-c.done:
+		case <-timer.C:
+		}
+		return
+	}
+	c.startDiscarding()
+	_ = c.base.SetReadDeadline(time.Now().Add(goodbyeWait))
+	for alive := true; alive && !c.ended(); {
+		m, ok, err := c.r.Buffered()
+		switch {
+		case err != nil:
+			alive = false
+		case !ok:
+			alive = c.fillLast()
+		case m.Opcode == frame.Close:
+			_ = c.takeClose(m.Data)
+		}
+	}
+	c.releaseRead(0)
+}
+
 const closeSlack = 100 * time.Millisecond
 
 // awaitClose returns when the connection has ended. It reads if nobody else does.
@@ -129,6 +164,9 @@ func (c *Conn) writable() error {
 
 // sendClose writes a Close frame behind what is queued, unless one was sent.
 func (c *Conn) sendClose(until time.Time, code frame.CloseCode, reason string) error {
+	if c.cut.Load() {
+		return errCut
+	}
 	c.startClosing(until)
 	c.closing.Store(true)
 	if !c.lock.tryLock() {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -68,7 +69,7 @@ func TestR26ClosedByPeer(t *testing.T) {
 }
 
 // A peer that closes and then neither reads nor ends is dropped after CloseTimeout (V15, F24, F25).
-func TestLingerIsBounded(t *testing.T) {
+func TestF24LingerIsBounded(t *testing.T) {
 	both(t, func(t *testing.T, role frame.Role) {
 		c, a, p := simulate(t, role, Config{CloseTimeout: 3 * time.Second}, 0)
 		start := time.Now()
@@ -145,7 +146,7 @@ func TestShutdown(t *testing.T) {
 }
 
 // A peer that does not answer, with and without a reader of ours; one that does not even read, with a writer blocked (F13, F25, F28).
-func TestShutdownIsBounded(t *testing.T) {
+func TestF25ShutdownIsBounded(t *testing.T) {
 	for _, tt := range []struct {
 		name                 string
 		reading, stuck, full bool
@@ -211,7 +212,7 @@ func TestShutdownIsBounded(t *testing.T) {
 }
 
 // Both ends close at once (F26).
-func TestBothClose(t *testing.T) {
+func TestF26BothClose(t *testing.T) {
 	both(t, func(t *testing.T, role frame.Role) {
 		a, b := netsim.Pipe(0)
 		cfg := &Config{KeepAlive: -1}
@@ -230,7 +231,7 @@ func TestBothClose(t *testing.T) {
 }
 
 // Shutdown and Close from inside the message handler (F29), with the view in hand.
-func TestCloseInHandler(t *testing.T) {
+func TestF29CloseInHandler(t *testing.T) {
 	both(t, func(t *testing.T, role frame.Role) {
 		c, _, p := simulate(t, role, Config{}, 0)
 		p.send(p.message(Text, "stop"), p.message(Text, "more"))
@@ -262,7 +263,7 @@ func TestCloseInHandler(t *testing.T) {
 }
 
 // Close returns at once and wakes everybody: reader, writer, writers in line, pings, Shutdown (F27, F28).
-func TestCloseWakesAll(t *testing.T) {
+func TestF27CloseWakesAll(t *testing.T) {
 	both(t, func(t *testing.T, role frame.Role) {
 		c, a, p := simulate(t, role, Config{}, 0)
 		a.Script(func(op netsim.Op, _, _ int) netsim.Step { return netsim.Step{Block: op == netsim.Write} })
@@ -378,7 +379,7 @@ func TestR29EndAtEachByte(t *testing.T) {
 }
 
 // A context can bind the life of a connection (F30, F31).
-func TestBind(t *testing.T) {
+func TestF30Bind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cause := errors.New("market closed")
 		c, _, _ := simulate(t, frame.Client, Config{}, 0)
@@ -424,4 +425,45 @@ func TestR24ShutdownArguments(t *testing.T) {
 			t.Errorf("%d writes, %v", writes, c.Err())
 		}
 	})
+}
+
+// A write fails because the peer has closed and gone: its Close frame, still unread, is the connection's last word, whether a goroutine
+// is reading or not.
+func TestGoodbyeBehindFailedWrite(t *testing.T) {
+	for _, reading := range []bool{false, true} {
+		both(t, func(t *testing.T, role frame.Role) {
+			c, a, p := simulate(t, role, Config{}, 0)
+			release := make(chan struct{})
+			a.Script(func(op netsim.Op, _, _ int) netsim.Step {
+				if op == netsim.Write {
+					return netsim.Step{Err: syscall.EPIPE}
+				}
+				if reading {
+					<-release
+				}
+				return netsim.Step{}
+			})
+			read := make(chan error, 1)
+			if reading {
+				go func() { _, err := c.ReadMessage(); read <- err }()
+				synctest.Wait()
+				time.AfterFunc(time.Millisecond, func() { close(release) })
+			} else {
+				p.send(p.message(Text, "unread"))
+			}
+			p.send(p.closing(frame.CodePolicyViolation, "too slow"))
+			p.nc.CloseWrite()
+			err := c.WriteMessage(Text, []byte("x"))
+			var e *CloseError
+			if !errors.As(err, &e) || *e != (CloseError{Code: frame.CodePolicyViolation, Reason: "too slow", SentCode: frame.CodeAbnormal}) || c.Err() != err {
+				t.Errorf("got %v", err)
+			}
+			if reading {
+				if again := <-read; again != err {
+					t.Errorf("the reader got %v", again)
+				}
+			}
+			c.Close()
+		})
+	}
 }

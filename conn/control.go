@@ -138,8 +138,11 @@ func (c *Conn) writeControls(noWait bool) bool {
 		s.pending.Store(true)
 		s.mu.Unlock()
 		return false
+	case noWait && brokenPipe(err):
+		c.cut.Store(true) // the goroutine that reads, which is this one, finds out how it ended
+		return false
 	case err != nil:
-		c.end(&TransportError{Op: "write", Err: err})
+		_ = c.writeLost(err)
 		return false
 	case n < len(b):
 		c.leave(b[n:])

@@ -306,7 +306,7 @@ func runSession(t *testing.T, role frame.Role, i, failAt int, step netsim.Step) 
 
 // Each I/O call of each session fails once, in each way: one sticky error, nothing delivered that would not have been, nothing twice, and
 // nothing left behind (the bubble waits for every goroutine).
-func TestFailEachCall(t *testing.T) {
+func TestF1FailEachCall(t *testing.T) {
 	if len(sessions) < 20 {
 		t.Fatal("too few sessions")
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"runtime"
 	"runtime/pprof"
@@ -21,6 +22,7 @@ import (
 func TestMain(m *testing.M) {
 	goroutines, fds := runtime.NumGoroutine(), countFDs()
 	code := m.Run()
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	for until := time.Now().Add(5 * time.Second); code == 0; runtime.Gosched() {
 		g, f := runtime.NumGoroutine(), countFDs()
 		// The runtime's poller keeps descriptors of its own once it is used.

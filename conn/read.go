@@ -156,6 +156,21 @@ func (c *Conn) fill(dst []byte) error {
 	return nil
 }
 
+// fillLast is fill where an error is no end: the connection ends otherwise.
+func (c *Conn) fillLast() bool {
+	var n int
+	switch {
+	case c.readErr != nil:
+	case c.sock != nil:
+		n, _ = c.sock.read(&c.r, nil)
+	case c.records != nil:
+		n, _ = c.fillSecure(nil)
+	default:
+		n, _ = c.fillPlain(nil)
+	}
+	return n > 0
+}
+
 // fillPlain reads from any net.Conn.
 func (c *Conn) fillPlain(dst []byte) (int, error) {
 	for range maxEmptyReads {

@@ -23,7 +23,7 @@ func both(t *testing.T, f func(t *testing.T, role frame.Role)) {
 }
 
 // A passed read deadline ends nothing, wherever in a frame it falls: reading goes on there (F15, F41).
-func TestReadDeadlineResumes(t *testing.T) {
+func TestF41ReadDeadlineResumes(t *testing.T) {
 	both(t, func(t *testing.T, role frame.Role) {
 		c, _, p := simulate(t, role, Config{}, 0)
 		defer c.Close()
@@ -94,7 +94,7 @@ func TestReadTimeout(t *testing.T) {
 }
 
 // A write deadline that passes before the first byte ends nothing; one that passes later ends the connection (F13–F15).
-func TestWriteDeadline(t *testing.T) {
+func TestF14WriteDeadline(t *testing.T) {
 	both(t, func(t *testing.T, role frame.Role) {
 		c, _, p := simulate(t, role, Config{}, 1000)
 		defer c.Close()
@@ -177,7 +177,7 @@ func TestWriteLockDeadline(t *testing.T) {
 }
 
 // The transport clock: a ping after half the silence, the end after all of it and an eighth more at most (K1, K14, F42).
-func TestTransportClock(t *testing.T) {
+func TestF42TransportClock(t *testing.T) {
 	both(t, func(t *testing.T, role frame.Role) {
 		const limit = 80 * time.Second
 		c, _, p := simulate(t, role, Config{KeepAlive: limit}, 0)
@@ -232,7 +232,7 @@ func TestKeepAliveDefault(t *testing.T) {
 }
 
 // A reader that takes its time over what came is not a silent peer; a reader that never comes back is (F37, F39).
-func TestClockAndSlowReader(t *testing.T) {
+func TestF39ClockAndSlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _, p := simulate(t, frame.Client, Config{KeepAlive: 8 * time.Second}, 0)
 		for range 20 {
@@ -303,7 +303,7 @@ func TestR21PongClock(t *testing.T) {
 	})
 }
 
-func TestPing(t *testing.T) {
+func TestF32Ping(t *testing.T) {
 	both(t, func(t *testing.T, role frame.Role) {
 		c, _, p := simulate(t, role, Config{}, 0)
 		ended := make(chan error, 1)
@@ -348,7 +348,7 @@ func TestPing(t *testing.T) {
 }
 
 // Pings come while nothing can be written: the reader does not wait, and the newest is answered (R20, F34, F35, K10).
-func TestR20PongNeverBlocks(t *testing.T) {
+func TestF35PongNeverBlocks(t *testing.T) {
 	both(t, func(t *testing.T, role frame.Role) {
 		c, a, p := simulate(t, role, Config{}, 0)
 		blocked := true

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/frame"
@@ -287,7 +288,22 @@ func (c *Conn) writeFailed(err error, keep int) error {
 		c.w.Drop(keep)
 		return c.closingError(errWriteDeadline)
 	}
+	return c.writeLost(err)
+}
+
+// writeLost ends the connection after a write that failed. A peer that closes with a reason may be gone before we write: its Close frame
+// is then still to be read, and says more than the failure.
+func (c *Conn) writeLost(err error) error {
+	if brokenPipe(err) {
+		c.cut.Store(true)
+		c.findGoodbye()
+	}
 	return c.end(&TransportError{Op: "write", Err: err})
+}
+
+// brokenPipe reports whether err says that the peer is gone.
+func brokenPipe(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // closingError returns err, but for the deadline of a close handshake: whoever began that says how the connection ends.
