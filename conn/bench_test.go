@@ -25,7 +25,7 @@ type usage struct {
 func measured() usage {
 	var u syscall.Rusage
 	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return usage{time.Duration(u.Utime.Nano() + u.Stime.Nano()), u.Nivcsw, u.Nvcsw}
+	return usage{time.Duration(u.Utime.Nano() + u.Stime.Nano()), int64(u.Nivcsw), int64(u.Nvcsw)}
 }
 
 // report reports what was used since then.

@@ -90,17 +90,17 @@ func (c *Conn) queueControls() {
 		return
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.hasPing {
+	ping, pong := s.hasPing, s.hasPong
+	if ping {
 		_ = c.w.AppendControl(frame.Ping, s.ping[:])
-		c.sentControl(frame.Ping)
 	}
-	if s.hasPong {
+	if pong {
 		_ = c.w.AppendControl(frame.Pong, s.pong[:s.pongLen])
-		c.sentControl(frame.Pong)
 	}
 	s.hasPing, s.hasPong = false, false
 	s.pending.Store(false)
+	s.mu.Unlock()
+	c.sentControls(ping, pong)
 }
 
 // writeControls writes what waits in the slots, past the queue of the Writer. It reports whether that was done; if not, it waits on, or its
@@ -147,12 +147,7 @@ func (c *Conn) writeControls(noWait bool) bool {
 	case n < len(b):
 		c.leave(b[n:])
 	}
-	if ping {
-		c.sentControl(frame.Ping)
-	}
-	if pong {
-		c.sentControl(frame.Pong)
-	}
+	c.sentControls(ping, pong)
 	return n == len(b)
 }
 
@@ -166,13 +161,14 @@ func (c *Conn) appendControl(b []byte, op frame.Opcode, payload []byte) []byte {
 	return frame.AppendFrame(b, h, payload)
 }
 
-// sentControl counts a control frame that was written.
-func (c *Conn) sentControl(op Opcode) {
-	switch op {
-	case frame.Ping:
+// sentControls counts what was written.
+func (c *Conn) sentControls(ping, pong bool) {
+	if ping {
 		c.stats.pingsWritten.Add(1)
-	case frame.Pong:
-		c.stats.pongsWritten.Add(1)
+		c.observe(frame.Ping, true)
 	}
-	c.observe(op, true)
+	if pong {
+		c.stats.pongsWritten.Add(1)
+		c.observe(frame.Pong, true)
+	}
 }

@@ -2,8 +2,8 @@ package conn
 
 import "github.com/seed-7f57ff33/tickwire/frame"
 
-// Observer hears of what happens on connections. Its methods are called by the goroutine in which it happens, and must
-// return soon.
+// Observer hears of what happens on connections. Its methods are called by the goroutine in which it happens, within a call that
+// reads or writes: they must return soon, and of the connection's methods may call Stats and Close only.
 type Observer interface {
 	// Control is a ping, pong or Close that was received, or sent.
 	Control(c *Conn, op frame.Opcode, sent bool)

@@ -30,7 +30,7 @@ type socket struct {
 	dst     []byte
 	n       int
 	errno   syscall.Errno
-	busy    bool // the last read brought much
+	busy    bool // the last read that brought bytes brought many
 	counted readCounter
 	stamped *stampedRead // nil without Config.Timestamps
 
@@ -119,7 +119,6 @@ func (s *socket) tryRead(fd uintptr) bool {
 					continue
 				}
 			}
-			s.busy = false
 			s.counted.waits++
 			s.sink.Release()
 			return false
