@@ -424,3 +424,53 @@ func TestPongOvertakes(t *testing.T) {
 		p.expect(Text, "part")
 	})
 }
+
+// A peer that drips a message keeps the transport clock content, not the data clock (F40).
+func TestF40SlowLoris(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 40 * time.Second
+		c, _, p := simulate(t, frame.Client, Config{KeepAlive: 8 * time.Second, DataTimeout: limit}, 0)
+		go func() {
+			for _, b := range p.message(Text, strings.Repeat("d", 10000)) {
+				if _, err := p.nc.Write([]byte{b}); err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+		}()
+		start := time.Now()
+		_, err := c.ReadMessage()
+		wantClock(t, err, ClockData)
+		if d := time.Since(start); d < limit || d > limit+limit/8 {
+			t.Errorf("dead after %v", d)
+		}
+		if n := c.Stats().PingsWritten; n != 0 {
+			t.Errorf("%d pings although bytes came", n)
+		}
+	})
+}
+
+// The peer ends its half while a message of ours is on its way (F22): what was written before arrives whole.
+func TestF22HalfClose(t *testing.T) {
+	both(t, func(t *testing.T, role frame.Role) {
+		c, _, p := simulate(t, role, Config{}, 1000)
+		wrote := make(chan error, 1)
+		go func() {
+			if err := c.WriteMessage(Text, []byte("first")); err != nil {
+				t.Error(err)
+			}
+			wrote <- c.WriteMessage(Binary, make([]byte, 5000))
+		}()
+		synctest.Wait()
+		p.nc.CloseWrite()
+		_, err := c.ReadMessage()
+		wantTransport(t, err, io.EOF)
+		if again := <-wrote; again != err {
+			t.Errorf("the writer got %v", again)
+		}
+		p.expect(Text, "first")
+		if _, err := p.r.Next(); err != io.ErrUnexpectedEOF {
+			t.Errorf("the peer got %v", err)
+		}
+	})
+}
