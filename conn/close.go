@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/frame"
@@ -46,8 +47,6 @@ func (c *Conn) Shutdown(ctx context.Context, code frame.CloseCode, reason string
 }
 
 var errCloseTimeout = errors.New("close timeout")
-
-var errCut = errors.New("a write has failed")
 
 // goodbyeWait is how long a Close frame of the peer's is looked for after a write that failed. A connection that is broken answers
 // at once.
@@ -164,13 +163,15 @@ func (c *Conn) writable() error {
 
 // sendClose writes a Close frame behind what is queued, unless one was sent.
 func (c *Conn) sendClose(until time.Time, code frame.CloseCode, reason string) error {
-	if c.cut.Load() {
-		return errCut
+	if lost := c.cut.Load(); lost != nil {
+		return lost
 	}
 	c.startClosing(until)
 	c.closing.Store(true)
 	if !c.lock.tryLock() {
-		if err := c.waitLock(); err != nil {
+		if err := c.waitLock(); err == errWriteDeadline {
+			return &TimeoutError{Clock: ClockClose, Limit: c.cfg.CloseTimeout}
+		} else if err != nil {
 			return err
 		}
 	}
@@ -188,10 +189,13 @@ func (c *Conn) sendClose(until time.Time, code frame.CloseCode, reason string) e
 		c.observe(frame.Close, true)
 		err = c.w.Flush()
 	}
-	if err != nil {
-		return &TransportError{Op: "write", Err: err}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &TimeoutError{Clock: ClockClose, Limit: c.cfg.CloseTimeout}
 	}
-	return nil
+	return &TransportError{Op: "write", Err: err}
 }
 
 // takeClose answers the peer's Close, and is the end of reading.

@@ -71,9 +71,9 @@ type Conn struct {
 	received closeStatus
 	localEnd bool // our Close went first
 
-	cut      atomic.Bool   // a write failed: no Close frame can be sent
-	done     chan struct{} // closed when err is set
-	readFree chan struct{} // a token for Shutdown, when readWanted is set
+	cut      atomic.Pointer[TransportError] // a write failed: no Close frame can be sent
+	done     chan struct{}                  // closed when err is set
+	readFree chan struct{}                  // a token for Shutdown, when readWanted is set
 }
 
 // The flags in Conn.readers.

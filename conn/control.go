@@ -139,7 +139,7 @@ func (c *Conn) writeControls(noWait bool) bool {
 		s.mu.Unlock()
 		return false
 	case noWait && brokenPipe(err):
-		c.cut.Store(true) // the goroutine that reads, which is this one, finds out how it ended
+		c.cut.Store(&TransportError{Op: "write", Err: err}) // the goroutine that reads, which is this one, finds out how it ended
 		return false
 	case err != nil:
 		_ = c.writeLost(err)

@@ -146,7 +146,7 @@ func (g *playing) call(b byte) {
 		case 15:
 			c.Close()
 		case 16:
-			c.SetReadDeadline(time.Time{})
+			c.SetReadDeadline(time.Now().Add(2 * time.Millisecond)) // also for a read that runs
 		case 17:
 			time.Sleep(time.Duration(b>>5) * 10 * time.Millisecond)
 		case 18:

@@ -6,7 +6,8 @@ import "time"
 type Syscalls uint8
 
 const (
-	// SyscallsAuto is SyscallsRaw while a connection is busy and SyscallsPlain while it is not: see busyRead.
+	// SyscallsAuto reads raw while reads bring much, and plain otherwise; it writes plain. A busy feed gets nearly all that
+	// raw reads save, and an exchange of single messages keeps the even latency of plain calls.
 	SyscallsAuto Syscalls = iota
 	// SyscallsPlain tells the scheduler of each system call, as package net does.
 	SyscallsPlain

@@ -14,6 +14,13 @@ import (
 )
 
 // busyRead is how many bytes a read must have brought for the next one to be raw with SyscallsAuto.
+//
+// Of a busy feed of 160 B messages over loopback (go test -run='^$' -bench=Feed ./conn, medians of 5 on 2 virtual processors) a message
+// cost the reader 84 ns of CPU with plain calls, 57 with raw ones and 61 with this rule. In an echo of single messages
+// (-bench=Echo) plain calls took 30 µs in the median and 90 to 110 at the 99th percentile, run after run. With raw calls two
+// states were seen: the same 30 µs, with the ends taking turns on one processor (400 preemptions per 1000 messages), and 130 µs, p99 260 to 450,
+// with an end on each (10 preemptions): a process whose one thread never seems to leave its processor is not moved to
+// its peer's, and every message wakes an idle one. So single messages are read and written with plain calls.
 const busyRead = 8 << 10
 
 // socket reads and writes a stream socket by its descriptor, without an allocation: one prepared closure for each direction,

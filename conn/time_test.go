@@ -430,7 +430,10 @@ func TestF40SlowLoris(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 40 * time.Second
 		c, _, p := simulate(t, frame.Client, Config{KeepAlive: 8 * time.Second, DataTimeout: limit}, 0)
+		gone := make(chan struct{})
+		defer func() { <-gone }()
 		go func() {
+			defer close(gone)
 			for _, b := range p.message(Text, strings.Repeat("d", 10000)) {
 				if _, err := p.nc.Write([]byte{b}); err != nil {
 					return

@@ -294,11 +294,12 @@ func (c *Conn) writeFailed(err error, keep int) error {
 // writeLost ends the connection after a write that failed. A peer that closes with a reason may be gone before we write: its Close frame
 // is then still to be read, and says more than the failure.
 func (c *Conn) writeLost(err error) error {
+	lost := &TransportError{Op: "write", Err: err}
 	if brokenPipe(err) {
-		c.cut.Store(true)
+		c.cut.Store(lost)
 		c.findGoodbye()
 	}
-	return c.end(&TransportError{Op: "write", Err: err})
+	return c.end(lost)
 }
 
 // brokenPipe reports whether err says that the peer is gone.
