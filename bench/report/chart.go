@@ -13,6 +13,8 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
+
+	"github.com/seed-7f57ff33/tickwire/bench/scenario"
 )
 
 // bars are the cases that get a chart of ratios.
@@ -61,7 +63,48 @@ func drawAll(dir string, all []group) (map[string][]string, error) {
 			files["decode"] = append(files["decode"], name)
 		}
 	}
+	if i := slices.IndexFunc(all, func(g group) bool { return g.name == scenario.KernelSizes }); i >= 0 {
+		if err := drawKernels(filepath.Join(dir, "kernels-sizes.svg"), all[i]); err != nil {
+			return nil, err
+		}
+		files["kernels"] = []string{"kernels-sizes.svg"}
+	}
 	return files, nil
+}
+
+// drawKernels draws GB/s over sizes, both axes logarithmic.
+func drawKernels(path string, g group) error {
+	lines := make(map[string]plotter.XYs)
+	var order []string
+	for _, r := range g.rows {
+		order = append(order, r.Entrant)
+		for _, u := range r.units {
+			size, unit, _ := strings.Cut(u, ", ")
+			n, err := byteSize(size)
+			if err != nil {
+				continue // random lengths have no place on the axis
+			}
+			v := r.Metrics[u].Median
+			if unit == "ns" {
+				v = n / v
+			}
+			lines[r.Entrant] = append(lines[r.Entrant], plotter.XY{X: n, Y: v})
+		}
+	}
+	return drawLines(path, "masking in place and while copying, payload at offset 6", "bytes", "GB/s (more is better)", order, lines)
+}
+
+// byteSize reads a size as cmd/kernels prints it.
+func byteSize(s string) (float64, error) {
+	unit := 1.0
+	s = strings.TrimSpace(strings.TrimSuffix(s, "B"))
+	for suffix, u := range map[string]float64{"K": 1 << 10, "M": 1 << 20} {
+		if rest, ok := strings.CutSuffix(s, suffix); ok {
+			s, unit = strings.TrimSpace(rest), u
+		}
+	}
+	n, err := strconv.ParseFloat(s, 64)
+	return n * unit, err
 }
 
 // drawBars draws the main metric of one case, best on top, with the ratio to tickwire at the end of each bar.
@@ -108,28 +151,33 @@ func drawBars(path string, g group) error {
 }
 
 // drawSizes draws a metric over message sizes, both axes logarithmic.
-func drawSizes(path, scenario, side string, all []group) (bool, error) {
+func drawSizes(path, scen, side string, all []group) (bool, error) {
 	lines := make(map[string]plotter.XYs)
 	var order []string
 	for _, g := range all {
 		size, rest, ok := strings.Cut(g.name, " B, ")
 		n, err := strconv.Atoi(size)
-		if g.scenario != scenario || !ok || rest != side || err != nil {
+		if g.scenario != scen || !ok || rest != side || err != nil {
 			continue
 		}
 		for _, r := range g.rows {
 			if lines[r.Entrant] == nil {
 				order = append(order, r.Entrant)
 			}
-			lines[r.Entrant] = append(lines[r.Entrant], plotter.XY{X: float64(n), Y: r.Metrics[mains[scenario].main].Median})
+			lines[r.Entrant] = append(lines[r.Entrant], plotter.XY{X: float64(n), Y: r.Metrics[mains[scen].main].Median})
 		}
 	}
 	if len(lines) == 0 {
 		return false, nil
 	}
+	return true, drawLines(path, scen+", "+side, "message, bytes", mains[scen].main, order, lines)
+}
+
+// drawLines draws one line per name, both axes logarithmic.
+func drawLines(path, title, x, y string, order []string, lines map[string]plotter.XYs) error {
 	p := plot.New()
-	p.Title.Text = scenario + ", " + side
-	p.X.Label.Text, p.Y.Label.Text = "message, bytes", mains[scenario].main
+	p.Title.Text = title
+	p.X.Label.Text, p.Y.Label.Text = x, y
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
 	p.X.Tick.Marker, p.Y.Tick.Marker = plot.LogTicks{Prec: -1}, plot.LogTicks{Prec: -1}
 	p.Legend.Top, p.Legend.Left = true, true
@@ -138,16 +186,16 @@ func drawSizes(path, scenario, side string, all []group) (bool, error) {
 	for _, name := range order {
 		line, err := plotter.NewLine(lines[name])
 		if err != nil {
-			return false, err
+			return err
 		}
 		line.Width = vg.Points(1.2)
 		switch {
-		case name == "tickwire" || name == "tickwire/frame":
+		case strings.HasPrefix(name, "tickwire") || name == "Copy":
 			line.Color, line.Width = oursColor, vg.Points(2.4)
-			if name == "tickwire/frame" {
+			if name != "tickwire" {
 				line.Dashes = []vg.Length{vg.Points(5), vg.Points(3)}
 			}
-		case strings.HasPrefix(name, "limit:"):
+		case strings.HasPrefix(name, "limit:") || name == "copy()":
 			line.Color, line.Dashes = limitColor, []vg.Length{vg.Points(2), vg.Points(2)}
 		default:
 			line.Color = palette[peers%len(palette)]
@@ -156,7 +204,7 @@ func drawSizes(path, scenario, side string, all []group) (bool, error) {
 		p.Add(line)
 		p.Legend.Add(name, line)
 	}
-	return true, p.Save(vg.Points(760), vg.Points(480), path)
+	return p.Save(vg.Points(760), vg.Points(480), path)
 }
 
 // palette tells the other libraries apart.

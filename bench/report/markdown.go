@@ -150,8 +150,50 @@ func section(b *strings.Builder, s scenario.Scenario, all []group, charts map[st
 		b.WriteByte('\n')
 	}
 	for _, g := range some {
-		table(b, g)
+		switch g.name {
+		case scenario.KernelRows:
+			kernelRows(b, g)
+		case scenario.KernelSizes:
+			kernelSizes(b, g)
+		default:
+			table(b, g)
+		}
 	}
+}
+
+// kernelRows is the table of the kernels' ratios.
+func kernelRows(b *strings.Builder, g group) {
+	b.WriteString("`GOWORK=off go -C bench run ./cmd/kernels`\n\n| | ratio | bound | aim | |\n|---|---:|---:|---:|---|\n")
+	for _, r := range g.rows {
+		v, least, aim := r.Metrics["ratio"].Median, r.Metrics["at least"], r.Metrics["aim"].Median
+		bound, verdict := "≥ "+figure(least.Median), "reached"
+		most, cost := r.Metrics["at most"]
+		if cost {
+			bound = "≤ " + figure(most.Median)
+		}
+		if cost && v > most.Median || !cost && v < least.Median {
+			verdict = "**falls short**"
+		}
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %s |\n", strings.ReplaceAll(r.Entrant, "|", "/"), figure(v), bound, figure(aim), verdict)
+	}
+	b.WriteByte('\n')
+}
+
+// kernelSizes is the table of maskers over sizes, one line per size.
+func kernelSizes(b *strings.Builder, g group) {
+	b.WriteString("In place, payload at offset 6; Copy is the masked copy.\n\n`GOWORK=off go -C bench run ./cmd/kernels -sizes`\n\n|")
+	for _, r := range g.rows {
+		b.WriteString(" | " + r.Entrant)
+	}
+	b.WriteString(" |\n|---|" + strings.Repeat("---:|", len(g.rows)) + "\n")
+	for _, size := range g.units() {
+		b.WriteString("| " + size)
+		for _, r := range g.rows {
+			b.WriteString(" | " + figure(r.Metrics[size].Median))
+		}
+		b.WriteString(" |\n")
+	}
+	b.WriteByte('\n')
 }
 
 // noteOf returns what notes.md has under "## scenario".

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -15,6 +16,8 @@ import (
 type Row struct {
 	Scenario, Case, Entrant, Version, Command string
 	Metrics                                   map[string]Summary
+
+	units []string // in the order in which they came
 }
 
 // Summary is the median over rounds, and the quartiles.
@@ -38,7 +41,11 @@ func Rows(results []scenario.Result) []*Row {
 			rows = append(rows, row)
 		}
 		row.Command = r.Command
-		for unit, v := range r.Metrics {
+		for _, unit := range slices.Sorted(maps.Keys(r.Metrics)) {
+			v := r.Metrics[unit]
+			if !slices.Contains(row.units, unit) {
+				row.units = append(row.units, unit)
+			}
 			values[row][unit] = append(values[row][unit], v)
 		}
 	}
@@ -96,6 +103,9 @@ func groups(rows []*Row) []group {
 	}
 	for _, g := range all {
 		main := mains[g.scenario].main
+		if main == "" {
+			continue // the kernels' tables keep their order
+		}
 		slices.SortStableFunc(g.rows, func(a, b *Row) int { return cmp.Compare(a.Metrics[main].Median, b.Metrics[main].Median) })
 	}
 	return all
@@ -127,6 +137,10 @@ func Print(w io.Writer, files ...string) error {
 		return err
 	}
 	for _, g := range groups(Rows(results)) {
+		if g.scenario == "kernels" {
+			printKernels(w, g)
+			continue
+		}
 		m := mains[g.scenario]
 		fmt.Fprintf(w, "\n%s: %s\n%-44s %12s %17s %8s", g.scenario, g.name, "", m.main, "quartiles", "ratio")
 		for _, unit := range m.more {
@@ -143,6 +157,36 @@ func Print(w io.Writer, files ...string) error {
 		}
 	}
 	return nil
+}
+
+// printKernels writes a table of the kernels: every metric of every row.
+func printKernels(w io.Writer, g group) {
+	fmt.Fprintf(w, "\nkernels: %s\n%-62s", g.name, "")
+	units := g.units()
+	for _, u := range units {
+		fmt.Fprintf(w, " %12s", u)
+	}
+	fmt.Fprintln(w)
+	for _, r := range g.rows {
+		fmt.Fprintf(w, "%-62s", r.Entrant)
+		for _, u := range units {
+			fmt.Fprintf(w, " %12s", figure(r.Metrics[u].Median))
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+// units returns the metrics of the group's rows, in the order in which they were measured.
+func (g group) units() []string {
+	var all []string
+	for _, r := range g.rows {
+		for _, u := range r.units {
+			if !slices.Contains(all, u) {
+				all = append(all, u)
+			}
+		}
+	}
+	return all
 }
 
 // ratio returns how much of the main metric r takes for one of tickwire's.

@@ -47,6 +47,7 @@ type Scenario struct {
 
 // All are the scenarios, in the order of the report.
 var All = []Scenario{
+	{"kernels", "masking, masked copy, UTF-8, unmask and check", kernels},
 	{"decode", "messages decoded from memory", decode},
 	{"encode", "messages encoded into memory", encode},
 	{"feed", "a feed read from a loopback socket", feed},
