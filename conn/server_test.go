@@ -237,8 +237,13 @@ func TestServerAsHandler(t *testing.T) {
 	if e := refusal(t, err); e.Status != http.StatusServiceUnavailable {
 		t.Error(err)
 	}
-	if res, err := http.Get(srv.URL); err != nil || res.StatusCode != http.StatusServiceUnavailable {
-		t.Error(res, err)
+	res, err := srv.Client().Get(srv.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusServiceUnavailable {
+		t.Error(res.Status)
 	}
 }
 

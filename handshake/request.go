@@ -29,7 +29,7 @@ var reserved = []struct{ name, by string }{
 	{"proxy-authorization", "credentials for a proxy belong into the proxy's URL"},
 	{"proxy-connection", "it is part of every handshake"},
 	{"sec-websocket-accept", "it is the server's answer to the key"},
-	{"sec-websocket-extensions", "set Extensions; through package conn, Compression in its Config"},
+	{"sec-websocket-extensions", "set Extensions; through package conn, Config.Deflate"},
 	{"sec-websocket-key", "a fresh one is made for each attempt"},
 	{"sec-websocket-protocol", "set Subprotocols"},
 	{"sec-websocket-version", "it is always 13"},
