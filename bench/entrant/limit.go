@@ -42,6 +42,7 @@ const (
 	LimitParse       = "limit: parse lengths, unicode/utf8"
 	LimitParseRaw    = "limit: parse lengths, unicode/utf8, raw reads"
 	LimitParseKernel = "limit: parse lengths, own UTF-8 kernel"
+	LimitAccept      = "limit: accept, one goroutine"
 )
 
 // Limits returns the limits.
@@ -50,14 +51,44 @@ func Limits() []Entrant {
 		limit{name: LimitDiscard, calls: "Read into 64 KiB, nothing else", reading: discarding},
 		limit{name: LimitCopy, calls: "io.Copy(io.Discard, conn)", reading: copying},
 		limit{name: LimitBuffered, calls: "Read of a tls.Conn whose socket is read through a 64 KiB bufio.Reader, nothing else", reading: discarding, buffered: true},
-		limit{name: LimitParse, calls: "Read into 64 KiB; no rule but the length; unmasking 8 bytes at a time; header and copy in one write", reading: parsing},
+		limit{name: LimitParse, calls: "Read into 64 KiB; no rule but the length; unmasking 32 bytes at a time; header and copy in one write", reading: parsing},
 		limit{name: LimitParseRaw, calls: "the same with RawSyscall within RawConn.Read", reading: parsing, raw: true},
 		limit{name: LimitParseKernel, calls: "the same with tickwire/utf8 for unicode/utf8", reading: parsing, own: true},
+		acceptor{},
+	}
+}
+
+// acceptor is a server that does nothing with a connection: what every server's handshake has on top of the library's.
+type acceptor struct{}
+
+func (acceptor) Info() Info {
+	return Info{Name: LimitAccept, Calls: "Accept and a goroutine, nothing else", Limit: true, Raw: true, In: []string{"handshake"}}
+}
+
+func (acceptor) Dial(Options) (Conn, error) { return nil, errUnsupported }
+
+func (acceptor) Serve(l net.Listener, _ Options, serve func(Conn)) error {
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			serve(nil)
+			nc.Close()
+		}()
 	}
 }
 
 func (l limit) Info() Info {
-	return Info{Name: l.name, Calls: l.calls, Check: "unicode/utf8", Limit: true, Raw: true}
+	check := ""
+	if l.reading == parsing {
+		check = "unicode/utf8"
+	}
+	if l.own {
+		check = "tickwire/utf8"
+	}
+	return Info{Name: l.name, Calls: l.calls, Check: check, Limit: true, Raw: true}
 }
 
 func (l limit) Dial(o Options) (Conn, error) {

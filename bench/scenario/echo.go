@@ -11,7 +11,7 @@ import (
 )
 
 func echo(p *Plan) error {
-	n := 20_000
+	n := 8_000
 	if p.Quick {
 		n = 4_000
 	}
@@ -28,7 +28,7 @@ func echo(p *Plan) error {
 			i := e.Info()
 			return i.Limit && i.Name != entrant.LimitParse || i.Spin && !c.spin
 		})
-		err := p.each(c.name, entrants, p.rounds(5, 2), func(e entrant.Entrant) (map[string]float64, error) {
+		err := p.each(c.name, entrants, p.rounds(5, 1), func(e entrant.Entrant) (map[string]float64, error) {
 			s := Spec{Entrant: e.Info().Name, Size: 128, Messages: n, Warmup: n / 10, Check: true}
 			s.Role, s.CPU = "echo server", c.cpus[0]
 			server, err := start(s)

@@ -27,7 +27,7 @@ func fanout(p *Plan) error {
 		return !can
 	})
 	for _, n := range clients {
-		err := p.each(fmt.Sprintf("200 B to %d clients", n), entrants, p.rounds(5, 2), func(e entrant.Entrant) (map[string]float64, error) {
+		err := p.each(fmt.Sprintf("200 B to %d clients", n), entrants, p.rounds(3, 1), func(e entrant.Entrant) (map[string]float64, error) {
 			return pair(Spec{Entrant: e.Info().Name, Size: 200, Clients: n, Messages: max(sends/n, 2), Warmup: 2}, "broadcast server", "drain")
 		})
 		if err != nil {

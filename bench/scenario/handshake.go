@@ -19,7 +19,7 @@ import (
 )
 
 func handshake(p *Plan) error {
-	n := 8_000
+	n := 6_000
 	if p.Quick {
 		n = 2_000
 	}
@@ -27,7 +27,7 @@ func handshake(p *Plan) error {
 		i := e.Info()
 		return i.Limit && i.Name != entrant.LimitParse
 	})
-	err := p.each("over loopback TCP, 8 at a time", servers, p.rounds(5, 2), func(e entrant.Entrant) (map[string]float64, error) {
+	err := p.each("over loopback TCP, 8 at a time", servers, p.rounds(3, 1), func(e entrant.Entrant) (map[string]float64, error) {
 		m, err := pair(Spec{Entrant: e.Info().Name, Messages: n, Warmup: n / 20}, "handshake server", "handshake client")
 		if err != nil {
 			return nil, err
@@ -40,8 +40,8 @@ func handshake(p *Plan) error {
 	if err != nil {
 		return err
 	}
-	libraries := slices.DeleteFunc(slices.Clone(servers), func(e entrant.Entrant) bool { return e.Info().Limit })
-	return p.each("allocations, without the socket", libraries, 1, func(e entrant.Entrant) (map[string]float64, error) {
+	without := append(entrant.Libraries(), entrant.ByName(entrant.LimitAccept))
+	return p.each("allocations, without the socket", without, 1, func(e entrant.Entrant) (map[string]float64, error) {
 		allocs, err := handshakeAllocs(e, 500)
 		return map[string]float64{"allocs/handshake": allocs}, err
 	})

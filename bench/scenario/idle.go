@@ -22,7 +22,7 @@ func idle(p *Plan) error {
 		n = 2_000
 	}
 	entrants := entrant.Libraries()
-	return p.each(fmt.Sprintf("%d connections that have carried a message", n), entrants, p.rounds(3, 1), func(e entrant.Entrant) (map[string]float64, error) {
+	return p.each(fmt.Sprintf("%d connections that have carried a message", n), entrants, p.rounds(2, 1), func(e entrant.Entrant) (map[string]float64, error) {
 		return pair(Spec{Entrant: e.Info().Name, Size: 200, Clients: n, Check: true, Lean: true}, "idle server", "idle clients")
 	})
 }
