@@ -115,5 +115,5 @@ func ExampleServer() {
 	// true
 	// hello
 	// <nil>
-	// going away (1001)
+	// 1001 (going away)
 }
