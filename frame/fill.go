@@ -7,7 +7,7 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
-// ErrMixedReads says that NextFrame was called in the middle of a message that Next had begun to join.
+// ErrMixedReads says that NextFrame was called within a message of which another way to read holds frames: see Reader.
 var ErrMixedReads = errors.New("frame: NextFrame within a message that Next has begun")
 
 var errReadCount = errors.New("frame: the source returned an impossible count from Read")
@@ -35,9 +35,9 @@ func (r *Reader) SpaceIn(dst []byte) []byte {
 	r.into = nil
 	if r.pos == r.end && r.start < 0 && r.dec.inFrame && r.dec.left >= directAtLeast && !r.dec.header.Opcode.IsControl() {
 		switch {
-		case len(dst) >= directAtLeast:
+		case len(dst) >= directAtLeast && r.gathered == 0 && r.claim != dropped:
 			r.into = dst
-		case dst == nil && !r.partial && (!r.skipping || r.alone):
+		case dst == nil && r.claim < pieced:
 			r.into = r.gatherSpace()
 		}
 		if r.into != nil {
@@ -136,7 +136,7 @@ func (r *Reader) Latest(n int) []byte {
 // Release gives the memory back that holds no bytes still to be handed out. All views are then invalid. The next Space takes
 // new memory.
 func (r *Reader) Release() {
-	if r.given {
+	if r.gathered == 0 && len(r.fresh) == 0 {
 		buffer.Put(r.message)
 		r.message, r.given = nil, false
 	}

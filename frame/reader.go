@@ -12,6 +12,14 @@ import (
 // It can be used in two ways. With an io.Reader, Next reads when it must. Without one, the caller asks Buffered for
 // messages, and when there is none reads bytes into Space and tells Filled how many they are.
 //
+// The ways to read can be mixed. Control frames come by whichever way meets them, each once, and nothing is given twice or
+// taken for a whole message that is not one:
+//
+//   - Once a part of a message was given, as frames or pieces, Next and NextBatch pass over the rest of it, whoever reads it.
+//   - NextPiece goes on at the byte where Next, NextBatch or NextFrame stopped: also with what they had not given yet.
+//   - NextFrame passes over the rest of a message of which NextPiece has given a part. While frames are joined that Next,
+//     NextBatch or NextPiece have taken and not given, it is refused with ErrMixedReads, until one of those goes on.
+//
 // Make one with NewReader. It is not safe for concurrent use.
 type Reader struct {
 	dec Decoder
@@ -26,11 +34,9 @@ type Reader struct {
 	message  *buffer.Buffer // nil, or holds what is gathered, until the read after its delivery
 	given    bool           // the caller has seen what message holds: it goes back at the next step
 
-	into     []byte // where the next fill goes, if not into buf
-	fresh    []byte // what it brought, still to be decoded
-	alone    bool   // what is in progress is a frame, not a message
-	skipping bool   // a part of the open message has been handed out: the rest is no message of its own
-	partial  bool   // the same of the frame within
+	into  []byte // where the next fill goes, if not into buf
+	fresh []byte // what it brought, still to be decoded
+	claim claim  // on the open message
 
 	src      io.Reader
 	srcErr   error // came together with bytes, reported when they are used up
@@ -39,6 +45,21 @@ type Reader struct {
 	offered  int // the space that the next fill may use
 	lowFills int // fills in a row that left most of the buffer empty
 }
+
+// claim says what has become of the frames of the open message that have been taken whole, and so of what is left of it. The
+// frame in progress belongs to nobody before it was given in part or whole.
+type claim uint8
+
+const (
+	unclaimed claim = iota // there are none
+	joined                 // they are gathered, to be given as one
+	framed                 // they were given as frames
+	pieced                 // they, or a part of the frame in progress, were given as pieces
+	dropped                // the rest of the message is passed over
+)
+
+// given reports whether a part of the message was, so that what is left is no message of its own.
+func (c claim) given() bool { return c >= framed }
 
 // NewReader returns a Reader for the endpoint of the given role. src may be nil.
 func NewReader(src io.Reader, role Role, o Options) *Reader {
@@ -64,7 +85,8 @@ func (r *Reader) Decoder() *Decoder { return &r.dec }
 
 // Next returns the next message, or control frame as it comes between. The view is valid until the next call of any method.
 // At the end of the stream the error is io.EOF, or io.ErrUnexpectedEOF within a frame or a fragmented message. An error of
-// the source other than these is returned as it is; if the source goes on after it (a passed deadline), so does Next.
+// the source other than these is returned as it is; if the source goes on after it (a passed deadline), so does Next, and so
+// does any other way to read. A message of which a part was given in another way is passed over.
 func (r *Reader) Next() (Message, error) {
 	if data, op, n := r.dec.plain(r.buf[r.pos:r.end]); n > 0 {
 		r.pos += n
@@ -85,8 +107,8 @@ func (r *Reader) next() (Message, error) {
 	}
 }
 
-// NextFrame returns the next frame as it stands on the wire, its payload whole and unmasked. Next goes on behind the last
-// frame of a message of which NextFrame has given a part. Errors and lifetime are as with Next.
+// NextFrame returns the next frame as it stands on the wire, its payload whole and unmasked. Errors and lifetime are as with
+// Next, and ErrMixedReads, which takes nothing.
 func (r *Reader) NextFrame() (Frame, error) {
 	for {
 		f, ok, err := r.BufferedFrame()
@@ -101,7 +123,7 @@ func (r *Reader) NextFrame() (Frame, error) {
 
 // NextPiece returns the next part of a message of any size, as it comes, or a whole control frame. Where the payload can be
 // read straight into dst it is, and Data is then the front of dst; otherwise it is a view as with Next. The limits of
-// Options hold as ever. Next goes on behind the message of which NextPiece has given a part.
+// Options hold as ever.
 func (r *Reader) NextPiece(dst []byte) (Piece, error) {
 	for {
 		p, ok, err := r.BufferedPiece()
@@ -125,7 +147,9 @@ func (r *Reader) Buffered() (m Message, ok bool, err error) {
 
 // assemble is Buffered for everything but the plain frame.
 func (r *Reader) assemble() (Message, bool, error) {
-	r.alone = false
+	if r.claim.given() {
+		r.drop()
+	}
 	for {
 		ev, ok, err := r.frame(false)
 		if !ok || err != nil {
@@ -142,34 +166,41 @@ func (r *Reader) assemble() (Message, bool, error) {
 
 // BufferedFrame returns the next frame if it is buffered whole. ok is false if more bytes are needed.
 func (r *Reader) BufferedFrame() (f Frame, ok bool, err error) {
-	if r.gathered > 0 && !r.alone {
+	switch {
+	case r.claim == joined && !r.ended():
 		return Frame{}, false, ErrMixedReads
+	case r.claim == pieced:
+		r.drop()
 	}
-	r.alone = true
 	ev, ok, err := r.frame(true)
 	if !ok || err != nil {
 		return Frame{}, false, err
 	}
-	r.alone = false
-	if !ev.Header.Opcode.IsControl() {
-		r.skipping = !ev.Header.Fin
-	}
 	return Frame{Header: ev.Header, Payload: ev.Data}, true, nil
+}
+
+// ended reports whether nothing more can be given, but an error or io.EOF.
+func (r *Reader) ended() bool { return r.dec.err != nil || r.dec.closed }
+
+// drop begins to pass over what is left of the open message.
+func (r *Reader) drop() {
+	r.claim = dropped
+	r.gathered = 0
+	if !r.dec.header.Opcode.IsControl() {
+		r.start = -1
+	}
 }
 
 // BufferedPiece returns the next part of a message, as much as is buffered, or a whole control frame. ok is false if more
 // bytes are needed.
 func (r *Reader) BufferedPiece() (p Piece, ok bool, err error) {
+	if p, ok, err = r.handOver(); ok || err != nil {
+		return p, ok, err
+	}
 	for {
-		if data, ok := r.handOver(); ok {
-			return r.piece(data, false), true, nil
-		}
 		ev, err := r.decode()
-		if err != nil {
+		if err != nil || ev.none() {
 			return Piece{}, false, err
-		}
-		if ev.none() {
-			return Piece{}, false, nil
 		}
 		if op := ev.Header.Opcode; op.IsControl() {
 			if ev.Start {
@@ -182,33 +213,58 @@ func (r *Reader) BufferedPiece() (p Piece, ok bool, err error) {
 			}
 			continue
 		}
-		if last := ev.End && ev.Header.Fin; last || len(ev.Data) > 0 {
-			r.partial = !ev.End
+		last := ev.End && ev.Header.Fin
+		switch {
+		case r.claim == dropped:
+			if last {
+				r.claim = unclaimed
+			}
+		case last || len(ev.Data) > 0:
 			return r.piece(ev.Data, last), true, nil
+		case ev.End && r.claim == unclaimed:
+			r.claim = joined // an empty fragment is taken, and nothing given
+		case ev.End && r.claim == framed:
+			r.claim = pieced
 		}
 	}
 }
 
 // handOver gives what the other ways of reading have left of a message in progress.
-func (r *Reader) handOver() (data []byte, ok bool) {
+func (r *Reader) handOver() (p Piece, ok bool, err error) {
 	switch {
+	case r.ended():
+	case r.gathered > 0 && len(r.fresh) > 0:
+		// What came last stands behind it, in the memory that goes out of hand here.
+		ev, err := r.decode()
+		if err != nil {
+			return Piece{}, false, err
+		}
+		r.gather(ev.Data)
+		return r.piece(r.taken(), ev.End && ev.Header.Fin), true, nil
 	case r.gathered > 0:
-		r.partial = r.dec.inFrame
-		return r.taken(), true
+		return r.piece(r.taken(), false), true, nil
 	case r.start >= 0 && !r.dec.header.Opcode.IsControl():
-		data, r.start, r.partial = r.buf[r.start:r.pos:r.pos], -1, true
-		return data, len(data) > 0
+		data := r.buf[r.start:r.pos:r.pos]
+		r.start = -1
+		if len(data) > 0 {
+			return r.piece(data, false), true, nil
+		}
 	}
-	return nil, false
+	return Piece{}, false, nil
 }
 
+// piece gives data as a piece of the open message. If it stands in r.message, that goes back at the next step.
 func (r *Reader) piece(data []byte, last bool) Piece {
-	r.skipping = !last
+	r.claim = pieced
+	if last {
+		r.claim = unclaimed
+	}
+	r.given = r.message != nil
 	return Piece{Opcode: r.dec.opcode, Compressed: r.dec.rsv1, Last: last, Data: data}
 }
 
-// frame decodes to the end of a frame. With alone set the event's Data is all of the frame's payload, otherwise all of the
-// message so far.
+// frame decodes to the end of a frame that is not passed over. With alone set the event's Data is all of the frame's payload,
+// otherwise all of the message so far.
 func (r *Reader) frame(alone bool) (ev Event, ok bool, err error) {
 	for {
 		ev, err = r.decode()
@@ -216,37 +272,56 @@ func (r *Reader) frame(alone bool) (ev Event, ok bool, err error) {
 			return Event{}, false, err
 		}
 		control := ev.Header.Opcode.IsControl()
-		if !control && (r.partial || r.skipping && !alone) {
-			r.gathered, r.start = 0, -1
-			r.partial = !ev.End // NextFrame must not return what is left of it
-			if ev.End {
-				r.skipping = r.skipping && !ev.Header.Fin
+		if !control && r.claim == dropped {
+			if ev.End && ev.Header.Fin {
+				r.claim = unclaimed
 			}
 			continue
 		}
 		if ev.Start && r.staysInBuffer(&ev.Header, alone) {
 			r.start = r.pos - len(ev.Data)
 		}
+		if control {
+			if !ev.End {
+				continue
+			}
+			ev.Data = r.buf[r.start:r.pos:r.pos]
+			r.start = -1
+			return ev, true, nil
+		}
 		if r.start < 0 {
 			r.gather(ev.Data)
 		}
-		if !ev.End {
-			continue
+		if ev.End {
+			ev.Data = r.endFrame(&ev.Header, alone)
+			return ev, true, nil
 		}
-		if r.start >= 0 && !control && !r.staysInBuffer(&ev.Header, alone) {
-			// NextFrame had begun this fragment, to hand it out where it stands; now it joins its message.
-			r.gather(r.buf[r.start:r.pos])
-			r.start = -1
-		}
-		switch {
-		case r.start >= 0:
-			ev.Data = r.buf[r.start:r.pos:r.pos]
-			r.start = -1
-		case alone || ev.Header.Fin:
-			ev.Data = r.taken()
-		}
-		return ev, true, nil
 	}
+}
+
+// endFrame returns the payload of the data frame that has just ended, or of its message: nil if that is not whole.
+func (r *Reader) endFrame(h *Header, alone bool) (data []byte) {
+	if r.start >= 0 && !r.staysInBuffer(h, alone) {
+		// NextFrame had begun this fragment, to hand it out where it stands; now it joins its message.
+		r.gather(r.buf[r.start:r.pos])
+		r.start = -1
+	}
+	switch {
+	case r.start >= 0:
+		data = r.buf[r.start:r.pos:r.pos]
+		r.start = -1
+	case alone || h.Fin:
+		data = r.taken()
+	}
+	switch {
+	case h.Fin:
+		r.claim = unclaimed
+	case alone:
+		r.claim = framed
+	default:
+		r.claim = joined
+	}
+	return data
 }
 
 // decode feeds the decoder and returns its event, or none if more bytes are needed.
@@ -308,7 +383,7 @@ func (r *Reader) More() bool {
 	if d.err != nil || d.closed || d.headLen > 0 || len(r.fresh) > 0 {
 		return false
 	}
-	skipping := r.skipping
+	skipping := r.claim.given()
 	if d.inFrame {
 		if d.left > uint64(len(p)) {
 			return false
