@@ -62,7 +62,7 @@ func Limits() []Entrant {
 type acceptor struct{}
 
 func (acceptor) Info() Info {
-	return Info{Name: LimitAccept, Calls: "Accept and a goroutine, nothing else", Limit: true, Raw: true, In: []string{"handshake"}}
+	return Info{Name: LimitAccept, Calls: "Accept, a goroutine and an adapter, nothing else", Limit: true, Raw: true, In: []string{"handshake"}}
 }
 
 func (acceptor) Dial(Options) (Conn, error) { return nil, errUnsupported }
@@ -74,10 +74,16 @@ func (acceptor) Serve(l net.Listener, _ Options, serve func(Conn)) error {
 			return err
 		}
 		go func() {
-			serve(nil)
+			serve(&limitedConn{nc: nc})
 			nc.Close()
 		}()
 	}
+}
+
+// limitedConn is the object that every adapter makes of a connection.
+type limitedConn struct {
+	Conn
+	nc net.Conn
 }
 
 func (l limit) Info() Info {

@@ -1,0 +1,104 @@
+package report
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seed-7f57ff33/tickwire/bench/entrant"
+	"github.com/seed-7f57ff33/tickwire/bench/scenario"
+)
+
+func rows(scen, kase, metric string, figures map[string][]float64) []scenario.Result {
+	var all []scenario.Result
+	for name, v := range figures {
+		for round, x := range v {
+			all = append(all, scenario.Result{Scenario: scen, Case: kase, Entrant: name, Round: round, Metrics: map[string]float64{metric: x}})
+		}
+	}
+	return all
+}
+
+func TestSummaryIsTheMedianOfTheRounds(t *testing.T) {
+	g := groups(Rows(rows("decode", "x", "ns/message", map[string][]float64{"tickwire": {30, 10, 20}, "gws": {60, 50, 70}})))
+	if len(g) != 1 || g[0].rows[0].Entrant != "tickwire" {
+		t.Fatalf("%+v", g)
+	}
+	if s := g[0].rows[0].Metrics["ns/message"]; s != (Summary{20, 15, 25, 3}) {
+		t.Errorf("%+v", s)
+	}
+	if r := g[0].ratio(g[0].rows[1]); r != "3.00" {
+		t.Errorf("ratio %s", r)
+	}
+}
+
+func TestTargetsAreJudged(t *testing.T) {
+	g := groups(Rows(rows("decode", decode200, "ns/message", map[string][]float64{
+		"tickwire": {20}, "gobwas-low": {40}, "gws": {50}, entrant.LimitParse: {10},
+	})))
+	base := target{scenario: "decode", kase: decode200, ours: "tickwire"}
+	for name, c := range map[string]struct {
+		change  func(*target)
+		value   float64
+		verdict string
+	}{
+		"at least, met":    {func(t *target) { t.against, t.least = "gws", 2.5 }, 2.5, "reached"},
+		"at least, missed": {func(t *target) { t.against, t.least = "gws", 2.6 }, 2.5, "**falls short**"},
+		"aim missed":       {func(t *target) { t.against, t.least, t.want = "gws", 2, 3 }, 2.5, "reached, aim not"},
+		"leanest":          {func(t *target) { t.against, t.least = leanest, 2 }, 2, "reached"},
+		"cost, met":        {func(t *target) { t.against, t.cost, t.want = entrant.LimitParse, true, 2 }, 2, "reached"},
+		"cost, missed":     {func(t *target) { t.against, t.cost, t.want = entrant.LimitParse, true, 1.9 }, 2, "aim not reached"},
+		"figure, missed":   {func(t *target) { t.figure, t.least = true, 19 }, 20, "**falls short**"},
+		"not run":          {func(t *target) { t.against, t.least = "coder", 2 }, 20, "not run"},
+	} {
+		one := base
+		c.change(&one)
+		o := one.judge(g)
+		if o.verdict() != c.verdict || o.value != c.value {
+			t.Errorf("%s: %s, %v", name, o.verdict(), o.value)
+		}
+	}
+}
+
+// TestEveryTargetNamesAnEntrantThatRuns keeps a mistyped name from reading "not run" for ever.
+func TestEveryTargetNamesAnEntrantThatRuns(t *testing.T) {
+	for _, one := range targets() {
+		for _, name := range []string{one.ours, one.against} {
+			if name != "" && name != leanest && entrant.ByName(name) == nil {
+				t.Errorf("%s: no entrant %q", one.title, name)
+			}
+		}
+	}
+}
+
+func TestWrite(t *testing.T) {
+	root := t.TempDir()
+	emit, done, err := scenario.Writer(filepath.Join(root, "a.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rows("decode", decode200, "ns/message", map[string][]float64{"tickwire": {20}, "gws": {250}}) {
+		if err := emit(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := done(); err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(root, filepath.Join(root, "a.jsonl")); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(root, "BENCHMARKS.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"| gws | 250 | 250–250 | 12.50 |", "12.50× | ≥ 6× | ≥ 8× | reached |", "-run '^decode/200 B, unmasked, UTF-8 checked$'"} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("no %q in the report", want)
+		}
+	}
+	if svg, err := os.ReadFile(filepath.Join(root, "bench", "charts", "decode-200.svg")); err != nil || !strings.Contains(string(svg), "<svg") {
+		t.Errorf("no chart: %v", err)
+	}
+}
