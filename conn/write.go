@@ -253,16 +253,19 @@ func (c *Conn) flushControls() {
 	c.unlockWrite()
 }
 
-// leave keeps b for flushControls.
+// leave keeps b for flushControls, behind what was left before.
 func (c *Conn) leave(b ...[]byte) {
-	c.restLen = 0
+	size := c.restLen
 	for _, p := range b {
-		c.restLen += len(p)
+		size += len(p)
 	}
-	c.rest = buffer.Get(c.restLen)
-	at := 0
+	if c.rest == nil {
+		c.rest = buffer.Get(size)
+	} else if len(c.rest.B) < size {
+		c.rest = buffer.Grow(c.rest, c.restLen, size)
+	}
 	for _, p := range b {
-		at += copy(c.rest.B[at:], p)
+		c.restLen += copy(c.rest.B[c.restLen:], p)
 	}
 }
 
@@ -344,7 +347,7 @@ func (o *outlet) data(a, b []byte) (int, error) {
 	}
 	total := len(a) + len(b)
 	n := 0
-	if c.sock != nil {
+	if c.sock != nil && c.rest == nil {
 		var err error
 		n, err = o.write(a, b, true)
 		switch {
