@@ -18,7 +18,8 @@ func (c *Conn) StartClose(code frame.CloseCode, reason string) error {
 	}
 	limit := c.cfg.CloseTimeout
 	timer := time.AfterFunc(limit, func() { c.end(&TimeoutError{Clock: ClockClose, Limit: limit}) })
-	err := c.sendClose(time.Now().Add(limit), code, reason)
+	// The timer says how the connection ends; the write deadline behind it is for safety.
+	err := c.sendClose(time.Now().Add(limit+closeSlack), code, reason)
 	switch {
 	case c.ended():
 		timer.Stop()
