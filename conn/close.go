@@ -65,6 +65,7 @@ func (c *Conn) findGoodbye() {
 		}
 		return
 	}
+	c.r.LeaveViews()
 	c.startDiscarding()
 	_ = c.base.SetReadDeadline(time.Now().Add(goodbyeWait))
 	for alive := true; alive && !c.ended(); {
@@ -94,12 +95,14 @@ func (c *Conn) awaitClose() {
 			if !c.readers.CompareAndSwap(s, s|readBusy) {
 				continue
 			}
+			c.r.LeaveViews()
 			c.startDiscarding()
 			for !c.ended() {
 				m, ok, err := c.r.Buffered()
 				_, _ = c.discard(m, ok, err)
 			}
-			c.endRead(0)
+			c.giveBack() // not what the inflater holds: there can be a view of it
+			c.releaseRead(0)
 			return
 		}
 		select {

@@ -93,7 +93,7 @@ type closeStatus struct {
 // New makes a connection of nc, on which the opening handshake is done. cfg may be nil. nc belongs to the Conn from then on.
 func New(nc net.Conn, role frame.Role, cfg *Config) *Conn { return newConn(nc, role, cfg, nil, "") }
 
-// newConn also takes the bytes that came behind the handshake, which it copies, and the subprotocol agreed.
+// newConn also takes the bytes that came behind the handshake, which it copies (nil if there was none here), and the subprotocol agreed.
 func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotocol string) *Conn {
 	c := &Conn{
 		role:        role,
@@ -123,6 +123,9 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 		c.w = frame.NewWriter((*vectorOutlet)(c), role)
 	} else {
 		c.w = frame.NewWriter((*outlet)(c), role)
+	}
+	if c.records != nil && early != nil {
+		early = c.decrypted(early)
 	}
 	c.startTape(early)
 	for len(early) > 0 {

@@ -125,21 +125,28 @@ func (c *Conn) inflateFailed(err error, op Opcode, n int) error {
 	return c.readFailed(err)
 }
 
-// passOver inflates what is left of a compressed message that was begun in parts: later messages may refer to it.
+// passOver passes over the rest of a message that was begun in parts. If it is compressed it is inflated: later messages may refer to it.
+// A passed deadline stops it; the next read call goes on.
 func (c *Conn) passOver() error {
 	r := &c.reading
-	r.rest = nil
+	r.framed = false
 	for {
-		if done, err := c.inflatePiece(); done || err != nil {
+		if _, err := c.inflatePiece(); err != nil {
 			return err
 		}
 		r.rest = nil
+		if !r.open {
+			r.begun = false
+			return nil
+		}
 		piece, err := r.next(nil)
 		if err != nil {
 			return err
 		}
-		if err := c.packed.in.Feed(piece.Data, piece.Last); err != nil {
-			return c.inflateFailed(err, piece.Opcode, len(piece.Data))
+		if r.packed {
+			if err := c.packed.in.Feed(piece.Data, piece.Last); err != nil {
+				return c.inflateFailed(err, piece.Opcode, len(piece.Data))
+			}
 		}
 	}
 }

@@ -45,7 +45,7 @@ func (c *Conn) TakeBatch() (*Batch, error) {
 	if err := c.beginRead(); err != nil {
 		return nil, err
 	}
-	if c.reading.packed {
+	if c.reading.begun {
 		if err := c.passOver(); err != nil {
 			c.endRead(0)
 			return nil, err
@@ -94,18 +94,36 @@ func (c *Conn) nextBatch() (*Batch, error) {
 
 // NextFrame returns the next frame as it stands on the wire, with its payload whole and unmasked: a view, valid until the next
 // read call. Pings are answered and returned too; a Close ends the connection as ever. ReadMessage goes on behind the message of
-// which NextFrame has given a part. What is compressed stays so. Within a message that ReadMessage has begun the error is frame.ErrMixedReads.
+// which NextFrame has given a part, as NextReader does. What is compressed stays so. Within a message that ReadMessage has begun the error is frame.ErrMixedReads.
 func (c *Conn) NextFrame() (Frame, error) {
 	if err := c.beginRead(); err != nil {
 		return Frame{}, err
 	}
-	f, err := c.nextFrame()
-	n := 0
-	if err == nil && f.Header.Fin && !f.Header.Opcode.IsControl() {
-		n = 1
+	if c.reading.begun && !c.reading.framed {
+		if err := c.passOver(); err != nil {
+			c.endRead(0)
+			return Frame{}, err
+		}
 	}
-	c.endRead(n)
+	f, err := c.nextFrame()
+	switch {
+	case err != nil:
+		c.endRead(0)
+	case f.Header.Opcode.IsControl():
+		c.releaseRead(0)
+	default:
+		open := !f.Header.Fin
+		c.reading.open, c.reading.begun, c.reading.framed = open, open, open
+		c.releaseRead(1 - bit(open))
+	}
 	return f, err
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func (c *Conn) nextFrame() (Frame, error) {

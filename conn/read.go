@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
 const maxEmptyReads = 100 // reads of (0, nil) in a row before io.ErrNoProgress
@@ -21,7 +22,7 @@ func (c *Conn) ReadMessage() (Message, error) {
 			return Message{}, err
 		}
 	}
-	if c.reading.packed {
+	if c.reading.begun {
 		if err := c.passOver(); err != nil {
 			c.endRead(0)
 			return Message{}, err
@@ -94,16 +95,21 @@ func (c *Conn) readEnded() error {
 func (c *Conn) endRead(n int) {
 	if n == 0 && c.ended() && !c.reset {
 		c.reset = true
-		c.r.Reset(nil, c.role, c.cfg.Frame)
+		c.giveBack()
 		if c.packed != nil {
 			c.packed.in.Close()
 			c.reading.packed = false
 		}
-		if c.records != nil && !c.lingers {
-			c.records.Release()
-		}
 	}
 	c.releaseRead(n)
+}
+
+// giveBack gives the buffers of a connection that has ended back.
+func (c *Conn) giveBack() {
+	c.r.Reset(nil, c.role, c.cfg.Frame)
+	if c.records != nil && !c.lingers {
+		c.records.Release()
+	}
 }
 
 // releaseRead gives the reading side back, after n messages were delivered.
@@ -210,6 +216,23 @@ func (c *Conn) fillSecure(dst []byte) (int, error) {
 		}
 	}
 	return 0, io.ErrNoProgress
+}
+
+// decrypted returns early and what the tls.Conn has decrypted beyond it, of a record that was longer than the memory the handshake read
+// into: nothing would wake a read that waits for the next record.
+func (c *Conn) decrypted(early []byte) []byte {
+	c.records.noWait = true
+	defer func() { c.records.noWait = false }()
+	lent := buffer.Get(4 << 10)
+	defer buffer.Put(lent)
+	early = early[:len(early):len(early)]
+	for {
+		n, _ := c.secure.Read(lent.B) // an error comes again
+		early = append(early, lent.B[:n]...)
+		if n < len(lent.B) {
+			return early
+		}
+	}
 }
 
 // readFailed turns an error of reading into what the caller gets. All but a passed deadline end the connection.

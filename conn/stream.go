@@ -12,6 +12,9 @@ type messageReader struct {
 	rest []byte // of the piece in hand: a view
 	open bool   // the message has begun and its end was not seen
 
+	begun  bool // NextReader or NextFrame has handed out of a message what other read calls must pass over the rest of
+	framed bool // NextFrame has
+
 	packed bool // the message is compressed, and its end was not inflated
 }
 
@@ -23,15 +26,8 @@ func (c *Conn) NextReader() (Opcode, io.Reader, error) {
 		return 0, nil, err
 	}
 	r := &c.reading
-	if r.packed {
+	if r.begun {
 		if err := c.passOver(); err != nil {
-			c.endRead(0)
-			return 0, nil, err
-		}
-	}
-	for r.open {
-		r.rest = nil
-		if _, err := r.next(nil); err != nil {
 			c.endRead(0)
 			return 0, nil, err
 		}
@@ -41,7 +37,7 @@ func (c *Conn) NextReader() (Opcode, io.Reader, error) {
 		c.endRead(0)
 		return 0, nil, err
 	}
-	r.rest = p.Data
+	r.rest, r.begun = p.Data, true
 	if p.Compressed && c.packed != nil {
 		r.rest = nil
 		if err := r.beginPacked(p.Opcode == Text && !c.cfg.Frame.SkipUTF8, p.Data, p.Last); err != nil {
@@ -82,6 +78,9 @@ func (r *messageReader) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	defer c.endRead(0)
+	if !r.begun || r.framed {
+		return 0, io.EOF // another read call has passed over the rest
+	}
 	if r.packed {
 		return r.readPacked(p)
 	}

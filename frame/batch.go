@@ -70,6 +70,30 @@ func (r *Reader) NextBatch() (*Batch, error) {
 	}
 }
 
+// LeaveViews leaves the memory that views stand in to the garbage collector, so that they stay valid for as long as they are kept: for
+// whoever goes on in the place of the goroutine that holds them.
+func (r *Reader) LeaveViews() {
+	if r.given {
+		r.message, r.given = nil, false
+	}
+	keep := r.pos
+	if r.start >= 0 {
+		keep = r.start
+	}
+	rest := r.buf[keep:r.end]
+	r.lent, r.buf = nil, nil
+	if len(rest) > 0 {
+		r.lent = buffer.Get(max(r.size, len(rest)))
+		r.buf = r.lent.B
+		copy(r.buf, rest)
+	}
+	r.pos -= keep
+	r.end -= keep
+	if r.start >= 0 {
+		r.start = 0
+	}
+}
+
 // detach gives the memory of the messages just returned to b.
 func (r *Reader) detach(b *Batch) {
 	if r.given {
