@@ -115,7 +115,7 @@ func TestR72NoContextTakeover(t *testing.T) {
 	}
 }
 
-// strict decodes with a window of exactly 2^bits: a second, slow decoder that says how far back a message refers.
+// What was sent is decoded by the slow decoder, which says how far back messages refer.
 func TestR76WindowIsNeverExceeded(t *testing.T) {
 	messages := mixed(max(few(250), 60))
 	for i := range messages { // repeats at every distance, which tempt to reach back too far

@@ -16,7 +16,10 @@
 // other, though not the parts of one; for a connection: do not offer or accept the extension.
 //
 // What comes compressed can be far larger than it looks. The limit on a message's size is on the inflated bytes and always
-// there; inflating stops at the byte that passes it.
+// there; inflating stops at the byte that passes it, and until then has taken no more than the limit and 64 KiB.
+// conn.Conn.ReadMessage joins the fragments of a compressed message before it inflates them, and then holds the compressed
+// bytes too: the same limit bounds them, and buffers grow by doubling. A message that is delivered is put together from parts
+// at its end, and has both for that moment. conn.Conn.NextReader inflates as frames come and holds 64 KiB.
 //
 // # When it pays
 //
@@ -36,7 +39,7 @@
 // billed, shared or slower than some gigabits it pays. A sender pays twenty times that, for each connection: where the same
 // message goes to many, prepare it once (conn.Prepare). Within a host, and for payloads that are compressed or random
 // already, it does not pay. Small messages need context takeover: without it a message of 200 bytes saves little and costs
-// more. Below DefaultThreshold messages go as they are.
+// more. Below DefaultThreshold messages go as they are, and the context is kept for the next.
 //
 // # Memory
 //

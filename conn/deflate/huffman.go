@@ -154,8 +154,9 @@ func fixedCodes() *codes {
 }
 
 // fillTable writes the table of the prefix code whose lengths are lens, indexed by at most width bits, and returns the
-// index bits that it uses. Symbols count from first. It reports false if the lengths make no complete code. As in zlib the one exception is a code of
-// a single symbol of one bit, and a code of no symbols, which may stand where none is used (RFC 1951 §3.2.7).
+// index bits that it uses. Symbols count from first. It reports false if the lengths make no complete code. As in zlib there
+// are two exceptions: a code of a single symbol of one bit, and one of no symbols, which may stand where none is used
+// (RFC 1951 §3.2.7).
 func fillTable(table []uint32, lens []length, first int, meaning []uint32, width int) (int, bool) {
 	var count [codeBitsMax + 1]int
 	for _, l := range lens {

@@ -18,8 +18,8 @@ func mallocs(f func()) uint64 {
 	return after.Mallocs - before.Mallocs
 }
 
-// 10,000 messages of 200 bytes each way after the first thousand, in every mode, and fewer of larger ones, allocate nothing. On one processor: pools keep something
-// for each, so that a goroutine that moves meets pools that are still empty.
+// 10,000 messages of 200 bytes each way after the first thousand, in every mode, and fewer of larger ones, allocate nothing.
+// On one processor: pools keep something for each, so that a goroutine that moves meets pools that are still empty.
 func TestNoAllocations(t *testing.T) {
 	if instrumented {
 		t.Skip("instrumentation allocates, and the race detector makes pools forget")
