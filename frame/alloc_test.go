@@ -97,7 +97,7 @@ func TestReadAllocatesNothing(t *testing.T) {
 }
 
 func TestReadOtherWaysAllocateNothing(t *testing.T) {
-	b := wire(Client, data(Text, true, "message"), data(Text, false, string(make([]byte, 100000))), data(Continuation, true, "end"))
+	b := wire(Client, data(Text, true, "message"), data(Text, false, string(make([]byte, 40000))), data(Continuation, true, "end"))
 	dst := make([]byte, 32<<10)
 	for name, step := range map[string]func(r *Reader) error{
 		"piece": func(r *Reader) error { _, err := r.NextPiece(dst); return err },

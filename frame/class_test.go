@@ -35,7 +35,7 @@ func TestV1V2V3HostileLengths(t *testing.T) {
 						stream = bytesOf(role, piece(0x01, "some bytes before"))
 					}
 					stream = reference.Piece{First: first, Declared: &length, Form: reference.Form64}.Append(stream, role)
-					for fill := range 20 / thin {
+					for fill := range 20 / thin() {
 						r := replay.New(role, o, append(bytes.Clone(stream), make([]byte, fill)...))
 						if err := errors.Join(r.All(), r.All(len(stream))); err != nil {
 							t.Fatalf("length %#x for a %v, %d bytes behind: %v", length, role, fill, err)
@@ -139,13 +139,13 @@ func TestV7EmptyFragmentFlood(t *testing.T) {
 			if want := uint64(len(first) + (frame.DefaultMaxFragments-1)*len(again)); !errors.Is(err, frame.ErrTooManyFragments) || !errors.As(err, &e) || e.Offset != want {
 				t.Errorf("%v, %q: %v, want %v at byte %d", role, payload, err, frame.ErrTooManyFragments.Rule, want)
 			}
-			const frames = 1_000_000 / thin
+			frames := 1_000_000 / thin()
 			rd.Reset(&endless{head: bytesOf(role, piece(0x01, payload)), again: again, left: frames * len(again)}, roleOf(role), frame.Options{MaxFragments: -1})
 			took := allocated(func() { _, err = rd.Next() })
 			if err != io.ErrUnexpectedEOF {
 				t.Errorf("%v, %q: %v", role, payload, err)
 			}
-			if took > 8*frames && !underRace { // the race detector's own, and pools that forget on purpose
+			if took > uint64(8*frames) && !frame.UnderRace { // the race detector's own, and pools that forget on purpose
 				t.Errorf("%v, %q: %d bytes were allocated for %d frames", role, payload, took, frames)
 			}
 		}
@@ -178,7 +178,7 @@ func TestV14HugeLengthOfARefusedFrame(t *testing.T) {
 
 // TestV15UnsolicitedPongs reads a million of them: they are delivered one by one, and nothing stays.
 func TestV15UnsolicitedPongs(t *testing.T) {
-	const pongs = 1_000_000 / thin
+	pongs := 1_000_000 / thin()
 	for _, role := range roles {
 		pong := bytesOf(role, piece(0x8A, "unasked"))
 		rd := frame.NewReader(&endless{again: pong, left: pongs * len(pong)}, roleOf(role), frame.Options{})
@@ -198,7 +198,7 @@ func TestV15UnsolicitedPongs(t *testing.T) {
 		if n < pongs {
 			t.Errorf("%v: %d pongs", role, n)
 		}
-		if took > 1<<20 && !underRace {
+		if took > 1<<20 && !frame.UnderRace {
 			t.Errorf("%v: %d bytes were allocated", role, took)
 		}
 	}

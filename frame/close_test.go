@@ -131,7 +131,7 @@ func TestR25ReasonTable(t *testing.T) {
 func TestR29EndOfStreamAtEveryByte(t *testing.T) {
 	for _, role := range roles {
 		for i, s := range reference.Streams(role) {
-			if i%thin != 0 {
+			if i%thin() != 0 {
 				continue
 			}
 			for n := range min(len(s.Bytes), 60) {

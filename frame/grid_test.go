@@ -18,7 +18,7 @@ func TestR1R2R6R7R10R13R14R18R19R77HeaderGrid(t *testing.T) {
 	}
 	refused := map[string]int{}
 	for i, h := range grid {
-		if i%thin != 0 {
+		if i%thin() != 0 {
 			continue
 		}
 		stream, at := h.Stream()
@@ -44,7 +44,7 @@ func TestR1R2R6R7R10R13R14R18R19R77HeaderGrid(t *testing.T) {
 			t.Fatalf("%v: %v", h, err)
 		}
 	}
-	if len(refused) != 9 && !underRace {
+	if len(refused) != 9 && thin() == 1 {
 		t.Errorf("the grid met %d verdicts, want 9: %v", len(refused), refused)
 	}
 }

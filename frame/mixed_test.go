@@ -13,14 +13,14 @@ import (
 
 // TestR35MixedReads reads random streams by all the ways of a Reader in random order, with and without a source, in random
 // portions, with errors of the source in between, and compares each result with a model of what Reader's comment promises.
-// TICKWIRE_FULL=1 takes a hundred times as many.
+// TICKWIRE_FULL=1 takes thirty times as many.
 func TestR35MixedReads(t *testing.T) {
 	runs := 2500
 	switch {
 	case os.Getenv("TICKWIRE_FULL") != "":
-		runs *= 100
-	case testing.Short():
-		runs = 200
+		runs *= 30
+	case testing.Short() || UnderRace:
+		runs /= 10
 	}
 	for seed := range runs {
 		for _, role := range []Role{Client, Server} {

@@ -1,8 +1,5 @@
 //go:build !race
 
-package frame_test
+package frame
 
-const (
-	underRace = false
-	thin      = 1
-)
+const UnderRace = false

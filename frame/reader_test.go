@@ -27,7 +27,7 @@ func data(op Opcode, fin bool, payload string) Frame {
 }
 
 func TestReaderMessages(t *testing.T) {
-	big := strings.Repeat("größer ", 40000) // over the read buffer
+	big := strings.Repeat("größer ", 10000) // over the read buffer
 	stream := []Frame{
 		data(Text, true, "one"),
 		data(Binary, true, "\xff\xfe"),
@@ -87,7 +87,7 @@ func TestReaderMessages(t *testing.T) {
 }
 
 func TestReaderPieces(t *testing.T) {
-	big := strings.Repeat("stückweise ", 30000)
+	big := strings.Repeat("stückweise ", 8000)
 	stream := []Frame{
 		data(Text, false, "a"), data(Ping, true, "p"), data(Continuation, true, big), data(Binary, true, ""), data(Text, true, "end"),
 	}

@@ -21,6 +21,19 @@ var roles = []reference.Role{reference.Server, reference.Client}
 // full widens the samples of the slow tests: TICKWIRE_FULL=1.
 var full = os.Getenv("TICKWIRE_FULL") != ""
 
+// thin divides the number of runs of the slow tests: for the race detector, and with -short, which is for emulators.
+func thin() int {
+	switch {
+	case full:
+		return 1
+	case testing.Short():
+		return 20
+	case frame.UnderRace:
+		return 10
+	}
+	return 1
+}
+
 // TestR35R36EveryCut holds that the cut of a stream changes nothing: frames, messages, the error, its offset and the end
 // are those of the reference parser for every stream in one piece, in pieces of one byte, and with every single cut.
 func TestR35R36EveryCut(t *testing.T) {
@@ -30,7 +43,7 @@ func TestR35R36EveryCut(t *testing.T) {
 			t.Fatalf("%d streams", len(streams))
 		}
 		for i, s := range streams {
-			if i%thin != 0 {
+			if i%thin() != 0 {
 				continue
 			}
 			r := replay.New(role, s.Options, s.Bytes)
@@ -56,7 +69,7 @@ func TestR35EveryTwoCuts(t *testing.T) {
 		t.Run(role.String(), func(t *testing.T) {
 			t.Parallel()
 			for i, s := range reference.Streams(role) {
-				if len(s.Bytes) > 300 || underRace && i%20 != 0 {
+				if len(s.Bytes) > 300 || i%(2*thin()-1) != 0 {
 					continue
 				}
 				r := replay.New(role, s.Options, s.Bytes)
@@ -82,12 +95,15 @@ func TestR35LargeStreams(t *testing.T) {
 	switch {
 	case full:
 		times = 100
-	case underRace:
+	case frame.UnderRace || testing.Short():
 		times = 1
 	}
 	for _, role := range roles {
 		streams := append(reference.LargeStreams(role), reads(role)...)
-		for _, s := range streams {
+		for i, s := range streams {
+			if thin() > 1 && i%4 != 0 {
+				continue
+			}
 			r := replay.New(role, s.Options, s.Bytes)
 			err := r.All()
 			n := len(s.Bytes)

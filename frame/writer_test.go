@@ -122,13 +122,14 @@ func TestR5EveryFrameHasItsOwnKey(t *testing.T) {
 
 func TestR8R9ShortestLengthForEverySize(t *testing.T) {
 	payload := bytes.Repeat([]byte{'x'}, 70001)
+	var b []byte
 	for _, role := range []Role{Client, Server} {
 		for n := 0; n <= 70000; n++ {
-			if n > 300 && n < 65300 && n%97 != 0 {
+			if n > 300 && (n < 65300 || n > 65700) && n%97 != 0 {
 				continue
 			}
 			h := Header{Fin: true, Opcode: Binary, Masked: role == Client, Key: 0x01020304}
-			b := AppendFrame(nil, h, payload[:n])
+			b = AppendFrame(b[:0], h, payload[:n])
 			got, size := ParseHeader(b)
 			h.Length = uint64(n)
 			want := 2
