@@ -208,7 +208,10 @@ func checkBaseline(root, head string) (ok bool, err error) {
 	fmt.Printf("\n%-44s %10s %10s\n", "ratios, "+asm.CPU(), "baseline", "now")
 	for _, name := range slices.Sorted(maps.Keys(old)) {
 		verdict := ""
-		if v, known := new[name]; known && v > old[name]*worse {
+		switch v, known := new[name]; {
+		case !known:
+			verdict = "  the machine is too busy"
+		case v > old[name]*worse:
 			verdict, ok = "  WORSE", false
 		}
 		fmt.Printf("%-44s %10.3f %10.3f%s\n", name, old[name], new[name], verdict)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/asm"
@@ -198,7 +199,8 @@ func times(limit time.Duration) (sample, error) {
 	return sample{probe.Best(), ns}, nil
 }
 
-// ratios measures kernels at the tier of this machine over the generic code, and over memmove.
+// ratios measures kernels at the tier of this machine over the generic code, and over memmove. What could not be measured at
+// full speed is left out.
 func ratios() map[string]float64 {
 	fast := kernelCases()
 	var cases []probe.Case
@@ -218,14 +220,21 @@ func ratios() map[string]float64 {
 	}
 	ns := make(map[string]float64)
 	probe.Calibrate(100 * time.Millisecond)
-	for _, r := range probe.Measure(cases, probe.Options{Batches: 25, Limit: 15 * time.Second}) {
-		ns[r.Name] = r.NS
+	for _, r := range probe.Measure(cases, probe.Options{Batches: 25, Limit: 20 * time.Second}) {
+		if !r.Forced {
+			ns[r.Name] = r.NS
+		}
 	}
 	out := make(map[string]float64)
 	for _, c := range fast {
-		out[c.Name+": "+asm.Active().String()+" / generic"] = ns[c.Name] / ns[c.Name+" generic"]
+		if ns[c.Name] == 0 {
+			continue
+		}
+		if generic := ns[c.Name+" generic"]; generic > 0 {
+			out[c.Name+": "+asm.Active().String()+" / generic"] = ns[c.Name] / generic
+		}
 		for _, size := range []int{1024, 16 << 10} {
-			if move, of := ns[fmt.Sprintf("memmove %d B", size)], fmt.Sprintf(" %d B", size); len(c.Name) > len(of) && c.Name[len(c.Name)-len(of):] == of {
+			if move := ns[fmt.Sprintf("memmove %d B", size)]; move > 0 && strings.HasSuffix(c.Name, fmt.Sprintf(" %d B", size)) {
 				out[c.Name+" / memmove"] = ns[c.Name] / move
 			}
 		}
