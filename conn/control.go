@@ -80,7 +80,7 @@ func (c *Conn) kick() {
 		go c.control.flush()
 		return
 	}
-	c.unlockWrite()
+	c.releaseWrite(true)
 }
 
 // queueControls puts what waits in the slots before the queue of the Writer. The caller has the write lock.

@@ -208,7 +208,10 @@ func (c *Conn) waitWrite(try func(timer <-chan time.Time, changed <-chan struct{
 }
 
 // unlockWrite gives the write lock back. Control frames that have come up in the meantime are written first.
-func (c *Conn) unlockWrite() {
+func (c *Conn) unlockWrite() { c.releaseWrite(c.cfg.FailFast) }
+
+// releaseWrite is unlockWrite; with noWait set it leaves to flushControls what could make it wait for the peer.
+func (c *Conn) releaseWrite(noWait bool) {
 	for {
 		sent := true
 		switch {
@@ -222,6 +225,10 @@ func (c *Conn) unlockWrite() {
 			go c.control.flush() // has the lock from here on
 			return
 		case c.control.pending.Load() && !c.shut:
+			if noWait {
+				go c.control.flush() // has the lock from here on
+				return
+			}
 			sent = c.writeControls(false)
 		}
 		c.w.Release()
@@ -250,7 +257,7 @@ func (c *Conn) flushControls() {
 		}
 		c.dropRest()
 	}
-	c.unlockWrite()
+	c.releaseWrite(false)
 }
 
 // leave keeps b for flushControls, behind what was left before.
