@@ -86,6 +86,7 @@ const closeSlack = 100 * time.Millisecond
 
 // awaitClose returns when the connection has ended. It reads if nobody else does.
 func (c *Conn) awaitClose() {
+	c.readOnce.Do(func() { c.readFree = make(chan struct{}, 1) })
 	for {
 		s := c.readers.Or(readWanted) | readWanted
 		if s&readEnded != 0 {

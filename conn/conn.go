@@ -73,7 +73,8 @@ type Conn struct {
 
 	cut      atomic.Pointer[TransportError] // a write failed: no Close frame can be sent
 	done     chan struct{}                  // closed when err is set
-	readFree chan struct{}                  // a token for Shutdown, when readWanted is set
+	readOnce sync.Once                      // makes readFree
+	readFree chan struct{}                  // a token for Shutdown, made before readWanted is set
 }
 
 // The flags in Conn.readers.
@@ -103,9 +104,7 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 		stream:      nc,
 		subprotocol: subprotocol,
 		done:        make(chan struct{}),
-		readFree:    make(chan struct{}, 1),
 	}
-	c.lock.free = make(chan struct{}, 1)
 	if t, ok := nc.(*tls.Conn); ok {
 		c.secure = t
 		c.base = t.NetConn()
