@@ -21,6 +21,7 @@ type runner struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	urls   []string
+	sign   *conn.Prepared // LifeSign.Send, nil if none is to be sent
 
 	s     *Session // delivers messages; nil without a connection
 	reply []byte   // memory for LifeSign.Reply
@@ -51,6 +52,13 @@ func (c *Client) start(ctx context.Context) (*runner, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	var sign *conn.Prepared
+	if l := c.LifeSign; l != nil && l.Send != nil && l.Every > 0 {
+		var err error
+		if sign, err = conn.Prepare(l.opcode(), l.Send); err != nil {
+			return nil, err
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.running {
@@ -58,7 +66,7 @@ func (c *Client) start(ctx context.Context) (*runner, error) {
 	}
 	c.running = true
 	c.notify()
-	r := &runner{c: c, urls: urls}
+	r := &runner{c: c, urls: urls, sign: sign}
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	return r, nil
 }
@@ -305,7 +313,7 @@ func (r *runner) keep(s *Session) {
 		age = t.C
 	}
 	l := r.c.LifeSign
-	if l != nil && l.Send != nil && l.Every > 0 {
+	if r.sign != nil {
 		t := time.NewTicker(l.Every)
 		defer t.Stop()
 		sign = t.C
@@ -321,7 +329,7 @@ func (r *runner) keep(s *Session) {
 			r.helpers.Go(func() { r.rotate(s) })
 		case <-sign:
 			s.answered.Store(false)
-			if r.c.sendOn(s, l.opcode(), l.Send) == nil && l.Timeout > 0 && silence == nil {
+			if r.c.sendSign(s, r.sign) == nil && l.Timeout > 0 && silence == nil {
 				silence = time.After(l.Timeout)
 			}
 		case <-silence:

@@ -79,6 +79,18 @@ func (c *Client) sendOn(s *Session, op conn.Opcode, data []byte) error {
 	return nil
 }
 
+// sendSign sends a sign of life, which was encoded once.
+func (c *Client) sendSign(s *Session, sign *conn.Prepared) error {
+	if err := c.ask(s, c.LifeSign.opcode(), len(c.LifeSign.Send)); err != nil {
+		return err
+	}
+	if err := s.Conn.WritePrepared(sign); err != nil {
+		return err
+	}
+	c.count(func(n *Counts) { n.Sent++ })
+	return nil
+}
+
 // ask puts what is about to be sent to the guard.
 func (c *Client) ask(s *Session, op conn.Opcode, size int) error {
 	if c.Outbound == nil {
