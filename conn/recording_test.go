@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
 	"testing"
 	"time"
 
@@ -188,4 +189,58 @@ func TestConnRecordsWhatItReceives(t *testing.T) {
 			t.Errorf("%d early: began with %q, ended with kind %d, %d bytes of %d", early, first.Data, last.Kind, len(got), len(wire))
 		}
 	}
+}
+
+// BenchmarkRecording decodes what a client received: TICKWIRE_RECORDING names a file of tickwire record, and without it the one that
+// seeds the fuzz targets is taken. An operation is a message.
+func BenchmarkRecording(b *testing.B) {
+	name := os.Getenv("TICKWIRE_RECORDING")
+	if name == "" {
+		name = "../fuzz/testdata/feed.rec"
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer file.Close()
+	recording, err := ReadRecording(file)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var wire []byte
+	for {
+		r, err := recording.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		if r.Kind == RecordData && r.Connection == 1 {
+			wire = append(wire, r.Data...)
+		}
+	}
+	r := frame.NewReader(nil, frame.Client, frame.Options{Compression: true})
+	b.ReportAllocs()
+	bytes := 0
+	for n := 0; n < b.N; {
+		r.Reset(nil, frame.Client, frame.Options{Compression: true})
+		for rest := wire; len(rest) > 0 && n < b.N; {
+			k := copy(r.Space(), rest)
+			r.Filled(k)
+			rest = rest[k:]
+			for {
+				m, ok, err := r.Buffered()
+				if err != nil {
+					b.Fatal(err)
+				}
+				if !ok {
+					break
+				}
+				bytes += len(m.Data)
+				n++
+			}
+		}
+	}
+	b.SetBytes(int64(bytes / b.N))
 }

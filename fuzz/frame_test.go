@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"io"
+	"os"
 	"testing"
 
+	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/fuzz/reference"
 	"github.com/seed-7f57ff33/tickwire/fuzz/replay"
@@ -117,6 +120,42 @@ func decoderOptions(bits uint8) (reference.Role, reference.Options) {
 	return reference.Client, o
 }
 
+// recorded returns what a client received of the exchange's feed, a few frames at a time. To renew it, with the exchange running:
+// tickwire record -text '{"op":"subscribe","limit":300}' URL fuzz/testdata/feed.rec
+func recorded(f *testing.F) (pieces [][]byte) {
+	file, err := os.Open("testdata/feed.rec")
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer file.Close()
+	recording, err := conn.ReadRecording(file)
+	if err != nil {
+		f.Fatal(err)
+	}
+	var stream []byte
+	for {
+		r, err := recording.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			f.Fatal(err)
+		}
+		if r.Kind == conn.RecordData {
+			stream = append(stream, r.Data...)
+		}
+	}
+	for begin, end, n := 0, 0, 1; end < len(stream); n++ {
+		h, size := frame.ParseHeader(stream[end:])
+		end += size + int(h.Length)
+		if n%20 == 0 || end == len(stream) {
+			pieces = append(pieces, stream[begin:end])
+			begin = end
+		}
+	}
+	return pieces
+}
+
 // FuzzDecoder compares the engine, in every way to read, with the reference parser. The last argument cuts the stream, as
 // lengths of pieces in turn.
 func FuzzDecoder(f *testing.F) {
@@ -142,6 +181,9 @@ func FuzzDecoder(f *testing.F) {
 		if len(v.Wire) < 1000 {
 			add(v.To, v.Options, v.Wire, []byte{1})
 		}
+	}
+	for i, frames := range recorded(f) {
+		add(reference.Client, reference.Options{}, frames, []byte{byte(i), 200})
 	}
 	f.Fuzz(func(t *testing.T, bits uint8, stream, pieces []byte) {
 		if len(stream) > 20_000 || len(pieces) > 100 {
