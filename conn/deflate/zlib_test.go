@@ -134,7 +134,7 @@ func TestR88EqualsZlib(t *testing.T) {
 				c.n = 100_000
 				c.size = min(c.size, 1000)
 			}
-			if instrumented {
+			if instrumented || testing.Short() {
 				c.n = min(c.n, 3_000)
 			}
 			c.n = few(c.n)
