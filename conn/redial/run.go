@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"time"
 
@@ -121,8 +122,11 @@ func (r *runner) read() (Message, error) {
 			s.messages++
 			r.c.messages.Add(1)
 			return Message{Message: m, Epoch: s.Epoch, Number: s.messages}, nil
-		case s.Conn.Err() == nil:
+		case s.Conn.Err() != nil:
+		case errors.Is(err, os.ErrDeadlineExceeded):
 			continue // a passed deadline does not end the connection, but keep sets one when the run ends
+		default: // misuse: somebody else reads
+			return Message{}, &Error{Op: "read", Epoch: s.Epoch, Number: s.messages, Err: err}
 		}
 		if err := r.lost(err); err != nil {
 			return Message{}, err
@@ -197,10 +201,9 @@ func (r *runner) greet(s *Session) error {
 	if err := r.c.OnConnect(r.ctx, s); err != nil {
 		return err
 	}
-	if err := r.ctx.Err(); err != nil {
-		return err
-	}
-	return nil
+	// A deadline for the log-in must not end up as one for the feed.
+	_ = s.Conn.SetDeadline(time.Time{})
+	return r.ctx.Err()
 }
 
 func (r *runner) fail(url string, err error) {

@@ -583,6 +583,28 @@ func TestScenarios(t *testing.T) {
 				t.Errorf("the guard saw %d pongs, want 20", n)
 			}
 		},
+		"K11 a deadline that the hook set does not stick": func(t *testing.T) {
+			s := &sim{t: t, session: func(n int, c *conn.Conn) {
+				text(c, "welcome")
+				time.Sleep(time.Minute)
+				text(c, "data")
+				drain(c)
+			}}
+			c := &Client{OnConnect: func(_ context.Context, s *Session) error {
+				s.Conn.SetDeadline(time.Now().Add(5 * time.Second))
+				_, err := s.Conn.ReadMessage()
+				return err
+			}}
+			err := s.run(t.Context(), c, func(ctx context.Context, m Message) error {
+				if err := c.Send(ctx, conn.Text, []byte("late, and still sent")); err != nil {
+					t.Error(err)
+				}
+				return errEnough
+			})
+			if !errors.Is(err, errEnough) || s.dialed() != 1 {
+				t.Error(err, s.dialed())
+			}
+		},
 		"K12 the reason of each end": func(t *testing.T) {
 			s := &sim{t: t, cfg: conn.Config{KeepAlive: 10 * time.Second}, session: func(n int, c *conn.Conn) {
 				text(c, "x")
