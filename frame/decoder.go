@@ -301,25 +301,19 @@ func (d *Decoder) judgeFirst(b byte) error {
 
 func (d *Decoder) judgeSecond(b byte) error {
 	d.header.Masked = b&bitMask != 0
-	if d.header.Masked != (d.role == Server) {
-		if d.role == Server {
-			return d.fail(ErrUnmaskedClientFrame, d.offset)
-		}
-		return d.fail(ErrMaskedServerFrame, d.offset)
+	length := b &^ bitMask
+	v := secondOctet[d.role][d.header.Opcode][b]
+	if v == closeBodyLength {
+		d.header.Length = uint64(length)
+	}
+	if v != accept {
+		return d.fail(verdictErrors[v], d.offset)
 	}
 	d.headNeed = uint8(headerSize(b))
-	length := b &^ bitMask
-	if d.header.Opcode.IsControl() {
-		if length > MaxControlPayload {
-			return d.fail(ErrControlTooLong, d.offset)
-		}
+	switch {
+	case d.header.Opcode.IsControl():
 		d.header.Length = uint64(length)
-		if d.header.Opcode == Close && length == 1 {
-			return d.fail(ErrCloseBodyLength, d.offset)
-		}
-		return nil
-	}
-	if length < length16 {
+	case length < length16:
 		d.header.Length = uint64(length)
 		return d.judgeLength(0)
 	}

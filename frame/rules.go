@@ -69,7 +69,7 @@ var (
 	ErrOpcode              = errors.New("frame: opcode that cannot be written here (RFC 6455 §5.2)")
 )
 
-// verdict is what the first octet of a header alone decides.
+// verdict is what an octet of a header decides.
 type verdict uint8
 
 const (
@@ -79,6 +79,10 @@ const (
 	fragmentedControl
 	unexpectedContinuation
 	unfinishedMessage
+	unmaskedClientFrame
+	maskedServerFrame
+	controlTooLong
+	closeBodyLength
 )
 
 var verdictErrors = [...]*ProtocolError{
@@ -87,6 +91,10 @@ var verdictErrors = [...]*ProtocolError{
 	fragmentedControl:      ErrFragmentedControl,
 	unexpectedContinuation: ErrUnexpectedContinuation,
 	unfinishedMessage:      ErrUnfinishedMessage,
+	unmaskedClientFrame:    ErrUnmaskedClientFrame,
+	maskedServerFrame:      ErrMaskedServerFrame,
+	controlTooLong:         ErrControlTooLong,
+	closeBodyLength:        ErrCloseBodyLength,
 }
 
 // firstOctet holds the verdict on each first octet, by whether compression is negotiated and whether a message is open.
@@ -115,6 +123,33 @@ func judgeFirst(b byte, compression, open bool) verdict {
 		return unexpectedContinuation
 	case (op == Text || op == Binary) && open:
 		return unfinishedMessage
+	}
+	return accept
+}
+
+// secondOctet holds the verdict on each second octet, by the receiver's role and the opcode.
+var secondOctet = func() (t [2][16][256]verdict) {
+	for b := range 256 {
+		for op := range 16 {
+			for _, role := range []Role{Client, Server} {
+				t[role][op][b] = judgeSecond(byte(b), Opcode(op), role)
+			}
+		}
+	}
+	return t
+}()
+
+func judgeSecond(b byte, op Opcode, role Role) verdict {
+	masked, length := b&bitMask != 0, b&^bitMask
+	switch {
+	case role == Server && !masked:
+		return unmaskedClientFrame
+	case role == Client && masked:
+		return maskedServerFrame
+	case op.IsControl() && length > MaxControlPayload:
+		return controlTooLong
+	case op == Close && length == 1:
+		return closeBodyLength
 	}
 	return accept
 }
