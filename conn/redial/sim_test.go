@@ -105,7 +105,7 @@ func answer(nc *netsim.Conn, text string) bool {
 	return true
 }
 
-func TestK5Outages(t *testing.T) {
+func TestR54K5Outages(t *testing.T) {
 	outages := 10000
 	if testing.Short() {
 		outages = 500
@@ -777,7 +777,7 @@ func clockScenario(t *testing.T, cfg conn.Config, clock conn.Clock, session func
 	}
 }
 
-func TestK7K8DelayIsDefinedForAllCounts(t *testing.T) {
+func TestR54K7K8DelayIsDefinedForAllCounts(t *testing.T) {
 	for _, b := range []Backoff{{}, {Base: 1, Cap: 1 << 62}, {Floor: time.Hour}, {Base: time.Hour, Cap: time.Second}, {Cap: -1, Base: -1}} {
 		for _, n := range []int{math.MinInt, -1, 0, 1, 2, 10, 61, 62, 63, 64, 100, math.MaxInt} {
 			if d := b.Delay(n); d < b.Floor || d > max(b.Floor, orDefault(b.Cap, DefaultCap)) {
