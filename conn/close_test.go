@@ -262,6 +262,27 @@ func TestF29CloseInHandler(t *testing.T) {
 	})
 }
 
+// A goroutine that writes learns of the peer's Close by its next write, and closes the connection (F29): by then the answer has gone.
+func TestF29CloseByWriter(t *testing.T) {
+	for range 200 {
+		client, server := compressing(t, nil, nil, Config{})
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			for server.WriteMessage(Text, []byte("message")) == nil {
+			}
+			server.Close()
+		}()
+		go server.ReadMessage()
+		wantMessage(t, client, Text, "message")
+		if err := client.Shutdown(t.Context(), frame.CodeNormal, ""); err != nil {
+			t.Fatal(err)
+		}
+		<-closed
+		client.Close()
+	}
+}
+
 // Close returns at once and wakes everybody: reader, writer, writers in line, pings, Shutdown (F27, F28).
 func TestF27CloseWakesAll(t *testing.T) {
 	both(t, func(t *testing.T, role frame.Role) {

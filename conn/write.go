@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -137,8 +138,16 @@ func (c *Conn) lockWrite(m *messageWriter) error {
 		switch {
 		case c.ended():
 			err = c.Err()
-		case c.shut || c.closing.Load():
+		case c.shut:
 			err = ErrShutdown
+		case c.closing.Load():
+			// The Close frame goes first: whoever is told ErrShutdown may call Close, and the peer would be left without an answer.
+			c.unlockWrite()
+			runtime.Gosched()
+			if err := c.waitLock(); err != nil {
+				return c.closingError(err)
+			}
+			continue
 		case c.writing != nil && c.writing != m:
 			closed := c.writing.closed
 			c.unlockWrite()
