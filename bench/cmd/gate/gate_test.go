@@ -25,8 +25,8 @@ func TestJudgeTimes(t *testing.T) {
 		"slower, not significantly": {[]float64{90, 100, 140}, []float64{95, 120, 130}, true},
 		"a new case":                {nil, spread(100), true},
 	} {
-		if ok := judgeTimes(map[string][]float64{"x": c.base}, map[string][]float64{"x": c.head}); ok != c.ok {
-			t.Errorf("%s: %v", name, ok)
+		if slow := judgeTimes(map[string][]float64{"x": c.base}, map[string][]float64{"x": c.head}); (len(slow) == 0) != c.ok {
+			t.Errorf("%s: %v", name, slow)
 		}
 	}
 }
@@ -43,7 +43,7 @@ func TestJudgeExact(t *testing.T) {
 		{count{0, 1, 1}, count{0, 2, 1}, false},
 		{count{0, 1, 1}, count{0, 1, 2}, false},
 	} {
-		if ok := judgeExact(map[string]count{name: c.before}, map[string]count{name: c.after}); ok != c.ok {
+		if ok := judgeExact("test", map[string]count{name: c.before}, map[string]count{name: c.after}); ok != c.ok {
 			t.Errorf("%v to %v: %v", c.before, c.after, ok)
 		}
 	}

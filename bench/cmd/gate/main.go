@@ -2,16 +2,21 @@
 //
 //	GOWORK=off go -C bench run ./cmd/gate -base main
 //	GOWORK=off go -C bench run ./cmd/gate -base HEAD~1 -quick
-//	GOWORK=off go -C bench run ./cmd/gate              the exact part alone, against bench/baseline
+//	GOWORK=off go -C bench run ./cmd/gate -base main -run 'decode 200'
+//	GOWORK=off go -C bench run ./cmd/gate              without a base, against bench/baseline
 //	GOWORK=off go -C bench run ./cmd/gate -update      writes bench/baseline
+//
+// Allocations and system calls are counted, not timed: a count above the one committed in bench/baseline/exact.json fails, and so
+// does, with -base, one above the base's.
 //
 // With -base the library is built as it was at that revision and as it is now, both under the benchmark code as it is now.
 // The two programs take turns. A case fails if it is more than 10 % slower and the difference is significant (p < 0.05 by the
-// test that benchstat uses), or if its allocations or system calls have risen at all.
+// test that benchstat uses), and if that shows again in a second run of such cases alone, by other programs.
 //
-// Without a base the allocations and system calls are compared with those committed in bench/baseline/exact.json. Beside them
-// bench/baseline has ratios of times per CPU model: a tier over the generic code, ours over memmove. Where there is a file for
-// this CPU, a ratio that has become worse by more than a quarter fails.
+// Without a base, ratios of times are compared with those in bench/baseline, if it has a file for this CPU: a tier over the generic
+// code, ours over memmove. A ratio that is worse by more than a quarter in each of three processes fails.
+//
+// It exits with 1 if something has become worse, and with 2 if that could not be found out.
 package main
 
 import (
@@ -20,7 +25,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"time"
 )
 
 func main() {
@@ -43,12 +50,27 @@ func main() {
 
 func run() (ok bool, err error) {
 	var (
-		base   = flag.String("base", "", "`revision` to compare with")
-		quick  = flag.Bool("quick", false, "fewer rounds")
-		rounds = flag.Int("rounds", 0, "rounds, instead of 24 or, with -quick, 9")
-		update = flag.Bool("update", false, "write bench/baseline from the library as it is")
+		base    = flag.String("base", "", "`revision` to compare with")
+		pattern = flag.String("run", "", "time only the cases that match the regular `expression`")
+		quick   = flag.Bool("quick", false, "fewer rounds")
+		rounds  = flag.Int("rounds", 0, "rounds, instead of 24 or, with -quick, 9")
+		layouts = flag.Int("layouts", 0, "programs of each side, instead of 6 or, with -quick, 3")
+		update  = flag.Bool("update", false, "write bench/baseline from the library as it is")
 	)
 	flag.Parse()
+	if _, err := regexp.Compile(*pattern); err != nil {
+		return false, err
+	}
+	p := plan{pattern: *pattern, rounds: 24, layouts: 6, limit: 5 * time.Minute}
+	if *quick {
+		p.rounds, p.layouts, p.limit = 9, 3, 40*time.Second
+	}
+	if *rounds > 0 {
+		p.rounds = *rounds
+	}
+	if *layouts > 0 {
+		p.layouts = *layouts
+	}
 	root, err := repository()
 	if err != nil {
 		return false, err
@@ -58,45 +80,63 @@ func run() (ok bool, err error) {
 		return false, err
 	}
 	defer os.RemoveAll(temp)
-	n, layouts := 24, 6
-	if *quick {
-		n, layouts = 9, 3
-	}
-	if *base == "" || *update {
-		layouts = 1
-	}
-	head, err := build(root, root, filepath.Join(temp, "head"), layouts)
+	head := library{root, root, filepath.Join(temp, "head")}
+	program, err := head.build(1, 1)
 	if err != nil {
 		return false, err
 	}
 	if *update {
-		return true, updateBaseline(root, head[0])
+		return true, updateBaseline(root, program[0])
 	}
-	if *base == "" {
-		return checkBaseline(root, head[0])
-	}
-	if *rounds > 0 {
-		n = *rounds
-	}
-	tree := filepath.Join(temp, "tree")
-	if err := command(root, "git", "worktree", "add", "--detach", tree, *base); err != nil {
+	counts, err := ask[map[string]count](program[0], "exact")
+	if err != nil {
 		return false, err
 	}
-	defer command(root, "git", "worktree", "remove", "--force", tree)
-	old, err := build(root, tree, filepath.Join(temp, "base"), layouts)
-	if err != nil {
-		fmt.Printf("the benchmark code does not build with the library at %s: nothing to compare with\n%v\n", *base, err)
-		return checkBaseline(root, head[0])
+	if ok, err = checkExact(root, counts); err != nil {
+		return false, err
 	}
-	return compare(old, head, n)
+	if *base == "" {
+		fast, err := checkRatios(root, program[0])
+		return ok && fast, err
+	}
+	tree := filepath.Join(temp, "tree")
+	if err := extract(root, *base, tree); err != nil {
+		return false, err
+	}
+	better, err := compare(library{root, tree, filepath.Join(temp, "base")}, head, counts, *base, p)
+	return ok && better, err
 }
 
-// build builds this command with the library in tree, and returns where the programs are. There are several: where the linker
+// compare compares the counts of head and the times with those of base.
+func compare(base, head library, counts map[string]count, name string, p plan) (ok bool, err error) {
+	program, err := base.build(1, 1)
+	if err != nil {
+		fmt.Printf("\nthe benchmark code does not build with the library at %s: nothing to compare with\n%v\n", name, err)
+		return true, nil
+	}
+	before, err := ask[map[string]count](program[0], "exact")
+	if err != nil {
+		return false, err
+	}
+	fmt.Println()
+	ok = judgeExact(name, before, counts)
+	fast, err := compareTimes(base, head, p)
+	return ok && fast, err
+}
+
+// library is a state of the library: that of a source tree.
+type library struct {
+	root    string // whose benchmark code is used
+	tree    string
+	program string // path that the names of programs begin with
+}
+
+// build builds this command with the library, and returns where the programs are. There are several: where the linker
 // puts a loop is worth a quarter of its speed, and differs between any two programs, so each has its functions in an order of
-// its own.
-func build(root, tree, program string, layouts int) ([]string, error) {
-	bench := filepath.Join(root, "bench")
-	mod := program + ".mod"
+// its own, by numbers from first on.
+func (l library) build(first, layouts int) ([]string, error) {
+	bench := filepath.Join(l.root, "bench")
+	mod := l.program + ".mod"
 	b, err := os.ReadFile(filepath.Join(bench, "go.mod"))
 	if err != nil {
 		return nil, err
@@ -105,25 +145,39 @@ func build(root, tree, program string, layouts int) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	replaced := strings.Replace(string(b), "tickwire => ../", "tickwire => "+tree, 1)
+	replaced := strings.Replace(string(b), "tickwire => ../", "tickwire => "+l.tree, 1)
 	if replaced == string(b) {
 		return nil, fmt.Errorf("bench/go.mod does not replace the library by ../")
 	}
 	if err := os.WriteFile(mod, []byte(replaced), 0o666); err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(program+".sum", sum, 0o666); err != nil {
+	if err := os.WriteFile(l.program+".sum", sum, 0o666); err != nil {
 		return nil, err
 	}
 	var programs []string
 	for i := range layouts {
-		one := fmt.Sprintf("%s.%d", program, i)
-		if err := command(bench, "go", "build", "-modfile="+mod, fmt.Sprintf("-ldflags=-randlayout=%d", i+1), "-o", one, "./cmd/gate"); err != nil {
-			return nil, err
+		layout := first + i
+		one := fmt.Sprintf("%s.%d", l.program, layout)
+		if _, err := os.Stat(one); err != nil {
+			if err := command(bench, "go", "build", "-trimpath", "-modfile="+mod, fmt.Sprintf("-ldflags=-randlayout=%d", layout), "-o", one, "./cmd/gate"); err != nil {
+				return nil, err
+			}
 		}
 		programs = append(programs, one)
 	}
 	return programs, nil
+}
+
+// extract writes the files of a revision into a new directory.
+func extract(root, revision, dir string) error {
+	if err := os.Mkdir(dir, 0o777); err != nil {
+		return err
+	}
+	if err := command(root, "git", "archive", "-o", dir+".tar", revision); err != nil {
+		return err
+	}
+	return command(dir, "tar", "-xf", dir+".tar")
 }
 
 func command(dir, name string, args ...string) error {

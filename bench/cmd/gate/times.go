@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -185,11 +187,14 @@ type sample struct {
 	NS    map[string]float64 `json:"ns"`
 }
 
-// times measures all cases for about limit.
-func times(limit time.Duration) (sample, error) {
+// times measures the cases that match, for about limit.
+func times(limit time.Duration, match *regexp.Regexp) (sample, error) {
 	cases, err := timeCases()
 	if err != nil {
 		return sample{}, err
+	}
+	if cases = picked(cases, match); len(cases) == 0 {
+		return sample{}, fmt.Errorf("no case matches %v", match)
 	}
 	probe.Calibrate(100 * time.Millisecond)
 	ns := make(map[string]float64)
@@ -199,10 +204,14 @@ func times(limit time.Duration) (sample, error) {
 	return sample{probe.Best(), ns}, nil
 }
 
-// ratios measures kernels at the tier of this machine over the generic code, and over memmove. What could not be measured at
+func picked(cases []probe.Case, match *regexp.Regexp) []probe.Case {
+	return slices.DeleteFunc(cases, func(c probe.Case) bool { return !match.MatchString(c.Name) })
+}
+
+// ratios measures the kernels that match, at the tier of this machine over the generic code, and over memmove. What could not be measured at
 // full speed is left out.
-func ratios() map[string]float64 {
-	fast := kernelCases()
+func ratios(match *regexp.Regexp) map[string]float64 {
+	fast := picked(kernelCases(), match)
 	var cases []probe.Case
 	for _, c := range fast {
 		cases = append(cases, c, probe.Case{Name: c.Name + " generic", Before: asmtest.CleanUpper, Run: func(n int) {

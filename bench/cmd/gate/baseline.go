@@ -1,0 +1,142 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/seed-7f57ff33/tickwire/asm"
+)
+
+// worse is how much larger than the baseline a ratio has to be, in each of ratioTries processes, to fail: it is compared without
+// statistics.
+const (
+	worse      = 1.25
+	ratioTries = 3
+)
+
+// ratioFile is where the ratios of this CPU model stand.
+func ratioFile(root string) string {
+	name := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
+			return r
+		}
+		return '-'
+	}, asm.CPU()+" "+asm.Active().String())
+	return filepath.Join(root, "bench", "baseline", "ratios-"+name+".json")
+}
+
+func exactFile(root string) string { return filepath.Join(root, "bench", "baseline", "exact.json") }
+
+// checkExact compares counts with what is committed.
+func checkExact(root string, after map[string]count) (ok bool, err error) {
+	var before map[string]count
+	if err := load(exactFile(root), &before); err != nil {
+		return false, err
+	}
+	return judgeExact("bench/baseline", before, after), nil
+}
+
+// checkRatios compares ratios with those committed for this CPU, if there are any.
+func checkRatios(root, program string) (ok bool, err error) {
+	var old map[string]float64
+	if err := load(ratioFile(root), &old); errors.Is(err, fs.ErrNotExist) {
+		fmt.Printf("\nno ratios are known for %s at tier %v\n", asm.CPU(), asm.Active())
+		return true, nil
+	} else if err != nil {
+		return false, err
+	}
+	now, err := ask[map[string]float64](program, "ratios")
+	if err != nil {
+		return false, err
+	}
+	for try := 1; try < ratioTries && len(worseRatios(old, now)) > 0; try++ {
+		again, err := ask[map[string]float64](program, "ratios", casesOf(worseRatios(old, now)))
+		if err != nil {
+			return false, err
+		}
+		for name, v := range again {
+			if before, known := now[name]; !known || v < before {
+				now[name] = v
+			}
+		}
+	}
+	slow := worseRatios(old, now)
+	fmt.Printf("\n%-44s %10s %10s\n", "ratios, "+asm.CPU(), "baseline", "now")
+	for _, name := range slices.Sorted(maps.Keys(old)) {
+		verdict := ""
+		if _, known := now[name]; !known {
+			verdict = "  the machine is too busy"
+		} else if slices.Contains(slow, name) {
+			verdict = "  WORSE"
+		}
+		fmt.Printf("%-44s %10.3f %10.3f%s\n", name, old[name], now[name], verdict)
+	}
+	return len(slow) == 0, nil
+}
+
+// worseRatios returns what has become worse by more than a quarter.
+func worseRatios(old, now map[string]float64) (names []string) {
+	for name, v := range now {
+		if before, known := old[name]; known && v > before*worse {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// casesOf is the expression for the cases that these ratios are of.
+func casesOf(ratios []string) string {
+	var names []string
+	for _, r := range ratios {
+		r, _, _ = strings.Cut(r, " / memmove")
+		r, _, _ = strings.Cut(r, ": ")
+		names = append(names, r)
+	}
+	return anyOf(names)
+}
+
+// updateBaseline writes what checkBaseline compares with.
+func updateBaseline(root, head string) error {
+	counts, err := ask[map[string]count](head, "exact")
+	if err != nil {
+		return err
+	}
+	if err := save(exactFile(root), counts); err != nil {
+		return err
+	}
+	r, err := ask[map[string]float64](head, "ratios")
+	if err != nil {
+		return err
+	}
+	for name, v := range r {
+		r[name] = float64(int(v*1000+0.5)) / 1000
+	}
+	return save(ratioFile(root), r)
+}
+
+func load(path string, v any) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(b, v)
+}
+
+func save(path string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(b, '\n'), 0o666)
+}
