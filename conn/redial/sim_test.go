@@ -306,7 +306,9 @@ func TestK6ReconnectsLeaveNothing(t *testing.T) {
 		if !errors.Is(err, errEnough) {
 			t.Fatal(err)
 		}
-		if most > before+30 { // and at the end there are none, or the bubble would not end
+		// The runtime's count can be off by the few dozen free ones that it is just moving. At the end there are none, or the
+		// bubble would not end.
+		if most > before+100 {
 			t.Errorf("%d goroutines at most in %d reconnects, %d before", most, n, before)
 		}
 	})
