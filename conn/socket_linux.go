@@ -175,7 +175,7 @@ func (s *socket) write(a, b []byte, noWait bool) (n int, err error) {
 
 func (s *socket) tryWrite(fd uintptr) bool {
 	for s.left > 0 {
-		n, errno := s.writev(fd)
+		n, errno := s.writeOnce(fd)
 		switch errno {
 		case 0:
 			s.left -= n
@@ -192,8 +192,8 @@ func (s *socket) tryWrite(fd uintptr) bool {
 	return true
 }
 
-// writev is one write system call.
-func (s *socket) writev(fd uintptr) (int, syscall.Errno) {
+// writeOnce is one write system call.
+func (s *socket) writeOnce(fd uintptr) (int, syscall.Errno) {
 	pieces := 0
 	for _, p := range s.out {
 		if len(p) > 0 {
@@ -202,13 +202,16 @@ func (s *socket) writev(fd uintptr) (int, syscall.Errno) {
 			pieces++
 		}
 	}
-	iov := unsafe.Pointer(&s.iov[0])
+	trap, arg, size := uintptr(syscall.SYS_WRITEV), unsafe.Pointer(&s.iov[0]), uintptr(pieces)
+	if pieces == 1 { // the kernel has no list to fetch
+		trap, arg, size = syscall.SYS_WRITE, unsafe.Pointer(s.iov[0].Base), uintptr(s.iov[0].Len)
+	}
 	var n uintptr
 	var errno syscall.Errno
 	if s.mode == SyscallsRaw {
-		n, _, errno = syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(iov), uintptr(pieces))
+		n, _, errno = syscall.RawSyscall(trap, fd, uintptr(arg), size)
 	} else {
-		n, _, errno = syscall.Syscall(syscall.SYS_WRITEV, fd, uintptr(iov), uintptr(pieces))
+		n, _, errno = syscall.Syscall(trap, fd, uintptr(arg), size)
 	}
 	if errno != 0 {
 		return 0, errno
