@@ -180,9 +180,21 @@ func (c *Conn) finish(err error) (last error, first bool) {
 	c.mu.Unlock()
 	c.endTape()
 	if c.cfg.Observer != nil {
-		c.cfg.Observer.Ended(c, err)
+		c.observeEnd(err)
 	}
 	return err, true
+}
+
+// observeEnd tells the Observer of the end. If that panics, nobody will come to close the transport but here.
+func (c *Conn) observeEnd(err error) {
+	returned := false
+	defer func() {
+		if !returned {
+			c.drop()
+		}
+	}()
+	c.cfg.Observer.Ended(c, err)
+	returned = true
 }
 
 // end is finish, and closes the transport.

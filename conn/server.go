@@ -3,8 +3,11 @@ package conn
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -19,7 +22,9 @@ type Server struct {
 	// Handler has a connection for as long as it runs, in a goroutine of its own, and must read from it; the connection is closed
 	// when it returns.
 	Handler func(*Conn)
-	// OnError, if not nil, hears of handshakes that failed and of Accept errors that Serve goes on after.
+	// OnError, if not nil, hears of handshakes that failed, of Accept errors that Serve goes on after, and of panics of Handler
+	// under Serve, with their stack; without it those are logged. A panic ends its connection and no other. Under ServeHTTP it is
+	// net/http that recovers it.
 	OnError func(error)
 
 	mu        sync.Mutex
@@ -67,6 +72,7 @@ func (s *Server) Serve(l net.Listener) error {
 		}
 		go func() {
 			defer s.untrack(func() {})
+			defer s.recovered()
 			c, err := s.Upgrader.Accept(nc)
 			s.mu.Lock()
 			delete(s.opening, nc)
@@ -228,6 +234,19 @@ func (s *Server) untrack(forget func()) {
 	if s.running--; s.running == 0 && s.idle != nil {
 		close(s.idle)
 	}
+}
+
+// recovered ends a panic of Handler's as net/http does, and with the same exception.
+func (s *Server) recovered() {
+	v := recover()
+	if v == nil || v == http.ErrAbortHandler {
+		return
+	}
+	err := fmt.Errorf("conn: a handler panicked: %v\n%s", v, debug.Stack())
+	if s.OnError == nil {
+		log.Print(err)
+	}
+	s.report(err)
 }
 
 func (s *Server) report(err error) {

@@ -145,6 +145,7 @@ func TestServerShutdownOfTheDeaf(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer client.Close()
+				synctest.Wait() // the server has finished the handshake too
 				ctx, cancel := context.WithTimeout(t.Context(), c.limit)
 				defer cancel()
 				start := time.Now()
