@@ -9,11 +9,13 @@ type clocks struct {
 	period time.Duration
 
 	// What follows is the tick's alone.
+	written         uint64 // messages
 	bytes, messages uint64 // seen at the last look
 	byteAt, dataAt  time.Time
 	pinged          bool // since the last byte
 	ping            uint64
 	pingAt          time.Time
+	pingGone        bool // Config.Outbound, if there is one, has let it go
 }
 
 func (c *Conn) startClocks() {
@@ -69,12 +71,28 @@ func (c *Conn) look(now time.Time) (next time.Duration, err error) {
 	if limit := c.cfg.DataTimeout; limit > 0 && now.Sub(k.dataAt) >= limit {
 		return 0, &TimeoutError{Clock: ClockData, Limit: limit}
 	}
+	if written := c.messagesWritten(); written == k.written {
+		c.restQueue()
+	} else {
+		k.written = written
+	}
 	limit := c.cfg.KeepAlive
 	if limit <= 0 {
 		return next, nil
 	}
-	if k.ping != 0 && c.pingAnswered(k.ping) {
-		k.ping = 0
+	if k.ping != 0 {
+		switch state, sentAt := c.pingState(k.ping); state {
+		case pingAnswered:
+			k.ping = 0
+		case pingAsking:
+			k.pingAt = now
+		case pingRefused:
+			k.ping, k.pinged = 0, false
+		case pingSent:
+			if !k.pingGone {
+				k.pingAt, k.pingGone = sentAt, true
+			}
+		}
 	}
 	switch silence := now.Sub(k.byteAt); {
 	case silence >= limit:
@@ -83,7 +101,7 @@ func (c *Conn) look(now time.Time) (next time.Duration, err error) {
 		k.pinged = true
 		number := c.sendPing(nil)
 		if k.ping == 0 {
-			k.ping, k.pingAt = number, now
+			k.ping, k.pingAt, k.pingGone = number, now, c.outbound == nil
 		}
 	}
 	if limit := c.cfg.PongTimeout; limit > 0 && k.ping != 0 {

@@ -171,7 +171,7 @@ func (c *Conn) sendClose(until time.Time, code frame.CloseCode, reason string) e
 		return lost
 	}
 	c.startClosing(until)
-	c.closing.Store(true)
+	c.lock.set(lockClosing)
 	if !c.lock.tryLock() {
 		if err := c.waitLock(); err == errWriteDeadline {
 			return &TimeoutError{Clock: ClockClose, Limit: c.cfg.CloseTimeout}

@@ -54,6 +54,16 @@ type Config struct {
 	// that was begun goes out whole in the background.
 	FailFast bool
 
+	// Outbound, if not nil, is asked before anything goes out but the Close frame: op is Text, Binary, Ping or Pong, and size that
+	// of the payload, -1 for a message of NextWriter. It is for peers that limit what they receive. It may wait, best no longer
+	// than until c.Done is closed. An error refuses: a message is not written, and its write call returns the error; so Ping; a ping
+	// of KeepAlive is asked about again an eighth of that later; a pong is left out, which the peer may take for a sign of death.
+	//
+	// About a message it is asked by the write call, about pings and pongs in a goroutine of their own, one at a time; always
+	// with no lock held, so neither the reader nor other writers wait for it. Of the pings that come meanwhile the newest is
+	// answered. It must not call the connection's methods that read, write or ping.
+	Outbound func(c *Conn, op Opcode, size int) error
+
 	// Syscalls says how a socket is read and written on Linux.
 	Syscalls Syscalls
 	// Timestamps has Linux stamp what it receives: see LastRead. The stamp costs a clock reading per read of the socket.

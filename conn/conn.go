@@ -50,14 +50,16 @@ type Conn struct {
 	slow    bool         // the Observer was told of the lag; by whoever holds readBusy
 	reading messageReader
 
-	lock    writeLock
-	w       *frame.Writer  // under lock
-	shut    bool           // a Close frame was sent; under lock
-	writing *messageWriter // the message that NextWriter has open; under lock
-	rest    *buffer.Buffer // what a write that must not wait has left, for the goroutine that goes on; under lock
-	restLen int
-	closing atomic.Bool // a Close frame waits for lock: writers of messages must not take it from under its nose
-	control controlSlots
+	lock       writeLock
+	w          *frame.Writer  // under lock
+	direct     int            // the longest message for writeDirect, -1 if none is
+	keepsQueue bool           // w keeps its memory between messages, until restQueue
+	shut       bool           // a Close frame was sent; under lock
+	writing    *messageWriter // the message that NextWriter has open; under lock
+	rest       *buffer.Buffer // what a write that must not wait has left, for the goroutine that goes on; under lock
+	restLen    int
+	control    controlSlots
+	outbound   *outbound // nil without Config.Outbound
 
 	deadlines deadlines
 	pings     pings
@@ -134,6 +136,14 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 		early = early[n:]
 	}
 	c.control.flush = c.flushControls
+	if c.cfg.Outbound != nil {
+		c.outbound = new(outbound)
+	}
+	c.keepsQueue = role == frame.Client || !c.cfg.FailFast && (c.cfg.KeepAlive > 0 || c.cfg.DataTimeout > 0) // then there is a tick
+	c.direct = maxDirect
+	if c.cfg.FailFast || c.cfg.WriteTimeout > 0 || c.packed != nil || c.outbound != nil {
+		c.direct = -1
+	}
 	c.startClocks()
 	return c
 }
@@ -175,6 +185,7 @@ func (c *Conn) finish(err error) (last error, first bool) {
 	}
 	c.err = err
 	c.readers.Or(readEnded)
+	c.lock.set(lockEnded)
 	close(c.done)
 	c.stopClocks()
 	c.mu.Unlock()

@@ -1,11 +1,11 @@
 package conn
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 	"os"
 	"sync"
-	"sync/atomic"
 
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
@@ -13,17 +13,20 @@ import (
 )
 
 // controlSlots hold the control frames that wait for the write lock: one pong, the newest, and one ping. Whoever holds the lock
-// writes them before giving it back.
+// writes them before giving it back. While there are any lockPending is set.
 type controlSlots struct {
-	pending atomic.Bool // something waits
-	flush   func()      // Conn.flushControls, made once
+	flush func() // Conn.flushControls, made once
 
 	mu      sync.Mutex
 	pong    [frame.MaxControlPayload]byte
-	pongLen int
-	hasPong bool
 	ping    [pingSize]byte
+	pongLen uint8
+	hasPong bool
 	hasPing bool
+
+	// What queueControls has put before the Writer's queue, until that is flushed; under the write lock.
+	queued                 int // its bytes
+	queuedPing, queuedPong bool
 }
 
 // controlKeys mask the control frames of clients: they do not go through the Writer's queue.
@@ -38,8 +41,7 @@ func (c *Conn) takeControl(op Opcode, data []byte) error {
 	switch op {
 	case frame.Ping:
 		c.stats.pingsRead.Add(1)
-		c.control.setPong(data)
-		c.kick()
+		c.sendPong(data)
 	case frame.Pong:
 		c.stats.pongsRead.Add(1)
 		c.takePong(data)
@@ -49,20 +51,32 @@ func (c *Conn) takeControl(op Opcode, data []byte) error {
 	return nil
 }
 
+// sendPong has a ping answered, once Config.Outbound lets it.
+func (c *Conn) sendPong(data []byte) {
+	if c.outbound != nil {
+		c.outbound.putPong(c, data)
+		return
+	}
+	c.setPong(data)
+	c.kick()
+}
+
 // setPong makes data what is answered next: RFC 6455 §5.5.3 allows to answer the newest ping only.
-func (s *controlSlots) setPong(data []byte) {
+func (c *Conn) setPong(data []byte) {
+	s := &c.control
 	s.mu.Lock()
-	s.pongLen = copy(s.pong[:], data)
+	s.pongLen = uint8(copy(s.pong[:], data))
 	s.hasPong = true
-	s.pending.Store(true)
+	c.lock.set(lockPending)
 	s.mu.Unlock()
 }
 
-func (s *controlSlots) setPing(payload [pingSize]byte) {
+func (c *Conn) setPing(number uint64) {
+	s := &c.control
 	s.mu.Lock()
-	s.ping = payload
+	binary.BigEndian.PutUint64(s.ping[:], number)
 	s.hasPing = true
-	s.pending.Store(true)
+	c.lock.set(lockPending)
 	s.mu.Unlock()
 }
 
@@ -76,31 +90,63 @@ func (c *Conn) kick() {
 		go c.control.flush()
 		return
 	}
-	if !c.shut && !c.ended() && !c.writeControls(true) && c.rest == nil && c.control.pending.Load() && !c.ended() {
+	if !c.shut && !c.ended() && !c.writeControls(true) && c.rest == nil && c.lock.has(lockPending) && !c.ended() {
 		go c.control.flush()
 		return
 	}
 	c.releaseWrite(true)
 }
 
-// queueControls puts what waits in the slots before the queue of the Writer. The caller has the write lock.
+// queueControls puts what waits in the slots before the queue of the Writer, which is flushed next: then comes controlsFlushed, or
+// unqueueControls. The caller has the write lock.
 func (c *Conn) queueControls() {
-	s := &c.control
-	if !s.pending.Load() {
+	if !c.lock.has(lockPending) {
 		return
 	}
+	s := &c.control
+	before := c.w.Queued()
 	s.mu.Lock()
-	ping, pong := s.hasPing, s.hasPong
-	if ping {
+	s.queuedPing, s.queuedPong = s.hasPing, s.hasPong
+	if s.hasPing {
 		_ = c.w.AppendControl(frame.Ping, s.ping[:])
 	}
-	if pong {
+	if s.hasPong {
 		_ = c.w.AppendControl(frame.Pong, s.pong[:s.pongLen])
 	}
 	s.hasPing, s.hasPong = false, false
-	s.pending.Store(false)
+	c.lock.clear(lockPending)
 	s.mu.Unlock()
-	c.sentControls(ping, pong)
+	s.queued = c.w.Queued() - before
+}
+
+// controlsFlushed counts what queueControls has queued.
+func (c *Conn) controlsFlushed() {
+	s := &c.control
+	if s.queued > 0 {
+		s.queued = 0
+		c.sentControls(s.queuedPing, s.queuedPong)
+	}
+}
+
+// unqueueControls takes what queueControls has queued back into the slots, but for what is newer there: in the queue they would add
+// up, and wait for the next message.
+func (c *Conn) unqueueControls() {
+	s := &c.control
+	if s.queued > 0 {
+		c.w.DropFront(s.queued)
+		s.queued = 0
+		c.keepControls(s.queuedPing, s.queuedPong)
+	}
+}
+
+// keepControls has a ping and a pong, that were taken from the slots and not written, wait on. What has come since is newer.
+func (c *Conn) keepControls(ping, pong bool) {
+	s := &c.control
+	s.mu.Lock()
+	s.hasPing = s.hasPing || ping
+	s.hasPong = s.hasPong || pong
+	c.lock.set(lockPending)
+	s.mu.Unlock()
 }
 
 // writeControls writes what waits in the slots, past the queue of the Writer. It reports whether that was done; if not, it waits on, or its
@@ -119,7 +165,7 @@ func (c *Conn) writeControls(noWait bool) bool {
 		b = c.appendControl(b, frame.Pong, s.pong[:s.pongLen])
 	}
 	s.hasPing, s.hasPong = false, false
-	s.pending.Store(false)
+	c.lock.clear(lockPending)
 	s.mu.Unlock()
 	if len(b) == 0 {
 		return true
@@ -132,11 +178,7 @@ func (c *Conn) writeControls(noWait bool) bool {
 	case c.ended():
 		return false
 	case n == 0 && (err == nil || c.secure == nil && errors.Is(err, os.ErrDeadlineExceeded)):
-		s.mu.Lock()
-		s.hasPing = s.hasPing || ping
-		s.hasPong = s.hasPong || pong
-		s.pending.Store(true)
-		s.mu.Unlock()
+		c.keepControls(ping, pong)
 		return false
 	case noWait && brokenPipe(err):
 		c.cut.Store(&TransportError{Op: "write", Err: err}) // the goroutine that reads, which is this one, finds out how it ended

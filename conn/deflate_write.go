@@ -89,21 +89,19 @@ func (c *Conn) WriteUncompressed(op Opcode, data []byte) error {
 
 // writePacked writes or queues a message compressed.
 func (c *Conn) writePacked(op Opcode, data []byte, flush bool) error {
-	if err := c.lockWrite(nil); err != nil {
+	if err := c.lockWriteFor(op, len(data)); err != nil {
 		return err
-	}
-	if flush {
-		c.queueControls()
 	}
 	before := c.w.Queued()
 	err := c.queuePacked(op, data, true, true)
 	if err == nil && (flush || c.w.Queued() > c.cfg.WriteBuffer) {
+		c.queueControls()
 		err = c.w.Flush()
 	}
 	if err != nil {
 		c.packed.out.Forget() // what is dropped now the peer will not have seen
 	}
-	return c.wrote(err, before)
+	return c.wrote(err, before+c.control.queued)
 }
 
 // queuePacked compresses a message, or a piece of one, and queues what comes out as a frame, if anything does.
@@ -127,9 +125,6 @@ func (m *messageWriter) packedFrame(p []byte, last bool) (taken bool, err error)
 	if err := c.lockWrite(m); err != nil {
 		return false, err
 	}
-	if last || c.w.Queued()+len(p) > c.cfg.WriteBuffer {
-		c.queueControls()
-	}
 	if !m.sealed {
 		before := c.w.Queued()
 		err = c.queuePacked(m.op, p, m.op != frame.Continuation, last)
@@ -139,11 +134,10 @@ func (m *messageWriter) packedFrame(p []byte, last bool) (taken bool, err error)
 		m.sealed = last
 	}
 	if err == nil && (last || c.w.Queued() > c.cfg.WriteBuffer) {
+		c.queueControls()
 		err = c.w.Flush()
 	}
-	if err != nil {
-		err = c.writeFailed(err, c.w.Queued())
-	} else if last {
+	if err = c.flushed(err, c.w.Queued()); err == nil && last {
 		m.finished()
 	}
 	c.unlockWrite()

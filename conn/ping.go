@@ -18,25 +18,35 @@ type pings struct {
 	last     uint64 // the number of the newest, 0 before the first
 	answered uint64 // the number of the newest that was answered
 	waiting  []pingWaiter
+
+	// With Config.Outbound: the newest that it was asked about, and the newest that it let go.
+	asked, sent uint64
+	sentAt      time.Time
 }
 
 type pingWaiter struct {
 	number uint64
-	done   chan struct{} // closed when it is answered
+	start  time.Time
+	done   chan pingResult // has a place for it
+}
+
+type pingResult struct {
+	rtt time.Duration
+	err error
 }
 
 // Ping sends a ping and waits for its answer, and returns the time between. Another goroutine must be reading. A ping that
-// cannot be written yet waits, and goes out before any message.
+// cannot be written yet waits, and goes out before any message. An error of Config.Outbound is returned as it is; the time does
+// not count what that took.
 func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	if err := c.writable(); err != nil {
 		return 0, err
 	}
-	done := make(chan struct{})
-	start := time.Now()
+	done := make(chan pingResult, 1)
 	number := c.sendPing(done)
 	select {
-	case <-done:
-		return time.Since(start), nil
+	case r := <-done:
+		return r.rtt, r.err
 	case <-c.done:
 		c.forgetPing(number)
 		return 0, c.Err()
@@ -46,24 +56,27 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	}
 }
 
-// sendPing has the next ping written, and done closed when it is answered; done may be nil.
-func (c *Conn) sendPing(done chan struct{}) (number uint64) {
+// sendPing has the next ping written, once Config.Outbound lets it, and done told when it is answered; done may be nil.
+func (c *Conn) sendPing(done chan pingResult) (number uint64) {
 	p := &c.pings
 	p.mu.Lock()
 	if p.last == 0 {
 		var b [pingSize]byte
 		rand.Read(b[:])
 		p.last = binary.BigEndian.Uint64(b[:])>>1 + 1
-		p.answered = p.last
+		p.answered, p.asked, p.sent = p.last, p.last, p.last
 	}
 	p.last++
 	number = p.last
 	if done != nil {
-		p.waiting = append(p.waiting, pingWaiter{number, done})
+		p.waiting = append(p.waiting, pingWaiter{number, time.Now(), done})
 	}
-	var payload [pingSize]byte
-	binary.BigEndian.PutUint64(payload[:], number)
-	c.control.setPing(payload) // within the lock, so that the newest stays in the slot
+	if c.outbound != nil {
+		p.mu.Unlock()
+		c.outbound.putPing(c, number)
+		return number
+	}
+	c.setPing(number) // within the lock, so that the newest stays in the slot
 	p.mu.Unlock()
 	c.kick()
 	return number
@@ -82,25 +95,27 @@ func (c *Conn) takePong(payload []byte) {
 		return
 	}
 	p.answered = number
-	rest := p.waiting[:0]
-	for _, w := range p.waiting {
-		if w.number <= number {
-			close(w.done)
-		} else {
-			rest = append(rest, w)
+	p.settle(func(w pingWaiter) bool {
+		if w.number > number {
+			return false
 		}
-	}
-	clear(p.waiting[len(rest):])
-	p.waiting = rest
+		w.done <- pingResult{rtt: time.Since(w.start)}
+		return true
+	})
 }
 
 func (c *Conn) forgetPing(number uint64) {
 	p := &c.pings
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.settle(func(w pingWaiter) bool { return w.number == number })
+}
+
+// settle takes those out of waiting for whom done reports true. The caller holds mu.
+func (p *pings) settle(done func(pingWaiter) bool) {
 	rest := p.waiting[:0]
 	for _, w := range p.waiting {
-		if w.number != number {
+		if !done(w) {
 			rest = append(rest, w)
 		}
 	}
@@ -108,9 +123,55 @@ func (c *Conn) forgetPing(number uint64) {
 	p.waiting = rest
 }
 
-// pingAnswered reports whether a ping was answered.
-func (c *Conn) pingAnswered(number uint64) bool {
-	c.pings.mu.Lock()
-	defer c.pings.mu.Unlock()
-	return c.pings.answered >= number
+// allowed has the ping of that number, and with it the older ones that were not asked about, go out; or tells those who wait for
+// them that it was refused.
+func (p *pings) allowed(number uint64, refusal error) {
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	from := p.asked
+	p.asked = number
+	if refusal == nil {
+		p.sent, p.sentAt = number, now
+		for i := range p.waiting {
+			if w := &p.waiting[i]; w.number > from && w.number <= number {
+				w.start = now
+			}
+		}
+		return
+	}
+	p.settle(func(w pingWaiter) bool {
+		if w.number <= from || w.number > number {
+			return false
+		}
+		w.done <- pingResult{err: refusal}
+		return true
+	})
+}
+
+// A pingState is what has become of a ping.
+type pingState uint8
+
+const (
+	pingSent pingState = iota
+	pingAnswered
+	pingAsking // Config.Outbound has not decided
+	pingRefused
+)
+
+// pingState tells what has become of the ping of that number, and with Config.Outbound when the newest one went. One that was refused
+// counts as sent once a newer one was: the answer to that answers it.
+func (c *Conn) pingState(number uint64) (state pingState, sentAt time.Time) {
+	p := &c.pings
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.answered >= number:
+		return pingAnswered, p.sentAt
+	case c.outbound == nil || number <= p.sent:
+		return pingSent, p.sentAt
+	case number <= p.asked:
+		return pingRefused, p.sentAt
+	}
+	return pingAsking, p.sentAt
 }

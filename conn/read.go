@@ -140,12 +140,14 @@ func (c *Conn) fill(dst []byte) error {
 	var err error
 	switch {
 	case c.sock != nil:
-		n, err = c.sock.read(&c.r, dst)
+		n, err = c.sock.read((*plainSink)(c), dst)
 		c.stats.count(c.sock.counted)
 	case c.records != nil:
+		c.restQueue()
 		n, err = c.fillSecure(dst)
 		c.stats.count(c.records.counted)
 	default:
+		c.restQueue()
 		n, err = c.fillPlain(dst)
 	}
 	if n == 0 {
@@ -162,13 +164,24 @@ func (c *Conn) fill(dst []byte) error {
 	return nil
 }
 
+// plainSink is where a socket puts what is not encrypted. While the reader waits no buffer is held in either direction.
+type plainSink Conn
+
+func (s *plainSink) SpaceIn(dst []byte) []byte { return s.r.SpaceIn(dst) }
+func (s *plainSink) Filled(n int)              { s.r.Filled(n) }
+
+func (s *plainSink) Release() {
+	s.r.Release()
+	(*Conn)(s).restQueue()
+}
+
 // fillLast is fill where an error is no end: the connection ends otherwise.
 func (c *Conn) fillLast() bool {
 	var n int
 	switch {
 	case c.readErr != nil:
 	case c.sock != nil:
-		n, _ = c.sock.read(&c.r, nil)
+		n, _ = c.sock.read((*plainSink)(c), nil)
 	case c.records != nil:
 		n, _ = c.fillSecure(nil)
 	default:

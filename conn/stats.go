@@ -42,14 +42,15 @@ type stats struct {
 // Stats returns the counters. It may be called at any time.
 func (c *Conn) Stats() Stats {
 	s := &c.stats
+	direct := c.lock.state.Load() / lockCount // each was one write
 	return Stats{
 		MessagesRead:    c.readers.Load() / readCount,
-		MessagesWritten: s.messagesWritten.Load(),
+		MessagesWritten: c.messagesWritten(),
 		BytesRead:       s.bytesRead.Load(),
 		BytesWritten:    s.bytesWritten.Load(),
 		Reads:           s.reads.Load(),
 		Waits:           s.waits.Load(),
-		Writes:          s.writes.Load(),
+		Writes:          direct + s.writes.Load(),
 		PingsRead:       s.pingsRead.Load(),
 		PongsRead:       s.pongsRead.Load(),
 		PingsWritten:    s.pingsWritten.Load(),
@@ -59,6 +60,10 @@ func (c *Conn) Stats() Stats {
 		MaxLag:          time.Duration(s.maxLag.Load()),
 		MaxBacklog:      int(s.maxBacklog.Load()),
 	}
+}
+
+func (c *Conn) messagesWritten() uint64 {
+	return c.lock.state.Load()/lockCount + c.stats.messagesWritten.Load()
 }
 
 // count publishes what a socket has counted.

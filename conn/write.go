@@ -25,20 +25,95 @@ func (c *Conn) WriteMessage(op Opcode, data []byte) error {
 	if op == Text && !c.cfg.UncheckedText && !utf8.Valid(data) {
 		return ErrNotUTF8
 	}
+	if len(data) <= c.direct && c.lock.tryLockClear() {
+		return c.writeDirect(op, data)
+	}
 	if c.packed != nil && c.packed.takes(op, data) {
 		return c.writePacked(op, data, true)
 	}
 	return c.writePlain(op, data)
 }
 
+// maxDirect is the longest message for writeDirect: a longer one of a server is not copied.
+const maxDirect = 8 << 10
+
+// writeDirect is writePlain for a message that finds nothing to look at: no option that concerns writing, and no flag in the lock, which
+// the caller holds. It writes past all that stands between the Writer and the transport, which was half of what a small message cost.
+func (c *Conn) writeDirect(op Opcode, data []byte) error {
+	b := c.w.Encode(op, data)
+	if b == nil { // something is queued, or op is none
+		before := c.w.Queued()
+		return c.wrote(c.w.Write(op, data), before)
+	}
+	var n int
+	var err error
+	if c.sock != nil {
+		n, err = c.sock.write(b, nil, false)
+	} else {
+		n, err = c.stream.Write(b)
+	}
+	if err != nil || n != len(b) {
+		return c.directFailed(n, len(b), err)
+	}
+	c.stats.bytesWritten.Add(uint64(n))
+	if !c.keepsQueue {
+		c.w.Release()
+	}
+	if s := c.lock.state.Add(lockCount - lockHeld); s&(lockCount-1) != 0 {
+		c.unlocked(s)
+	}
+	return nil
+}
+
+// directFailed ends a writeDirect that wrote n of size bytes.
+func (c *Conn) directFailed(n, size int, err error) error {
+	c.stats.writes.Add(1)
+	switch {
+	case n < 0 || n > size:
+		n, err = 0, errWriteCount
+	case err == nil:
+		err = io.ErrShortWrite
+	}
+	c.stats.bytesWritten.Add(uint64(n))
+	if n == 0 && err != io.ErrShortWrite {
+		err = c.writeFailed(err, 0)
+	} else if c.ended() {
+		err = c.Err()
+	} else {
+		err = c.writeLost(err)
+	}
+	c.unlockWrite()
+	return err
+}
+
+// unlocked does what has come up while writeDirect had the lock.
+func (c *Conn) unlocked(flags uint64) {
+	if flags&lockWaited != 0 {
+		c.lock.wake()
+	}
+	if flags&(lockPending|lockEnded) != 0 && c.lock.tryLock() { // otherwise whoever has it sees the flag too
+		c.unlockWrite()
+	}
+}
+
 // writePlain writes a message in one frame as it is.
 func (c *Conn) writePlain(op Opcode, data []byte) error {
-	if err := c.lockWrite(nil); err != nil {
+	if err := c.lockWriteFor(op, len(data)); err != nil {
 		return err
 	}
 	c.queueControls()
 	before := c.w.Queued()
 	return c.wrote(c.w.Write(op, data), before)
+}
+
+// lockWriteFor asks Config.Outbound about a message of so many bytes, and takes the write lock for it.
+func (c *Conn) lockWriteFor(op Opcode, size int) error {
+	if c.outbound != nil {
+		if err := c.ask(op, size); err != nil {
+			return err
+		}
+	}
+	return c.lockWrite(nil)
 }
 
 // WriteOwned writes a message whose bytes the caller gives up: the payload is b[HeaderRoom:]. A client masks it where it stands. It
@@ -50,7 +125,7 @@ func (c *Conn) WriteOwned(op Opcode, b []byte) error {
 	case op == Text && !c.cfg.UncheckedText && !utf8.Valid(b[HeaderRoom:]):
 		return ErrNotUTF8
 	}
-	if err := c.lockWrite(nil); err != nil {
+	if err := c.lockWriteFor(op, len(b)-HeaderRoom); err != nil {
 		return err
 	}
 	c.queueControls()
@@ -68,7 +143,7 @@ func (c *Conn) WritePrepared(p *Prepared) error {
 			return err
 		}
 	}
-	if err := c.lockWrite(nil); err != nil {
+	if err := c.lockWriteFor(p.op, len(p.data)); err != nil {
 		return err
 	}
 	c.queueControls()
@@ -89,7 +164,7 @@ func (c *Conn) AppendMessage(op Opcode, data []byte) error {
 	if c.packed != nil && c.packed.takes(op, data) {
 		return c.writePacked(op, data, false)
 	}
-	if err := c.lockWrite(nil); err != nil {
+	if err := c.lockWriteFor(op, len(data)); err != nil {
 		return err
 	}
 	before := c.w.Queued()
@@ -107,19 +182,25 @@ func (c *Conn) Flush() error {
 		return err
 	}
 	c.queueControls()
-	err := c.w.Flush()
-	if err != nil {
-		err = c.writeFailed(err, c.w.Queued())
-	}
+	err := c.flushed(c.w.Flush(), c.w.Queued())
 	c.unlockWrite()
+	return err
+}
+
+// flushed turns the error of a flush into what the caller gets: see writeFailed. The caller has the write lock.
+func (c *Conn) flushed(err error, keep int) error {
+	if err != nil {
+		err = c.writeFailed(err, keep)
+		c.unqueueControls()
+	} else {
+		c.controlsFlushed()
+	}
 	return err
 }
 
 // wrote ends the writing of one message, before which there were so many bytes in the queue.
 func (c *Conn) wrote(err error, before int) error {
-	if err != nil {
-		err = c.writeFailed(err, before)
-	} else {
+	if err = c.flushed(err, before); err == nil {
 		c.stats.messagesWritten.Add(1)
 	}
 	c.unlockWrite()
@@ -140,7 +221,7 @@ func (c *Conn) lockWrite(m *messageWriter) error {
 			err = c.Err()
 		case c.shut:
 			err = ErrShutdown
-		case c.closing.Load():
+		case c.lock.has(lockClosing):
 			// The Close frame goes first: whoever is told ErrShutdown may call Close, and the peer would be left without an answer.
 			c.unlockWrite()
 			runtime.Gosched()
@@ -222,37 +303,50 @@ func (c *Conn) unlockWrite() { c.releaseWrite(c.cfg.FailFast) }
 // releaseWrite is unlockWrite; with noWait set it leaves to flushControls what could make it wait for the peer.
 func (c *Conn) releaseWrite(noWait bool) {
 	for {
-		sent := true
+		sent, swept := true, false
 		switch {
 		case c.ended():
-			c.w.Drop(0)
-			c.dropRest()
-			if c.packed != nil {
-				c.packed.out.Close()
-			}
+			c.sweep()
+			swept = true
 		case c.rest != nil:
 			go c.control.flush() // has the lock from here on
 			return
-		case c.control.pending.Load() && !c.shut:
+		case c.lock.has(lockPending) && !c.shut:
 			if noWait {
 				go c.control.flush() // has the lock from here on
 				return
 			}
 			sent = c.writeControls(false)
 		}
-		if c.role == frame.Server || c.ended() {
-			// Servers have many connections, most of them idle. A client keeps its queue: to give it back and take it again
-			// was a quarter of what a small message cost.
+		if !c.keepsQueue {
 			c.w.Release()
 		}
-		c.lock.unlock()
-		if !sent || !c.control.pending.Load() || c.ended() || !c.lock.tryLock() {
+		sent = sent && !c.shut
+		flags := c.lock.unlock()
+		again := sent && flags&lockPending != 0
+		if swept || !again && flags&lockEnded == 0 || !c.lock.tryLock() {
 			return
 		}
-		if c.shut {
-			c.lock.unlock()
-			return
-		}
+	}
+}
+
+// restQueue has a server give the memory of the Writer's queue back: when the reader waits, and when nothing was written for a while.
+// Servers have many connections, most of them idle. To do it after each message, and take memory for the next, was a third
+// of what a small message cost.
+func (c *Conn) restQueue() {
+	if c.role == frame.Server && c.keepsQueue && c.lock.tryLock() {
+		c.w.Release()
+		c.releaseWrite(true)
+	}
+}
+
+// sweep gives the memory of the writing side back, when the connection has ended.
+func (c *Conn) sweep() {
+	c.w.Drop(0)
+	c.w.Release()
+	c.dropRest()
+	if c.packed != nil {
+		c.packed.out.Close()
 	}
 }
 

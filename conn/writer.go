@@ -32,11 +32,12 @@ func (c *Conn) NextWriter(op Opcode) (io.WriteCloser, error) {
 	if op != Text && op != Binary {
 		return nil, frame.ErrOpcode
 	}
-	if err := c.lockWrite(nil); err != nil {
+	if err := c.lockWriteFor(op, -1); err != nil {
 		return nil, err
 	}
 	m := &messageWriter{c: c, op: op, text: op == Text && !c.cfg.UncheckedText, closed: make(chan struct{}), packed: c.packed != nil}
 	c.writing = m
+	c.lock.set(lockOpen)
 	c.unlockWrite()
 	return m, nil
 }
@@ -89,17 +90,12 @@ func (m *messageWriter) frame(p []byte, last bool) error {
 		return err
 	}
 	before := c.w.Queued()
-	if last || before+len(p) > c.cfg.WriteBuffer {
-		c.queueControls()
-		before = c.w.Queued()
-	}
 	err := c.w.AppendFrame(frame.Header{Fin: last, Opcode: m.op}, p)
 	if err == nil && (last || c.w.Queued() > c.cfg.WriteBuffer) {
+		c.queueControls()
 		err = c.w.Flush()
 	}
-	if err != nil {
-		err = c.writeFailed(err, before)
-	} else {
+	if err = c.flushed(err, before+c.control.queued); err == nil {
 		m.op = frame.Continuation
 		if last {
 			m.finished()
@@ -114,5 +110,6 @@ func (m *messageWriter) finished() {
 	m.c.stats.messagesWritten.Add(1)
 	m.done = true
 	m.c.writing = nil
+	m.c.lock.clear(lockOpen)
 	close(m.closed)
 }

@@ -69,6 +69,20 @@ func (w *Writer) Append(op Opcode, payload []byte) error {
 	return w.append(bitFin|byte(op), payload)
 }
 
+// Encode encodes a message in one frame like Append, and returns the frame for a caller who writes it himself, in one call: it is
+// valid until the next call. It returns nil, and does nothing, if the message could not be appended or something is queued, behind
+// which it would have to go.
+func (w *Writer) Encode(op Opcode, payload []byte) []byte {
+	if op != Text && op != Binary || w.start != w.end || w.err != nil {
+		return nil
+	}
+	if w.queue == nil || len(w.queue.B)-w.end < MaxHeaderSize+len(payload) {
+		w.room(MaxHeaderSize + len(payload))
+	}
+	b := w.queue.B[w.end:]
+	return b[:w.put(b, bitFin|byte(op), payload)]
+}
+
 // AppendFrame queues one frame with the Fin, RSV1 and Opcode of h; its other fields do not count. A control frame must have
 // Fin and at most 125 bytes: ErrControlPayload.
 func (w *Writer) AppendFrame(h Header, payload []byte) error {
@@ -190,6 +204,13 @@ func (w *Writer) Flush() error {
 // Drop forgets what is queued beyond the first n bytes: frames that the caller no longer wants written.
 func (w *Writer) Drop(n int) {
 	w.end = w.start + min(n, w.Queued())
+}
+
+// DropFront forgets the first n bytes of what is queued: frames that AppendControl has put there.
+func (w *Writer) DropFront(n int) {
+	if w.start += min(n, w.Queued()); w.start == w.end && w.queue != nil {
+		w.start, w.end = controlRoom, controlRoom
+	}
 }
 
 // Release gives the queue's memory back if nothing is queued.

@@ -50,10 +50,11 @@ type Client struct {
 
 	// LifeSign is what the server expects or sends as a sign of life besides the pings of the protocol; nil means none.
 	LifeSign *LifeSign
-	// Outbound, if not nil, is asked before each message is sent, those of LifeSign included: for servers that limit or ban by
-	// what they receive. It may wait. An error keeps the message from being sent, and comes back from Send. It is also told
-	// of each ping and pong, whose size it does not learn; there it must not wait, and its error does not count. It is
-	// called from several goroutines. Messages that OnConnect writes on its own are not seen.
+	// Outbound, if not nil, is asked before anything is sent but a Close frame, for servers that limit or ban by what they receive:
+	// each message, those of LifeSign and those that OnConnect writes included, each ping and each pong. It may wait: the
+	// message does then, or the ping or pong, and with LifeSign.Reply the reading. An error keeps it from being sent, and
+	// comes back from Send; a ping of the keepalive is asked about again later, a pong is left out. See conn.Config.Outbound, by
+	// which this is done. It is called from several goroutines.
 	Outbound func(Outbound) error
 
 	// WhenDown says what Send does without a connection.

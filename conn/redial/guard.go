@@ -2,33 +2,25 @@ package redial
 
 import (
 	"github.com/seed-7f57ff33/tickwire/conn"
-	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// guard shows the pings and pongs of a connection to Client.Outbound. They cannot be kept back: the peer waits for them.
-type guard struct {
-	outbound func(Outbound) error
-	epoch    uint64
-	next     conn.Observer // the caller's, may be nil
-}
-
-func (g *guard) Control(c *conn.Conn, op frame.Opcode, sent bool) {
-	if sent && op != frame.Close {
-		_ = g.outbound(Outbound{Opcode: op, Epoch: g.epoch})
+// guarded returns the Dialer for the next epoch: its connection asks Client.Outbound, and then what the caller's own Dialer has
+// there, before anything goes out.
+func (r *runner) guarded(dialer *conn.Dialer) *conn.Dialer {
+	c := r.c
+	if c.Outbound == nil {
+		return dialer
 	}
-	if g.next != nil {
-		g.next.Control(c, op, sent)
+	d := *dialer
+	epoch, next := r.epoch+1, dialer.Config.Outbound
+	d.Config.Outbound = func(nc *conn.Conn, op conn.Opcode, size int) error {
+		err := c.Outbound(Outbound{Opcode: op, Size: size, Epoch: epoch, Done: nc.Done()})
+		if err != nil {
+			c.count(func(n *Counts) { n.Refused++ })
+		} else if next != nil {
+			err = next(nc, op, size)
+		}
+		return err
 	}
-}
-
-func (g *guard) Slow(c *conn.Conn, i conn.ReadInfo) {
-	if g.next != nil {
-		g.next.Slow(c, i)
-	}
-}
-
-func (g *guard) Ended(c *conn.Conn, err error) {
-	if g.next != nil {
-		g.next.Ended(c, err)
-	}
+	return &d
 }

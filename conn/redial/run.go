@@ -169,12 +169,7 @@ func (r *runner) dial() (s *Session, op string, err error) {
 	if dialer == nil {
 		dialer = new(conn.Dialer)
 	}
-	if c.Outbound != nil {
-		guarded := *dialer
-		guarded.Config.Observer = &guard{c.Outbound, r.epoch + 1, dialer.Config.Observer}
-		dialer = &guarded
-	}
-	nc, err := dialer.Dial(r.ctx, url)
+	nc, err := r.guarded(dialer).Dial(r.ctx, url)
 	if err != nil {
 		r.fail(url, err)
 		return nil, "dial", err

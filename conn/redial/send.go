@@ -21,9 +21,10 @@ const (
 
 // Outbound is what is about to be sent.
 type Outbound struct {
-	Opcode conn.Opcode
-	Size   int // of the payload in bytes
+	Opcode conn.Opcode // Text, Binary, frame.Ping or frame.Pong
+	Size   int         // of the payload in bytes; -1 for a message of conn.Conn.NextWriter
 	Epoch  uint64
+	Done   <-chan struct{} // closed when the connection has ended: then waiting has no purpose
 }
 
 type queued struct {
@@ -67,11 +68,8 @@ func (c *Client) Send(ctx context.Context, op conn.Opcode, data []byte) error {
 	}
 }
 
-// sendOn sends on s, past the guard.
+// sendOn sends on s.
 func (c *Client) sendOn(s *Session, op conn.Opcode, data []byte) error {
-	if err := c.ask(s, op, len(data)); err != nil {
-		return err
-	}
 	if err := s.Conn.WriteMessage(op, data); err != nil {
 		return err
 	}
@@ -81,26 +79,11 @@ func (c *Client) sendOn(s *Session, op conn.Opcode, data []byte) error {
 
 // sendSign sends a sign of life, which was encoded once.
 func (c *Client) sendSign(s *Session, sign *conn.Prepared) error {
-	if err := c.ask(s, c.LifeSign.opcode(), len(c.LifeSign.Send)); err != nil {
-		return err
-	}
 	if err := s.Conn.WritePrepared(sign); err != nil {
 		return err
 	}
 	c.count(func(n *Counts) { n.Sent++ })
 	return nil
-}
-
-// ask puts what is about to be sent to the guard.
-func (c *Client) ask(s *Session, op conn.Opcode, size int) error {
-	if c.Outbound == nil {
-		return nil
-	}
-	err := c.Outbound(Outbound{Opcode: op, Size: size, Epoch: s.Epoch})
-	if err != nil {
-		c.count(func(n *Counts) { n.Refused++ })
-	}
-	return err
 }
 
 func (c *Client) count(f func(*Counts)) {

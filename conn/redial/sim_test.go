@@ -585,6 +585,46 @@ func TestScenarios(t *testing.T) {
 				t.Errorf("the guard saw %d pongs, want 20", n)
 			}
 		},
+		"K13 the guard sees what the hook writes, and can refuse all": func(t *testing.T) {
+			s := &sim{t: t, session: func(n int, c *conn.Conn) {
+				go drain(c)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				if _, err := c.Ping(ctx); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("a refused pong came: %v", err)
+				}
+				if n := c.Stats().MessagesRead; n != 1 {
+					t.Errorf("%d messages came, want that of the hook", n)
+				}
+				text(c, "done")
+				time.Sleep(time.Second)
+			}}
+			refused := errors.New("enough for today")
+			var first atomic.Bool
+			c := &Client{
+				OnConnect: func(ctx context.Context, s *Session) error {
+					return s.Conn.WriteMessage(conn.Text, []byte("subscribe"))
+				},
+				Outbound: func(o Outbound) error {
+					if !first.Swap(true) {
+						if o.Opcode != conn.Text || o.Size != 9 || o.Epoch != 1 || o.Done == nil {
+							t.Errorf("%+v", o)
+						}
+						return nil
+					}
+					return refused
+				},
+			}
+			err := s.run(t.Context(), c, func(ctx context.Context, m Message) error {
+				if err := c.Send(ctx, conn.Text, nil); err != refused {
+					t.Error(err)
+				}
+				return errEnough
+			})
+			if n := c.Counts().Refused; !errors.Is(err, errEnough) || n != 2 {
+				t.Errorf("%v, %d refused, want a pong and a message", err, n)
+			}
+		},
 		"K11 a deadline that the hook set does not stick": func(t *testing.T) {
 			s := &sim{t: t, session: func(n int, c *conn.Conn) {
 				text(c, "welcome")

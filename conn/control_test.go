@@ -1,0 +1,144 @@
+package conn
+
+import (
+	"reflect"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/conn/deflate"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
+	"github.com/seed-7f57ff33/tickwire/frame"
+)
+
+// Pings come and writes fail because their deadline has passed: one pong waits, the newest, however often (invariant of R20).
+func TestR20OnePongWaits(t *testing.T) {
+	both(t, func(t *testing.T, role frame.Role) {
+		c, a, p := simulate(t, role, Config{}, 0)
+		blocked := true
+		a.Script(func(op netsim.Op, _, _ int) netsim.Step { return netsim.Step{Block: op == netsim.Write && blocked} })
+		c.SetWriteDeadline(time.Now().Add(-time.Second))
+		if err := c.AppendMessage(Text, []byte("kept")); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 100 {
+			p.send(p.message(frame.Ping, strings.Repeat("p", i)), p.message(Text, "x"))
+			wantMessage(t, c, Text, "x")
+			synctest.Wait()
+			wantTimeout(t, c.WriteMessage(Text, []byte("dropped")))
+			wantTimeout(t, c.Flush())
+			if err := c.WriteMessage(frame.Ping, nil); err != frame.ErrOpcode {
+				t.Error(err)
+			}
+		}
+		blocked = false
+		c.SetWriteDeadline(time.Time{})
+		if err := c.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		p.expect(frame.Pong, strings.Repeat("p", 99))
+		p.expect(Text, "kept")
+		if s := c.Stats(); s.PongsWritten != 1 || p.nc.Buffered() != 0 {
+			t.Errorf("%d pongs, %d bytes more", s.PongsWritten, p.nc.Buffered())
+		}
+		c.Close()
+		p.nc.Close()
+	})
+}
+
+// A pong that a part of a compressed message has found waiting goes out with it or by itself, not with the next part.
+func TestPongWithinACompressedMessage(t *testing.T) {
+	both(t, func(t *testing.T, role frame.Role) {
+		cfg := agreed(deflate.Config{}, frame.Options{})
+		cfg.WriteBuffer = 100
+		c, _, p := simulate(t, role, *cfg, 0)
+		w, err := c.NextWriter(Text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.lock.tryLock() // so that the pong waits for whoever writes next
+		p.send(p.message(frame.Ping, "1"), p.message(Text, "x"))
+		wantMessage(t, c, Text, "x")
+		c.lock.unlock()
+		if _, err := w.Write([]byte(strings.Repeat("a", 1000))); err != nil { // compresses to little, which is not flushed
+			t.Fatal(err)
+		}
+		p.expect(frame.Pong, "1")
+		c.Close()
+		p.nc.Close()
+	})
+}
+
+// With a peer that pings without end there is one goroutine at most that answers, under TLS too, and none when it has stopped.
+func TestPongsTakeOneGoroutine(t *testing.T) {
+	a, b := loopback(t)
+	c, peer := secureOver(t, a, b, Config{})
+	defer c.Close()
+	ping := frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: frame.Ping}, make([]byte, 100))
+	go func() {
+		for range 2000 {
+			if _, err := peer.Write(ping); err != nil {
+				return
+			}
+		}
+		peer.Write(frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: Text}, nil))
+	}()
+	go func() {
+		scratch := make([]byte, 4096)
+		for {
+			if _, err := peer.Read(scratch); err != nil {
+				return
+			}
+		}
+	}()
+	stop := make(chan struct{})
+	var watching sync.WaitGroup
+	most := 0
+	watching.Go(func() {
+		stacks := make([]byte, 1<<20)
+		for {
+			text := string(stacks[:runtime.Stack(stacks, true)])
+			most = max(most, strings.Count(text, ").flushControls("))
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	})
+	wantMessage(t, c, Text, "")
+	close(stop)
+	watching.Wait()
+	if most > 1 {
+		t.Errorf("%d goroutines answered", most)
+	}
+	peer.NetConn().Close()
+}
+
+// Whoever holds the write lock when the connection ends gives the writing side's memory back, wherever it is then.
+func TestEndGivesTheQueueBack(t *testing.T) {
+	if raceEnabled {
+		t.Skip("slow there; TestF23EverythingAgainstClose is for races")
+	}
+	for i := range 20000 {
+		a, b := netsim.Pipe(0)
+		c := New(a, frame.Client, &Config{KeepAlive: -1})
+		var writer sync.WaitGroup
+		writer.Go(func() { c.WriteMessage(Text, []byte("data")) })
+		for range i % 4 {
+			runtime.Gosched()
+		}
+		c.Close()
+		writer.Wait()
+		if !c.lock.tryLock() {
+			t.Fatal("the lock is held for ever")
+		}
+		if !reflect.ValueOf(c.w).Elem().FieldByName("queue").IsNil() {
+			t.Fatalf("round %d: the queue was left to the collector", i)
+		}
+		b.Close()
+	}
+}
