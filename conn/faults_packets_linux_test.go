@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -17,19 +18,28 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// swallow has the kernel drop, or no longer drop, every packet that comes for a socket, acknowledgements too: neither side hears of it,
-// which is what a network looks like that has gone without a word. A classic BPF filter that keeps 0 bytes does it, on loopback
-// and without a privilege.
-func swallow(t testing.TB, c *Conn, on bool) {
+// Programs of classic BPF: a packet of which 0 bytes are kept is dropped.
+var (
+	dropAll   = []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
+	dropFifth = []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 1<<32 - 0x1000 + 56}, // SKF_AD_OFF + SKF_AD_RANDOM
+		{Code: unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K, K: (1<<32 - 1) / 5 * 4, Jt: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 1<<32 - 1},
+		{Code: unix.BPF_RET | unix.BPF_K},
+	}
+)
+
+// filter has the kernel judge every packet that comes for a socket, acknowledgements too, by a program; nil is none. Neither side
+// hears of what is dropped, as with a network that loses packets without a word; but it works on loopback and without a privilege.
+func filter(t testing.TB, c *Conn, program []unix.SockFilter) {
 	t.Helper()
 	raw, err := c.base.(syscall.Conn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
-	nothing := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
 	e := raw.Control(func(fd uintptr) {
-		if on {
-			err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &nothing})
+		if len(program) > 0 {
+			err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
 		} else {
 			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
 		}
@@ -58,8 +68,13 @@ func unacknowledged(t testing.TB, c *Conn) (n uint32) {
 	return n
 }
 
-// connected returns both ends of a connection over loopback TCP, made by Dialer and Upgrader. The server's clocks are off.
+// connected returns both ends of a connection over loopback TCP. The server's clocks are off.
 func connected(t *testing.T, d Dialer, secure bool) (client, server *Conn) {
+	t.Helper()
+	return connectedWith(t, d, Upgrader{Config: Config{KeepAlive: -1}}, secure)
+}
+
+func connectedWith(t *testing.T, d Dialer, u Upgrader, secure bool) (client, server *Conn) {
 	t.Helper()
 	l := newListener(t)
 	url := "ws://" + l.Addr().String()
@@ -78,7 +93,6 @@ func connected(t *testing.T, d Dialer, secure bool) (client, server *Conn) {
 		if secure {
 			nc = tls.Server(nc, serverTLS)
 		}
-		u := Upgrader{Config: Config{KeepAlive: -1}}
 		c, err := u.Accept(nc)
 		if err != nil {
 			t.Error(err)
@@ -171,8 +185,8 @@ func TestF43BlackHole(t *testing.T) {
 			}
 			wantMessage(t, client, Binary, string(before))
 		}
-		swallow(t, client, true)
-		swallow(t, server, true)
+		filter(t, client, dropAll)
+		filter(t, server, dropAll)
 		if err := server.WriteMessage(Text, []byte("lost")); err != nil {
 			t.Fatal(err)
 		}
@@ -207,7 +221,7 @@ func TestF43BlackHole(t *testing.T) {
 func TestF41SilenceThenData(t *testing.T) {
 	client, server := connected(t, Dialer{Config: Config{ReadTimeout: 200 * time.Millisecond}}, false)
 	roundTripWith(t, client, server)
-	swallow(t, client, true)
+	filter(t, client, dropAll)
 	const n = 1000
 	for i := range n {
 		if err := server.WriteMessage(Text, fmt.Appendf(nil, "message %d", i)); err != nil {
@@ -216,7 +230,7 @@ func TestF41SilenceThenData(t *testing.T) {
 	}
 	_, err := client.ReadMessage()
 	wantTimeout(t, err)
-	swallow(t, client, false)
+	filter(t, client, nil)
 	for i := 0; i < n; {
 		m, err := client.ReadMessage()
 		if errors.Is(err, os.ErrDeadlineExceeded) && client.Err() == nil {
@@ -228,6 +242,61 @@ func TestF41SilenceThenData(t *testing.T) {
 		i++
 	}
 	roundTripWith(t, client, server)
+}
+
+// Of a network that loses a fifth of all packets, each way, the messages know nothing.
+func TestF45Loss(t *testing.T) {
+	client, server := connected(t, Dialer{Config: Config{KeepAlive: -1}}, false)
+	filter(t, client, dropFifth)
+	filter(t, server, dropFifth)
+	talk(t, client, server, 200)
+}
+
+// talk sends n messages of all sizes each way at the same time, with pings between, and checks every one. Passed deadlines of reads
+// are waited out.
+func talk(t *testing.T, client, server *Conn, n int) {
+	t.Helper()
+	message := func(i int) []byte {
+		size := i * 37 % 3000
+		if i%100 == 99 {
+			size = 150_000
+		}
+		return bytes.Repeat([]byte{'a' + byte(i%26)}, size)
+	}
+	failed := make(chan error, 4)
+	for _, c := range []*Conn{client, server} {
+		go func() {
+			for i := range n {
+				if i%10 == 0 {
+					c.sendPing(nil)
+				}
+				if err := c.WriteMessage(Text, message(i)); err != nil {
+					failed <- fmt.Errorf("%v writes message %d: %w", c.Role(), i, err)
+					return
+				}
+			}
+			failed <- nil
+		}()
+		go func() {
+			for i := 0; i < n; {
+				m, err := c.ReadMessage()
+				switch {
+				case errors.Is(err, os.ErrDeadlineExceeded) && c.Err() == nil:
+				case err != nil || !bytes.Equal(m.Data, message(i)):
+					failed <- fmt.Errorf("%v reads message %d: %d bytes, %w", c.Role(), i, len(m.Data), err)
+					return
+				default:
+					i++
+				}
+			}
+			failed <- nil
+		}()
+	}
+	for range cap(failed) {
+		if err := <-failed; err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // roundTripWith sends a message each way.
