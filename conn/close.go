@@ -273,7 +273,7 @@ func (c *Conn) linger() {
 	}
 	buffer.Put(b)
 	if c.records != nil {
-		c.records.Release()
+		c.records.drop()
 	}
 	if peerFirst {
 		c.halfClose()

@@ -46,7 +46,6 @@ type Conn struct {
 	readErr error        // came together with bytes: due when they are used up; by whoever holds readBusy
 	reset   bool         // the memory of r went back; by whoever holds readBusy
 	lingers bool         // a goroutine reads what comes behind the Close; by whoever holds readBusy
-	tlsMore bool         // secure has decrypted more than was taken; by whoever holds readBusy
 	slow    bool         // the Observer was told of the lag; by whoever holds readBusy
 	reading messageReader
 
@@ -124,9 +123,6 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 		c.w = frame.NewWriter((*vectorOutlet)(c), role)
 	} else {
 		c.w = frame.NewWriter((*outlet)(c), role)
-	}
-	if c.records != nil && early != nil {
-		early = c.decrypted(early)
 	}
 	c.startTape(early)
 	for len(early) > 0 {

@@ -33,7 +33,7 @@ func (c *Conn) More() bool {
 	if s&(readCount-1) != 0 || !c.readers.CompareAndSwap(s, s|readBusy) {
 		return false
 	}
-	more := c.r.More() || c.tlsMore || c.records != nil && c.records.whole()
+	more := c.r.More() || c.records != nil && c.records.ready()
 	c.releaseRead(0)
 	return more
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 
 	"github.com/seed-7f57ff33/tickwire/frame"
-	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
 const maxEmptyReads = 100 // reads of (0, nil) in a row before io.ErrNoProgress
@@ -108,7 +107,7 @@ func (c *Conn) endRead(n int) {
 func (c *Conn) giveBack() {
 	c.r.Reset(nil, c.role, c.cfg.Frame)
 	if c.records != nil && !c.lingers {
-		c.records.Release()
+		c.records.drop()
 	}
 }
 
@@ -210,16 +209,33 @@ func (c *Conn) fillPlain(dst []byte) (int, error) {
 	return 0, io.ErrNoProgress
 }
 
-// fillSecure reads a record from the tls.Conn over c.records. While nothing is there no buffer is held.
+// gatherSecure is how much data a fill puts together from records that are here: those of a feed with a record per message are
+// decoded in runs, and the first of them is not held up for long.
+const gatherSecure = 4 << 10
+
+// fillSecure reads from the tls.Conn over c.records. While nothing is there no buffer is held.
 func (c *Conn) fillSecure(dst []byte) (int, error) {
+	r := c.records
+	if !r.shaken {
+		if err := r.shake(c.secure); err != nil {
+			return 0, err
+		}
+	}
 	for range maxEmptyReads {
-		if !c.tlsMore && c.records.empty() {
+		if !r.ready() {
 			c.r.Release()
-			c.records.wait()
+			if err := r.wait(); err != nil {
+				return 0, err
+			}
 		}
 		space := c.r.SpaceIn(dst)
-		n, err := c.secure.Read(space)
-		c.tlsMore = n == len(space)
+		n, err := r.readFrom(c.secure, space)
+		for k := 0; err == nil && n < min(gatherSecure, len(space)) && r.ready(); n += k {
+			k, err = r.readFrom(c.secure, space[n:])
+		}
+		if err == errNoWait {
+			err = nil
+		}
 		if n > 0 {
 			c.r.Filled(n)
 			return n, err
@@ -229,23 +245,6 @@ func (c *Conn) fillSecure(dst []byte) (int, error) {
 		}
 	}
 	return 0, io.ErrNoProgress
-}
-
-// decrypted returns early and what the tls.Conn has decrypted beyond it, of a record that was longer than the memory the handshake read
-// into: nothing would wake a read that waits for the next record.
-func (c *Conn) decrypted(early []byte) []byte {
-	c.records.noWait = true
-	defer func() { c.records.noWait = false }()
-	lent := buffer.Get(4 << 10)
-	defer buffer.Put(lent)
-	early = early[:len(early):len(early)]
-	for {
-		n, _ := c.secure.Read(lent.B) // an error comes again
-		early = append(early, lent.B[:n]...)
-		if n < len(lent.B) {
-			return early
-		}
-	}
 }
 
 // readFailed turns an error of reading into what the caller gets. All but a passed deadline end the connection.

@@ -1,24 +1,35 @@
 package conn
 
 import (
+	"bytes"
+	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"io"
 	"math/bits"
 	"net"
+	"os"
+	"strings"
 
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
 const (
-	tlsRecordHeader    = 5       // RFC 8446 §5.1: type, version, length
+	tlsRecordHeader    = 5              // RFC 8446 §5.1: type, version, length
+	maxRecordBody      = 16<<10 + 2<<10 // RFC 5246 §6.2.3; crypto/tls refuses a longer one at its header
+	maxRecord          = tlsRecordHeader + maxRecordBody
 	minRecords         = 4 << 10 // the buffer a connection starts with
+	minRecordsSpace    = 1 << 10 // with less room behind the beginning of a record, the buffer grows
 	shrinkRecordsAfter = 64      // reads in a row that left three quarters of it empty, after which it halves
 )
 
 // records stands under a tls.Conn and reads the socket in large pieces, where crypto/tls alone would read little more than a
-// record at a time. It hands out one record after the other, never the beginning of the next, so that after each the tls.Conn
-// holds no bytes: then it can wait for the next one with no buffer held.
+// record at a time.
+//
+// It hands out whole records, as many as crypto/tls has room for, so that a tls.Conn never waits in the middle of one: what has come
+// of a record that is not whole stays here. crypto/tls allocates for each call of Read, and has room for two or three records of the
+// handshake's or the feed's largest (go test -run TestAllocsUnderTLS -v ./conn).
 type records struct {
 	net.Conn
 	sock *socket // nil: Conn.Read
@@ -28,12 +39,17 @@ type records struct {
 	size     int // of the buffer to take next
 	max      int
 	lowFills int
-	err      error // of wait, for the next Read
+	err      error // of the last fill: due when no whole record is left
 
-	head    [tlsRecordHeader]byte // of the record being handed out
-	headN   int
-	left    int // bytes of its body
-	noWait  bool
+	part   int  // length of a record whose beginning was handed out, because it did not fit
+	left   int  // of it
+	noWait bool // Read does not wait, but returns errNoWait
+	// held is how much data the tls.Conn may still have of what it was given: never less than it has. Records that are not
+	// data, and padding, make it more, until crypto/tls has used them up and calls Read.
+	held     int
+	overhead int  // what a record has at least beside data and header
+	shaken   bool // overhead is known
+
 	counted readCounter
 }
 
@@ -44,6 +60,9 @@ func underTLS(nc net.Conn, cfg *Config) net.Conn {
 	return &records{Conn: nc, sock: newSocket(nc, &full), size: minRecords, max: 1 << bits.Len(uint(max(full.ReadBuffer, minRecords)-1))}
 }
 
+// NetConn returns the connection below.
+func (r *records) NetConn() net.Conn { return r.Conn }
+
 // CloseWrite ends the outgoing half of the connection below, if it has one.
 func (r *records) CloseWrite() error {
 	if h, ok := r.Conn.(interface{ CloseWrite() error }); ok {
@@ -52,34 +71,53 @@ func (r *records) CloseWrite() error {
 	return nil
 }
 
-// Read returns the rest of the current record, or what has come of the next one.
+// Read returns as many whole records as fit p. It returns the beginning of one too where nothing more will come, where one alone is
+// too long for p, and where that has crypto/tls make more room: its bytes.Buffer doubles, instead of moving what it holds
+// to the front, if that and what is missing are more than half of it.
 func (r *records) Read(p []byte) (int, error) {
-	if r.pos == r.end {
-		if r.noWait {
+	r.held = 0 // crypto/tls reads when it has no whole record
+	if r.left == 0 && !r.whole() {
+		if r.noWait && r.err == nil {
 			return 0, errNoWait
 		}
-		if err := r.fill(); err != nil {
+		if err := r.wait(); err != nil {
 			return 0, err
 		}
-	}
-	n := 0
-	b := r.lent.B[r.pos:r.end]
-	if r.headN < tlsRecordHeader {
-		n = copy(r.head[r.headN:], b)
-		n = copy(p, r.head[r.headN:r.headN+n])
-		r.headN += n
-		if r.headN == tlsRecordHeader {
-			r.left = int(binary.BigEndian.Uint16(r.head[3:]))
+		if !r.whole() {
+			if r.pos == r.end || !r.cut() {
+				err := r.err
+				r.err = nil
+				return 0, err
+			}
+			n := copy(p, r.lent.B[r.pos:r.end])
+			r.pos += n
+			return n, nil
 		}
 	}
-	if r.headN == tlsRecordHeader {
-		k := copy(p[n:], b[n:min(len(b), n+r.left)])
-		r.left -= k
+	room := len(p)
+	n := min(r.left, len(p))
+	if r.left > 0 {
+		room += r.part - r.left
+		if r.left -= n; r.left == 0 {
+			r.held += r.dataIn(r.part)
+		}
+	}
+	for r.left == 0 && n < len(p) {
+		k := r.span(r.pos + n)
+		if k == 0 {
+			break
+		}
+		if n+k > len(p) {
+			if n == 0 || 2*(k+bytes.MinRead) > room {
+				r.part, r.left = k, n+k-len(p)
+				n = len(p)
+			}
+			break
+		}
 		n += k
-		if r.left == 0 {
-			r.headN = 0
-		}
+		r.held += r.dataIn(k)
 	}
+	copy(p, r.lent.B[r.pos:r.pos+n])
 	r.pos += n
 	return n, nil
 }
@@ -87,31 +125,79 @@ func (r *records) Read(p []byte) (int, error) {
 // errNoWait is temporary, or crypto/tls would keep it.
 var errNoWait error = &deadlineError{"conn: no whole record is here"}
 
-// whole reports whether the next record has come whole.
-func (r *records) whole() bool {
-	if r.headN != 0 || r.end-r.pos < tlsRecordHeader {
-		return false
+// span returns the length of the record that begins at lent.B[at], 0 if it has not come whole. What crypto/tls refuses at its
+// header needs to be no longer than that.
+func (r *records) span(at int) int {
+	if r.end-at < tlsRecordHeader {
+		return 0
 	}
-	return r.end-r.pos-tlsRecordHeader >= int(binary.BigEndian.Uint16(r.lent.B[r.pos+3:]))
+	b := r.lent.B[at:r.end]
+	n := tlsRecordHeader + int(binary.BigEndian.Uint16(b[3:]))
+	switch {
+	case b[0]-20 > 4 || b[1] != 3 || n > maxRecord:
+		return len(b)
+	case n > len(b):
+		return 0
+	}
+	return n
 }
 
-// empty reports whether neither this buffer nor the tls.Conn above holds bytes.
-func (r *records) empty() bool { return r.pos == r.end && r.headN == 0 }
+// shake sees to it that the handshake of t, the tls.Conn above, is done: that must wait for what comes.
+func (r *records) shake(t *tls.Conn) error {
+	if err := t.Handshake(); err != nil {
+		return err
+	}
+	r.shaken = true
+	switch s := t.ConnectionState(); {
+	case s.Version == tls.VersionTLS13:
+		r.overhead = 17 // RFC 8446 §5.2: the type, and a tag of 16 bytes with all cipher suites of crypto/tls
+	case strings.Contains(tls.CipherSuiteName(s.CipherSuite), "_GCM_"):
+		r.overhead = 24 // RFC 5288 §3
+	case strings.Contains(tls.CipherSuiteName(s.CipherSuite), "_CHACHA20_"):
+		r.overhead = 16 // RFC 7905 §2
+	}
+	return nil
+}
 
-// wait waits for bytes, with no buffer held meanwhile. An error comes from the next Read.
-func (r *records) wait() {
-	if r.err == nil {
+// dataIn returns how much data a record of n bytes holds at most.
+func (r *records) dataIn(n int) int { return max(n-tlsRecordHeader-r.overhead, 0) }
+
+// whole reports whether the next record has come whole.
+func (r *records) whole() bool { return r.span(r.pos) > 0 }
+
+// ready reports whether the tls.Conn may have data that need no more bytes of the socket.
+func (r *records) ready() bool { return r.held > 0 || r.left > 0 || r.whole() }
+
+// cut reports whether an error other than a passed deadline has come: nothing follows what is here.
+func (r *records) cut() bool { return r.err != nil && !errors.Is(r.err, os.ErrDeadlineExceeded) }
+
+// readFrom is t.Read, of the tls.Conn above, without waiting.
+func (r *records) readFrom(t *tls.Conn, p []byte) (int, error) {
+	r.noWait = true
+	n, err := t.Read(p)
+	r.noWait = false
+	r.held = max(r.held-n, 0)
+	return n, err
+}
+
+// wait waits until a record has come whole, with no buffer held while nothing is there, or returns the error of a deadline that
+// has passed. Any other error is left to Read, and to what crypto/tls makes of it.
+func (r *records) wait() error {
+	for !r.whole() && r.err == nil {
 		if err := r.fill(); err != nil {
 			r.err = err
 		}
 	}
-}
-
-func (r *records) fill() error {
-	if err := r.err; err != nil {
+	if !r.whole() && !r.cut() {
+		err := r.err
 		r.err = nil
 		return err
 	}
+	return nil
+}
+
+// fill reads once.
+func (r *records) fill() error {
 	if r.sock != nil {
 		_, err := r.sock.read(r, nil)
 		r.counted = r.sock.counted
@@ -122,8 +208,7 @@ func (r *records) fill() error {
 		r.counted.reads++
 		if n > 0 {
 			r.Filled(n)
-			r.err = err
-			return nil
+			return err
 		}
 		if err != nil {
 			r.Release()
@@ -133,23 +218,34 @@ func (r *records) fill() error {
 	return io.ErrNoProgress
 }
 
-// SpaceIn, Filled and Release make r a sink. It is filled only when it is empty.
+// SpaceIn, Filled and Release make r a sink. It is filled only when no whole record is there; the beginning of one moves to the front.
 func (r *records) SpaceIn([]byte) []byte {
-	if r.lent != nil && len(r.lent.B) != r.size {
-		r.Release()
+	used := r.end - r.pos
+	size := r.size
+	for size < used+minRecordsSpace {
+		size *= 2
 	}
-	if r.lent == nil {
-		r.lent = buffer.Get(r.size)
+	switch {
+	case r.lent == nil:
+		r.lent = buffer.Get(size)
+	case len(r.lent.B) != size:
+		old := r.lent
+		r.lent = buffer.Get(size)
+		copy(r.lent.B, old.B[r.pos:r.end])
+		buffer.Put(old)
+	case r.pos > 0:
+		copy(r.lent.B, r.lent.B[r.pos:r.end])
 	}
-	return r.lent.B
+	r.pos, r.end = 0, used
+	return r.lent.B[used:]
 }
 
 // Filled tells how many bytes have come.
 func (r *records) Filled(n int) {
-	r.pos, r.end = 0, n
+	r.end += n
 	switch {
-	case n == len(r.lent.B):
-		r.size = min(2*r.size, r.max)
+	case r.end == len(r.lent.B):
+		r.size = max(r.size, min(2*len(r.lent.B), r.max))
 		r.lowFills = 0
 	case n > len(r.lent.B)/4:
 		r.lowFills = 0
@@ -161,10 +257,17 @@ func (r *records) Filled(n int) {
 	}
 }
 
-// Release gives the buffer back.
+// Release gives the buffer back if it holds nothing.
 func (r *records) Release() {
+	if r.pos == r.end {
+		r.drop()
+	}
+}
+
+// drop gives the buffer back.
+func (r *records) drop() {
 	buffer.Put(r.lent)
-	r.lent, r.pos, r.end = nil, 0, 0
+	r.lent, r.pos, r.end, r.left = nil, 0, 0, 0
 }
 
 // Write writes to the connection below.

@@ -1,12 +1,16 @@
 package conn
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
+	"reflect"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -232,42 +236,248 @@ func TestF17CloseUnderTLS(t *testing.T) {
 	})
 }
 
-// Records cut anywhere give the same bytes; none is handed out before the one in hand was taken.
-func TestRecordsHandOutOneByOne(t *testing.T) {
-	var stream, want []byte
-	sizes := []int{0, 1, 4, 5, 100, 5000, 17000}
+// Records cut anywhere give the same bytes, and a Read ends at the end of a record, or where it is full and the rest of the record is here.
+func TestRecordsHandOutWhole(t *testing.T) {
+	var stream []byte
+	ends := map[int]bool{0: true}
+	sizes := []int{0, 1, 4, 5, 100, 5000, 18432, 3, 0, 200, 200, 200, 16406}
 	for i, n := range sizes {
-		record := append([]byte{23, 3, 3, byte(n >> 8), byte(n)}, strings.Repeat(string(rune('a'+i)), n)...)
-		stream = append(stream, record...)
+		stream = append(stream, 23, 3, 3, byte(n>>8), byte(n))
+		stream = append(stream, strings.Repeat(string(rune('a'+i)), n)...)
+		ends[len(stream)] = true
 	}
-	want = stream
 	for _, piece := range []int{1, 2, 3, 7, 64, 4096, 100000} {
-		a, b := netsim.Pipe(1 << 20)
-		b.Write(stream)
-		a.Script(func(netsim.Op, int, int) netsim.Step { return netsim.Step{Max: piece} })
-		r := underTLS(a, &Config{}).(*records)
-		var got []byte
-		border, next := 0, 0
-		p := make([]byte, 3000)
-		for len(got) < len(want) {
-			n, err := r.Read(p[:1+len(got)%3000])
-			if err != nil {
-				t.Fatal(err)
-			}
-			got = append(got, p[:n]...)
-			for border < len(got) && next < len(sizes) {
-				if border += 5 + sizes[next]; border < len(got) {
-					t.Fatalf("pieces of %d: a read went over the border at %d", piece, border)
+		for _, room := range []int{517, 1000, 4096, 20000, 70000} {
+			a, b := netsim.Pipe(1 << 20)
+			b.Write(stream)
+			b.Close()
+			a.Script(func(netsim.Op, int, int) netsim.Step { return netsim.Step{Max: piece} })
+			r := underTLS(a, &Config{}).(*records)
+			var got []byte
+			p := make([]byte, room)
+			for {
+				n, err := r.Read(p)
+				if err != nil {
+					if err != io.EOF {
+						t.Fatal(err)
+					}
+					break
 				}
-				next++
+				got = append(got, p[:n]...)
+				if !ends[len(got)] && n != room {
+					t.Fatalf("pieces of %d, room for %d: a read of %d stops within a record at %d", piece, room, n, len(got))
+				}
+				if !ends[len(got)] && !r.ready() {
+					t.Fatalf("pieces of %d, room for %d: the rest of the record at %d is not here", piece, room, len(got))
+				}
+			}
+			if string(got) != string(stream) {
+				t.Errorf("pieces of %d, room for %d: other bytes", piece, room)
+			}
+			r.drop()
+		}
+	}
+}
+
+// What is no record is handed out at once, for crypto/tls to refuse; and so is the beginning of a record behind which nothing comes.
+func TestRecordsHandOutTheRest(t *testing.T) {
+	for _, tt := range []struct{ name, in string }{
+		{"another protocol", "SSH-2.0-OpenSSH\r\n"},
+		{"too long", "\x17\x03\x03\xff\xff and a bit"},
+		{"cut in a header", "\x17\x03"},
+		{"cut in a body", "\x17\x03\x03\x00\x09abc"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a, b := netsim.Pipe(0)
+			r := underTLS(a, &Config{}).(*records)
+			b.Write([]byte(tt.in))
+			if strings.HasPrefix(tt.name, "cut") {
+				b.Close()
+			}
+			p := make([]byte, 1000)
+			if n, err := r.Read(p); err != nil || string(p[:n]) != tt.in {
+				t.Fatalf("%q, %v", p[:n], err)
+			}
+			b.Close()
+			if n, err := r.Read(p); n != 0 || err != io.EOF {
+				t.Errorf("then %d, %v", n, err)
+			}
+			r.drop()
+		})
+	}
+}
+
+// recordedConn is a connection whose far end has sent everything beforehand.
+type recordedConn struct {
+	net.Conn
+	sent  bytes.Buffer
+	held  bool
+	reads int
+}
+
+func (c *recordedConn) Write(p []byte) (int, error) {
+	if c.held {
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *recordedConn) Read(p []byte) (int, error) {
+	if !c.held {
+		return c.Conn.Read(p)
+	}
+	c.reads++
+	return c.sent.Read(p)
+}
+
+// sender is the far end: what it writes once told to hold goes to the other.
+type sender struct {
+	net.Conn
+	to *recordedConn
+}
+
+func (s *sender) Write(p []byte) (int, error) {
+	if s.to.held {
+		return s.to.sent.Write(p)
+	}
+	return s.Conn.Write(p)
+}
+
+// recordedFeed returns a client to which count records of size bytes or a little more, each of whole messages of 200 B or a little less, come as fast as it
+// reads.
+func recordedFeed(t testing.TB, version uint16, size, count int) (c *Conn, near *recordedConn, messages int) {
+	t.Helper()
+	a, b := netsim.Pipe(0)
+	near = &recordedConn{Conn: a}
+	serverTLS, clientTLS := testCertificate(t)
+	serverTLS.DynamicRecordSizingDisabled = true
+	serverTLS.MaxVersion = version
+	clientTLS.ServerName = "localhost"
+	client, server := tls.Client(underTLS(near, &Config{}), clientTLS), tls.Server(&sender{b, near}, serverTLS)
+	shaken := make(chan error, 1)
+	go func() { shaken <- server.Handshake() }()
+	if err := errors.Join(client.Handshake(), <-shaken); err != nil {
+		t.Fatal(err)
+	}
+	// The session tickets are still in the pipe; they come first.
+	b.Close()
+	rest, err := io.ReadAll(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	near.sent.Write(rest)
+	near.held = true
+	var run []byte
+	for len(run) < size {
+		run = frame.AppendFrame(run, frame.Header{Fin: true, Opcode: Text}, bytes.Repeat([]byte("r"), 196))
+		messages++
+	}
+	for range count {
+		if _, err := server.Write(run); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return New(client, frame.Client, &Config{KeepAlive: -1}), near, messages * count
+}
+
+// tlsRoom returns the memory that a tls.Conn keeps for records.
+func tlsRoom(t *tls.Conn) int {
+	return reflect.ValueOf(t).Elem().FieldByName("rawInput").FieldByName("buf").Cap()
+}
+
+// crypto/tls allocates for each call of its socket's Read (readFromUntil). It makes no more of them than the records need that fit its room
+// together: 1 for 7 records of 200 B with a certificate as small as the test's, 1 for 2 of the largest; and we allocate nothing.
+func TestAllocsUnderTLS(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	for _, tt := range []struct {
+		size int
+		most float64 // allocations for a record
+	}{{200, 0.16}, {1000, 0.36}, {4000, 0.56}, {16200, 0.52}} {
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			t.Run(fmt.Sprintf("%d bytes/%s", tt.size, tls.VersionName(version)), func(t *testing.T) {
+				const records = 800
+				c, near, messages := recordedFeed(t, version, tt.size, records)
+				defer c.Close()
+				defer debug.SetGCPercent(debug.SetGCPercent(-1))
+				read := func() {
+					for range messages / 2 {
+						if _, err := c.ReadMessage(); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				read()
+				near.reads = 0
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				read()
+				runtime.ReadMemStats(&after)
+				each := float64(after.Mallocs-before.Mallocs) / (records / 2)
+				t.Logf("%.3f allocations and %.3f reads for a record, %.4f allocations for a message; the tls.Conn has room for %d bytes",
+					each, float64(near.reads)/(records/2), each*records/float64(messages), tlsRoom(c.secure))
+				if each > tt.most {
+					t.Errorf("%.3f allocations for a record, want at most %.2f", each, tt.most)
+				}
+			})
+		}
+	}
+}
+
+// More tells of messages that are here, in whatever way their records fit the memory they are read into.
+func TestMoreUnderTLS(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		a, b := netsim.Pipe(1 << 20)
+		serverTLS, clientTLS := testCertificate(t)
+		serverTLS.MaxVersion, clientTLS.ServerName = version, "localhost"
+		client, server := tls.Client(underTLS(a, &Config{}), clientTLS), tls.Server(b, serverTLS)
+		go server.Handshake()
+		if err := client.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		c := New(client, frame.Client, &Config{KeepAlive: -1})
+		for size := 1; size < 13000; size += 1 + size/3 {
+			for _, size := range []int{size, 4092, 8188, 1020} { // with the header powers of two
+				for _, count := range []int{1, 2, 3, 9} {
+					for range count {
+						server.Write(frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: Binary}, make([]byte, size)))
+					}
+					for i := range count {
+						if _, err := c.ReadMessage(); err != nil {
+							t.Fatal(err)
+						}
+						// What is still in the kernel is not here.
+						if more, last := c.More(), i == count-1; more && last || !more && !last && size*count < 3000 {
+							t.Fatalf("%s: %v behind message %d of %d of %d bytes", tls.VersionName(version), more, i+1, count, size)
+						}
+					}
+				}
 			}
 		}
-		if string(got) != string(want) {
-			t.Errorf("pieces of %d: other bytes", piece)
+		c.Close()
+		b.Close()
+	}
+}
+
+// A connection that waits under TLS holds no buffer of ours, whatever came before.
+func TestIdleHoldsNoBufferUnderTLS(t *testing.T) {
+	a, b := loopback(t)
+	c, server := secureOver(t, a, b, Config{})
+	defer c.Close()
+	if c.records.sock == nil {
+		t.Skip("this system's sockets are read by package net, into memory taken beforehand")
+	}
+	for _, size := range []int{0, 100, 4092, 20000, 200000} {
+		server.Write(frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: Binary}, make([]byte, size)))
+		wantMessage(t, c, Binary, string(make([]byte, size)))
+		c.SetReadDeadline(time.Now().Add(time.Millisecond))
+		_, err := c.ReadMessage()
+		wantTimeout(t, err)
+		c.SetReadDeadline(time.Time{})
+		if n := c.r.Buffer(); n != 0 || c.records.lent != nil {
+			t.Errorf("behind %d bytes: %d bytes of read buffer, %v under TLS", size, n, c.records.lent)
 		}
-		if !r.empty() {
-			t.Errorf("pieces of %d: not empty", piece)
-		}
-		r.Release()
+		t.Logf("behind %d bytes the tls.Conn keeps %d", size, tlsRoom(c.secure))
 	}
 }
