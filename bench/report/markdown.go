@@ -34,7 +34,7 @@ func Write(root string, files ...string) error {
 	head(&b, results)
 	targetTable(&b, all)
 	for _, s := range scenario.All {
-		section(&b, s, all, charts)
+		section(&b, s, all, results, charts)
 	}
 	return os.WriteFile(filepath.Join(root, "BENCHMARKS.md"), []byte(b.String()), 0o666)
 }
@@ -57,12 +57,16 @@ func load(files []string) ([]scenario.Result, error) {
 
 // replaced returns old without the cases that are in more, and more.
 func replaced(old, more []scenario.Result) []scenario.Result {
-	type kase struct{ scenario, name string }
+	type kase struct {
+		scenario, name string
+		profile        bool
+	}
+	of := func(r scenario.Result) kase { return kase{r.Scenario, r.Case, r.Profile != nil} }
 	in := make(map[kase]bool)
 	for _, r := range more {
-		in[kase{r.Scenario, r.Case}] = true
+		in[of(r)] = true
 	}
-	return append(slices.DeleteFunc(old, func(r scenario.Result) bool { return in[kase{r.Scenario, r.Case}] }), more...)
+	return append(slices.DeleteFunc(old, func(r scenario.Result) bool { return in[of(r)] }), more...)
 }
 
 const method = `Every figure is a median, and only figures of one table compare: they were taken in turns, in one run, on one machine that
@@ -134,7 +138,7 @@ func targetTable(b *strings.Builder, all []group) {
 	b.WriteByte('\n')
 }
 
-func section(b *strings.Builder, s scenario.Scenario, all []group, charts map[string][]string) {
+func section(b *strings.Builder, s scenario.Scenario, all []group, results []scenario.Result, charts map[string][]string) {
 	some := slices.DeleteFunc(slices.Clone(all), func(g group) bool { return g.scenario != s.Name })
 	if len(some) == 0 {
 		return
@@ -158,7 +162,22 @@ func section(b *strings.Builder, s scenario.Scenario, all []group, charts map[st
 		default:
 			table(b, g)
 		}
+		for _, r := range results {
+			if r.Profile != nil && r.Scenario == g.scenario && r.Case == g.name {
+				profile(b, g, r)
+			}
+		}
 	}
+}
+
+// profile is the table of where an entrant's time or memory goes.
+func profile(b *strings.Builder, g group, r scenario.Result) {
+	fmt.Fprintf(b, "Where %s falls short: its %s, in percent.\n\n`GOWORK=off go -C bench run ./cmd/compare -run '%s' -entrants %s -profile DIR`\n\n", r.Entrant, r.Profile.Of, pattern(g), r.Entrant)
+	b.WriteString("| function | itself | with what it calls |\n|---|---:|---:|\n")
+	for _, s := range r.Profile.Top {
+		fmt.Fprintf(b, "| `%s` | %.1f | %.1f |\n", s.Function, s.Flat, s.Sum)
+	}
+	b.WriteByte('\n')
 }
 
 // kernelRows is the table of the kernels' ratios.

@@ -33,6 +33,9 @@ func Rows(results []scenario.Result) []*Row {
 	values := make(map[*Row]map[string][]float64)
 	var rows []*Row
 	for _, r := range results {
+		if r.Profile != nil {
+			continue
+		}
 		k := key{r.Scenario, r.Case, r.Entrant}
 		row := at[k]
 		if row == nil {
@@ -82,7 +85,7 @@ var mains = map[string]struct {
 	"echo":      {"p50 µs", []string{"p99 µs", "p99.9 µs", "client cpu ns/message", "allocs/message", "reads/message"}},
 	"fanout":    {"cpu ns/message", []string{"messages/s", "allocs/message", "writes/message"}},
 	"handshake": {"allocs/handshake", []string{"cpu ns/handshake", "handshakes/s", "reads/handshake", "writes/handshake"}},
-	"idle":      {"resident B/connection", []string{"heap B/connection", "stack B/connection"}},
+	"idle":      {"resident B/connection", []string{"heap B/connection", "stack B/connection", "unused B/connection", "runtime B/connection"}},
 }
 
 // group is the rows of one case, best first.
@@ -154,6 +157,15 @@ func Print(w io.Writer, files ...string) error {
 				fmt.Fprintf(w, " %14s", figure(r.Metrics[unit].Median))
 			}
 			fmt.Fprintln(w)
+		}
+	}
+	for _, r := range results {
+		if r.Profile == nil {
+			continue
+		}
+		fmt.Fprintf(w, "\n%s: %s, %s: %% of %s, and with what it calls\n", r.Scenario, r.Case, r.Entrant, r.Profile.Of)
+		for _, s := range r.Profile.Top {
+			fmt.Fprintf(w, "%8.1f %8.1f  %s\n", s.Flat, s.Sum, s.Function)
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/seed-7f57ff33/tickwire/bench/entrant"
@@ -123,11 +124,36 @@ func targets() []target {
 	return all
 }
 
+// Short is an entrant in a case that does not reach one of its targets.
+type Short struct{ Scenario, Case, Entrant string }
+
+// FallingShort returns what does not reach its targets in files of results, each once: the bounds, not the aims.
+func FallingShort(files ...string) ([]Short, error) {
+	results, err := load(files)
+	if err != nil {
+		return nil, err
+	}
+	var short []Short
+	all := groups(Rows(results))
+	for _, t := range targets() {
+		o := t.judge(all)
+		if !o.known || o.met {
+			continue
+		}
+		one := Short{t.scenario, o.caseName, t.ours}
+		if !slices.Contains(short, one) {
+			short = append(short, one)
+		}
+	}
+	return short, nil
+}
+
 // outcome is a target with what was measured.
 type outcome struct {
 	target
 	value       float64
 	name        string // of the entrant against
+	caseName    string
 	known       bool
 	met, wanted bool
 }
@@ -151,6 +177,7 @@ func (t target) judge(all []group) outcome {
 	if g == nil || g.row(t.ours) == nil {
 		return o
 	}
+	o.caseName = g.name
 	o.value = g.row(t.ours).Metrics[metric].Median
 	if !t.figure {
 		other := g

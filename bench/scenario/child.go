@@ -3,24 +3,17 @@ package scenario
 import (
 	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
-	"runtime/pprof"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// ProfileDir, if set, is where the children that are measured leave their profiles.
-var ProfileDir string
 
 // childTime is after how long a child that does not answer is ended.
 const childTime = 90 * time.Second
@@ -86,31 +79,7 @@ func Child() {
 }
 
 // measured are the roles whose process is looked at.
-var measured = []string{"consumer", "echo server", "broadcast server", "handshake server", "idle server"}
-
-// profiled runs a child under a profiler if that is asked for.
-func profiled(s *Spec, run func() error) error {
-	if s.Profile == "" || !slices.Contains(measured, s.Role) {
-		return run()
-	}
-	if s.Role == "idle server" {
-		runtime.MemProfileRate = 1
-	}
-	f, err := os.Create(s.Profile)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if s.Role == "idle server" {
-		err := run()
-		return errors.Join(err, pprof.WriteHeapProfile(f))
-	}
-	if err := pprof.StartCPUProfile(f); err != nil {
-		return err
-	}
-	defer pprof.StopCPUProfile()
-	return run()
-}
+var measured = []string{"consumer", "echo client", "broadcast server", "handshake server", "idle server"}
 
 // pin keeps all threads of this process on one CPU. Threads that start later inherit it from those that are there.
 func pin(cpu int) error {
@@ -170,8 +139,7 @@ type process struct {
 // start starts a child.
 func start(s Spec) (*process, error) {
 	if ProfileDir != "" {
-		name := strings.NewReplacer(" ", "-", "/", "-").Replace(s.Entrant + "." + s.Role)
-		s.Profile = filepath.Join(ProfileDir, name+".prof")
+		s.Profile = profileFile(s.Entrant, s.Role)
 	}
 	arg, err := json.Marshal(s)
 	if err != nil {
@@ -212,7 +180,7 @@ func (p *process) metrics() (map[string]float64, error) {
 // end ends the child: it is told by the end of its input, and killed if it does not go.
 func (p *process) end() {
 	p.stdin.Close()
-	p.timer.Reset(time.Second)
+	p.timer.Reset(time.Duration(longer()) * time.Second)
 	if ProfileDir == "" {
 		p.cmd.Process.Kill()
 	}

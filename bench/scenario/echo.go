@@ -13,8 +13,9 @@ import (
 func echo(p *Plan) error {
 	n := 8_000
 	if p.Quick {
-		n = 4_000
+		n = 2_000
 	}
+	n *= longer()
 	cases := []struct {
 		name string
 		cpus [2]int
@@ -28,7 +29,7 @@ func echo(p *Plan) error {
 			i := e.Info()
 			return i.Limit && i.Name != entrant.LimitParse || i.Spin && !c.spin
 		})
-		err := p.each(c.name, entrants, p.rounds(5, 1), func(e entrant.Entrant) (map[string]float64, error) {
+		err := p.each(c.name, entrants, p.rounds(5, 1), 45*time.Second, func(e entrant.Entrant) (map[string]float64, error) {
 			s := Spec{Entrant: e.Info().Name, Size: 128, Messages: n, Warmup: n / 10, Check: true}
 			s.Role, s.CPU = "echo server", c.cpus[0]
 			server, err := start(s)

@@ -53,6 +53,7 @@ func feed(p *Plan) error {
 		if c.tls == "" {
 			spec.Messages *= 10
 		}
+		spec.Messages *= longer()
 		entrants := slices.DeleteFunc(entrant.All(), func(e entrant.Entrant) bool {
 			i := e.Info()
 			return i.Limit && !slices.Contains(c.limits, i.Name) || c.deflate && !i.Deflate
@@ -79,7 +80,7 @@ func (p *Plan) feedCase(name string, s Spec, entrants []entrant.Entrant) error {
 	if s.Addr, err = b.hear(); err != nil {
 		return err
 	}
-	return p.each(name, entrants, p.rounds(5, 2), func(e entrant.Entrant) (map[string]float64, error) {
+	return p.each(name, entrants, p.rounds(5, 1), 40*time.Second, func(e entrant.Entrant) (map[string]float64, error) {
 		s := s
 		s.Role, s.Entrant = "consumer", e.Info().Name
 		c, err := start(s)
@@ -124,6 +125,14 @@ func blaster(s *Spec, ch *channel) error {
 	}
 }
 
+// times is longer, as this child has been told.
+func (s *Spec) times() int {
+	if s.Profile != "" {
+		return 10
+	}
+	return 1
+}
+
 // consumer is a child that reads a feed and tells what it took.
 func consumer(s *Spec, ch *channel) error {
 	e := entrant.ByName(s.Entrant)
@@ -149,7 +158,7 @@ func consumer(s *Spec, ch *channel) error {
 	}
 	n := 0
 	u := used()
-	for ; n < s.Messages && cpuTime()-u.cpu < enough; n += chunk {
+	for ; n < s.Messages && cpuTime()-u.cpu < time.Duration(s.times())*enough; n += chunk {
 		if err := c.Receive(chunk, &t); err != nil {
 			return err
 		}

@@ -11,23 +11,25 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/bench/entrant"
 	"github.com/seed-7f57ff33/tickwire/bench/wire"
 )
 
+const allocationCase = "allocations of the library alone"
+
 func handshake(p *Plan) error {
 	n := 6_000
 	if p.Quick {
 		n = 2_000
 	}
+	n *= longer()
 	servers := slices.DeleteFunc(entrant.All(), func(e entrant.Entrant) bool {
 		i := e.Info()
 		return i.Limit && i.Name != entrant.LimitParse
 	})
-	err := p.each("over loopback TCP, 8 at a time", servers, p.rounds(3, 1), func(e entrant.Entrant) (map[string]float64, error) {
+	err := p.each("over loopback TCP, 8 at a time", servers, p.rounds(3, 1), 30*time.Second, func(e entrant.Entrant) (map[string]float64, error) {
 		m, err := pair(Spec{Entrant: e.Info().Name, Messages: n, Warmup: n / 20}, "handshake server", "handshake client")
 		if err != nil {
 			return nil, err
@@ -40,13 +42,16 @@ func handshake(p *Plan) error {
 	if err != nil {
 		return err
 	}
+	if !p.wants(allocationCase) {
+		return nil
+	}
 	// What is counted for a server that does nothing is the harness's.
 	harness, err := handshakeAllocs(entrant.ByName(entrant.LimitAccept), 500)
 	if err != nil {
 		return err
 	}
-	return p.each("allocations of the library alone", entrant.Libraries(), 1, func(e entrant.Entrant) (map[string]float64, error) {
-		allocs, err := handshakeAllocs(e, 500)
+	return p.each(allocationCase, entrant.Libraries(), 1, time.Minute, func(e entrant.Entrant) (map[string]float64, error) {
+		allocs, err := profiledAllocs(e, func() (float64, error) { return handshakeAllocs(e, 500) })
 		return map[string]float64{"allocs/handshake": allocs - harness}, err
 	})
 }
@@ -124,6 +129,14 @@ func handshakeOnce(addr string, request, buf []byte) error {
 	defer c.Close()
 	// A reset instead of a goodbye: ports are free again at once.
 	c.(*net.TCPConn).SetLinger(0)
+	return openWith(c, request, buf)
+}
+
+// openOnce is openWith for once.
+func openOnce(c net.Conn, request []byte) error { return openWith(c, request, make([]byte, 1024)) }
+
+// openWith sends a request and reads the head of the response, behind which nothing comes before it is asked for.
+func openWith(c net.Conn, request, buf []byte) error {
 	if _, err := c.Write(request); err != nil {
 		return err
 	}
@@ -253,13 +266,4 @@ func (c *script) SetReadDeadline(t time.Time) error {
 		}
 	}
 	return nil
-}
-
-// descriptors returns how many files this process may open.
-func descriptors() uint64 {
-	var r syscall.Rlimit
-	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r) != nil {
-		return 0
-	}
-	return r.Cur
 }

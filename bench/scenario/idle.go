@@ -8,28 +8,27 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/seed-7f57ff33/tickwire/bench/corpus"
 	"github.com/seed-7f57ff33/tickwire/bench/entrant"
 )
 
 func idle(p *Plan) error {
-	n := 9_000 // and the harness's own descriptors, where 10,000 are allowed
-	if descriptors() >= 12_000 {
-		n = 10_000
-	}
+	n := 10_000
 	if p.Quick {
 		n = 2_000
 	}
+	n = min(n, raiseDescriptors(n+spare)-spare)
 	entrants := entrant.Libraries()
-	return p.each(fmt.Sprintf("%d connections that have carried a message", n), entrants, p.rounds(2, 1), func(e entrant.Entrant) (map[string]float64, error) {
+	return p.each(fmt.Sprintf("%d connections that have carried a message", n), entrants, p.rounds(2, 1), 45*time.Second, func(e entrant.Entrant) (map[string]float64, error) {
 		return pair(Spec{Entrant: e.Info().Name, Size: 200, Clients: n, Check: true, Lean: true}, "idle server", "idle clients")
 	})
 }
 
-// idleServer echoes, and tells its resident memory before and after.
+// idleServer echoes, and tells its memory before and after: what is resident, and what of that the runtime accounts for.
 func idleServer(s *Spec, ch *channel) error {
-	before := resident()
+	before := memoryOf()
 	if err := listen(s, ch, func(c entrant.Conn) { c.Echo() }); err != nil {
 		return err
 	}
@@ -40,30 +39,41 @@ func idleServer(s *Spec, ch *channel) error {
 	if _, err := ch.hear(); err != nil { // done: each has had its echo
 		return err
 	}
-	after := resident()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
+	after := memoryOf()
 	ch.say("reporting")
-	n := float64(s.Clients)
+	each := func(now, then uint64) float64 { return (float64(now) - float64(then)) / float64(s.Clients) }
 	return ch.report(map[string]float64{
-		"resident B/connection": float64(after-before) / n,
-		"heap B/connection":     float64(m.HeapAlloc) / n,
-		"stack B/connection":    float64(m.StackInuse) / n,
+		"resident B/connection": each(after.resident, before.resident),
+		"heap B/connection":     each(after.heap, before.heap),
+		"stack B/connection":    each(after.stack, before.stack),
+		"unused B/connection":   each(after.unused, before.unused),
+		"runtime B/connection":  each(after.runtime, before.runtime),
 	})
 }
 
-// resident returns the resident memory of this process in bytes, after what is free has gone back to the system.
-func resident() int {
+// memory is what a process holds, in bytes.
+type memory struct {
+	resident uint64
+	heap     uint64 // objects
+	stack    uint64 // of goroutines
+	unused   uint64 // in the spans that objects stand in
+	runtime  uint64 // the runtime's own
+}
+
+// memoryOf returns the memory of this process, after what is free has gone back to the system.
+func memoryOf() memory {
 	for range 3 { // pools are emptied by the second collection, stacks shrink at each
 		runtime.GC()
 	}
 	debug.FreeOSMemory()
 	b, _ := os.ReadFile("/proc/self/status")
-	kb := 0
+	kb := uint64(0)
 	for line := range strings.Lines(string(b)) {
 		fmt.Sscanf(line, "VmRSS: %d kB", &kb)
 	}
-	return kb << 10
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return memory{kb << 10, m.HeapAlloc, m.StackInuse, m.HeapInuse - m.HeapAlloc, m.MSpanInuse + m.MCacheInuse + m.GCSys + m.OtherSys}
 }
 
 // idleClients connects, has one message echoed on each connection, and then holds still.

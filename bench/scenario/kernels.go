@@ -31,7 +31,7 @@ func kernels(p *Plan) error {
 		{KernelRows, args, (*Plan).kernelRow},
 		{KernelSizes, append(args[:len(args):len(args)], "-sizes"), func(p *Plan, line string) error { return sizes.take(p, line) }},
 	} {
-		if !p.wants(c.name) {
+		if !p.wants(c.name) || p.interrupted() || ProfileDir != "" {
 			continue
 		}
 		start := time.Now()
@@ -53,7 +53,7 @@ func kernels(p *Plan) error {
 		if err := cmd.Wait(); lines == 0 {
 			return fmt.Errorf("go %s: %w", strings.Join(c.args, " "), err)
 		}
-		fmt.Fprintf(p.Progress, "kernels/%s: %.1f s\n", c.name, time.Since(start).Seconds())
+		p.say("kernels/%s: %.1f s", c.name, time.Since(start).Seconds())
 	}
 	return nil
 }

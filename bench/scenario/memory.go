@@ -125,7 +125,13 @@ func (p *Plan) memory(name string, entrants []entrant.Entrant, open func(entrant
 			err = step(1000) // warm
 		}
 		if err != nil {
-			fmt.Fprintf(p.Progress, "%s/%s: %s left out: %v\n", p.env.Scenario, name, e.Info().Name, err)
+			p.say("%s/%s: %s left out: %v", p.env.Scenario, name, e.Info().Name, err)
+			continue
+		}
+		if ProfileDir != "" {
+			if err := p.profileSteps(name, e, step); err != nil {
+				return err
+			}
 			continue
 		}
 		allocs[e.Info().Name] = allocations(step)
@@ -140,11 +146,14 @@ func (p *Plan) memory(name string, entrants []entrant.Entrant, open func(entrant
 			},
 		})
 	}
-	limit := 4 * time.Second
+	limit := 3 * time.Second
 	if p.Quick {
 		limit = time.Second
 	}
 	for round := range p.rounds(3, 1) {
+		if p.interrupted() || len(cases) == 0 {
+			return nil
+		}
 		start := time.Now()
 		for i, r := range probe.Measure(cases, probe.Options{Batch: batch, Limit: limit, Slack: 0.05}) {
 			if failed != nil {
@@ -159,7 +168,7 @@ func (p *Plan) memory(name string, entrants []entrant.Entrant, open func(entrant
 				return err
 			}
 		}
-		fmt.Fprintf(p.Progress, "%s/%s: round %d, %.1f s\n", p.env.Scenario, name, round+1, time.Since(start).Seconds())
+		p.say("%s/%s: round %d, %.1f s", p.env.Scenario, name, round+1, time.Since(start).Seconds())
 	}
 	return nil
 }

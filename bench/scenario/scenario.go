@@ -35,7 +35,9 @@ type Result struct {
 	Version  string    `json:"version,omitempty"`
 	Round    int       `json:"round"`
 	// Metrics maps a unit as "ns/message" to the figure. Units are never mixed within a case.
-	Metrics map[string]float64 `json:"metrics"`
+	Metrics map[string]float64 `json:"metrics,omitempty"`
+	// Profile is set instead of Metrics in a run under the profiler.
+	Profile *Profile `json:"profile,omitempty"`
 }
 
 // Scenario is one thing that is measured.
@@ -63,16 +65,21 @@ type Plan struct {
 	Rounds   int               // of the scenarios with sockets; 0 means a default
 	Match    func(string) bool // picks cases by "scenario/case"; nil picks all
 	Entrants []string          // names; empty means all
-	Clients  []int             // of fanout, besides 1,000
+	Clients  []int             // of fanout, instead of 1,000 and 10,000
+	Stop     <-chan struct{}   // ends the run after what runs now
 	Command  string
 	Emit     func(Result) error
 	Progress io.Writer
 
-	env Result
+	env   Result
+	start time.Time
 }
 
 // Run runs the scenario.
 func (s Scenario) Run(p *Plan) error {
+	if p.start.IsZero() {
+		p.start = time.Now()
+	}
 	p.env = environment(p.Command)
 	p.env.Scenario = s.Name
 	if err := s.run(p); err != nil {
@@ -123,32 +130,60 @@ func (p *Plan) rounds(full, quick int) int {
 	return full
 }
 
-// each runs one measurement per round and entrant, the order shuffled anew in each round. An entrant that fails is told once
-// and left out from then on: its row is missing, the others' are not.
-func (p *Plan) each(name string, entrants []entrant.Entrant, rounds int, run func(e entrant.Entrant) (map[string]float64, error)) error {
+// say shows progress, with the time since the first scenario began.
+func (p *Plan) say(format string, args ...any) {
+	t := int(time.Since(p.start).Seconds())
+	fmt.Fprintf(p.Progress, "%2d:%02d  %s\n", t/60, t%60, fmt.Sprintf(format, args...))
+}
+
+func (p *Plan) interrupted() bool {
+	select {
+	case <-p.Stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// each runs one measurement per round and entrant, the order shuffled anew in each round; after limit no round begins any more.
+// An entrant that fails is told once and left out from then on: its row is missing, the others' are not.
+func (p *Plan) each(name string, entrants []entrant.Entrant, rounds int, limit time.Duration, run func(e entrant.Entrant) (map[string]float64, error)) error {
 	if !p.wants(name) {
 		return nil
 	}
 	entrants = p.pick(entrants)
+	if ProfileDir != "" {
+		rounds = 1
+	}
+	began := time.Now()
 	for round := range rounds {
+		if round > 0 && time.Since(began) > limit {
+			return nil
+		}
 		start := time.Now()
 		rand.Shuffle(len(entrants), func(i, j int) { entrants[i], entrants[j] = entrants[j], entrants[i] })
 		var failed []entrant.Entrant
 		for _, e := range entrants {
+			if p.interrupted() {
+				return nil
+			}
 			metrics, err := run(e)
 			if err != nil {
-				fmt.Fprintf(p.Progress, "%s/%s: %s left out: %v\n", p.env.Scenario, name, e.Info().Name, err)
+				p.say("%s/%s: %s left out: %v", p.env.Scenario, name, e.Info().Name, err)
 				failed = append(failed, e)
 				continue
 			}
-			if err := p.emit(name, e, round, metrics); err != nil {
+			if ProfileDir != "" {
+				err = p.emitProfile(name, e)
+			} else {
+				err = p.emit(name, e, round, metrics)
+			}
+			if err != nil {
 				return err
 			}
 		}
-		for _, e := range failed {
-			entrants = slices.DeleteFunc(entrants, func(o entrant.Entrant) bool { return o == e })
-		}
-		fmt.Fprintf(p.Progress, "%s/%s: round %d of %d, %.1f s\n", p.env.Scenario, name, round+1, rounds, time.Since(start).Seconds())
+		entrants = slices.DeleteFunc(entrants, func(e entrant.Entrant) bool { return slices.Contains(failed, e) })
+		p.say("%s/%s: round %d of %d, %.1f s", p.env.Scenario, name, round+1, rounds, time.Since(start).Seconds())
 	}
 	return nil
 }

@@ -3,16 +3,23 @@
 //	GOWORK=off go -C bench run ./cmd/compare -list
 //	GOWORK=off go -C bench run ./cmd/compare -quick
 //	GOWORK=off go -C bench run ./cmd/compare -run 'decode/200 B' -rounds 5
+//	GOWORK=off go -C bench run ./cmd/compare -run 'feed/TCP, 200 B, UTF-8' -entrants tickwire -profile /tmp/profiles
 //	GOWORK=off go -C bench run ./cmd/compare -report
 //
-// Raw results go to bench/results, one JSON line per entrant and round. With -report, BENCHMARKS.md and bench/charts are
+// A whole run takes about a quarter of an hour, with -quick two minutes. Raw results go to bench/results, one JSON line per entrant
+// and round, each as soon as it is there: a run that is interrupted has those before.
+//
+// With -report, rows that fall short of their targets are run once more under a profiler, and BENCHMARKS.md and bench/charts are
 // made from the results of this run, or, with -from, from those of earlier ones.
 package main
 
 import (
+	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -39,12 +46,12 @@ func run() error {
 		entrants = flag.String("entrants", "", "run only these, comma-separated")
 		quick    = flag.Bool("quick", false, "short: fewer rounds, fewer messages")
 		rounds   = flag.Int("rounds", 0, "rounds, instead of each scenario's default")
-		clients  = flag.String("clients", "", "numbers of clients of fanout, comma-separated, instead of 1000")
+		clients  = flag.String("clients", "", "numbers of clients of fanout, comma-separated, instead of 1000 and 10000")
 		out      = flag.String("out", "", "file of raw results; appended to (default bench/results/TIME.jsonl)")
 		write    = flag.Bool("report", false, "write BENCHMARKS.md and bench/charts")
 		from     = flag.String("from", "", "take these files of raw results, comma-separated, and run nothing")
 	)
-	flag.StringVar(&scenario.ProfileDir, "profile", "", "directory for a profile of each child that is measured; figures are then not worth much")
+	flag.StringVar(&scenario.ProfileDir, "profile", "", "run under a profiler, whose files go to this `directory`: the results are the top of each profile, instead of figures")
 	flag.Parse()
 	root, err := repository()
 	if err != nil {
@@ -83,19 +90,59 @@ func run() error {
 		}
 		p.Clients = append(p.Clients, v)
 	}
+	if scenario.ProfileDir != "" {
+		if err := os.MkdirAll(scenario.ProfileDir, 0o777); err != nil {
+			return err
+		}
+	}
+	// The first interrupt ends the run after what runs now, the second one at once.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	context.AfterFunc(ctx, stop)
+	p.Stop = ctx.Done()
+	err = all(p)
+	if *write && err == nil && ctx.Err() == nil {
+		err = profileShort(p, *out)
+	}
+	if err := errors.Join(err, done()); err != nil {
+		return fmt.Errorf("%w\nwhat was measured before is in %s", err, *out)
+	}
+	if err := report.Print(os.Stdout, *out); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("interrupted; what was measured before is in %s", *out)
+	}
+	if *write {
+		return report.Write(root, *out)
+	}
+	return nil
+}
+
+func all(p *scenario.Plan) error {
 	for _, s := range scenario.All {
 		if err := s.Run(p); err != nil {
 			return err
 		}
 	}
-	if err := done(); err != nil {
+	return nil
+}
+
+// profileShort runs what falls short of a target once more, under a profiler.
+func profileShort(p *scenario.Plan, results string) error {
+	short, err := report.FallingShort(results)
+	if err != nil {
 		return err
 	}
-	if err := report.Print(os.Stdout, *out); err != nil {
+	if scenario.ProfileDir, err = os.MkdirTemp("", "compare"); err != nil {
 		return err
 	}
-	if *write {
-		return report.Write(root, *out)
+	defer os.RemoveAll(scenario.ProfileDir)
+	for _, row := range short {
+		q := *p
+		q.Match, q.Entrants = func(name string) bool { return name == row.Scenario+"/"+row.Case }, []string{row.Entrant}
+		if err := all(&q); err != nil {
+			return err
+		}
 	}
 	return nil
 }
