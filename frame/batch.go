@@ -16,6 +16,14 @@ type Batch struct {
 	owned         *buffer.Buffer
 }
 
+// NewBatch returns a batch of one message, for whoever made it of something else, as by inflating. The memory that the message
+// stands in is told by Own.
+func NewBatch(m Message) *Batch {
+	b := batches.Get().(*Batch)
+	b.Messages = append(b.Messages, m)
+	return b
+}
+
 // Own gives the batch a buffer in which its messages stand, to go back with Release: for whoever replaces them, as by what they
 // inflate to. A batch has one such buffer.
 func (b *Batch) Own(buf *buffer.Buffer) {
@@ -43,8 +51,7 @@ func (r *Reader) BufferedBatch() (b *Batch, ok bool, err error) {
 	if !ok || err != nil {
 		return nil, false, err
 	}
-	b = batches.Get().(*Batch)
-	b.Messages = append(b.Messages, m)
+	b = NewBatch(m)
 	for !m.Opcode.IsControl() {
 		data, op, n := r.dec.plain(r.buf[r.pos:r.end])
 		if n <= 0 {

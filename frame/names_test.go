@@ -132,6 +132,81 @@ func TestMoreWithinFrames(t *testing.T) {
 	}
 }
 
+// Compressed tells from the first byte of a message which way it is to be read, however it is cut, and FrameAt where each piece is
+// from. What is read so is never gathered.
+func TestR77CompressedIsKnownFromTheFirstByte(t *testing.T) {
+	compressed := func(op Opcode, fin bool, payload string) Frame {
+		f := data(op, fin, payload)
+		f.Header.RSV1 = op != Continuation
+		return f
+	}
+	long := strings.Repeat("long ", 30_000)
+	for _, role := range []Role{Client, Server} {
+		frames := []Frame{
+			data(Text, true, "plain"), compressed(Text, true, "one"), data(Ping, true, "p"), compressed(Binary, false, "tw"), data(Ping, true, ""),
+			data(Continuation, false, ""), data(Continuation, true, "o"), data(Text, false, "pl"), data(Ping, true, "q"), data(Continuation, true, "ain"),
+			compressed(Text, true, ""), compressed(Text, true, long), compressed(Text, false, ""), data(Continuation, true, long), data(Binary, true, "plain"),
+		}
+		stream := wire(role, frames...)
+		at := map[uint64]uint64{} // of payloads: their lengths
+		for n := 0; n < len(stream); {
+			h, head := ParseHeader(stream[n:])
+			at[uint64(n+head)] = h.Length
+			n += head + int(h.Length)
+		}
+		messages := []string{"plain", "one", "two", "plain", "", long, long, "plain"}
+		packed := []bool{false, true, true, false, true, true, true, false}
+		for _, most := range []int{1 << 20, 5000, 7, 3, 2, 1} {
+			r := NewReader(nil, role, Options{Compression: true})
+			rest := bytes.Clone(stream)
+			var joined []byte
+			for i := 0; i < len(messages); {
+				var ok, last bool
+				var payload []byte
+				var op Opcode
+				wasCompressed := r.Compressed()
+				if wasCompressed {
+					p, got, err := r.BufferedPiece()
+					if err != nil {
+						t.Fatal(err)
+					}
+					ok, last, payload, op = got, p.Last, p.Data, p.Opcode
+					if h, place := r.FrameAt(); ok && !op.IsControl() && (at[place] != h.Length || place > r.Decoder().Offset()-uint64(len(payload))) {
+						t.Fatalf("reads of %d, message %d: a piece of a frame of %d bytes at %d", most, i, h.Length, place)
+					}
+					if r.message != nil {
+						t.Fatal("gathered")
+					}
+				} else {
+					m, got, err := r.Buffered()
+					if err != nil {
+						t.Fatal(err)
+					}
+					ok, last, payload, op = got, true, m.Data, m.Opcode
+				}
+				switch {
+				case !ok:
+					n := copy(r.SpaceIn([]byte{}), rest[:min(most, len(rest))])
+					r.Filled(n)
+					rest = rest[n:]
+				case op.IsControl():
+				default:
+					if joined = append(joined, payload...); last {
+						if string(joined) != messages[i] || wasCompressed != packed[i] {
+							t.Fatalf("reads of %d, message %d: %.20q, compressed %v", most, i, joined, wasCompressed)
+						}
+						joined = joined[:0]
+						i++
+					}
+				}
+			}
+			if len(rest) > 0 || r.Compressed() {
+				t.Fatalf("%d bytes are left", len(rest))
+			}
+		}
+	}
+}
+
 func TestPieceTakesOverWhatNextBegan(t *testing.T) {
 	for _, frames := range [][]Frame{
 		{data(Text, false, "begun "), data(Continuation, true, "and done, in full length")},

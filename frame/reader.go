@@ -376,6 +376,27 @@ func (r *Reader) taken() []byte {
 	return r.message.B[:n:n]
 }
 
+// Compressed reports whether the message in progress, or else the one that begins with the next byte buffered, is compressed:
+// whether to take it by BufferedPiece rather than gather it by Buffered. It is false while nothing of a message is here.
+func (r *Reader) Compressed() bool {
+	d := &r.dec
+	switch {
+	case d.open, d.inFrame && !d.header.Opcode.IsControl():
+		return d.rsv1
+	case d.inFrame:
+		return false
+	case d.headLen > 0:
+		return d.header.RSV1
+	}
+	return r.pos < r.end && r.buf[r.pos]&bitRSV1 != 0
+}
+
+// FrameAt returns the header of the frame that the last piece of a compressed message is of, and the offset in the stream of its
+// payload. Both are the same however the stream is cut: they are for what inflating finds wrong later than here.
+func (r *Reader) FrameAt() (h Header, payload uint64) {
+	return r.dec.header, r.dec.offset - (r.dec.header.Length - r.dec.left)
+}
+
 // More reports whether a whole message is buffered, so that the next one comes without a read. Control frames before it do
 // not count, and nothing does behind a Close frame.
 func (r *Reader) More() bool {
