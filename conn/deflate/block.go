@@ -123,11 +123,15 @@ func (d *Inflater) storedLength() halt {
 	return haltBlock
 }
 
-// stored copies the bytes of a stored block, the first of which may be held in bits already.
+// stored copies the bytes of a stored block, the first of which may be held in bits already. At opEnd it stops before it reads
+// on behind the block, as symbols does: what was used up to there is then the same however much input there is.
 func (d *Inflater) stored(opEnd int) halt {
-	for d.rest > 0 {
+	for {
 		if d.op >= opEnd {
 			return haltOutput
+		}
+		if d.rest == 0 {
+			break
 		}
 		if d.nb > 0 {
 			d.out[d.op] = byte(d.bits)

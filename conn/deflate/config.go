@@ -45,8 +45,9 @@ type Config struct {
 	// Threshold is the size in bytes from which a message is compressed. 0 means DefaultThreshold, negative every
 	// message.
 	Threshold int
-	// MaxRatio bounds a received message's inflated bytes to so many times its compressed bytes, once it has
-	// inflated to over 64 KiB. 0 means no such limit; the limit on a message's size holds always.
+	// MaxRatio bounds a received message's inflated bytes to so many times the compressed bytes they came of, once it has
+	// inflated to over 64 KiB: judged at every 32 KiB, and at its end. 0 means no such limit; the limit on a message's size
+	// holds always.
 	MaxRatio int
 }
 

@@ -16,10 +16,14 @@
 // other, though not the parts of one; for a connection: do not offer or accept the extension.
 //
 // What comes compressed can be far larger than it looks. The limit on a message's size is on the inflated bytes and always
-// there; inflating stops at the byte that passes it, and until then has taken no more than the limit and 64 KiB.
-// conn.Conn.ReadMessage joins the fragments of a compressed message before it inflates them, and then holds the compressed
-// bytes too: the same limit bounds them, and buffers grow by doubling. A message that is delivered is put together from parts
-// at its end, and has both for that moment. conn.Conn.NextReader inflates as frames come and holds 64 KiB.
+// there; inflating stops at the byte that passes it, and until then has taken no more than the limit and 64 KiB, the window of
+// context takeover included (76 KiB where the limit is under 12 KiB). Compressed bytes are inflated as they come, and not kept:
+// conn.Conn.ReadMessage and TakeBatch hold that and the connection's read buffer (conn.Config.ReadBuffer, 64 KiB by default),
+// however a message is cut into frames, and conn.Conn.NextReader never more than the window. Whatever is wrong, text that is not
+// UTF-8 too, ends the connection with the bytes that show it, and does not wait for the rest of the message.
+//
+// A message over 32 KiB that is delivered is put together from parts at its end, and has both for that moment: one of two fifths
+// of the limit still fits into the limit and 64 KiB, and one of the whole limit takes it twice.
 //
 // # When it pays
 //

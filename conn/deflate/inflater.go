@@ -19,13 +19,16 @@ type InflateOptions struct {
 	// MaxMessage bounds the inflated bytes of a message: ErrTooLarge. 0 means frame.DefaultMaxMessage, negative
 	// frame.HardMaxMessage.
 	MaxMessage int64
-	// MaxRatio bounds a message's inflated bytes to so many times the compressed bytes that have come: ErrRatio. It is
-	// not judged in the first 64 KiB of a message. 0 means no such limit.
+	// MaxRatio bounds a message's inflated bytes to so many times the compressed bytes they came of: ErrRatio. It is judged
+	// at every 32 KiB behind the first 64 KiB of a message, and at its end. 0 means no such limit.
 	MaxRatio int
 }
 
-// ratioFree is what a message may inflate to before its ratio counts.
-const ratioFree = 64 << 10
+const (
+	ratioFree = 64 << 10 // what a message may inflate to before its ratio counts
+	ratioStep = 32 << 10 // how often it is judged
+	ratioMost = 1 << 16  // no more can be: a bit is worth less than 258 bytes
+)
 
 // tailMax is how much of a message is decoded from padded memory, so that the fast loop runs to its end. Most feed messages
 // fit in whole.
@@ -43,6 +46,7 @@ type Inflater struct {
 	window  int
 	limit   int
 	ratio   int
+	judge   int  // the length of the message at which the ratio is judged next
 	alone   bool // no context takeover
 	text    bool
 	opened  bool // inside a message
@@ -62,6 +66,7 @@ type Inflater struct {
 	out     []byte
 	base    int // first byte of the history
 	start   int // first byte of the message that was neither moved out nor handed out
+	shown   int // first byte that Next has not returned; start if it has returned none
 	op      int
 	checked int   // text up to here is valid
 	moved   int   // bytes in parts
@@ -73,6 +78,8 @@ type Inflater struct {
 	dyn   *dynamic
 	buf   *buffer.Buffer
 	parts []*buffer.Buffer
+	free  int // room in the last part
+	given int // parts that Next has returned
 
 	joined *buffer.Buffer
 	view   []byte
@@ -100,7 +107,7 @@ func NewInflater(o InflateOptions) (*Inflater, error) {
 	return &Inflater{
 		window: 1 << o.WindowBits,
 		limit:  int(min(o.MaxMessage, math.MaxInt/2)),
-		ratio:  max(0, o.MaxRatio),
+		ratio:  min(max(0, o.MaxRatio), ratioMost),
 		alone:  o.NoContextTakeover,
 	}, nil
 }
@@ -128,6 +135,7 @@ func (d *Inflater) Begin(text bool) error {
 	d.view = nil
 	d.text, d.opened, d.ended, d.closing = text, true, false, false
 	d.got, d.handed = 0, 0
+	d.judge = ratioFree + 1
 	d.open()
 	return nil
 }
@@ -165,12 +173,23 @@ func (d *Inflater) Push(p []byte, last bool) error {
 // Bytes returns the message whose last piece was pushed. It is valid until the next call of Begin, Message or Release.
 func (d *Inflater) Bytes() []byte { return d.view }
 
+// Detach gives the memory away in which the message stands that Message or Bytes returned, if it has one of its own: it is the
+// caller's then. nil says that the message stands beside others, and is to be copied by who wants to keep it.
+func (d *Inflater) Detach() *buffer.Buffer {
+	b := d.joined
+	if b != nil {
+		d.joined, d.view = nil, nil
+	}
+	return b
+}
+
 // Feed gives the next piece of the message to Next, which is to be called until it asks for more. p must not change until
 // then.
 func (d *Inflater) Feed(p []byte, last bool) error { return d.feed(p, last) }
 
 // Next returns the next inflated bytes of the message, valid until the next call. No bytes and no error ask for more input;
-// io.EOF says that the message was whole. At most 64 KiB are held, however long the message is.
+// io.EOF says that the message was whole. At most 64 KiB are held, however long the message is. A message that was begun by Push
+// can be gone on with to its end: what was inflated by then comes first.
 func (d *Inflater) Next() ([]byte, error) {
 	if d.err != nil {
 		return nil, d.err
@@ -181,8 +200,13 @@ func (d *Inflater) Next() ([]byte, error) {
 	if !d.opened {
 		return nil, d.kill(errNoMessage)
 	}
-	d.handed += d.op - d.start
-	d.start = d.op
+	if len(d.parts) > 0 {
+		if p := d.nextPart(); p != nil {
+			return p, nil
+		}
+	}
+	d.handed += d.shown - d.start
+	d.start = d.shown
 	if d.full {
 		d.makeRoom()
 	}
@@ -196,6 +220,7 @@ func (d *Inflater) Next() ([]byte, error) {
 		}
 	}
 	piece := d.out[d.start:d.op:d.op]
+	d.shown = d.op
 	if d.closing && !d.full {
 		if err := d.complete(); err != nil {
 			return nil, err
@@ -264,37 +289,45 @@ func (d *Inflater) load() bool {
 
 // run inflates until the input is used, or there is no room for more: then it reports true.
 func (d *Inflater) run() (full bool, err error) {
-	before := d.moved + d.handed
-	allowed := d.allowed()
-	h := d.step(min(len(d.out)-slack, d.start+allowed-before+1))
-	if before+d.op-d.start > allowed {
-		d.op = d.start + allowed - before
-		if h = haltError; allowed == d.limit {
-			d.err = ErrTooLarge
-		} else {
-			d.err = ErrRatio
+	before := d.moved + d.handed - d.start // d.op and this are the message's bytes so far
+	room := len(d.out) - slack
+	for {
+		end := min(room, d.limit+1-before)
+		if d.ratio > 0 {
+			end = min(end, d.judge-before)
+		}
+		h := d.step(end)
+		switch n := before + d.op; {
+		case n > d.limit:
+			d.op = d.limit - before
+			h = d.fail(ErrTooLarge)
+		case d.ratio > 0 && n >= d.judge && h != haltError:
+			d.judge = n/ratioStep*ratioStep + ratioStep
+			if d.overRatio(n) {
+				h = d.fail(ErrRatio)
+			}
+		}
+		switch {
+		case h == haltError:
+			// What went wrong first is told: text that was bad before this, if it was.
+			err, d.err = d.err, nil
+			if bad := d.check(); bad != nil {
+				return false, bad
+			}
+			return false, d.kill(err)
+		case h == haltInput:
+			return false, nil
+		case d.op >= room:
+			return true, d.check()
 		}
 	}
-	if h == haltError {
-		// What went wrong first is told: text that was bad before this, if it was.
-		err, d.err = d.err, nil
-		if bad := d.check(); bad != nil {
-			return false, bad
-		}
-		return false, d.kill(err)
-	}
-	if h == haltOutput {
-		return true, d.check()
-	}
-	return false, nil
 }
 
-// allowed returns how many bytes the message may have now.
-func (d *Inflater) allowed() int {
-	if d.ratio == 0 {
-		return d.limit
-	}
-	return int(min(int64(d.limit), max(ratioFree, d.got*int64(d.ratio))))
+// overRatio judges the first n bytes of the message by the compressed bytes that they took, which are the same however many have
+// come behind them.
+func (d *Inflater) overRatio(n int) bool {
+	unused := int64(len(d.more)+d.end-d.ip) + int64(d.nb>>3)
+	return n > ratioFree && int64(n) > (d.got-unused)*int64(d.ratio)
 }
 
 // check judges the text that came since the last call.
@@ -317,6 +350,9 @@ func (d *Inflater) complete() error {
 	}
 	if d.text && !d.utf8.Done() {
 		return d.kill(frame.ErrTruncatedUTF8)
+	}
+	if d.ratio > 0 && d.overRatio(d.moved+d.handed+d.op-d.start) {
+		return d.kill(ErrRatio)
 	}
 	d.phase, d.final, d.in = phaseHeader, false, nil
 	d.opened, d.ended = false, true

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"runtime"
@@ -556,6 +557,144 @@ func TestR87Ratio(t *testing.T) {
 		c := stdCompress(t, [][]byte{m}, 6, false)[0]
 		if got, err := pushed(newInflater(t, InflateOptions{MaxRatio: 10}), c, 1000); err != nil || !bytes.Equal(got, m) {
 			t.Errorf("a message of a feed: %v", err)
+		}
+	}
+}
+
+// R87: the ratio is judged by the bytes that were used, so that it does not matter how many have come.
+func TestR87RatioOfEverySplit(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 9))
+	noise := make([]byte, 20_000)
+	for i := range noise {
+		noise[i] = byte(r.Uint32())
+	}
+	sync := append([]byte{0}, tail...)
+	alone := func(m []byte, level int) []byte { return stdCompress(t, [][]byte{m}, level, false)[0] }
+	block := func(m []byte, level int) []byte { return append(alone(m, level), tail...) }
+	for i, p := range [][]byte{
+		alone(make([]byte, 300_000), 9),
+		append(block(make([]byte, 70_000), 9), alone(noise, 9)...),
+		append(block(noise, 9), alone(make([]byte, 300_000), 9)...),
+		append(block(noise, 0), alone(bytes.Repeat(noise[:300], 1000), 9)...),
+		append(bytes.Join([][]byte{sync, block(bytes.Repeat(noise[:300], 400), 6), block(bytes.Repeat(noise[:1000], 66), 0)}, nil), 0),
+		alone(feed(1, 250_000)[0], 6),
+	} {
+		for _, ratio := range []int{1, 2, 3, 5, 7, 10, 15, 30, 60, 100, 150, 200, 500, 1000, 1100} {
+			o := InflateOptions{MaxRatio: ratio}
+			want, wantErr := newInflater(t, o).Message(p, false)
+			if wantErr != nil && wantErr != ErrRatio {
+				t.Fatal(i, wantErr)
+			}
+			for _, n := range []int{1, 3, 17, 100, 777, 5000} {
+				if got, err := pushedBinary(newInflater(t, o), p, n); err != wantErr || !bytes.Equal(got, want) {
+					t.Fatalf("stream %d, ratio %d, in pieces of %d: %d bytes, %v; whole %d bytes, %v", i, ratio, n, len(got), err, len(want), wantErr)
+				}
+			}
+		}
+	}
+}
+
+// A message that was begun by Push can be gone on with by Next, from any byte.
+func TestR81PushThenNext(t *testing.T) {
+	for _, size := range []int{10, 5000, 60_000, 300_000, 1_500_000} {
+		m := feed(1, max(300, size))[0]
+		m = m[:min(size, len(m))]
+		p := stdCompress(t, [][]byte{m}, 6, true)[0]
+		d := newInflater(t, InflateOptions{})
+		for at := 0; at <= len(p); at += 1 + len(p)/9 {
+			d.Begin(true)
+			if err := d.Push(p[:at], false); err != nil {
+				t.Fatal(err)
+			}
+			var got []byte
+			rest := p[at:]
+			for {
+				piece, err := d.Next()
+				if err == io.EOF {
+					break
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, piece...)
+				if len(piece) == 0 {
+					n := min(len(rest), 500)
+					d.Feed(rest[:n], n == len(rest))
+					rest = rest[n:]
+				}
+			}
+			if !bytes.Equal(got, m) {
+				t.Fatalf("%d bytes, from %d of %d on: %d bytes", len(m), at, len(p), len(got))
+			}
+			if len(d.parts) != 0 || d.moved != 0 {
+				t.Fatal("parts are left")
+			}
+			// The context is whole.
+			if got, err := d.Message(p, true); err != nil || !bytes.Equal(got, m) {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// What Detach gives away is the caller's: later messages stand elsewhere.
+func TestDetach(t *testing.T) {
+	d := newInflater(t, InflateOptions{})
+	messages := feed(2, 200_000)
+	p := stdCompress(t, messages, 6, false)
+	first, err := d.Message(p[0], true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := d.Detach()
+	if own == nil || &own.B[0] != &first[0] {
+		t.Fatal("not the message's memory")
+	}
+	if d.Detach() != nil {
+		t.Fatal("twice")
+	}
+	d.Release()
+	if second, err := d.Message(p[1], true); err != nil || !bytes.Equal(second, messages[1]) || !bytes.Equal(first, messages[0]) {
+		t.Fatal("changed", err)
+	}
+	if _, err := d.Message([]byte{0}, true); err != nil || d.Detach() != nil {
+		t.Fatal("an empty message has memory of its own", err)
+	}
+}
+
+// R87: what a message holds before it is whole is the limit and 64 KiB, whatever the limit: the window's buffer, the parts behind it
+// and the tables. One of half the limit is also put together within that.
+func TestR87V8MemoryOfAnyLimit(t *testing.T) {
+	if instrumented {
+		t.Skip("instrumentation allocates, and the race detector makes pools forget")
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	for _, limit := range []int{100, 12 << 10, 40_000, 65_535, 70_000, 98_304, 100_001, 131_071, 200_000, 1 << 20, 3_333_333, 16 << 20} {
+		over := stdCompress(t, [][]byte{make([]byte, limit+1)}, 9, false)[0]
+		half := stdCompress(t, [][]byte{feed(1, limit/2+100)[0][:limit*2/5]}, 6, false)[0]
+		runtime.GC()
+		runtime.GC()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		d := newInflater(t, InflateOptions{MaxMessage: int64(limit)})
+		_, err := d.Message(over, false)
+		runtime.ReadMemStats(&after)
+		if err != ErrTooLarge {
+			t.Fatal(err)
+		}
+		// All that was allocated: the smaller buffers too that the window's grew from, 60 KiB.
+		if got, most := int(after.TotalAlloc-before.TotalAlloc), max(limit, 12<<10)+(64+60)<<10; got > most {
+			t.Errorf("limit %d: %d bytes, %d over the limit and 64 KiB", limit, got, got-most)
+		}
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		if _, err := newInflater(t, InflateOptions{MaxMessage: int64(limit)}).Message(half, false); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		if got, most := int(after.TotalAlloc-before.TotalAlloc), max(limit, 12<<10)+(64+60)<<10; got > most {
+			t.Errorf("limit %d, two fifths of it: %d bytes, %d over the limit and 64 KiB", limit, got, got-most)
 		}
 	}
 }

@@ -25,7 +25,11 @@ const (
 // symbols decodes literals and matches into d.out until the block ends, the input does, or d.op reaches opEnd. The
 // caller's buffer has slack bytes behind opEnd.
 func (d *Inflater) symbols(opEnd int) halt {
-	if h, ok := d.fastSymbols(opEnd); !ok {
+	fastEnd := opEnd
+	if d.ratio > 0 {
+		fastEnd -= slack // where the ratio is judged must not depend on where the fast loop's rounds end
+	}
+	if h, ok := d.fastSymbols(fastEnd); !ok {
 		return h
 	}
 	for {

@@ -6,8 +6,9 @@ const (
 	windowMax  = 1 << 15
 	bufferMin  = 4 << 10
 	bufferMax  = 2 * windowMax
-	partSize   = 32 << 10
-	pooledJoin = 1 << 20 // joined messages over this size are allocated as large as they are, not to the next power of two
+	partMin    = 32 << 10
+	partLeast  = 4 << 10 // of the last ones before the limit
+	pooledJoin = 1 << 20 // joined messages over this size, or half the limit, are allocated as large as they are
 )
 
 // The inflater writes into one buffer that holds the history and, behind it, the message: a match is a copy inside it, and
@@ -27,7 +28,7 @@ func (d *Inflater) open() {
 		d.op = 0
 		d.base = 0
 	}
-	d.start, d.checked = d.op, d.op
+	d.start, d.shown, d.checked = d.op, d.op, d.op
 }
 
 func (d *Inflater) hold(b *buffer.Buffer) {
@@ -57,6 +58,7 @@ func (d *Inflater) makeRoom() {
 func (d *Inflater) shift(n int) {
 	d.base = max(0, d.base-n)
 	d.start -= n
+	d.shown -= n
 	d.checked -= n
 	d.op -= n
 }
@@ -64,14 +66,47 @@ func (d *Inflater) shift(n int) {
 // moveOut puts the message's bytes up to end into parts.
 func (d *Inflater) moveOut(end int) {
 	for d.start < end {
-		if d.moved%partSize == 0 {
-			d.parts = append(d.parts, buffer.Get(partSize))
+		if d.free == 0 {
+			part := buffer.Get(d.partSize())
+			d.parts = append(d.parts, part)
+			d.free = len(part.B)
 		}
 		last := d.parts[len(d.parts)-1].B
-		n := copy(last[d.moved%partSize:], d.out[d.start:end])
+		n := copy(last[len(last)-d.free:], d.out[d.start:end])
+		d.free -= n
 		d.moved += n
 		d.start += n
 	}
+	d.shown = d.start
+}
+
+// partSize returns the size of the next part. Parts grow with the message, so that there are few, and fall short of what the
+// message may still have in them: its last 32 KiB stay in the window, so that all parts have 28 KiB less than the limit at most.
+// The window's buffer, and the tables of a block, then fit into the limit and 64 KiB.
+func (d *Inflater) partSize() int {
+	size := partMin
+	for size < d.moved/8 && size < buffer.MaxPooled {
+		size <<= 1
+	}
+	for left := d.limit - windowMax - d.moved; size > left && size > partLeast; {
+		size >>= 1
+	}
+	return size
+}
+
+// nextPart returns the next part that Next has not, and nil when there are no more.
+func (d *Inflater) nextPart() []byte {
+	if d.given == len(d.parts) {
+		d.dropParts()
+		return nil
+	}
+	p := d.parts[d.given].B
+	if d.given++; d.given == len(d.parts) {
+		p = p[:len(p)-d.free]
+	}
+	d.moved -= len(p)
+	d.handed += len(p)
+	return p[:len(p):len(p)]
 }
 
 // join returns the message, of all its parts.
@@ -80,14 +115,17 @@ func (d *Inflater) join() []byte {
 		return d.out[d.start:d.op:d.op]
 	}
 	n := d.moved + d.op - d.start
-	if n <= pooledJoin {
+	if n <= pooledJoin && d.moved+d.free+2*n <= d.limit {
 		d.joined = buffer.Get(n)
 	} else {
 		d.joined = &buffer.Buffer{B: make([]byte, n)}
 	}
 	p := d.joined.B[:0]
 	for i, part := range d.parts {
-		p = append(p, part.B[:min(partSize, d.moved-i*partSize)]...)
+		if i == len(d.parts)-1 {
+			part.B = part.B[:len(part.B)-d.free]
+		}
+		p = append(p, part.B...)
 	}
 	p = append(p, d.out[d.start:d.op]...)
 	d.dropParts()
@@ -100,7 +138,7 @@ func (d *Inflater) dropParts() {
 		d.parts[i] = nil
 	}
 	d.parts = d.parts[:0]
-	d.moved = 0
+	d.moved, d.free, d.given = 0, 0, 0
 }
 
 // closeMessage gives back what only the last message needed.
@@ -121,5 +159,5 @@ func (d *Inflater) discard() {
 	d.closeMessage()
 	buffer.Put(d.buf)
 	d.buf, d.out, d.in, d.codes = nil, nil, nil, nil
-	d.base, d.start, d.op, d.checked = 0, 0, 0, 0
+	d.base, d.start, d.shown, d.op, d.checked = 0, 0, 0, 0, 0
 }
