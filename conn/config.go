@@ -26,7 +26,7 @@ type Config struct {
 	UncheckedText bool
 
 	// ReadBuffer bounds the read buffer in bytes; 0 means frame.DefaultMaxBuffer. The buffer starts small, grows while
-	// reads fill it, and is held only while it holds bytes.
+	// reads fill it, and is held only while it holds bytes. Under TLS there is another, of twice the size, for records.
 	ReadBuffer int
 	// WriteBuffer is how many bytes AppendMessage lets wait for Flush before it flushes by itself; 0 means
 	// DefaultWriteBuffer.
