@@ -78,7 +78,11 @@ type Options struct {
 // takes by itself.
 const ReadBuffer = 64 << 10
 
-// leanBuffer is the read buffer with Options.Lean, for the libraries that have a knob. It holds the scenario's messages.
+// writeBuffer is the write buffer, for the libraries that have a knob and cut messages that are longer into several frames and
+// writes. It holds every scenario's messages.
+const writeBuffer = 16 << 10
+
+// leanBuffer is the read buffer, and the write buffer, with Options.Lean, for the libraries that have a knob. It holds the scenario's messages.
 const leanBuffer = 1 << 10
 
 // ErrUTF8 is what an adapter returns where it checks UTF-8 for its library.

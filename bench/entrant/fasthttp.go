@@ -25,6 +25,7 @@ func (fast) Dial(o Options) (Conn, error) {
 		NetDialContext:  func(_ context.Context, _, address string) (net.Conn, error) { return o.netDial(address) },
 		TLSClientConfig: o.TLS,
 		ReadBufferSize:  ReadBuffer, // "can reduce the number of system calls" (doc.go, Buffers)
+		WriteBufferSize: writeBuffer,
 	}
 	c, _, err := d.Dial(o.URL, nil)
 	if err != nil {
@@ -34,9 +35,9 @@ func (fast) Dial(o Options) (Conn, error) {
 }
 
 func (fast) Serve(l net.Listener, o Options, serve func(Conn)) error {
-	u := websocket.FastHTTPUpgrader{ReadBufferSize: ReadBuffer}
+	u := websocket.FastHTTPUpgrader{ReadBufferSize: ReadBuffer, WriteBufferSize: writeBuffer}
 	if o.Lean {
-		u.ReadBufferSize = leanBuffer
+		u.ReadBufferSize, u.WriteBufferSize = leanBuffer, leanBuffer
 	}
 	s := &fasthttp.Server{Handler: func(ctx *fasthttp.RequestCtx) {
 		// The upgrader runs the handler on the goroutine of the hijacked connection.

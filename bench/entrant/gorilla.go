@@ -31,7 +31,7 @@ func (g gorilla) Dial(o Options) (Conn, error) {
 		NetDialContext:  func(_ context.Context, _, address string) (net.Conn, error) { return o.netDial(address) },
 		TLSClientConfig: o.TLS,
 		// "Increasing the buffer size uses more memory, but can reduce the number of system calls" (doc.go, Buffers).
-		ReadBufferSize: ReadBuffer,
+		ReadBufferSize: ReadBuffer, WriteBufferSize: writeBuffer,
 	}
 	c, _, err := d.Dial(o.URL, nil)
 	if err != nil {
@@ -44,9 +44,9 @@ func (g gorilla) Dial(o Options) (Conn, error) {
 var gorillaWriteBuffers sync.Pool
 
 func (g gorilla) Serve(l net.Listener, o Options, serve func(Conn)) error {
-	u := websocket.Upgrader{ReadBufferSize: ReadBuffer}
+	u := websocket.Upgrader{ReadBufferSize: ReadBuffer, WriteBufferSize: writeBuffer}
 	if o.Lean {
-		u.ReadBufferSize = leanBuffer
+		u.ReadBufferSize, u.WriteBufferSize = leanBuffer, leanBuffer
 		u.WriteBufferPool = &gorillaWriteBuffers
 	}
 	return serveHTTP(l, func(w http.ResponseWriter, r *http.Request) {

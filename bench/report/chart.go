@@ -26,7 +26,8 @@ var bars = []struct{ scenario, kase, file string }{
 	{"feed", feedRecords, "feed-tls-records.svg"},
 	{"feed", feedDeflate, "feed-deflate.svg"},
 	{"echo", "128 B, each end", "echo.svg"},
-	{"fanout", "200 B to 1000", "fanout.svg"},
+	{"fanout", fanout1000, "fanout.svg"},
+	{"fanout", "200 B to 10000 clients", "fanout-10000.svg"},
 	{"handshake", "allocations", "handshake.svg"},
 	{"idle", "", "idle.svg"},
 }

@@ -108,7 +108,10 @@ func head(b *strings.Builder, results []scenario.Result) {
 }
 
 func targetTable(b *strings.Builder, all []group) {
-	b.WriteString("## Targets\n\nRatios are the other's figure over ours where they are to be at least so much, and ours over the other's where at most.\n\n" +
+	b.WriteString("## Targets\n\nRatios are the other's figure over ours where they are to be at least so much, and ours over the other's where at most. " +
+		"Calls without a connection are judged by calls without one (tickwire/frame, which is frame.Reader and frame.Writer, by gobwas-low), connections by connections " +
+		"(tickwire, which is ReadMessage and WriteMessage, by gws, gorilla and coder). In decode and encode a connection against calls without one stands beside, its bound in brackets: " +
+		"it also has a lock, a queue, limits, clocks and control frames, which the other leaves to its caller.\n\n" +
 		"| scenario | ours | against | measured | at least | aim | |\n|---|---|---|---:|---:|---:|---|\n")
 	title := ""
 	for _, t := range targets() {

@@ -162,7 +162,7 @@ func (p *Plan) each(name string, entrants []entrant.Entrant, rounds int, limit t
 		}
 		start := time.Now()
 		rand.Shuffle(len(entrants), func(i, j int) { entrants[i], entrants[j] = entrants[j], entrants[i] })
-		var failed []entrant.Entrant
+		var failed []string
 		for _, e := range entrants {
 			if p.interrupted() {
 				return nil
@@ -170,7 +170,7 @@ func (p *Plan) each(name string, entrants []entrant.Entrant, rounds int, limit t
 			metrics, err := run(e)
 			if err != nil {
 				p.say("%s/%s: %s left out: %v", p.env.Scenario, name, e.Info().Name, err)
-				failed = append(failed, e)
+				failed = append(failed, e.Info().Name)
 				continue
 			}
 			if ProfileDir != "" {
@@ -182,7 +182,7 @@ func (p *Plan) each(name string, entrants []entrant.Entrant, rounds int, limit t
 				return err
 			}
 		}
-		entrants = slices.DeleteFunc(entrants, func(e entrant.Entrant) bool { return slices.Contains(failed, e) })
+		entrants = slices.DeleteFunc(entrants, func(e entrant.Entrant) bool { return slices.Contains(failed, e.Info().Name) })
 		p.say("%s/%s: round %d of %d, %.1f s", p.env.Scenario, name, round+1, rounds, time.Since(start).Seconds())
 	}
 	return nil

@@ -61,10 +61,26 @@ func readHead(r io.Reader) ([]byte, error) {
 	return head, nil
 }
 
+// readRequest reads a request, behind which nothing comes before it is answered.
+func readRequest(r io.Reader) ([]byte, error) {
+	head := make([]byte, 0, 1<<10)
+	for !bytes.HasSuffix(head, []byte("\r\n\r\n")) {
+		if len(head) == cap(head) {
+			return nil, errors.New("wire: head of a request over 1 KiB")
+		}
+		n, err := r.Read(head[len(head):cap(head)])
+		if err != nil {
+			return nil, err
+		}
+		head = head[:len(head)+n]
+	}
+	return head, nil
+}
+
 // Answer plays the server of a handshake on c. If deflate is set, permessage-deflate is agreed with context takeover in both
 // directions, whatever else the client offered.
 func Answer(c net.Conn, deflate bool) error {
-	head, err := readHead(c)
+	head, err := readRequest(c)
 	if err != nil {
 		return err
 	}

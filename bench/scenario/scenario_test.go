@@ -1,0 +1,91 @@
+package scenario
+
+import (
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/bench/entrant"
+)
+
+// planOf runs tickwire alone in one case, and keeps what is emitted.
+func planOf(name string, results *[]Result) *Plan {
+	return &Plan{
+		Quick: true, Entrants: []string{"tickwire"}, Progress: io.Discard,
+		Match: func(n string) bool { return n == name },
+		Emit:  func(r Result) error { *results = append(*results, r); return nil },
+	}
+}
+
+func run(t *testing.T, name string, p *Plan) {
+	t.Helper()
+	for _, s := range All {
+		if s.Name == name {
+			if err := s.Run(p); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestProfileInsteadOfFigures runs a case under the profiler: the result is the top of the profile.
+func TestProfileInsteadOfFigures(t *testing.T) {
+	ProfileDir = t.TempDir()
+	defer func() { ProfileDir = "" }()
+	for scenario, kase := range map[string]string{"encode": "60 B, client", "handshake": allocationCase} {
+		var results []Result
+		run(t, scenario, planOf(scenario+"/"+kase, &results))
+		if len(results) != 1 || results[0].Entrant != "tickwire" || results[0].Metrics != nil || results[0].Profile == nil {
+			t.Fatalf("%s: %+v", kase, results)
+		}
+		top := results[0].Profile.Top
+		if len(top) == 0 || top[0].Function == "" || top[0].Flat <= 0 || top[0].Flat > 100 || top[0].Sum < top[0].Flat {
+			t.Errorf("%s: %+v", kase, top)
+		}
+	}
+}
+
+// TestEach: what fails is left out, no round begins after the limit, none after an interrupt; what was measured before is kept.
+func TestEach(t *testing.T) {
+	two := entrant.Libraries()[:2]
+	good, bad := two[0].Info().Name, two[1].Info().Name
+	for name, c := range map[string]struct {
+		limit time.Duration
+		stop  int // after so many measurements
+		want  int
+	}{
+		"all rounds":       {time.Hour, 1000, 3},
+		"one round":        {-1, 1000, 1},
+		"stopped":          {time.Hour, 2, 2},
+		"stopped at once":  {time.Hour, 0, 0},
+		"stopped late":     {time.Hour, 3, 3},
+		"stopped too late": {-1, 3, 1},
+	} {
+		stop := make(chan struct{})
+		var results []Result
+		p := planOf("", &results)
+		p.Entrants, p.Match, p.Stop = nil, nil, stop
+		p.env.Scenario = "feed"
+		if c.stop == 0 {
+			close(stop)
+		}
+		err := p.each("x", two, 3, c.limit, func(e entrant.Entrant) (map[string]float64, error) {
+			if e.Info().Name == bad {
+				return nil, errors.New("no")
+			}
+			if len(results)+1 == c.stop {
+				close(stop)
+			}
+			return map[string]float64{"ns": 1}, nil
+		})
+		if err != nil || len(results) != c.want {
+			t.Errorf("%s: %d results, want %d; %v", name, len(results), c.want, err)
+		}
+		for i, r := range results {
+			if r.Entrant != good || r.Round != i {
+				t.Errorf("%s: result %d is of %s, round %d", name, i, r.Entrant, r.Round)
+			}
+		}
+	}
+}
