@@ -22,9 +22,9 @@ func fanout(p *Plan) error {
 			clients = clients[:1]
 		}
 	}
-	sends := 150_000 // of one server, over all clients
+	sends := 80_000 // of one server, over all clients
 	if p.Quick {
-		sends = 40_000
+		sends = 20_000
 	}
 	entrants := slices.DeleteFunc(entrant.All(), func(e entrant.Entrant) bool {
 		_, can := e.(entrant.Broadcaster)
@@ -39,7 +39,7 @@ func fanout(p *Plan) error {
 			p.say("fanout/%s: not run: a process may open %d files only", name, got)
 			continue
 		}
-		err := p.each(name, entrants, p.rounds(3, 1), 40*time.Second, func(e entrant.Entrant) (map[string]float64, error) {
+		err := p.each(name, entrants, p.rounds(3, 1), 45*time.Second, func(e entrant.Entrant) (map[string]float64, error) {
 			s := Spec{Entrant: e.Info().Name, Size: 200, Clients: n, Messages: max(sends/n, 2) * longer(), Warmup: 2}
 			return pair(s, "broadcast server", "drain")
 		})

@@ -22,7 +22,7 @@ const allocationCase = "allocations of the library alone"
 func handshake(p *Plan) error {
 	n := 6_000
 	if p.Quick {
-		n = 2_000
+		n = 1_000
 	}
 	n *= longer()
 	servers := slices.DeleteFunc(entrant.All(), func(e entrant.Entrant) bool {
