@@ -2,8 +2,10 @@ package conn_test
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log"
+	"net"
 	"net/http"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
@@ -44,4 +46,25 @@ func ExampleUpgrade() {
 		}
 	})
 	log.Fatal(http.ListenAndServe("127.0.0.1:8080", nil))
+}
+
+// A server over TLS.
+func ExampleUnderTLS() {
+	certificate, err := tls.LoadX509KeyPair("cert.pem", "key.pem")
+	if err != nil {
+		log.Fatal(err)
+	}
+	l, err := net.Listen("tcp", ":443")
+	if err != nil {
+		log.Fatal(err)
+	}
+	s := &conn.Server{Handler: func(c *conn.Conn) {
+		for m, err := range c.Messages() {
+			if err != nil || c.WriteMessage(m.Opcode, m.Data) != nil {
+				return
+			}
+		}
+	}}
+	l = conn.UnderTLS(l, &s.Upgrader.Config)
+	log.Fatal(s.Serve(tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{certificate}})))
 }

@@ -61,6 +61,24 @@ func underTLS(nc net.Conn, cfg *Config) net.Conn {
 	return &records{Conn: nc, sock: newSocket(nc, &full), size: minRecords, max: 2 << bits.Len(uint(max(full.ReadBuffer, minRecords)-1))}
 }
 
+// UnderTLS returns the listener to give to tls.NewListener, or to ServeTLS of a http.Server, in the place of l: the connections that
+// an Upgrader then opens read their sockets in large pieces and hold no read buffer while they wait, as those of Dial do. cfg
+// is the Upgrader's; nil means the defaults.
+func UnderTLS(l net.Listener, cfg *Config) net.Listener { return &listenerUnderTLS{l, cfg} }
+
+type listenerUnderTLS struct {
+	net.Listener
+	cfg *Config
+}
+
+func (l *listenerUnderTLS) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return underTLS(nc, l.cfg), nil
+}
+
 // NetConn returns the connection below.
 func (r *records) NetConn() net.Conn { return r.Conn }
 

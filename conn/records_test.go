@@ -2,16 +2,19 @@ package conn
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"reflect"
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,6 +106,74 @@ func TestReadsUnderTLS(t *testing.T) {
 		a, b := netsim.Pipe(4 << 20)
 		run(t, a, b)
 	})
+}
+
+// single is a listener to which one connection comes.
+type single struct {
+	net.Conn
+	taken sync.Once
+	ended chan struct{}
+}
+
+func (s *single) Accept() (nc net.Conn, err error) {
+	s.taken.Do(func() { nc = s.Conn })
+	if nc == nil {
+		<-s.ended
+		err = net.ErrClosed
+	}
+	return nc, err
+}
+
+func (s *single) Close() error   { return nil }
+func (s *single) Addr() net.Addr { return s.LocalAddr() }
+
+// A server's connections read large pieces over a listener of UnderTLS, be they opened by net/http or by Server.Serve.
+func TestReadsUnderTLSOfServers(t *testing.T) {
+	const messages = 5000
+	serverTLS, clientTLS := testCertificate(t)
+	message := frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: Text, Masked: true, Key: 77}, []byte(strings.Repeat("t", 100)))
+	for name, serve := range map[string]func(s *Server, l net.Listener){
+		"Serve":    func(s *Server, l net.Listener) { s.Serve(tls.NewListener(l, serverTLS)) },
+		"ServeTLS": func(s *Server, l net.Listener) { (&http.Server{Handler: s, TLSConfig: serverTLS}).ServeTLS(l, "", "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := loopback(t)
+			wrote, done := make(chan struct{}), make(chan struct{})
+			s := &Server{Handler: func(c *Conn) {
+				defer close(done)
+				<-wrote
+				before := c.Stats().Reads
+				for range messages {
+					wantMessage(t, c, Text, strings.Repeat("t", 100))
+				}
+				bytes := messages * (len(message) + 22)
+				if reads, limit := c.Stats().Reads-before, uint64(bytes/(32<<10))+8; reads > limit {
+					t.Errorf("%d reads for %d bytes, want at most %d", reads, bytes, limit)
+				}
+			}}
+			l := &single{Conn: a, ended: make(chan struct{})}
+			served := make(chan struct{})
+			go func() {
+				defer close(served)
+				serve(s, UnderTLS(l, &s.Upgrader.Config))
+			}()
+			d := Dialer{TLSConfig: clientTLS, NetDial: func(context.Context, string, string) (net.Conn, error) { return b, nil }}
+			c, err := d.Dial(t.Context(), "wss://localhost")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range messages {
+				if _, err := c.secure.Write(message); err != nil {
+					t.Fatal(err)
+				}
+			}
+			close(wrote)
+			<-done
+			c.Close()
+			close(l.ended)
+			<-served
+		})
+	}
 }
 
 // Under TLS a passed read deadline ends nothing either, at whatever byte of a record it falls.

@@ -98,7 +98,8 @@ func (u *Upgrader) timeout() time.Duration {
 // it was read. If it returns an error the request was refused, with an answer wherever one can be given, and the connection is
 // closed. A connection that ends before its first byte is an error that matches io.EOF.
 //
-// Header lines that the application adds come from Check. Frames that came with the request are kept.
+// Header lines that the application adds come from Check. Frames that came with the request are kept. A tls.Conn reads best over a
+// connection of UnderTLS.
 func (u *Upgrader) Accept(nc net.Conn) (*Conn, error) {
 	if timeout := u.timeout(); timeout > 0 {
 		if err := nc.SetDeadline(time.Now().Add(timeout)); err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 
+	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/conn/internal/exchange"
 )
@@ -76,5 +77,5 @@ func listen(std *streams, addr string, secure bool, path string) (net.Listener, 
 		return nil, err
 	}
 	fmt.Fprintf(std.out, "%swss://%s%s\n%s", urlLine, l.Addr(), path, root)
-	return tls.NewListener(l, config), nil
+	return tls.NewListener(conn.UnderTLS(l, nil), config), nil
 }
