@@ -1,6 +1,7 @@
 package report
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,6 +51,7 @@ func TestTargetsAreJudged(t *testing.T) {
 		"cost, met":        {func(t *target) { t.against, t.cost, t.want = entrant.LimitParse, true, 2 }, 2, "reached"},
 		"cost, missed":     {func(t *target) { t.against, t.cost, t.want = entrant.LimitParse, true, 1.9 }, 2, "aim not reached"},
 		"figure, missed":   {func(t *target) { t.figure, t.least = true, 19 }, 20, "**falls short**"},
+		"beside":           {func(t *target) { t.against, t.least, t.beside = "gws", 2.6, true }, 2.5, "beside"},
 		"not run":          {func(t *target) { t.against, t.least = "coder", 2 }, 20, "not run"},
 	} {
 		one := base
@@ -58,6 +60,29 @@ func TestTargetsAreJudged(t *testing.T) {
 		if o.verdict() != c.verdict || o.value != c.value {
 			t.Errorf("%s: %s, %v", name, o.verdict(), o.value)
 		}
+	}
+}
+
+// TestFallingShort names what is to be profiled: each case once, and nothing that stands beside or was not run.
+func TestFallingShort(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a.jsonl")
+	emit, done, err := scenario.Writer(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rows("encode", "200 B, client", "ns/message", map[string][]float64{
+		"tickwire": {100}, "tickwire/frame": {10}, "gobwas-low": {20}, "gws": {110}, "gorilla": {120},
+	}) {
+		if err := emit(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := done(); err != nil {
+		t.Fatal(err)
+	}
+	short, err := FallingShort(file)
+	if err != nil || len(short) != 1 || short[0] != (Short{"encode", "200 B, client", "tickwire"}) {
+		t.Errorf("%v, %v", short, err)
 	}
 }
 
@@ -83,7 +108,8 @@ func TestWrite(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := done(); err != nil {
+	profiled := scenario.Result{Scenario: "decode", Case: decode200, Entrant: "tickwire", Profile: &scenario.Profile{Of: "CPU", Top: []scenario.Sample{{Function: "runtime.memmove", Flat: 20, Sum: 25.5}}}}
+	if err := errors.Join(emit(profiled), done()); err != nil {
 		t.Fatal(err)
 	}
 	if err := Write(root, filepath.Join(root, "a.jsonl")); err != nil {
@@ -93,7 +119,7 @@ func TestWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"| gws | 250 | 250–250 | 12.50 |", "12.50× | ≥ 6× | ≥ 8× | reached |", "-run '^decode/200 B, unmasked, UTF-8 checked$'"} {
+	for _, want := range []string{"| gws | 250 | 250–250 | 12.50 |", "12.50× | ≥ 6× | ≥ 8× | reached |", "-run '^decode/200 B, unmasked, UTF-8 checked$'", "-entrants tickwire -profile", "| `runtime.memmove` | 20.0 | 25.5 |"} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("no %q in the report", want)
 		}
