@@ -23,11 +23,11 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 	d := &c.deadlines
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.read, d.armedRead = t, time.Time{}
+	d.read = t
 	if d.discarding {
 		return nil
 	}
-	return c.base.SetReadDeadline(t)
+	return c.base.SetReadDeadline(earlier(t, d.armedRead)) // a read that waits keeps its ReadTimeout
 }
 
 // SetWriteDeadline sets the time at which write calls fail with an error that matches os.ErrDeadlineExceeded; the zero time

@@ -55,6 +55,7 @@ var (
 type Recorder struct {
 	mu          sync.Mutex
 	pending     []byte // records that the goroutine has not taken
+	writing     int    // bytes that it has
 	limit       int
 	connections uint32
 	dropped     uint64
@@ -65,8 +66,8 @@ type Recorder struct {
 	done chan struct{}
 }
 
-// NewRecorder returns a Recorder that writes to w and holds at most buffer bytes for it; 0 means DefaultRecorderBuffer. Close it when
-// the connections have ended.
+// NewRecorder returns a Recorder that writes to w and holds at most buffer bytes for it, those being written included; 0 means
+// DefaultRecorderBuffer. Close it when the connections have ended.
 func NewRecorder(w io.Writer, buffer int) *Recorder {
 	if buffer <= 0 {
 		buffer = DefaultRecorderBuffer
@@ -85,15 +86,15 @@ func (r *Recorder) write(w io.Writer) {
 	for range r.work {
 		r.mu.Lock()
 		taken, r.pending = r.pending, taken[:0]
+		r.writing = len(taken)
 		closed, err := r.closed, r.err
 		r.mu.Unlock()
 		if err == nil && len(taken) > 0 {
-			if _, err = w.Write(taken); err != nil {
-				r.mu.Lock()
-				r.err = err
-				r.mu.Unlock()
-			}
+			_, err = w.Write(taken)
 		}
+		r.mu.Lock()
+		r.writing, r.err = 0, err
+		r.mu.Unlock()
 		if closed {
 			return
 		}
@@ -112,7 +113,8 @@ func (r *Recorder) Close() error {
 	return r.err
 }
 
-// Dropped returns how many bytes of connections were not recorded for want of room or because writing failed.
+// Dropped returns how many bytes of connections were not recorded: for want of room, because writing failed, or because they came when the
+// connection had ended.
 func (r *Recorder) Dropped() uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -126,11 +128,12 @@ func (r *Recorder) wake() {
 	}
 }
 
-// tape is the recording of one connection. It is used by the goroutine that reads.
+// tape is the recording of one connection. The goroutine that reads writes to it, and whoever ends the connection ends it.
 type tape struct {
 	r      *Recorder
 	number uint32
-	cut    bool
+	cut    bool // under r.mu: bytes are missing
+	ended  bool // likewise: nothing stands behind a connection's end, though a read that it met may still bring bytes
 }
 
 // begin starts a connection; about are the lines of its begin record.
@@ -149,10 +152,14 @@ func (t *tape) put(kind RecordKind, at time.Time, b []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
+	case t.ended:
+		r.dropped += uint64(len(b))
+		return
 	case kind == RecordEnd && !r.closed:
+		t.ended = true
 		r.append(kind, t.number, at, nil)
 		return
-	case t.cut || r.closed || r.err != nil || len(r.pending)+recordHeader+len(b) > r.limit:
+	case t.cut || r.closed || r.err != nil || r.writing+len(r.pending)+recordHeader+len(b) > r.limit:
 		r.dropped += uint64(len(b))
 		if !t.cut && !r.closed {
 			r.append(RecordGap, t.number, at, nil)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"testing"
 	"time"
@@ -107,6 +108,57 @@ func TestRecorderDropsRatherThanWait(t *testing.T) {
 	}
 	if last := records[len(records)-2]; last.Kind != RecordGap {
 		t.Errorf("before the end stands %v, want the gap", last.Kind)
+	}
+}
+
+// What is being written counts as held.
+func TestRecorderHoldsNoMoreThanItsBuffer(t *testing.T) {
+	w := &stuck{entered: make(chan struct{}, 1), let: make(chan struct{})}
+	r := NewRecorder(w, 10000)
+	<-w.entered
+	tp := r.begin("")
+	chunk := bytes.Repeat([]byte("c"), 1000)
+	for range 8 {
+		tp.put(RecordData, time.Now(), chunk)
+	}
+	w.let <- struct{}{} // the magic is written; the goroutine takes all the rest
+	<-w.entered
+	for range 8 {
+		tp.put(RecordData, time.Now(), chunk)
+	}
+	if r.Dropped() != 7000 {
+		t.Errorf("%d bytes dropped; 10000 are to be held, and 8200 are being written", r.Dropped())
+	}
+	close(w.let)
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// closing is a transport on which the connection ends while a read brings bytes.
+type closing struct {
+	net.Conn
+	c *Conn
+}
+
+func (n *closing) Read(p []byte) (int, error) {
+	n.c.Close()
+	return copy(p, frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: Text}, []byte("x"))), nil
+}
+
+// Nothing stands behind a connection's end.
+func TestRecordingEndsWithTheEnd(t *testing.T) {
+	var b bytes.Buffer
+	r := NewRecorder(&b, 0)
+	a, far := netsim.Pipe(0)
+	defer far.Close()
+	n := &closing{Conn: a}
+	n.c = New(n, frame.Client, &Config{Recorder: r, KeepAlive: -1})
+	n.c.ReadMessage()
+	r.Close()
+	records := readAll(t, b.Bytes())
+	if last := records[len(records)-1]; len(records) != 2 || last.Kind != RecordEnd {
+		t.Errorf("%d records, the last of kind %v", len(records), last.Kind)
 	}
 }
 

@@ -93,6 +93,42 @@ func TestReadTimeout(t *testing.T) {
 	})
 }
 
+// The caller's deadline may be set while a read waits: the earlier of it and Config.ReadTimeout counts.
+func TestReadTimeoutBesideDeadline(t *testing.T) {
+	const limit, set = 8 * time.Second, 3 * time.Second
+	for _, tt := range []struct {
+		name     string
+		deadline time.Duration // from the start; 0 for none
+		want     error
+		from, to time.Duration
+	}{
+		{"none", 0, errReadTimeout, limit, limit + limit/8},
+		{"later", time.Hour, errReadTimeout, limit, limit + limit/8},
+		{"earlier", 5 * time.Second, errReadDeadline, 5 * time.Second, 5 * time.Second},
+		{"past", time.Second, errReadDeadline, set, set},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, _, p := simulate(t, frame.Client, Config{ReadTimeout: limit}, 0)
+				defer c.Close()
+				start := time.Now()
+				until := time.Time{}
+				if tt.deadline > 0 {
+					until = start.Add(tt.deadline)
+				}
+				time.AfterFunc(set, func() { c.SetReadDeadline(until) })
+				_, err := c.ReadMessage()
+				if d := time.Since(start); err != tt.want || d < tt.from || d > tt.to {
+					t.Errorf("%v after %v, want %v after %v to %v", err, d, tt.want, tt.from, tt.to)
+				}
+				c.SetReadDeadline(time.Time{})
+				time.AfterFunc(limit/2, func() { p.send(p.message(Text, "late")) })
+				wantMessage(t, c, Text, "late")
+			})
+		})
+	}
+}
+
 // A write deadline that passes before the first byte ends nothing; one that passes later ends the connection (F13–F15).
 func TestF14WriteDeadline(t *testing.T) {
 	both(t, func(t *testing.T, role frame.Role) {
