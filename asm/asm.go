@@ -24,7 +24,7 @@ const (
 	SSE2
 	// SSSE3 adds byte shuffles.
 	SSSE3
-	// AVX2 has 32-byte integer vectors.
+	// AVX2 has 32-byte integer vectors, and BMI2, which came with them.
 	AVX2
 	// NEON is what every arm64 processor that Go supports has.
 	NEON

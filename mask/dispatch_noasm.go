@@ -4,4 +4,4 @@ package mask
 
 func xor(p *byte, n int, key Key) { xorGeneric(p, n, key) }
 
-func copyMasked(dst, src *byte, n int, key Key) Key { return copyGeneric(dst, src, n, key) }
+func copyMasked(dst, src *byte, n int, key Key) { copyGeneric(dst, src, n, key) }

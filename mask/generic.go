@@ -9,14 +9,13 @@ import (
 // xorGeneric masks n bytes from p on in place.
 func xorGeneric(p *byte, n int, key Key) { maskWords(unsafe.Pointer(p), unsafe.Pointer(p), n, key) }
 
-// copyGeneric masks n bytes from src on into dst and returns the key after them. It panics for a partial overlap.
-func copyGeneric(dst, src *byte, n int, key Key) Key {
+// copyGeneric masks n bytes from src on into dst. It panics for a partial overlap.
+func copyGeneric(dst, src *byte, n int, key Key) {
 	// The bytes overlap if and only if one start lies inside the other stretch; the same start is the in-place case.
 	if d := uintptr(unsafe.Pointer(dst)) - uintptr(unsafe.Pointer(src)); d != 0 && (d < uintptr(n) || -d < uintptr(n)) {
 		panic("mask: Copy: dst and src overlap, and do not start at the same byte")
 	}
 	maskWords(unsafe.Pointer(dst), unsafe.Pointer(src), n, key)
-	return key.Rotate(n)
 }
 
 // maskWords covers the bytes with 8-byte words, half of them counted from the start and half from the end. Where words

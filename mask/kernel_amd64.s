@@ -8,8 +8,8 @@
 // both hold the same result, for all windows are loaded before the first is stored. A window that ends at the
 // input's end starts at an index congruent to n modulo 4, so it takes the key rotated by n octets.
 //
-// To 64 bytes, and in the SSE2 kernels, all encodings are legacy SSE: they cost the same and do not meet the
-// transition penalty when somebody has left the upper halves of the YMM registers in use.
+// To 64 bytes in place, to 32 in the copy, and in the SSE2 kernels, all encodings are legacy SSE: they cost the same and
+// do not meet the transition penalty when somebody has left the upper halves of the YMM registers in use.
 //
 //   DI  destination            AX  key          X0, Y0  key in every lane
 //   SI  source (copy only)     BX  key after n  X1, Y1  key after n in every lane
@@ -115,8 +115,7 @@ over64:
 	CMPQ DX, $128
 	JHI over128VPXOR
 	// 65..128: four windows of 32
-	VMOVD AX, X0
-	VPBROADCASTD X0, Y0
+	VBROADCASTSS key+16(FP), Y0
 	VMOVD BX, X1
 	VPBROADCASTD X1, Y1
 	VMOVDQU (DI), Y2
@@ -255,8 +254,7 @@ over128VPXOR:
 	CMPQ DX, $256
 	JHI streamVPXOR
 	// 129..256: eight windows of 32
-	VMOVD AX, X0
-	VPBROADCASTD X0, Y0
+	VBROADCASTSS key+16(FP), Y0
 	VMOVD BX, X1
 	VPBROADCASTD X1, Y1
 	VMOVDQU (DI), Y2
@@ -288,8 +286,7 @@ over128VPXOR:
 
 	// more than 256
 streamVPXOR:
-	VMOVD AX, X0
-	VPBROADCASTD X0, Y0
+	VBROADCASTSS key+16(FP), Y0
 	VMOVD BX, X1
 	VPBROADCASTD X1, Y1
 	// R8: bytes to the first aligned store, 0..31; key from there on in register 4
@@ -368,8 +365,8 @@ long:
 	JMP ·xorLong(SB)
 
 // copyMasked works like copyGeneric, which it calls for tier Generic.
-// func copyMasked(dst, src *byte, n int, key Key) Key
-TEXT ·copyMasked(SB), NOSPLIT, $0-36
+// func copyMasked(dst, src *byte, n int, key Key)
+TEXT ·copyMasked(SB), NOSPLIT, $0-28
 	MOVQ n+16(FP), DX
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), SI
@@ -386,15 +383,14 @@ allowed:
 	LEAL (DX*8), CX
 	MOVL AX, BX
 	RORL CX, BX
-	MOVL BX, ret+32(FP)
 	CMPQ DX, $64
 	JHI over64
+	CMPQ DX, $32
+	JHI over32
 	CMPL ·tier(SB), $0
 	JEQ generic
 	CMPQ DX, $16
 	JCS under16
-	CMPQ DX, $32
-	JHI over32
 	// 16..32: two windows of 16
 	MOVL AX, X0
 	PSHUFL $0, X0, X0
@@ -408,8 +404,25 @@ allowed:
 	MOVOU X3, -16(DI)(DX*1)
 	RET
 
-	// 33..64: four windows of 16
+	// 33..64: two windows of 32, or four of 16
 over32:
+	CMPL ·tier(SB), $const_avx2
+	JCS narrow
+	VBROADCASTSS key+24(FP), Y0
+	VMOVD BX, X1
+	VPBROADCASTD X1, Y1
+	VMOVDQU (SI), Y2
+	VMOVDQU -32(SI)(DX*1), Y3
+	VPXOR Y0, Y2, Y2
+	VPXOR Y1, Y3, Y3
+	VMOVDQU Y2, (DI)
+	VMOVDQU Y3, -32(DI)(DX*1)
+	VZEROUPPER
+	RET
+
+narrow:
+	CMPL ·tier(SB), $0
+	JEQ generic
 	MOVL AX, X0
 	PSHUFL $0, X0, X0
 	MOVL BX, X1
@@ -485,8 +498,7 @@ over64:
 	CMPQ DX, $128
 	JHI over128VPXOR
 	// 65..128: four windows of 32
-	VMOVD AX, X0
-	VPBROADCASTD X0, Y0
+	VBROADCASTSS key+24(FP), Y0
 	VMOVD BX, X1
 	VPBROADCASTD X1, Y1
 	VMOVDQU (SI), Y2
@@ -625,8 +637,7 @@ over128VPXOR:
 	CMPQ DX, $256
 	JHI streamVPXOR
 	// 129..256: eight windows of 32
-	VMOVD AX, X0
-	VPBROADCASTD X0, Y0
+	VBROADCASTSS key+24(FP), Y0
 	VMOVD BX, X1
 	VPBROADCASTD X1, Y1
 	VMOVDQU (SI), Y2
@@ -658,8 +669,7 @@ over128VPXOR:
 
 	// more than 256
 streamVPXOR:
-	VMOVD AX, X0
-	VPBROADCASTD X0, Y0
+	VBROADCASTSS key+24(FP), Y0
 	VMOVD BX, X1
 	VPBROADCASTD X1, Y1
 	// R8: bytes to the first aligned store, 0..31; key from there on in register 4

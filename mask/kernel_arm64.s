@@ -32,8 +32,8 @@ long: // cut into pieces in Go, so that the scheduler gets a chance between them
 	B ·xorLong(SB)
 
 // copyMasked works like copyGeneric, which it calls for tier Generic.
-// func copyMasked(dst, src *byte, n int, key Key) Key
-TEXT ·copyMasked(SB), NOSPLIT, $0-36
+// func copyMasked(dst, src *byte, n int, key Key)
+TEXT ·copyMasked(SB), NOSPLIT, $0-28
 	MOVWU ·tier(SB), R4
 	MOVD  dst+0(FP), R0
 	MOVD  src+8(FP), R5
@@ -52,9 +52,6 @@ allowed:
 	MOVD $const_piece, R4
 	CMP  R4, R1
 	BGT  long
-	LSL  $3, R1, R4
-	RORW R4, R2, R3
-	MOVW R3, ret+32(FP)
 	B    windows<>(SB)
 
 near: // the same start, or src right behind dst: nothing that the kernel minds

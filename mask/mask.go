@@ -28,15 +28,15 @@ func XOR(b []byte, key Key) Key {
 	return key.Rotate(len(b))
 }
 
-// Copy writes the masked src to the start of dst in one pass, for the price of copy, and returns the key for the octet
-// that follows src. It panics if dst is shorter than src, or if the bytes written overlap src without starting where
-// src starts.
-func Copy(dst, src []byte, key Key) Key {
+// Copy writes the masked src to the start of dst in one pass, for the price of copy. It panics if dst is shorter than
+// src, or if the bytes written overlap src without starting where src starts. The next piece of the same payload goes
+// on with key.Rotate(len(src)); Copy does not return that, for it would not be inlined then, and few callers want it.
+func Copy(dst, src []byte, key Key) {
 	if len(dst) < len(src) {
 		panic("mask: Copy: dst is shorter than src")
 	}
 	if sanitize {
 		copied(dst[:len(src)], src)
 	}
-	return copyMasked(unsafe.SliceData(dst), unsafe.SliceData(src), len(src), key)
+	copyMasked(unsafe.SliceData(dst), unsafe.SliceData(src), len(src), key)
 }

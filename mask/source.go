@@ -4,7 +4,11 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"io"
+	"unsafe"
 )
+
+// batch is the number of keys read at a time.
+const batch = 1024
 
 // Source hands out the keys of one writer. The zero value is ready. It must not be used by two goroutines at a time, and
 // not be copied after first use: both would use keys twice.
@@ -16,8 +20,8 @@ type Source struct {
 	// from it fails.
 	Rand io.Reader
 
-	batch [4096]byte
-	left  int // bytes of batch not yet used, at its end
+	batch [batch]Key // the last first, for then Next is small enough to be inlined
+	left  uint       // how many of them are not used yet
 }
 
 // Next returns a fresh key. One call in 1024 reads the random source, a few microseconds; the others cost a load.
@@ -25,16 +29,20 @@ func (s *Source) Next() Key {
 	if s.left == 0 {
 		s.fill()
 	}
-	at := len(s.batch) - s.left
-	s.left -= 4
-	return Key(binary.LittleEndian.Uint32(s.batch[at:]))
+	s.left--
+	return s.batch[s.left]
 }
 
 func (s *Source) fill() {
+	octets := unsafe.Slice((*byte)(unsafe.Pointer(&s.batch)), unsafe.Sizeof(s.batch))
 	if s.Rand == nil {
-		rand.Read(s.batch[:]) // never returns an error; a system without randomness ends the program
-	} else if _, err := io.ReadFull(s.Rand, s.batch[:]); err != nil {
+		rand.Read(octets) // never returns an error; a system without randomness ends the program
+	} else if _, err := io.ReadFull(s.Rand, octets); err != nil {
 		panic("mask: Source.Rand: " + err.Error())
 	}
-	s.left = len(s.batch)
+	for i, k := 0, batch-1; i < k; i, k = i+1, k-1 {
+		first, last := binary.LittleEndian.Uint32(octets[4*i:]), binary.LittleEndian.Uint32(octets[4*k:])
+		s.batch[i], s.batch[k] = Key(last), Key(first)
+	}
+	s.left = batch
 }

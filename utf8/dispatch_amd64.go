@@ -15,25 +15,30 @@ const (
 	avx2  = asm.AVX2
 )
 
+// tier is the active tier, for the assembly: reading it there takes one memory access, an argument takes three.
+var tier uint32
+
+func init() { asm.Follow(&tier) }
+
 // The kernels take any n: below the SSSE3 tier they continue in validGeneric or unmaskGeneric, above pieceMax in
 // validLong or unmaskLong, by a jump. So the exported functions are one call, small enough to be inlined.
 
 // valid works like validGeneric.
 //
 //go:noescape
-func valid(p *byte, n int, tier asm.Tier) bool
+func valid(p *byte, n int) bool
 
 // unmask works like unmaskGeneric.
 //
 //go:noescape
-func unmask(p *byte, n int, key mask.Key, tier asm.Tier) bool
+func unmask(p *byte, n int, key mask.Key) bool
 
 // chunk is how much unmaskChunks unmasks before it checks it: it is in the first-level cache then, and all but the
 // last stores have left the store buffer.
 const chunk = 2048
 
 // unmaskChunks continues unmask where there is no kernel that does both at once.
-func unmaskChunks(p *byte, n int, key mask.Key, tier asm.Tier) bool {
+func unmaskChunks(p *byte, n int, key mask.Key) bool {
 	b := unsafe.Slice(p, n)
 	checked, ok := 0, true
 	for done := 0; done < n; {
@@ -47,7 +52,7 @@ func unmaskChunks(p *byte, n int, key mask.Key, tier asm.Tier) bool {
 		if end < n {
 			cut -= unfinished(b[end-3], b[end-2], b[end-1])
 		}
-		ok = valid(&b[checked], cut-checked, tier)
+		ok = valid(&b[checked], cut-checked)
 		checked = cut
 	}
 	return ok

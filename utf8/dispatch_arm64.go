@@ -7,15 +7,20 @@ import (
 	"github.com/seed-7f57ff33/tickwire/mask"
 )
 
+// tier is the active tier, for the assembly: reading it there takes one memory access, an argument takes three.
+var tier uint32
+
+func init() { asm.Follow(&tier) }
+
 // The kernels take any n: for tier Generic they continue in validGeneric or unmaskGeneric, above pieceMax in validLong
 // or unmaskLong, by a jump. So the exported functions are one call, small enough to be inlined.
 
 // valid works like validGeneric.
 //
 //go:noescape
-func valid(p *byte, n int, tier asm.Tier) bool
+func valid(p *byte, n int) bool
 
 // unmask works like unmaskGeneric.
 //
 //go:noescape
-func unmask(p *byte, n int, key mask.Key, tier asm.Tier) bool
+func unmask(p *byte, n int, key mask.Key) bool

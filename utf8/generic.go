@@ -5,7 +5,6 @@ import (
 	"math/bits"
 	"unsafe"
 
-	"github.com/seed-7f57ff33/tickwire/asm"
 	"github.com/seed-7f57ff33/tickwire/mask"
 )
 
@@ -15,10 +14,10 @@ const (
 )
 
 // validGeneric is the twin of the valid kernels in plain Go.
-func validGeneric(p *byte, n int, _ asm.Tier) bool { return validText(unsafe.Slice(p, n)) }
+func validGeneric(p *byte, n int) bool { return validText(unsafe.Slice(p, n)) }
 
 // unmaskGeneric is the twin of the unmask kernels in plain Go.
-func unmaskGeneric(p *byte, n int, key mask.Key, _ asm.Tier) bool {
+func unmaskGeneric(p *byte, n int, key mask.Key) bool {
 	return unmaskText(unsafe.Slice(p, n), key)
 }
 

@@ -8,10 +8,10 @@
 // together: loads have ports of their own, and a block needs nothing but its address. The first vector of a text has
 // zeros before it. Tails are covered by a vector that ends with the text; checking a byte twice does no harm.
 //
-// To 64 bytes, and in the SSSE3 kernels, all encodings are legacy SSE: they do not meet the transition penalty when
-// somebody has left the upper halves of the YMM registers in use.
+// Legacy SSE encodings meet a transition penalty when the upper halves of the YMM registers are in use, as somebody may
+// have left them. So no path has both kinds of encodings, and every path with VEX ones ends with VZEROUPPER.
 //
-// The AVX2 kernels:
+// The AVX2 kernels, from 129 bytes on:
 //   DI  start of the text       Y0-Y5  scratch             Y11  0x0F in every byte
 //   SI  n                       Y6     key                 Y12  0x1000 in every word
 //   R8  key at the start        Y7     errors so far       Y13  0x60, Y14  0x70, Y15  0x80
@@ -22,6 +22,8 @@
 //   DX  limit of the loop       BX     0 once all is checked, else -1
 //   AX, CX  scratch
 //
+// Below, the tables are in Y8-Y11, R8 becomes the key at the end, and Y6 and Y12 are the keys at both ends.
+//
 // The SSE kernels:
 //   X0-X3    vectors of text    X6  errors so far  X7  0x0F       X9   0x70
 //   X4, X5   keys               X11-X15  scratch   X8  0x60       X10  0x80
@@ -30,50 +32,311 @@
 #include "textflag.h"
 
 // the tables and constants
-DATA utf8rows<>+0(SB)/8, $0x0202020202020202
-DATA utf8rows<>+8(SB)/8, $0x4915012180808080
-DATA utf8rows<>+16(SB)/8, $0xcbcbcb8b8383a3e7
-DATA utf8rows<>+24(SB)/8, $0xcbcbdbcbcbcbcbcb
-DATA utf8rows<>+32(SB)/8, $0x0101010101010101
-DATA utf8rows<>+40(SB)/8, $0x01010101babaaee6
-DATA utf8rows<>+48(SB)/8, $0x0f0f0f0f0f0f0f0f
-DATA utf8rows<>+56(SB)/8, $0x0f0f0f0f0f0f0f0f
-DATA utf8rows<>+64(SB)/8, $0x1000100010001000
-DATA utf8rows<>+72(SB)/8, $0x1000100010001000
-DATA utf8rows<>+80(SB)/8, $0x6060606060606060
-DATA utf8rows<>+88(SB)/8, $0x6060606060606060
+DATA utf8rows<>+0(SB)/8, $0x0000000000000000
+DATA utf8rows<>+8(SB)/8, $0x0200000000000000
+DATA utf8rows<>+16(SB)/8, $0x0202020202020202
+DATA utf8rows<>+24(SB)/8, $0x4915012180808080
+DATA utf8rows<>+32(SB)/8, $0xcbcbcb8b8383a3e7
+DATA utf8rows<>+40(SB)/8, $0xcbcbdbcbcbcbcbcb
+DATA utf8rows<>+48(SB)/8, $0x0101010101010101
+DATA utf8rows<>+56(SB)/8, $0x01010101babaaee6
+DATA utf8rows<>+64(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA utf8rows<>+72(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA utf8rows<>+80(SB)/8, $0x1000100010001000
+DATA utf8rows<>+88(SB)/8, $0x1000100010001000
 DATA utf8rows<>+96(SB)/8, $0x6060606060606060
 DATA utf8rows<>+104(SB)/8, $0x6060606060606060
-DATA utf8rows<>+112(SB)/8, $0x7070707070707070
-DATA utf8rows<>+120(SB)/8, $0x7070707070707070
+DATA utf8rows<>+112(SB)/8, $0x6060606060606060
+DATA utf8rows<>+120(SB)/8, $0x6060606060606060
 DATA utf8rows<>+128(SB)/8, $0x7070707070707070
 DATA utf8rows<>+136(SB)/8, $0x7070707070707070
-DATA utf8rows<>+144(SB)/8, $0x8080808080808080
-DATA utf8rows<>+152(SB)/8, $0x8080808080808080
+DATA utf8rows<>+144(SB)/8, $0x7070707070707070
+DATA utf8rows<>+152(SB)/8, $0x7070707070707070
 DATA utf8rows<>+160(SB)/8, $0x8080808080808080
 DATA utf8rows<>+168(SB)/8, $0x8080808080808080
-DATA utf8rows<>+176(SB)/8, $0xffffffffff000000
-DATA utf8rows<>+184(SB)/8, $0xffffffffffffffff
-DATA utf8rows<>+192(SB)/8, $0xffffffffffffffff
+DATA utf8rows<>+176(SB)/8, $0x8080808080808080
+DATA utf8rows<>+184(SB)/8, $0x8080808080808080
+DATA utf8rows<>+192(SB)/8, $0xffffffffff000000
 DATA utf8rows<>+200(SB)/8, $0xffffffffffffffff
-DATA utf8rows<>+208(SB)/8, $0x0706050403020100
-DATA utf8rows<>+216(SB)/8, $0x0f0e0d0c0b0a0908
-DATA utf8rows<>+224(SB)/8, $0xffffffffffffffff
-DATA utf8rows<>+232(SB)/8, $0xffffffffffffffff
+DATA utf8rows<>+208(SB)/8, $0xffffffffffffffff
+DATA utf8rows<>+216(SB)/8, $0xffffffffffffffff
+DATA utf8rows<>+224(SB)/8, $0x0706050403020100
+DATA utf8rows<>+232(SB)/8, $0x0f0e0d0c0b0a0908
 DATA utf8rows<>+240(SB)/8, $0xffffffffffffffff
 DATA utf8rows<>+248(SB)/8, $0xffffffffffffffff
 DATA utf8rows<>+256(SB)/8, $0xffffffffffffffff
-DATA utf8rows<>+264(SB)/8, $0xbfdfefffffffffff
+DATA utf8rows<>+264(SB)/8, $0xffffffffffffffff
 DATA utf8rows<>+272(SB)/8, $0xffffffffffffffff
-DATA utf8rows<>+280(SB)/8, $0xffffffffffffffff
-GLOBL utf8rows<>(SB), NOPTR|RODATA, $288
+DATA utf8rows<>+280(SB)/8, $0xbfdfefffffffffff
+DATA utf8rows<>+288(SB)/8, $0xffffffffffffffff
+DATA utf8rows<>+296(SB)/8, $0xffffffffffffffff
+GLOBL utf8rows<>(SB), NOPTR|RODATA, $304
+
+// for each byte, what state follows on which: a shift right by the state before leaves that behind
+DATA utf8states<>+0(SB)/8, $0x0006186186186180
+DATA utf8states<>+8(SB)/8, $0x0006186186186180
+DATA utf8states<>+16(SB)/8, $0x0006186186186180
+DATA utf8states<>+24(SB)/8, $0x0006186186186180
+DATA utf8states<>+32(SB)/8, $0x0006186186186180
+DATA utf8states<>+40(SB)/8, $0x0006186186186180
+DATA utf8states<>+48(SB)/8, $0x0006186186186180
+DATA utf8states<>+56(SB)/8, $0x0006186186186180
+DATA utf8states<>+64(SB)/8, $0x0006186186186180
+DATA utf8states<>+72(SB)/8, $0x0006186186186180
+DATA utf8states<>+80(SB)/8, $0x0006186186186180
+DATA utf8states<>+88(SB)/8, $0x0006186186186180
+DATA utf8states<>+96(SB)/8, $0x0006186186186180
+DATA utf8states<>+104(SB)/8, $0x0006186186186180
+DATA utf8states<>+112(SB)/8, $0x0006186186186180
+DATA utf8states<>+120(SB)/8, $0x0006186186186180
+DATA utf8states<>+128(SB)/8, $0x0006186186186180
+DATA utf8states<>+136(SB)/8, $0x0006186186186180
+DATA utf8states<>+144(SB)/8, $0x0006186186186180
+DATA utf8states<>+152(SB)/8, $0x0006186186186180
+DATA utf8states<>+160(SB)/8, $0x0006186186186180
+DATA utf8states<>+168(SB)/8, $0x0006186186186180
+DATA utf8states<>+176(SB)/8, $0x0006186186186180
+DATA utf8states<>+184(SB)/8, $0x0006186186186180
+DATA utf8states<>+192(SB)/8, $0x0006186186186180
+DATA utf8states<>+200(SB)/8, $0x0006186186186180
+DATA utf8states<>+208(SB)/8, $0x0006186186186180
+DATA utf8states<>+216(SB)/8, $0x0006186186186180
+DATA utf8states<>+224(SB)/8, $0x0006186186186180
+DATA utf8states<>+232(SB)/8, $0x0006186186186180
+DATA utf8states<>+240(SB)/8, $0x0006186186186180
+DATA utf8states<>+248(SB)/8, $0x0006186186186180
+DATA utf8states<>+256(SB)/8, $0x0006186186186180
+DATA utf8states<>+264(SB)/8, $0x0006186186186180
+DATA utf8states<>+272(SB)/8, $0x0006186186186180
+DATA utf8states<>+280(SB)/8, $0x0006186186186180
+DATA utf8states<>+288(SB)/8, $0x0006186186186180
+DATA utf8states<>+296(SB)/8, $0x0006186186186180
+DATA utf8states<>+304(SB)/8, $0x0006186186186180
+DATA utf8states<>+312(SB)/8, $0x0006186186186180
+DATA utf8states<>+320(SB)/8, $0x0006186186186180
+DATA utf8states<>+328(SB)/8, $0x0006186186186180
+DATA utf8states<>+336(SB)/8, $0x0006186186186180
+DATA utf8states<>+344(SB)/8, $0x0006186186186180
+DATA utf8states<>+352(SB)/8, $0x0006186186186180
+DATA utf8states<>+360(SB)/8, $0x0006186186186180
+DATA utf8states<>+368(SB)/8, $0x0006186186186180
+DATA utf8states<>+376(SB)/8, $0x0006186186186180
+DATA utf8states<>+384(SB)/8, $0x0006186186186180
+DATA utf8states<>+392(SB)/8, $0x0006186186186180
+DATA utf8states<>+400(SB)/8, $0x0006186186186180
+DATA utf8states<>+408(SB)/8, $0x0006186186186180
+DATA utf8states<>+416(SB)/8, $0x0006186186186180
+DATA utf8states<>+424(SB)/8, $0x0006186186186180
+DATA utf8states<>+432(SB)/8, $0x0006186186186180
+DATA utf8states<>+440(SB)/8, $0x0006186186186180
+DATA utf8states<>+448(SB)/8, $0x0006186186186180
+DATA utf8states<>+456(SB)/8, $0x0006186186186180
+DATA utf8states<>+464(SB)/8, $0x0006186186186180
+DATA utf8states<>+472(SB)/8, $0x0006186186186180
+DATA utf8states<>+480(SB)/8, $0x0006186186186180
+DATA utf8states<>+488(SB)/8, $0x0006186186186180
+DATA utf8states<>+496(SB)/8, $0x0006186186186180
+DATA utf8states<>+504(SB)/8, $0x0006186186186180
+DATA utf8states<>+512(SB)/8, $0x0006186186186180
+DATA utf8states<>+520(SB)/8, $0x0006186186186180
+DATA utf8states<>+528(SB)/8, $0x0006186186186180
+DATA utf8states<>+536(SB)/8, $0x0006186186186180
+DATA utf8states<>+544(SB)/8, $0x0006186186186180
+DATA utf8states<>+552(SB)/8, $0x0006186186186180
+DATA utf8states<>+560(SB)/8, $0x0006186186186180
+DATA utf8states<>+568(SB)/8, $0x0006186186186180
+DATA utf8states<>+576(SB)/8, $0x0006186186186180
+DATA utf8states<>+584(SB)/8, $0x0006186186186180
+DATA utf8states<>+592(SB)/8, $0x0006186186186180
+DATA utf8states<>+600(SB)/8, $0x0006186186186180
+DATA utf8states<>+608(SB)/8, $0x0006186186186180
+DATA utf8states<>+616(SB)/8, $0x0006186186186180
+DATA utf8states<>+624(SB)/8, $0x0006186186186180
+DATA utf8states<>+632(SB)/8, $0x0006186186186180
+DATA utf8states<>+640(SB)/8, $0x0006186186186180
+DATA utf8states<>+648(SB)/8, $0x0006186186186180
+DATA utf8states<>+656(SB)/8, $0x0006186186186180
+DATA utf8states<>+664(SB)/8, $0x0006186186186180
+DATA utf8states<>+672(SB)/8, $0x0006186186186180
+DATA utf8states<>+680(SB)/8, $0x0006186186186180
+DATA utf8states<>+688(SB)/8, $0x0006186186186180
+DATA utf8states<>+696(SB)/8, $0x0006186186186180
+DATA utf8states<>+704(SB)/8, $0x0006186186186180
+DATA utf8states<>+712(SB)/8, $0x0006186186186180
+DATA utf8states<>+720(SB)/8, $0x0006186186186180
+DATA utf8states<>+728(SB)/8, $0x0006186186186180
+DATA utf8states<>+736(SB)/8, $0x0006186186186180
+DATA utf8states<>+744(SB)/8, $0x0006186186186180
+DATA utf8states<>+752(SB)/8, $0x0006186186186180
+DATA utf8states<>+760(SB)/8, $0x0006186186186180
+DATA utf8states<>+768(SB)/8, $0x0006186186186180
+DATA utf8states<>+776(SB)/8, $0x0006186186186180
+DATA utf8states<>+784(SB)/8, $0x0006186186186180
+DATA utf8states<>+792(SB)/8, $0x0006186186186180
+DATA utf8states<>+800(SB)/8, $0x0006186186186180
+DATA utf8states<>+808(SB)/8, $0x0006186186186180
+DATA utf8states<>+816(SB)/8, $0x0006186186186180
+DATA utf8states<>+824(SB)/8, $0x0006186186186180
+DATA utf8states<>+832(SB)/8, $0x0006186186186180
+DATA utf8states<>+840(SB)/8, $0x0006186186186180
+DATA utf8states<>+848(SB)/8, $0x0006186186186180
+DATA utf8states<>+856(SB)/8, $0x0006186186186180
+DATA utf8states<>+864(SB)/8, $0x0006186186186180
+DATA utf8states<>+872(SB)/8, $0x0006186186186180
+DATA utf8states<>+880(SB)/8, $0x0006186186186180
+DATA utf8states<>+888(SB)/8, $0x0006186186186180
+DATA utf8states<>+896(SB)/8, $0x0006186186186180
+DATA utf8states<>+904(SB)/8, $0x0006186186186180
+DATA utf8states<>+912(SB)/8, $0x0006186186186180
+DATA utf8states<>+920(SB)/8, $0x0006186186186180
+DATA utf8states<>+928(SB)/8, $0x0006186186186180
+DATA utf8states<>+936(SB)/8, $0x0006186186186180
+DATA utf8states<>+944(SB)/8, $0x0006186186186180
+DATA utf8states<>+952(SB)/8, $0x0006186186186180
+DATA utf8states<>+960(SB)/8, $0x0006186186186180
+DATA utf8states<>+968(SB)/8, $0x0006186186186180
+DATA utf8states<>+976(SB)/8, $0x0006186186186180
+DATA utf8states<>+984(SB)/8, $0x0006186186186180
+DATA utf8states<>+992(SB)/8, $0x0006186186186180
+DATA utf8states<>+1000(SB)/8, $0x0006186186186180
+DATA utf8states<>+1008(SB)/8, $0x0006186186186180
+DATA utf8states<>+1016(SB)/8, $0x0006186186186180
+DATA utf8states<>+1024(SB)/8, $0x001218c192300186
+DATA utf8states<>+1032(SB)/8, $0x001218c192300186
+DATA utf8states<>+1040(SB)/8, $0x001218c192300186
+DATA utf8states<>+1048(SB)/8, $0x001218c192300186
+DATA utf8states<>+1056(SB)/8, $0x001218c192300186
+DATA utf8states<>+1064(SB)/8, $0x001218c192300186
+DATA utf8states<>+1072(SB)/8, $0x001218c192300186
+DATA utf8states<>+1080(SB)/8, $0x001218c192300186
+DATA utf8states<>+1088(SB)/8, $0x001218c192300186
+DATA utf8states<>+1096(SB)/8, $0x001218c192300186
+DATA utf8states<>+1104(SB)/8, $0x001218c192300186
+DATA utf8states<>+1112(SB)/8, $0x001218c192300186
+DATA utf8states<>+1120(SB)/8, $0x001218c192300186
+DATA utf8states<>+1128(SB)/8, $0x001218c192300186
+DATA utf8states<>+1136(SB)/8, $0x001218c192300186
+DATA utf8states<>+1144(SB)/8, $0x001218c192300186
+DATA utf8states<>+1152(SB)/8, $0x000648c192300186
+DATA utf8states<>+1160(SB)/8, $0x000648c192300186
+DATA utf8states<>+1168(SB)/8, $0x000648c192300186
+DATA utf8states<>+1176(SB)/8, $0x000648c192300186
+DATA utf8states<>+1184(SB)/8, $0x000648c192300186
+DATA utf8states<>+1192(SB)/8, $0x000648c192300186
+DATA utf8states<>+1200(SB)/8, $0x000648c192300186
+DATA utf8states<>+1208(SB)/8, $0x000648c192300186
+DATA utf8states<>+1216(SB)/8, $0x000648c192300186
+DATA utf8states<>+1224(SB)/8, $0x000648c192300186
+DATA utf8states<>+1232(SB)/8, $0x000648c192300186
+DATA utf8states<>+1240(SB)/8, $0x000648c192300186
+DATA utf8states<>+1248(SB)/8, $0x000648c192300186
+DATA utf8states<>+1256(SB)/8, $0x000648c192300186
+DATA utf8states<>+1264(SB)/8, $0x000648c192300186
+DATA utf8states<>+1272(SB)/8, $0x000648c192300186
+DATA utf8states<>+1280(SB)/8, $0x0006486312300186
+DATA utf8states<>+1288(SB)/8, $0x0006486312300186
+DATA utf8states<>+1296(SB)/8, $0x0006486312300186
+DATA utf8states<>+1304(SB)/8, $0x0006486312300186
+DATA utf8states<>+1312(SB)/8, $0x0006486312300186
+DATA utf8states<>+1320(SB)/8, $0x0006486312300186
+DATA utf8states<>+1328(SB)/8, $0x0006486312300186
+DATA utf8states<>+1336(SB)/8, $0x0006486312300186
+DATA utf8states<>+1344(SB)/8, $0x0006486312300186
+DATA utf8states<>+1352(SB)/8, $0x0006486312300186
+DATA utf8states<>+1360(SB)/8, $0x0006486312300186
+DATA utf8states<>+1368(SB)/8, $0x0006486312300186
+DATA utf8states<>+1376(SB)/8, $0x0006486312300186
+DATA utf8states<>+1384(SB)/8, $0x0006486312300186
+DATA utf8states<>+1392(SB)/8, $0x0006486312300186
+DATA utf8states<>+1400(SB)/8, $0x0006486312300186
+DATA utf8states<>+1408(SB)/8, $0x0006486312300186
+DATA utf8states<>+1416(SB)/8, $0x0006486312300186
+DATA utf8states<>+1424(SB)/8, $0x0006486312300186
+DATA utf8states<>+1432(SB)/8, $0x0006486312300186
+DATA utf8states<>+1440(SB)/8, $0x0006486312300186
+DATA utf8states<>+1448(SB)/8, $0x0006486312300186
+DATA utf8states<>+1456(SB)/8, $0x0006486312300186
+DATA utf8states<>+1464(SB)/8, $0x0006486312300186
+DATA utf8states<>+1472(SB)/8, $0x0006486312300186
+DATA utf8states<>+1480(SB)/8, $0x0006486312300186
+DATA utf8states<>+1488(SB)/8, $0x0006486312300186
+DATA utf8states<>+1496(SB)/8, $0x0006486312300186
+DATA utf8states<>+1504(SB)/8, $0x0006486312300186
+DATA utf8states<>+1512(SB)/8, $0x0006486312300186
+DATA utf8states<>+1520(SB)/8, $0x0006486312300186
+DATA utf8states<>+1528(SB)/8, $0x0006486312300186
+DATA utf8states<>+1536(SB)/8, $0x0006186186186186
+DATA utf8states<>+1544(SB)/8, $0x0006186186186186
+DATA utf8states<>+1552(SB)/8, $0x000618618618618c
+DATA utf8states<>+1560(SB)/8, $0x000618618618618c
+DATA utf8states<>+1568(SB)/8, $0x000618618618618c
+DATA utf8states<>+1576(SB)/8, $0x000618618618618c
+DATA utf8states<>+1584(SB)/8, $0x000618618618618c
+DATA utf8states<>+1592(SB)/8, $0x000618618618618c
+DATA utf8states<>+1600(SB)/8, $0x000618618618618c
+DATA utf8states<>+1608(SB)/8, $0x000618618618618c
+DATA utf8states<>+1616(SB)/8, $0x000618618618618c
+DATA utf8states<>+1624(SB)/8, $0x000618618618618c
+DATA utf8states<>+1632(SB)/8, $0x000618618618618c
+DATA utf8states<>+1640(SB)/8, $0x000618618618618c
+DATA utf8states<>+1648(SB)/8, $0x000618618618618c
+DATA utf8states<>+1656(SB)/8, $0x000618618618618c
+DATA utf8states<>+1664(SB)/8, $0x000618618618618c
+DATA utf8states<>+1672(SB)/8, $0x000618618618618c
+DATA utf8states<>+1680(SB)/8, $0x000618618618618c
+DATA utf8states<>+1688(SB)/8, $0x000618618618618c
+DATA utf8states<>+1696(SB)/8, $0x000618618618618c
+DATA utf8states<>+1704(SB)/8, $0x000618618618618c
+DATA utf8states<>+1712(SB)/8, $0x000618618618618c
+DATA utf8states<>+1720(SB)/8, $0x000618618618618c
+DATA utf8states<>+1728(SB)/8, $0x000618618618618c
+DATA utf8states<>+1736(SB)/8, $0x000618618618618c
+DATA utf8states<>+1744(SB)/8, $0x000618618618618c
+DATA utf8states<>+1752(SB)/8, $0x000618618618618c
+DATA utf8states<>+1760(SB)/8, $0x000618618618618c
+DATA utf8states<>+1768(SB)/8, $0x000618618618618c
+DATA utf8states<>+1776(SB)/8, $0x000618618618618c
+DATA utf8states<>+1784(SB)/8, $0x000618618618618c
+DATA utf8states<>+1792(SB)/8, $0x000618618618619e
+DATA utf8states<>+1800(SB)/8, $0x0006186186186192
+DATA utf8states<>+1808(SB)/8, $0x0006186186186192
+DATA utf8states<>+1816(SB)/8, $0x0006186186186192
+DATA utf8states<>+1824(SB)/8, $0x0006186186186192
+DATA utf8states<>+1832(SB)/8, $0x0006186186186192
+DATA utf8states<>+1840(SB)/8, $0x0006186186186192
+DATA utf8states<>+1848(SB)/8, $0x0006186186186192
+DATA utf8states<>+1856(SB)/8, $0x0006186186186192
+DATA utf8states<>+1864(SB)/8, $0x0006186186186192
+DATA utf8states<>+1872(SB)/8, $0x0006186186186192
+DATA utf8states<>+1880(SB)/8, $0x0006186186186192
+DATA utf8states<>+1888(SB)/8, $0x0006186186186192
+DATA utf8states<>+1896(SB)/8, $0x00061861861861a4
+DATA utf8states<>+1904(SB)/8, $0x0006186186186192
+DATA utf8states<>+1912(SB)/8, $0x0006186186186192
+DATA utf8states<>+1920(SB)/8, $0x00061861861861aa
+DATA utf8states<>+1928(SB)/8, $0x0006186186186198
+DATA utf8states<>+1936(SB)/8, $0x0006186186186198
+DATA utf8states<>+1944(SB)/8, $0x0006186186186198
+DATA utf8states<>+1952(SB)/8, $0x00061861861861b0
+DATA utf8states<>+1960(SB)/8, $0x0006186186186186
+DATA utf8states<>+1968(SB)/8, $0x0006186186186186
+DATA utf8states<>+1976(SB)/8, $0x0006186186186186
+DATA utf8states<>+1984(SB)/8, $0x0006186186186186
+DATA utf8states<>+1992(SB)/8, $0x0006186186186186
+DATA utf8states<>+2000(SB)/8, $0x0006186186186186
+DATA utf8states<>+2008(SB)/8, $0x0006186186186186
+DATA utf8states<>+2016(SB)/8, $0x0006186186186186
+DATA utf8states<>+2024(SB)/8, $0x0006186186186186
+DATA utf8states<>+2032(SB)/8, $0x0006186186186186
+DATA utf8states<>+2040(SB)/8, $0x0006186186186186
+GLOBL utf8states<>(SB), NOPTR|RODATA, $2048
 
 // valid works like validGeneric.
-// func valid(p *byte, n int, tier asm.Tier) bool
-TEXT ·valid(SB), NOSPLIT, $0-25
+// func valid(p *byte, n int) bool
+TEXT ·valid(SB), NOSPLIT, $0-17
 	MOVQ p+0(FP), DI
 	MOVQ n+8(FP), SI
-	CMPL tier+16(FP), $const_ssse3
+	CMPL ·tier(SB), $const_ssse3
 	JCS generic
 	CMPQ SI, $64
 	JHI over64
@@ -89,17 +352,17 @@ TEXT ·valid(SB), NOSPLIT, $0-25
 	PMOVMSKB X2, AX
 	TESTL AX, AX
 	JNE check32
-	MOVB $1, ret+24(FP)
+	MOVB $1, ret+16(FP)
 	RET
 
 check32:
-	CMPL tier+16(FP), $const_avx2
+	CMPL ·tier(SB), $const_avx2
 	JCC wide32
 	PXOR X6, X6
-	MOVOU utf8rows<>+48(SB), X7
-	MOVOU utf8rows<>+80(SB), X8
-	MOVOU utf8rows<>+112(SB), X9
-	MOVOU utf8rows<>+144(SB), X10
+	MOVOU utf8rows<>+64(SB), X7
+	MOVOU utf8rows<>+96(SB), X8
+	MOVOU utf8rows<>+128(SB), X9
+	MOVOU utf8rows<>+160(SB), X10
 	MOVOA X0, X11
 	PSLLO $1, X11
 	MOVOA X0, X12
@@ -110,15 +373,15 @@ check32:
 	PSRLW $4, X14
 	PAND X7, X14
 	PAND X7, X11
-	MOVOU utf8rows<>+0(SB), X15
+	MOVOU utf8rows<>+16(SB), X15
 	PSHUFB X14, X15
-	MOVOU utf8rows<>+16(SB), X14
+	MOVOU utf8rows<>+32(SB), X14
 	PSHUFB X11, X14
 	PAND X14, X15
 	MOVOA X0, X14
 	PSRLW $4, X14
 	PAND X7, X14
-	MOVOU utf8rows<>+32(SB), X11
+	MOVOU utf8rows<>+48(SB), X11
 	PSHUFB X14, X11
 	PAND X11, X15
 	PSUBUSB X8, X12
@@ -136,15 +399,15 @@ check32:
 	PSRLW $4, X14
 	PAND X7, X14
 	PAND X7, X11
-	MOVOU utf8rows<>+0(SB), X15
+	MOVOU utf8rows<>+16(SB), X15
 	PSHUFB X14, X15
-	MOVOU utf8rows<>+16(SB), X14
+	MOVOU utf8rows<>+32(SB), X14
 	PSHUFB X11, X14
 	PAND X14, X15
 	MOVOA X3, X14
 	PSRLW $4, X14
 	PAND X7, X14
-	MOVOU utf8rows<>+32(SB), X11
+	MOVOU utf8rows<>+48(SB), X11
 	PSHUFB X14, X11
 	PAND X11, X15
 	PSUBUSB X8, X12
@@ -153,7 +416,7 @@ check32:
 	PAND X10, X12
 	PXOR X12, X15
 	POR X15, X6
-	MOVOU utf8rows<>+256(SB), X14
+	MOVOU utf8rows<>+272(SB), X14
 	MOVOA X3, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -161,7 +424,7 @@ check32:
 	PCMPEQB X14, X6
 	PMOVMSKB X6, AX
 	CMPL AX, $65535
-	SETEQ ret+24(FP)
+	SETEQ ret+16(FP)
 	RET
 
 	// 16..18: the last vector cannot see 3 bytes before it, but the first has checked what needs them
@@ -176,15 +439,15 @@ near:
 	PSRLW $4, X14
 	PAND X7, X14
 	PAND X7, X11
-	MOVOU utf8rows<>+0(SB), X15
+	MOVOU utf8rows<>+16(SB), X15
 	PSHUFB X14, X15
-	MOVOU utf8rows<>+16(SB), X14
+	MOVOU utf8rows<>+32(SB), X14
 	PSHUFB X11, X14
 	PAND X14, X15
 	MOVOA X3, X14
 	PSRLW $4, X14
 	PAND X7, X14
-	MOVOU utf8rows<>+32(SB), X11
+	MOVOU utf8rows<>+48(SB), X11
 	PSHUFB X14, X11
 	PAND X11, X15
 	PSUBUSB X8, X12
@@ -192,10 +455,10 @@ near:
 	POR X13, X12
 	PAND X10, X12
 	PXOR X12, X15
-	MOVOU utf8rows<>+176(SB), X14
+	MOVOU utf8rows<>+192(SB), X14
 	PAND X14, X15
 	POR X15, X6
-	MOVOU utf8rows<>+256(SB), X14
+	MOVOU utf8rows<>+272(SB), X14
 	MOVOA X3, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -203,7 +466,7 @@ near:
 	PCMPEQB X14, X6
 	PMOVMSKB X6, AX
 	CMPL AX, $65535
-	SETEQ ret+24(FP)
+	SETEQ ret+16(FP)
 	RET
 
 	// 33..64: the first two vectors, the last, and one between
@@ -224,17 +487,17 @@ over32:
 	PMOVMSKB X4, AX
 	TESTL AX, AX
 	JNE check64
-	MOVB $1, ret+24(FP)
+	MOVB $1, ret+16(FP)
 	RET
 
 check64:
-	CMPL tier+16(FP), $const_avx2
+	CMPL ·tier(SB), $const_avx2
 	JCC wide64
 	PXOR X6, X6
-	MOVOU utf8rows<>+48(SB), X7
-	MOVOU utf8rows<>+80(SB), X8
-	MOVOU utf8rows<>+112(SB), X9
-	MOVOU utf8rows<>+144(SB), X10
+	MOVOU utf8rows<>+64(SB), X7
+	MOVOU utf8rows<>+96(SB), X8
+	MOVOU utf8rows<>+128(SB), X9
+	MOVOU utf8rows<>+160(SB), X10
 	MOVOA X0, X11
 	PSLLO $1, X11
 	MOVOA X0, X12
@@ -245,15 +508,15 @@ check64:
 	PSRLW $4, X14
 	PAND X7, X14
 	PAND X7, X11
-	MOVOU utf8rows<>+0(SB), X15
+	MOVOU utf8rows<>+16(SB), X15
 	PSHUFB X14, X15
-	MOVOU utf8rows<>+16(SB), X14
+	MOVOU utf8rows<>+32(SB), X14
 	PSHUFB X11, X14
 	PAND X14, X15
 	MOVOA X0, X14
 	PSRLW $4, X14
 	PAND X7, X14
-	MOVOU utf8rows<>+32(SB), X11
+	MOVOU utf8rows<>+48(SB), X11
 	PSHUFB X14, X11
 	PAND X11, X15
 	PSUBUSB X8, X12
@@ -269,15 +532,15 @@ check64:
 	PSRLW $4, X14
 	PAND X7, X14
 	PAND X7, X11
-	MOVOU utf8rows<>+0(SB), X15
+	MOVOU utf8rows<>+16(SB), X15
 	PSHUFB X14, X15
-	MOVOU utf8rows<>+16(SB), X14
+	MOVOU utf8rows<>+32(SB), X14
 	PSHUFB X11, X14
 	PAND X14, X15
 	MOVOA X1, X14
 	PSRLW $4, X14
 	PAND X7, X14
-	MOVOU utf8rows<>+32(SB), X11
+	MOVOU utf8rows<>+48(SB), X11
 	PSHUFB X14, X11
 	PAND X11, X15
 	PSUBUSB X8, X12
@@ -293,15 +556,15 @@ check64:
 	PSRLW $4, X14
 	PAND X7, X14
 	PAND X7, X11
-	MOVOU utf8rows<>+0(SB), X15
+	MOVOU utf8rows<>+16(SB), X15
 	PSHUFB X14, X15
-	MOVOU utf8rows<>+16(SB), X14
+	MOVOU utf8rows<>+32(SB), X14
 	PSHUFB X11, X14
 	PAND X14, X15
 	MOVOA X2, X14
 	PSRLW $4, X14
 	PAND X7, X14
-	MOVOU utf8rows<>+32(SB), X11
+	MOVOU utf8rows<>+48(SB), X11
 	PSHUFB X14, X11
 	PAND X11, X15
 	PSUBUSB X8, X12
@@ -317,15 +580,15 @@ check64:
 	PSRLW $4, X14
 	PAND X7, X14
 	PAND X7, X11
-	MOVOU utf8rows<>+0(SB), X15
+	MOVOU utf8rows<>+16(SB), X15
 	PSHUFB X14, X15
-	MOVOU utf8rows<>+16(SB), X14
+	MOVOU utf8rows<>+32(SB), X14
 	PSHUFB X11, X14
 	PAND X14, X15
 	MOVOA X3, X14
 	PSRLW $4, X14
 	PAND X7, X14
-	MOVOU utf8rows<>+32(SB), X11
+	MOVOU utf8rows<>+48(SB), X11
 	PSHUFB X14, X11
 	PAND X11, X15
 	PSUBUSB X8, X12
@@ -334,7 +597,7 @@ check64:
 	PAND X10, X12
 	PXOR X12, X15
 	POR X15, X6
-	MOVOU utf8rows<>+256(SB), X14
+	MOVOU utf8rows<>+272(SB), X14
 	MOVOA X3, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -342,44 +605,43 @@ check64:
 	PCMPEQB X14, X6
 	PMOVMSKB X6, AX
 	CMPL AX, $65535
-	SETEQ ret+24(FP)
+	SETEQ ret+16(FP)
 	RET
 
 	// 16..32 with AVX2
 wide32:
 	VZEROUPPER
-	LEAQ utf8rows<>+208(SB), AX
+	LEAQ utf8rows<>+224(SB), AX
 	SUBQ SI, AX
 	VPSHUFB 32(AX), X3, X1
 	VINSERTI128 $1, X1, Y0, Y0
-	VBROADCASTI128 utf8rows<>+0(SB), Y8
-	VBROADCASTI128 utf8rows<>+16(SB), Y9
-	VBROADCASTI128 utf8rows<>+32(SB), Y10
-	VBROADCASTI128 utf8rows<>+48(SB), Y11
-	VBROADCASTI128 utf8rows<>+64(SB), Y12
+	VBROADCASTI128 utf8rows<>+16(SB), Y8
+	VBROADCASTI128 utf8rows<>+32(SB), Y9
+	VBROADCASTI128 utf8rows<>+48(SB), Y10
+	VBROADCASTI128 utf8rows<>+64(SB), Y11
 	VPERM2I128 $8, Y0, Y0, Y4
 	VPALIGNR $15, Y4, Y0, Y7
-	VPMULHUW Y7, Y12, Y1
+	VPSRLW $4, Y7, Y1
 	VPAND Y7, Y11, Y7
 	VPAND Y1, Y11, Y1
 	VPSHUFB Y7, Y9, Y7
 	VPSHUFB Y1, Y8, Y1
 	VPAND Y1, Y7, Y7
-	VPMULHUW Y0, Y12, Y1
+	VPSRLW $4, Y0, Y1
 	VPAND Y1, Y11, Y1
 	VPSHUFB Y1, Y10, Y1
 	VPAND Y1, Y7, Y7
 	VPALIGNR $14, Y4, Y0, Y1
 	VPALIGNR $13, Y4, Y0, Y2
-	VPSUBUSB utf8rows<>+80(SB), Y1, Y1
-	VPSUBUSB utf8rows<>+112(SB), Y2, Y2
+	VPSUBUSB utf8rows<>+96(SB), Y1, Y1
+	VPSUBUSB utf8rows<>+128(SB), Y2, Y2
 	VPOR Y2, Y1, Y1
-	VPAND utf8rows<>+144(SB), Y1, Y1
+	VPAND utf8rows<>+160(SB), Y1, Y1
 	VPXOR Y1, Y7, Y7
-	VPSUBUSB utf8rows<>+240(SB), Y0, Y0
+	VPSUBUSB utf8rows<>+256(SB), Y0, Y0
 	VPOR Y0, Y7, Y7
 	VPTEST Y7, Y7
-	SETEQ ret+24(FP)
+	SETEQ ret+16(FP)
 	VZEROUPPER
 	RET
 
@@ -389,55 +651,54 @@ wide64:
 	LEAQ (DI)(SI*1), R12
 	VMOVDQU (DI), Y0
 	VMOVDQU -32(R12), Y3
-	VBROADCASTI128 utf8rows<>+0(SB), Y8
-	VBROADCASTI128 utf8rows<>+16(SB), Y9
-	VBROADCASTI128 utf8rows<>+32(SB), Y10
-	VBROADCASTI128 utf8rows<>+48(SB), Y11
-	VBROADCASTI128 utf8rows<>+64(SB), Y12
+	VBROADCASTI128 utf8rows<>+16(SB), Y8
+	VBROADCASTI128 utf8rows<>+32(SB), Y9
+	VBROADCASTI128 utf8rows<>+48(SB), Y10
+	VBROADCASTI128 utf8rows<>+64(SB), Y11
 	VPERM2I128 $8, Y0, Y0, Y6
 	VPALIGNR $15, Y6, Y0, Y7
-	VPMULHUW Y7, Y12, Y4
+	VPSRLW $4, Y7, Y4
 	VPAND Y7, Y11, Y7
 	VPAND Y4, Y11, Y4
 	VPSHUFB Y7, Y9, Y7
 	VPSHUFB Y4, Y8, Y4
 	VPAND Y4, Y7, Y7
-	VPMULHUW Y0, Y12, Y4
+	VPSRLW $4, Y0, Y4
 	VPAND Y4, Y11, Y4
 	VPSHUFB Y4, Y10, Y4
 	VPAND Y4, Y7, Y7
 	VPALIGNR $14, Y6, Y0, Y4
 	VPALIGNR $13, Y6, Y0, Y5
-	VPSUBUSB utf8rows<>+80(SB), Y4, Y4
-	VPSUBUSB utf8rows<>+112(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+96(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
 	VPOR Y5, Y4, Y4
-	VPAND utf8rows<>+144(SB), Y4, Y4
+	VPAND utf8rows<>+160(SB), Y4, Y4
 	VPXOR Y4, Y7, Y7
 	CMPQ SI, $35
 	JCS wideNear
 	VMOVDQU -33(R12), Y0
-	VPMULHUW Y0, Y12, Y4
+	VPSRLW $4, Y0, Y4
 	VPAND Y0, Y11, Y0
 	VPAND Y4, Y11, Y4
 	VPSHUFB Y0, Y9, Y0
 	VPSHUFB Y4, Y8, Y4
 	VPAND Y4, Y0, Y0
-	VPMULHUW Y3, Y12, Y4
+	VPSRLW $4, Y3, Y4
 	VPAND Y4, Y11, Y4
 	VPSHUFB Y4, Y10, Y4
 	VPAND Y4, Y0, Y0
 	VMOVDQU -34(R12), Y4
 	VMOVDQU -35(R12), Y5
-	VPSUBUSB utf8rows<>+80(SB), Y4, Y4
-	VPSUBUSB utf8rows<>+112(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+96(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
 	VPOR Y5, Y4, Y4
-	VPAND utf8rows<>+144(SB), Y4, Y4
+	VPAND utf8rows<>+160(SB), Y4, Y4
 	VPXOR Y4, Y0, Y0
 	VPOR Y0, Y7, Y7
-	VPSUBUSB utf8rows<>+240(SB), Y3, Y3
+	VPSUBUSB utf8rows<>+256(SB), Y3, Y3
 	VPOR Y3, Y7, Y7
 	VPTEST Y7, Y7
-	SETEQ ret+24(FP)
+	SETEQ ret+16(FP)
 	VZEROUPPER
 	RET
 
@@ -445,29 +706,29 @@ wide64:
 wideNear:
 	VPERM2I128 $8, Y3, Y3, Y6
 	VPALIGNR $15, Y6, Y3, Y0
-	VPMULHUW Y0, Y12, Y4
+	VPSRLW $4, Y0, Y4
 	VPAND Y0, Y11, Y0
 	VPAND Y4, Y11, Y4
 	VPSHUFB Y0, Y9, Y0
 	VPSHUFB Y4, Y8, Y4
 	VPAND Y4, Y0, Y0
-	VPMULHUW Y3, Y12, Y4
+	VPSRLW $4, Y3, Y4
 	VPAND Y4, Y11, Y4
 	VPSHUFB Y4, Y10, Y4
 	VPAND Y4, Y0, Y0
 	VPALIGNR $14, Y6, Y3, Y4
 	VPALIGNR $13, Y6, Y3, Y5
-	VPSUBUSB utf8rows<>+80(SB), Y4, Y4
-	VPSUBUSB utf8rows<>+112(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+96(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
 	VPOR Y5, Y4, Y4
-	VPAND utf8rows<>+144(SB), Y4, Y4
+	VPAND utf8rows<>+160(SB), Y4, Y4
 	VPXOR Y4, Y0, Y0
-	VPAND utf8rows<>+176(SB), Y0, Y0
+	VPAND utf8rows<>+192(SB), Y0, Y0
 	VPOR Y0, Y7, Y7
-	VPSUBUSB utf8rows<>+240(SB), Y3, Y3
+	VPSUBUSB utf8rows<>+256(SB), Y3, Y3
 	VPOR Y3, Y7, Y7
 	VPTEST Y7, Y7
-	SETEQ ret+24(FP)
+	SETEQ ret+16(FP)
 	VZEROUPPER
 	RET
 
@@ -482,7 +743,7 @@ under16:
 	MOVQ $0x8080808080808080, DX
 	TESTQ DX, CX
 	JNE check16
-	MOVB $1, ret+24(FP)
+	MOVB $1, ret+16(FP)
 	RET
 
 check16:
@@ -498,10 +759,10 @@ check16:
 
 padded:
 	PXOR X6, X6
-	MOVOU utf8rows<>+48(SB), X7
-	MOVOU utf8rows<>+80(SB), X8
-	MOVOU utf8rows<>+112(SB), X9
-	MOVOU utf8rows<>+144(SB), X10
+	MOVOU utf8rows<>+64(SB), X7
+	MOVOU utf8rows<>+96(SB), X8
+	MOVOU utf8rows<>+128(SB), X9
+	MOVOU utf8rows<>+160(SB), X10
 	MOVOA X0, X11
 	PSLLO $1, X11
 	MOVOA X0, X12
@@ -512,15 +773,15 @@ padded:
 	PSRLW $4, X14
 	PAND X7, X14
 	PAND X7, X11
-	MOVOU utf8rows<>+0(SB), X15
+	MOVOU utf8rows<>+16(SB), X15
 	PSHUFB X14, X15
-	MOVOU utf8rows<>+16(SB), X14
+	MOVOU utf8rows<>+32(SB), X14
 	PSHUFB X11, X14
 	PAND X14, X15
 	MOVOA X0, X14
 	PSRLW $4, X14
 	PAND X7, X14
-	MOVOU utf8rows<>+32(SB), X11
+	MOVOU utf8rows<>+48(SB), X11
 	PSHUFB X14, X11
 	PAND X11, X15
 	PSUBUSB X8, X12
@@ -533,7 +794,7 @@ padded:
 	PCMPEQB X14, X6
 	PMOVMSKB X6, AX
 	CMPL AX, $65535
-	SETEQ ret+24(FP)
+	SETEQ ret+16(FP)
 	RET
 
 	// 4..7: the same with half words
@@ -546,7 +807,7 @@ under8:
 	ORL BX, CX
 	TESTL $0x80808080, CX
 	JNE check8
-	MOVB $1, ret+24(FP)
+	MOVB $1, ret+16(FP)
 	RET
 
 check8:
@@ -575,7 +836,7 @@ under4:
 	JNE check4
 
 true:
-	MOVB $1, ret+24(FP)
+	MOVB $1, ret+16(FP)
 	RET
 
 check4:
@@ -595,7 +856,7 @@ over64:
 	CMPQ SI, $const_pieceMax
 	JHI long
 	LEAQ (DI)(SI*1), R12
-	CMPL tier+16(FP), $const_avx2
+	CMPL ·tier(SB), $const_avx2
 	JCS ssse3
 	VPXOR Y7, Y7, Y7
 	CMPQ SI, $128
@@ -614,18 +875,18 @@ over64:
 	TESTL AX, AX
 	JNE check128
 	VZEROUPPER
-	MOVB $1, ret+24(FP)
+	MOVB $1, ret+16(FP)
 	RET
 
 check128:
-	VBROADCASTI128 utf8rows<>+0(SB), Y8
-	VBROADCASTI128 utf8rows<>+16(SB), Y9
-	VBROADCASTI128 utf8rows<>+32(SB), Y10
-	VBROADCASTI128 utf8rows<>+48(SB), Y11
-	VBROADCASTI128 utf8rows<>+64(SB), Y12
-	VBROADCASTI128 utf8rows<>+80(SB), Y13
-	VBROADCASTI128 utf8rows<>+112(SB), Y14
-	VBROADCASTI128 utf8rows<>+144(SB), Y15
+	VBROADCASTI128 utf8rows<>+16(SB), Y8
+	VBROADCASTI128 utf8rows<>+32(SB), Y9
+	VBROADCASTI128 utf8rows<>+48(SB), Y10
+	VBROADCASTI128 utf8rows<>+64(SB), Y11
+	VBROADCASTI128 utf8rows<>+80(SB), Y12
+	VBROADCASTI128 utf8rows<>+96(SB), Y13
+	VBROADCASTI128 utf8rows<>+128(SB), Y14
+	VBROADCASTI128 utf8rows<>+160(SB), Y15
 	VPERM2I128 $8, Y0, Y0, Y5
 	VPALIGNR $15, Y5, Y0, Y2
 	VPALIGNR $14, Y5, Y0, Y3
@@ -704,10 +965,10 @@ check128:
 	VPAND Y15, Y2, Y2
 	VPXOR Y2, Y0, Y0
 	VPOR Y0, Y7, Y7
-	VPSUBUSB utf8rows<>+240(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+256(SB), Y4, Y4
 	VPOR Y4, Y7, Y7
 	VPTEST Y7, Y7
-	SETEQ ret+24(FP)
+	SETEQ ret+16(FP)
 	VZEROUPPER
 	RET
 
@@ -755,20 +1016,20 @@ asciiTail:
 	TESTL AX, AX
 	JNE other
 	VPTEST Y7, Y7
-	SETEQ ret+24(FP)
+	SETEQ ret+16(FP)
 	VZEROUPPER
 	RET
 
 	// the first vector has nothing before it
 first:
-	VBROADCASTI128 utf8rows<>+0(SB), Y8
-	VBROADCASTI128 utf8rows<>+16(SB), Y9
-	VBROADCASTI128 utf8rows<>+32(SB), Y10
-	VBROADCASTI128 utf8rows<>+48(SB), Y11
-	VBROADCASTI128 utf8rows<>+64(SB), Y12
-	VBROADCASTI128 utf8rows<>+80(SB), Y13
-	VBROADCASTI128 utf8rows<>+112(SB), Y14
-	VBROADCASTI128 utf8rows<>+144(SB), Y15
+	VBROADCASTI128 utf8rows<>+16(SB), Y8
+	VBROADCASTI128 utf8rows<>+32(SB), Y9
+	VBROADCASTI128 utf8rows<>+48(SB), Y10
+	VBROADCASTI128 utf8rows<>+64(SB), Y11
+	VBROADCASTI128 utf8rows<>+80(SB), Y12
+	VBROADCASTI128 utf8rows<>+96(SB), Y13
+	VBROADCASTI128 utf8rows<>+128(SB), Y14
+	VBROADCASTI128 utf8rows<>+160(SB), Y15
 	VPERM2I128 $8, Y0, Y0, Y4
 	VPALIGNR $15, Y4, Y0, Y1
 	VPALIGNR $14, Y4, Y0, Y2
@@ -799,14 +1060,14 @@ first:
 
 	// something else than ASCII, from R10 on
 other:
-	VBROADCASTI128 utf8rows<>+0(SB), Y8
-	VBROADCASTI128 utf8rows<>+16(SB), Y9
-	VBROADCASTI128 utf8rows<>+32(SB), Y10
-	VBROADCASTI128 utf8rows<>+48(SB), Y11
-	VBROADCASTI128 utf8rows<>+64(SB), Y12
-	VBROADCASTI128 utf8rows<>+80(SB), Y13
-	VBROADCASTI128 utf8rows<>+112(SB), Y14
-	VBROADCASTI128 utf8rows<>+144(SB), Y15
+	VBROADCASTI128 utf8rows<>+16(SB), Y8
+	VBROADCASTI128 utf8rows<>+32(SB), Y9
+	VBROADCASTI128 utf8rows<>+48(SB), Y10
+	VBROADCASTI128 utf8rows<>+64(SB), Y11
+	VBROADCASTI128 utf8rows<>+80(SB), Y12
+	VBROADCASTI128 utf8rows<>+96(SB), Y13
+	VBROADCASTI128 utf8rows<>+128(SB), Y14
+	VBROADCASTI128 utf8rows<>+160(SB), Y15
 	MOVQ R10, R11
 
 	// 64 bytes a round while they last, each with a look whether they are ASCII
@@ -914,10 +1175,10 @@ restLast:
 	VPAND Y15, Y1, Y1
 	VPXOR Y1, Y0, Y0
 	VPOR Y0, Y7, Y7
-	VPSUBUSB utf8rows<>+240(SB), Y3, Y3
+	VPSUBUSB utf8rows<>+256(SB), Y3, Y3
 	VPOR Y3, Y7, Y7
 	VPTEST Y7, Y7
-	SETEQ ret+24(FP)
+	SETEQ ret+16(FP)
 	VZEROUPPER
 	RET
 
@@ -929,7 +1190,7 @@ restMaybe:
 	TESTL AX, AX
 	JNE restCheck
 	VMOVD -3(R11), X0
-	VPSUBUSB utf8rows<>+269(SB), X0, X0
+	VPSUBUSB utf8rows<>+285(SB), X0, X0
 	VPOR Y0, Y7, Y7
 	ADDQ $64, R11
 	CMPQ R11, DX
@@ -977,16 +1238,16 @@ asciiLoopX:
 	PMOVMSKB X4, AX
 	TESTL AX, AX
 	JNE firstX
-	MOVB $1, ret+24(FP)
+	MOVB $1, ret+16(FP)
 	RET
 
 	// the vector at R11 has ASCII before it, or nothing
 firstX:
 	PXOR X6, X6
-	MOVOU utf8rows<>+48(SB), X7
-	MOVOU utf8rows<>+80(SB), X8
-	MOVOU utf8rows<>+112(SB), X9
-	MOVOU utf8rows<>+144(SB), X10
+	MOVOU utf8rows<>+64(SB), X7
+	MOVOU utf8rows<>+96(SB), X8
+	MOVOU utf8rows<>+128(SB), X9
+	MOVOU utf8rows<>+160(SB), X10
 	MOVOU (R11), X0
 	MOVOA X0, X11
 	PSLLO $1, X11
@@ -998,15 +1259,15 @@ firstX:
 	PSRLW $4, X14
 	PAND X7, X14
 	PAND X7, X11
-	MOVOU utf8rows<>+0(SB), X15
+	MOVOU utf8rows<>+16(SB), X15
 	PSHUFB X14, X15
-	MOVOU utf8rows<>+16(SB), X14
+	MOVOU utf8rows<>+32(SB), X14
 	PSHUFB X11, X14
 	PAND X14, X15
 	MOVOA X0, X14
 	PSRLW $4, X14
 	PAND X7, X14
-	MOVOU utf8rows<>+32(SB), X11
+	MOVOU utf8rows<>+48(SB), X11
 	PSHUFB X14, X11
 	PAND X11, X15
 	PSUBUSB X8, X12
@@ -1041,15 +1302,15 @@ loopX:
 	PSRLW $4, X14
 	PAND X7, X14
 	PAND X7, X11
-	MOVOU utf8rows<>+0(SB), X15
+	MOVOU utf8rows<>+16(SB), X15
 	PSHUFB X14, X15
-	MOVOU utf8rows<>+16(SB), X14
+	MOVOU utf8rows<>+32(SB), X14
 	PSHUFB X11, X14
 	PAND X14, X15
 	MOVOA X0, X14
 	PSRLW $4, X14
 	PAND X7, X14
-	MOVOU utf8rows<>+32(SB), X11
+	MOVOU utf8rows<>+48(SB), X11
 	PSHUFB X14, X11
 	PAND X11, X15
 	PSUBUSB X8, X12
@@ -1065,15 +1326,15 @@ loopX:
 	PSRLW $4, X14
 	PAND X7, X14
 	PAND X7, X11
-	MOVOU utf8rows<>+0(SB), X15
+	MOVOU utf8rows<>+16(SB), X15
 	PSHUFB X14, X15
-	MOVOU utf8rows<>+16(SB), X14
+	MOVOU utf8rows<>+32(SB), X14
 	PSHUFB X11, X14
 	PAND X14, X15
 	MOVOA X1, X14
 	PSRLW $4, X14
 	PAND X7, X14
-	MOVOU utf8rows<>+32(SB), X11
+	MOVOU utf8rows<>+48(SB), X11
 	PSHUFB X14, X11
 	PAND X11, X15
 	PSUBUSB X8, X12
@@ -1089,15 +1350,15 @@ loopX:
 	PSRLW $4, X14
 	PAND X7, X14
 	PAND X7, X11
-	MOVOU utf8rows<>+0(SB), X15
+	MOVOU utf8rows<>+16(SB), X15
 	PSHUFB X14, X15
-	MOVOU utf8rows<>+16(SB), X14
+	MOVOU utf8rows<>+32(SB), X14
 	PSHUFB X11, X14
 	PAND X14, X15
 	MOVOA X2, X14
 	PSRLW $4, X14
 	PAND X7, X14
-	MOVOU utf8rows<>+32(SB), X11
+	MOVOU utf8rows<>+48(SB), X11
 	PSHUFB X14, X11
 	PAND X11, X15
 	PSUBUSB X8, X12
@@ -1113,15 +1374,15 @@ loopX:
 	PSRLW $4, X14
 	PAND X7, X14
 	PAND X7, X11
-	MOVOU utf8rows<>+0(SB), X15
+	MOVOU utf8rows<>+16(SB), X15
 	PSHUFB X14, X15
-	MOVOU utf8rows<>+16(SB), X14
+	MOVOU utf8rows<>+32(SB), X14
 	PSHUFB X11, X14
 	PAND X14, X15
 	MOVOA X3, X14
 	PSRLW $4, X14
 	PAND X7, X14
-	MOVOU utf8rows<>+32(SB), X11
+	MOVOU utf8rows<>+48(SB), X11
 	PSHUFB X14, X11
 	PAND X11, X15
 	PSUBUSB X8, X12
@@ -1148,15 +1409,15 @@ tailLoopX:
 	PSRLW $4, X14
 	PAND X7, X14
 	PAND X7, X11
-	MOVOU utf8rows<>+0(SB), X15
+	MOVOU utf8rows<>+16(SB), X15
 	PSHUFB X14, X15
-	MOVOU utf8rows<>+16(SB), X14
+	MOVOU utf8rows<>+32(SB), X14
 	PSHUFB X11, X14
 	PAND X14, X15
 	MOVOA X0, X14
 	PSRLW $4, X14
 	PAND X7, X14
-	MOVOU utf8rows<>+32(SB), X11
+	MOVOU utf8rows<>+48(SB), X11
 	PSHUFB X14, X11
 	PAND X11, X15
 	PSUBUSB X8, X12
@@ -1178,15 +1439,15 @@ tailTestX:
 	PSRLW $4, X14
 	PAND X7, X14
 	PAND X7, X11
-	MOVOU utf8rows<>+0(SB), X15
+	MOVOU utf8rows<>+16(SB), X15
 	PSHUFB X14, X15
-	MOVOU utf8rows<>+16(SB), X14
+	MOVOU utf8rows<>+32(SB), X14
 	PSHUFB X11, X14
 	PAND X14, X15
 	MOVOA X0, X14
 	PSRLW $4, X14
 	PAND X7, X14
-	MOVOU utf8rows<>+32(SB), X11
+	MOVOU utf8rows<>+48(SB), X11
 	PSHUFB X14, X11
 	PAND X11, X15
 	PSUBUSB X8, X12
@@ -1195,7 +1456,7 @@ tailTestX:
 	PAND X10, X12
 	PXOR X12, X15
 	POR X15, X6
-	MOVOU utf8rows<>+256(SB), X14
+	MOVOU utf8rows<>+272(SB), X14
 	MOVOA X0, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -1203,13 +1464,13 @@ tailTestX:
 	PCMPEQB X14, X6
 	PMOVMSKB X6, AX
 	CMPL AX, $65535
-	SETEQ ret+24(FP)
+	SETEQ ret+16(FP)
 	RET
 
 	// nothing to check in ASCII but that the character before it is finished
 skipX:
 	MOVOU -16(R11), X0
-	MOVOU utf8rows<>+256(SB), X14
+	MOVOU utf8rows<>+272(SB), X14
 	MOVOA X0, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -1227,585 +1488,636 @@ long:
 	JMP ·validLong(SB)
 
 // unmask works like unmaskGeneric.
-// func unmask(p *byte, n int, key mask.Key, tier asm.Tier) bool
+// func unmask(p *byte, n int, key mask.Key) bool
 TEXT ·unmask(SB), NOSPLIT, $0-25
-	MOVQ p+0(FP), DI
 	MOVQ n+8(FP), SI
-	MOVL key+16(FP), R8
-	CMPL tier+20(FP), $const_ssse3
-	JCS generic
-	MOVL SI, CX
-	SHLL $3, CX
-	CMPQ SI, $64
-	JHI over64
-	MOVL R8, R9
-	RORL CX, R9
+	MOVQ p+0(FP), DI
+	CMPL ·tier(SB), $const_avx2
+	JCS older
 	CMPQ SI, $16
 	JCS under16
-	MOVL R8, X4
-	PSHUFD $0, X4, X4
-	MOVL R9, X5
-	PSHUFD $0, X5, X5
+	JEQ sixteen
 	CMPQ SI, $32
 	JHI over32
-	// 16..32: the first vector and the last
-	MOVOU (DI), X0
-	MOVOU -16(DI)(SI*1), X3
-	PXOR X4, X0
-	PXOR X5, X3
-	MOVOA X0, X2
-	POR X3, X2
-	PMOVMSKB X2, AX
+	JEQ thirtytwo
+	// 17..31: the first vector and the last
+	VBROADCASTSS key+16(FP), X4
+	MOVL key+16(FP), R8
+	LEAL (SI*8), CX
+	RORL CX, R8
+	VMOVD R8, X5
+	VPBROADCASTD X5, X5
+	VPXOR (DI), X4, X0
+	VPXOR -16(DI)(SI*1), X5, X3
+	VPOR X3, X0, X2
+	VMOVDQU X0, (DI)
+	VMOVDQU X3, -16(DI)(SI*1)
+	VPMOVMSKB X2, AX
 	TESTL AX, AX
 	JNE check32
-	MOVOU X0, (DI)
-	MOVOU X3, -16(DI)(SI*1)
+	VZEROUPPER
 	MOVB $1, ret+24(FP)
 	RET
 
 check32:
-	CMPL tier+20(FP), $const_avx2
-	JCC wide32
-	PXOR X6, X6
-	MOVOU utf8rows<>+48(SB), X7
-	MOVOU utf8rows<>+80(SB), X8
-	MOVOU utf8rows<>+112(SB), X9
-	MOVOU utf8rows<>+144(SB), X10
-	MOVOA X0, X11
-	PSLLO $1, X11
-	MOVOA X0, X12
-	PSLLO $2, X12
-	MOVOA X0, X13
-	PSLLO $3, X13
-	MOVOA X11, X14
-	PSRLW $4, X14
-	PAND X7, X14
-	PAND X7, X11
-	MOVOU utf8rows<>+0(SB), X15
-	PSHUFB X14, X15
-	MOVOU utf8rows<>+16(SB), X14
-	PSHUFB X11, X14
-	PAND X14, X15
-	MOVOA X0, X14
-	PSRLW $4, X14
-	PAND X7, X14
-	MOVOU utf8rows<>+32(SB), X11
-	PSHUFB X14, X11
-	PAND X11, X15
-	PSUBUSB X8, X12
-	PSUBUSB X9, X13
-	POR X13, X12
-	PAND X10, X12
-	PXOR X12, X15
-	POR X15, X6
-	CMPQ SI, $19
-	JCS near
-	MOVOU -17(DI)(SI*1), X11
-	MOVOA X5, X14
-	PALIGNR $3, X5, X14
-	PXOR X14, X11
-	MOVOU -18(DI)(SI*1), X12
-	MOVOA X5, X14
-	PALIGNR $2, X5, X14
-	PXOR X14, X12
-	MOVOU -19(DI)(SI*1), X13
-	MOVOA X5, X14
-	PALIGNR $1, X5, X14
-	PXOR X14, X13
-	MOVOA X11, X14
-	PSRLW $4, X14
-	PAND X7, X14
-	PAND X7, X11
-	MOVOU utf8rows<>+0(SB), X15
-	PSHUFB X14, X15
-	MOVOU utf8rows<>+16(SB), X14
-	PSHUFB X11, X14
-	PAND X14, X15
-	MOVOA X3, X14
-	PSRLW $4, X14
-	PAND X7, X14
-	MOVOU utf8rows<>+32(SB), X11
-	PSHUFB X14, X11
-	PAND X11, X15
-	PSUBUSB X8, X12
-	PSUBUSB X9, X13
-	POR X13, X12
-	PAND X10, X12
-	PXOR X12, X15
-	POR X15, X6
-	MOVOU utf8rows<>+256(SB), X14
-	MOVOA X3, X15
-	PSUBUSB X14, X15
-	POR X15, X6
-	MOVOU X0, (DI)
-	MOVOU X3, -16(DI)(SI*1)
-	PXOR X14, X14
-	PCMPEQB X14, X6
-	PMOVMSKB X6, AX
-	CMPL AX, $65535
-	SETEQ ret+24(FP)
-	RET
-
-	// 16..18: the last vector cannot see 3 bytes before it, but the first has checked what needs them
-near:
-	MOVOA X3, X11
-	PSLLO $1, X11
-	MOVOA X3, X12
-	PSLLO $2, X12
-	MOVOA X3, X13
-	PSLLO $3, X13
-	MOVOA X11, X14
-	PSRLW $4, X14
-	PAND X7, X14
-	PAND X7, X11
-	MOVOU utf8rows<>+0(SB), X15
-	PSHUFB X14, X15
-	MOVOU utf8rows<>+16(SB), X14
-	PSHUFB X11, X14
-	PAND X14, X15
-	MOVOA X3, X14
-	PSRLW $4, X14
-	PAND X7, X14
-	MOVOU utf8rows<>+32(SB), X11
-	PSHUFB X14, X11
-	PAND X11, X15
-	PSUBUSB X8, X12
-	PSUBUSB X9, X13
-	POR X13, X12
-	PAND X10, X12
-	PXOR X12, X15
-	MOVOU utf8rows<>+176(SB), X14
-	PAND X14, X15
-	POR X15, X6
-	MOVOU utf8rows<>+256(SB), X14
-	MOVOA X3, X15
-	PSUBUSB X14, X15
-	POR X15, X6
-	MOVOU X0, (DI)
-	MOVOU X3, -16(DI)(SI*1)
-	PXOR X14, X14
-	PCMPEQB X14, X6
-	PMOVMSKB X6, AX
-	CMPL AX, $65535
-	SETEQ ret+24(FP)
-	RET
-
-	// 33..64: the first two vectors, the last, and one between
-over32:
-	MOVL $16, CX
-	MOVL $32, AX
-	CMPQ SI, $48
-	CMOVQCC AX, CX
-	MOVOU (DI), X0
-	MOVOU 16(DI), X1
-	MOVOU (DI)(CX*1), X2
-	MOVOU -16(DI)(SI*1), X3
-	PXOR X4, X0
-	PXOR X4, X1
-	PXOR X4, X2
-	PXOR X5, X3
-	MOVOA X0, X6
-	MOVOA X2, X7
-	POR X1, X6
-	POR X3, X7
-	POR X7, X6
-	PMOVMSKB X6, AX
-	TESTL AX, AX
-	JNE check64
-	MOVOU X0, (DI)
-	MOVOU X1, 16(DI)
-	MOVOU X2, (DI)(CX*1)
-	MOVOU X3, -16(DI)(SI*1)
-	MOVB $1, ret+24(FP)
-	RET
-
-check64:
-	CMPL tier+20(FP), $const_avx2
-	JCC wide64
-	PXOR X6, X6
-	MOVOU utf8rows<>+48(SB), X7
-	MOVOU utf8rows<>+80(SB), X8
-	MOVOU utf8rows<>+112(SB), X9
-	MOVOU utf8rows<>+144(SB), X10
-	MOVOA X0, X11
-	PSLLO $1, X11
-	MOVOA X0, X12
-	PSLLO $2, X12
-	MOVOA X0, X13
-	PSLLO $3, X13
-	MOVOA X11, X14
-	PSRLW $4, X14
-	PAND X7, X14
-	PAND X7, X11
-	MOVOU utf8rows<>+0(SB), X15
-	PSHUFB X14, X15
-	MOVOU utf8rows<>+16(SB), X14
-	PSHUFB X11, X14
-	PAND X14, X15
-	MOVOA X0, X14
-	PSRLW $4, X14
-	PAND X7, X14
-	MOVOU utf8rows<>+32(SB), X11
-	PSHUFB X14, X11
-	PAND X11, X15
-	PSUBUSB X8, X12
-	PSUBUSB X9, X13
-	POR X13, X12
-	PAND X10, X12
-	PXOR X12, X15
-	POR X15, X6
-	MOVOU 15(DI), X11
-	MOVOA X4, X14
-	PALIGNR $3, X4, X14
-	PXOR X14, X11
-	MOVOU 14(DI), X12
-	MOVOA X4, X14
-	PALIGNR $2, X4, X14
-	PXOR X14, X12
-	MOVOU 13(DI), X13
-	MOVOA X4, X14
-	PALIGNR $1, X4, X14
-	PXOR X14, X13
-	MOVOA X11, X14
-	PSRLW $4, X14
-	PAND X7, X14
-	PAND X7, X11
-	MOVOU utf8rows<>+0(SB), X15
-	PSHUFB X14, X15
-	MOVOU utf8rows<>+16(SB), X14
-	PSHUFB X11, X14
-	PAND X14, X15
-	MOVOA X1, X14
-	PSRLW $4, X14
-	PAND X7, X14
-	MOVOU utf8rows<>+32(SB), X11
-	PSHUFB X14, X11
-	PAND X11, X15
-	PSUBUSB X8, X12
-	PSUBUSB X9, X13
-	POR X13, X12
-	PAND X10, X12
-	PXOR X12, X15
-	POR X15, X6
-	MOVOU -1(DI)(CX*1), X11
-	MOVOA X4, X14
-	PALIGNR $3, X4, X14
-	PXOR X14, X11
-	MOVOU -2(DI)(CX*1), X12
-	MOVOA X4, X14
-	PALIGNR $2, X4, X14
-	PXOR X14, X12
-	MOVOU -3(DI)(CX*1), X13
-	MOVOA X4, X14
-	PALIGNR $1, X4, X14
-	PXOR X14, X13
-	MOVOA X11, X14
-	PSRLW $4, X14
-	PAND X7, X14
-	PAND X7, X11
-	MOVOU utf8rows<>+0(SB), X15
-	PSHUFB X14, X15
-	MOVOU utf8rows<>+16(SB), X14
-	PSHUFB X11, X14
-	PAND X14, X15
-	MOVOA X2, X14
-	PSRLW $4, X14
-	PAND X7, X14
-	MOVOU utf8rows<>+32(SB), X11
-	PSHUFB X14, X11
-	PAND X11, X15
-	PSUBUSB X8, X12
-	PSUBUSB X9, X13
-	POR X13, X12
-	PAND X10, X12
-	PXOR X12, X15
-	POR X15, X6
-	MOVOU -17(DI)(SI*1), X11
-	MOVOA X5, X14
-	PALIGNR $3, X5, X14
-	PXOR X14, X11
-	MOVOU -18(DI)(SI*1), X12
-	MOVOA X5, X14
-	PALIGNR $2, X5, X14
-	PXOR X14, X12
-	MOVOU -19(DI)(SI*1), X13
-	MOVOA X5, X14
-	PALIGNR $1, X5, X14
-	PXOR X14, X13
-	MOVOA X11, X14
-	PSRLW $4, X14
-	PAND X7, X14
-	PAND X7, X11
-	MOVOU utf8rows<>+0(SB), X15
-	PSHUFB X14, X15
-	MOVOU utf8rows<>+16(SB), X14
-	PSHUFB X11, X14
-	PAND X14, X15
-	MOVOA X3, X14
-	PSRLW $4, X14
-	PAND X7, X14
-	MOVOU utf8rows<>+32(SB), X11
-	PSHUFB X14, X11
-	PAND X11, X15
-	PSUBUSB X8, X12
-	PSUBUSB X9, X13
-	POR X13, X12
-	PAND X10, X12
-	PXOR X12, X15
-	POR X15, X6
-	MOVOU utf8rows<>+256(SB), X14
-	MOVOA X3, X15
-	PSUBUSB X14, X15
-	POR X15, X6
-	MOVOU X0, (DI)
-	MOVOU X1, 16(DI)
-	MOVOU X2, (DI)(CX*1)
-	MOVOU X3, -16(DI)(SI*1)
-	PXOR X14, X14
-	PCMPEQB X14, X6
-	PMOVMSKB X6, AX
-	CMPL AX, $65535
-	SETEQ ret+24(FP)
-	RET
-
-	// 16..32 with AVX2, stored first: it is all in registers
-wide32:
-	MOVOU X0, (DI)
-	MOVOU X3, -16(DI)(SI*1)
-	VZEROUPPER
-	LEAQ utf8rows<>+208(SB), AX
+	LEAQ utf8rows<>+224(SB), AX
 	SUBQ SI, AX
 	VPSHUFB 32(AX), X3, X1
 	VINSERTI128 $1, X1, Y0, Y0
-	VBROADCASTI128 utf8rows<>+0(SB), Y8
-	VBROADCASTI128 utf8rows<>+16(SB), Y9
-	VBROADCASTI128 utf8rows<>+32(SB), Y10
-	VBROADCASTI128 utf8rows<>+48(SB), Y11
-	VBROADCASTI128 utf8rows<>+64(SB), Y12
+	VBROADCASTI128 utf8rows<>+16(SB), Y8
+	VBROADCASTI128 utf8rows<>+32(SB), Y9
+	VBROADCASTI128 utf8rows<>+48(SB), Y10
+	VBROADCASTI128 utf8rows<>+64(SB), Y11
 	VPERM2I128 $8, Y0, Y0, Y4
 	VPALIGNR $15, Y4, Y0, Y7
-	VPMULHUW Y7, Y12, Y1
+	VPSRLW $4, Y7, Y1
 	VPAND Y7, Y11, Y7
 	VPAND Y1, Y11, Y1
 	VPSHUFB Y7, Y9, Y7
 	VPSHUFB Y1, Y8, Y1
 	VPAND Y1, Y7, Y7
-	VPMULHUW Y0, Y12, Y1
+	VPSRLW $4, Y0, Y1
 	VPAND Y1, Y11, Y1
 	VPSHUFB Y1, Y10, Y1
 	VPAND Y1, Y7, Y7
 	VPALIGNR $14, Y4, Y0, Y1
 	VPALIGNR $13, Y4, Y0, Y2
-	VPSUBUSB utf8rows<>+80(SB), Y1, Y1
-	VPSUBUSB utf8rows<>+112(SB), Y2, Y2
+	VPSUBUSB utf8rows<>+96(SB), Y1, Y1
+	VPSUBUSB utf8rows<>+128(SB), Y2, Y2
 	VPOR Y2, Y1, Y1
-	VPAND utf8rows<>+144(SB), Y1, Y1
+	VPAND utf8rows<>+160(SB), Y1, Y1
 	VPXOR Y1, Y7, Y7
-	VPSUBUSB utf8rows<>+240(SB), Y0, Y0
+	VPSUBUSB utf8rows<>+256(SB), Y0, Y0
 	VPOR Y0, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+24(FP)
 	VZEROUPPER
 	RET
 
-	// 33..64 with AVX2: the first vector and the last
-wide64:
-	VZEROUPPER
+	// 33..64: the first vector and the last, of 32
+over32:
 	LEAQ (DI)(SI*1), R12
-	VMOVD R8, X6
-	VPBROADCASTD X6, Y6
-	VMOVD R9, X5
-	VPBROADCASTD X5, Y5
+	VBROADCASTSS key+16(FP), Y6
+	MOVL key+16(FP), R8
+	LEAL (SI*8), CX
+	RORL CX, R8
+	VMOVD R8, X12
+	VPBROADCASTD X12, Y12
+	CMPQ SI, $64
+	JHI over64
 	VPXOR (DI), Y6, Y0
-	VPXOR -32(R12), Y5, Y3
-	VBROADCASTI128 utf8rows<>+0(SB), Y8
-	VBROADCASTI128 utf8rows<>+16(SB), Y9
-	VBROADCASTI128 utf8rows<>+32(SB), Y10
-	VBROADCASTI128 utf8rows<>+48(SB), Y11
-	VBROADCASTI128 utf8rows<>+64(SB), Y12
-	VPERM2I128 $8, Y0, Y0, Y14
-	VPALIGNR $15, Y14, Y0, Y7
-	VPMULHUW Y7, Y12, Y4
+	VPXOR -32(R12), Y12, Y3
+	VPOR Y3, Y0, Y2
+	VPMOVMSKB Y2, AX
+	TESTL AX, AX
+	JNE check64
+	VMOVDQU Y0, (DI)
+	VMOVDQU Y3, -32(R12)
+	VZEROUPPER
+	MOVB $1, ret+24(FP)
+	RET
+
+check64:
+	VBROADCASTI128 utf8rows<>+16(SB), Y8
+	VBROADCASTI128 utf8rows<>+32(SB), Y9
+	VBROADCASTI128 utf8rows<>+48(SB), Y10
+	VBROADCASTI128 utf8rows<>+64(SB), Y11
+	VPERM2I128 $8, Y0, Y0, Y13
+	VPALIGNR $15, Y13, Y0, Y7
+	VPSRLW $4, Y7, Y4
 	VPAND Y7, Y11, Y7
 	VPAND Y4, Y11, Y4
 	VPSHUFB Y7, Y9, Y7
 	VPSHUFB Y4, Y8, Y4
 	VPAND Y4, Y7, Y7
-	VPMULHUW Y0, Y12, Y4
+	VPSRLW $4, Y0, Y4
 	VPAND Y4, Y11, Y4
 	VPSHUFB Y4, Y10, Y4
 	VPAND Y4, Y7, Y7
-	VPALIGNR $14, Y14, Y0, Y4
-	VPALIGNR $13, Y14, Y0, Y13
-	VPSUBUSB utf8rows<>+80(SB), Y4, Y4
-	VPSUBUSB utf8rows<>+112(SB), Y13, Y13
-	VPOR Y13, Y4, Y4
-	VPAND utf8rows<>+144(SB), Y4, Y4
+	VPALIGNR $14, Y13, Y0, Y4
+	VPALIGNR $13, Y13, Y0, Y5
+	VPSUBUSB utf8rows<>+96(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPOR Y5, Y4, Y4
+	VPAND utf8rows<>+160(SB), Y4, Y4
 	VPXOR Y4, Y7, Y7
 	CMPQ SI, $35
-	JCS wideNear
-	VPALIGNR $15, Y5, Y5, Y13
-	VPALIGNR $14, Y5, Y5, Y14
-	VPALIGNR $13, Y5, Y5, Y15
+	JCS near64
+	VPALIGNR $15, Y12, Y12, Y13
+	VPALIGNR $14, Y12, Y12, Y14
+	VPALIGNR $13, Y12, Y12, Y15
 	VPXOR -33(R12), Y13, Y4
-	VPMULHUW Y4, Y12, Y5
+	VPSRLW $4, Y4, Y5
 	VPAND Y4, Y11, Y4
 	VPAND Y5, Y11, Y5
 	VPSHUFB Y4, Y9, Y4
 	VPSHUFB Y5, Y8, Y5
 	VPAND Y5, Y4, Y4
-	VPMULHUW Y3, Y12, Y5
+	VPSRLW $4, Y3, Y5
 	VPAND Y5, Y11, Y5
 	VPSHUFB Y5, Y10, Y5
 	VPAND Y5, Y4, Y4
 	VPXOR -34(R12), Y14, Y5
 	VPXOR -35(R12), Y15, Y6
-	VPSUBUSB utf8rows<>+80(SB), Y5, Y5
-	VPSUBUSB utf8rows<>+112(SB), Y6, Y6
+	VPSUBUSB utf8rows<>+96(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+128(SB), Y6, Y6
 	VPOR Y6, Y5, Y5
-	VPAND utf8rows<>+144(SB), Y5, Y5
+	VPAND utf8rows<>+160(SB), Y5, Y5
 	VPXOR Y5, Y4, Y4
 	VPOR Y4, Y7, Y7
 
-wideStore:
+store64:
 	VMOVDQU Y0, (DI)
 	VMOVDQU Y3, -32(R12)
-	VPSUBUSB utf8rows<>+240(SB), Y3, Y3
+	VPSUBUSB utf8rows<>+256(SB), Y3, Y3
 	VPOR Y3, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+24(FP)
 	VZEROUPPER
 	RET
 
-	// 33, 34: as for 16..18
-wideNear:
+	// 33, 34: the last vector cannot see 3 bytes before it, but the first has checked what needs them
+near64:
 	VPERM2I128 $8, Y3, Y3, Y14
 	VPALIGNR $15, Y14, Y3, Y4
-	VPMULHUW Y4, Y12, Y5
+	VPSRLW $4, Y4, Y5
 	VPAND Y4, Y11, Y4
 	VPAND Y5, Y11, Y5
 	VPSHUFB Y4, Y9, Y4
 	VPSHUFB Y5, Y8, Y5
 	VPAND Y5, Y4, Y4
-	VPMULHUW Y3, Y12, Y5
+	VPSRLW $4, Y3, Y5
 	VPAND Y5, Y11, Y5
 	VPSHUFB Y5, Y10, Y5
 	VPAND Y5, Y4, Y4
 	VPALIGNR $14, Y14, Y3, Y5
 	VPALIGNR $13, Y14, Y3, Y13
-	VPSUBUSB utf8rows<>+80(SB), Y5, Y5
-	VPSUBUSB utf8rows<>+112(SB), Y13, Y13
+	VPSUBUSB utf8rows<>+96(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+128(SB), Y13, Y13
 	VPOR Y13, Y5, Y5
-	VPAND utf8rows<>+144(SB), Y5, Y5
+	VPAND utf8rows<>+160(SB), Y5, Y5
 	VPXOR Y5, Y4, Y4
-	VPAND utf8rows<>+176(SB), Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
 	VPOR Y4, Y7, Y7
-	JMP wideStore
+	JMP store64
 
-	// 8..15: the first word and the last
+over64:
+	CMPQ SI, $128
+	JHI over128
+	CMPQ SI, $96
+	JHI over96
+	// 65..96: the first two vectors and the last
+	VPXOR (DI), Y6, Y0
+	VPXOR 32(DI), Y6, Y1
+	VPXOR -32(R12), Y12, Y2
+	VPOR Y1, Y0, Y7
+	VPOR Y2, Y7, Y4
+	VPMOVMSKB Y4, AX
+	TESTL AX, AX
+	JNE check96
+	VMOVDQU Y0, (DI)
+	VMOVDQU Y1, 32(DI)
+	VMOVDQU Y2, -32(R12)
+	VZEROUPPER
+	MOVB $1, ret+24(FP)
+	RET
+
+check96:
+	VBROADCASTI128 utf8rows<>+16(SB), Y8
+	VBROADCASTI128 utf8rows<>+32(SB), Y9
+	VBROADCASTI128 utf8rows<>+48(SB), Y10
+	VBROADCASTI128 utf8rows<>+64(SB), Y11
+	VPERM2I128 $8, Y0, Y0, Y13
+	VPALIGNR $15, Y13, Y0, Y7
+	VPSRLW $4, Y7, Y4
+	VPAND Y7, Y11, Y7
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y7, Y9, Y7
+	VPSHUFB Y4, Y8, Y4
+	VPAND Y4, Y7, Y7
+	VPSRLW $4, Y0, Y4
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y4, Y10, Y4
+	VPAND Y4, Y7, Y7
+	VPALIGNR $14, Y13, Y0, Y4
+	VPALIGNR $13, Y13, Y0, Y5
+	VPSUBUSB utf8rows<>+96(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPOR Y5, Y4, Y4
+	VPAND utf8rows<>+160(SB), Y4, Y4
+	VPXOR Y4, Y7, Y7
+	VPALIGNR $15, Y6, Y6, Y13
+	VPALIGNR $14, Y6, Y6, Y14
+	VPALIGNR $13, Y6, Y6, Y15
+	VPXOR 31(DI), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND Y4, Y11, Y4
+	VPAND Y5, Y11, Y5
+	VPSHUFB Y4, Y9, Y4
+	VPSHUFB Y5, Y8, Y5
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y1, Y5
+	VPAND Y5, Y11, Y5
+	VPSHUFB Y5, Y10, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR 30(DI), Y14, Y5
+	VPXOR 29(DI), Y15, Y6
+	VPSUBUSB utf8rows<>+96(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+128(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+160(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	VPALIGNR $15, Y12, Y12, Y13
+	VPALIGNR $14, Y12, Y12, Y14
+	VPALIGNR $13, Y12, Y12, Y15
+	VPXOR -33(R12), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND Y4, Y11, Y4
+	VPAND Y5, Y11, Y5
+	VPSHUFB Y4, Y9, Y4
+	VPSHUFB Y5, Y8, Y5
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y2, Y5
+	VPAND Y5, Y11, Y5
+	VPSHUFB Y5, Y10, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR -34(R12), Y14, Y5
+	VPXOR -35(R12), Y15, Y6
+	VPSUBUSB utf8rows<>+96(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+128(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+160(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	VPSUBUSB utf8rows<>+256(SB), Y2, Y4
+	VPOR Y4, Y7, Y7
+	VMOVDQU Y0, (DI)
+	VMOVDQU Y1, 32(DI)
+	VMOVDQU Y2, -32(R12)
+	VPTEST Y7, Y7
+	SETEQ ret+24(FP)
+	VZEROUPPER
+	RET
+
+	// 97..128: the first two vectors and the last two
+over96:
+	VPXOR (DI), Y6, Y0
+	VPXOR 32(DI), Y6, Y1
+	VPXOR -64(R12), Y12, Y2
+	VPXOR -32(R12), Y12, Y3
+	VPOR Y1, Y0, Y7
+	VPOR Y2, Y3, Y4
+	VPOR Y7, Y4, Y4
+	VPMOVMSKB Y4, AX
+	TESTL AX, AX
+	JNE check128
+	VMOVDQU Y0, (DI)
+	VMOVDQU Y1, 32(DI)
+	VMOVDQU Y2, -64(R12)
+	VMOVDQU Y3, -32(R12)
+	VZEROUPPER
+	MOVB $1, ret+24(FP)
+	RET
+
+check128:
+	VBROADCASTI128 utf8rows<>+16(SB), Y8
+	VBROADCASTI128 utf8rows<>+32(SB), Y9
+	VBROADCASTI128 utf8rows<>+48(SB), Y10
+	VBROADCASTI128 utf8rows<>+64(SB), Y11
+	VPERM2I128 $8, Y0, Y0, Y13
+	VPALIGNR $15, Y13, Y0, Y7
+	VPSRLW $4, Y7, Y4
+	VPAND Y7, Y11, Y7
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y7, Y9, Y7
+	VPSHUFB Y4, Y8, Y4
+	VPAND Y4, Y7, Y7
+	VPSRLW $4, Y0, Y4
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y4, Y10, Y4
+	VPAND Y4, Y7, Y7
+	VPALIGNR $14, Y13, Y0, Y4
+	VPALIGNR $13, Y13, Y0, Y5
+	VPSUBUSB utf8rows<>+96(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPOR Y5, Y4, Y4
+	VPAND utf8rows<>+160(SB), Y4, Y4
+	VPXOR Y4, Y7, Y7
+	VPALIGNR $15, Y6, Y6, Y13
+	VPALIGNR $14, Y6, Y6, Y14
+	VPALIGNR $13, Y6, Y6, Y15
+	VPXOR 31(DI), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND Y4, Y11, Y4
+	VPAND Y5, Y11, Y5
+	VPSHUFB Y4, Y9, Y4
+	VPSHUFB Y5, Y8, Y5
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y1, Y5
+	VPAND Y5, Y11, Y5
+	VPSHUFB Y5, Y10, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR 30(DI), Y14, Y5
+	VPXOR 29(DI), Y15, Y6
+	VPSUBUSB utf8rows<>+96(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+128(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+160(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	VPALIGNR $15, Y12, Y12, Y13
+	VPALIGNR $14, Y12, Y12, Y14
+	VPALIGNR $13, Y12, Y12, Y15
+	VPXOR -65(R12), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND Y4, Y11, Y4
+	VPAND Y5, Y11, Y5
+	VPSHUFB Y4, Y9, Y4
+	VPSHUFB Y5, Y8, Y5
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y2, Y5
+	VPAND Y5, Y11, Y5
+	VPSHUFB Y5, Y10, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR -66(R12), Y14, Y5
+	VPXOR -67(R12), Y15, Y6
+	VPSUBUSB utf8rows<>+96(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+128(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+160(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	VPXOR -33(R12), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND Y4, Y11, Y4
+	VPAND Y5, Y11, Y5
+	VPSHUFB Y4, Y9, Y4
+	VPSHUFB Y5, Y8, Y5
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y3, Y5
+	VPAND Y5, Y11, Y5
+	VPSHUFB Y5, Y10, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR -34(R12), Y14, Y5
+	VPXOR -35(R12), Y15, Y6
+	VPSUBUSB utf8rows<>+96(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+128(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+160(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	VPSUBUSB utf8rows<>+256(SB), Y3, Y4
+	VPOR Y4, Y7, Y7
+	VMOVDQU Y0, (DI)
+	VMOVDQU Y1, 32(DI)
+	VMOVDQU Y2, -64(R12)
+	VMOVDQU Y3, -32(R12)
+	VPTEST Y7, Y7
+	SETEQ ret+24(FP)
+	VZEROUPPER
+	RET
+	PCALIGN $32
+
+	// 16: one vector
+sixteen:
+	VBROADCASTSS key+16(FP), X6
+	VPXOR (DI), X6, X0
+	VMOVDQU X0, (DI)
+	VPMOVMSKB X0, AX
+	TESTL AX, AX
+	JEQ sixteenASCII
+	VMOVDQU utf8rows<>+16(SB), X3
+	VMOVDQU utf8rows<>+32(SB), X4
+	VMOVDQU utf8rows<>+48(SB), X5
+	VPSRLW $4, X0, X1
+	VPAND utf8rows<>+64(SB), X0, X2
+	VPAND utf8rows<>+64(SB), X1, X1
+	VPSHUFB X2, X4, X4
+	VPSHUFB X1, X3, X3
+	VPSHUFB X1, X5, X5
+	VPSUBUSB utf8rows<>+96(SB), X0, X1
+	VPSUBUSB utf8rows<>+128(SB), X0, X2
+	VPAND X3, X4, X3
+	VPSLLDQ $2, X1, X1
+	VPSLLDQ $3, X2, X2
+	VPALIGNR $15, utf8rows<>+0(SB), X3, X3
+	VPOR X2, X1, X1
+	VPAND X5, X3, X3
+	VPAND utf8rows<>+160(SB), X1, X1
+	VPXOR X1, X3, X3
+	VPSUBUSB utf8rows<>+272(SB), X0, X0
+	VPOR X0, X3, X3
+	VPTEST X3, X3
+	SETEQ ret+24(FP)
+	VZEROUPPER
+	RET
+
+sixteenASCII:
+	VZEROUPPER
+	MOVB $1, ret+24(FP)
+	RET
+	PCALIGN $32
+
+	// 32: one vector
+thirtytwo:
+	VBROADCASTSS key+16(FP), Y6
+	VPXOR (DI), Y6, Y0
+	VMOVDQU Y0, (DI)
+	VPMOVMSKB Y0, AX
+	TESTL AX, AX
+	JEQ thirtytwoASCII
+	VBROADCASTI128 utf8rows<>+16(SB), Y8
+	VBROADCASTI128 utf8rows<>+32(SB), Y9
+	VBROADCASTI128 utf8rows<>+48(SB), Y10
+	VBROADCASTI128 utf8rows<>+64(SB), Y11
+	VPERM2I128 $8, Y0, Y0, Y4
+	VPALIGNR $15, Y4, Y0, Y7
+	VPSRLW $4, Y7, Y1
+	VPAND Y7, Y11, Y7
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y7, Y9, Y7
+	VPSHUFB Y1, Y8, Y1
+	VPAND Y1, Y7, Y7
+	VPSRLW $4, Y0, Y1
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y1, Y10, Y1
+	VPAND Y1, Y7, Y7
+	VPALIGNR $14, Y4, Y0, Y1
+	VPALIGNR $13, Y4, Y0, Y2
+	VPSUBUSB utf8rows<>+96(SB), Y1, Y1
+	VPSUBUSB utf8rows<>+128(SB), Y2, Y2
+	VPOR Y2, Y1, Y1
+	VPAND utf8rows<>+160(SB), Y1, Y1
+	VPXOR Y1, Y7, Y7
+	VPSUBUSB utf8rows<>+256(SB), Y0, Y0
+	VPOR Y0, Y7, Y7
+	VPTEST Y7, Y7
+	SETEQ ret+24(FP)
+	VZEROUPPER
+	RET
+
+thirtytwoASCII:
+	VZEROUPPER
+	MOVB $1, ret+24(FP)
+	RET
+	PCALIGN $64
+
+	// 8: one word
 under16:
 	CMPQ SI, $8
 	JCS under8
-	MOVQ R8, R10
-	SHLQ $32, R10
-	ORQ R10, R8
-	MOVQ (DI), AX
-	MOVQ -8(DI)(SI*1), BX
-	XORQ R8, AX
-	RORQ CX, R8
-	XORQ R8, BX
+	JHI over8
+	MOVL key+16(FP), AX
+	MOVQ AX, R8
+	SHLQ $32, R8
+	ORQ R8, AX
+	XORQ (DI), AX
+	MOVQ AX, (DI)
+	TESTQ AX, utf8rows<>+160(SB)
+	JEQ eight
+
+check8:
+	VMOVQ AX, X0
+	VMOVDQU utf8rows<>+16(SB), X3
+	VMOVDQU utf8rows<>+32(SB), X4
+	VMOVDQU utf8rows<>+48(SB), X5
+	VPSRLW $4, X0, X1
+	VPAND utf8rows<>+64(SB), X0, X2
+	VPAND utf8rows<>+64(SB), X1, X1
+	VPSHUFB X2, X4, X4
+	VPSHUFB X1, X3, X3
+	VPSHUFB X1, X5, X5
+	VPSUBUSB utf8rows<>+96(SB), X0, X1
+	VPSUBUSB utf8rows<>+128(SB), X0, X2
+	VPAND X3, X4, X3
+	VPSLLDQ $2, X1, X1
+	VPSLLDQ $3, X2, X2
+	VPALIGNR $15, utf8rows<>+0(SB), X3, X3
+	VPOR X2, X1, X1
+	VPAND X5, X3, X3
+	VPAND utf8rows<>+160(SB), X1, X1
+	VPXOR X1, X3, X3
+	VPTEST X3, X3
+	SETEQ ret+24(FP)
+	VZEROUPPER
+	RET
+
+eight:
+	MOVB $1, ret+24(FP)
+	RET
+
+	// 9..15: the first word and the last
+over8:
+	MOVL key+16(FP), AX
+	MOVQ AX, R8
+	SHLQ $32, R8
+	ORQ R8, AX
+	LEAL (SI*8), CX
+	MOVQ AX, BX
+	RORQ CX, BX
+	XORQ (DI), AX
+	XORQ -8(DI)(SI*1), BX
 	MOVQ AX, (DI)
 	MOVQ BX, -8(DI)(SI*1)
-	MOVQ AX, CX
-	ORQ BX, CX
-	MOVQ $0x8080808080808080, DX
-	TESTQ DX, CX
+	MOVQ AX, R10
+	ORQ BX, R10
+	TESTQ R10, utf8rows<>+160(SB)
 	JNE check16
 	MOVB $1, ret+24(FP)
 	RET
 
 check16:
-	// two shifts, for one by 64 would be none
-	MOVL $16, CX
-	SUBL SI, CX
-	SHLL $2, CX
+	// what the words share is shifted out of the last one
+	NEGL CX
 	SHRQ CX, BX
-	SHRQ CX, BX
-	MOVQ AX, X0
-	MOVQ BX, X1
-	PUNPCKLQDQ X1, X0
-
-padded:
-	PXOR X6, X6
-	MOVOU utf8rows<>+48(SB), X7
-	MOVOU utf8rows<>+80(SB), X8
-	MOVOU utf8rows<>+112(SB), X9
-	MOVOU utf8rows<>+144(SB), X10
-	MOVOA X0, X11
-	PSLLO $1, X11
-	MOVOA X0, X12
-	PSLLO $2, X12
-	MOVOA X0, X13
-	PSLLO $3, X13
-	MOVOA X11, X14
-	PSRLW $4, X14
-	PAND X7, X14
-	PAND X7, X11
-	MOVOU utf8rows<>+0(SB), X15
-	PSHUFB X14, X15
-	MOVOU utf8rows<>+16(SB), X14
-	PSHUFB X11, X14
-	PAND X14, X15
-	MOVOA X0, X14
-	PSRLW $4, X14
-	PAND X7, X14
-	MOVOU utf8rows<>+32(SB), X11
-	PSHUFB X14, X11
-	PAND X11, X15
-	PSUBUSB X8, X12
-	PSUBUSB X9, X13
-	POR X13, X12
-	PAND X10, X12
-	PXOR X12, X15
-	POR X15, X6
-	PXOR X14, X14
-	PCMPEQB X14, X6
-	PMOVMSKB X6, AX
-	CMPL AX, $65535
+	VMOVQ AX, X0
+	VMOVQ BX, X1
+	VPUNPCKLQDQ X1, X0, X0
+	VMOVDQU utf8rows<>+16(SB), X3
+	VMOVDQU utf8rows<>+32(SB), X4
+	VMOVDQU utf8rows<>+48(SB), X5
+	VPSRLW $4, X0, X1
+	VPAND utf8rows<>+64(SB), X0, X2
+	VPAND utf8rows<>+64(SB), X1, X1
+	VPSHUFB X2, X4, X4
+	VPSHUFB X1, X3, X3
+	VPSHUFB X1, X5, X5
+	VPSUBUSB utf8rows<>+96(SB), X0, X1
+	VPSUBUSB utf8rows<>+128(SB), X0, X2
+	VPAND X3, X4, X3
+	VPSLLDQ $2, X1, X1
+	VPSLLDQ $3, X2, X2
+	VPALIGNR $15, utf8rows<>+0(SB), X3, X3
+	VPOR X2, X1, X1
+	VPAND X5, X3, X3
+	VPAND utf8rows<>+160(SB), X1, X1
+	VPXOR X1, X3, X3
+	VPTEST X3, X3
 	SETEQ ret+24(FP)
+	VZEROUPPER
 	RET
 
-	// 4..7: the same with half words
+	// 5..7: the first half word and the last
 under8:
 	CMPQ SI, $4
 	JCS under4
-	MOVL (DI), AX
-	MOVL -4(DI)(SI*1), BX
-	XORL R8, AX
-	XORL R9, BX
+	JEQ four
+	MOVL key+16(FP), R9
+	LEAL (SI*8), CX
+	RORL CX, R9
+	MOVL key+16(FP), AX
+	XORL (DI), AX
+	XORL -4(DI)(SI*1), R9
 	MOVL AX, (DI)
-	MOVL BX, -4(DI)(SI*1)
-	MOVL AX, CX
-	ORL BX, CX
-	TESTL $0x80808080, CX
-	JNE check8
+	MOVL R9, -4(DI)(SI*1)
+	MOVL AX, BX
+	ORL R9, BX
+	TESTL $0x80808080, BX
+	JNE check7
 	MOVB $1, ret+24(FP)
 	RET
 
-check8:
-	MOVL $8, CX
-	SUBL SI, CX
-	SHLL $3, CX
-	SHRQ CX, BX
-	SHLQ $32, BX
-	ORQ BX, AX
-	MOVQ AX, X0
-	JMP padded
+check7:
+	// the last goes over what it shares with the first
+	SUBL $32, CX
+	SHLQ CX, R9
+	ORQ R9, AX
+	JMP check8
+
+	// 4: half a word
+four:
+	MOVL key+16(FP), AX
+	XORL (DI), AX
+	MOVL AX, (DI)
+	TESTL $0x80808080, AX
+	JNE check4
+	MOVB $1, ret+24(FP)
+	RET
+
+check4:
+	LEAQ utf8states<>(SB), R10
+	MOVBLZX AL, BX
+	MOVBLZX AH, DX
+	SHRL $16, AX
+	MOVQ (R10)(BX*8), CX
+	MOVBLZX AL, BX
+	SHRXQ CX, (R10)(DX*8), CX
+	SHRL $8, AX
+	SHRXQ CX, (R10)(BX*8), CX
+	SHRXQ CX, (R10)(AX*8), CX
+	ANDL $63, CX
+	SETEQ ret+24(FP)
+	RET
 
 	// 1..3: the bytes 0, n/2 and n-1
 under4:
 	TESTQ SI, SI
-	JEQ true
+	JEQ none
+	MOVL key+16(FP), R9
+	LEAL (SI*8), CX
+	RORL CX, R9
+	MOVL key+16(FP), R8
 	MOVQ SI, R10
 	SHRQ $1, R10
 	MOVBLZX (DI), AX
@@ -1825,176 +2137,42 @@ under4:
 	ORL BX, CX
 	ORL DX, CX
 	TESTL $0x80, CX
-	JNE check4
+	JNE check3
 
-true:
+none:
 	MOVB $1, ret+24(FP)
 	RET
 
-check4:
-	LEAL -8(SI*8), CX
-	SHLL CX, DX
-	MOVL SI, CX
-	SHRL $1, CX
-	SHLL $3, CX
-	SHLL CX, BX
-	ORL BX, AX
-	ORL DX, AX
-	MOVQ AX, X0
-	JMP padded
+check3:
+	// the state behind 2 bytes and that behind 3; 1 has its byte twice, and that is an error
+	LEAQ utf8states<>(SB), R10
+	MOVQ (R10)(AX*8), CX
+	MOVQ (R10)(BX*8), BX
+	MOVQ (R10)(DX*8), DX
+	SHRQ CX, BX
+	MOVQ BX, CX
+	SHRQ CX, DX
+	CMPQ SI, $3
+	CMOVQNE BX, DX
+	ANDL $63, DX
+	SETEQ ret+24(FP)
+	RET
 
-	// 65 and more: which tier
-over64:
+	// 129 and more
+over128:
 	CMPQ SI, $const_pieceMax
 	JHI long
-	CMPL tier+20(FP), $const_avx2
-	JCS chunks
-	LEAQ (DI)(SI*1), R12
+	// R8 is the key after n, R12 the end, Y6 the key
 	MOVL R8, R9
-	RORL CX, R9
+	MOVL key+16(FP), R8
 	MOVL R8, R13
 	XORL R10, R10
 	MOVL $-1, BX
 	VPXOR Y7, Y7, Y7
-	VMOVD R8, X6
-	VPBROADCASTD X6, Y6
-	VMOVD R9, X5
-	VPBROADCASTD X5, Y5
+	VMOVDQA Y12, Y5
 
-	// nothing is stored yet
+	// 129..256: four vectors from the start, four to the end; nothing is stored yet
 restart:
-	CMPQ SI, $128
-	JHI over128
-	// 65..128: the first two vectors, the last, and one between
-	MOVL $32, CX
-	MOVL $64, AX
-	CMPQ SI, $96
-	CMOVQCC AX, CX
-	VPXOR (DI), Y6, Y0
-	VPXOR 32(DI), Y6, Y1
-	VPXOR (DI)(CX*1), Y6, Y2
-	VPXOR -32(R12), Y5, Y3
-	VPOR Y1, Y0, Y7
-	VPOR Y2, Y3, Y4
-	VPOR Y7, Y4, Y4
-	VPMOVMSKB Y4, AX
-	TESTL AX, AX
-	JNE check128
-	VMOVDQU Y0, (DI)
-	VMOVDQU Y1, 32(DI)
-	VMOVDQU Y2, (DI)(CX*1)
-	VMOVDQU Y3, -32(R12)
-	VZEROUPPER
-	MOVB $1, ret+24(FP)
-	RET
-
-check128:
-	VBROADCASTI128 utf8rows<>+0(SB), Y8
-	VBROADCASTI128 utf8rows<>+16(SB), Y9
-	VBROADCASTI128 utf8rows<>+32(SB), Y10
-	VBROADCASTI128 utf8rows<>+48(SB), Y11
-	VBROADCASTI128 utf8rows<>+64(SB), Y12
-	VPERM2I128 $8, Y0, Y0, Y14
-	VPALIGNR $15, Y14, Y0, Y7
-	VPMULHUW Y7, Y12, Y4
-	VPAND Y7, Y11, Y7
-	VPAND Y4, Y11, Y4
-	VPSHUFB Y7, Y9, Y7
-	VPSHUFB Y4, Y8, Y4
-	VPAND Y4, Y7, Y7
-	VPMULHUW Y0, Y12, Y4
-	VPAND Y4, Y11, Y4
-	VPSHUFB Y4, Y10, Y4
-	VPAND Y4, Y7, Y7
-	VPALIGNR $14, Y14, Y0, Y4
-	VPALIGNR $13, Y14, Y0, Y13
-	VPSUBUSB utf8rows<>+80(SB), Y4, Y4
-	VPSUBUSB utf8rows<>+112(SB), Y13, Y13
-	VPOR Y13, Y4, Y4
-	VPAND utf8rows<>+144(SB), Y4, Y4
-	VPXOR Y4, Y7, Y7
-	VPALIGNR $15, Y6, Y6, Y13
-	VPALIGNR $14, Y6, Y6, Y14
-	VPALIGNR $13, Y6, Y6, Y15
-	VPXOR 31(DI), Y13, Y4
-	VPMULHUW Y4, Y12, Y5
-	VPAND Y4, Y11, Y4
-	VPAND Y5, Y11, Y5
-	VPSHUFB Y4, Y9, Y4
-	VPSHUFB Y5, Y8, Y5
-	VPAND Y5, Y4, Y4
-	VPMULHUW Y1, Y12, Y5
-	VPAND Y5, Y11, Y5
-	VPSHUFB Y5, Y10, Y5
-	VPAND Y5, Y4, Y4
-	VPXOR 30(DI), Y14, Y5
-	VPXOR 29(DI), Y15, Y6
-	VPSUBUSB utf8rows<>+80(SB), Y5, Y5
-	VPSUBUSB utf8rows<>+112(SB), Y6, Y6
-	VPOR Y6, Y5, Y5
-	VPAND utf8rows<>+144(SB), Y5, Y5
-	VPXOR Y5, Y4, Y4
-	VPOR Y4, Y7, Y7
-	CMPQ SI, $96
-	JLS checkLast
-	VPXOR -1(DI)(CX*1), Y13, Y4
-	VPMULHUW Y4, Y12, Y5
-	VPAND Y4, Y11, Y4
-	VPAND Y5, Y11, Y5
-	VPSHUFB Y4, Y9, Y4
-	VPSHUFB Y5, Y8, Y5
-	VPAND Y5, Y4, Y4
-	VPMULHUW Y2, Y12, Y5
-	VPAND Y5, Y11, Y5
-	VPSHUFB Y5, Y10, Y5
-	VPAND Y5, Y4, Y4
-	VPXOR -2(DI)(CX*1), Y14, Y5
-	VPXOR -3(DI)(CX*1), Y15, Y6
-	VPSUBUSB utf8rows<>+80(SB), Y5, Y5
-	VPSUBUSB utf8rows<>+112(SB), Y6, Y6
-	VPOR Y6, Y5, Y5
-	VPAND utf8rows<>+144(SB), Y5, Y5
-	VPXOR Y5, Y4, Y4
-	VPOR Y4, Y7, Y7
-
-checkLast:
-	VMOVD R9, X4
-	VPBROADCASTD X4, Y4
-	VPALIGNR $15, Y4, Y4, Y13
-	VPALIGNR $14, Y4, Y4, Y14
-	VPALIGNR $13, Y4, Y4, Y15
-	VPXOR -33(R12), Y13, Y4
-	VPMULHUW Y4, Y12, Y5
-	VPAND Y4, Y11, Y4
-	VPAND Y5, Y11, Y5
-	VPSHUFB Y4, Y9, Y4
-	VPSHUFB Y5, Y8, Y5
-	VPAND Y5, Y4, Y4
-	VPMULHUW Y3, Y12, Y5
-	VPAND Y5, Y11, Y5
-	VPSHUFB Y5, Y10, Y5
-	VPAND Y5, Y4, Y4
-	VPXOR -34(R12), Y14, Y5
-	VPXOR -35(R12), Y15, Y6
-	VPSUBUSB utf8rows<>+80(SB), Y5, Y5
-	VPSUBUSB utf8rows<>+112(SB), Y6, Y6
-	VPOR Y6, Y5, Y5
-	VPAND utf8rows<>+144(SB), Y5, Y5
-	VPXOR Y5, Y4, Y4
-	VPOR Y4, Y7, Y7
-	VPSUBUSB utf8rows<>+240(SB), Y3, Y4
-	VPOR Y4, Y7, Y7
-	VMOVDQU Y0, (DI)
-	VMOVDQU Y1, 32(DI)
-	VMOVDQU Y2, (DI)(CX*1)
-	VMOVDQU Y3, -32(R12)
-	VPTEST Y7, Y7
-	SETEQ ret+24(FP)
-	VZEROUPPER
-	RET
-
-	// 129..256: four vectors from the start, four to the end
-over128:
 	VPXOR (DI), Y6, Y0
 	VPXOR 32(DI), Y6, Y1
 	VPXOR 64(DI), Y6, Y2
@@ -2182,14 +2360,14 @@ masked:
 	MOVQ R10, R11
 
 check:
-	VBROADCASTI128 utf8rows<>+0(SB), Y8
-	VBROADCASTI128 utf8rows<>+16(SB), Y9
-	VBROADCASTI128 utf8rows<>+32(SB), Y10
-	VBROADCASTI128 utf8rows<>+48(SB), Y11
-	VBROADCASTI128 utf8rows<>+64(SB), Y12
-	VBROADCASTI128 utf8rows<>+80(SB), Y13
-	VBROADCASTI128 utf8rows<>+112(SB), Y14
-	VBROADCASTI128 utf8rows<>+144(SB), Y15
+	VBROADCASTI128 utf8rows<>+16(SB), Y8
+	VBROADCASTI128 utf8rows<>+32(SB), Y9
+	VBROADCASTI128 utf8rows<>+48(SB), Y10
+	VBROADCASTI128 utf8rows<>+64(SB), Y11
+	VBROADCASTI128 utf8rows<>+80(SB), Y12
+	VBROADCASTI128 utf8rows<>+96(SB), Y13
+	VBROADCASTI128 utf8rows<>+128(SB), Y14
+	VBROADCASTI128 utf8rows<>+160(SB), Y15
 	VPXOR (R11), Y6, Y1
 	VPERM2I128 $8, Y1, Y1, Y4
 	VPALIGNR $15, Y4, Y1, Y0
@@ -2269,7 +2447,7 @@ checkLoop:
 	VPXOR Y1, Y0, Y0
 	VPOR Y0, Y7, Y7
 	VPXOR (DX), Y6, Y0
-	VPSUBUSB utf8rows<>+240(SB), Y0, Y0
+	VPSUBUSB utf8rows<>+256(SB), Y0, Y0
 	VPOR Y0, Y7, Y7
 	// all is checked: unmask it
 	VMOVD R13, X6
@@ -2283,14 +2461,14 @@ checkLoop:
 
 	// not ASCII from the start: the first vector has nothing before it
 first:
-	VBROADCASTI128 utf8rows<>+0(SB), Y8
-	VBROADCASTI128 utf8rows<>+16(SB), Y9
-	VBROADCASTI128 utf8rows<>+32(SB), Y10
-	VBROADCASTI128 utf8rows<>+48(SB), Y11
-	VBROADCASTI128 utf8rows<>+64(SB), Y12
-	VBROADCASTI128 utf8rows<>+80(SB), Y13
-	VBROADCASTI128 utf8rows<>+112(SB), Y14
-	VBROADCASTI128 utf8rows<>+144(SB), Y15
+	VBROADCASTI128 utf8rows<>+16(SB), Y8
+	VBROADCASTI128 utf8rows<>+32(SB), Y9
+	VBROADCASTI128 utf8rows<>+48(SB), Y10
+	VBROADCASTI128 utf8rows<>+64(SB), Y11
+	VBROADCASTI128 utf8rows<>+80(SB), Y12
+	VBROADCASTI128 utf8rows<>+96(SB), Y13
+	VBROADCASTI128 utf8rows<>+128(SB), Y14
+	VBROADCASTI128 utf8rows<>+160(SB), Y15
 	VPERM2I128 $8, Y0, Y0, Y4
 	VPALIGNR $15, Y4, Y0, Y1
 	VPALIGNR $14, Y4, Y0, Y2
@@ -2336,27 +2514,27 @@ block:
 	LEAQ 257(R10), CX
 	CMPQ CX, R12
 	JHI masked
-	VBROADCASTI128 utf8rows<>+0(SB), Y8
-	VBROADCASTI128 utf8rows<>+16(SB), Y9
-	VBROADCASTI128 utf8rows<>+32(SB), Y10
-	VBROADCASTI128 utf8rows<>+48(SB), Y11
-	VBROADCASTI128 utf8rows<>+64(SB), Y12
-	VBROADCASTI128 utf8rows<>+80(SB), Y13
-	VBROADCASTI128 utf8rows<>+112(SB), Y14
-	VBROADCASTI128 utf8rows<>+144(SB), Y15
+	VBROADCASTI128 utf8rows<>+16(SB), Y8
+	VBROADCASTI128 utf8rows<>+32(SB), Y9
+	VBROADCASTI128 utf8rows<>+48(SB), Y10
+	VBROADCASTI128 utf8rows<>+64(SB), Y11
+	VBROADCASTI128 utf8rows<>+80(SB), Y12
+	VBROADCASTI128 utf8rows<>+96(SB), Y13
+	VBROADCASTI128 utf8rows<>+128(SB), Y14
+	VBROADCASTI128 utf8rows<>+160(SB), Y15
 	MOVQ R10, R11
 	JMP fill
 
 	// not all of the chunk before R10 is ASCII
 chunk:
-	VBROADCASTI128 utf8rows<>+0(SB), Y8
-	VBROADCASTI128 utf8rows<>+16(SB), Y9
-	VBROADCASTI128 utf8rows<>+32(SB), Y10
-	VBROADCASTI128 utf8rows<>+48(SB), Y11
-	VBROADCASTI128 utf8rows<>+64(SB), Y12
-	VBROADCASTI128 utf8rows<>+80(SB), Y13
-	VBROADCASTI128 utf8rows<>+112(SB), Y14
-	VBROADCASTI128 utf8rows<>+144(SB), Y15
+	VBROADCASTI128 utf8rows<>+16(SB), Y8
+	VBROADCASTI128 utf8rows<>+32(SB), Y9
+	VBROADCASTI128 utf8rows<>+48(SB), Y10
+	VBROADCASTI128 utf8rows<>+64(SB), Y11
+	VBROADCASTI128 utf8rows<>+80(SB), Y12
+	VBROADCASTI128 utf8rows<>+96(SB), Y13
+	VBROADCASTI128 utf8rows<>+128(SB), Y14
+	VBROADCASTI128 utf8rows<>+160(SB), Y15
 	LEAQ -512(R10), R11
 
 	// unmask until R10 is far enough before R11
@@ -2463,7 +2641,7 @@ lagMaybe:
 	TESTL AX, AX
 	JNE lagCheck
 	VMOVD -3(R11), X0
-	VPSUBUSB utf8rows<>+269(SB), X0, X0
+	VPSUBUSB utf8rows<>+285(SB), X0, X0
 	VPOR Y0, Y7, Y7
 	ADDQ $64, R11
 	DECL CX
@@ -2598,7 +2776,7 @@ restLast:
 	VPAND Y15, Y1, Y1
 	VPXOR Y1, Y0, Y0
 	VPOR Y0, Y7, Y7
-	VPSUBUSB utf8rows<>+240(SB), Y3, Y3
+	VPSUBUSB utf8rows<>+256(SB), Y3, Y3
 	VPOR Y3, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+24(FP)
@@ -2613,21 +2791,570 @@ restMaybe:
 	TESTL AX, AX
 	JNE restCheck
 	VMOVD -3(R11), X0
-	VPSUBUSB utf8rows<>+269(SB), X0, X0
+	VPSUBUSB utf8rows<>+285(SB), X0, X0
 	VPOR Y0, Y7, Y7
 	ADDQ $64, R11
 	CMPQ R11, DX
 	JLS restLoop
 	JMP restTail
 
+	// without AVX2
+older:
+	CMPL ·tier(SB), $const_ssse3
+	JCS generic
+	CMPQ SI, $16
+	JCS under16X
+	CMPQ SI, $64
+	JHI over64X
+	MOVL key+16(FP), R8
+	MOVL R8, X4
+	PSHUFD $0, X4, X4
+	MOVL key+16(FP), R8
+	LEAL (SI*8), CX
+	RORL CX, R8
+	MOVL R8, X5
+	PSHUFD $0, X5, X5
+	CMPQ SI, $32
+	JHI over32X
+	// 16..32: the first vector and the last
+	MOVOU (DI), X0
+	MOVOU -16(DI)(SI*1), X3
+	PXOR X4, X0
+	PXOR X5, X3
+	MOVOA X0, X2
+	POR X3, X2
+	PMOVMSKB X2, AX
+	TESTL AX, AX
+	JNE check32X
+	MOVOU X0, (DI)
+	MOVOU X3, -16(DI)(SI*1)
+	MOVB $1, ret+24(FP)
+	RET
+
+check32X:
+	PXOR X6, X6
+	MOVOU utf8rows<>+64(SB), X7
+	MOVOU utf8rows<>+96(SB), X8
+	MOVOU utf8rows<>+128(SB), X9
+	MOVOU utf8rows<>+160(SB), X10
+	MOVOA X0, X11
+	PSLLO $1, X11
+	MOVOA X0, X12
+	PSLLO $2, X12
+	MOVOA X0, X13
+	PSLLO $3, X13
+	MOVOA X11, X14
+	PSRLW $4, X14
+	PAND X7, X14
+	PAND X7, X11
+	MOVOU utf8rows<>+16(SB), X15
+	PSHUFB X14, X15
+	MOVOU utf8rows<>+32(SB), X14
+	PSHUFB X11, X14
+	PAND X14, X15
+	MOVOA X0, X14
+	PSRLW $4, X14
+	PAND X7, X14
+	MOVOU utf8rows<>+48(SB), X11
+	PSHUFB X14, X11
+	PAND X11, X15
+	PSUBUSB X8, X12
+	PSUBUSB X9, X13
+	POR X13, X12
+	PAND X10, X12
+	PXOR X12, X15
+	POR X15, X6
+	CMPQ SI, $19
+	JCS nearX
+	MOVOU -17(DI)(SI*1), X11
+	MOVOA X5, X14
+	PALIGNR $3, X5, X14
+	PXOR X14, X11
+	MOVOU -18(DI)(SI*1), X12
+	MOVOA X5, X14
+	PALIGNR $2, X5, X14
+	PXOR X14, X12
+	MOVOU -19(DI)(SI*1), X13
+	MOVOA X5, X14
+	PALIGNR $1, X5, X14
+	PXOR X14, X13
+	MOVOA X11, X14
+	PSRLW $4, X14
+	PAND X7, X14
+	PAND X7, X11
+	MOVOU utf8rows<>+16(SB), X15
+	PSHUFB X14, X15
+	MOVOU utf8rows<>+32(SB), X14
+	PSHUFB X11, X14
+	PAND X14, X15
+	MOVOA X3, X14
+	PSRLW $4, X14
+	PAND X7, X14
+	MOVOU utf8rows<>+48(SB), X11
+	PSHUFB X14, X11
+	PAND X11, X15
+	PSUBUSB X8, X12
+	PSUBUSB X9, X13
+	POR X13, X12
+	PAND X10, X12
+	PXOR X12, X15
+	POR X15, X6
+	MOVOU utf8rows<>+272(SB), X14
+	MOVOA X3, X15
+	PSUBUSB X14, X15
+	POR X15, X6
+	MOVOU X0, (DI)
+	MOVOU X3, -16(DI)(SI*1)
+	PXOR X14, X14
+	PCMPEQB X14, X6
+	PMOVMSKB X6, AX
+	CMPL AX, $65535
+	SETEQ ret+24(FP)
+	RET
+
+	// 16..18: the last vector cannot see 3 bytes before it, but the first has checked what needs them
+nearX:
+	MOVOA X3, X11
+	PSLLO $1, X11
+	MOVOA X3, X12
+	PSLLO $2, X12
+	MOVOA X3, X13
+	PSLLO $3, X13
+	MOVOA X11, X14
+	PSRLW $4, X14
+	PAND X7, X14
+	PAND X7, X11
+	MOVOU utf8rows<>+16(SB), X15
+	PSHUFB X14, X15
+	MOVOU utf8rows<>+32(SB), X14
+	PSHUFB X11, X14
+	PAND X14, X15
+	MOVOA X3, X14
+	PSRLW $4, X14
+	PAND X7, X14
+	MOVOU utf8rows<>+48(SB), X11
+	PSHUFB X14, X11
+	PAND X11, X15
+	PSUBUSB X8, X12
+	PSUBUSB X9, X13
+	POR X13, X12
+	PAND X10, X12
+	PXOR X12, X15
+	MOVOU utf8rows<>+192(SB), X14
+	PAND X14, X15
+	POR X15, X6
+	MOVOU utf8rows<>+272(SB), X14
+	MOVOA X3, X15
+	PSUBUSB X14, X15
+	POR X15, X6
+	MOVOU X0, (DI)
+	MOVOU X3, -16(DI)(SI*1)
+	PXOR X14, X14
+	PCMPEQB X14, X6
+	PMOVMSKB X6, AX
+	CMPL AX, $65535
+	SETEQ ret+24(FP)
+	RET
+
+	// 33..64: the first two vectors, the last, and one between
+over32X:
+	MOVL $16, CX
+	MOVL $32, AX
+	CMPQ SI, $48
+	CMOVQCC AX, CX
+	MOVOU (DI), X0
+	MOVOU 16(DI), X1
+	MOVOU (DI)(CX*1), X2
+	MOVOU -16(DI)(SI*1), X3
+	PXOR X4, X0
+	PXOR X4, X1
+	PXOR X4, X2
+	PXOR X5, X3
+	MOVOA X0, X6
+	MOVOA X2, X7
+	POR X1, X6
+	POR X3, X7
+	POR X7, X6
+	PMOVMSKB X6, AX
+	TESTL AX, AX
+	JNE check64X
+	MOVOU X0, (DI)
+	MOVOU X1, 16(DI)
+	MOVOU X2, (DI)(CX*1)
+	MOVOU X3, -16(DI)(SI*1)
+	MOVB $1, ret+24(FP)
+	RET
+
+check64X:
+	PXOR X6, X6
+	MOVOU utf8rows<>+64(SB), X7
+	MOVOU utf8rows<>+96(SB), X8
+	MOVOU utf8rows<>+128(SB), X9
+	MOVOU utf8rows<>+160(SB), X10
+	MOVOA X0, X11
+	PSLLO $1, X11
+	MOVOA X0, X12
+	PSLLO $2, X12
+	MOVOA X0, X13
+	PSLLO $3, X13
+	MOVOA X11, X14
+	PSRLW $4, X14
+	PAND X7, X14
+	PAND X7, X11
+	MOVOU utf8rows<>+16(SB), X15
+	PSHUFB X14, X15
+	MOVOU utf8rows<>+32(SB), X14
+	PSHUFB X11, X14
+	PAND X14, X15
+	MOVOA X0, X14
+	PSRLW $4, X14
+	PAND X7, X14
+	MOVOU utf8rows<>+48(SB), X11
+	PSHUFB X14, X11
+	PAND X11, X15
+	PSUBUSB X8, X12
+	PSUBUSB X9, X13
+	POR X13, X12
+	PAND X10, X12
+	PXOR X12, X15
+	POR X15, X6
+	MOVOU 15(DI), X11
+	MOVOA X4, X14
+	PALIGNR $3, X4, X14
+	PXOR X14, X11
+	MOVOU 14(DI), X12
+	MOVOA X4, X14
+	PALIGNR $2, X4, X14
+	PXOR X14, X12
+	MOVOU 13(DI), X13
+	MOVOA X4, X14
+	PALIGNR $1, X4, X14
+	PXOR X14, X13
+	MOVOA X11, X14
+	PSRLW $4, X14
+	PAND X7, X14
+	PAND X7, X11
+	MOVOU utf8rows<>+16(SB), X15
+	PSHUFB X14, X15
+	MOVOU utf8rows<>+32(SB), X14
+	PSHUFB X11, X14
+	PAND X14, X15
+	MOVOA X1, X14
+	PSRLW $4, X14
+	PAND X7, X14
+	MOVOU utf8rows<>+48(SB), X11
+	PSHUFB X14, X11
+	PAND X11, X15
+	PSUBUSB X8, X12
+	PSUBUSB X9, X13
+	POR X13, X12
+	PAND X10, X12
+	PXOR X12, X15
+	POR X15, X6
+	MOVOU -1(DI)(CX*1), X11
+	MOVOA X4, X14
+	PALIGNR $3, X4, X14
+	PXOR X14, X11
+	MOVOU -2(DI)(CX*1), X12
+	MOVOA X4, X14
+	PALIGNR $2, X4, X14
+	PXOR X14, X12
+	MOVOU -3(DI)(CX*1), X13
+	MOVOA X4, X14
+	PALIGNR $1, X4, X14
+	PXOR X14, X13
+	MOVOA X11, X14
+	PSRLW $4, X14
+	PAND X7, X14
+	PAND X7, X11
+	MOVOU utf8rows<>+16(SB), X15
+	PSHUFB X14, X15
+	MOVOU utf8rows<>+32(SB), X14
+	PSHUFB X11, X14
+	PAND X14, X15
+	MOVOA X2, X14
+	PSRLW $4, X14
+	PAND X7, X14
+	MOVOU utf8rows<>+48(SB), X11
+	PSHUFB X14, X11
+	PAND X11, X15
+	PSUBUSB X8, X12
+	PSUBUSB X9, X13
+	POR X13, X12
+	PAND X10, X12
+	PXOR X12, X15
+	POR X15, X6
+	MOVOU -17(DI)(SI*1), X11
+	MOVOA X5, X14
+	PALIGNR $3, X5, X14
+	PXOR X14, X11
+	MOVOU -18(DI)(SI*1), X12
+	MOVOA X5, X14
+	PALIGNR $2, X5, X14
+	PXOR X14, X12
+	MOVOU -19(DI)(SI*1), X13
+	MOVOA X5, X14
+	PALIGNR $1, X5, X14
+	PXOR X14, X13
+	MOVOA X11, X14
+	PSRLW $4, X14
+	PAND X7, X14
+	PAND X7, X11
+	MOVOU utf8rows<>+16(SB), X15
+	PSHUFB X14, X15
+	MOVOU utf8rows<>+32(SB), X14
+	PSHUFB X11, X14
+	PAND X14, X15
+	MOVOA X3, X14
+	PSRLW $4, X14
+	PAND X7, X14
+	MOVOU utf8rows<>+48(SB), X11
+	PSHUFB X14, X11
+	PAND X11, X15
+	PSUBUSB X8, X12
+	PSUBUSB X9, X13
+	POR X13, X12
+	PAND X10, X12
+	PXOR X12, X15
+	POR X15, X6
+	MOVOU utf8rows<>+272(SB), X14
+	MOVOA X3, X15
+	PSUBUSB X14, X15
+	POR X15, X6
+	MOVOU X0, (DI)
+	MOVOU X1, 16(DI)
+	MOVOU X2, (DI)(CX*1)
+	MOVOU X3, -16(DI)(SI*1)
+	PXOR X14, X14
+	PCMPEQB X14, X6
+	PMOVMSKB X6, AX
+	CMPL AX, $65535
+	SETEQ ret+24(FP)
+	RET
+	PCALIGN $64
+
+	// 8: one word
+under16X:
+	CMPQ SI, $8
+	JCS under8X
+	JHI over8X
+	MOVL key+16(FP), AX
+	MOVQ AX, R8
+	SHLQ $32, R8
+	ORQ R8, AX
+	XORQ (DI), AX
+	MOVQ AX, (DI)
+	TESTQ AX, utf8rows<>+160(SB)
+	JEQ eightX
+
+check8X:
+	MOVQ AX, X0
+	PXOR X6, X6
+	MOVOU utf8rows<>+64(SB), X7
+	MOVOU utf8rows<>+96(SB), X8
+	MOVOU utf8rows<>+128(SB), X9
+	MOVOU utf8rows<>+160(SB), X10
+	MOVOA X0, X11
+	PSLLO $1, X11
+	MOVOA X0, X12
+	PSLLO $2, X12
+	MOVOA X0, X13
+	PSLLO $3, X13
+	MOVOA X11, X14
+	PSRLW $4, X14
+	PAND X7, X14
+	PAND X7, X11
+	MOVOU utf8rows<>+16(SB), X15
+	PSHUFB X14, X15
+	MOVOU utf8rows<>+32(SB), X14
+	PSHUFB X11, X14
+	PAND X14, X15
+	MOVOA X0, X14
+	PSRLW $4, X14
+	PAND X7, X14
+	MOVOU utf8rows<>+48(SB), X11
+	PSHUFB X14, X11
+	PAND X11, X15
+	PSUBUSB X8, X12
+	PSUBUSB X9, X13
+	POR X13, X12
+	PAND X10, X12
+	PXOR X12, X15
+	POR X15, X6
+	PXOR X14, X14
+	PCMPEQB X14, X6
+	PMOVMSKB X6, AX
+	CMPL AX, $65535
+	SETEQ ret+24(FP)
+	RET
+
+eightX:
+	MOVB $1, ret+24(FP)
+	RET
+
+	// 9..15: the first word and the last
+over8X:
+	MOVL key+16(FP), AX
+	MOVQ AX, R8
+	SHLQ $32, R8
+	ORQ R8, AX
+	LEAL (SI*8), CX
+	MOVQ AX, BX
+	RORQ CX, BX
+	XORQ (DI), AX
+	XORQ -8(DI)(SI*1), BX
+	MOVQ AX, (DI)
+	MOVQ BX, -8(DI)(SI*1)
+	MOVQ AX, R10
+	ORQ BX, R10
+	TESTQ R10, utf8rows<>+160(SB)
+	JNE check16X
+	MOVB $1, ret+24(FP)
+	RET
+
+check16X:
+	// what the words share is shifted out of the last one
+	NEGL CX
+	SHRQ CX, BX
+	MOVQ AX, X0
+	MOVQ BX, X1
+	PUNPCKLQDQ X1, X0
+	PXOR X6, X6
+	MOVOU utf8rows<>+64(SB), X7
+	MOVOU utf8rows<>+96(SB), X8
+	MOVOU utf8rows<>+128(SB), X9
+	MOVOU utf8rows<>+160(SB), X10
+	MOVOA X0, X11
+	PSLLO $1, X11
+	MOVOA X0, X12
+	PSLLO $2, X12
+	MOVOA X0, X13
+	PSLLO $3, X13
+	MOVOA X11, X14
+	PSRLW $4, X14
+	PAND X7, X14
+	PAND X7, X11
+	MOVOU utf8rows<>+16(SB), X15
+	PSHUFB X14, X15
+	MOVOU utf8rows<>+32(SB), X14
+	PSHUFB X11, X14
+	PAND X14, X15
+	MOVOA X0, X14
+	PSRLW $4, X14
+	PAND X7, X14
+	MOVOU utf8rows<>+48(SB), X11
+	PSHUFB X14, X11
+	PAND X11, X15
+	PSUBUSB X8, X12
+	PSUBUSB X9, X13
+	POR X13, X12
+	PAND X10, X12
+	PXOR X12, X15
+	POR X15, X6
+	PXOR X14, X14
+	PCMPEQB X14, X6
+	PMOVMSKB X6, AX
+	CMPL AX, $65535
+	SETEQ ret+24(FP)
+	RET
+
+	// 5..7: the first half word and the last
+under8X:
+	CMPQ SI, $4
+	JCS under4X
+	JEQ fourX
+	MOVL key+16(FP), R9
+	LEAL (SI*8), CX
+	RORL CX, R9
+	MOVL key+16(FP), AX
+	XORL (DI), AX
+	XORL -4(DI)(SI*1), R9
+	MOVL AX, (DI)
+	MOVL R9, -4(DI)(SI*1)
+	MOVL AX, BX
+	ORL R9, BX
+	TESTL $0x80808080, BX
+	JNE check7X
+	MOVB $1, ret+24(FP)
+	RET
+
+check7X:
+	// the last goes over what it shares with the first
+	SUBL $32, CX
+	SHLQ CX, R9
+	ORQ R9, AX
+	JMP check8X
+
+	// 4: half a word
+fourX:
+	MOVL key+16(FP), AX
+	XORL (DI), AX
+	MOVL AX, (DI)
+	TESTL $0x80808080, AX
+	JNE check8X
+	MOVB $1, ret+24(FP)
+	RET
+
+	// 1..3: the bytes 0, n/2 and n-1
+under4X:
+	TESTQ SI, SI
+	JEQ noneX
+	MOVL key+16(FP), R9
+	LEAL (SI*8), CX
+	RORL CX, R9
+	MOVL key+16(FP), R8
+	MOVQ SI, R10
+	SHRQ $1, R10
+	MOVBLZX (DI), AX
+	MOVBLZX (DI)(R10*1), BX
+	MOVBLZX -1(DI)(SI*1), DX
+	XORB R8, AX
+	// the key byte of the last octet is the highest of the key behind it
+	SHRL $24, R9
+	XORL R9, DX
+	LEAL (R10*8), CX
+	SHRL CX, R8
+	XORB R8, BX
+	MOVB AX, (DI)
+	MOVB BX, (DI)(R10*1)
+	MOVB DX, -1(DI)(SI*1)
+	MOVL AX, CX
+	ORL BX, CX
+	ORL DX, CX
+	TESTL $0x80, CX
+	JNE check3X
+
+noneX:
+	MOVB $1, ret+24(FP)
+	RET
+
+check3X:
+	// the state behind 2 bytes and that behind 3; 1 has its byte twice, and that is an error
+	LEAQ utf8states<>(SB), R10
+	MOVQ (R10)(AX*8), CX
+	MOVQ (R10)(BX*8), BX
+	MOVQ (R10)(DX*8), DX
+	SHRQ CX, BX
+	MOVQ BX, CX
+	SHRQ CX, DX
+	CMPQ SI, $3
+	CMOVQNE BX, DX
+	ANDL $63, DX
+	SETEQ ret+24(FP)
+	RET
+
+	// chunk by chunk, or cut into pieces in Go, so that the scheduler gets a chance between them
+over64X:
+	CMPQ SI, $const_pieceMax
+	JHI cut
+	JMP ·unmaskChunks(SB)
+
+long:
+	VZEROUPPER
+
+cut:
+	JMP ·unmaskLong(SB)
+
 	// pure Go: the arguments are where it expects them
 generic:
 	JMP ·unmaskGeneric(SB)
-
-	// with SSSE3: masking and checking chunk by chunk
-chunks:
-	JMP ·unmaskChunks(SB)
-
-	// cut into pieces in Go, so that the scheduler gets a chance between them
-long:
-	JMP ·unmaskLong(SB)

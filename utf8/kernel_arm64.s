@@ -149,12 +149,12 @@ GLOBL utf8slide<>(SB), NOPTR|RODATA, $32
 	VEOR V0.B16, V0.B16, V0.B16 \
 	VMOV R6, V0.D[0]
 
-// func valid(p *byte, n int, tier asm.Tier) bool
+// func valid(p *byte, n int) bool
 // valid works like validGeneric.
-TEXT ·valid(SB), NOSPLIT, $0-25
+TEXT ·valid(SB), NOSPLIT, $0-17
 	MOVD  p+0(FP), R0
 	MOVD  n+8(FP), R1
-	MOVWU tier+16(FP), R2
+	MOVWU ·tier(SB), R2
 	CBZ   R2, generic
 	MOVD  $0x8080808080808080, R11
 	CMP   $16, R1
@@ -231,7 +231,7 @@ verdict:
 	FOLD(V10)
 	CMP  $0, R6
 	CSET EQ, R6
-	MOVB R6, ret+24(FP)
+	MOVB R6, ret+16(FP)
 	RET
 
 	// 8..15: the first word and the last
@@ -281,7 +281,7 @@ under4:
 
 true:
 	MOVD $1, R6
-	MOVB R6, ret+24(FP)
+	MOVB R6, ret+16(FP)
 	RET
 
 	// pure Go: the arguments are where it expects them
@@ -292,13 +292,13 @@ generic:
 long:
 	B ·validLong(SB)
 
-// func unmask(p *byte, n int, key mask.Key, tier asm.Tier) bool
+// func unmask(p *byte, n int, key mask.Key) bool
 // unmask works like unmaskGeneric.
 TEXT ·unmask(SB), NOSPLIT, $0-25
 	MOVD  p+0(FP), R0
 	MOVD  n+8(FP), R1
 	MOVWU key+16(FP), R3
-	MOVWU tier+20(FP), R2
+	MOVWU ·tier(SB), R2
 	CBZ   R2, generic
 	MOVD  $0x8080808080808080, R11
 	ADD   R0, R1, R4

@@ -3,7 +3,6 @@ package utf8
 import (
 	"unsafe"
 
-	"github.com/seed-7f57ff33/tickwire/asm"
 	"github.com/seed-7f57ff33/tickwire/mask"
 )
 
@@ -11,26 +10,26 @@ import (
 const pieceMax = 256 << 10
 
 // validLong is valid for more than pieceMax bytes, in pieces.
-func validLong(p *byte, n int, tier asm.Tier) bool {
+func validLong(p *byte, n int) bool {
 	b := unsafe.Slice(p, n)
 	for len(b) > pieceMax {
 		cut := boundary(b, pieceMax)
-		if !validPiece(b[:cut], tier) {
+		if !validPiece(b[:cut]) {
 			return false
 		}
 		b = b[cut:]
 	}
-	return valid(unsafe.SliceData(b), len(b), tier)
+	return valid(unsafe.SliceData(b), len(b))
 }
 
 // unmaskLong is unmask for more than pieceMax bytes, in pieces.
-func unmaskLong(p *byte, n int, key mask.Key, tier asm.Tier) bool {
+func unmaskLong(p *byte, n int, key mask.Key) bool {
 	b := unsafe.Slice(p, n)
 	ok := true
 	for len(b) > pieceMax {
 		cut := maskedBoundary(b, pieceMax, key)
 		if ok {
-			ok = unmaskPiece(b[:cut], key, tier)
+			ok = unmaskPiece(b[:cut], key)
 		} else {
 			mask.XOR(b[:cut], key)
 		}
@@ -41,17 +40,17 @@ func unmaskLong(p *byte, n int, key mask.Key, tier asm.Tier) bool {
 		mask.XOR(b, key)
 		return false
 	}
-	return unmask(unsafe.SliceData(b), len(b), key, tier)
+	return unmask(unsafe.SliceData(b), len(b), key)
 }
 
 // A piece goes through a function that is not inlined: its prologue is where a goroutine that should stop does.
 //
 //go:noinline
-func validPiece(p []byte, tier asm.Tier) bool { return valid(&p[0], len(p), tier) }
+func validPiece(p []byte) bool { return valid(&p[0], len(p)) }
 
 //go:noinline
-func unmaskPiece(p []byte, key mask.Key, tier asm.Tier) bool {
-	return unmask(&p[0], len(p), key, tier)
+func unmaskPiece(p []byte, key mask.Key) bool {
+	return unmask(&p[0], len(p), key)
 }
 
 // maskedBoundary is boundary in a masked text.

@@ -11,7 +11,6 @@ package utf8
 import (
 	"unsafe"
 
-	"github.com/seed-7f57ff33/tickwire/asm"
 	"github.com/seed-7f57ff33/tickwire/mask"
 )
 
@@ -20,7 +19,7 @@ func Valid(p []byte) bool {
 	if sanitize {
 		checked(p)
 	}
-	return valid(unsafe.SliceData(p), len(p), asm.Active())
+	return valid(unsafe.SliceData(p), len(p))
 }
 
 // ValidString is Valid for a string.
@@ -28,7 +27,7 @@ func ValidString(s string) bool {
 	if sanitize {
 		checked(unsafe.Slice(unsafe.StringData(s), len(s)))
 	}
-	return valid(unsafe.StringData(s), len(s), asm.Active())
+	return valid(unsafe.StringData(s), len(s))
 }
 
 // Unmask removes the mask from p in place and reports whether the result is a valid whole text (RFC 6455 §5.3). The
@@ -37,5 +36,5 @@ func Unmask(p []byte, key mask.Key) bool {
 	if sanitize {
 		unmasked(p)
 	}
-	return unmask(unsafe.SliceData(p), len(p), key, asm.Active())
+	return unmask(unsafe.SliceData(p), len(p), key)
 }

@@ -44,7 +44,7 @@ func verdicts(t testing.TB, p []byte) {
 	if !bytes.Equal(m, p) {
 		t.Fatalf("Unmask of masked %x left %x", p, m)
 	}
-	if got := validGeneric(unsafe.SliceData(p), len(p), asm.Generic); got != want {
+	if got := validGeneric(unsafe.SliceData(p), len(p)); got != want {
 		t.Fatalf("validGeneric(%x) = %v", p, got)
 	}
 }

@@ -1,7 +1,6 @@
 package utf8
 
 import (
-	"github.com/seed-7f57ff33/tickwire/asm"
 	"github.com/seed-7f57ff33/tickwire/mask"
 )
 
@@ -37,7 +36,7 @@ func (v *Validator) Push(p []byte) int {
 		}
 	}
 	end := len(p) - unfinished(p[len(p)-3], p[len(p)-2], p[len(p)-1])
-	if end > head && !valid(&p[head], end-head, asm.Active()) {
+	if end > head && !valid(&p[head], end-head) {
 		return head + locate(p[head:])
 	}
 	if i := v.tail.push(p[end:]); i >= 0 {
@@ -76,7 +75,7 @@ func (v *Validator) Unmask(p []byte, key mask.Key) (next mask.Key, index int) {
 		unmaskBytes(p[head:], key)
 		end = head
 	} else {
-		ok := unmask(&p[head], end-head, key, asm.Active())
+		ok := unmask(&p[head], end-head, key)
 		unmaskBytes(p[end:], key.Rotate(end-head))
 		if !ok {
 			return next, head + locate(p[head:])
@@ -120,7 +119,7 @@ func locate(p []byte) int {
 	done := 0
 	for len(p)-done > locateStep {
 		end := boundary(p, done+locateStep)
-		if !valid(&p[done], end-done, asm.Active()) {
+		if !valid(&p[done], end-done) {
 			break
 		}
 		done = end

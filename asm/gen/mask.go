@@ -7,6 +7,7 @@ import "fmt"
 type maskKernel struct {
 	*Source
 	dst, src string // registers of the two pointers; the same one in place
+	key      string // address of the argument
 }
 
 func maskKernels(s *Source) {
@@ -17,31 +18,31 @@ func maskKernels(s *Source) {
 		"both hold the same result, for all windows are loaded before the first is stored. A window that ends at the",
 		"input's end starts at an index congruent to n modulo 4, so it takes the key rotated by n octets.",
 		"",
-		"To 64 bytes, and in the SSE2 kernels, all encodings are legacy SSE: they cost the same and do not meet the",
-		"transition penalty when somebody has left the upper halves of the YMM registers in use.",
+		"To 64 bytes in place, to 32 in the copy, and in the SSE2 kernels, all encodings are legacy SSE: they cost the same and",
+		"do not meet the transition penalty when somebody has left the upper halves of the YMM registers in use.",
 		"",
 		"  DI  destination            AX  key          X0, Y0  key in every lane",
 		"  SI  source (copy only)     BX  key after n  X1, Y1  key after n in every lane",
 		"  DX  n                      CX, R8-R13  scratch      the others: windows",
 	)
 	s.Func("func xor(p *byte, n int, key Key)", 20, "xor works like xorGeneric, which it calls for tier Generic.")
-	k := &maskKernel{s, "DI", "DI"}
+	k := &maskKernel{s, "DI", "DI", "key+16(FP)"}
 	k.Ins("MOVQ", "n+8(FP)", "DX")
 	k.Ins("MOVQ", "p+0(FP)", "DI")
-	k.Ins("MOVL", "key+16(FP)", "AX")
-	k.body("")
+	k.Ins("MOVL", k.key, "AX")
+	k.body()
 	k.Label("generic", "pure Go: the arguments are where it expects them")
 	k.Ins("JMP", "·xorGeneric(SB)")
 	k.Label("long", "cut into pieces in Go, so that the scheduler gets a chance between them")
 	k.Ins("JMP", "·xorLong(SB)")
 
-	s.Func("func copyMasked(dst, src *byte, n int, key Key) Key", 36,
+	s.Func("func copyMasked(dst, src *byte, n int, key Key)", 28,
 		"copyMasked works like copyGeneric, which it calls for tier Generic.")
-	k = &maskKernel{s, "DI", "SI"}
+	k = &maskKernel{s, "DI", "SI", "key+24(FP)"}
 	k.Ins("MOVQ", "n+16(FP)", "DX")
 	k.Ins("MOVQ", "dst+0(FP)", "DI")
 	k.Ins("MOVQ", "src+8(FP)", "SI")
-	k.Ins("MOVL", "key+24(FP)", "AX")
+	k.Ins("MOVL", k.key, "AX")
 	k.Note("dst-src+n < 2n, unsigned, is -n <= dst-src < n: all overlaps, and src right behind dst")
 	k.Ins("LEAQ", "(DI)(DX*1)", "R9")
 	k.Ins("SUBQ", "SI", "R9")
@@ -49,7 +50,7 @@ func maskKernels(s *Source) {
 	k.Ins("CMPQ", "R9", "R10")
 	k.Ins("JCS", "near")
 	fmt.Fprintln(&k.buf, "\nallowed:")
-	k.body("ret+32(FP)")
+	k.body()
 	k.Label("near", "the same start, or src right behind dst: nothing that the kernels mind")
 	k.Ins("CMPQ", "DI", "SI")
 	k.Ins("JEQ", "allowed")
@@ -61,31 +62,37 @@ func maskKernels(s *Source) {
 	k.Ins("JMP", "·copyLong(SB)")
 }
 
-func (k *maskKernel) body(result string) {
+func (k *maskKernel) body() {
 	k.Note("key after n")
 	k.Ins("LEAL", "(DX*8)", "CX")
 	k.Ins("MOVL", "AX", "BX")
 	k.Ins("RORL", "CX", "BX")
-	if result != "" {
-		k.Ins("MOVL", "BX", result)
-	}
 	k.Ins("CMPQ", "DX", 64)
 	k.Ins("JHI", "over64")
-	k.Ins("CMPL", "·tier(SB)", 0)
-	k.Ins("JEQ", "generic")
-	k.Ins("CMPQ", "DX", 16)
-	k.Ins("JCS", "under16")
 	if k.dst == k.src {
+		k.hasTier()
+		k.Ins("CMPQ", "DX", 16)
+		k.Ins("JCS", "under16")
 		k.Note("16..64: four windows of 16; up to 32 the inner two are the outer two again")
 		k.fourWindows()
 		k.Ins("RET")
 	} else {
 		k.Ins("CMPQ", "DX", 32)
 		k.Ins("JHI", "over32")
+		k.hasTier()
+		k.Ins("CMPQ", "DX", 16)
+		k.Ins("JCS", "under16")
 		k.Note("16..32: two windows of 16")
 		k.windows("MOVOU", "PXOR", X, 16, 1)
 		k.Ins("RET")
-		k.Label("over32", "33..64: four windows of 16")
+		k.Label("over32", "33..64: two windows of 32, or four of 16")
+		k.Ins("CMPL", "·tier(SB)", "$const_avx2")
+		k.Ins("JCS", "narrow")
+		k.windows("VMOVDQU", "VPXOR", Y, 32, 1)
+		k.Ins("VZEROUPPER")
+		k.Ins("RET")
+		k.Mark("narrow")
+		k.hasTier()
 		k.windows("MOVOU", "PXOR", X, 16, 2)
 		k.Ins("RET")
 	}
@@ -95,16 +102,23 @@ func (k *maskKernel) body(result string) {
 	k.over128("VMOVDQU", "VPXOR", Y, 32)
 }
 
+// hasTier leaves for pure Go if the tier is Generic.
+func (k *maskKernel) hasTier() {
+	k.Ins("CMPL", "·tier(SB)", 0)
+	k.Ins("JEQ", "generic")
+}
+
 // broadcast puts key and key after n into all lanes of registers 0 and 1.
 func (k *maskKernel) broadcast(vex bool) {
+	if vex {
+		k.Ins("VBROADCASTSS", k.key, Y(0))
+		k.Ins("VMOVD", "BX", X(1))
+		k.Ins("VPBROADCASTD", X(1), Y(1))
+		return
+	}
 	for i, r := range []string{"AX", "BX"} {
-		if vex {
-			k.Ins("VMOVD", r, X(i))
-			k.Ins("VPBROADCASTD", X(i), Y(i))
-		} else {
-			k.Ins("MOVL", r, X(i)) // MOVD
-			k.Ins("PSHUFL", 0, X(i), X(i))
-		}
+		k.Ins("MOVL", r, X(i)) // MOVD
+		k.Ins("PSHUFL", 0, X(i), X(i))
 	}
 }
 

@@ -57,6 +57,9 @@ func (s *Source) Label(name, note string) {
 	fmt.Fprintf(&s.buf, "\n\t// %s\n%s:\n", note, name)
 }
 
+// Mark prints a label without a note: a place in the block above.
+func (s *Source) Mark(name string) { s.buf.WriteString("\n" + name + ":\n") }
+
 // Note prints a comment line before the next instruction.
 func (s *Source) Note(format string, args ...any) {
 	fmt.Fprintf(&s.buf, "\t// "+format+"\n", args...)

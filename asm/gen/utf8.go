@@ -1,6 +1,9 @@
 package main
 
-import "fmt"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // The error classes of a pair of neighbouring bytes (Keiser and Lemire, "Validating UTF-8 in less than one instruction
 // per byte"). Three tables of 16, over the high and low half of the first byte and the high half of the second, are
@@ -20,7 +23,8 @@ const (
 
 // The constants are one symbol; these are the offsets of its rows. Rows of 32 bytes are operands in memory.
 const (
-	rowHigh1 = 0             // 16: classes by the high half of the first byte
+	rowNone  = 0             // 16: at its end, the classes of a first byte that is not there
+	rowHigh1 = rowNone + 16  // 16: classes by the high half of the first byte
 	rowLow1  = rowHigh1 + 16 // 16: by its low half
 	rowHigh2 = rowLow1 + 16  // 16: by the high half of the second byte
 	rowHalf  = rowHigh2 + 16 // 16: 0x0F in every byte
@@ -36,7 +40,11 @@ const (
 	rowsEnd  = rowOpenX + 32
 )
 
-const utf8Rows = "utf8rows"
+// The names of the symbols: the constants, and the states of a text byte by byte.
+const (
+	utf8Rows   = "utf8rows"
+	utf8States = "utf8states"
+)
 
 // row returns the address of a row.
 func row(offset int) string { return fmt.Sprintf("%s<>+%d(SB)", utf8Rows, offset) }
@@ -101,7 +109,61 @@ func utf8Constants() []byte {
 	}
 	fill(rowOpen, rowsEnd-rowOpen, 0xFF)
 	copy(rows[rowOpen3:], []byte{0xF0 - 1, 0xE0 - 1, 0xC0 - 1})
+	rows[rowNone+15] = rows[rowHigh1] & rows[rowLow1]
 	return rows
+}
+
+// states returns 256 words, one for each byte: shifted right by the state before the byte, the lowest 6 bits are the state
+// behind it. A text begins and may end in the state 0.
+func states() []byte {
+	const (
+		whole  = 6 * iota // between characters
+		broken            // no text begins so
+		more1             // 1 continuation is missing
+		more2
+		more3
+		afterE0 // 2, the next of which is A0 or above
+		afterED // 2, the next of which is 9F or below
+		afterF0 // 3, the next of which is 90 or above
+		afterF4 // 3, the next of which is 8F or below
+	)
+	conts := map[int]struct{ least, most, next int }{
+		more1: {0x80, 0xBF, whole}, more2: {0x80, 0xBF, more1}, more3: {0x80, 0xBF, more2},
+		afterE0: {0xA0, 0xBF, more1}, afterED: {0x80, 0x9F, more1},
+		afterF0: {0x90, 0xBF, more2}, afterF4: {0x80, 0x8F, more2},
+	}
+	var table []byte
+	for c := range 0x100 {
+		first := broken
+		switch {
+		case c < 0x80:
+			first = whole
+		case c >= 0xC2 && c < 0xE0:
+			first = more1
+		case c == 0xE0:
+			first = afterE0
+		case c == 0xED:
+			first = afterED
+		case c >= 0xE1 && c < 0xF0:
+			first = more2
+		case c == 0xF0:
+			first = afterF0
+		case c == 0xF4:
+			first = afterF4
+		case c >= 0xF1 && c < 0xF4:
+			first = more3
+		}
+		word := uint64(first)<<whole | broken<<broken
+		for state, want := range conts {
+			next := broken
+			if c >= want.least && c <= want.most {
+				next = want.next
+			}
+			word |= uint64(next) << state
+		}
+		table = binary.LittleEndian.AppendUint64(table, word)
+	}
+	return table
 }
 
 // utf8Kernels prints utf8/kernel_amd64.s.
@@ -113,10 +175,10 @@ func utf8Kernels(s *Source) {
 		"together: loads have ports of their own, and a block needs nothing but its address. The first vector of a text has",
 		"zeros before it. Tails are covered by a vector that ends with the text; checking a byte twice does no harm.",
 		"",
-		"To 64 bytes, and in the SSSE3 kernels, all encodings are legacy SSE: they do not meet the transition penalty when",
-		"somebody has left the upper halves of the YMM registers in use.",
+		"Legacy SSE encodings meet a transition penalty when the upper halves of the YMM registers are in use, as somebody may",
+		"have left them. So no path has both kinds of encodings, and every path with VEX ones ends with VZEROUPPER.",
 		"",
-		"The AVX2 kernels:",
+		"The AVX2 kernels, from 129 bytes on:",
 		"  DI  start of the text       Y0-Y5  scratch             Y11  0x0F in every byte",
 		"  SI  n                       Y6     key                 Y12  0x1000 in every word",
 		"  R8  key at the start        Y7     errors so far       Y13  0x60, Y14  0x70, Y15  0x80",
@@ -127,11 +189,14 @@ func utf8Kernels(s *Source) {
 		"  DX  limit of the loop       BX     0 once all is checked, else -1",
 		"  AX, CX  scratch",
 		"",
+		"Below, the tables are in Y8-Y11, R8 becomes the key at the end, and Y6 and Y12 are the keys at both ends.",
+		"",
 		"The SSE kernels:",
 		"  X0-X3    vectors of text    X6  errors so far  X7  0x0F       X9   0x70",
 		"  X4, X5   keys               X11-X15  scratch   X8  0x60       X10  0x80",
 	)
 	s.Data(utf8Rows, utf8Constants(), "the tables and constants")
+	s.Data(utf8States, states(), "for each byte, what state follows on which: a shift right by the state before leaves that behind")
 	printValid(s)
 	printUnmask(s)
 }
@@ -147,9 +212,6 @@ func (k *utf8Kernel) True() {
 	k.Ins("MOVB", 1, k.ret)
 	k.Ins("RET")
 }
-
-// Mark prints a label without a note: a place in the block above.
-func (k *utf8Kernel) Mark(name string) { k.buf.WriteString("\n" + name + ":\n") }
 
 // at returns the addresses around disp(base).
 func at(base string, disp int) func(int) string {

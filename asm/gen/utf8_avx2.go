@@ -72,11 +72,25 @@ func (k *utf8Kernel) FirstY(cur, t0, t1, t2, t3 string) {
 	k.judge(t0, t1, t2)
 }
 
-// ConstantsShort loads what First and window need: less than ConstantsY does, for registers go to the text.
+// ConstantsShort loads what the short checks need: less than ConstantsY does, for registers go to the text.
 func (k *utf8Kernel) ConstantsShort() {
-	for i, offset := range []int{rowHigh1, rowLow1, rowHigh2, rowHalf, rowShift} {
+	for i, offset := range []int{rowHigh1, rowLow1, rowHigh2, rowHalf} {
 		k.Ins("VBROADCASTI128", row(offset), Y(8+i))
 	}
+}
+
+// classesShort is classes without Y12.
+func (k *utf8Kernel) classesShort(prev, cur, t string) {
+	k.Ins("VPSRLW", 4, prev, t)
+	k.Ins("VPAND", prev, "Y11", prev)
+	k.Ins("VPAND", t, "Y11", t)
+	k.Ins("VPSHUFB", prev, "Y9", prev)
+	k.Ins("VPSHUFB", t, "Y8", t)
+	k.Ins("VPAND", t, prev, prev)
+	k.Ins("VPSRLW", 4, cur, t)
+	k.Ins("VPAND", t, "Y11", t)
+	k.Ins("VPSHUFB", t, "Y10", t)
+	k.Ins("VPAND", t, prev, prev)
 }
 
 // judgeShort is judge with constants from memory; the errors stay in classes.
@@ -92,10 +106,61 @@ func (k *utf8Kernel) judgeShort(classes, prev2, prev3 string) {
 func (k *utf8Kernel) FirstShort(cur, to, t0, t1, t2 string) {
 	k.Ins("VPERM2I128", 0x08, cur, cur, t2)
 	k.Ins("VPALIGNR", 15, t2, cur, to)
-	k.classes(to, cur, t0)
+	k.classesShort(to, cur, t0)
 	k.Ins("VPALIGNR", 14, t2, cur, t0)
 	k.Ins("VPALIGNR", 13, t2, cur, t1)
 	k.judgeShort(to, t0, t1)
+}
+
+// CheckSmall checks the text in X0, at most 16 bytes with zeros behind them, and returns. The classes of the first
+// bytes are found where they stand and then moved to the second ones. With full set there are no zeros to show an
+// unfinished character.
+func (k *utf8Kernel) CheckSmall(full bool) {
+	k.Ins("VMOVDQU", row(rowHigh1), "X3")
+	k.Ins("VMOVDQU", row(rowLow1), "X4")
+	k.Ins("VMOVDQU", row(rowHigh2), "X5")
+	k.Ins("VPSRLW", 4, "X0", "X1")
+	k.Ins("VPAND", row(rowHalf), "X0", "X2")
+	k.Ins("VPAND", row(rowHalf), "X1", "X1")
+	k.Ins("VPSHUFB", "X2", "X4", "X4")
+	k.Ins("VPSHUFB", "X1", "X3", "X3")
+	k.Ins("VPSHUFB", "X1", "X5", "X5")
+	k.Ins("VPSUBUSB", row(rowLead3), "X0", "X1")
+	k.Ins("VPSUBUSB", row(rowLead4), "X0", "X2")
+	k.Ins("VPAND", "X3", "X4", "X3")
+	k.Ins("VPSLLDQ", 2, "X1", "X1")
+	k.Ins("VPSLLDQ", 3, "X2", "X2")
+	k.Ins("VPALIGNR", 15, row(rowNone), "X3", "X3")
+	k.Ins("VPOR", "X2", "X1", "X1")
+	k.Ins("VPAND", "X5", "X3", "X3")
+	k.Ins("VPAND", row(rowTop), "X1", "X1")
+	k.Ins("VPXOR", "X1", "X3", "X3")
+	if full {
+		k.Ins("VPSUBUSB", row(rowOpenX), "X0", "X0")
+		k.Ins("VPOR", "X0", "X3", "X3")
+	}
+	k.Ins("VPTEST", "X3", "X3")
+	k.Ins("SETEQ", k.ret)
+	k.Ins("VZEROUPPER")
+	k.Ins("RET")
+}
+
+// CheckStates takes the 4 bytes of AX one by one, and returns: a shift a byte is less than a vector takes, which it is
+// not for 8. SHRX (BMI2) takes its count from any register, and the state may stay where it is.
+func (k *utf8Kernel) CheckStates() {
+	k.Ins("LEAQ", utf8States+"<>(SB)", "R10")
+	k.Ins("MOVBLZX", "AL", "BX")
+	k.Ins("MOVBLZX", "AH", "DX")
+	k.Ins("SHRL", 16, "AX")
+	k.Ins("MOVQ", "(R10)(BX*8)", "CX")
+	k.Ins("MOVBLZX", "AL", "BX")
+	k.Ins("SHRXQ", "CX", "(R10)(DX*8)", "CX")
+	k.Ins("SHRL", 8, "AX")
+	k.Ins("SHRXQ", "CX", "(R10)(BX*8)", "CX")
+	k.Ins("SHRXQ", "CX", "(R10)(AX*8)", "CX")
+	k.Ins("ANDL", 63, "CX")
+	k.Ins("SETEQ", k.ret)
+	k.Ins("RET")
 }
 
 // keysShort makes Y13, Y14 and Y15 the keys of vectors that begin 1, 2 and 3 bytes before one with the key given.
@@ -108,7 +173,7 @@ func (k *utf8Kernel) keysShort(key string) {
 // MaskedShort adds the errors of cur, which stands masked at mem(0), with the keys of keysShort. Scratch: Y4, Y5, Y6.
 func (k *utf8Kernel) MaskedShort(cur string, mem func(int) string) {
 	k.Ins("VPXOR", mem(-1), "Y13", "Y4")
-	k.classes("Y4", cur, "Y5")
+	k.classesShort("Y4", cur, "Y5")
 	k.Ins("VPXOR", mem(-2), "Y14", "Y5")
 	k.Ins("VPXOR", mem(-3), "Y15", "Y6")
 	k.judgeShort("Y4", "Y5", "Y6")
@@ -118,7 +183,6 @@ func (k *utf8Kernel) MaskedShort(cur string, mem func(int) string) {
 // Short32 checks a text of 16 to 32 bytes, the first 16 of which are in X0 and the last 16 in X3, as one vector, in Y0,
 // with zeros behind the text.
 func (k *utf8Kernel) Short32() {
-	k.Ins("VZEROUPPER")
 	k.Ins("LEAQ", row(rowSlide), "AX")
 	k.Ins("SUBQ", "SI", "AX")
 	k.Ins("VPSHUFB", "32(AX)", "X3", "X1")

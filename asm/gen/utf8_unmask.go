@@ -1,5 +1,10 @@
 package main
 
+import (
+	"strconv"
+	"strings"
+)
+
 const (
 	// lagMin is the least rest of a text for which unmasking runs ahead of checking: what is left then is enough for the
 	// vectors at its end. To 256 bytes, checking what is still masked is faster (BenchmarkUnmask, cjk, 174 and 400 B).
@@ -11,30 +16,53 @@ const (
 )
 
 func printUnmask(s *Source) {
-	s.Func("func unmask(p *byte, n int, key mask.Key, tier asm.Tier) bool", 25, "unmask works like unmaskGeneric.")
+	s.Func("func unmask(p *byte, n int, key mask.Key) bool", 25, "unmask works like unmaskGeneric.")
 	k := &utf8Kernel{s, "ret+24(FP)"}
-	k.Ins("MOVQ", "p+0(FP)", "DI")
 	k.Ins("MOVQ", "n+8(FP)", "SI")
-	k.Ins("MOVL", "key+16(FP)", "R8")
-	k.Ins("CMPL", "tier+20(FP)", "$const_ssse3")
-	k.Ins("JCS", "generic")
-	k.Ins("MOVL", "SI", "CX")
-	k.Ins("SHLL", 3, "CX")
-	k.Ins("CMPQ", "SI", 64)
-	k.Ins("JHI", "over64")
+	k.Ins("MOVQ", "p+0(FP)", "DI")
+	k.Ins("CMPL", "·tier(SB)", "$const_avx2")
+	k.Ins("JCS", "older")
+	k.Ins("CMPQ", "SI", 16)
+	k.Ins("JCS", "under16")
+	k.Ins("JEQ", "sixteen")
+	k.Ins("CMPQ", "SI", 32)
+	k.Ins("JHI", "over32")
+	k.Ins("JEQ", "thirtytwo")
 	k.unmaskShort()
-	k.Label("over64", "65 and more: which tier")
+	k.Ins("CMPQ", "SI", 128)
+	k.Ins("JHI", "over128")
+	k.unmask128()
+	k.unmaskWhole()
+	k.under16("", func() { k.CheckSmall(false) }, func() {
+		k.Ins("VMOVQ", "AX", "X0")
+		k.CheckSmall(false)
+	})
+	k.Label("over128", "129 and more")
 	k.Ins("CMPQ", "SI", "$const_pieceMax")
 	k.Ins("JHI", "long")
-	k.Ins("CMPL", "tier+20(FP)", "$const_avx2")
-	k.Ins("JCS", "chunks")
 	k.unmaskLong()
+	k.Label("older", "without AVX2")
+	k.Ins("CMPL", "·tier(SB)", "$const_ssse3")
+	k.Ins("JCS", "generic")
+	k.Ins("CMPQ", "SI", 16)
+	k.Ins("JCS", "under16X")
+	k.Ins("CMPQ", "SI", 64)
+	k.Ins("JHI", "over64X")
+	k.unmaskShortX()
+	k.under16("X", k.Padded, func() {
+		k.Ins("MOVQ", "AX", "X0")
+		k.Padded()
+	})
+	k.Label("over64X", "chunk by chunk, or cut into pieces in Go, so that the scheduler gets a chance between them")
+	k.Ins("CMPQ", "SI", "$const_pieceMax")
+	k.Ins("JHI", "cut")
+	k.Ins("JMP", "·unmaskChunks(SB)")
+	k.Mark("long")
+	k.Ins("VZEROUPPER")
+	k.Mark("cut")
+	k.Ins("JMP", "·unmaskLong(SB)")
 	k.Label("generic", "pure Go: the arguments are where it expects them")
 	k.Ins("JMP", "·unmaskGeneric(SB)")
-	k.Label("chunks", "with SSSE3: masking and checking chunk by chunk")
-	k.Ins("JMP", "·unmaskChunks(SB)")
-	k.Label("long", "cut into pieces in Go, so that the scheduler gets a chance between them")
-	k.Ins("JMP", "·unmaskLong(SB)")
 }
 
 // keyX spreads the key in reg over the vector x.
@@ -43,16 +71,169 @@ func (k *utf8Kernel) keyX(reg, x string) {
 	k.Ins("PSHUFD", 0, x, x)
 }
 
-// unmaskShort prints n up to 64. Nothing is stored before all is loaded, and nothing stored is loaded again. CX is 8n.
+// keyAfter loads into reg the key after n octets. CX becomes 8n.
+func (k *utf8Kernel) keyAfter(reg string) {
+	k.Ins("MOVL", "key+16(FP)", reg)
+	k.Ins("LEAL", "(SI*8)", "CX")
+	k.Ins("RORL", "CX", reg)
+}
+
+// unmaskShort prints n from 16 to 64 for AVX2. Here as in all short cases nothing is stored before all is loaded, and
+// nothing stored is loaded again.
 func (k *utf8Kernel) unmaskShort() {
-	k.Ins("MOVL", "R8", "R9")
-	k.Ins("RORL", "CX", "R9")
-	k.Ins("CMPQ", "SI", 16)
-	k.Ins("JCS", "under16")
+	k.Note("17..31: the first vector and the last")
+	k.Ins("VBROADCASTSS", "key+16(FP)", "X4")
+	k.keyAfter("R8")
+	k.Ins("VMOVD", "R8", "X5")
+	k.Ins("VPBROADCASTD", "X5", "X5")
+	k.Ins("VPXOR", "(DI)", "X4", "X0")
+	k.Ins("VPXOR", "-16(DI)(SI*1)", "X5", "X3")
+	k.Ins("VPOR", "X3", "X0", "X2")
+	k.Ins("VMOVDQU", "X0", "(DI)")
+	k.Ins("VMOVDQU", "X3", "-16(DI)(SI*1)")
+	k.Ins("VPMOVMSKB", "X2", "AX")
+	k.Ins("TESTL", "AX", "AX")
+	k.Ins("JNE", "check32")
+	k.Ins("VZEROUPPER")
+	k.True()
+	k.Mark("check32")
+	k.Short32()
+
+	k.Label("over32", "33..64: the first vector and the last, of 32")
+	k.Ins("LEAQ", "(DI)(SI*1)", "R12")
+	k.Ins("VBROADCASTSS", "key+16(FP)", "Y6")
+	k.keyAfter("R8")
+	k.keyY("R8", 12)
+	k.Ins("CMPQ", "SI", 64)
+	k.Ins("JHI", "over64")
+	k.Ins("VPXOR", "(DI)", "Y6", "Y0")
+	k.Ins("VPXOR", "-32(R12)", "Y12", "Y3")
+	k.Ins("VPOR", "Y3", "Y0", "Y2")
+	k.Ins("VPMOVMSKB", "Y2", "AX")
+	k.Ins("TESTL", "AX", "AX")
+	k.Ins("JNE", "check64")
+	store := func() {
+		k.Ins("VMOVDQU", "Y0", "(DI)")
+		k.Ins("VMOVDQU", "Y3", "-32(R12)")
+	}
+	store()
+	k.Ins("VZEROUPPER")
+	k.True()
+	k.Mark("check64")
+	k.ConstantsShort()
+	k.FirstShort("Y0", "Y7", "Y4", "Y5", "Y13")
+	k.Ins("CMPQ", "SI", 35)
+	k.Ins("JCS", "near64")
+	k.keysShort("Y12")
+	k.MaskedShort("Y3", at("R12", -32))
+	k.Mark("store64")
+	store()
+	k.OpenY("Y3")
+	k.VerdictY()
+	k.Label("near64", "33, 34: the last vector cannot see 3 bytes before it, but the first has checked what needs them")
+	k.FirstShort("Y3", "Y4", "Y5", "Y13", "Y14")
+	k.Ins("VPAND", row(rowSkip3), "Y4", "Y4")
+	k.Ins("VPOR", "Y4", "Y7", "Y7")
+	k.Ins("JMP", "store64")
+	k.Mark("over64")
+}
+
+// unmask128 prints n from 65 to 128 for AVX2. Y6 is the key at the start, Y12 that at the end.
+func (k *utf8Kernel) unmask128() {
+	k.Ins("CMPQ", "SI", 96)
+	k.Ins("JHI", "over96")
+	k.Note("65..96: the first two vectors and the last")
+	k.unmaskFew("check96", "32(DI)", "-32(R12)")
+	k.Label("over96", "97..128: the first two vectors and the last two")
+	k.unmaskFew("check128", "32(DI)", "-64(R12)", "-32(R12)")
+}
+
+// unmaskFew prints a length that is covered by the first vector and those at mem, up to three, where R12 is the end.
+func (k *utf8Kernel) unmaskFew(check string, mem ...string) {
+	mem = append([]string{"(DI)"}, mem...)
+	key := func(i int) string {
+		if strings.HasSuffix(mem[i], "(R12)") {
+			return "Y12"
+		}
+		return "Y6"
+	}
+	for i, m := range mem {
+		k.Ins("VPXOR", m, key(i), Y(i))
+	}
+	k.Ins("VPOR", "Y1", "Y0", "Y7")
+	if len(mem) == 3 {
+		k.Sign("Y4", "Y2", "Y7")
+	} else {
+		k.Sign("Y4", "Y2", "Y3", "Y7")
+	}
+	k.Ins("TESTL", "AX", "AX")
+	k.Ins("JNE", check)
+	store := func() {
+		for i, m := range mem {
+			k.Ins("VMOVDQU", Y(i), m)
+		}
+	}
+	store()
+	k.Ins("VZEROUPPER")
+	k.True()
+	k.Mark(check)
+	k.ConstantsShort()
+	k.FirstShort("Y0", "Y7", "Y4", "Y5", "Y13")
+	for i := 1; i < len(mem); i++ {
+		if i == 1 || key(i) != key(i-1) {
+			k.keysShort(key(i))
+		}
+		disp, base, _ := strings.Cut(strings.TrimSuffix(mem[i], ")"), "(")
+		n, err := strconv.Atoi(disp)
+		if err != nil {
+			panic(err)
+		}
+		k.MaskedShort(Y(i), at(base, n))
+	}
+	last := Y(len(mem) - 1)
+	k.Ins("VPSUBUSB", row(rowOpen), last, "Y4")
+	k.Ins("VPOR", "Y4", "Y7", "Y7")
+	store()
+	k.VerdictY()
+}
+
+// unmaskWhole prints 16 and 32 for AVX2.
+func (k *utf8Kernel) unmaskWhole() {
+	for _, v := range []struct {
+		name, number, text, key string
+		check                   func()
+	}{
+		{"sixteen", "16", "X0", "X6", func() { k.CheckSmall(true) }},
+		{"thirtytwo", "32", "Y0", "Y6", func() {
+			k.ConstantsShort()
+			k.FirstShort("Y0", "Y7", "Y1", "Y2", "Y4")
+			k.OpenY("Y0")
+			k.VerdictY()
+		}},
+	} {
+		k.Ins("PCALIGN", 32)
+		k.Label(v.name, v.number+": one vector")
+		k.Ins("VBROADCASTSS", "key+16(FP)", v.key)
+		k.Ins("VPXOR", "(DI)", v.key, v.text)
+		k.Ins("VMOVDQU", v.text, "(DI)")
+		k.Ins("VPMOVMSKB", v.text, "AX")
+		k.Ins("TESTL", "AX", "AX")
+		k.Ins("JEQ", v.name+"ASCII")
+		v.check()
+		k.Mark(v.name + "ASCII")
+		k.Ins("VZEROUPPER")
+		k.True()
+	}
+}
+
+// unmaskShortX prints n from 16 to 64 for SSSE3.
+func (k *utf8Kernel) unmaskShortX() {
+	k.Ins("MOVL", "key+16(FP)", "R8")
 	k.keyX("R8", "X4")
-	k.keyX("R9", "X5")
+	k.keyAfter("R8")
+	k.keyX("R8", "X5")
 	k.Ins("CMPQ", "SI", 32)
-	k.Ins("JHI", "over32")
+	k.Ins("JHI", "over32X")
 	k.Note("16..32: the first vector and the last")
 	k.Ins("MOVOU", "(DI)", "X0")
 	k.Ins("MOVOU", "-16(DI)(SI*1)", "X3")
@@ -62,27 +243,25 @@ func (k *utf8Kernel) unmaskShort() {
 	k.Ins("POR", "X3", "X2")
 	k.Ins("PMOVMSKB", "X2", "AX")
 	k.Ins("TESTL", "AX", "AX")
-	k.Ins("JNE", "check32")
+	k.Ins("JNE", "check32X")
 	store32 := func() {
 		k.Ins("MOVOU", "X0", "(DI)")
 		k.Ins("MOVOU", "X3", "-16(DI)(SI*1)")
 	}
 	store32()
 	k.True()
-	k.Mark("check32")
-	k.Ins("CMPL", "tier+20(FP)", "$const_avx2")
-	k.Ins("JCC", "wide32")
+	k.Mark("check32X")
 	k.ConstantsX()
 	k.FirstX("X0")
 	k.AddX()
 	k.Ins("CMPQ", "SI", 19)
-	k.Ins("JCS", "near")
+	k.Ins("JCS", "nearX")
 	k.MaskedX("X3", "X5", atIndex("DI", -16, "SI"))
 	k.AddX()
 	k.OpenX("X3")
 	store32()
 	k.VerdictX()
-	k.Label("near", "16..18: the last vector cannot see 3 bytes before it, but the first has checked what needs them")
+	k.Label("nearX", "16..18: the last vector cannot see 3 bytes before it, but the first has checked what needs them")
 	k.FirstX("X3")
 	k.Ins("MOVOU", row(rowSkip3), "X14")
 	k.Ins("PAND", "X14", "X15")
@@ -91,7 +270,7 @@ func (k *utf8Kernel) unmaskShort() {
 	store32()
 	k.VerdictX()
 
-	k.Label("over32", "33..64: the first two vectors, the last, and one between")
+	k.Label("over32X", "33..64: the first two vectors, the last, and one between")
 	k.Middle(16)
 	k.Ins("MOVOU", "(DI)", "X0")
 	k.Ins("MOVOU", "16(DI)", "X1")
@@ -108,7 +287,7 @@ func (k *utf8Kernel) unmaskShort() {
 	k.Ins("POR", "X7", "X6")
 	k.Ins("PMOVMSKB", "X6", "AX")
 	k.Ins("TESTL", "AX", "AX")
-	k.Ins("JNE", "check64")
+	k.Ins("JNE", "check64X")
 	store64 := func() {
 		k.Ins("MOVOU", "X0", "(DI)")
 		k.Ins("MOVOU", "X1", "16(DI)")
@@ -117,9 +296,7 @@ func (k *utf8Kernel) unmaskShort() {
 	}
 	store64()
 	k.True()
-	k.Mark("check64")
-	k.Ins("CMPL", "tier+20(FP)", "$const_avx2")
-	k.Ins("JCC", "wide64")
+	k.Mark("check64X")
 	k.ConstantsX()
 	k.FirstX("X0")
 	k.AddX()
@@ -132,80 +309,101 @@ func (k *utf8Kernel) unmaskShort() {
 	k.OpenX("X3")
 	store64()
 	k.VerdictX()
+}
 
-	k.Label("wide32", "16..32 with AVX2, stored first: it is all in registers")
-	store32()
-	k.Short32()
-
-	k.Label("wide64", "33..64 with AVX2: the first vector and the last")
-	k.Ins("VZEROUPPER")
-	k.Ins("LEAQ", "(DI)(SI*1)", "R12")
-	k.keyY("R8", 6)
-	k.keyY("R9", 5)
-	k.Ins("VPXOR", "(DI)", "Y6", "Y0")
-	k.Ins("VPXOR", "-32(R12)", "Y5", "Y3")
-	k.ConstantsShort()
-	k.FirstShort("Y0", "Y7", "Y4", "Y13", "Y14")
-	k.Ins("CMPQ", "SI", 35)
-	k.Ins("JCS", "wideNear")
-	k.keysShort("Y5")
-	k.MaskedShort("Y3", at("R12", -32))
-	k.Mark("wideStore")
-	k.Ins("VMOVDQU", "Y0", "(DI)")
-	k.Ins("VMOVDQU", "Y3", "-32(R12)")
-	k.OpenY("Y3")
-	k.VerdictY()
-	k.Label("wideNear", "33, 34: as for 16..18")
-	k.FirstShort("Y3", "Y4", "Y5", "Y13", "Y14")
-	k.Ins("VPAND", row(rowSkip3), "Y4", "Y4")
-	k.Ins("VPOR", "Y4", "Y7", "Y7")
-	k.Ins("JMP", "wideStore")
-
-	k.Label("under16", "8..15: the first word and the last")
+// under16 prints n to 15, in general registers: for AVX2, and with labels that end in X for SSSE3. check16 takes 9 to 15 bytes
+// that are not all ASCII in X0, check8 up to 8 in AX, both with zeros behind them.
+func (k *utf8Kernel) under16(x string, check16, check8 func()) {
+	mov, join := "VMOVQ", []any{"X1", "X0", "X0"}
+	if x != "" {
+		mov, join = "MOVQ", join[:2]
+	}
+	double := func() { // key twice in AX
+		k.Ins("MOVL", "key+16(FP)", "AX")
+		k.Ins("MOVQ", "AX", "R8")
+		k.Ins("SHLQ", 32, "R8")
+		k.Ins("ORQ", "R8", "AX")
+	}
+	k.Ins("PCALIGN", 64)
+	k.Label("under16"+x, "8: one word")
 	k.Ins("CMPQ", "SI", 8)
-	k.Ins("JCS", "under8")
-	k.Ins("MOVQ", "R8", "R10")
-	k.Ins("SHLQ", 32, "R10")
-	k.Ins("ORQ", "R10", "R8")
-	k.Ins("MOVQ", "(DI)", "AX")
-	k.Ins("MOVQ", "-8(DI)(SI*1)", "BX")
-	k.Ins("XORQ", "R8", "AX")
-	k.Ins("RORQ", "CX", "R8")
-	k.Ins("XORQ", "R8", "BX")
+	k.Ins("JCS", "under8"+x)
+	k.Ins("JHI", "over8"+x)
+	double()
+	k.Ins("XORQ", "(DI)", "AX")
+	k.Ins("MOVQ", "AX", "(DI)")
+	k.Ins("TESTQ", "AX", row(rowTop))
+	k.Ins("JEQ", "eight"+x)
+	k.Mark("check8" + x)
+	check8()
+	k.Mark("eight" + x)
+	k.True()
+
+	k.Label("over8"+x, "9..15: the first word and the last")
+	double()
+	k.Ins("LEAL", "(SI*8)", "CX")
+	k.Ins("MOVQ", "AX", "BX")
+	k.Ins("RORQ", "CX", "BX")
+	k.Ins("XORQ", "(DI)", "AX")
+	k.Ins("XORQ", "-8(DI)(SI*1)", "BX")
 	k.Ins("MOVQ", "AX", "(DI)")
 	k.Ins("MOVQ", "BX", "-8(DI)(SI*1)")
-	k.Ins("MOVQ", "AX", "CX")
-	k.Ins("ORQ", "BX", "CX")
-	k.Ins("MOVQ", "$0x8080808080808080", "DX")
-	k.Ins("TESTQ", "DX", "CX")
-	k.Ins("JNE", "check16")
+	k.Ins("MOVQ", "AX", "R10")
+	k.Ins("ORQ", "BX", "R10")
+	k.Ins("TESTQ", "R10", row(rowTop))
+	k.Ins("JNE", "check16"+x)
 	k.True()
-	k.Mark("check16")
-	k.Pad()
-	k.Mark("padded")
-	k.Padded()
+	k.Mark("check16" + x)
+	k.Note("what the words share is shifted out of the last one")
+	k.Ins("NEGL", "CX")
+	k.Ins("SHRQ", "CX", "BX")
+	k.Ins(mov, "AX", "X0")
+	k.Ins(mov, "BX", "X1")
+	k.Ins(strings.TrimSuffix(mov, "MOVQ")+"PUNPCKLQDQ", join...)
+	check16()
 
-	k.Label("under8", "4..7: the same with half words")
+	k.Label("under8"+x, "5..7: the first half word and the last")
 	k.Ins("CMPQ", "SI", 4)
-	k.Ins("JCS", "under4")
-	k.Ins("MOVL", "(DI)", "AX")
-	k.Ins("MOVL", "-4(DI)(SI*1)", "BX")
-	k.Ins("XORL", "R8", "AX")
-	k.Ins("XORL", "R9", "BX")
+	k.Ins("JCS", "under4"+x)
+	k.Ins("JEQ", "four"+x)
+	k.keyAfter("R9")
+	k.Ins("MOVL", "key+16(FP)", "AX")
+	k.Ins("XORL", "(DI)", "AX")
+	k.Ins("XORL", "-4(DI)(SI*1)", "R9")
 	k.Ins("MOVL", "AX", "(DI)")
-	k.Ins("MOVL", "BX", "-4(DI)(SI*1)")
-	k.Ins("MOVL", "AX", "CX")
-	k.Ins("ORL", "BX", "CX")
-	k.Ins("TESTL", "$0x80808080", "CX")
-	k.Ins("JNE", "check8")
+	k.Ins("MOVL", "R9", "-4(DI)(SI*1)")
+	k.Ins("MOVL", "AX", "BX")
+	k.Ins("ORL", "R9", "BX")
+	k.Ins("TESTL", "$0x80808080", "BX")
+	k.Ins("JNE", "check7"+x)
 	k.True()
-	k.Mark("check8")
-	k.Join4()
-	k.Ins("JMP", "padded")
+	k.Mark("check7" + x)
+	k.Note("the last goes over what it shares with the first")
+	k.Ins("SUBL", 32, "CX")
+	k.Ins("SHLQ", "CX", "R9")
+	k.Ins("ORQ", "R9", "AX")
+	k.Ins("JMP", "check8"+x)
 
-	k.Label("under4", "1..3: the bytes 0, n/2 and n-1")
+	k.Label("four"+x, "4: half a word")
+	k.Ins("MOVL", "key+16(FP)", "AX")
+	k.Ins("XORL", "(DI)", "AX")
+	k.Ins("MOVL", "AX", "(DI)")
+	k.Ins("TESTL", "$0x80808080", "AX")
+	if x == "" {
+		k.Ins("JNE", "check4")
+		k.True()
+		k.Mark("check4")
+		k.CheckStates()
+	} else {
+		k.Ins("JNE", "check8X")
+		k.True()
+	}
+
+	k.Label("under4"+x, "1..3: the bytes 0, n/2 and n-1")
 	k.Ins("TESTQ", "SI", "SI")
-	k.Ins("JEQ", "true")
+	k.Ins("JEQ", "none"+x)
+	k.keyAfter("R9")
+	k.Ins("MOVL", "key+16(FP)", "R8")
 	k.Ins("MOVQ", "SI", "R10")
 	k.Ins("SHRQ", 1, "R10")
 	k.Ins("MOVBLZX", "(DI)", "AX")
@@ -225,12 +423,23 @@ func (k *utf8Kernel) unmaskShort() {
 	k.Ins("ORL", "BX", "CX")
 	k.Ins("ORL", "DX", "CX")
 	k.Ins("TESTL", "$0x80", "CX")
-	k.Ins("JNE", "check4")
-	k.Mark("true")
+	k.Ins("JNE", "check3"+x)
+	k.Mark("none" + x)
 	k.True()
-	k.Mark("check4")
-	k.Join1()
-	k.Ins("JMP", "padded")
+	k.Mark("check3" + x)
+	k.Note("the state behind 2 bytes and that behind 3; 1 has its byte twice, and that is an error")
+	k.Ins("LEAQ", utf8States+"<>(SB)", "R10")
+	k.Ins("MOVQ", "(R10)(AX*8)", "CX")
+	k.Ins("MOVQ", "(R10)(BX*8)", "BX")
+	k.Ins("MOVQ", "(R10)(DX*8)", "DX")
+	k.Ins("SHRQ", "CX", "BX")
+	k.Ins("MOVQ", "BX", "CX")
+	k.Ins("SHRQ", "CX", "DX")
+	k.Ins("CMPQ", "SI", 3)
+	k.Ins("CMOVQNE", "BX", "DX")
+	k.Ins("ANDL", 63, "DX")
+	k.Ins("SETEQ", k.ret)
+	k.Ins("RET")
 }
 
 // keyY spreads the key in reg over the vector number y.
@@ -239,22 +448,21 @@ func (k *utf8Kernel) keyY(reg string, y int) {
 	k.Ins("VPBROADCASTD", X(y), Y(y))
 }
 
-// unmaskLong prints n from 65 for AVX2.
+// unmaskLong prints n from 129 for AVX2.
 //
 // What is short is stored only once it is known to be ASCII. When it is not, it is checked first, as it stands, masked
 // (unmasking three more vectors a block in registers), and then goes the same way again with BX, the mask of the look, 0.
 // What is long is unmasked lagAhead bytes ahead of a check that reads it again; as long as it is ASCII, a look at each
 // chunk of that size is the check. (A look takes the place of a store in its unit, which has one a cycle.)
 func (k *utf8Kernel) unmaskLong() {
-	k.Ins("LEAQ", "(DI)(SI*1)", "R12")
+	k.Note("R8 is the key after n, R12 the end, Y6 the key")
 	k.Ins("MOVL", "R8", "R9")
-	k.Ins("RORL", "CX", "R9")
+	k.Ins("MOVL", "key+16(FP)", "R8")
 	k.Ins("MOVL", "R8", "R13")
 	k.Ins("XORL", "R10", "R10")
 	k.Ins("MOVL", -1, "BX")
 	k.Ins("VPXOR", "Y7", "Y7", "Y7")
-	k.keyY("R8", 6)
-	k.keyY("R9", 5)
+	k.Ins("VMOVDQA", "Y12", "Y5")
 	k.unmaskWindows()
 	k.unmaskASCII()
 	k.unmaskMasked()
@@ -262,49 +470,9 @@ func (k *utf8Kernel) unmaskLong() {
 	k.Rest("")
 }
 
-// unmaskWindows prints n up to 256. To 128 the text stays in registers while it is checked.
+// unmaskWindows prints n up to 256.
 func (k *utf8Kernel) unmaskWindows() {
-	k.Label("restart", "nothing is stored yet")
-	k.Ins("CMPQ", "SI", 128)
-	k.Ins("JHI", "over128")
-	k.Note("65..128: the first two vectors, the last, and one between")
-	k.Middle(32)
-	k.Ins("VPXOR", "(DI)", "Y6", "Y0")
-	k.Ins("VPXOR", "32(DI)", "Y6", "Y1")
-	k.Ins("VPXOR", "(DI)(CX*1)", "Y6", "Y2")
-	k.Ins("VPXOR", "-32(R12)", "Y5", "Y3")
-	k.Ins("VPOR", "Y1", "Y0", "Y7")
-	k.Sign("Y4", "Y2", "Y3", "Y7")
-	k.Ins("TESTL", "AX", "AX")
-	k.Ins("JNE", "check128")
-	store := func() {
-		k.Ins("VMOVDQU", "Y0", "(DI)")
-		k.Ins("VMOVDQU", "Y1", "32(DI)")
-		k.Ins("VMOVDQU", "Y2", "(DI)(CX*1)")
-		k.Ins("VMOVDQU", "Y3", "-32(R12)")
-	}
-	store()
-	k.Ins("VZEROUPPER")
-	k.True()
-
-	k.Mark("check128")
-	k.ConstantsShort()
-	k.FirstShort("Y0", "Y7", "Y4", "Y13", "Y14")
-	k.keysShort("Y6")
-	k.MaskedShort("Y1", at("DI", 32))
-	k.Ins("CMPQ", "SI", 96)
-	k.Ins("JLS", "checkLast")
-	k.MaskedShort("Y2", atIndex("DI", 0, "CX"))
-	k.Mark("checkLast")
-	k.keyY("R9", 4)
-	k.keysShort("Y4")
-	k.MaskedShort("Y3", at("R12", -32))
-	k.Ins("VPSUBUSB", row(rowOpen), "Y3", "Y4")
-	k.Ins("VPOR", "Y4", "Y7", "Y7")
-	store()
-	k.VerdictY()
-
-	k.Label("over128", "129..256: four vectors from the start, four to the end")
+	k.Label("restart", "129..256: four vectors from the start, four to the end; nothing is stored yet")
 	for i := range 4 {
 		k.Ins("VPXOR", Mem("DI", 32*i), "Y6", Y(i))
 	}

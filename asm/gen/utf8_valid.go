@@ -1,11 +1,11 @@
 package main
 
 func printValid(s *Source) {
-	s.Func("func valid(p *byte, n int, tier asm.Tier) bool", 25, "valid works like validGeneric.")
-	k := &utf8Kernel{s, "ret+24(FP)"}
+	s.Func("func valid(p *byte, n int) bool", 17, "valid works like validGeneric.")
+	k := &utf8Kernel{s, "ret+16(FP)"}
 	k.Ins("MOVQ", "p+0(FP)", "DI")
 	k.Ins("MOVQ", "n+8(FP)", "SI")
-	k.Ins("CMPL", "tier+16(FP)", "$const_ssse3")
+	k.Ins("CMPL", "·tier(SB)", "$const_ssse3")
 	k.Ins("JCS", "generic")
 	k.Ins("CMPQ", "SI", 64)
 	k.Ins("JHI", "over64")
@@ -14,7 +14,7 @@ func printValid(s *Source) {
 	k.Ins("CMPQ", "SI", "$const_pieceMax")
 	k.Ins("JHI", "long")
 	k.Ins("LEAQ", "(DI)(SI*1)", "R12")
-	k.Ins("CMPL", "tier+16(FP)", "$const_avx2")
+	k.Ins("CMPL", "·tier(SB)", "$const_avx2")
 	k.Ins("JCS", "ssse3")
 	k.validLong()
 	k.validSSSE3()
@@ -40,7 +40,7 @@ func (k *utf8Kernel) validShort() {
 	k.Ins("JNE", "check32")
 	k.True()
 	k.Mark("check32")
-	k.Ins("CMPL", "tier+16(FP)", "$const_avx2")
+	k.Ins("CMPL", "·tier(SB)", "$const_avx2")
 	k.Ins("JCC", "wide32")
 	k.ConstantsX()
 	k.FirstX("X0")
@@ -75,7 +75,7 @@ func (k *utf8Kernel) validShort() {
 	k.Ins("JNE", "check64")
 	k.True()
 	k.Mark("check64")
-	k.Ins("CMPL", "tier+16(FP)", "$const_avx2")
+	k.Ins("CMPL", "·tier(SB)", "$const_avx2")
 	k.Ins("JCC", "wide64")
 	k.ConstantsX()
 	k.FirstX("X0")
@@ -90,6 +90,7 @@ func (k *utf8Kernel) validShort() {
 	k.VerdictX()
 
 	k.Label("wide32", "16..32 with AVX2")
+	k.Ins("VZEROUPPER")
 	k.Short32()
 
 	k.Label("wide64", "33..64 with AVX2: the first vector and the last")
@@ -102,7 +103,7 @@ func (k *utf8Kernel) validShort() {
 	k.Ins("CMPQ", "SI", 35)
 	k.Ins("JCS", "wideNear")
 	k.Ins("VMOVDQU", "-33(R12)", "Y0")
-	k.classes("Y0", "Y3", "Y4")
+	k.classesShort("Y0", "Y3", "Y4")
 	k.Ins("VMOVDQU", "-34(R12)", "Y4")
 	k.Ins("VMOVDQU", "-35(R12)", "Y5")
 	k.judgeShort("Y0", "Y4", "Y5")
