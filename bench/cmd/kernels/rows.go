@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	std "unicode/utf8"
 
@@ -21,7 +23,7 @@ type row struct {
 	cases      func() []probe.Case
 	// ratio takes the results in the order of cases, and may add a note.
 	ratio func(r []probe.Result) (float64, string)
-	short bool // many cases: fewer batches of each
+	pairs bool // many cases, two by two, that ratio takes the worst of: fewer batches of each
 }
 
 // first over second, and the other way round.
@@ -237,7 +239,7 @@ func table() []row {
 		least float64
 	}{{"ASCII", ascii, 1, 0.75}, {"CJK", cjk, 2, 0.55}} {
 		add(row{name: "Unmask " + c.name + " <= 125 B, every n, time vs XOR then Valid", least: c.least, aim: c.least, cost: true,
-			ratio: worstPair, short: true, cases: func() []probe.Case {
+			ratio: worstPair, pairs: true, cases: func() []probe.Case {
 				var cases []probe.Case
 				for n := c.from; n <= 125; n++ {
 					cases = append(cases, unmask(fmt.Sprint("n=", n), texts(c.text(n), 6)), twoPasses(texts(c.text(n), 6)))
@@ -246,7 +248,7 @@ func table() []row {
 			}})
 	}
 	add(row{name: "any kernel <= 64 B, dirty upper halves, cost vs clean", least: 1.15, aim: 1.1, cost: true,
-		ratio: worstPair, short: true, cases: dirtyAndClean})
+		ratio: worstPair, pairs: true, cases: dirtyAndClean})
 	add(row{name: "purego XOR random 1..125 vs best pure-Go peer", least: 1.45, aim: 1.6, ratio: overBest,
 		cases: func() []probe.Case {
 			cases := []probe.Case{on(twin, random(125))}
@@ -282,6 +284,17 @@ func dirtyAndClean() []probe.Case {
 		}
 	}
 	return cases
+}
+
+// medianPairs takes the results of several runs and returns, for each pair of cases, those of the run whose quotient is
+// the median. The worst of many pairs in one run would be the one that was disturbed most.
+func medianPairs(runs [][]probe.Result) []probe.Result {
+	var merged []probe.Result
+	for i := 0; i+1 < len(runs[0]); i += 2 {
+		slices.SortFunc(runs, func(a, b []probe.Result) int { return cmp.Compare(a[i].NS/a[i+1].NS, b[i].NS/b[i+1].NS) })
+		merged = append(merged, runs[len(runs)/2][i:i+2]...)
+	}
+	return merged
 }
 
 // median of an odd number of values.
