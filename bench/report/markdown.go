@@ -76,10 +76,11 @@ sockets each figure comes from a fresh process, the entrants shuffled in each ro
 process that is measured, the peer being another one. "Quartiles" are those of the rounds. "Ratio" is against tickwire in the
 same table: 2.00 is twice as much of what the column counts.
 
-All libraries get a 64 KiB read buffer where their documentation has a knob for it, which is what tickwire takes by itself, and
-each is called in the way that its documentation calls fastest; the adapters in [bench/entrant](bench/entrant) say why for
+All libraries get a 64 KiB read buffer where their documentation has a knob for it, which is what tickwire takes by itself, a
+write buffer that holds the whole message, and each is called in the way that its documentation calls fastest; the adapters in [bench/entrant](bench/entrant) say why for
 each call. "Limits" are programs without a protocol that do only what nobody can leave out. Messages are JSON of numbers and
-short keys, their lengths within a quarter of the size that is named.
+short keys, their lengths within a quarter of the size that is named. Where a row of tickwire's falls short of its target,
+the top of its profile stands under the table, taken in a run of its own.
 `
 
 func head(b *strings.Builder, results []scenario.Result) {
