@@ -101,6 +101,7 @@ func TestPeerF9InterruptedCalls(t *testing.T) {
 	}
 	for _, x := range injections {
 		t.Run(fmt.Sprintf("%s in %s, system calls %d, TLS %v", x.fault, x.calls, x.syscalls, x.secure), func(t *testing.T) {
+			t.Parallel()
 			log := filepath.Join(t.TempDir(), "strace")
 			rerun(t, "TestPeerF9InterruptedCalls", fmt.Sprint(x), func(cmd *exec.Cmd) {
 				cmd.Args = append([]string{strace, "-f", "-qq", "-o", log, "-e", "trace=" + x.calls, "-e", "inject=" + x.calls + ":error=" + x.fault + ":when=2+2"}, cmd.Args...)
@@ -162,6 +163,7 @@ func TestPeerF48InterfaceDown(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			switch inFault() {
 			case "":
+				t.Parallel()
 				if _, err := exec.LookPath("ip"); err != nil {
 					t.Skip("iproute2 is not installed")
 				}
