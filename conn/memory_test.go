@@ -3,6 +3,7 @@
 package conn
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -20,7 +21,10 @@ import (
 const idleEnv = "TICKWIRE_TEST_IDLE"
 
 // idleLimit is the most memory in bytes that an idle server connection may take, its goroutine's stack included.
-const idleLimit = 8 << 10
+const idleLimit = int64(8 << 10)
+
+// idleLimitTLS is the same with TLS.
+const idleLimitTLS = int64(20 << 10)
 
 // TestIdleProcess is the clients of TestIdleMemory.
 func TestIdleProcess(t *testing.T) {
@@ -30,7 +34,8 @@ func TestIdleProcess(t *testing.T) {
 	}
 	var address string
 	var n int
-	fmt.Sscan(spec, &address, &n)
+	var secure bool
+	fmt.Sscan(spec, &address, &n, &secure)
 	message := frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: Text, Masked: true, Key: 1}, make([]byte, 300))
 	var conns []net.Conn
 	for range n {
@@ -38,8 +43,14 @@ func TestIdleProcess(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		nc.Write(message)
 		conns = append(conns, nc)
+	}
+	for i, nc := range conns { // a handshake needs the other end's goroutine
+		if secure {
+			nc = tls.Client(nc, &tls.Config{InsecureSkipVerify: true})
+		}
+		nc.Write(message)
+		conns[i] = nc
 	}
 	buf := make([]byte, 1024)
 	for _, nc := range conns {
@@ -52,10 +63,26 @@ func TestIdleProcess(t *testing.T) {
 
 // An idle connection holds no buffer: 10,000 that have each read and written a message and wait for the next one.
 func TestIdleMemory(t *testing.T) {
+	idleMemory(t, 10000, idleLimit, nil)
+}
+
+// Under TLS there is crypto/tls's own memory beside, which holds what a connection has read: its buffer for records, which keeps the size that
+// the largest needed (TestIdleHoldsNoBufferUnderTLS prints it), the state of the ciphers, the peer's certificates.
+// TICKWIRE_FULL=1 has 10,000 connections.
+func TestIdleMemoryUnderTLS(t *testing.T) {
+	serverTLS, _ := testCertificate(t)
+	n := 500
+	if os.Getenv("TICKWIRE_FULL") != "" {
+		n = 10000
+	}
+	idleMemory(t, n, idleLimitTLS, serverTLS)
+}
+
+// idleMemory measures what n connections take that have each read and written a message and wait for the next one.
+func idleMemory(t *testing.T, n int, most int64, secure *tls.Config) {
 	if raceEnabled || testing.Short() {
 		t.Skip("memory is not measured under the race detector")
 	}
-	n := 10000
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
@@ -67,12 +94,12 @@ func TestIdleMemory(t *testing.T) {
 	}
 	defer l.Close()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestIdleProcess$")
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", idleEnv, l.Addr(), n))
-	accepted := make([]net.Conn, 0, n)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %v", idleEnv, l.Addr(), n, secure != nil))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer cmd.Wait()
+	accepted := make([]net.Conn, 0, n)
 	for len(accepted) < n {
 		nc, err := l.Accept()
 		if err != nil {
@@ -85,6 +112,9 @@ func TestIdleMemory(t *testing.T) {
 	conns := make([]*Conn, n)
 	answered, ended := make(chan error, n), make(chan struct{}, n)
 	for i, nc := range accepted {
+		if secure != nil {
+			nc = tls.Server(underTLS(nc, &Config{}), secure)
+		}
 		c := New(nc, frame.Server, nil)
 		conns[i] = c
 		go func() {
@@ -103,14 +133,14 @@ func TestIdleMemory(t *testing.T) {
 		}
 	}
 	// The last reads park in their own time.
-	each := int64(idleLimit + 1)
-	for until := time.Now().Add(5 * time.Second); each > idleLimit && time.Now().Before(until); {
+	each := most + 1
+	for until := time.Now().Add(5 * time.Second); each > most && time.Now().Before(until); {
 		runtime.GC()
 		each = (memory() - before) / int64(n)
 	}
 	t.Logf("%d bytes for each of %d idle connections", each, n)
-	if each > idleLimit {
-		t.Errorf("%d bytes for each of %d idle connections, want at most %d", each, n, idleLimit)
+	if each > most {
+		t.Errorf("%d bytes for each of %d idle connections, want at most %d", each, n, most)
 	}
 	for _, c := range conns {
 		c.Close()
