@@ -3,6 +3,7 @@ package frame
 import (
 	"encoding/binary"
 	"io"
+	"math/bits"
 
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 	"github.com/seed-7f57ff33/tickwire/mask"
@@ -140,6 +141,15 @@ func (w *Writer) AppendClose(code CloseCode, reason string) error {
 // Write queues a message like Append and flushes. A large unmasked payload goes to the destination as it is, beside the
 // queue, if the destination is a VectorWriter.
 func (w *Writer) Write(op Opcode, payload []byte) error {
+	if len(payload) < byReference {
+		if b := w.Encode(op, payload); b != nil {
+			if n, err := w.dst.Write(b); err != nil || n != len(b) {
+				w.end = w.start + len(b)
+				return w.failed(int64(n), err)
+			}
+			return nil
+		}
+	}
 	if w.vec == nil || w.role == Client || len(payload) < byReference {
 		if err := w.Append(op, payload); err != nil {
 			return err
@@ -238,16 +248,15 @@ func (w *Writer) append(b0 byte, payload []byte) error {
 func (w *Writer) put(b []byte, b0 byte, payload []byte) int {
 	n, size := 2, len(payload)
 	_ = b[MaxHeaderSize-1]
-	b[0] = b0
+	head := uint32(b0) | uint32(w.maskBit)<<8
 	switch {
 	case size < length16:
-		b[1] = w.maskBit | byte(size)
+		binary.LittleEndian.PutUint16(b, uint16(head|uint32(size)<<8))
 	case size <= 0xFFFF:
-		b[1] = w.maskBit | length16
-		b[2], b[3] = byte(size>>8), byte(size)
+		binary.LittleEndian.PutUint32(b, head|length16<<8|uint32(bits.ReverseBytes16(uint16(size)))<<16)
 		n = 4
 	default:
-		b[1] = w.maskBit | length64
+		binary.LittleEndian.PutUint16(b, uint16(head|length64<<8))
 		binary.BigEndian.PutUint64(b[2:], uint64(size))
 		n = 10
 	}
@@ -287,20 +296,25 @@ func (w *Writer) flush(more []byte) error {
 		n, err = w.vec.WriteV(w.vecs[:])
 		w.vecs = [2][]byte{}
 	}
-	if err == nil && n != total {
-		err = io.ErrShortWrite
-	}
-	if err != nil {
-		if n != 0 || err == io.ErrShortWrite {
-			w.err = err
-		}
-		return err
+	if err != nil || n != total {
+		return w.failed(n, err)
 	}
 	w.start, w.end = controlRoom, controlRoom
 	if w.queue != nil && len(w.queue.B) > keepQueue {
 		w.Release()
 	}
 	return nil
+}
+
+// failed judges a write of which n bytes went: behind the first of them nothing can follow.
+func (w *Writer) failed(n int64, err error) error {
+	if err == nil {
+		err = io.ErrShortWrite
+	}
+	if n != 0 || err == io.ErrShortWrite {
+		w.err = err
+	}
+	return err
 }
 
 func (w *Writer) write(b []byte) (int64, error) {
