@@ -14,7 +14,8 @@ import (
 
 // Shutdown closes the connection with the close handshake (RFC 6455 §7.1.2): it writes what is queued and a Close frame, and waits for
 // the peer's. Messages that still come are dropped, but for one that a read call waits for already; StartClose is for those
-// who want them. Read calls return the *CloseError at the end. Shutdown returns nil if the handshake was done.
+// who want them. Read calls return the *CloseError at the end. Shutdown returns nil if the handshake was done and our Close went
+// first; if the peer's did, it returns the *CloseError too, and otherwise the error that ended the connection.
 //
 // It ends with ctx or after Config.CloseTimeout, whichever is first, whatever the peer does; the connection is then closed
 // all the same. code and reason are checked before anything is written, with the errors of frame.AppendClose.
@@ -60,7 +61,7 @@ func (c *Conn) findGoodbye() {
 	s := c.readers.Load()
 	if s&(readCount-1) != 0 || !c.readers.CompareAndSwap(s, s|readBusy) {
 		select {
-		case <-c.done:
+		case <-c.Done():
 		case <-timer.C:
 		}
 		return
@@ -108,7 +109,7 @@ func (c *Conn) awaitClose() {
 		}
 		select {
 		case <-c.readFree:
-		case <-c.done:
+		case <-c.Done():
 			return
 		}
 	}

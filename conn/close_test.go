@@ -3,6 +3,7 @@ package conn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -487,4 +488,24 @@ func TestGoodbyeBehindFailedWrite(t *testing.T) {
 			c.Close()
 		})
 	}
+}
+
+// Shutdown tells who was first: nil if we were, the *CloseError if the peer was. CloseCode finds it in an error that wraps it.
+func TestShutdownBehindThePeersClose(t *testing.T) {
+	both(t, func(t *testing.T, role frame.Role) {
+		c, _, p := simulate(t, role, Config{}, 0)
+		p.send(p.closing(4001, "bye"))
+		_, read := c.ReadMessage()
+		err := c.Shutdown(t.Context(), frame.CodeNormal, "")
+		if err != read || CloseCode(err) != 4001 {
+			t.Errorf("%v, the reader got %v", err, read)
+		}
+		if code := CloseCode(fmt.Errorf("session 7: %w", err)); code != 4001 {
+			t.Errorf("wrapped: %v", code)
+		}
+		if CloseCode(nil) != 0 || CloseCode(io.EOF) != frame.CodeAbnormal {
+			t.Error("no CloseError")
+		}
+		p.nc.Close()
+	})
 }

@@ -50,8 +50,8 @@ type Conn struct {
 	reading messageReader
 
 	lock       writeLock
-	w          *frame.Writer  // under lock
-	direct     int            // the longest message for writeDirect, -1 if none is
+	w          frame.Writer   // under lock
+	direct     int            // the longest message for writeEncoded, -1 if none is
 	keepsQueue bool           // w keeps its memory between messages, until restQueue
 	shut       bool           // a Close frame was sent; under lock
 	writing    *messageWriter // the message that NextWriter has open; under lock
@@ -73,7 +73,7 @@ type Conn struct {
 	localEnd bool // our Close went first
 
 	cut      atomic.Pointer[TransportError] // a write failed: no Close frame can be sent
-	done     chan struct{}                  // closed when err is set
+	done     chan struct{}                  // closed when err is set; made by the first who asks; under mu
 	readOnce sync.Once                      // makes readFree
 	readFree chan struct{}                  // a token for Shutdown, made before readWanted is set
 }
@@ -104,7 +104,6 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 		base:        nc,
 		stream:      nc,
 		subprotocol: subprotocol,
-		done:        make(chan struct{}),
 	}
 	if t, ok := nc.(*tls.Conn); ok {
 		c.secure = t
@@ -120,9 +119,9 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 	c.r.Reset(nil, role, c.cfg.Frame)
 	c.r.SetMaxBuffer(c.cfg.ReadBuffer)
 	if c.sock != nil {
-		c.w = frame.NewWriter((*vectorOutlet)(c), role)
+		c.w.Reset((*vectorOutlet)(c), role)
 	} else {
-		c.w = frame.NewWriter((*outlet)(c), role)
+		c.w.Reset((*outlet)(c), role)
 	}
 	c.startTape(early)
 	for len(early) > 0 {
@@ -131,7 +130,6 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 		c.stats.bytesRead.Add(uint64(n))
 		early = early[n:]
 	}
-	c.control.flush = c.flushControls
 	if c.cfg.Outbound != nil {
 		c.outbound = new(outbound)
 	}
@@ -167,7 +165,17 @@ func (c *Conn) Err() error {
 }
 
 // Done returns a channel that is closed when the connection ends: Err then tells why.
-func (c *Conn) Done() <-chan struct{} { return c.done }
+func (c *Conn) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.err != nil {
+			close(c.done)
+		}
+	}
+	return c.done
+}
 
 // ended reports whether the connection has ended, without a lock.
 func (c *Conn) ended() bool { return c.readers.Load()&readEnded != 0 }
@@ -182,7 +190,9 @@ func (c *Conn) finish(err error) (last error, first bool) {
 	c.err = err
 	c.readers.Or(readEnded)
 	c.lock.set(lockEnded)
-	close(c.done)
+	if c.done != nil {
+		close(c.done)
+	}
 	c.stopClocks()
 	c.mu.Unlock()
 	c.endTape()

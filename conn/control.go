@@ -15,7 +15,7 @@ import (
 // controlSlots hold the control frames that wait for the write lock: one pong, the newest, and one ping. Whoever holds the lock
 // writes them before giving it back. While there are any lockPending is set.
 type controlSlots struct {
-	flush func() // Conn.flushControls, made once
+	flush func() // Conn.flushControls, made by the first startFlush; under the write lock
 
 	mu      sync.Mutex
 	pong    [frame.MaxControlPayload]byte
@@ -87,14 +87,22 @@ func (c *Conn) kick() {
 		return // its holder sees that something is pending
 	}
 	if c.sock == nil {
-		go c.control.flush()
+		c.startFlush()
 		return
 	}
 	if !c.shut && !c.ended() && !c.writeControls(true) && c.rest == nil && c.lock.has(lockPending) && !c.ended() {
-		go c.control.flush()
+		c.startFlush()
 		return
 	}
 	c.releaseWrite(true)
+}
+
+// startFlush starts the goroutine that gets the write lock from its holder.
+func (c *Conn) startFlush() {
+	if c.control.flush == nil {
+		c.control.flush = c.flushControls
+	}
+	go c.control.flush()
 }
 
 // queueControls puts what waits in the slots before the queue of the Writer, which is flushed next: then comes controlsFlushed, or

@@ -136,9 +136,43 @@ func TestEndGivesTheQueueBack(t *testing.T) {
 		if !c.lock.tryLock() {
 			t.Fatal("the lock is held for ever")
 		}
-		if !reflect.ValueOf(c.w).Elem().FieldByName("queue").IsNil() {
+		if !reflect.ValueOf(&c.w).Elem().FieldByName("queue").IsNil() {
 			t.Fatalf("round %d: the queue was left to the collector", i)
 		}
 		b.Close()
 	}
+}
+
+// A server that writes keeps its queue, and gives it back when nothing was written from one look at the clocks to the next.
+func TestServerQueueGoesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _, p := simulate(t, frame.Server, Config{KeepAlive: 80 * time.Second}, 0)
+		held := func() bool {
+			if !c.lock.tryLock() {
+				t.Fatal("the lock is held")
+			}
+			defer c.lock.unlock()
+			return !reflect.ValueOf(&c.w).Elem().FieldByName("queue").IsNil()
+		}
+		read := make(chan error, 1)
+		go func() { _, err := c.ReadMessage(); read <- err }()
+		synctest.Wait()
+		for range 5 {
+			time.Sleep(6 * time.Second)
+			if err := c.WriteMessage(Text, []byte("data")); err != nil {
+				t.Fatal(err)
+			}
+			p.expect(Text, "data")
+			if !held() {
+				t.Error("a busy server took memory for one message")
+			}
+		}
+		time.Sleep(21 * time.Second) // the look of a time that saw a message, and the next
+		if held() {
+			t.Error("an idle server holds a queue")
+		}
+		c.Close()
+		<-read
+		p.nc.Close()
+	})
 }

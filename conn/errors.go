@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"errors"
 	"net"
 	"os"
 	"strconv"
@@ -16,8 +17,8 @@ import (
 //   - *TimeoutError: the peer was judged dead;
 //   - ErrClosed, or an error that matches it: this side closed at once.
 //
-// All but the first match net.ErrClosed. (The first does not by itself: frame knows no connections.) A passed deadline, and the errors
-// below that are not ErrClosed, do not end it.
+// All of them match net.ErrClosed as a Conn returns them; a *frame.ProtocolError comes within an error that does, so errors.As finds it
+// and a type assertion does not. A passed deadline, and the errors below that are not ErrClosed, do not end it.
 var (
 	// ErrClosed says that Close was called on this side, or that the context of Bind ended.
 	ErrClosed error = &stateError{"conn: closed by this side", true}
@@ -89,13 +90,14 @@ func closeText(code frame.CloseCode, reason string) string {
 	return code.String() + " " + strconv.Quote(reason)
 }
 
-// CloseCode returns the code with which the peer ended the connection whose error err is: that of a *CloseError, and CodeAbnormal
-// for every other error, because no Close came (RFC 6455 §7.1.5). It is 0 for nil.
+// CloseCode returns the code with which the peer ended the connection whose error err is, or wraps: that of a *CloseError, and
+// CodeAbnormal for every other error, because no Close came (RFC 6455 §7.1.5). It is 0 for nil.
 func CloseCode(err error) frame.CloseCode {
-	switch e := err.(type) {
-	case nil:
+	var e *CloseError
+	switch {
+	case err == nil:
 		return 0
-	case *CloseError:
+	case errors.As(err, &e):
 		return e.Code
 	}
 	return frame.CodeAbnormal

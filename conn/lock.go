@@ -15,7 +15,7 @@ type writeLock struct {
 	free  chan struct{} // made by the first who waits, before it sets lockWaited
 }
 
-// The flags in writeLock.state; the rest of it counts messages that were written by writeDirect.
+// The flags in writeLock.state; the rest of it counts messages that were written by writeEncoded.
 const (
 	lockHeld    = 1 << iota
 	lockWaited  // perhaps

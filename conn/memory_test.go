@@ -21,7 +21,7 @@ import (
 const idleEnv = "TICKWIRE_TEST_IDLE"
 
 // idleLimit is the most memory in bytes that an idle server connection may take, its goroutine's stack included.
-const idleLimit = int64(8 << 10)
+const idleLimit = int64(7<<10 + 512)
 
 // idleLimitTLS is the same with TLS.
 const idleLimitTLS = int64(20 << 10)

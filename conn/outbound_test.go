@@ -18,8 +18,21 @@ import (
 
 // events are what a hook and a transport have seen, in their order.
 type events struct {
-	mu   sync.Mutex
-	list []string
+	mu      sync.Mutex
+	list    []string
+	refusal error // what the hook returns
+}
+
+func (e *events) refuse(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.refusal = err
+}
+
+func (e *events) answer() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.refusal
 }
 
 func (e *events) add(format string, args ...any) {
@@ -39,13 +52,13 @@ func (e *events) want(t *testing.T, want ...string) {
 }
 
 // asked returns a Conn whose hook notes what it is asked about, and whose transport notes what is written: by a client's first octet,
-// which is not masked. The hook waits for a second and refuses while refusal is set.
-func asked(t *testing.T, cfg Config, refusal *error) (*Conn, *netsim.Conn, *peer, *events) {
+// which is not masked. The hook waits for a second.
+func asked(t *testing.T, cfg Config) (*Conn, *netsim.Conn, *peer, *events) {
 	e := new(events)
 	cfg.Outbound = func(c *Conn, op Opcode, size int) error {
 		time.Sleep(time.Second)
 		e.add("ask %v %d", op, size)
-		return *refusal
+		return e.answer()
 	}
 	c, a, p := simulate(t, frame.Client, cfg, 0)
 	c.base = &noting{c.base.(*netsim.Conn), e}
@@ -72,7 +85,6 @@ func (n *noting) Write(b []byte) (int, error) {
 
 // The hook is asked before the first byte of a ping or pong, whoever writes it, and meanwhile nobody waits (K13).
 func TestK13OutboundComesFirst(t *testing.T) {
-	var allow error
 	pingOf := func(p *peer, payload string) { p.send(p.message(frame.Ping, payload), p.message(Text, "next")) }
 	tests := map[string]func(t *testing.T, c *Conn, a *netsim.Conn, p *peer, e *events){
 		"a pong, the lock free": func(t *testing.T, c *Conn, _ *netsim.Conn, p *peer, e *events) {
@@ -194,7 +206,7 @@ func TestK13OutboundComesFirst(t *testing.T) {
 	for name, f := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c, a, p, e := asked(t, Config{}, &allow)
+				c, a, p, e := asked(t, Config{})
 				f(t, c, a, p, e)
 				c.Close()
 				p.nc.Close()
@@ -208,7 +220,8 @@ func TestK13OutboundComesFirst(t *testing.T) {
 func TestK13OutboundRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		refusal := errors.New("not now")
-		c, _, p, e := asked(t, Config{KeepAlive: 80 * time.Second, PongTimeout: 20 * time.Second}, &refusal)
+		c, _, p, e := asked(t, Config{KeepAlive: 80 * time.Second, PongTimeout: 20 * time.Second})
+		e.refuse(refusal)
 		ended := make(chan error, 1)
 		go func() {
 			for {
@@ -240,7 +253,7 @@ func TestK13OutboundRefuses(t *testing.T) {
 		e.want(t, "ask ping 8")
 		time.Sleep(10 * time.Second)
 		e.want(t, "ask ping 8")
-		refusal = nil
+		e.refuse(nil)
 		time.Sleep(10 * time.Second)
 		e.want(t, "ask ping 8", "write ping")
 		wantClock(t, <-ended, ClockTransport)
@@ -251,18 +264,19 @@ func TestK13OutboundRefuses(t *testing.T) {
 // The pong clock runs from when the hook has let the ping go.
 func TestK13PongClockBehindOutbound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var asked, sent time.Time
+		asked, sent := make(chan time.Time, 1), make(chan time.Time, 1)
 		c, _, p := simulate(t, frame.Client, Config{KeepAlive: 80 * time.Second, PongTimeout: 15 * time.Second,
 			Outbound: func(c *Conn, op Opcode, size int) error {
-				asked = time.Now()
+				asked <- time.Now()
 				time.Sleep(20 * time.Second)
-				sent = time.Now()
+				sent <- time.Now()
 				return nil
 			}}, 0)
 		_, err := c.ReadMessage()
 		wantClock(t, err, ClockPong)
-		if sent.Sub(asked) != 20*time.Second || time.Since(sent) < 15*time.Second || time.Since(sent) > 25*time.Second {
-			t.Errorf("asked at %v, sent at %v, dead at %v", asked, sent, time.Now())
+		from, to := <-asked, <-sent
+		if to.Sub(from) != 20*time.Second || time.Since(to) < 15*time.Second || time.Since(to) > 25*time.Second {
+			t.Errorf("asked at %v, sent at %v, dead at %v", from, to, time.Now())
 		}
 		p.nc.Close()
 	})

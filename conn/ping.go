@@ -47,7 +47,7 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	select {
 	case r := <-done:
 		return r.rtt, r.err
-	case <-c.done:
+	case <-c.Done():
 		c.forgetPing(number)
 		return 0, c.Err()
 	case <-ctx.Done():

@@ -72,7 +72,7 @@ func (c *Conn) beginRead() error {
 			return c.readEnded()
 		case s&readWanted != 0:
 			// Shutdown takes, or has taken, the reading side: what it finds is the connection's last word.
-			<-c.done
+			<-c.Done()
 			return c.Err()
 		case s&readBusy != 0:
 			return ErrConcurrentRead

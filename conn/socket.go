@@ -6,8 +6,9 @@ import "time"
 type Syscalls uint8
 
 const (
-	// SyscallsAuto reads raw while reads bring much, and plain otherwise; it writes plain. A busy feed gets nearly all that
-	// raw reads save, and an exchange of single messages keeps the even latency of plain calls.
+	// SyscallsAuto reads raw while reads bring much, and plain otherwise; it writes prepared messages raw, and all else plain. A
+	// busy feed and a fan-out get nearly all that raw calls save, and an exchange of single messages keeps the even latency of
+	// plain calls.
 	SyscallsAuto Syscalls = iota
 	// SyscallsPlain tells the scheduler of each system call, as package net does.
 	SyscallsPlain

@@ -47,6 +47,7 @@ type socket struct {
 	left       int       // its bytes
 	iov        [2]unix.Iovec
 	noWait     bool
+	often      bool // the write is one of many in a row, to other sockets
 	writeErrno syscall.Errno
 }
 
@@ -208,7 +209,7 @@ func (s *socket) writeOnce(fd uintptr) (int, syscall.Errno) {
 	}
 	var n uintptr
 	var errno syscall.Errno
-	if s.mode == SyscallsRaw {
+	if s.mode == SyscallsRaw || s.mode == SyscallsAuto && s.often {
 		n, _, errno = syscall.RawSyscall(trap, fd, uintptr(arg), size)
 	} else {
 		n, _, errno = syscall.Syscall(trap, fd, uintptr(arg), size)

@@ -8,6 +8,7 @@ import "net"
 type socket struct {
 	counted readCounter
 	stamped *stampedRead
+	often   bool
 }
 
 type stampedRead struct{ info ReadInfo }

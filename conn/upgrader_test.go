@@ -624,7 +624,7 @@ func (s *scripted) SetWriteDeadline(time.Time) error { return nil }
 func (s *scripted) LocalAddr() net.Addr              { return &net.TCPAddr{} }
 func (s *scripted) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
 
-// Accept allocates nothing but the Conn, which is four objects: what New allocates, and no more.
+// Accept allocates nothing but the Conn, which is one object: what New allocates, and no more. Its clocks have a timer, and a socket has a few more.
 func TestAcceptAllocatesNothingBesideTheConn(t *testing.T) {
 	if raceEnabled {
 		t.Skip("sync.Pool drops what it holds under the race detector")
@@ -644,7 +644,7 @@ func TestAcceptAllocatesNothingBesideTheConn(t *testing.T) {
 		c.Close()
 	})
 	t.Logf("New and Close: %v allocations; Accept and Close: %v", made, accepted)
-	if accepted > made || accepted > 4 {
+	if accepted > made || accepted > 1 {
 		t.Errorf("Accept makes %v allocations, New %v", accepted, made)
 	}
 }

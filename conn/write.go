@@ -26,7 +26,11 @@ func (c *Conn) WriteMessage(op Opcode, data []byte) error {
 		return ErrNotUTF8
 	}
 	if len(data) <= c.direct && c.lock.tryLockClear() {
-		return c.writeDirect(op, data)
+		// Nothing to look at: no option that concerns writing, and no flag in the lock.
+		if b := c.w.Encode(op, data); b != nil {
+			return c.writeEncoded(b, false)
+		}
+		return c.writeLocked(op, data)
 	}
 	if c.packed != nil && c.packed.takes(op, data) {
 		return c.writePacked(op, data, true)
@@ -34,26 +38,23 @@ func (c *Conn) WriteMessage(op Opcode, data []byte) error {
 	return c.writePlain(op, data)
 }
 
-// maxDirect is the longest message for writeDirect: a longer one of a server is not copied.
+// maxDirect is the longest message for writeEncoded: a longer one of a server is not copied.
 const maxDirect = 8 << 10
 
-// writeDirect is writePlain for a message that finds nothing to look at: no option that concerns writing, and no flag in the lock, which
-// the caller holds. It writes past all that stands between the Writer and the transport, which was half of what a small message cost.
-func (c *Conn) writeDirect(op Opcode, data []byte) error {
-	b := c.w.Encode(op, data)
-	if b == nil { // something is queued, or op is none
-		before := c.w.Queued()
-		return c.wrote(c.w.Write(op, data), before)
-	}
+// writeEncoded writes the frame b of a message past all that stands between the Writer and the transport, which was half of what a small
+// message cost, and gives the lock back. often says that the call is one of many in a row.
+func (c *Conn) writeEncoded(b []byte, often bool) error {
 	var n int
 	var err error
-	if c.sock != nil {
-		n, err = c.sock.write(b, nil, false)
+	if s := c.sock; s != nil {
+		s.often = often
+		n, err = s.write(b, nil, false)
+		s.often = false
 	} else {
 		n, err = c.stream.Write(b)
 	}
 	if err != nil || n != len(b) {
-		return c.directFailed(n, len(b), err)
+		return c.encodedFailed(n, len(b), err)
 	}
 	c.stats.bytesWritten.Add(uint64(n))
 	if !c.keepsQueue {
@@ -65,8 +66,8 @@ func (c *Conn) writeDirect(op Opcode, data []byte) error {
 	return nil
 }
 
-// directFailed ends a writeDirect that wrote n of size bytes.
-func (c *Conn) directFailed(n, size int, err error) error {
+// encodedFailed ends a writeEncoded that wrote n of size bytes.
+func (c *Conn) encodedFailed(n, size int, err error) error {
 	c.stats.writes.Add(1)
 	switch {
 	case n < 0 || n > size:
@@ -86,7 +87,7 @@ func (c *Conn) directFailed(n, size int, err error) error {
 	return err
 }
 
-// unlocked does what has come up while writeDirect had the lock.
+// unlocked does what has come up while writeEncoded had the lock.
 func (c *Conn) unlocked(flags uint64) {
 	if flags&lockWaited != 0 {
 		c.lock.wake()
@@ -101,6 +102,11 @@ func (c *Conn) writePlain(op Opcode, data []byte) error {
 	if err := c.lockWriteFor(op, len(data)); err != nil {
 		return err
 	}
+	return c.writeLocked(op, data)
+}
+
+// writeLocked is writePlain for who has the write lock.
+func (c *Conn) writeLocked(op Opcode, data []byte) error {
 	c.queueControls()
 	before := c.w.Queued()
 	return c.wrote(c.w.Write(op, data), before)
@@ -142,6 +148,13 @@ func (c *Conn) WritePrepared(p *Prepared) error {
 		if encoded, err = p.compressed(c.packed.bits, c.packed.level); err != nil {
 			return err
 		}
+	}
+	if p.Size() <= c.direct && c.lock.tryLockClear() {
+		if b := c.w.EncodePrepared(encoded); b != nil {
+			return c.writeEncoded(b, true)
+		}
+		before := c.w.Queued()
+		return c.wrote(c.w.WritePrepared(encoded), before)
 	}
 	if err := c.lockWriteFor(p.op, len(p.data)); err != nil {
 		return err
@@ -247,7 +260,7 @@ func (c *Conn) lockWrite(m *messageWriter) error {
 // waitLock waits for the write lock, until the write deadline.
 func (c *Conn) waitLock() error {
 	return c.waitWrite(func(timer <-chan time.Time, changed <-chan struct{}) bool {
-		return c.lock.lockOr(c.done, timer, changed)
+		return c.lock.lockOr(c.Done(), timer, changed)
 	})
 }
 
@@ -256,8 +269,8 @@ func (c *Conn) waitWriter(closed chan struct{}) error {
 	return c.waitWrite(func(timer <-chan time.Time, changed <-chan struct{}) bool {
 		select {
 		case <-closed:
-			return c.lock.lockOr(c.done, timer, changed)
-		case <-c.done:
+			return c.lock.lockOr(c.Done(), timer, changed)
+		case <-c.Done():
 		case <-timer:
 		case <-changed:
 		}
@@ -309,11 +322,11 @@ func (c *Conn) releaseWrite(noWait bool) {
 			c.sweep()
 			swept = true
 		case c.rest != nil:
-			go c.control.flush() // has the lock from here on
+			c.startFlush()
 			return
 		case c.lock.has(lockPending) && !c.shut:
 			if noWait {
-				go c.control.flush() // has the lock from here on
+				c.startFlush()
 				return
 			}
 			sent = c.writeControls(false)
@@ -429,7 +442,7 @@ func (c *Conn) closingError(err error) error {
 	if err != errWriteDeadline || c.deadlines.open() {
 		return err
 	}
-	<-c.done
+	<-c.Done()
 	return c.Err()
 }
 

@@ -34,6 +34,19 @@ func (w *Writer) AppendPrepared(p *Prepared) error {
 	return nil
 }
 
+// EncodePrepared is Encode for p. A server gets p's own bytes, which must not be changed.
+func (w *Writer) EncodePrepared(p *Prepared) []byte {
+	switch {
+	case w.start != w.end || w.err != nil:
+		return nil
+	case w.role == Server:
+		return p.encoded
+	}
+	w.room(MaxHeaderSize + len(p.payload))
+	b := w.queue.B[w.end:]
+	return b[:w.put(b, p.b0, p.payload)]
+}
+
 // WritePrepared queues p and flushes. A server with nothing queued writes p's own bytes, with no copy.
 func (w *Writer) WritePrepared(p *Prepared) error {
 	if w.role == Server && w.err == nil && (w.Queued() == 0 || w.vec != nil && len(p.encoded) >= byReference) {

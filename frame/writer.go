@@ -31,7 +31,7 @@ const (
 // Writer encodes frames into a queue and writes the queue in one call. The frames of a client are masked on the way into the
 // queue, each with a fresh key; the caller's bytes are never changed, but by WriteOwned.
 //
-// Make one with NewWriter. It is not safe for concurrent use. Its methods of the name Append only queue; those of the name
+// Make one with NewWriter or Reset. It is not safe for concurrent use. Its methods of the name Append only queue; those of the name
 // Write queue and flush. The Writer does not watch the order of fragments.
 type Writer struct {
 	dst     io.Writer
@@ -48,12 +48,19 @@ type Writer struct {
 
 // NewWriter returns a Writer for the endpoint of the given role.
 func NewWriter(dst io.Writer, role Role) *Writer {
-	w := &Writer{dst: dst, role: role}
+	w := new(Writer)
+	w.Reset(dst, role)
+	return w
+}
+
+// Reset makes w a new Writer, for one that is a part of something larger. What was queued is lost.
+func (w *Writer) Reset(dst io.Writer, role Role) {
+	buffer.Put(w.queue)
+	*w = Writer{dst: dst, role: role}
 	w.vec, _ = dst.(VectorWriter)
 	if role == Client {
 		w.keys, w.maskBit = new(mask.Source), bitMask
 	}
-	return w
 }
 
 // Queued returns the number of bytes that wait for a flush.
@@ -71,8 +78,8 @@ func (w *Writer) Append(op Opcode, payload []byte) error {
 }
 
 // Encode encodes a message in one frame like Append, and returns the frame for a caller who writes it himself, in one call: it is
-// valid until the next call. It returns nil, and does nothing, if the message could not be appended or something is queued, behind
-// which it would have to go.
+// valid until the next call, and its memory is held until Release. It returns nil, and does nothing, if the message could not be
+// appended or something is queued, behind which it would have to go.
 func (w *Writer) Encode(op Opcode, payload []byte) []byte {
 	if op != Text && op != Binary || w.start != w.end || w.err != nil {
 		return nil

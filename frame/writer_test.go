@@ -385,3 +385,38 @@ func TestWriterDropAndRelease(t *testing.T) {
 		t.Fatalf("%d frames", len(f))
 	}
 }
+
+// Encode gives the bytes that Write would write, and nothing where something else has to go first.
+func TestWriterEncode(t *testing.T) {
+	for _, role := range []Role{Client, Server} {
+		prepared, err := Prepare(Binary, make([]byte, 300), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var s sink
+		w := NewWriter(&s, role)
+		for _, n := range []int{0, 1, 125, 126, 127, 5000, 65535, 65536, 200000} {
+			payload := bytes.Repeat([]byte("x"), n)
+			f := parseAll(t, w.Encode(Text, payload))
+			if len(f) != 1 || f[0].Header.Opcode != Text || !f[0].Header.Fin || f[0].Header.Masked != (role == Client) || !bytes.Equal(f[0].Payload, payload) {
+				t.Errorf("%v, %d bytes: %d frames", role, n, len(f))
+			}
+		}
+		if f := parseAll(t, w.EncodePrepared(prepared)); len(f) != 1 || f[0].Header.Opcode != Binary || len(f[0].Payload) != 300 {
+			t.Errorf("%v, prepared: %d frames", role, len(f))
+		}
+		if w.Queued() != 0 || w.Encode(Ping, nil) != nil {
+			t.Errorf("%v: %d bytes queued", role, w.Queued())
+		}
+		w.Append(Text, []byte("first"))
+		if w.Encode(Text, nil) != nil || w.EncodePrepared(prepared) != nil {
+			t.Errorf("%v: a frame before what is queued", role)
+		}
+		w.AppendControl(Ping, []byte("p"))
+		w.DropFront(w.Queued() - len(AppendFrame(nil, Header{Fin: true, Opcode: Text, Masked: role == Client}, []byte("first"))))
+		w.Flush()
+		if f := parseAll(t, s.Bytes()); len(f) != 1 || string(f[0].Payload) != "first" {
+			t.Errorf("%v: %d frames behind DropFront", role, len(f))
+		}
+	}
+}
