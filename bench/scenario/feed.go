@@ -80,7 +80,7 @@ func (p *Plan) feedCase(name string, s Spec, entrants []entrant.Entrant) error {
 	if s.Addr, err = b.hear(); err != nil {
 		return err
 	}
-	return p.each(name, entrants, p.rounds(5, 1), 40*time.Second, func(e entrant.Entrant) (map[string]float64, error) {
+	return p.each(name, entrants, p.rounds(5, 1), 30*time.Second, func(e entrant.Entrant) (map[string]float64, error) {
 		s := s
 		s.Role, s.Entrant = "consumer", e.Info().Name
 		c, err := start(s)
