@@ -22,8 +22,19 @@ func unmaskGeneric(p *byte, n int, key mask.Key) bool {
 }
 
 // validText skips ASCII by words and compares the other characters whole, as little-endian words under bit masks: the
-// bits of a lead and of its continuations are right or not with one branch a character.
+// bits of a lead and of its continuations are right or not with one branch a character. Less than 16 bytes go through
+// a state machine, which has no branches.
 func validText(p []byte) bool {
+	if len(p) < 16 {
+		if len(p) >= 8 && (binary.LittleEndian.Uint64(p)|binary.LittleEndian.Uint64(p[len(p)-8:]))&highBits == 0 {
+			return true
+		}
+		var state uint64
+		for _, c := range p {
+			state = states[c] >> (state & 63)
+		}
+		return state&63 == 0
+	}
 	p = p[:len(p):len(p)] // slicing need not compute capacities then
 	for len(p) >= 8 {
 		m := binary.LittleEndian.Uint64(p) & highBits
@@ -39,6 +50,44 @@ func validText(p []byte) bool {
 	}
 	return validShort(p)
 }
+
+// states has a word for each byte, which, shifted right by the state before that byte, has the state behind it in its
+// lowest 6 bits. The state is 0 between characters; the others stand for what may come next.
+var states = func() (t [256]uint64) {
+	const broken = 6
+	number := map[tail]uint64{{}: broken}
+	var after []tail
+	add := func(next tail) uint64 {
+		if _, known := number[next]; !known {
+			number[next] = broken + 6*uint64(len(after)+1)
+			after = append(after, next)
+		}
+		return number[next]
+	}
+	for c := range t {
+		switch {
+		case c < 0x80: // the state stays 0
+		case leads[c-0x80].need == 0:
+			t[c] = broken
+		default:
+			t[c] = add(leads[c-0x80])
+		}
+		t[c] |= broken << broken
+	}
+	for i := 0; i < len(after); i++ { // grows
+		for c := range t {
+			next, state := after[i], uint64(broken)
+			if next.step(byte(c)) {
+				state = 0
+				if next.need > 0 {
+					state = add(next)
+				}
+			}
+			t[c] |= state << number[after[i]]
+		}
+	}
+	return t
+}()
 
 // skipASCII skips blocks of 32 bytes of ASCII.
 func skipASCII(p []byte) []byte {
