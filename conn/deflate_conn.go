@@ -6,6 +6,7 @@ import (
 
 	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
@@ -105,25 +106,89 @@ func (z *compression) takes(op Opcode, data []byte) bool {
 	return len(data) >= z.threshold && (op == Text || op == Binary)
 }
 
-// inflate returns a message that came compressed. Its Data is in the inflater's memory.
-func (c *Conn) inflate(m Message) (Message, error) {
-	data, err := c.packed.in.Message(m.Data, m.Opcode == Text && !c.cfg.Frame.SkipUTF8)
-	if err != nil {
-		return Message{}, c.inflateFailed(err, m.Opcode, len(m.Data))
+// inflated takes what is buffered of a compressed message and inflates it: nothing compressed is gathered, and what is wrong is met
+// with the bytes that show it. It returns the message when it is whole, in the inflater's memory, or a control frame between.
+func (c *Conn) inflated() (m Message, ok bool, err error) {
+	r, in := &c.reading, c.packed.in
+	for {
+		p, ok, err := c.r.BufferedPiece()
+		switch {
+		case !ok || err != nil:
+			return Message{}, false, err
+		case p.Opcode.IsControl():
+			return Message{Opcode: p.Opcode, Data: p.Data}, true, nil
+		case !r.joining:
+			r.joining = true
+			err = in.Begin(c.checks(p.Opcode))
+		}
+		if err == nil {
+			err = in.Push(p.Data, p.Last)
+		}
+		if err != nil {
+			return Message{}, false, c.inflateError(err)
+		}
+		if p.Last {
+			r.joining = false
+			return Message{Opcode: p.Opcode, Data: in.Bytes()}, true, nil
+		}
+		r.op = p.Opcode
 	}
-	return Message{Opcode: m.Opcode, Data: data}, nil
 }
 
-// inflateFailed ends the connection: the peer's context is lost with the message. n is the length of what the Inflater got last.
-func (c *Conn) inflateFailed(err error, op Opcode, n int) error {
+// checks reports whether messages of this type are to be checked as UTF-8.
+func (c *Conn) checks(op Opcode) bool { return op == Text && !c.cfg.Frame.SkipUTF8 }
+
+// noSpace has fill read through the read buffer, and not into memory where a message is gathered.
+var noSpace = make([]byte, 0)
+
+// fillNext is fill for whole messages.
+func (c *Conn) fillNext() error {
+	if c.packed == nil {
+		return c.fill(nil)
+	}
+	c.packed.in.Release()
+	if c.r.Compressed() {
+		return c.fill(noSpace)
+	}
+	return c.fill(nil)
+}
+
+// inflatedBatch is nextBatch where the next message is compressed.
+func (c *Conn) inflatedBatch() (*Batch, error) {
+	m, ok, err := c.inflated()
+	switch {
+	case err != nil:
+		return nil, c.readFailed(err)
+	case !ok:
+		return nil, c.fillNext()
+	case m.Opcode.IsControl():
+		return nil, c.takeControl(m.Opcode, m.Data)
+	}
+	own := c.packed.in.Detach()
+	if own == nil {
+		own = buffer.Get(len(m.Data))
+		m.Data = own.B[:copy(own.B, m.Data):len(m.Data)]
+	}
+	b := frame.NewBatch(m)
+	b.Own(own)
+	return b, nil
+}
+
+// inflateError says where the message stands that cannot be inflated: the frame in which that showed. It is the same however the
+// bytes came.
+func (c *Conn) inflateError(err error) error {
 	var rule *frame.ProtocolError
 	if errors.As(err, &rule) {
+		h, at := c.r.FrameAt()
 		broken := *rule
-		broken.Offset, broken.Opcode, broken.Length = c.r.Decoder().Offset(), op, uint64(n)
-		err = &broken
+		broken.Offset, broken.Opcode, broken.Length = at, h.Opcode, h.Length
+		return &broken
 	}
-	return c.readFailed(err)
+	return err
 }
+
+// inflateFailed ends the connection: the peer's context is lost with the message.
+func (c *Conn) inflateFailed(err error) error { return c.readFailed(c.inflateError(err)) }
 
 // passOver passes over the rest of a message that was begun in parts. If it is compressed it is inflated: later messages may refer to it.
 // A passed deadline stops it; the next read call goes on.
@@ -145,7 +210,7 @@ func (c *Conn) passOver() error {
 		}
 		if r.packed {
 			if err := c.packed.in.Feed(piece.Data, piece.Last); err != nil {
-				return c.inflateFailed(err, piece.Opcode, len(piece.Data))
+				return c.inflateFailed(err)
 			}
 		}
 	}
@@ -174,7 +239,7 @@ func (r *messageReader) inflated() (more bool, err error) {
 		r.packed = false
 		return true, nil
 	case err != nil:
-		return false, r.c.inflateFailed(err, frame.Continuation, len(piece))
+		return false, r.c.inflateFailed(err)
 	}
 	r.rest = piece
 	return len(piece) > 0, nil
@@ -199,7 +264,7 @@ func (r *messageReader) readPacked(p []byte) (int, error) {
 			return 0, err
 		}
 		if err := r.c.packed.in.Feed(piece.Data, piece.Last); err != nil {
-			return 0, r.c.inflateFailed(err, piece.Opcode, len(piece.Data))
+			return 0, r.c.inflateFailed(err)
 		}
 	}
 	n := copy(p, r.rest)
@@ -215,10 +280,16 @@ func (r *messageReader) beginPacked(text bool, data []byte, last bool) error {
 		err = in.Feed(data, last)
 	}
 	if err != nil {
-		return r.c.inflateFailed(err, frame.Continuation, len(data))
+		return r.c.inflateFailed(err)
 	}
 	r.packed = true
 	return nil
+}
+
+// resume has NextReader go on with the message that ReadMessage or TakeBatch has begun to inflate.
+func (r *messageReader) resume() Opcode {
+	r.joining, r.packed, r.open, r.begun, r.rest = false, true, true, true, nil
+	return r.op
 }
 
 // frameSeen keeps the context of what is compressed whole while NextFrame hands out frames as they are.
@@ -237,7 +308,7 @@ func (c *Conn) frameSeen(f Frame) error {
 			return err
 		}
 		if err := c.packed.in.Feed(f.Payload, f.Header.Fin); err != nil {
-			return c.inflateFailed(err, f.Header.Opcode, len(f.Payload))
+			return c.inflateFailed(err)
 		}
 	default:
 		return nil

@@ -4,7 +4,6 @@ import (
 	"iter"
 
 	"github.com/seed-7f57ff33/tickwire/frame"
-	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
 // Batch is a run of messages with the memory they stand in: see TakeBatch.
@@ -40,7 +39,7 @@ func (c *Conn) More() bool {
 
 // TakeBatch returns all messages that are here, at least one, and gives the memory they stand in away with them: the cheap way to
 // hand messages to another goroutine. They are the caller's until Batch.Release. Errors are those of ReadMessage. A message that
-// came compressed is a batch of its own, and copied.
+// came compressed is a batch of its own, and copied if it is small.
 func (c *Conn) TakeBatch() (*Batch, error) {
 	if err := c.beginRead(); err != nil {
 		return nil, err
@@ -66,6 +65,9 @@ func (c *Conn) TakeBatch() (*Batch, error) {
 
 // nextBatch takes one step: to a batch of messages, over a control frame, or to more bytes.
 func (c *Conn) nextBatch() (*Batch, error) {
+	if c.packed != nil && c.r.Compressed() {
+		return c.inflatedBatch()
+	}
 	b, ok, err := c.r.BufferedBatch()
 	switch {
 	case err != nil:
@@ -78,17 +80,6 @@ func (c *Conn) nextBatch() (*Batch, error) {
 		b.Release()
 		return nil, err
 	}
-	if m := b.Messages[0]; m.Compressed && c.packed != nil {
-		m, err := c.inflate(m)
-		if err != nil {
-			b.Release()
-			return nil, err
-		}
-		own := buffer.Get(len(m.Data))
-		n := copy(own.B, m.Data)
-		b.Messages[0].Compressed, b.Messages[0].Data = false, own.B[:n:n]
-		b.Own(own)
-	}
 	return b, nil
 }
 
@@ -98,6 +89,10 @@ func (c *Conn) nextBatch() (*Batch, error) {
 func (c *Conn) NextFrame() (Frame, error) {
 	if err := c.beginRead(); err != nil {
 		return Frame{}, err
+	}
+	if c.reading.joining {
+		c.endRead(0)
+		return Frame{}, frame.ErrMixedReads
 	}
 	if c.reading.begun && !c.reading.framed {
 		if err := c.passOver(); err != nil {

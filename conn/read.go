@@ -27,8 +27,15 @@ func (c *Conn) ReadMessage() (Message, error) {
 			return Message{}, err
 		}
 	}
-	m, ok, err := c.r.Buffered()
-	if !ok || m.Opcode.IsControl() || m.Compressed {
+	var m Message
+	var ok bool
+	var err error
+	if c.packed == nil {
+		m, ok, err = c.r.Buffered()
+	} else {
+		m, ok, err = c.buffered()
+	}
+	if !ok || m.Opcode.IsControl() {
 		if m, err = c.readOn(m, ok, err); err != nil {
 			c.endRead(0)
 			return Message{}, err
@@ -38,28 +45,31 @@ func (c *Conn) ReadMessage() (Message, error) {
 	return m, nil
 }
 
-// readOn goes on where c.r.Buffered returned something else than a message to deliver.
+// buffered returns the next message if it is buffered whole, or a control frame. What is compressed is inflated as far as it has come.
+func (c *Conn) buffered() (Message, bool, error) {
+	if c.packed != nil && c.r.Compressed() {
+		return c.inflated()
+	}
+	return c.r.Buffered()
+}
+
+// readOn goes on where c.buffered returned something else than a message to deliver.
 func (c *Conn) readOn(m Message, ok bool, err error) (Message, error) {
 	for {
 		switch {
 		case err != nil:
 			return Message{}, c.readFailed(err)
 		case !ok:
-			if c.packed != nil {
-				c.packed.in.Release()
-			}
-			err = c.fill(nil)
+			err = c.fillNext()
 		case m.Opcode.IsControl():
 			err = c.takeControl(m.Opcode, m.Data)
-		case m.Compressed && c.packed != nil:
-			return c.inflate(m)
 		default:
 			return m, nil
 		}
 		if err != nil {
 			return Message{}, err
 		}
-		m, ok, err = c.r.Buffered()
+		m, ok, err = c.buffered()
 	}
 }
 

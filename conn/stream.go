@@ -16,6 +16,9 @@ type messageReader struct {
 	framed bool // NextFrame has
 
 	packed bool // the message is compressed, and its end was not inflated
+
+	joining bool   // ReadMessage or TakeBatch has inflated a part of a message, and waits for the rest
+	op      Opcode // of that message
 }
 
 // NextReader finds the next message and returns its type and a reader of its payload, which can be of any size: nothing of it is
@@ -32,6 +35,11 @@ func (c *Conn) NextReader() (Opcode, io.Reader, error) {
 			return 0, nil, err
 		}
 	}
+	if r.joining {
+		op := r.resume()
+		c.endRead(1)
+		return op, r, nil
+	}
 	p, err := r.next(nil)
 	if err != nil {
 		c.endRead(0)
@@ -40,7 +48,7 @@ func (c *Conn) NextReader() (Opcode, io.Reader, error) {
 	r.rest, r.begun = p.Data, true
 	if p.Compressed && c.packed != nil {
 		r.rest = nil
-		if err := r.beginPacked(p.Opcode == Text && !c.cfg.Frame.SkipUTF8, p.Data, p.Last); err != nil {
+		if err := r.beginPacked(c.checks(p.Opcode), p.Data, p.Last); err != nil {
 			c.endRead(0)
 			return 0, nil, err
 		}
