@@ -52,8 +52,8 @@ func deflateSeeds() (seeds [][]byte) {
 	return seeds
 }
 
-// FuzzInflate inflates messages whole, pushed in pieces and streamed. The three must agree, and the standard library with
-// them where it can be asked.
+// FuzzInflate inflates messages whole, pushed in pieces, streamed, and pushed up to some byte and then streamed. The four must
+// agree, and the standard library with them where it can be asked.
 func FuzzInflate(f *testing.F) {
 	for _, s := range deflateSeeds() {
 		f.Add(s)
@@ -67,7 +67,7 @@ func FuzzInflate(f *testing.F) {
 			o.WindowBits = 8 + first>>2&7
 		}
 		text, step := first&0x20 != 0, 1+first>>6*7
-		var in [3]*deflate.Inflater
+		var in [4]*deflate.Inflater
 		for i := range in {
 			var err error
 			if in[i], err = deflate.NewInflater(o); err != nil {
@@ -82,12 +82,16 @@ func FuzzInflate(f *testing.F) {
 			before := bytes.Clone(m)
 			got, err := in[0].Message(m, text)
 			pushed, pushedErr := push(in[1], m, step, text)
-			streamed, streamedErr := stream(in[2], m, step, text)
+			streamed, streamedErr := stream(in[2], m, 0, step, text)
+			turned, turnedErr := stream(in[3], m, n*step%(len(m)+1), step, text)
 			if !bytes.Equal(m, before) {
 				t.Fatal("the payload was changed")
 			}
 			if pushedErr != err || streamedErr != err || !bytes.Equal(got, pushed) || !bytes.Equal(got, streamed) {
 				t.Fatalf("whole %.60q, %v; pushed %.60q, %v; streamed %.60q, %v", got, err, pushed, pushedErr, streamed, streamedErr)
+			}
+			if turnedErr != err || !bytes.Equal(got, turned) {
+				t.Fatalf("whole %.60q, %v; pushed up to %d, then streamed %.60q, %v", got, err, n*step%(len(m)+1), turned, turnedErr)
 			}
 			if o.NoContextTakeover {
 				history = nil
@@ -158,9 +162,16 @@ func push(d *deflate.Inflater, p []byte, n int, text bool) ([]byte, error) {
 	return d.Bytes(), nil
 }
 
-func stream(d *deflate.Inflater, p []byte, n int, text bool) (out []byte, err error) {
+// stream pushes the first bytes and feeds the rest in pieces of n.
+func stream(d *deflate.Inflater, p []byte, pushed, n int, text bool) (out []byte, err error) {
 	if err := d.Begin(text); err != nil {
 		return nil, err
+	}
+	if pushed > 0 {
+		if err := d.Push(p[:pushed:pushed], false); err != nil {
+			return nil, err
+		}
+		p = p[pushed:]
 	}
 	for {
 		piece, err := d.Next()
