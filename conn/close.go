@@ -185,17 +185,19 @@ func (c *Conn) sendClose(until time.Time, code frame.CloseCode, reason string) e
 		return nil
 	}
 	c.shut = true
+	c.mu.Lock()
+	c.localEnd = !c.received.done
+	c.mu.Unlock()
 	err := c.w.AppendClose(code, reason)
 	if err == nil {
-		c.mu.Lock()
-		c.sent = closeStatus{true, code, reason}
-		c.localEnd = !c.received.done
-		c.mu.Unlock()
 		c.observe(frame.Close, true)
 		err = c.w.Flush()
 	}
 	switch {
 	case err == nil:
+		c.mu.Lock()
+		c.sent = closeStatus{true, code, reason} // not before: whoever is told ErrShutdown may call Close
+		c.mu.Unlock()
 		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &TimeoutError{Clock: ClockClose, Limit: c.cfg.CloseTimeout}

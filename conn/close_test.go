@@ -284,6 +284,48 @@ func TestF29CloseByWriter(t *testing.T) {
 	}
 }
 
+// While the answer is still being written nobody is told ErrShutdown (F29), with Config.Outbound or without.
+func TestF29NobodyIsToldBeforeTheAnswer(t *testing.T) {
+	for _, hook := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := Config{}
+			if hook {
+				cfg.Outbound = func(*Conn, Opcode, int) error { return nil }
+			}
+			c, a, p := simulate(t, frame.Client, cfg, 0)
+			release := make(chan struct{})
+			a.Script(func(op netsim.Op, _, _ int) netsim.Step {
+				if op == netsim.Write {
+					<-release
+				}
+				return netsim.Step{}
+			})
+			go io.Copy(io.Discard, p.nc)
+			go c.ReadMessage()
+			p.send(p.closing(frame.CodeNormal, ""))
+			synctest.Wait()
+			told := make(chan error, 2)
+			go func() { told <- c.WriteMessage(Text, []byte("x")) }()
+			go func() {
+				_, err := c.Ping(t.Context())
+				told <- err
+			}()
+			synctest.Wait()
+			if len(told) > 0 {
+				t.Errorf("hook %v: %v before the Close frame was written", hook, <-told)
+			}
+			close(release)
+			for range cap(told) {
+				if err := <-told; !errors.Is(err, net.ErrClosed) {
+					t.Errorf("hook %v: %v", hook, err)
+				}
+			}
+			c.Close()
+			p.nc.Close()
+		})
+	}
+}
+
 // Close returns at once and wakes everybody: reader, writer, writers in line, pings, Shutdown (F27, F28).
 func TestF27CloseWakesAll(t *testing.T) {
 	both(t, func(t *testing.T, role frame.Role) {

@@ -140,6 +140,9 @@ func (c *Conn) controlsFlushed() {
 // up, and wait for the next message.
 func (c *Conn) unqueueControls() {
 	s := &c.control
+	if c.w.Queued() < s.queued { // WriteOwned has flushed them before a payload that was not written
+		c.controlsFlushed()
+	}
 	if s.queued > 0 {
 		c.w.DropFront(s.queued)
 		s.queued = 0
@@ -189,7 +192,7 @@ func (c *Conn) writeControls(noWait bool) bool {
 		c.keepControls(ping, pong)
 		return false
 	case noWait && brokenPipe(err):
-		c.cut.Store(&TransportError{Op: "write", Err: err}) // the goroutine that reads, which is this one, finds out how it ended
+		c.cut.Store(&TransportError{Op: "write", Err: err}) // whoever reads finds out how it ended
 		return false
 	case err != nil:
 		_ = c.writeLost(err)

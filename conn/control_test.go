@@ -1,6 +1,8 @@
 package conn
 
 import (
+	"errors"
+	"os"
 	"reflect"
 	"runtime"
 	"strings"
@@ -173,6 +175,40 @@ func TestServerQueueGoesBack(t *testing.T) {
 		}
 		c.Close()
 		<-read
+		p.nc.Close()
+	})
+}
+
+// A pong that went out is not sent again because the message behind it did not.
+func TestPongOnceWithWriteOwned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, a, p := simulate(t, frame.Client, Config{KeepAlive: -1}, 1<<20)
+		c.lock.tryLock()
+		c.setPong([]byte("pong"))
+		c.lock.unlock()
+		n := 0
+		a.Script(func(op netsim.Op, _, _ int) netsim.Step {
+			if op == netsim.Write {
+				n++
+				return netsim.Step{Block: n == 2}
+			}
+			return netsim.Step{}
+		})
+		c.SetWriteDeadline(time.Now().Add(time.Second))
+		err := c.WriteOwned(Binary, make([]byte, HeaderRoom+4))
+		if !errors.Is(err, os.ErrDeadlineExceeded) || c.Err() != nil {
+			t.Fatal(err)
+		}
+		c.SetWriteDeadline(time.Time{})
+		if err := c.WriteMessage(Text, []byte("next")); err != nil {
+			t.Fatal(err)
+		}
+		p.expect(frame.Pong, "pong")
+		p.expect(Text, "next")
+		if s := c.Stats(); s.PongsWritten != 1 {
+			t.Errorf("%d pongs counted", s.PongsWritten)
+		}
+		c.Close()
 		p.nc.Close()
 	})
 }

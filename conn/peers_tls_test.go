@@ -25,11 +25,11 @@ type openssl struct {
 	url   string
 }
 
-func startOpenSSL(t *testing.T) *openssl {
+func startOpenSSL(t *testing.T, version string) *openssl {
 	p, path := newProgram(t, "openssl")
 	serverTLS, _ := testCertificate(t)
 	certificate, key := pemOf(t, serverTLS.Certificates[0])
-	cmd := exec.Command(path, "s_server", "-accept", "127.0.0.1:0", "-tls1_3", "-msg",
+	cmd := exec.Command(path, "s_server", "-accept", "127.0.0.1:0", "-"+version, "-msg",
 		"-cert", p.file(t, "cert.pem", certificate), "-key", p.file(t, "key.pem", key))
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -94,6 +94,26 @@ func (s *openssl) send(b []byte) {
 	}
 }
 
+// dial opens a connection; what openssl has to answer is given to it.
+func (s *openssl) dial(d Dialer) *Conn {
+	s.t.Helper()
+	opened := make(chan *Conn, 1)
+	go func() {
+		c, err := d.Dial(s.t.Context(), s.url)
+		if err != nil {
+			s.t.Error(err)
+		}
+		opened <- c
+	}()
+	key := strings.TrimSpace(s.expect(`(?i)^Sec-WebSocket-Key: (\S+)`))
+	s.send(fmt.Appendf(nil, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n", handshake.AppendAccept(nil, key)))
+	c := <-opened
+	if c == nil {
+		s.t.FailNow()
+	}
+	return c
+}
+
 // pinged tells of the pings that came.
 type pinged chan struct{}
 
@@ -108,23 +128,9 @@ func (p pinged) Slow(*Conn, ReadInfo) {}
 // A TLS key update between any two bytes of a frame changes nothing, whether the peer asks for ours too or not (F20): messages arrive whole,
 // those that follow too, and what we send is understood.
 func TestPeerF20KeyUpdate(t *testing.T) {
-	server := startOpenSSL(t)
+	server := startOpenSSL(t, "tls1_3")
 	pings := make(pinged, 1)
-	opened := make(chan *Conn, 1)
-	go func() {
-		d := Dialer{TLSConfig: &tls.Config{InsecureSkipVerify: true}, Config: Config{Observer: pings, KeepAlive: -1}}
-		c, err := d.Dial(t.Context(), server.url)
-		if err != nil {
-			t.Error(err)
-		}
-		opened <- c
-	}()
-	key := strings.TrimSpace(server.expect(`(?i)^Sec-WebSocket-Key: (\S+)`))
-	server.send(fmt.Appendf(nil, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n", handshake.AppendAccept(nil, key)))
-	c := <-opened
-	if c == nil {
-		t.FailNow()
-	}
+	c := server.dial(Dialer{TLSConfig: &tls.Config{InsecureSkipVerify: true}, Config: Config{Observer: pings, KeepAlive: -1}})
 	defer c.Close()
 	type result struct {
 		data []byte
@@ -161,4 +167,34 @@ func TestPeerF20KeyUpdate(t *testing.T) {
 	}
 	server.send(frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: Text}, []byte("the last")))
 	wantMessage(t, c, Text, "the last")
+}
+
+// A renegotiation, which TLS 1.2 has and a client must ask for, is done between messages.
+func TestPeerRenegotiation(t *testing.T) {
+	server := startOpenSSL(t, "tls1_2")
+	pings := make(pinged, 1)
+	c := server.dial(Dialer{
+		TLSConfig: &tls.Config{InsecureSkipVerify: true, Renegotiation: tls.RenegotiateFreelyAsClient},
+		Config:    Config{Observer: pings, KeepAlive: -1},
+	})
+	defer c.Close()
+	for i := range 3 {
+		text := fmt.Sprintf("message %d", i)
+		got := make(chan error, 1)
+		go func() {
+			m, err := c.ReadMessage()
+			if err == nil && string(m.Data) != text {
+				err = fmt.Errorf("%q", m.Data)
+			}
+			got <- err
+		}()
+		server.send(frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: frame.Ping}, nil))
+		<-pings
+		server.send([]byte("r\n"))
+		server.expect(`^<<< .*Finished`)
+		server.send(frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: Text}, []byte(text)))
+		if err := <-got; err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -71,12 +71,13 @@ func (c *Conn) sendPing(done chan pingResult) (number uint64) {
 	if done != nil {
 		p.waiting = append(p.waiting, pingWaiter{number, time.Now(), done})
 	}
+	// Within the lock, so that the newest stays in the slot.
 	if c.outbound != nil {
-		p.mu.Unlock()
 		c.outbound.putPing(c, number)
+		p.mu.Unlock()
 		return number
 	}
-	c.setPing(number) // within the lock, so that the newest stays in the slot
+	c.setPing(number)
 	p.mu.Unlock()
 	c.kick()
 	return number

@@ -147,13 +147,16 @@ func (c *Conn) fill(dst []byte) error {
 	}
 	var n int
 	var err error
+	fresh := true // the socket was read
 	switch {
 	case c.sock != nil:
 		n, err = c.sock.read((*plainSink)(c), dst)
 		c.stats.count(c.sock.counted)
 	case c.records != nil:
 		c.restQueue()
+		before := c.records.counted.reads
 		n, err = c.fillSecure(dst)
+		fresh = c.records.counted.reads != before
 		c.stats.count(c.records.counted)
 	default:
 		c.restQueue()
@@ -164,7 +167,7 @@ func (c *Conn) fill(dst []byte) error {
 	}
 	c.readErr = err
 	c.stats.bytesRead.Add(uint64(n))
-	if c.cfg.Timestamps {
+	if c.cfg.Timestamps && fresh {
 		c.stamped()
 	}
 	if c.tape != nil {
@@ -240,7 +243,7 @@ func (c *Conn) fillSecure(dst []byte) (int, error) {
 		}
 		space := c.r.SpaceIn(dst)
 		n, err := r.readFrom(c.secure, space)
-		for k := 0; err == nil && n < min(gatherSecure, len(space)) && r.ready(); n += k {
+		for k := 0; err == nil && n < min(gatherSecure, len(space)) && r.ready() && (r.held > 0 || !r.odd(0)); n += k {
 			k, err = r.readFrom(c.secure, space[n:])
 		}
 		if err == errNoWait {

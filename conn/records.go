@@ -16,6 +16,7 @@ import (
 )
 
 const (
+	recordData         = 23             // RFC 8446 §5.1: application_data
 	tlsRecordHeader    = 5              // RFC 8446 §5.1: type, version, length
 	maxRecordBody      = 16<<10 + 2<<10 // RFC 5246 §6.2.3; crypto/tls refuses a longer one at its header
 	maxRecord          = tlsRecordHeader + maxRecordBody
@@ -95,6 +96,9 @@ func (r *records) CloseWrite() error {
 // to the front, if that and what is missing are more than half of it.
 func (r *records) Read(p []byte) (int, error) {
 	r.held = 0 // crypto/tls reads when it has no whole record
+	if r.noWait && r.odd(0) {
+		return 0, errNoWait
+	}
 	if r.left == 0 && !r.whole() {
 		if r.noWait && r.err == nil {
 			return 0, errNoWait
@@ -123,8 +127,11 @@ func (r *records) Read(p []byte) (int, error) {
 	}
 	for r.left == 0 && n < len(p) {
 		k := r.span(r.pos + n)
-		if k == 0 {
+		if k == 0 || n > 0 && r.odd(n) {
 			break
+		}
+		if r.odd(n) {
+			r.overhead = 0 // a renegotiation may bring another cipher suite
 		}
 		if n+k > len(p) {
 			if n == 0 || 2*(k+bytes.MinRead) > room {
@@ -178,6 +185,12 @@ func (r *records) shake(t *tls.Conn) error {
 	return nil
 }
 
+// odd reports whether the record behind the next n bytes is not data, which up to TLS 1.2 shows: an alert, or a renegotiation, for
+// which crypto/tls must wait. It looks behind what it returns for an alert, too.
+func (r *records) odd(n int) bool {
+	return r.left == 0 && r.pos+n < r.end && r.lent.B[r.pos+n] != recordData
+}
+
 // dataIn returns how much data a record of n bytes holds at most.
 func (r *records) dataIn(n int) int { return max(n-tlsRecordHeader-r.overhead, 0) }
 
@@ -190,9 +203,9 @@ func (r *records) ready() bool { return r.held > 0 || r.left > 0 || r.whole() }
 // cut reports whether an error other than a passed deadline has come: nothing follows what is here.
 func (r *records) cut() bool { return r.err != nil && !errors.Is(r.err, os.ErrDeadlineExceeded) }
 
-// readFrom is t.Read, of the tls.Conn above, without waiting.
+// readFrom is t.Read, of the tls.Conn above, without waiting but for what odd tells of.
 func (r *records) readFrom(t *tls.Conn, p []byte) (int, error) {
-	r.noWait = true
+	r.noWait = r.held > 0 || !r.odd(0)
 	n, err := t.Read(p)
 	r.noWait = false
 	r.held = max(r.held-n, 0)
@@ -223,8 +236,12 @@ func (r *records) fill() error {
 		return err
 	}
 	for range maxEmptyReads {
-		n, err := r.Conn.Read(r.SpaceIn(nil))
+		space := r.SpaceIn(nil)
+		n, err := r.Conn.Read(space)
 		r.counted.reads++
+		if n < 0 || n > len(space) {
+			return errReadCount
+		}
 		if n > 0 {
 			r.Filled(n)
 			return err

@@ -3,7 +3,9 @@ package conn
 import (
 	"bytes"
 	"context"
+	"crypto/cipher"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +20,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
 	"github.com/seed-7f57ff33/tickwire/frame"
@@ -550,5 +553,106 @@ func TestIdleHoldsNoBufferUnderTLS(t *testing.T) {
 			t.Errorf("behind %d bytes: %d bytes of read buffer, %v under TLS", size, n, c.records.lent)
 		}
 		t.Logf("behind %d bytes the tls.Conn keeps %d", size, tlsRoom(c.secure))
+	}
+}
+
+// sealAlert returns an alert of level warning as s, the server of a TLS 1.2 connection with AES-GCM, would send it. No server of
+// crypto/tls sends one, so that its state is used; where that has other names there is no alert.
+func sealAlert(s *tls.Conn, alert byte) []byte {
+	out := reflect.ValueOf(s).Elem().FieldByName("out")
+	if !out.IsValid() || !out.FieldByName("seq").IsValid() || !out.FieldByName("cipher").IsValid() {
+		return nil
+	}
+	seq := (*[8]byte)(unsafe.Pointer(out.FieldByName("seq").UnsafeAddr()))
+	aead, ok := (*(*any)(unsafe.Pointer(out.FieldByName("cipher").UnsafeAddr()))).(cipher.AEAD)
+	if !ok {
+		return nil
+	}
+	body := aead.Seal(nil, seq[:], []byte{1, alert}, append(seq[:len(seq):len(seq)], 21, 3, 3, 0, 2))
+	record := append([]byte{21, 3, 3, 0, byte(len(seq) + len(body))}, seq[:]...)
+	binary.BigEndian.PutUint64(seq[:], binary.BigEndian.Uint64(seq[:])+1)
+	return append(record, body...)
+}
+
+// A warning between records does not have a fill forget what the tls.Conn holds: that looks behind the data it returns for an alert.
+func TestWarningBetweenRecords(t *testing.T) {
+	for _, first := range []int{50, 500, 1000, 2000, 5000} {
+		synctest.Test(t, func(t *testing.T) {
+			a, b := netsim.Pipe(1 << 20)
+			serverTLS, clientTLS := testCertificate(t)
+			serverTLS.MaxVersion, clientTLS.ServerName = tls.VersionTLS12, "localhost"
+			serverTLS.CipherSuites = []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}
+			client, server := tls.Client(underTLS(a, &Config{}), clientTLS), tls.Server(b, serverTLS)
+			go server.Handshake()
+			if err := client.Handshake(); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			c := New(client, frame.Client, &Config{KeepAlive: -1})
+			defer c.Close()
+			defer b.Close()
+			server.Write(frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: Binary}, make([]byte, first)))
+			warning := sealAlert(server, 90)
+			if warning == nil {
+				t.Skip("crypto/tls keeps its state under other names")
+			}
+			b.Write(warning)
+			server.Write(frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: Binary}, make([]byte, 100)))
+			for i := range 2 {
+				c.SetReadDeadline(time.Now().Add(time.Second))
+				if _, err := c.ReadMessage(); err != nil {
+					t.Fatalf("behind %d bytes: message %d: %v", first, i, err)
+				}
+			}
+		})
+	}
+}
+
+// overcounting says that it has read more than there was room for.
+type overcounting struct {
+	net.Conn
+	on bool
+}
+
+func (o *overcounting) Read(p []byte) (int, error) {
+	n, err := o.Conn.Read(p)
+	if o.on {
+		n = len(p) + 1
+	}
+	return n, err
+}
+
+func TestImpossibleCountUnderTLS(t *testing.T) {
+	a, b := netsim.Pipe(1 << 20)
+	o := &overcounting{Conn: a}
+	c, server := secureOver(t, o, b, Config{})
+	defer b.Close()
+	defer c.Close()
+	o.on = true
+	server.Write(make([]byte, 100))
+	if _, err := c.ReadMessage(); !errors.Is(err, errReadCount) {
+		t.Errorf("%v", err)
+	}
+}
+
+// A read of the socket counts once among the stamped, however many records it brought.
+func TestStampedOncePerReadUnderTLS(t *testing.T) {
+	a, b := loopback(t)
+	c, server := secureOver(t, a, b, Config{Timestamps: true})
+	defer c.Close()
+	if c.records.sock == nil || c.records.sock.stamped == nil {
+		t.Skip("there are no stamps here")
+	}
+	const n = 200
+	for range n {
+		server.Write(frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: Binary}, make([]byte, 1000)))
+	}
+	for range n {
+		if _, err := c.ReadMessage(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := c.Stats(); s.Stamped > s.Reads || s.Stamped == 0 {
+		t.Errorf("%d stamped of %d reads", s.Stamped, s.Reads)
 	}
 }
