@@ -2058,35 +2058,11 @@ check16:
 	VZEROUPPER
 	RET
 
-	// 5..7: the first half word and the last
+	// 4: half a word, which comes first because it has the least to do beside
 under8:
 	CMPQ SI, $4
+	JHI over4
 	JCS under4
-	JEQ four
-	MOVL key+16(FP), R9
-	LEAL (SI*8), CX
-	RORL CX, R9
-	MOVL key+16(FP), AX
-	XORL (DI), AX
-	XORL -4(DI)(SI*1), R9
-	MOVL AX, (DI)
-	MOVL R9, -4(DI)(SI*1)
-	MOVL AX, BX
-	ORL R9, BX
-	TESTL $0x80808080, BX
-	JNE check7
-	MOVB $1, ret+24(FP)
-	RET
-
-check7:
-	// the last goes over what it shares with the first
-	SUBL $32, CX
-	SHLQ CX, R9
-	ORQ R9, AX
-	JMP check8
-
-	// 4: half a word
-four:
 	MOVL key+16(FP), AX
 	XORL (DI), AX
 	MOVL AX, (DI)
@@ -2109,6 +2085,30 @@ check4:
 	ANDL $63, CX
 	SETEQ ret+24(FP)
 	RET
+
+	// 5..7: the first half word and the last
+over4:
+	MOVL key+16(FP), R9
+	LEAL (SI*8), CX
+	RORL CX, R9
+	MOVL key+16(FP), AX
+	XORL (DI), AX
+	XORL -4(DI)(SI*1), R9
+	MOVL AX, (DI)
+	MOVL R9, -4(DI)(SI*1)
+	MOVL AX, BX
+	ORL R9, BX
+	TESTL $0x80808080, BX
+	JNE check7
+	MOVB $1, ret+24(FP)
+	RET
+
+check7:
+	// the last goes over what it shares with the first
+	SUBL $32, CX
+	SHLQ CX, R9
+	ORQ R9, AX
+	JMP check8
 
 	// 1..3: the bytes 0, n/2 and n-1
 under4:
@@ -3258,11 +3258,21 @@ check16X:
 	SETEQ ret+24(FP)
 	RET
 
-	// 5..7: the first half word and the last
+	// 4: half a word, which comes first because it has the least to do beside
 under8X:
 	CMPQ SI, $4
+	JHI over4X
 	JCS under4X
-	JEQ fourX
+	MOVL key+16(FP), AX
+	XORL (DI), AX
+	MOVL AX, (DI)
+	TESTL $0x80808080, AX
+	JNE check8X
+	MOVB $1, ret+24(FP)
+	RET
+
+	// 5..7: the first half word and the last
+over4X:
 	MOVL key+16(FP), R9
 	LEAL (SI*8), CX
 	RORL CX, R9
@@ -3284,16 +3294,6 @@ check7X:
 	SHLQ CX, R9
 	ORQ R9, AX
 	JMP check8X
-
-	// 4: half a word
-fourX:
-	MOVL key+16(FP), AX
-	XORL (DI), AX
-	MOVL AX, (DI)
-	TESTL $0x80808080, AX
-	JNE check8X
-	MOVB $1, ret+24(FP)
-	RET
 
 	// 1..3: the bytes 0, n/2 and n-1
 under4X:

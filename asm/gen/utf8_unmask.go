@@ -362,10 +362,25 @@ func (k *utf8Kernel) under16(x string, check16, check8 func()) {
 	k.Ins(strings.TrimSuffix(mov, "MOVQ")+"PUNPCKLQDQ", join...)
 	check16()
 
-	k.Label("under8"+x, "5..7: the first half word and the last")
+	k.Label("under8"+x, "4: half a word, which comes first because it has the least to do beside")
 	k.Ins("CMPQ", "SI", 4)
+	k.Ins("JHI", "over4"+x)
 	k.Ins("JCS", "under4"+x)
-	k.Ins("JEQ", "four"+x)
+	k.Ins("MOVL", "key+16(FP)", "AX")
+	k.Ins("XORL", "(DI)", "AX")
+	k.Ins("MOVL", "AX", "(DI)")
+	k.Ins("TESTL", "$0x80808080", "AX")
+	if x == "" {
+		k.Ins("JNE", "check4")
+		k.True()
+		k.Mark("check4")
+		k.CheckStates()
+	} else {
+		k.Ins("JNE", "check8X")
+		k.True()
+	}
+
+	k.Label("over4"+x, "5..7: the first half word and the last")
 	k.keyAfter("R9")
 	k.Ins("MOVL", "key+16(FP)", "AX")
 	k.Ins("XORL", "(DI)", "AX")
@@ -383,21 +398,6 @@ func (k *utf8Kernel) under16(x string, check16, check8 func()) {
 	k.Ins("SHLQ", "CX", "R9")
 	k.Ins("ORQ", "R9", "AX")
 	k.Ins("JMP", "check8"+x)
-
-	k.Label("four"+x, "4: half a word")
-	k.Ins("MOVL", "key+16(FP)", "AX")
-	k.Ins("XORL", "(DI)", "AX")
-	k.Ins("MOVL", "AX", "(DI)")
-	k.Ins("TESTL", "$0x80808080", "AX")
-	if x == "" {
-		k.Ins("JNE", "check4")
-		k.True()
-		k.Mark("check4")
-		k.CheckStates()
-	} else {
-		k.Ins("JNE", "check8X")
-		k.True()
-	}
 
 	k.Label("under4"+x, "1..3: the bytes 0, n/2 and n-1")
 	k.Ins("TESTQ", "SI", "SI")
