@@ -13,8 +13,8 @@ import (
 )
 
 // Shutdown closes the connection with the close handshake (RFC 6455 §7.1.2): it writes what is queued and a Close frame, and waits for
-// the peer's. Messages that still come are dropped, but for one that a read call waits for already; StartClose is for those
-// who want them. Read calls return the *CloseError at the end. Shutdown returns nil if the handshake was done and our Close went
+// the peer's. Messages that still come are dropped, but for what a goroutine that reads gets before Shutdown takes its place;
+// StartClose is for those who want them. Read calls return the *CloseError at the end. Shutdown returns nil if the handshake was done and our Close went
 // first; if the peer's did, it returns the *CloseError too, and otherwise the error that ended the connection.
 //
 // It ends with ctx or after Config.CloseTimeout, whichever is first, whatever the peer does; the connection is then closed

@@ -101,7 +101,7 @@ func TestShutdown(t *testing.T) {
 					for i := 0; ; i++ {
 						m, err := c.ReadMessage()
 						if err != nil {
-							if i != 1 {
+							if i < 1 || i > 2 { // the second if the call came before Shutdown took over
 								t.Errorf("%d messages came", i)
 							}
 							read <- err
