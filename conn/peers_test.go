@@ -128,19 +128,25 @@ func backend(t *testing.T) (address string) {
 	return l.Addr().String()
 }
 
-// converse exchanges messages of many sizes from two goroutines' sides, a ping, and the close handshake.
-func converse(t *testing.T, c *Conn) {
+// converse exchanges messages of many sizes from two goroutines' sides, a ping, and the close handshake. inTurn says that a proxy between
+// copies both ways in turn, reading neither while it writes: it and our echo would hold each other up if more were
+// under way than the sockets hold in any case, 20 small messages or a large one.
+func converse(t *testing.T, c *Conn, inTurn bool) {
 	t.Helper()
 	sizes := []int{0, 1, 125, 126, 1000, 65_535, 65_536, 300_000}
-	// What is under way at once, 20 small messages or a large one, is what the sockets hold in any case: an echo that waits to write
-	// does not read, nor does a proxy that copies both ways in turn.
 	const places = 20
-	under := make(chan struct{}, places)
+	under := make(chan struct{}, places*len(sizes))
+	if inTurn {
+		under = make(chan struct{}, places)
+	}
 	shape := func(n int) (times, takes int) {
-		if n > 1000 {
+		switch {
+		case !inTurn || n <= 1000:
+			return 20, 1
+		case testing.Short(): // one takes a fifth of a second
 			return 4, places
 		}
-		return 20, 1
+		return 20, places
 	}
 	var writer sync.WaitGroup
 	writer.Go(func() {
@@ -199,7 +205,7 @@ func terminated(t *testing.T, p *program, roots *x509.CertPool, gone string) {
 		if s := c.NetConn().(*tls.Conn).ConnectionState(); s.NegotiatedProtocol != "http/1.1" {
 			t.Errorf("ALPN chose %q", s.NegotiatedProtocol)
 		}
-		converse(t, c)
+		converse(t, c, false)
 	}
 	_, err := (&Dialer{TLSConfig: &tls.Config{RootCAs: roots}}).Dial(t.Context(), "wss://"+p.address+gone)
 	if e := refusal(t, err); e.Status < 500 || len(e.Body) == 0 || len(e.Body) > DefaultMaxBody {
@@ -264,7 +270,7 @@ backend gone
 }
 
 // tunneled dials a plain and a TLS server through a proxy that wants user and password.
-func tunneled(t *testing.T, scheme, address string) {
+func tunneled(t *testing.T, scheme, address string, inTurn bool) {
 	t.Helper()
 	certificate, roots := certify(t, nil, "localhost", "127.0.0.1")
 	l := newListener(t)
@@ -278,7 +284,7 @@ func tunneled(t *testing.T, scheme, address string) {
 		if err != nil {
 			t.Fatalf("%s: %v", target, err)
 		}
-		converse(t, c)
+		converse(t, c, inTurn)
 	}
 	for name, proxy := range map[string]string{"wrong password": "://user:wrong@", "no password": "://"} {
 		_, err := (&Dialer{Proxy: through(scheme + proxy + address)}).Dial(t.Context(), "ws://"+l.Addr().String())
@@ -302,7 +308,7 @@ func TestPeerTinyproxy(t *testing.T) {
 	p, path := newProgram(t, "tinyproxy")
 	conf := p.file(t, "tinyproxy.conf", "Port "+p.port()+"\nListen 127.0.0.1\nTimeout 60\nAllow 127.0.0.1\nMaxClients 20\nBasicAuth user secret\nLogLevel Warning\n")
 	p.start(t, path, "-d", "-c", conf)
-	tunneled(t, "http", p.address)
+	tunneled(t, "http", p.address, false)
 }
 
 func TestPeerSquid(t *testing.T) {
@@ -330,11 +336,11 @@ shutdown_lifetime 0 seconds
 max_filedescriptors 1024
 coredump_dir `+p.dir+"\n")
 	p.start(t, path, "-N", "-f", conf)
-	tunneled(t, "http", p.address)
+	tunneled(t, "http", p.address, false)
 }
 
 func TestPeerMicrosocks(t *testing.T) {
 	p, path := newProgram(t, "microsocks")
 	p.start(t, path, "-i", "127.0.0.1", "-p", p.port(), "-u", "user", "-P", "secret")
-	tunneled(t, "socks5", p.address)
+	tunneled(t, "socks5", p.address, true)
 }
