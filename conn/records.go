@@ -91,9 +91,9 @@ func (r *records) CloseWrite() error {
 	return nil
 }
 
-// Read returns as many whole records as fit p, up to one that is not data and comes behind others: see odd. It returns the beginning of one too where nothing more will come, where one alone is
-// too long for p, and where that has crypto/tls make more room: its bytes.Buffer doubles, instead of moving what it holds
-// to the front, if that and what is missing are more than half of it.
+// Read returns as many whole records as fit p, up to one that is not data and comes behind others: see odd. It returns the
+// beginning of one too where nothing more will come, where one alone is too long for p, and where that has crypto/tls make more
+// room: its bytes.Buffer doubles, instead of moving what it holds to the front, if that and what is missing are more than half of it.
 func (r *records) Read(p []byte) (int, error) {
 	r.held = 0 // crypto/tls reads when it has no whole record
 	if r.noWait && r.odd(0) {
