@@ -30,12 +30,15 @@ const (
 		`server will use to compress messages." (RFC 7692 §7.1.2.1, and §7.1.2.2 for the other direction)`
 	codeLengths = `"all code lengths form a single sequence of HLIT + HDIST + 258 values" (RFC 1951 §3.2.7), sent in a code of its own, which ` +
 		`here has no symbols`
+	endOfBlock = `"values 0..255 represent literal bytes, the value 256 indicates end-of-block" (RFC 1951 §3.2.5): a code in which it has no ` +
+		`place is one of a block that cannot end`
 )
 
 // inflateDifferences is the table of the expected ones. Every row is met by TestInflate.
 var inflateDifferences = []inflateDifference{
 	{"klauspost/compress", deflate.ErrMessageEnd, "what came is handed out; the reader tells no block's end", blockBoundary},
 	{"klauspost/compress", deflate.ErrDistance, "distances up to 32,768 bytes are followed: the reader has no window to set", slidingWindow},
+	{"klauspost/compress", deflate.ErrCodeLengths, "symbols are read in a code that has none for the end of the block", endOfBlock},
 	{"Python's zlib", deflate.ErrMessageEnd, "what came is handed out; the module tells no block's end", blockBoundary},
 	{"Python's zlib", deflate.ErrDistance, "distances past the window are followed inside what one call yields", slidingWindow},
 	{"Python's zlib", deflate.ErrCodeLengths, "code lengths that no code is given for are read as zeroes until they are all there", codeLengths},
@@ -219,6 +222,7 @@ func byHand() (cases []inflateCase) {
 		{append([]byte{4, 0, 0}, make([]byte, 8)...)}, // no code for the code lengths
 		{append([]byte{0xEC, 0xC1}, make([]byte, 60)...)},
 		{append([]byte{4, 0x1F, 0}, make([]byte, 60)...)},
+		{[]byte("\xec\xcb\xbb\x09\x80\x30\x10\x80\xe1\x79\xfe\xfa\x20\x39\xc0\x23\x39\xc6\x32\x21\xe0\x98\xaa\x69\x2a\x41\x31\x41\xa6\x82\x30\x30\x30")}, // no symbol for the end of the block
 	} {
 		for bits := 8; bits <= 15; bits++ {
 			cases = append(cases, inflateCase{bits, true, m}, inflateCase{bits, false, m})
