@@ -52,6 +52,8 @@ type records struct {
 	shaken   bool // overhead is known
 
 	counted readCounter
+
+	gathering gathering
 }
 
 // underTLS returns what to give to tls.Client and tls.Server in the place of nc, so that the Conn made of the tls.Conn reads in
@@ -304,14 +306,6 @@ func (r *records) Release() {
 func (r *records) drop() {
 	buffer.Put(r.lent)
 	r.lent, r.pos, r.end, r.left = nil, 0, 0, 0
-}
-
-// Write writes to the connection below.
-func (r *records) Write(p []byte) (int, error) {
-	if r.sock != nil {
-		return r.sock.write(p, nil, false)
-	}
-	return r.Conn.Write(p)
 }
 
 var _ sink = (*frame.Reader)(nil)

@@ -493,9 +493,12 @@ func (o *outlet) write(a, b []byte, noWait bool) (n int, err error) {
 	if o.cfg.WriteTimeout > 0 {
 		(*Conn)(o).armWrite()
 	}
-	if o.sock != nil {
+	switch {
+	case o.sock != nil:
 		n, err = o.sock.write(a, b, noWait)
-	} else {
+	case o.records != nil:
+		n, err = o.records.writeTo(o.secure, a)
+	default:
 		n, err = o.stream.Write(a)
 	}
 	o.stats.writes.Add(1)
