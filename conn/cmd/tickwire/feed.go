@@ -17,11 +17,10 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/internal/exchange"
 )
 
-// The rate of the fixed-rate phase: busy for one feed, and far from what would
-// fill a processor, the exchange's compressing included, so that latency means
-// something.
+// The rate of the fixed-rate phase: a busy consumer's, of hundreds of thousands of messages a second, and far from what would fill
+// a processor, the exchange's compressing included, so that latency means something.
 const (
-	defaultRate = 50_000
+	defaultRate = 200_000
 	deflateRate = 10_000
 )
 
