@@ -11,10 +11,11 @@ type ring struct {
 	at    int
 }
 
-// newRing repeats views until there are so many that going around costs nothing.
+// newRing repeats views until there are so many that going around costs nothing, and so few that they leave the first-level cache to
+// what they show.
 func newRing(views [][]byte) *ring {
 	r := &ring{}
-	for len(r.views) < 1<<10 {
+	for len(r.views) < 1<<8 {
 		r.views = append(r.views, views...)
 	}
 	return r

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	std "unicode/utf8"
@@ -299,15 +298,6 @@ func medianPairs(runs [][]probe.Result) []probe.Result {
 
 // median of an odd number of values.
 func median(v []float64) float64 {
-	for i := range v {
-		for k := i + 1; k < len(v); k++ {
-			if v[k] < v[i] {
-				v[i], v[k] = v[k], v[i]
-			}
-		}
-	}
-	if len(v) == 0 {
-		return math.NaN()
-	}
+	v = slices.Sorted(slices.Values(v))
 	return v[len(v)/2]
 }
