@@ -98,7 +98,7 @@ func TestEveryRequirementHasATest(t *testing.T) {
 		}
 		fmt.Fprintf(&table, "| %s | %s | %s |\n", r.id, r.text, strings.Join(named[r.id], ", "))
 	}
-	const readme, begin, end = "../fuzz/README.md", "<!-- requirements: go test ./frame -run EveryRequirement -update -->\n", "<!-- end -->"
+	const readme, begin, end = "../fuzz/README.md", "<!-- requirements: go test ./frame -run EveryRequirement -update -->", "<!-- end -->"
 	text, err := os.ReadFile(readme)
 	if err != nil {
 		t.Fatal(err)
@@ -109,7 +109,7 @@ func TestEveryRequirementHasATest(t *testing.T) {
 		t.Fatalf("%s has no place for the table", readme)
 	}
 	if *update {
-		text = slices.Concat(before, []byte(begin+table.String()+end), after)
+		text = slices.Concat(before, []byte(begin+"\n"+table.String()+end), after)
 		if err := os.WriteFile(readme, text, 0o666); err != nil {
 			t.Fatal(err)
 		}
