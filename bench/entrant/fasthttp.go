@@ -3,6 +3,7 @@ package entrant
 import (
 	"context"
 	"net"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/fasthttp/websocket"
@@ -34,12 +35,16 @@ func (fast) Dial(o Options) (Conn, error) {
 	return &fastConn{c: c, check: o.CheckUTF8}, nil
 }
 
+// fastWriteBuffers is what the documentation tells for "a modest volume of writes across a large number of connections".
+var fastWriteBuffers sync.Pool
+
 func (fast) Serve(l net.Listener, o Options, serve func(Conn)) error {
 	u := websocket.FastHTTPUpgrader{ReadBufferSize: ReadBuffer, WriteBufferSize: writeBuffer}
 	if o.Lean {
 		u.ReadBufferSize, u.WriteBufferSize = leanBuffer, leanBuffer
+		u.WriteBufferPool = &fastWriteBuffers
 	}
-	s := &fasthttp.Server{Handler: func(ctx *fasthttp.RequestCtx) {
+	s := &fasthttp.Server{ReduceMemoryUsage: o.Lean, Handler: func(ctx *fasthttp.RequestCtx) {
 		// The upgrader runs the handler on the goroutine of the hijacked connection.
 		_ = u.Upgrade(ctx, func(c *websocket.Conn) { serve(&fastConn{c: c, check: o.CheckUTF8}) })
 	}}
