@@ -36,6 +36,9 @@ func kernels(p *Plan) error {
 		}
 		start := time.Now()
 		cmd := exec.Command("go", c.args...)
+		cmd.Dir = p.Dir
+		var said strings.Builder
+		cmd.Stderr = &said
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			return err
@@ -51,7 +54,7 @@ func kernels(p *Plan) error {
 		}
 		// It exits with 1 where a row misses its target: that is a result too.
 		if err := cmd.Wait(); lines == 0 {
-			return fmt.Errorf("go %s: %w", strings.Join(c.args, " "), err)
+			return fmt.Errorf("go %s: %w\n%s", strings.Join(c.args, " "), err, said.String())
 		}
 		p.say("kernels/%s: %.1f s", c.name, time.Since(start).Seconds())
 	}

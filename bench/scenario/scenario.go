@@ -68,6 +68,7 @@ type Plan struct {
 	Clients  []int             // of fanout, instead of 1,000 and 10,000
 	Stop     <-chan struct{}   // ends the run after what runs now
 	Command  string
+	Dir      string // of the module bench; "" means the working directory
 	Emit     func(Result) error
 	Progress io.Writer
 
@@ -80,7 +81,7 @@ func (s Scenario) Run(p *Plan) error {
 	if p.start.IsZero() {
 		p.start = time.Now()
 	}
-	p.env = environment(p.Command)
+	p.env = environment(p.Command, p.Dir)
 	p.env.Scenario = s.Name
 	if err := s.run(p); err != nil {
 		return fmt.Errorf("%s: %w", s.Name, err)
@@ -88,13 +89,19 @@ func (s Scenario) Run(p *Plan) error {
 	return nil
 }
 
-func environment(command string) Result {
+func environment(command, dir string) Result {
 	r := Result{
 		Time: time.Now().UTC().Truncate(time.Second), Go: runtime.Version(), CPU: asm.CPU(), Tier: asm.Active().String(), Command: command, Commit: "unknown",
 	}
-	if out, err := exec.Command("git", "rev-parse", "--short=12", "HEAD").Output(); err == nil {
+	git := func(args ...string) ([]byte, error) {
+		c := exec.Command("git", args...)
+		c.Dir = dir
+		return c.Output()
+	}
+	if out, err := git("rev-parse", "--short=12", "HEAD"); err == nil {
 		r.Commit = strings.TrimSpace(string(out))
-		if exec.Command("git", "diff", "--quiet", "HEAD", "--", ":(exclude)bench").Run() != nil {
+		// The library as it is there, or changed: what the report writes is no change of it.
+		if _, err := git("diff", "--quiet", "HEAD", "--", ":(top)", ":(top,exclude)bench", ":(top,exclude)BENCHMARKS.md"); err != nil {
 			r.Commit += "+"
 		}
 	}

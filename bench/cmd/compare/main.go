@@ -53,6 +53,9 @@ func run() error {
 	)
 	flag.StringVar(&scenario.ProfileDir, "profile", "", "run under a profiler, whose files go to this `directory`: the results are the top of each profile, instead of figures")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		return fmt.Errorf("no argument is expected, got %q: cases are picked by -run", flag.Args())
+	}
 	root, err := repository()
 	if err != nil {
 		return err
@@ -66,10 +69,11 @@ func run() error {
 	} else if *from != "" {
 		return report.Print(os.Stdout, files...)
 	}
-	match, err := regexp.Compile(*pattern)
+	p, err := plan(*pattern, *entrants, *clients)
 	if err != nil {
 		return err
 	}
+	p.Quick, p.Rounds, p.Dir = *quick, *rounds, filepath.Join(root, "bench")
 	if *out == "" {
 		*out = filepath.Join(root, "bench", "results", time.Now().UTC().Format("20060102T150405")+".jsonl")
 	}
@@ -77,19 +81,8 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	p := &scenario.Plan{
-		Quick: *quick, Rounds: *rounds, Match: match.MatchString, Command: command(), Emit: emit, Progress: os.Stderr,
-	}
-	if *entrants != "" {
-		p.Entrants = strings.Split(*entrants, ",")
-	}
-	for _, n := range strings.FieldsFunc(*clients, func(r rune) bool { return r == ',' }) {
-		v, err := strconv.Atoi(n)
-		if err != nil {
-			return err
-		}
-		p.Clients = append(p.Clients, v)
-	}
+	measured := 0
+	p.Emit = func(r scenario.Result) error { measured++; return emit(r) }
 	if scenario.ProfileDir != "" {
 		if err := os.MkdirAll(scenario.ProfileDir, 0o777); err != nil {
 			return err
@@ -100,10 +93,15 @@ func run() error {
 	context.AfterFunc(ctx, stop)
 	p.Stop = ctx.Done()
 	err = all(p)
+	if err == nil && measured == 0 && ctx.Err() == nil {
+		err = errors.New("no case matches -run, or none is for the -entrants")
+	}
 	if *write && err == nil && ctx.Err() == nil {
 		err = profileShort(p, *out)
 	}
-	if err := errors.Join(err, done()); err != nil {
+	if err := errors.Join(err, done()); err != nil && measured == 0 {
+		return err
+	} else if err != nil {
 		return fmt.Errorf("%w\nwhat was measured before is in %s", err, *out)
 	}
 	if err := report.Print(os.Stdout, *out); err != nil {
@@ -116,6 +114,44 @@ func run() error {
 		return report.Write(root, *out)
 	}
 	return nil
+}
+
+// plan says what is to be run: the cases that match a pattern, of entrants and with numbers of clients that are lists.
+func plan(pattern, entrants, clients string) (*scenario.Plan, error) {
+	match, err := regexp.Compile(pattern)
+	if err != nil {
+		return nil, err
+	}
+	p := &scenario.Plan{Match: match.MatchString, Command: command(), Progress: os.Stderr}
+	if p.Entrants, err = names(entrants); err != nil {
+		return nil, err
+	}
+	for _, n := range strings.FieldsFunc(clients, func(r rune) bool { return r == ',' }) {
+		v, err := strconv.Atoi(n)
+		if err != nil || v < 1 {
+			return nil, fmt.Errorf("%q is no number of clients", n)
+		}
+		p.Clients = append(p.Clients, v)
+	}
+	return p, nil
+}
+
+// names takes a list of entrants apart. Some of their names have commas in them.
+func names(list string) (all []string, err error) {
+	for list != "" {
+		name := ""
+		for _, e := range entrant.All() {
+			if n := e.Info().Name; len(n) > len(name) && strings.HasPrefix(list+",", n+",") {
+				name = n
+			}
+		}
+		if name == "" {
+			return nil, fmt.Errorf("no entrant %q; -list has their names", list)
+		}
+		all = append(all, name)
+		list = strings.TrimPrefix(list[len(name):], ",")
+	}
+	return all, nil
 }
 
 func all(p *scenario.Plan) error {
