@@ -58,6 +58,9 @@ func run() (ok bool, err error) {
 		update  = flag.Bool("update", false, "write bench/baseline from the library as it is")
 	)
 	flag.Parse()
+	if flag.NArg() > 0 {
+		return false, fmt.Errorf("no argument is expected, got %q: the revision is -base's", flag.Args())
+	}
 	if _, err := regexp.Compile(*pattern); err != nil {
 		return false, err
 	}
