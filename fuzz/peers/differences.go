@@ -46,7 +46,6 @@ var Differences = []Difference{
 	{"coder/websocket", "", "", "where a stream ends between a header and its payload, Read returns what came", finalBit},
 
 	{"gobwas/ws", "length not minimal", "", "longer forms of the length are read", minimalLength},
-	{"gobwas/ws", "frame too large", "", "ReadData has no limit to set", sizeLimit},
 	{"gobwas/ws", "invalid close code", "", "codes from 5000 up are read", codesEnd},
 	{"gobwas/ws", "", "", "where a stream ends inside a Close frame between fragments, ReadData returns what came", finalBit},
 	{"gobwas/ws", "", "status code is not defined in spec", "1012 to 1014 are refused", codeRanges},

@@ -100,6 +100,7 @@ func readGobwas(role reference.Role, stream []byte) (o Outcome) {
 	if role == reference.Server {
 		state = ws.StateServerSide
 	}
+	wsutil.SetMaxMessageSize(limit)
 	conn := newConn(stream)
 	for {
 		p, op, err := wsutil.ReadData(conn, state)
