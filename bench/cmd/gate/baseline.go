@@ -51,7 +51,7 @@ func checkExact(root string, after map[string]count) (ok bool, err error) {
 // fallen says whether a count is less than before.
 func fallen(before, after map[string]count) bool {
 	for name, n := range after {
-		if old, known := before[name]; known && (n.Allocs < old.Allocs || n.Reads < old.Reads || n.Writes < old.Writes) {
+		if old, known := before[name]; known && old.above(n) {
 			return true
 		}
 	}

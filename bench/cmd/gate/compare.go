@@ -179,7 +179,7 @@ func judgeTimes(base, head map[string][]float64) (slow []string) {
 // judgeExact prints a table and says whether no count has risen. from says what before is.
 func judgeExact(from string, before, after map[string]count) bool {
 	ok := true
-	fmt.Printf("%-62s %18s %18s %18s\n", "per burst of 100 messages, from "+from, "allocations", "reads", "writes")
+	fmt.Printf("%-62s %18s %18s %18s\n", "per 10,000 messages, from "+from, "allocations", "reads", "writes")
 	for _, c := range exactCases {
 		n, known := after[c.name]
 		if !known {
@@ -190,7 +190,7 @@ func judgeExact(from string, before, after map[string]count) bool {
 			old = n
 		}
 		verdict := ""
-		if n.Allocs > old.Allocs || n.Reads > old.Reads || n.Writes > old.Writes {
+		if n.above(old) {
 			verdict, ok = "  RISEN", false
 		}
 		show := func(a, b int) string {
