@@ -91,7 +91,7 @@ func head(b *strings.Builder, results []scenario.Result) {
 	}
 	fmt.Fprintf(b, "# Benchmarks\n\nWritten by `GOWORK=off go -C bench run ./cmd/compare -report`; the command above each table prints that table. ")
 	fmt.Fprintf(b, "Measured %s on %s, tier %s, %s, commit %s.\n\n%s\n", last.Time.Format("2006-01-02"), last.CPU, last.Tier,
-		strings.Join(slices.Sorted(maps.Keys(goes)), ", "), strings.Join(slices.Sorted(maps.Keys(commits)), ", "), method)
+		strings.Join(slices.Sorted(maps.Keys(goes)), ", "), commitList(slices.Sorted(maps.Keys(commits))), method)
 	b.WriteString("The kernels (masking, masked copy, UTF-8) have a command of their own, `GOWORK=off go -C bench run ./cmd/kernels`. Whether a change made something slower:\n" +
 		"`GOWORK=off go -C bench run ./cmd/gate -base REV`.\n\n")
 	b.WriteString("| entrant | module | version | used by | UTF-8 is checked by |\n|---|---|---|---|---|\n")
@@ -106,6 +106,15 @@ func head(b *strings.Builder, results []scenario.Result) {
 		fmt.Fprintf(b, "| %s | %s | %s | %s | %s |\n", i.Name, i.Module, version, i.Calls, i.Check)
 	}
 	b.WriteByte('\n')
+}
+
+// commitList is the commits that results are of.
+func commitList(commits []string) string {
+	list := strings.Join(commits, ", ")
+	if strings.Contains(list, "+") {
+		list += " (+: with changes that were not committed)"
+	}
+	return list
 }
 
 func targetTable(b *strings.Builder, all []group) {
@@ -188,16 +197,18 @@ func profile(b *strings.Builder, g group, r scenario.Result) {
 func kernelRows(b *strings.Builder, g group) {
 	b.WriteString("`GOWORK=off go -C bench run ./cmd/kernels`\n\n| | ratio | bound | aim | |\n|---|---:|---:|---:|---|\n")
 	for _, r := range g.rows {
-		v, least, aim := r.Metrics["ratio"].Median, r.Metrics["at least"], r.Metrics["aim"].Median
-		bound, verdict := "≥ "+figure(least.Median), "reached"
-		most, cost := r.Metrics["at most"]
-		if cost {
-			bound = "≤ " + figure(most.Median)
+		v, limit, aim, sign := r.Metrics["ratio"].Median, r.Metrics["at least"].Median, r.Metrics["aim"].Median, "≥ "
+		holds := func(bound float64) bool { return v >= bound }
+		if most, cost := r.Metrics["at most"]; cost {
+			limit, sign = most.Median, "≤ "
+			holds = func(bound float64) bool { return v <= bound }
 		}
-		if cost && v > most.Median || !cost && v < least.Median {
-			verdict = "**falls short**"
+		bound := sign + figure(limit)
+		if limit == 0 {
+			bound = "" // the row has an aim alone
 		}
-		fmt.Fprintf(b, "| %s | %s | %s | %s | %s |\n", strings.ReplaceAll(r.Entrant, "|", "/"), figure(v), bound, figure(aim), verdict)
+		o := outcome{target: target{least: limit}, known: true, met: limit == 0 || holds(limit), wanted: holds(aim)}
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %s |\n", strings.ReplaceAll(r.Entrant, "|", "/"), figure(v), bound, sign+figure(aim), o.verdict())
 	}
 	b.WriteByte('\n')
 }
@@ -231,7 +242,7 @@ func noteOf(scenario string) string {
 
 func table(b *strings.Builder, g group) {
 	m := mains[g.scenario]
-	fmt.Fprintf(b, "### %s: %s\n\n`GOWORK=off go -C bench run ./cmd/compare -run '%s'`\n\n", g.scenario, g.name, pattern(g))
+	fmt.Fprintf(b, "### %s: %s\n\n`GOWORK=off go -C bench run ./cmd/compare -run '%s'`, here %s\n\n", g.scenario, g.name, pattern(g), g.rounds())
 	more := slices.DeleteFunc(slices.Clone(m.more), func(unit string) bool {
 		return !slices.ContainsFunc(g.rows, func(r *Row) bool { _, has := r.Metrics[unit]; return has })
 	})
@@ -253,6 +264,18 @@ func table(b *strings.Builder, g group) {
 		b.WriteByte('\n')
 	}
 	b.WriteByte('\n')
+}
+
+// rounds says of how many rounds the figures are.
+func (g group) rounds() string {
+	most := 0
+	for _, r := range g.rows {
+		most = max(most, r.Metrics[mains[g.scenario].main].Rounds)
+	}
+	if most == 1 {
+		return "one round"
+	}
+	return fmt.Sprintf("%d rounds", most)
 }
 
 // pattern returns the expression that picks this case.

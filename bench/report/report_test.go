@@ -97,6 +97,27 @@ func TestEveryTargetNamesAnEntrantThatRuns(t *testing.T) {
 	}
 }
 
+// TestKernelRowsAreJudged as other targets are: by their bound, and then by their aim.
+func TestKernelRowsAreJudged(t *testing.T) {
+	for name, c := range map[string]struct {
+		metrics map[string]float64
+		want    string
+	}{
+		"reached":          {map[string]float64{"ratio": 1.2, "at least": 1, "aim": 1.1}, "| 1.20 | ≥ 1.00 | ≥ 1.10 | reached |"},
+		"aim missed":       {map[string]float64{"ratio": 1.05, "at least": 1, "aim": 1.1}, "| 1.05 | ≥ 1.00 | ≥ 1.10 | reached, aim not |"},
+		"missed":           {map[string]float64{"ratio": 0.9, "at least": 1, "aim": 1.1}, "| 0.900 | ≥ 1.00 | ≥ 1.10 | **falls short** |"},
+		"a cost, reached":  {map[string]float64{"ratio": 1.1, "at most": 1.2, "aim": 1.1}, "| 1.10 | ≤ 1.20 | ≤ 1.10 | reached |"},
+		"a cost, missed":   {map[string]float64{"ratio": 1.3, "at most": 1.2, "aim": 1.1}, "| 1.30 | ≤ 1.20 | ≤ 1.10 | **falls short** |"},
+		"no bound, missed": {map[string]float64{"ratio": 0.83, "at least": 0, "aim": 1}, "| 0.830 |  | ≥ 1.00 | aim not reached |"},
+	} {
+		var b strings.Builder
+		kernelRows(&b, groups(Rows([]scenario.Result{{Scenario: "kernels", Case: scenario.KernelRows, Entrant: "row", Metrics: c.metrics}}))[0])
+		if !strings.Contains(b.String(), "| row "+c.want) {
+			t.Errorf("%s: %s", name, b.String())
+		}
+	}
+}
+
 func TestWrite(t *testing.T) {
 	root := t.TempDir()
 	emit, done, err := scenario.Writer(filepath.Join(root, "a.jsonl"))
