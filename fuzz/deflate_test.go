@@ -8,9 +8,11 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/fuzz/replay"
 )
 
 const syncTail = "\x00\x00\xff\xff"
@@ -59,7 +61,7 @@ func FuzzInflate(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, p []byte) {
-		defer watchdog(t)()
+		defer replay.Watchdog(t.Name(), time.Second)()
 		s := script{p}
 		first := s.next()
 		o := deflate.InflateOptions{NoContextTakeover: first&1 != 0, MaxMessage: 1 << 20}
@@ -201,7 +203,7 @@ func FuzzDeflateRoundTrip(f *testing.F) {
 	}
 	f.Add([]byte{0x80, 7})
 	f.Fuzz(func(t *testing.T, p []byte) {
-		defer watchdog(t)()
+		defer replay.Watchdog(t.Name(), time.Second)()
 		s := script{p}
 		mode, cut := s.next(), s.next()
 		o := deflate.DeflateOptions{Level: [...]int{0, 1, 3, 6, 9, deflate.HuffmanOnly, 2, 5}[mode&7], NoContextTakeover: mode&8 != 0}

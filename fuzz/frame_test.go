@@ -1,3 +1,4 @@
+// Package fuzz_test holds the fuzz targets over the public API. README.md says how to run them.
 package fuzz_test
 
 import (
@@ -7,6 +8,7 @@ import (
 	"io"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/frame"
@@ -31,7 +33,7 @@ func FuzzHeader(f *testing.F) {
 		f.Add(append(binary.BigEndian.AppendUint64([]byte{0x82, 255}, 1<<bit), 1, 2, 3, 4))
 	}
 	f.Fuzz(func(t *testing.T, p []byte) {
-		defer watchdog(t)()
+		defer replay.Watchdog(t.Name(), time.Second)()
 		h, n := frame.ParseHeader(p)
 		want, length, key := headerByHand(p)
 		if n != want {
@@ -189,7 +191,7 @@ func FuzzDecoder(f *testing.F) {
 		if len(stream) > 20_000 || len(pieces) > 100 {
 			return
 		}
-		defer watchdog(t)()
+		defer replay.Watchdog(t.Name(), time.Second)()
 		role, o := decoderOptions(bits)
 		if bits&bitMasking != 0 {
 			stream = replay.Masked(stream)
@@ -218,7 +220,7 @@ func FuzzClose(f *testing.F) {
 		if len(body) > 300 {
 			return
 		}
-		defer watchdog(t)()
+		defer replay.Watchdog(t.Name(), time.Second)()
 		wire := reference.Piece{First: 0x88, Payload: body}.Append(nil, reference.Client)
 		verdict := reference.Parse(reference.Client, reference.Options{}, wire).Err
 		code, reason, err := frame.ParseClose(body)

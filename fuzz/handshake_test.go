@@ -12,7 +12,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/seed-7f57ff33/tickwire/fuzz/replay"
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
@@ -68,7 +70,7 @@ func FuzzRequest(f *testing.F) {
 		f.Add(h, uint8(1))
 	}
 	f.Fuzz(func(t *testing.T, p []byte, step uint8) {
-		defer watchdog(t)()
+		defer replay.Watchdog(t.Name(), time.Second)()
 		var v handshake.RequestView
 		n, err := handshake.ParseRequest(&v, p)
 		whole := outcome(n, err)
@@ -174,7 +176,7 @@ func FuzzResponse(f *testing.F) {
 	req := &handshake.Request{Subprotocols: []string{"a", "b"}, Extensions: []handshake.Extension{{Name: "permessage-deflate"}, {Name: "x"}}}
 	copy(req.Key[:], exampleKey)
 	f.Fuzz(func(t *testing.T, p []byte, step uint8) {
-		defer watchdog(t)()
+		defer replay.Watchdog(t.Name(), time.Second)()
 		var res handshake.Response
 		n, err := handshake.ParseResponse(&res, req, p)
 		whole := outcome(n, err)
@@ -258,7 +260,7 @@ func FuzzExtensions(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, p []byte) {
-		defer watchdog(t)()
+		defer replay.Watchdog(t.Name(), time.Second)()
 		got, err := handshake.ParseExtensions(nil, p)
 		if len(p) > 2048 { // the reference is slow
 			return
@@ -294,7 +296,7 @@ func FuzzURL(f *testing.F) {
 		f.Add("ws://h/a/b", s)
 	}
 	f.Fuzz(func(t *testing.T, s, location string) {
-		defer watchdog(t)()
+		defer replay.Watchdog(t.Name(), time.Second)()
 		u, err := handshake.ParseURL(s)
 		if err != nil {
 			if u != nil || !errors.Is(err, handshake.ErrURL) {

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seed-7f57ff33/tickwire/asm"
 	"github.com/seed-7f57ff33/tickwire/asm/asmtest"
 	"github.com/seed-7f57ff33/tickwire/fuzz/reference"
+	"github.com/seed-7f57ff33/tickwire/fuzz/replay"
 	"github.com/seed-7f57ff33/tickwire/mask"
 	"github.com/seed-7f57ff33/tickwire/utf8"
 )
@@ -44,7 +46,7 @@ func FuzzMask(f *testing.F) {
 		if len(src) > 5000 {
 			return
 		}
-		defer watchdog(t)()
+		defer replay.Watchdog(t.Name(), time.Second)()
 		key, at, n := mask.Key(k), 70+int(align%64), len(src)
 		want := bytes.Clone(src)
 		for i := range want {
@@ -83,7 +85,7 @@ func FuzzUTF8(f *testing.F) {
 		if len(text) > 2000 {
 			return
 		}
-		defer watchdog(t)()
+		defer replay.Watchdog(t.Name(), time.Second)()
 		key := mask.Key(k)
 		bad, complete := reference.CheckText(text)
 		hidden := bytes.Clone(text)

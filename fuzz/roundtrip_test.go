@@ -8,9 +8,11 @@ import (
 	"io"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/fuzz/reference"
+	"github.com/seed-7f57ff33/tickwire/fuzz/replay"
 )
 
 // script hands out the bytes of an input, and zeros when they are used up.
@@ -319,7 +321,7 @@ func FuzzReaderWriter(f *testing.F) {
 		if len(calls) > 100 || len(reads) > 300 {
 			return
 		}
-		defer watchdog(t)()
+		defer replay.Watchdog(t.Name(), time.Second)()
 		writer, reader := frame.Client, frame.Server
 		if mode&1 != 0 {
 			writer, reader = reader, writer

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/fuzz/replay"
 )
 
 // inflateDifference is a measured difference between what tickwire and a library make of a compressed message. tickwire
@@ -349,8 +350,7 @@ func FuzzInflate(f *testing.F) {
 		if len(p) == 0 || len(p) > 2048 {
 			return
 		}
-		timer := time.AfterFunc(5*time.Second, func() { panic("an input took longer than five seconds") })
-		defer timer.Stop()
+		defer replay.Watchdog(t.Name(), 5*time.Second)()
 		c := inflateCase{bits: 8 + int(p[0]&7), takeover: p[0]&8 != 0}
 		for p = p[1:]; len(p) > 0; {
 			n := min(int(p[0]), len(p)-1)

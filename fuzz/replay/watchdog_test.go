@@ -1,0 +1,46 @@
+package replay
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestWatch: what an input may take is a second of the process's own time, however long that is, and a minute in all.
+func TestWatch(t *testing.T) {
+	for name, c := range map[string]struct {
+		share float64 // of the time that passes, which the process gets
+		takes time.Duration
+		why   string // part of what it says; "" if the input is in time
+	}{
+		"in time":             {1, 999 * time.Millisecond, ""},
+		"a loop":              {1, time.Hour, "longer than 1s"},
+		"slow machine":        {0.05, 15 * time.Second, ""},
+		"loop, slow machine":  {0.05, 25 * time.Second, "longer than 1s"},
+		"blocked":             {0, time.Hour, "within a minute"},
+		"blocked for a while": {0, 59 * time.Second, ""},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			start, said := time.Now(), ""
+			stop := watch(func() time.Duration { return time.Duration(c.share * float64(time.Since(start))) }, time.Second, func(why string) { said = why })
+			time.Sleep(c.takes)
+			stop()
+			time.Sleep(time.Hour) // what was armed looks once more
+			synctest.Wait()
+			if (said == "") != (c.why == "") || !strings.Contains(said, c.why) {
+				t.Errorf("%s: %q", name, said)
+			}
+		})
+	}
+}
+
+// TestCPUTimeGoesOn keeps the clock from standing still, with which a loop would be found after a minute only.
+func TestCPUTimeGoesOn(t *testing.T) {
+	begin := cpuTime()
+	for n := uint64(1); cpuTime() == begin; n++ {
+		if n == 0 {
+			t.Fatal("never")
+		}
+	}
+}
