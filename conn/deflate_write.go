@@ -119,7 +119,7 @@ func (c *Conn) queuePacked(op Opcode, data []byte, first, last bool) error {
 // is stopped the frame stays queued, and the next call flushes it.
 func (m *messageWriter) packedFrame(p []byte, last bool) (taken bool, err error) {
 	c := m.c
-	if m.done {
+	if m.done || m.sealed && !last {
 		return false, ErrWriterClosed
 	}
 	if err := c.lockWrite(m); err != nil {
