@@ -283,7 +283,9 @@ func (d *Inflater) load() bool {
 		d.in = p
 	}
 	d.ip, d.end = 0, n
-	d.more = p[n:]
+	if d.more = p[n:]; len(d.more) == 0 {
+		d.more = nil // not even an end of it: the Inflater may be idle for long
+	}
 	return true
 }
 

@@ -3,9 +3,11 @@ package deflate
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
 	"testing"
+	"weak"
 )
 
 // mallocs returns how many objects f allocates, with no garbage collection that could empty a pool in between.
@@ -72,6 +74,44 @@ func TestNoAllocations(t *testing.T) {
 			})
 		}
 	}
+}
+
+// What a message came in is not kept, not even by an end of it: a connection that is idle would hold a whole read buffer.
+func TestInputIsNotKept(t *testing.T) {
+	compressed := stdCompress(t, feed(2, 3000), 6, true)
+	broken := append(bytes.Clone(compressed[0][:len(compressed[0])-1]), 6)
+	for name, inflate := range map[string]func(d *Inflater, p []byte){
+		"whole":    func(d *Inflater, p []byte) { d.Message(p, true) },
+		"in part":  func(d *Inflater, p []byte) { d.Begin(true); d.Push(p[:len(p)/2], false) },
+		"pieces":   func(d *Inflater, p []byte) { d.Begin(true); d.Push(p[:100], false); d.Push(p[100:], true) },
+		"streamed": func(d *Inflater, p []byte) { d.Begin(true); d.Feed(p, true); io.Copy(io.Discard, nexts{d}) },
+		"broken":   func(d *Inflater, p []byte) { d.Message(p[:copy(p, broken)], true) },
+	} {
+		for _, n := range []int{100, 1, 0} { // of room behind the message
+			for _, m := range [][]byte{compressed[0], stdCompress(t, feed(1, 200), 6, true)[0]} {
+				d := newInflater(t, InflateOptions{})
+				input := make([]byte, 64<<10)
+				place := weak.Make(&input[0])
+				at := len(input) - n - len(m)
+				copy(input[at:], m)
+				inflate(d, input[at:at+len(m):at+len(m)])
+				input = nil
+				runtime.GC()
+				if place.Value() != nil {
+					t.Errorf("%s: %d bytes are kept", name, 64<<10)
+				}
+				runtime.KeepAlive(d)
+			}
+		}
+	}
+}
+
+// nexts reads what Next returns of a message that was fed whole.
+type nexts struct{ d *Inflater }
+
+func (r nexts) Read(p []byte) (int, error) {
+	piece, err := r.d.Next()
+	return copy(p, piece), err
 }
 
 // idle returns the heap bytes that a connection's codec holds between messages, after 1 MiB of feed.

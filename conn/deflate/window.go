@@ -158,6 +158,6 @@ func (d *Inflater) closeMessage() {
 func (d *Inflater) discard() {
 	d.closeMessage()
 	buffer.Put(d.buf)
-	d.buf, d.out, d.in, d.codes = nil, nil, nil, nil
+	d.buf, d.out, d.in, d.more, d.codes = nil, nil, nil, nil, nil
 	d.base, d.start, d.shown, d.op, d.checked = 0, 0, 0, 0, 0
 }
