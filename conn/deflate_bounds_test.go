@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
@@ -296,6 +298,78 @@ func TestR87V8BombsThroughTheConnection(t *testing.T) {
 						}
 					})
 				}
+			}
+		}
+	}
+}
+
+// A connection that waits for the next message holds the window of context takeover and nothing else of what it has read, in
+// whatever way that was.
+func TestR87IdleMemoryOfEachWay(t *testing.T) {
+	if raceEnabled || testing.Short() {
+		t.Skip("memory is not measured under the race detector")
+	}
+	const connections = 8
+	body := make([]byte, 50_000)
+	for i, r := 0, rand.New(rand.NewPCG(1, 2)); i < len(body); i++ {
+		body[i] = 'a' + byte(r.IntN(16))
+	}
+	plain := frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: Binary}, body)
+	inFrames := ways[len(ways)-1]
+	inFrames.name, inFrames.read = "NextFrame", func(c *Conn) (int, error) {
+		f, err := c.NextFrame()
+		return len(f.Payload), err
+	}
+	for _, way := range append(slices.Clone(ways), inFrames) {
+		for _, takeover := range []bool{true, false} {
+			for name, stream := range map[string][]byte{"compressed": framed(Binary, packed(t, body)), "plain": plain} {
+				t.Run(fmt.Sprintf("%s/takeover %v/%s", way.name, takeover, name), func(t *testing.T) {
+					cfg := agreed(deflate.Config{}, frame.Options{})
+					cfg.agreed.ServerNoContextTakeover = !takeover
+					p := peak{}
+					p.collect()
+					p.base = p.heap()
+					ended := make(chan struct{}, connections)
+					var conns []*Conn
+					for range connections {
+						here, there := loopback(t)
+						defer there.Close()
+						c := New(here, frame.Client, cfg)
+						conns = append(conns, c)
+						read := make(chan error, 1)
+						go func() {
+							defer func() { ended <- struct{}{} }()
+							n, err := way.read(c)
+							if n == 0 && err == nil {
+								err = io.ErrUnexpectedEOF
+							}
+							read <- err
+							way.read(c)
+						}()
+						there.Write(stream)
+						if err := <-read; err != nil {
+							t.Fatal(err)
+						}
+						p.collect() // the next has to take memory of its own
+					}
+					most := 14 << 10
+					if takeover && name == "compressed" {
+						most += 64 << 10
+					}
+					// The last reads park in their own time.
+					held := most + 1
+					for until := time.Now().Add(5 * time.Second); held > most && time.Now().Before(until); {
+						p.collect()
+						held = (p.heap() - p.base) / connections
+					}
+					if held > most {
+						t.Errorf("%d bytes are held, at most %d expected", held, most)
+					}
+					for _, c := range conns {
+						c.Close()
+						<-ended
+					}
+				})
 			}
 		}
 	}

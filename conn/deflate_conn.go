@@ -143,14 +143,18 @@ var noSpace = make([]byte, 0)
 
 // fillNext is fill for whole messages.
 func (c *Conn) fillNext() error {
-	if c.packed == nil {
-		return c.fill(nil)
+	if c.packed != nil && c.r.Compressed() {
+		return c.await(noSpace)
 	}
-	c.packed.in.Release()
-	if c.r.Compressed() {
-		return c.fill(noSpace)
+	return c.await(nil)
+}
+
+// await is fill for who waits for a message or the rest of one. What inflating the one before has needed goes back: it may be long.
+func (c *Conn) await(dst []byte) error {
+	if c.packed != nil {
+		c.packed.in.Release()
 	}
-	return c.fill(nil)
+	return c.fill(dst)
 }
 
 // inflatedBatch is nextBatch where the next message is compressed.

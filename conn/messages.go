@@ -73,7 +73,7 @@ func (c *Conn) nextBatch() (*Batch, error) {
 	case err != nil:
 		return nil, c.readFailed(err)
 	case !ok:
-		return nil, c.fill(nil)
+		return nil, c.fillNext()
 	}
 	if m := b.Messages[0]; m.Opcode.IsControl() {
 		err := c.takeControl(m.Opcode, m.Data)
@@ -130,7 +130,7 @@ func (c *Conn) nextFrame() (Frame, error) {
 		case err != nil:
 			return Frame{}, c.readFailed(err)
 		case !ok:
-			if err := c.fill(nil); err != nil {
+			if err := c.await(nil); err != nil {
 				return Frame{}, err
 			}
 			continue

@@ -66,7 +66,7 @@ func (r *messageReader) next(dst []byte) (frame.Piece, error) {
 		case err != nil:
 			return p, c.readFailed(err)
 		case !ok:
-			err = c.fill(dst)
+			err = c.await(dst)
 		case p.Opcode.IsControl():
 			err = c.takeControl(p.Opcode, p.Data)
 		default:
