@@ -198,14 +198,14 @@ func (c *Conn) inflateFailed(err error) error { return c.readFailed(c.inflateErr
 // A passed deadline stops it; the next read call goes on.
 func (c *Conn) passOver() error {
 	r := &c.reading
-	r.framed = false
+	r.framed, r.passing = false, true
 	for {
 		if _, err := c.inflatePiece(); err != nil {
 			return err
 		}
 		r.rest = nil
 		if !r.open {
-			r.begun = false
+			r.begun, r.passing = false, false
 			return nil
 		}
 		piece, err := r.next(nil)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -101,6 +102,45 @@ func TestReaderOfAPassedMessage(t *testing.T) {
 			t.Fatalf("%q, %v", b, err)
 		}
 	})
+}
+
+// So it is while the rest is passed over and a deadline has stopped that: there would be a hole in what the reader gives.
+func TestReaderOfAMessageBeingPassed(t *testing.T) {
+	one := strings.Repeat("one two three ", 40) + strings.Repeat("four", 40)
+	var plain []byte
+	for i, p := range cutUp([]byte(one), 40) {
+		h := frame.Header{Fin: 40*(i+1) >= len(one), Opcode: Text}
+		if i > 0 {
+			h.Opcode = frame.Continuation
+		}
+		plain = frame.AppendFrame(plain, h, p)
+	}
+	for name, first := range map[string][]byte{"plain": plain, "compressed": framed(Text, cutUp(packed(t, []byte(one)), 5)...)} {
+		for stop := 1; stop < len(first); stop++ {
+			reads := 0
+			c := readingHalted(t, agreed(deflate.Config{}, frame.Options{}), append(bytes.Clone(first), framed(Text, packed(t, []byte("two")))...), 1, func() error {
+				if reads++; reads == stop {
+					return os.ErrDeadlineExceeded
+				}
+				return nil
+			})
+			_, r, err := c.NextReader()
+			if err != nil { // before it found the message
+				continue
+			}
+			if _, err := r.Read(make([]byte, 3)); err != nil {
+				continue
+			}
+			if _, err := c.ReadMessage(); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatalf("%s, stopped at %d: %v", name, stop, err)
+			}
+			if b, err := io.ReadAll(r); len(b) != 0 || err != nil {
+				t.Fatalf("%s, stopped at %d: %q, %v", name, stop, b, err)
+			}
+			wantMessage(t, c, Text, "two")
+			c.Close()
+		}
+	}
 }
 
 // What NextReader leaves of a compressed message is inflated before NextFrame goes on.

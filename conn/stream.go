@@ -12,8 +12,9 @@ type messageReader struct {
 	rest []byte // of the piece in hand: a view
 	open bool   // the message has begun and its end was not seen
 
-	begun  bool // NextReader or NextFrame has handed out of a message what other read calls must pass over the rest of
-	framed bool // NextFrame has
+	begun   bool // NextReader or NextFrame has handed out of a message what other read calls must pass over the rest of
+	framed  bool // NextFrame has
+	passing bool // and one of them does
 
 	packed bool // the message is compressed, and its end was not inflated
 
@@ -86,8 +87,8 @@ func (r *messageReader) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	defer c.endRead(0)
-	if !r.begun || r.framed {
-		return 0, io.EOF // another read call has passed over the rest
+	if !r.begun || r.framed || r.passing {
+		return 0, io.EOF // another read call has passed over the rest, or a part of it
 	}
 	if r.packed {
 		return r.readPacked(p)
