@@ -12,9 +12,10 @@ const maxEmptyReads = 100 // reads of (0, nil) in a row before io.ErrNoProgress
 
 var errReadCount = errors.New("the transport returned an impossible count from Read")
 
-// ReadMessage returns the next message. Its Data is a view, valid until the next read call. Pings that come before it are
-// answered. The errors are those of the list above ErrClosed, ErrConcurrentRead, and for a passed deadline one that matches
-// os.ErrDeadlineExceeded, after which reading can go on where it stopped.
+// ReadMessage returns the next message. Its Data is a view, valid until the next read call; on a connection that compresses it must
+// not be changed, because later messages can refer to it. Pings that come before it are answered. The errors are those of the list
+// above ErrClosed, ErrConcurrentRead, and for a passed deadline one that matches os.ErrDeadlineExceeded, after which reading can go
+// on where it stopped.
 func (c *Conn) ReadMessage() (Message, error) {
 	if s := c.readers.Load(); s&(readCount-1) != 0 || !c.readers.CompareAndSwap(s, s|readBusy) {
 		if err := c.beginRead(); err != nil {

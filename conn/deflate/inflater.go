@@ -112,7 +112,8 @@ func NewInflater(o InflateOptions) (*Inflater, error) {
 	}, nil
 }
 
-// Message inflates a whole message. Text is checked as UTF-8. The result is valid until the next call.
+// Message inflates a whole message. Text is checked as UTF-8. The result is valid until the next call, and must not be changed:
+// later messages can refer to it.
 func (d *Inflater) Message(p []byte, text bool) ([]byte, error) {
 	if err := d.Begin(text); err != nil {
 		return nil, err
@@ -170,7 +171,8 @@ func (d *Inflater) Push(p []byte, last bool) error {
 	return d.check()
 }
 
-// Bytes returns the message whose last piece was pushed. It is valid until the next call of Begin, Message or Release.
+// Bytes returns the message whose last piece was pushed. It is valid until the next call of Begin, Message or Release, and must not
+// be changed.
 func (d *Inflater) Bytes() []byte { return d.view }
 
 // Detach gives the memory away in which the message stands that Message or Bytes returned, if it has one of its own: it is the
@@ -187,7 +189,7 @@ func (d *Inflater) Detach() *buffer.Buffer {
 // then.
 func (d *Inflater) Feed(p []byte, last bool) error { return d.feed(p, last) }
 
-// Next returns the next inflated bytes of the message, valid until the next call. No bytes and no error ask for more input;
+// Next returns the next inflated bytes of the message, valid until the next call and not to be changed. No bytes and no error ask for more input;
 // io.EOF says that the message was whole. At most 64 KiB are held, however long the message is. A message that was begun by Push
 // can be gone on with to its end: what was inflated by then comes first.
 func (d *Inflater) Next() ([]byte, error) {
