@@ -88,7 +88,6 @@ var (
 	ErrUnknownParam   = &NegotiationError{Reason: "unknown parameter"}
 	ErrDuplicateParam = &NegotiationError{Reason: "parameter given twice"}
 	ErrParamValue     = &NegotiationError{Reason: "invalid parameter value"}
-	ErrNotOffered     = &NegotiationError{Reason: "parameter was not offered"}
 	ErrNotHonoured    = &NegotiationError{Reason: "demand left out of the answer"}
 	ErrWindowTooLarge = &NegotiationError{Reason: "window larger than offered"}
 	ErrTwoAnswers     = &NegotiationError{Reason: "extension answered twice"}
