@@ -3,8 +3,6 @@
 package mask
 
 import (
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -12,29 +10,21 @@ import (
 	"github.com/seed-7f57ff33/tickwire/asm/asmtest"
 )
 
-// TestRaceDetectorSeesKernels runs this test again in another process, where a goroutine uses the bytes that a kernel
+// TestRaceDetectorSeesKernels runs TestRaceChild in another process, where a goroutine uses the bytes that a kernel
 // writes, or writes those that it reads, and expects the race detector's report.
 func TestRaceDetectorSeesKernels(t *testing.T) {
-	if os.Getenv("MASK_RACE_CHILD") != "" {
-		return
-	}
 	for _, name := range []string{"written by XOR", "written by Copy", "read by Copy"} {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestRaceChild$")
-		cmd.Env = append(os.Environ(), "MASK_RACE_CHILD="+name)
-		out, err := cmd.CombinedOutput()
-		if err == nil || !strings.Contains(string(out), "DATA RACE") {
-			t.Errorf("%s: no race found: %v\n%s", name, err, out)
+		if out, failed := asmtest.Child(t, "TestRaceChild", name); !failed || !strings.Contains(out, "DATA RACE") {
+			t.Errorf("%s: no race found\n%s", name, out)
 		}
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestRaceChild$")
-	cmd.Env = append(os.Environ(), "MASK_RACE_CHILD=both read by Copy")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("two reads: %v\n%s", err, out)
+	if out, failed := asmtest.Child(t, "TestRaceChild", "both read by Copy"); failed {
+		t.Errorf("two reads:\n%s", out)
 	}
 }
 
 func TestRaceChild(t *testing.T) {
-	name := os.Getenv("MASK_RACE_CHILD")
+	name := asmtest.Case()
 	if name == "" {
 		t.Skip("runs in a process of its own")
 	}
