@@ -1,8 +1,8 @@
 // Package asm says which tier of assembly kernels runs on this machine.
 //
 // The assembly of a package with kernels picks one with a compare and a predicted branch, by a variable of its own
-// package that follows the active tier (see [Follow]), or by [Active] as an argument. There is no function variable
-// on the way: through one, escape analysis gives up and every call allocates its arguments.
+// package that follows the active tier (see [Follow]). There is no function variable on the way: through one, escape
+// analysis gives up and every call allocates its arguments.
 //
 // The build tag purego removes all assembly, and then the one tier is Generic.
 package asm

@@ -14,7 +14,7 @@
 // The AVX2 kernels, from 129 bytes on:
 //   DI  start of the text       Y0-Y5  scratch             Y11  0x0F in every byte
 //   SI  n                       Y6     key                 Y12  0x1000 in every word
-//   R8  key at the start        Y7     errors so far       Y13  0x60, Y14  0x70, Y15  0x80
+//   R8  0x80 in every byte      Y7     errors so far       Y13  0x60, Y14  0x70, Y15  0x80
 //   R9  key at the end          Y8     classes by the high half of the first byte
 //   R10 next to unmask or skip  Y9     classes by its low half
 //   R11 next to check           Y10    classes by the high half of the second byte
@@ -22,7 +22,7 @@
 //   DX  limit of the loop       BX     0 once all is checked, else -1
 //   AX, CX  scratch
 //
-// Below, the tables are in Y8-Y11, R8 becomes the key at the end, and Y6 and Y12 are the keys at both ends.
+// Below, the tables are in Y8-Y11, R8 is the key at the end, and Y6 and Y12 are the keys at both ends.
 //
 // The SSE kernels:
 //   X0-X3    vectors of text    X6  errors so far  X7  0x0F       X9   0x70
@@ -2162,10 +2162,9 @@ check3:
 over128:
 	CMPQ SI, $const_pieceMax
 	JHI long
-	// R8 is the key after n, R12 the end, Y6 the key
+	// Y6 is the key, R8 and Y12 the key after n, R12 the end
 	MOVL R8, R9
-	MOVL key+16(FP), R8
-	MOVL R8, R13
+	MOVL key+16(FP), R13
 	XORL R10, R10
 	MOVL $-1, BX
 	VPXOR Y7, Y7, Y7

@@ -78,7 +78,7 @@ func (k *utf8Kernel) keyAfter(reg string) {
 	k.Ins("RORL", "CX", reg)
 }
 
-// unmaskShort prints n from 16 to 64 for AVX2. Here as in all short cases nothing is stored before all is loaded, and
+// unmaskShort prints n from 17 to 64 for AVX2, but for 32. Here as in all short cases nothing is stored before all is loaded, and
 // nothing stored is loaded again.
 func (k *utf8Kernel) unmaskShort() {
 	k.Note("17..31: the first vector and the last")
@@ -455,10 +455,9 @@ func (k *utf8Kernel) keyY(reg string, y int) {
 // What is long is unmasked lagAhead bytes ahead of a check that reads it again; as long as it is ASCII, a look at each
 // chunk of that size is the check. (A look takes the place of a store in its unit, which has one a cycle.)
 func (k *utf8Kernel) unmaskLong() {
-	k.Note("R8 is the key after n, R12 the end, Y6 the key")
+	k.Note("Y6 is the key, R8 and Y12 the key after n, R12 the end")
 	k.Ins("MOVL", "R8", "R9")
-	k.Ins("MOVL", "key+16(FP)", "R8")
-	k.Ins("MOVL", "R8", "R13")
+	k.Ins("MOVL", "key+16(FP)", "R13")
 	k.Ins("XORL", "R10", "R10")
 	k.Ins("MOVL", -1, "BX")
 	k.Ins("VPXOR", "Y7", "Y7", "Y7")
