@@ -72,7 +72,8 @@ func NewReader(src io.Reader, role Role, o Options) *Reader {
 func (r *Reader) Reset(src io.Reader, role Role, o Options) {
 	buffer.Put(r.lent)
 	buffer.Put(r.message)
-	*r = Reader{src: src, start: -1, size: minBuffer, maxSize: DefaultMaxBuffer}
+	*r = Reader{}
+	r.src, r.start, r.size, r.maxSize = src, -1, minBuffer, DefaultMaxBuffer
 	r.dec.Reset(role, o)
 }
 
@@ -88,9 +89,8 @@ func (r *Reader) Decoder() *Decoder { return &r.dec }
 // the source other than these is returned as it is; if the source goes on after it (a passed deadline), so does Next, and so
 // does any other way to read. A message of which a part was given in another way is passed over.
 func (r *Reader) Next() (Message, error) {
-	if data, op, n := r.dec.plain(r.buf[r.pos:r.end]); n > 0 {
-		r.pos += n
-		return Message{Opcode: op, Data: data}, nil
+	if m, ok := r.Plain(); ok {
+		return m, nil
 	}
 	return r.next()
 }
@@ -136,11 +136,24 @@ func (r *Reader) NextPiece(dst []byte) (Piece, error) {
 	}
 }
 
+// Plain returns the next message if it is buffered whole and such as most are: in one frame of at most 64 KiB, with nothing to be
+// looked at. ok is false if it is any other, if something is wrong with it or if more bytes are needed: Buffered tells then.
+func (r *Reader) Plain() (m Message, ok bool) {
+	data, op, n := r.dec.plain(r.buf[r.pos:r.end])
+	if n <= 0 {
+		return Message{}, false
+	}
+	r.pos += n
+	return Message{Opcode: op, Data: data}, true
+}
+
 // Buffered returns the next message if it is buffered whole. ok is false if more bytes are needed.
 func (r *Reader) Buffered() (m Message, ok bool, err error) {
-	if data, op, n := r.dec.plain(r.buf[r.pos:r.end]); n > 0 {
-		r.pos += n
-		return Message{Opcode: op, Data: data}, true, nil
+	if r.pos == r.end && r.dec.between() && len(r.fresh) == 0 && !r.given {
+		return Message{}, false, nil // nothing is here, and nothing begun: so it is before nearly every read
+	}
+	if m, ok := r.Plain(); ok {
+		return m, true, nil
 	}
 	return r.assemble()
 }
@@ -151,8 +164,8 @@ func (r *Reader) assemble() (Message, bool, error) {
 		r.drop()
 	}
 	for {
-		ev, ok, err := r.frame(false)
-		if !ok || err != nil {
+		var ev Event
+		if ok, err := r.frame(&ev, false); !ok || err != nil {
 			return Message{}, false, err
 		}
 		switch op := ev.Header.Opcode; {
@@ -172,8 +185,8 @@ func (r *Reader) BufferedFrame() (f Frame, ok bool, err error) {
 	case r.claim == pieced:
 		r.drop()
 	}
-	ev, ok, err := r.frame(true)
-	if !ok || err != nil {
+	var ev Event
+	if ok, err := r.frame(&ev, true); !ok || err != nil {
 		return Frame{}, false, err
 	}
 	return Frame{Header: ev.Header, Payload: ev.Data}, true, nil
@@ -198,8 +211,8 @@ func (r *Reader) BufferedPiece() (p Piece, ok bool, err error) {
 		return p, ok, err
 	}
 	for {
-		ev, err := r.decode()
-		if err != nil || ev.none() {
+		var ev Event
+		if err := r.decode(&ev); err != nil || ev.none() {
 			return Piece{}, false, err
 		}
 		if op := ev.Header.Opcode; op.IsControl() {
@@ -235,8 +248,8 @@ func (r *Reader) handOver() (p Piece, ok bool, err error) {
 	case r.ended():
 	case r.gathered > 0 && len(r.fresh) > 0:
 		// What came last stands behind it, in the memory that goes out of hand here.
-		ev, err := r.decode()
-		if err != nil {
+		var ev Event
+		if err := r.decode(&ev); err != nil {
 			return Piece{}, false, err
 		}
 		r.gather(ev.Data)
@@ -263,13 +276,12 @@ func (r *Reader) piece(data []byte, last bool) Piece {
 	return Piece{Opcode: r.dec.opcode, Compressed: r.dec.rsv1, Last: last, Data: data}
 }
 
-// frame decodes to the end of a frame that is not passed over. With alone set the event's Data is all of the frame's payload,
+// frame decodes to the end of a frame that is not passed over. With alone set the Data of its event is all of the frame's payload,
 // otherwise all of the message so far.
-func (r *Reader) frame(alone bool) (ev Event, ok bool, err error) {
+func (r *Reader) frame(ev *Event, alone bool) (ok bool, err error) {
 	for {
-		ev, err = r.decode()
-		if err != nil || ev.none() {
-			return Event{}, false, err
+		if err := r.decode(ev); err != nil || ev.none() {
+			return false, err
 		}
 		control := ev.Header.Opcode.IsControl()
 		if !control && r.claim == dropped {
@@ -287,14 +299,14 @@ func (r *Reader) frame(alone bool) (ev Event, ok bool, err error) {
 			}
 			ev.Data = r.buf[r.start:r.pos:r.pos]
 			r.start = -1
-			return ev, true, nil
+			return true, nil
 		}
 		if r.start < 0 {
 			r.gather(ev.Data)
 		}
 		if ev.End {
 			ev.Data = r.endFrame(&ev.Header, alone)
-			return ev, true, nil
+			return true, nil
 		}
 	}
 }
@@ -324,21 +336,20 @@ func (r *Reader) endFrame(h *Header, alone bool) (data []byte) {
 	return data
 }
 
-// decode feeds the decoder and returns its event, or none if more bytes are needed.
-func (r *Reader) decode() (ev Event, err error) {
+// decode feeds the decoder and puts its event into ev: none if more bytes are needed.
+func (r *Reader) decode(ev *Event) error {
 	if r.given {
 		buffer.Put(r.message)
 		r.message, r.given = nil, false
 	}
-	var n int
 	if len(r.fresh) > 0 {
-		ev, n, err = r.dec.Next(r.fresh)
+		n, err := r.dec.next(r.fresh, ev)
 		r.fresh = r.fresh[n:]
-		return ev, err
+		return err
 	}
-	ev, n, err = r.dec.Next(r.buf[r.pos:r.end])
+	n, err := r.dec.next(r.buf[r.pos:r.end], ev)
 	r.pos += n
-	return ev, err
+	return err
 }
 
 // staysInBuffer says whether the payload of a frame that starts is handed out as it stands in the read buffer: if it is all
