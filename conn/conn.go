@@ -112,7 +112,7 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 			c.records, c.base = r, r.Conn
 		}
 	} else {
-		c.sock = newSocket(nc, &c.cfg)
+		c.sock = newSocket(nc, &c.cfg, (*plainSink)(c))
 	}
 	c.packed = newCompression(role, &c.cfg)
 	c.reading.c = c

@@ -18,9 +18,8 @@ type controlSlots struct {
 	flush func() // Conn.flushControls, made by the first startFlush; under the write lock
 
 	mu      sync.Mutex
-	pong    [frame.MaxControlPayload]byte
+	pong    []byte // its memory is made by the first ping, and stays
 	ping    [pingSize]byte
-	pongLen uint8
 	hasPong bool
 	hasPing bool
 
@@ -41,7 +40,12 @@ func (c *Conn) takeControl(op Opcode, data []byte) error {
 	switch op {
 	case frame.Ping:
 		c.stats.pingsRead.Add(1)
-		c.sendPong(data)
+		if c.outbound != nil {
+			c.outbound.putPong(c, data)
+			break
+		}
+		c.setPong(data)
+		c.kick()
 	case frame.Pong:
 		c.stats.pongsRead.Add(1)
 		c.takePong(data)
@@ -51,21 +55,11 @@ func (c *Conn) takeControl(op Opcode, data []byte) error {
 	return nil
 }
 
-// sendPong has a ping answered, once Config.Outbound lets it.
-func (c *Conn) sendPong(data []byte) {
-	if c.outbound != nil {
-		c.outbound.putPong(c, data)
-		return
-	}
-	c.setPong(data)
-	c.kick()
-}
-
 // setPong makes data what is answered next: RFC 6455 §5.5.3 allows to answer the newest ping only.
 func (c *Conn) setPong(data []byte) {
 	s := &c.control
 	s.mu.Lock()
-	s.pongLen = uint8(copy(s.pong[:], data))
+	s.pong = append(s.pong[:0], data...)
 	s.hasPong = true
 	c.lock.set(lockPending)
 	s.mu.Unlock()
@@ -119,7 +113,7 @@ func (c *Conn) queueControls() {
 		_ = c.w.AppendControl(frame.Ping, s.ping[:])
 	}
 	if s.hasPong {
-		_ = c.w.AppendControl(frame.Pong, s.pong[:s.pongLen])
+		_ = c.w.AppendControl(frame.Pong, s.pong)
 	}
 	s.hasPing, s.hasPong = false, false
 	c.lock.clear(lockPending)
@@ -163,45 +157,64 @@ func (c *Conn) keepControls(ping, pong bool) {
 // writeControls writes what waits in the slots, past the queue of the Writer. It reports whether that was done; if not, it waits on, or its
 // rest is left for flushControls, or the connection has ended. The caller has the write lock.
 func (c *Conn) writeControls(noWait bool) bool {
-	s := &c.control
 	lent := buffer.Get(2 * (2 + 4 + frame.MaxControlPayload)) // a ping and a pong
 	defer buffer.Put(lent)
-	b := lent.B[:0]
-	s.mu.Lock()
-	ping, pong := s.hasPing, s.hasPong
-	if ping {
-		b = c.appendControl(b, frame.Ping, s.ping[:])
-	}
-	if pong {
-		b = c.appendControl(b, frame.Pong, s.pong[:s.pongLen])
-	}
-	s.hasPing, s.hasPong = false, false
-	c.lock.clear(lockPending)
-	s.mu.Unlock()
-	if len(b) == 0 {
+	size, ping, pong := c.takeControls(lent.B)
+	if size == 0 {
 		return true
 	}
-	n, err := (*outlet)(c).write(b, nil, noWait)
+	n, err := (*outlet)(c).write(lent.B[:size], nil, noWait)
+	if err == nil && n == size && !c.ended() {
+		c.sentControls(ping, pong)
+		return true
+	}
+	keep, left := c.controlsCut(lent.B[:size], n, err, noWait)
+	if keep {
+		c.keepControls(ping, pong)
+	}
+	if left {
+		c.sentControls(ping, pong)
+	}
+	return false
+}
+
+// controlsCut judges a write of control frames that has not gone as it should: n bytes of b did. keep says that the frames wait on in
+// their slots, left that the rest of b is left for flushControls. With neither, the connection has ended or soon will have.
+func (c *Conn) controlsCut(b []byte, n int, err error, noWait bool) (keep, left bool) {
 	if err == nil && n != len(b) && !noWait {
 		err = io.ErrShortWrite
 	}
 	switch {
 	case c.ended():
-		return false
 	case n == 0 && (err == nil || c.secure == nil && errors.Is(err, os.ErrDeadlineExceeded)):
-		c.keepControls(ping, pong)
-		return false
+		return true, false
 	case noWait && brokenPipe(err):
 		c.cut.Store(&TransportError{Op: "write", Err: err}) // whoever reads finds out how it ended
-		return false
 	case err != nil:
 		_ = c.writeLost(err)
-		return false
-	case n < len(b):
+	default:
 		c.leave(b[n:])
+		return false, true
 	}
-	c.sentControls(ping, pong)
-	return n == len(b)
+	return false, false
+}
+
+// takeControls encodes what waits in the slots into b, which is empty then.
+func (c *Conn) takeControls(b []byte) (size int, ping, pong bool) {
+	s := &c.control
+	b = b[:0]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ping, pong = s.hasPing, s.hasPong
+	if ping {
+		b = c.appendControl(b, frame.Ping, s.ping[:])
+	}
+	if pong {
+		b = c.appendControl(b, frame.Pong, s.pong)
+	}
+	s.hasPing, s.hasPong = false, false
+	c.lock.clear(lockPending)
+	return len(b), ping, pong
 }
 
 func (c *Conn) appendControl(b []byte, op frame.Opcode, payload []byte) []byte {

@@ -141,15 +141,24 @@ func (c *Conn) checks(op Opcode) bool { return op == Text && !c.cfg.Frame.SkipUT
 // noSpace has fill read through the read buffer, and not into memory where a message is gathered.
 var noSpace = make([]byte, 0)
 
-// fillNext is fill for whole messages.
-func (c *Conn) fillNext() error {
-	if c.packed != nil && c.r.Compressed() {
-		return c.await(noSpace)
+// nextSpace returns where the next fill for whole messages may read to, past the read buffer. What inflating the message before has
+// needed goes back: it may be long until the next.
+func (c *Conn) nextSpace() []byte {
+	if c.packed == nil {
+		return nil
 	}
-	return c.await(nil)
+	return c.packedSpace()
 }
 
-// await is fill for who waits for a message or the rest of one. What inflating the one before has needed goes back: it may be long.
+func (c *Conn) packedSpace() []byte {
+	c.packed.in.Release()
+	if c.r.Compressed() {
+		return noSpace
+	}
+	return nil
+}
+
+// await is fill for who waits for a frame or the rest of a message, and gives back what inflating has needed, too.
 func (c *Conn) await(dst []byte) error {
 	if c.packed != nil {
 		c.packed.in.Release()
@@ -164,7 +173,7 @@ func (c *Conn) inflatedBatch() (*Batch, error) {
 	case err != nil:
 		return nil, c.readFailed(err)
 	case !ok:
-		return nil, c.fillNext()
+		return nil, c.fill(c.nextSpace())
 	case m.Opcode.IsControl():
 		return nil, c.takeControl(m.Opcode, m.Data)
 	}

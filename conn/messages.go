@@ -73,7 +73,7 @@ func (c *Conn) nextBatch() (*Batch, error) {
 	case err != nil:
 		return nil, c.readFailed(err)
 	case !ok:
-		return nil, c.fillNext()
+		return nil, c.fill(c.nextSpace())
 	}
 	if m := b.Messages[0]; m.Opcode.IsControl() {
 		err := c.takeControl(m.Opcode, m.Data)

@@ -22,28 +22,42 @@ func (c *Conn) ReadMessage() (Message, error) {
 			return Message{}, err
 		}
 	}
+	if c.packed == nil && !c.reading.begun {
+		if m, ok := c.r.Plain(); ok {
+			c.releaseRead(1)
+			return m, nil
+		}
+	}
+	return c.readOn()
+}
+
+// readOn is ReadMessage for all but the plain message that is buffered. It, and all that it calls up to the wait for bytes, has small
+// frames, and so few arguments: see TestIdleStack.
+func (c *Conn) readOn() (Message, error) {
 	if c.reading.begun {
 		if err := c.passOver(); err != nil {
 			c.endRead(0)
 			return Message{}, err
 		}
 	}
-	var m Message
-	var ok bool
-	var err error
-	if c.packed == nil {
-		m, ok, err = c.r.Buffered()
-	} else {
-		m, ok, err = c.buffered()
-	}
-	if !ok || m.Opcode.IsControl() {
-		if m, err = c.readOn(m, ok, err); err != nil {
+	for {
+		m, ok, err := c.buffered()
+		switch {
+		case err != nil:
+			err = c.readFailed(err)
+		case !ok:
+			err = c.fill(c.nextSpace())
+		case m.Opcode.IsControl():
+			err = c.takeControl(m.Opcode, m.Data)
+		default:
+			c.releaseRead(1)
+			return m, nil
+		}
+		if err != nil {
 			c.endRead(0)
 			return Message{}, err
 		}
 	}
-	c.releaseRead(1)
-	return m, nil
 }
 
 // buffered returns the next message if it is buffered whole, or a control frame. What is compressed is inflated as far as it has come.
@@ -52,26 +66,6 @@ func (c *Conn) buffered() (Message, bool, error) {
 		return c.inflated()
 	}
 	return c.r.Buffered()
-}
-
-// readOn goes on where c.buffered returned something else than a message to deliver.
-func (c *Conn) readOn(m Message, ok bool, err error) (Message, error) {
-	for {
-		switch {
-		case err != nil:
-			return Message{}, c.readFailed(err)
-		case !ok:
-			err = c.fillNext()
-		case m.Opcode.IsControl():
-			err = c.takeControl(m.Opcode, m.Data)
-		default:
-			return m, nil
-		}
-		if err != nil {
-			return Message{}, err
-		}
-		m, ok, err = c.buffered()
-	}
 }
 
 // beginRead takes the reading side for a read call.
@@ -151,7 +145,7 @@ func (c *Conn) fill(dst []byte) error {
 	fresh := true // the socket was read
 	switch {
 	case c.sock != nil:
-		n, err = c.sock.read((*plainSink)(c), dst)
+		n, err = c.sock.read(dst)
 		c.stats.count(c.sock.counted)
 	case c.records != nil:
 		c.restQueue()
@@ -172,7 +166,7 @@ func (c *Conn) fill(dst []byte) error {
 		c.stamped()
 	}
 	if c.tape != nil {
-		c.tape.put(RecordData, c.receivedAt(), c.r.Latest(n))
+		c.record(n)
 	}
 	return nil
 }
@@ -194,7 +188,7 @@ func (c *Conn) fillLast() bool {
 	switch {
 	case c.readErr != nil:
 	case c.sock != nil:
-		n, _ = c.sock.read((*plainSink)(c), nil)
+		n, _ = c.sock.read(nil)
 	case c.records != nil:
 		n, _ = c.fillSecure(nil)
 	default:

@@ -213,6 +213,9 @@ func (c *Conn) endTape() {
 	}
 }
 
+// record keeps the n bytes that the last fill has brought.
+func (c *Conn) record(n int) { c.tape.put(RecordData, c.receivedAt(), c.r.Latest(n)) }
+
 // receivedAt is the time of the last read: the kernel's if it tells.
 func (c *Conn) receivedAt() time.Time {
 	if s := c.stampedRead(); s != nil && !s.info.Kernel.IsZero() {

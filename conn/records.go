@@ -61,7 +61,9 @@ type records struct {
 // which made 0.0102 allocations of crypto/tls's a message (tickwire feed -tls), and 128 KiB make 0.0085.
 func underTLS(nc net.Conn, cfg *Config) net.Conn {
 	full := cfg.withDefaults()
-	return &records{Conn: nc, sock: newSocket(nc, &full), size: minRecords, max: 2 << bits.Len(uint(max(full.ReadBuffer, minRecords)-1))}
+	r := &records{Conn: nc, size: minRecords, max: 2 << bits.Len(uint(max(full.ReadBuffer, minRecords)-1))}
+	r.sock = newSocket(nc, &full, r)
+	return r
 }
 
 // UnderTLS returns the listener to give to tls.NewListener, or to ServeTLS of a http.Server, in the place of l: the connections that
@@ -233,7 +235,7 @@ func (r *records) wait() error {
 // fill reads once.
 func (r *records) fill() error {
 	if r.sock != nil {
-		_, err := r.sock.read(r, nil)
+		_, err := r.sock.read(nil)
 		r.counted = r.sock.counted
 		return err
 	}

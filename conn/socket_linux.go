@@ -29,30 +29,38 @@ type socket struct {
 	nc   net.Conn
 	rc   syscall.RawConn
 	mode Syscalls
-	spin time.Duration
+
+	noWait bool // of write
+	often  bool // the write is one of many in a row, to other sockets
+	busy   bool // the last read that brought bytes brought many
+	woken  bool // the read found nothing, waited, and is to be tried again
 
 	// Reading, by one goroutine.
-	readFn  func(fd uintptr) bool
 	sink    sink
-	dst     []byte
+	readFn  func(fd uintptr) bool
+	space   []byte
 	n       int
 	errno   syscall.Errno
-	busy    bool // the last read that brought bytes brought many
 	counted readCounter
+	spin    *spin        // nil without Config.Spin
 	stamped *stampedRead // nil without Config.Timestamps
 
 	// Writing, under the write lock.
 	writeFn    func(fd uintptr) bool
-	out        [2][]byte // what is not written yet
-	left       int       // its bytes
-	iov        [2]unix.Iovec
-	noWait     bool
-	often      bool // the write is one of many in a row, to other sockets
+	out        []byte  // what is not written yet
+	behind     *vector // what comes behind it, nil if nothing ever did
+	left       int     // the bytes of both
 	writeErrno syscall.Errno
 }
 
+// vector is for writes of two pieces.
+type vector struct {
+	more []byte
+	iov  [2]unix.Iovec
+}
+
 // newSocket returns nil if nc is not a plain stream socket. A type that embeds one is not: its Read may do more.
-func newSocket(nc net.Conn, cfg *Config) *socket {
+func newSocket(nc net.Conn, cfg *Config, to sink) *socket {
 	var rc syscall.RawConn
 	var err error
 	tcp := false
@@ -71,28 +79,41 @@ func newSocket(nc net.Conn, cfg *Config) *socket {
 	if err != nil {
 		return nil
 	}
-	s := &socket{nc: nc, rc: rc, mode: cfg.Syscalls, spin: cfg.Spin}
-	s.readFn, s.writeFn = s.tryRead, s.tryWrite
+	s := &socket{nc: nc, rc: rc, mode: cfg.Syscalls, sink: to}
+	s.readFn, s.writeFn = s.reader(), s.writer()
+	if cfg.Spin > 0 {
+		s.spin = &spin{length: cfg.Spin}
+	}
 	if cfg.Timestamps && tcp {
 		s.stamped = newStampedRead(rc)
 	}
 	return s
 }
 
-// read waits for bytes and puts them into the sink.
-func (s *socket) read(to sink, dst []byte) (n int, err error) {
-	s.sink, s.dst = to, dst
-	err = s.rc.Read(s.readFn)
-	s.sink, s.dst = nil, nil
-	switch {
-	case err != nil:
-		return 0, err
-	case s.errno != 0:
-		return 0, s.opError("read", s.errno)
-	case s.n == 0:
-		return 0, io.EOF
+// read waits for bytes and puts them into the sink; into dst if the sink finds that they can be.
+//
+// Memory for them is taken here and not in the closure, where a goroutine's first 2 KiB of stack would not be enough for it: that
+// stays 4 KiB for as long as the goroutine lives (TestIdleStack). It costs a read that had to wait a second call of rc.Read.
+func (s *socket) read(dst []byte) (n int, err error) {
+	for {
+		s.space = s.sink.SpaceIn(dst)
+		s.woken = false
+		err = s.rc.Read(s.readFn)
+		s.space = nil
+		switch {
+		case err != nil:
+			s.sink.Release()
+			return 0, err
+		case s.woken:
+		case s.errno != 0:
+			return 0, s.opError("read", s.errno)
+		case s.n == 0:
+			return 0, io.EOF
+		default:
+			s.sink.Filled(s.n)
+			return s.n, nil
+		}
 	}
-	return s.n, nil
 }
 
 func (s *socket) opError(op string, errno syscall.Errno) error {
@@ -102,71 +123,92 @@ func (s *socket) opError(op string, errno syscall.Errno) error {
 	}
 }
 
-func (s *socket) tryRead(fd uintptr) bool {
-	var spinUntil time.Time
-	for {
-		space := s.sink.SpaceIn(s.dst)
-		n, errno := s.recv(fd, space)
-		switch errno {
-		case 0:
-			s.n, s.errno = n, 0
-			s.busy = n >= busyRead
-			s.counted.reads++
-			if n > 0 {
-				s.sink.Filled(n)
-			}
+// reader returns what rc.Read calls: true ends the read, false has it wait for bytes. It is a literal, since a method value is
+// another call.
+func (s *socket) reader() func(fd uintptr) bool {
+	return func(fd uintptr) bool {
+		if s.space == nil {
+			s.woken = true
 			return true
-		case syscall.EINTR:
-		case syscall.EAGAIN:
-			if s.spin > 0 {
-				now := time.Now()
-				if spinUntil.IsZero() {
-					spinUntil = now.Add(s.spin)
-				}
-				if now.Before(spinUntil) {
-					continue
-				}
+		}
+		for {
+			n, errno := s.recv(fd)
+			switch {
+			case errno == 0:
+				s.n, s.errno = n, 0
+				s.busy = n >= busyRead
+				s.counted.reads++
+				return true
+			case errno == syscall.EINTR:
+			case errno != syscall.EAGAIN:
+				s.n, s.errno = 0, errno
+				return true
+			case s.spin == nil || !s.spin.goesOn():
+				s.counted.waits++
+				s.space = nil
+				s.sink.Release()
+				return false
 			}
-			s.counted.waits++
-			s.sink.Release()
-			return false
-		default:
-			s.n, s.errno = 0, errno
-			return true
 		}
 	}
 }
 
+// spin is the polling of Config.Spin.
+type spin struct {
+	length time.Duration
+	until  time.Time // zero while nothing is polled
+}
+
+// goesOn reports whether to look again at a socket where nothing is.
+func (p *spin) goesOn() bool {
+	now := time.Now()
+	if p.until.IsZero() {
+		p.until = now.Add(p.length)
+	}
+	if now.Before(p.until) {
+		return true
+	}
+	p.until = time.Time{}
+	return false
+}
+
 // recv is one read system call.
-func (s *socket) recv(fd uintptr, p []byte) (int, syscall.Errno) {
+func (s *socket) recv(fd uintptr) (int, syscall.Errno) {
+	raw := s.mode == SyscallsRaw || s.mode == SyscallsAuto && s.busy
 	if s.stamped != nil {
-		return s.stamped.recv(fd, p, s.rawRead())
+		return s.stamped.recv(fd, s.space, raw)
 	}
 	var n uintptr
 	var errno syscall.Errno
-	if s.rawRead() {
-		n, _, errno = syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+	if raw {
+		n, _, errno = syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(s.space))), uintptr(len(s.space)))
 	} else {
-		n, _, errno = syscall.Syscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+		n, _, errno = syscall.Syscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(s.space))), uintptr(len(s.space)))
 	}
 	if errno != 0 {
 		return 0, errno
 	}
-	raceWrite(p[:n])
+	raceWrite(s.space[:n])
 	return int(n), 0
 }
-
-func (s *socket) rawRead() bool { return s.mode == SyscallsRaw || s.mode == SyscallsAuto && s.busy }
 
 // write writes a and then b. With noWait it stops where it would have to wait; n tells how far it came.
 func (s *socket) write(a, b []byte, noWait bool) (n int, err error) {
 	total := len(a) + len(b)
 	raceRead(a)
 	raceRead(b)
-	s.out = [2][]byte{a, b}
-	s.left, s.noWait, s.writeErrno = total, noWait, 0
+	s.out, s.left, s.noWait, s.writeErrno = a, total, noWait, 0
+	if len(b) > 0 {
+		if s.behind == nil {
+			s.behind = new(vector)
+		}
+		s.behind.more = b
+	}
 	err = s.rc.Write(s.writeFn)
-	s.out, s.iov = [2][]byte{}, [2]unix.Iovec{}
+	s.out = nil
+	if len(b) > 0 {
+		*s.behind = vector{}
+	}
 	n = total - s.left
 	if err == nil && s.writeErrno != 0 {
 		err = s.opError("write", s.writeErrno)
@@ -174,38 +216,41 @@ func (s *socket) write(a, b []byte, noWait bool) (n int, err error) {
 	return n, err
 }
 
-func (s *socket) tryWrite(fd uintptr) bool {
-	for s.left > 0 {
-		n, errno := s.writeOnce(fd)
-		switch errno {
-		case 0:
-			s.left -= n
-			k := min(n, len(s.out[0]))
-			s.out[0], s.out[1] = s.out[0][k:], s.out[1][n-k:]
-		case syscall.EINTR:
-		case syscall.EAGAIN:
-			return s.noWait
-		default:
-			s.writeErrno = errno
-			return true
+// writer returns what rc.Write calls: true ends the write, false has it wait for room.
+func (s *socket) writer() func(fd uintptr) bool {
+	return func(fd uintptr) bool {
+		for s.left > 0 {
+			n, errno := s.send(fd)
+			switch errno {
+			case 0:
+				s.wrote(n)
+			case syscall.EINTR:
+			case syscall.EAGAIN:
+				return s.noWait
+			default:
+				s.writeErrno = errno
+				return true
+			}
 		}
+		return true
 	}
-	return true
 }
 
-// writeOnce is one write system call.
-func (s *socket) writeOnce(fd uintptr) (int, syscall.Errno) {
-	pieces := 0
-	for _, p := range s.out {
-		if len(p) > 0 {
-			s.iov[pieces].Base = &p[0]
-			s.iov[pieces].SetLen(len(p))
-			pieces++
-		}
+// wrote takes n bytes from what is not written yet.
+func (s *socket) wrote(n int) {
+	s.left -= n
+	k := min(n, len(s.out))
+	s.out = s.out[k:]
+	if n > k {
+		s.behind.more = s.behind.more[n-k:]
 	}
-	trap, arg, size := uintptr(syscall.SYS_WRITEV), unsafe.Pointer(&s.iov[0]), uintptr(pieces)
-	if pieces == 1 { // the kernel has no list to fetch
-		trap, arg, size = syscall.SYS_WRITE, unsafe.Pointer(s.iov[0].Base), uintptr(s.iov[0].Len)
+}
+
+// send is one write system call.
+func (s *socket) send(fd uintptr) (int, syscall.Errno) {
+	trap, arg, size := uintptr(syscall.SYS_WRITE), unsafe.Pointer(unsafe.SliceData(s.out)), uintptr(len(s.out))
+	if s.left > len(s.out) {
+		trap, arg, size = s.behind.gather(s.out)
 	}
 	var n uintptr
 	var errno syscall.Errno
@@ -218,4 +263,15 @@ func (s *socket) writeOnce(fd uintptr) (int, syscall.Errno) {
 		return 0, errno
 	}
 	return int(n), 0
+}
+
+// gather returns the system call for first and v.more, and its arguments.
+func (v *vector) gather(first []byte) (trap uintptr, arg unsafe.Pointer, size uintptr) {
+	if len(first) == 0 { // the kernel has no list to fetch
+		return syscall.SYS_WRITE, unsafe.Pointer(unsafe.SliceData(v.more)), uintptr(len(v.more))
+	}
+	v.iov[0].Base, v.iov[1].Base = &first[0], &v.more[0]
+	v.iov[0].SetLen(len(first))
+	v.iov[1].SetLen(len(v.more))
+	return syscall.SYS_WRITEV, unsafe.Pointer(&v.iov[0]), 2
 }
