@@ -154,8 +154,8 @@ func (r *Reader) fillInto(dst []byte) error {
 	if r.dec.closed {
 		return io.EOF
 	}
-	if err := r.srcErr; err != nil {
-		r.srcErr = nil
+	if err := r.src.err; err != nil {
+		r.src.err = nil
 		return r.endError(err)
 	}
 	for range maxEmptyReads {
@@ -166,7 +166,7 @@ func (r *Reader) fillInto(dst []byte) error {
 		}
 		if n > 0 {
 			r.Filled(n)
-			r.srcErr = err
+			r.src.err = err
 			return nil
 		}
 		if err != nil {

@@ -49,7 +49,7 @@ func (w *Writer) EncodePrepared(p *Prepared) []byte {
 
 // WritePrepared queues p and flushes. A server with nothing queued writes p's own bytes, with no copy.
 func (w *Writer) WritePrepared(p *Prepared) error {
-	if w.role == Server && w.err == nil && (w.Queued() == 0 || w.vec != nil && len(p.encoded) >= byReference) {
+	if w.role == Server && w.err == nil && (w.Queued() == 0 || len(p.encoded) >= byReference && w.vector() != nil) {
 		return w.flush(p.encoded)
 	}
 	if err := w.AppendPrepared(p); err != nil {

@@ -32,18 +32,23 @@ type Reader struct {
 	gathered int
 	lent     *buffer.Buffer // holds buf
 	message  *buffer.Buffer // nil, or holds what is gathered, until the read after its delivery
-	given    bool           // the caller has seen what message holds: it goes back at the next step
 
 	into  []byte // where the next fill goes, if not into buf
 	fresh []byte // what it brought, still to be decoded
-	claim claim  // on the open message
 
-	src      io.Reader
-	srcErr   error // came together with bytes, reported when they are used up
-	size     int   // of the buffer to take next
+	src      *source // nil without an io.Reader
+	size     int     // of the buffer to take next
 	maxSize  int
-	offered  int // the space that the next fill may use
-	lowFills int // fills in a row that left most of the buffer empty
+	offered  int   // the space that the next fill may use
+	lowFills uint8 // fills in a row that left most of the buffer empty
+	claim    claim // on the open message
+	given    bool  // the caller has seen what message holds: it goes back at the next step
+}
+
+// source is where Next and its like read.
+type source struct {
+	io.Reader
+	err error // came together with bytes, reported when they are used up
 }
 
 // claim says what has become of the frames of the open message that have been taken whole, and so of what is left of it. The
@@ -73,7 +78,10 @@ func (r *Reader) Reset(src io.Reader, role Role, o Options) {
 	buffer.Put(r.lent)
 	buffer.Put(r.message)
 	*r = Reader{}
-	r.src, r.start, r.size, r.maxSize = src, -1, minBuffer, DefaultMaxBuffer
+	if src != nil {
+		r.src = &source{Reader: src}
+	}
+	r.start, r.size, r.maxSize = -1, minBuffer, DefaultMaxBuffer
 	r.dec.Reset(role, o)
 }
 

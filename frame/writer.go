@@ -35,14 +35,13 @@ const (
 // Write queue and flush. The Writer does not watch the order of fragments.
 type Writer struct {
 	dst     io.Writer
-	vec     VectorWriter // dst, if it is one
 	role    Role
-	keys    *mask.Source   // nil for a server
 	maskBit byte           // set in each header
+	keys    *mask.Source   // nil for a server
 	queue   *buffer.Buffer // nil while nothing is queued
 	start   int            // the queue is queue.B[start:end]
 	end     int
-	vecs    [2][]byte
+	pieces  *[2][]byte // for WriteV, made by the first call of it
 	err     error
 }
 
@@ -57,10 +56,15 @@ func NewWriter(dst io.Writer, role Role) *Writer {
 func (w *Writer) Reset(dst io.Writer, role Role) {
 	buffer.Put(w.queue)
 	*w = Writer{dst: dst, role: role}
-	w.vec, _ = dst.(VectorWriter)
 	if role == Client {
 		w.keys, w.maskBit = new(mask.Source), bitMask
 	}
+}
+
+// vector returns dst if it is a VectorWriter. Only large messages ask.
+func (w *Writer) vector() VectorWriter {
+	v, _ := w.dst.(VectorWriter)
+	return v
 }
 
 // Queued returns the number of bytes that wait for a flush.
@@ -157,7 +161,7 @@ func (w *Writer) Write(op Opcode, payload []byte) error {
 			return nil
 		}
 	}
-	if w.vec == nil || w.role == Client || len(payload) < byReference {
+	if w.role == Client || len(payload) < byReference || w.vector() == nil {
 		if err := w.Append(op, payload); err != nil {
 			return err
 		}
@@ -196,7 +200,7 @@ func (w *Writer) WriteOwned(op Opcode, b []byte) error {
 	}
 	b = b[MaxHeaderSize-h.Size():]
 	AppendHeader(b[:0], h)
-	if w.Queued() > 0 && w.vec == nil {
+	if w.Queued() > 0 && w.vector() == nil {
 		if err := w.Flush(); err != nil {
 			return err
 		}
@@ -299,9 +303,12 @@ func (w *Writer) flush(more []byte) error {
 	case len(more) == 0:
 		n, err = w.write(w.queue.B[w.start:w.end])
 	default:
-		w.vecs = [2][]byte{w.queue.B[w.start:w.end], more}
-		n, err = w.vec.WriteV(w.vecs[:])
-		w.vecs = [2][]byte{}
+		if w.pieces == nil {
+			w.pieces = new([2][]byte)
+		}
+		*w.pieces = [2][]byte{w.queue.B[w.start:w.end], more}
+		n, err = w.vector().WriteV(w.pieces[:])
+		*w.pieces = [2][]byte{}
 	}
 	if err != nil || n != total {
 		return w.failed(n, err)
