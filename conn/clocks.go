@@ -5,34 +5,49 @@ import "time"
 // clocks judge whether the peer is alive. They look at counters from time to time, so that nothing is paid per message or read; what is
 // seen at a look may have happened since the one before, so a limit is exceeded by an eighth at most.
 type clocks struct {
-	timer  *time.Timer // nil if no clock is on
-	period time.Duration
+	timer *time.Timer // nil if no clock is on
 
 	// What follows is the tick's alone.
 	written         uint64 // messages
 	bytes, messages uint64 // seen at the last look
-	byteAt, dataAt  time.Time
-	pinged          bool // since the last byte
+	byteAt, dataAt  moment
 	ping            uint64
-	pingAt          time.Time
+	pingAt          moment
+	pinged          bool // since the last byte
 	pingGone        bool // Config.Outbound, if there is one, has let it go
+}
+
+// A moment is a time.Time in a third of its memory: how long after epoch.
+type moment time.Duration
+
+var epoch = time.Now()
+
+func momentOf(t time.Time) moment { return moment(t.Sub(epoch)) }
+
+// since returns the time between two moments.
+func (m moment) since(before moment) time.Duration { return time.Duration(m - before) }
+
+// lookEvery returns the time between looks, 0 if no clock is on.
+func (cfg *Config) lookEvery() (period time.Duration) {
+	for _, limit := range [...]time.Duration{cfg.KeepAlive, cfg.DataTimeout} {
+		if limit > 0 && (period == 0 || limit/8 < period) {
+			period = max(limit/8, 1)
+		}
+	}
+	return period
 }
 
 func (c *Conn) startClocks() {
 	k := &c.clocks
-	for _, limit := range []time.Duration{c.cfg.KeepAlive, c.cfg.DataTimeout} {
-		if limit > 0 && (k.period == 0 || limit/8 < k.period) {
-			k.period = max(limit/8, 1)
-		}
-	}
-	if k.period == 0 {
+	period := c.cfg.lookEvery()
+	if period == 0 {
 		return
 	}
-	now := time.Now()
-	k.byteAt, k.dataAt = now, now
+	k.byteAt = momentOf(time.Now())
+	k.dataAt = k.byteAt
 	c.mu.Lock() // the first tick may come before timer is set
 	defer c.mu.Unlock()
-	k.timer = time.AfterFunc(k.period, c.tick)
+	k.timer = time.AfterFunc(period, c.tick)
 }
 
 // stopClocks is called with c.mu held.
@@ -43,7 +58,7 @@ func (c *Conn) stopClocks() {
 }
 
 func (c *Conn) tick() {
-	next, err := c.look(time.Now())
+	next, err := c.look(momentOf(time.Now()))
 	if err != nil {
 		c.end(err)
 		return
@@ -56,9 +71,9 @@ func (c *Conn) tick() {
 }
 
 // look returns when to look again, or the error of the clock that has run out.
-func (c *Conn) look(now time.Time) (next time.Duration, err error) {
+func (c *Conn) look(now moment) (next time.Duration, err error) {
 	k := &c.clocks
-	next = k.period
+	next = c.cfg.lookEvery()
 	bytes, messages := c.stats.bytesRead.Load(), c.readers.Load()/readCount
 	// A reader that is still taking what came before has not listened since: that is no silence of the peer's.
 	if bytes != k.bytes || messages != k.messages {
@@ -68,7 +83,7 @@ func (c *Conn) look(now time.Time) (next time.Duration, err error) {
 		k.dataAt = now
 	}
 	k.bytes, k.messages = bytes, messages
-	if limit := c.cfg.DataTimeout; limit > 0 && now.Sub(k.dataAt) >= limit {
+	if limit := c.cfg.DataTimeout; limit > 0 && now.since(k.dataAt) >= limit {
 		return 0, &TimeoutError{Clock: ClockData, Limit: limit}
 	}
 	if written := c.messagesWritten(); written == k.written {
@@ -90,11 +105,11 @@ func (c *Conn) look(now time.Time) (next time.Duration, err error) {
 			k.ping, k.pinged = 0, false
 		case pingSent:
 			if !k.pingGone {
-				k.pingAt, k.pingGone = sentAt, true
+				k.pingAt, k.pingGone = momentOf(sentAt), true
 			}
 		}
 	}
-	switch silence := now.Sub(k.byteAt); {
+	switch silence := now.since(k.byteAt); {
 	case silence >= limit:
 		return 0, &TimeoutError{Clock: ClockTransport, Limit: limit}
 	case silence >= limit/2 && !k.pinged:
@@ -105,7 +120,7 @@ func (c *Conn) look(now time.Time) (next time.Duration, err error) {
 		}
 	}
 	if limit := c.cfg.PongTimeout; limit > 0 && k.ping != 0 {
-		left := limit - now.Sub(k.pingAt)
+		left := limit - now.since(k.pingAt)
 		if left <= 0 {
 			return 0, &TimeoutError{Clock: ClockPong, Limit: limit}
 		}

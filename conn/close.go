@@ -87,7 +87,11 @@ const closeSlack = 100 * time.Millisecond
 
 // awaitClose returns when the connection has ended. It reads if nobody else does.
 func (c *Conn) awaitClose() {
-	c.readOnce.Do(func() { c.readFree = make(chan struct{}, 1) })
+	c.mu.Lock()
+	if c.readFree == nil {
+		c.readFree = make(chan struct{}, 1)
+	}
+	c.mu.Unlock()
 	for {
 		s := c.readers.Or(readWanted) | readWanted
 		if s&readEnded != 0 {
@@ -160,7 +164,7 @@ func (c *Conn) writable() error {
 	switch {
 	case c.err != nil:
 		return c.err
-	case c.sent.done:
+	case c.goodbye != nil && c.goodbye.sent.done:
 		return ErrShutdown
 	}
 	return nil
@@ -186,7 +190,8 @@ func (c *Conn) sendClose(until time.Time, code frame.CloseCode, reason string) e
 	}
 	c.shut = true
 	c.mu.Lock()
-	c.localEnd = !c.received.done
+	g := c.goodbyes()
+	g.local = !g.received.done
 	c.mu.Unlock()
 	err := c.w.AppendClose(code, reason)
 	if err == nil {
@@ -196,7 +201,7 @@ func (c *Conn) sendClose(until time.Time, code frame.CloseCode, reason string) e
 	switch {
 	case err == nil:
 		c.mu.Lock()
-		c.sent = closeStatus{true, code, reason} // not before: whoever is told ErrShutdown may call Close
+		g.sent = closeStatus{true, code, reason} // not before: whoever is told ErrShutdown may call Close
 		c.mu.Unlock()
 		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -210,7 +215,8 @@ func (c *Conn) takeClose(body []byte) error {
 	code, view, _ := frame.ParseClose(body)
 	reason := string(view)
 	c.mu.Lock()
-	c.received = closeStatus{true, code, reason}
+	g := c.goodbyes()
+	g.received = closeStatus{true, code, reason}
 	c.mu.Unlock()
 	answer := code
 	if code != frame.CodeNoStatus && !code.Sendable(c.role) {
@@ -218,9 +224,9 @@ func (c *Conn) takeClose(body []byte) error {
 	}
 	failed := c.sendClose(time.Now().Add(c.cfg.CloseTimeout), answer, "")
 	c.mu.Lock()
-	e := &CloseError{Code: code, Reason: reason, SentCode: frame.CodeAbnormal, Local: c.localEnd}
-	if c.sent.done && failed == nil {
-		e.SentCode, e.SentReason = c.sent.code, c.sent.reason
+	e := &CloseError{Code: code, Reason: reason, SentCode: frame.CodeAbnormal, Local: g.local}
+	if g.sent.done && failed == nil {
+		e.SentCode, e.SentReason = g.sent.code, g.sent.reason
 	}
 	c.mu.Unlock()
 	return c.endAfterClose(e)
@@ -258,7 +264,7 @@ func (c *Conn) linger() {
 	timer := time.AfterFunc(time.Until(until), func() { c.drop() })
 	defer timer.Stop()
 	c.mu.Lock()
-	peerFirst := c.role == frame.Client && c.received.done
+	peerFirst := c.role == frame.Client && c.goodbye != nil && c.goodbye.received.done
 	c.mu.Unlock()
 	if !peerFirst {
 		c.halfClose()

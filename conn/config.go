@@ -1,7 +1,10 @@
 package conn
 
 import (
+	"sync"
 	"time"
+	"unsafe"
+	"weak"
 
 	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/frame"
@@ -106,4 +109,32 @@ func (cfg *Config) withDefaults() Config {
 		c.CloseTimeout = DefaultCloseTimeout
 	}
 	return c
+}
+
+// lastConfigs are the Configs that the newest client and the newest server have, for as long as any connection has them: all
+// connections of one Dialer or Upgrader share one, unless others come between that have another.
+var lastConfigs [2]struct {
+	sync.Mutex
+	last weak.Pointer[Config]
+}
+
+// shared returns a copy of cfg that nobody changes.
+func (cfg *Config) shared(role frame.Role) *Config {
+	l := &lastConfigs[role&1]
+	l.Lock()
+	defer l.Unlock()
+	c := l.last.Value()
+	if c == nil || !c.same(cfg) {
+		c = new(Config)
+		*c = *cfg
+		l.last = weak.Make(c)
+	}
+	return c
+}
+
+// same reports whether two Configs are the same in each byte: functions, and what Observer may hold, cannot be compared otherwise.
+// Between fields there are bytes without a meaning, but a difference there costs no more than the sharing.
+func (cfg *Config) same(other *Config) bool {
+	type bytes = [unsafe.Sizeof(*cfg)]byte
+	return *(*bytes)(unsafe.Pointer(cfg)) == *(*bytes)(unsafe.Pointer(other))
 }

@@ -29,11 +29,9 @@ const (
 
 // Conn is a WebSocket connection.
 type Conn struct {
-	role        frame.Role
-	cfg         Config
-	nc          net.Conn // as it was given
+	cfg         *Config  // with its defaults in place; other connections may have the same
 	base        net.Conn // the lowest connection known: deadlines are set on it, and closing it ends everything at once
-	stream      net.Conn // carries the frames: base, or the tls.Conn over it
+	stream      net.Conn // carries the frames, as it was given: base, or the tls.Conn over it
 	sock        *socket  // reads and writes base by its descriptor; nil if that cannot be, or under TLS
 	secure      *tls.Conn
 	records     *records // under secure; nil if it was not made by underTLS
@@ -44,6 +42,7 @@ type Conn struct {
 	readers atomic.Uint64
 	r       frame.Reader // by whoever holds readBusy
 	readErr error        // came together with bytes: due when they are used up; by whoever holds readBusy
+	role    frame.Role   // never changes
 	reset   bool         // the memory of r went back; by whoever holds readBusy
 	lingers bool         // a goroutine reads what comes behind the Close; by whoever holds readBusy
 	slow    bool         // the Observer was told of the lag; by whoever holds readBusy
@@ -51,7 +50,7 @@ type Conn struct {
 
 	lock       writeLock
 	w          frame.Writer   // under lock
-	direct     int            // the longest message for writeEncoded, -1 if none is
+	direct     int32          // the longest message for writeEncoded, -1 if none is
 	keepsQueue bool           // w keeps its memory between messages, until restQueue
 	shut       bool           // a Close frame was sent; under lock
 	writing    *messageWriter // the message that NextWriter has open; under lock
@@ -66,16 +65,13 @@ type Conn struct {
 	stats     stats
 	tape      *tape // nil without Config.Recorder
 
-	mu       sync.Mutex
-	err      error // the connection's last word
-	sent     closeStatus
-	received closeStatus
-	localEnd bool // our Close went first
+	mu      sync.Mutex
+	err     error     // the connection's last word
+	goodbye *goodbyes // nil before the first Close frame
 
 	cut      atomic.Pointer[TransportError] // a write failed: no Close frame can be sent
 	done     chan struct{}                  // closed when err is set; made by the first who asks; under mu
-	readOnce sync.Once                      // makes readFree
-	readFree chan struct{}                  // a token for Shutdown, made before readWanted is set
+	readFree chan struct{}                  // a token for Shutdown, made under mu before readWanted is set
 }
 
 // The flags in Conn.readers.
@@ -86,10 +82,24 @@ const (
 	readCount              // one message
 )
 
+// goodbyes are the Close frames of both sides.
+type goodbyes struct {
+	sent, received closeStatus
+	local          bool // ours went first
+}
+
 type closeStatus struct {
 	done   bool
 	code   frame.CloseCode
 	reason string
+}
+
+// goodbyes is called with c.mu held.
+func (c *Conn) goodbyes() *goodbyes {
+	if c.goodbye == nil {
+		c.goodbye = new(goodbyes)
+	}
+	return c.goodbye
 }
 
 // New makes a connection of nc, on which the opening handshake is done. cfg may be nil. nc belongs to the Conn from then on.
@@ -97,14 +107,8 @@ func New(nc net.Conn, role frame.Role, cfg *Config) *Conn { return newConn(nc, r
 
 // newConn also takes the bytes that came behind the handshake, which it copies (nil if there was none here), and the subprotocol agreed.
 func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotocol string) *Conn {
-	c := &Conn{
-		role:        role,
-		cfg:         cfg.withDefaults(),
-		nc:          nc,
-		base:        nc,
-		stream:      nc,
-		subprotocol: subprotocol,
-	}
+	c := &Conn{role: role, base: nc, stream: nc, subprotocol: subprotocol}
+	c.configure(cfg)
 	if t, ok := nc.(*tls.Conn); ok {
 		c.secure = t
 		c.base = t.NetConn()
@@ -112,9 +116,8 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 			c.records, c.base = r, r.Conn
 		}
 	} else {
-		c.sock = newSocket(nc, &c.cfg, (*plainSink)(c))
+		c.sock = newSocket(nc, c.cfg, (*plainSink)(c))
 	}
-	c.packed = newCompression(role, &c.cfg)
 	c.reading.c = c
 	c.r.Reset(nil, role, c.cfg.Frame)
 	c.r.SetMaxBuffer(c.cfg.ReadBuffer)
@@ -142,6 +145,14 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 	return c
 }
 
+// configure settles cfg, of which it makes no copy that another connection has made already.
+func (c *Conn) configure(cfg *Config) {
+	full := cfg.withDefaults()
+	c.packed = newCompression(c.role, &full)
+	full.agreed = nil // it differs from connection to connection
+	c.cfg = full.shared(c.role)
+}
+
 // Role returns the side that this endpoint plays.
 func (c *Conn) Role() frame.Role { return c.role }
 
@@ -149,7 +160,7 @@ func (c *Conn) Role() frame.Role { return c.role }
 func (c *Conn) Subprotocol() string { return c.subprotocol }
 
 // NetConn returns the connection below, as Dial, Accept or New got it. Do not read, write or close it.
-func (c *Conn) NetConn() net.Conn { return c.nc }
+func (c *Conn) NetConn() net.Conn { return c.stream }
 
 // LocalAddr returns this side's network address.
 func (c *Conn) LocalAddr() net.Addr { return c.base.LocalAddr() }

@@ -24,8 +24,8 @@ type controlSlots struct {
 	hasPing bool
 
 	// What queueControls has put before the Writer's queue, until that is flushed; under the write lock.
-	queued                 int // its bytes
 	queuedPing, queuedPong bool
+	queued                 int // its bytes
 }
 
 // controlKeys mask the control frames of clients: they do not go through the Writer's queue.

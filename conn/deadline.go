@@ -7,13 +7,26 @@ import (
 
 // deadlines are those of the caller, and those that Config and the close handshake put beside them.
 type deadlines struct {
-	mu          sync.Mutex
+	mu         sync.Mutex
+	times      *deadlineTimes // nil while none was ever set
+	changed    chan struct{}
+	discarding bool // Shutdown reads: the caller's read deadline does not count
+}
+
+type deadlineTimes struct {
 	read, write time.Time // the caller's
 	closing     time.Time // the end of the close handshake: from its start on the caller's write deadline does not count
-	discarding  bool      // Shutdown reads: the caller's read deadline does not count
 	armedRead   time.Time // what Config.ReadTimeout has set
 	armedWrite  time.Time // what Config.WriteTimeout has set
-	changed     chan struct{}
+}
+
+// lock takes mu, and returns the times under it.
+func (d *deadlines) lock() *deadlineTimes {
+	d.mu.Lock()
+	if d.times == nil {
+		d.times = new(deadlineTimes)
+	}
+	return d.times
 }
 
 // SetReadDeadline sets the time at which read calls fail with an error that matches os.ErrDeadlineExceeded; the zero time
@@ -21,23 +34,23 @@ type deadlines struct {
 // stopped, also in the middle of a frame.
 func (c *Conn) SetReadDeadline(t time.Time) error {
 	d := &c.deadlines
-	d.mu.Lock()
+	times := d.lock()
 	defer d.mu.Unlock()
-	d.read = t
+	times.read = t
 	if d.discarding {
 		return nil
 	}
-	return c.base.SetReadDeadline(earlier(t, d.armedRead)) // a read that waits keeps its ReadTimeout
+	return c.base.SetReadDeadline(earlier(t, times.armedRead)) // a read that waits keeps its ReadTimeout
 }
 
 // SetWriteDeadline sets the time at which write calls fail with an error that matches os.ErrDeadlineExceeded; the zero time
 // means never. It holds until it is set again. If it passes when a part of a frame has been written the connection ends.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
 	d := &c.deadlines
-	d.mu.Lock()
+	times := d.lock()
 	defer d.mu.Unlock()
-	d.write, d.armedWrite = t, time.Time{}
-	if !d.closing.IsZero() {
+	times.write, times.armedWrite = t, time.Time{}
+	if !times.closing.IsZero() {
 		return nil
 	}
 	d.wakeWaiters()
@@ -62,14 +75,14 @@ func (d *deadlines) wakeWaiters() {
 // startClosing bounds writes by the end of the close handshake, which is returned. The earliest of several calls counts.
 func (c *Conn) startClosing(until time.Time) time.Time {
 	d := &c.deadlines
-	d.mu.Lock()
+	times := d.lock()
 	defer d.mu.Unlock()
-	if d.closing.IsZero() || until.Before(d.closing) {
-		d.closing = until
+	if times.closing.IsZero() || until.Before(times.closing) {
+		times.closing = until
 		d.wakeWaiters()
 		_ = c.base.SetWriteDeadline(until)
 	}
-	return d.closing
+	return times.closing
 }
 
 // startDiscarding lifts the caller's read deadline, for Shutdown.
@@ -84,11 +97,11 @@ func (c *Conn) startDiscarding() {
 // waitWrite returns what ends a wait for the write lock: a timer, nil if there is no deadline, and a channel that is closed when
 // the deadline changes.
 func (d *deadlines) waitWrite(timeout time.Duration) (timer *time.Timer, changed <-chan struct{}, passed bool) {
-	d.mu.Lock()
+	times := d.lock()
 	defer d.mu.Unlock()
-	until := d.write
-	if !d.closing.IsZero() {
-		until = d.closing
+	until := times.write
+	if !times.closing.IsZero() {
+		until = times.closing
 	} else if timeout > 0 {
 		until = earlier(until, time.Now().Add(timeout))
 	}
@@ -109,14 +122,14 @@ func (d *deadlines) waitWrite(timeout time.Duration) (timer *time.Timer, changed
 func (c *Conn) armRead() {
 	d := &c.deadlines
 	now := time.Now()
-	d.mu.Lock()
+	times := d.lock()
 	defer d.mu.Unlock()
 	if d.discarding {
 		return
 	}
-	if at, ok := arm(d.armedRead, now, c.cfg.ReadTimeout); ok {
-		d.armedRead = at
-		_ = c.base.SetReadDeadline(earlier(d.read, at))
+	if at, ok := arm(times.armedRead, now, c.cfg.ReadTimeout); ok {
+		times.armedRead = at
+		_ = c.base.SetReadDeadline(earlier(times.read, at))
 	}
 }
 
@@ -124,14 +137,14 @@ func (c *Conn) armRead() {
 func (c *Conn) armWrite() {
 	d := &c.deadlines
 	now := time.Now()
-	d.mu.Lock()
+	times := d.lock()
 	defer d.mu.Unlock()
-	if !d.closing.IsZero() {
+	if !times.closing.IsZero() {
 		return
 	}
-	if at, ok := arm(d.armedWrite, now, c.cfg.WriteTimeout); ok {
-		d.armedWrite = at
-		_ = c.base.SetWriteDeadline(earlier(d.write, at))
+	if at, ok := arm(times.armedWrite, now, c.cfg.WriteTimeout); ok {
+		times.armedWrite = at
+		_ = c.base.SetWriteDeadline(earlier(times.write, at))
 	}
 }
 
@@ -154,12 +167,12 @@ func earlier(a, b time.Time) time.Time {
 // readDeadlinePassed returns the error for a read that a deadline ended.
 func (c *Conn) readDeadlinePassed() error {
 	d := &c.deadlines
-	d.mu.Lock()
+	times := d.lock()
 	defer d.mu.Unlock()
-	if d.armedRead.IsZero() || !d.read.IsZero() && !time.Now().Before(d.read) {
+	if times.armedRead.IsZero() || !times.read.IsZero() && !time.Now().Before(times.read) {
 		return errReadDeadline
 	}
-	d.armedRead = time.Time{}
+	times.armedRead = time.Time{}
 	return errReadTimeout
 }
 
@@ -167,5 +180,5 @@ func (c *Conn) readDeadlinePassed() error {
 func (d *deadlines) open() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.closing.IsZero()
+	return d.times == nil || d.times.closing.IsZero()
 }

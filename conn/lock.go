@@ -10,9 +10,9 @@ import (
 // carries what a writer must look at once it has the lock, so that a message that finds none of it takes the lock, and gives it back,
 // with one atomic operation each.
 type writeLock struct {
-	state atomic.Uint64
-	once  sync.Once
-	free  chan struct{} // made by the first who waits, before it sets lockWaited
+	state  atomic.Uint64
+	making sync.Mutex    // of free
+	free   chan struct{} // made by the first who waits, before it sets lockWaited
 }
 
 // The flags in writeLock.state; the rest of it counts messages that were written by writeEncoded.
@@ -58,7 +58,11 @@ func (l *writeLock) wake() {
 
 // lockOr waits for the lock until stop is closed, timer fires or changed is closed; it then returns false.
 func (l *writeLock) lockOr(stop <-chan struct{}, timer <-chan time.Time, changed <-chan struct{}) bool {
-	l.once.Do(func() { l.free = make(chan struct{}, 1) })
+	l.making.Lock()
+	if l.free == nil {
+		l.free = make(chan struct{}, 1)
+	}
+	l.making.Unlock()
 	for l.state.Or(lockHeld|lockWaited)&lockHeld != 0 {
 		select {
 		case <-l.free:

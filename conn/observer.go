@@ -40,11 +40,11 @@ func (c *Conn) stamped() {
 		return
 	}
 	lag := s.info.Lag()
-	storeMax(&c.stats.maxBacklog, int64(s.info.Backlog))
+	storeMax(&s.stats.maxBacklog, int64(s.info.Backlog))
 	if !s.info.Kernel.IsZero() {
-		storeMax(&c.stats.maxLag, int64(lag))
-		c.stats.lag.Add(int64(lag))
-		c.stats.stamped.Add(1)
+		storeMax(&s.stats.maxLag, int64(lag))
+		s.stats.lag.Add(int64(lag))
+		s.stats.stamped.Add(1)
 	}
 	late := c.cfg.LagLimit > 0 && lag >= c.cfg.LagLimit || c.cfg.BacklogLimit > 0 && s.info.Backlog >= c.cfg.BacklogLimit
 	if late && !c.slow && c.cfg.Observer != nil {

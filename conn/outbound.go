@@ -2,6 +2,7 @@ package conn
 
 import (
 	"sync"
+	"time"
 
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
@@ -15,6 +16,10 @@ type outbound struct {
 	ping    uint64 // its number, 0 if there is none
 	pongLen int
 	pong    [frame.MaxControlPayload]byte
+
+	// Of our pings the newest that it was asked about, and the newest that it let go; under pings.mu.
+	asked, sent uint64
+	sentAt      time.Time
 }
 
 // ask asks Config.Outbound about a message of so many bytes; of what cannot be written anyway it does not hear.
@@ -70,7 +75,7 @@ func (o *outbound) run(c *Conn) {
 		}
 		if ping != 0 && c.writable() == nil {
 			err := c.cfg.Outbound(c, frame.Ping, pingSize)
-			c.pings.allowed(ping, err)
+			c.allowed(ping, err)
 			if err == nil {
 				c.setPing(ping)
 				c.kick()

@@ -18,10 +18,6 @@ type pings struct {
 	last     uint64 // the number of the newest, 0 before the first
 	answered uint64 // the number of the newest that was answered
 	waiting  []pingWaiter
-
-	// With Config.Outbound: the newest that it was asked about, and the newest that it let go.
-	asked, sent uint64
-	sentAt      time.Time
 }
 
 type pingWaiter struct {
@@ -64,7 +60,10 @@ func (c *Conn) sendPing(done chan pingResult) (number uint64) {
 		var b [pingSize]byte
 		rand.Read(b[:])
 		p.last = binary.BigEndian.Uint64(b[:])>>1 + 1
-		p.answered, p.asked, p.sent = p.last, p.last, p.last
+		p.answered = p.last
+		if c.outbound != nil {
+			c.outbound.asked, c.outbound.sent = p.last, p.last
+		}
 	}
 	p.last++
 	number = p.last
@@ -126,14 +125,15 @@ func (p *pings) settle(done func(pingWaiter) bool) {
 
 // allowed has the ping of that number, and with it the older ones that were not asked about, go out; or tells those who wait for
 // them that it was refused.
-func (p *pings) allowed(number uint64, refusal error) {
+func (c *Conn) allowed(number uint64, refusal error) {
+	p, o := &c.pings, c.outbound
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	from := p.asked
-	p.asked = number
+	from := o.asked
+	o.asked = number
 	if refusal == nil {
-		p.sent, p.sentAt = number, now
+		o.sent, o.sentAt = number, now
 		for i := range p.waiting {
 			if w := &p.waiting[i]; w.number > from && w.number <= number {
 				w.start = now
@@ -166,13 +166,17 @@ func (c *Conn) pingState(number uint64) (state pingState, sentAt time.Time) {
 	p := &c.pings
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	o := c.outbound
+	if o != nil {
+		sentAt = o.sentAt
+	}
 	switch {
 	case p.answered >= number:
-		return pingAnswered, p.sentAt
-	case c.outbound == nil || number <= p.sent:
-		return pingSent, p.sentAt
-	case number <= p.asked:
-		return pingRefused, p.sentAt
+		return pingAnswered, sentAt
+	case o == nil || number <= o.sent:
+		return pingSent, sentAt
+	case number <= o.asked:
+		return pingRefused, sentAt
 	}
-	return pingAsking, p.sentAt
+	return pingAsking, sentAt
 }

@@ -11,7 +11,10 @@ type socket struct {
 	often   bool
 }
 
-type stampedRead struct{ info ReadInfo }
+type stampedRead struct {
+	info  ReadInfo
+	stats lagStats
+}
 
 func newSocket(net.Conn, *Config, sink) *socket { return nil }
 

@@ -34,7 +34,10 @@ type stats struct {
 	bytesWritten, writes       atomic.Uint64
 	pingsRead, pongsRead       atomic.Uint64
 	pingsWritten, pongsWritten atomic.Uint64
+}
 
+// lagStats are those of reads with stamps.
+type lagStats struct {
 	stamped                 atomic.Uint64
 	lag, maxLag, maxBacklog atomic.Int64
 }
@@ -43,7 +46,7 @@ type stats struct {
 func (c *Conn) Stats() Stats {
 	s := &c.stats
 	direct := c.lock.state.Load() / lockCount // each was one write
-	return Stats{
+	all := Stats{
 		MessagesRead:    c.readers.Load() / readCount,
 		MessagesWritten: c.messagesWritten(),
 		BytesRead:       s.bytesRead.Load(),
@@ -55,11 +58,14 @@ func (c *Conn) Stats() Stats {
 		PongsRead:       s.pongsRead.Load(),
 		PingsWritten:    s.pingsWritten.Load(),
 		PongsWritten:    s.pongsWritten.Load(),
-		Stamped:         s.stamped.Load(),
-		TotalLag:        time.Duration(s.lag.Load()),
-		MaxLag:          time.Duration(s.maxLag.Load()),
-		MaxBacklog:      int(s.maxBacklog.Load()),
 	}
+	if r := c.stampedRead(); r != nil {
+		all.Stamped = r.stats.stamped.Load()
+		all.TotalLag = time.Duration(r.stats.lag.Load())
+		all.MaxLag = time.Duration(r.stats.maxLag.Load())
+		all.MaxBacklog = int(r.stats.maxBacklog.Load())
+	}
+	return all
 }
 
 func (c *Conn) messagesWritten() uint64 {

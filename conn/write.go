@@ -25,7 +25,7 @@ func (c *Conn) WriteMessage(op Opcode, data []byte) error {
 	if op == Text && !c.cfg.UncheckedText && !utf8.Valid(data) {
 		return ErrNotUTF8
 	}
-	if len(data) <= c.direct && c.lock.tryLockClear() {
+	if len(data) <= int(c.direct) && c.lock.tryLockClear() {
 		// Nothing to look at: no option that concerns writing, and no flag in the lock.
 		if b := c.w.Encode(op, data); b != nil {
 			return c.writeEncoded(b, false)
@@ -149,7 +149,7 @@ func (c *Conn) WritePrepared(p *Prepared) error {
 			return err
 		}
 	}
-	if p.Size() <= c.direct && c.lock.tryLockClear() {
+	if p.Size() <= int(c.direct) && c.lock.tryLockClear() {
 		if b := c.w.EncodePrepared(encoded); b != nil {
 			return c.writeEncoded(b, true)
 		}
