@@ -68,11 +68,11 @@ func gobwasServe(l net.Listener, o Options, serve func(Conn), make gobwasMake) e
 			return err
 		}
 		go func() {
-			defer c.Close()
 			if _, err := ws.Upgrade(c); err != nil {
+				c.Close()
 				return
 			}
-			serve(make(c, nil, ws.StateServerSide, o))
+			serveHere(make(c, nil, ws.StateServerSide, o), o, serve)
 		}()
 	}
 }

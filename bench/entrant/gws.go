@@ -60,9 +60,7 @@ func (gwsLib) Serve(l net.Listener, o Options, serve func(Conn)) error {
 		if err != nil {
 			return
 		}
-		g := &gwsConn{c: c, h: h}
-		defer g.Close()
-		serve(g)
+		serveHere(&gwsConn{c: c, h: h}, o, serve)
 	}
 	// RunListener has no end: it accepts again after any error.
 	once := &onceListener{Listener: l, ended: make(chan error)}

@@ -18,3 +18,14 @@ func handOver(c Conn, serve func(Conn)) {
 		serve(c)
 	}()
 }
+
+// serveHere serves a connection on the goroutine that has opened it, as a server without net/http can; with Options.Lean on one of its
+// own all the same: the opening handshake makes a stack grow, and a stack does not shrink below what it needs while it waits.
+func serveHere(c Conn, o Options, serve func(Conn)) {
+	if o.Lean {
+		handOver(c, serve)
+		return
+	}
+	defer c.Close()
+	serve(c)
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"net/http"
 	"net/url"
 	"syscall"
 	"unicode/utf8"
@@ -43,6 +44,7 @@ const (
 	LimitParseRaw    = "limit: parse lengths, unicode/utf8, raw reads"
 	LimitParseKernel = "limit: parse lengths, own UTF-8 kernel"
 	LimitAccept      = "limit: accept, one goroutine"
+	LimitHijack      = "limit: net/http and Hijack"
 )
 
 // Limits returns the limits.
@@ -55,6 +57,7 @@ func Limits() []Entrant {
 		limit{name: LimitParseRaw, calls: "the same with RawSyscall within RawConn.Read", reading: parsing, raw: true},
 		limit{name: LimitParseKernel, calls: "the same with tickwire/utf8 for unicode/utf8", reading: parsing, own: true},
 		acceptor{},
+		hijacker{},
 	}
 }
 
@@ -78,6 +81,29 @@ func (acceptor) Serve(l net.Listener, _ Options, serve func(Conn)) error {
 			nc.Close()
 		}()
 	}
+}
+
+// hijacker takes connections over from net/http and does nothing with them: what every library's handshake behind net/http has on
+// top of its own.
+type hijacker struct{}
+
+func (hijacker) Info() Info {
+	return Info{Name: LimitHijack, Calls: "Hijack, a goroutine and an adapter, nothing else", Limit: true, In: []string{"handshake"}}
+}
+
+func (hijacker) Dial(Options) (Conn, error) { return nil, errUnsupported }
+
+func (hijacker) Serve(l net.Listener, _ Options, serve func(Conn)) error {
+	return serveHTTP(l, func(w http.ResponseWriter, _ *http.Request) {
+		nc, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer nc.Close()
+			serve(&limitedConn{nc: nc})
+		}()
+	})
 }
 
 // limitedConn is the object that every adapter makes of a connection.

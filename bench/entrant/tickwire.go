@@ -97,8 +97,7 @@ func (t tick) Serve(l net.Listener, o Options, serve func(Conn)) error {
 			if err != nil {
 				return
 			}
-			defer c.Close()
-			serve(&tickConn{c: c, batch: t.batch})
+			serveHere(&tickConn{c: c, batch: t.batch}, o, serve)
 		}()
 	}
 }

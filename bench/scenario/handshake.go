@@ -50,7 +50,8 @@ func handshake(p *Plan) error {
 	if err != nil {
 		return err
 	}
-	return p.each(allocationCase, entrant.Libraries(), 1, time.Minute, func(e entrant.Entrant) (map[string]float64, error) {
+	counted := append(entrant.Libraries(), entrant.ByName(entrant.LimitHijack))
+	return p.each(allocationCase, counted, 1, time.Minute, func(e entrant.Entrant) (map[string]float64, error) {
 		allocs, err := profiledAllocs(e, func() (float64, error) { return handshakeAllocs(e, 500) })
 		return map[string]float64{"allocs/handshake": allocs - harness}, err
 	})
