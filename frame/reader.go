@@ -97,8 +97,10 @@ func (r *Reader) Decoder() *Decoder { return &r.dec }
 // the source other than these is returned as it is; if the source goes on after it (a passed deadline), so does Next, and so
 // does any other way to read. A message of which a part was given in another way is passed over.
 func (r *Reader) Next() (Message, error) {
-	if m, ok := r.Plain(); ok {
-		return m, nil
+	// As in Plain, a call of which would be a tenth of the time.
+	if data, op, n := r.dec.plain(r.buf[r.pos:r.end]); n > 0 {
+		r.pos += n
+		return Message{Opcode: op, Data: data}, nil
 	}
 	return r.next()
 }
