@@ -98,6 +98,9 @@ func (u *Upgrader) timeout() time.Duration {
 // it was read. If it returns an error the request was refused, with an answer wherever one can be given, and the connection is
 // closed. A connection that ends before its first byte is an error that matches io.EOF.
 //
+// A goroutine that reads from the connection and is begun behind Accept, instead of going on where that was called, keeps a stack
+// of 2 KiB while its functions need little; the handshake needs 4. Server.Serve does it so.
+//
 // Header lines that the application adds come from Check. Frames that came with the request are kept. A tls.Conn reads best over a
 // connection of UnderTLS.
 func (u *Upgrader) Accept(nc net.Conn) (*Conn, error) {
