@@ -70,37 +70,20 @@ func (s *Server) Serve(l net.Listener) error {
 			nc.Close()
 			return ErrServerClosed
 		}
-		go s.open(nc)
+		go func() {
+			defer s.untrack(func() {})
+			defer s.recovered()
+			c, err := s.Upgrader.Accept(nc)
+			s.mu.Lock()
+			delete(s.opening, nc)
+			s.mu.Unlock()
+			if err != nil {
+				s.report(err)
+				return
+			}
+			s.handle(c)
+		}()
 	}
-}
-
-// open does the opening handshake, and leaves the connection to a goroutine of its own: the handshake makes a stack grow, and that
-// does not shrink again below 4 KiB.
-func (s *Server) open(nc net.Conn) {
-	left := false
-	defer func() {
-		if !left {
-			s.untrack(func() {})
-		}
-	}()
-	defer s.recovered()
-	c, err := s.Upgrader.Accept(nc)
-	s.mu.Lock()
-	delete(s.opening, nc)
-	s.mu.Unlock()
-	if err != nil {
-		s.report(err)
-		return
-	}
-	left = true
-	go s.serve(c)
-}
-
-// serve runs Handler where no net/http does.
-func (s *Server) serve(c *Conn) {
-	defer s.untrack(func() {})
-	defer s.recovered()
-	s.handle(c)
 }
 
 // pause waits, but not past the beginning of the end.

@@ -99,7 +99,7 @@ func (u *Upgrader) timeout() time.Duration {
 // closed. A connection that ends before its first byte is an error that matches io.EOF.
 //
 // A goroutine that reads from the connection and is begun behind Accept, instead of going on where that was called, keeps a stack
-// of 2 KiB while its functions need little; the handshake needs 4. Server.Serve does it so.
+// of 2 KiB while its functions need little; the handshake needs 4.
 //
 // Header lines that the application adds come from Check. Frames that came with the request are kept. A tls.Conn reads best over a
 // connection of UnderTLS.
