@@ -178,7 +178,7 @@ func (c *Conn) sendClose(until time.Time, code frame.CloseCode, reason string) e
 	c.startClosing(until)
 	c.lock.set(lockClosing)
 	if !c.lock.tryLock() {
-		if err := c.waitLock(); err == errWriteDeadline {
+		if err := c.waitLock(c.cfg.FailFast); err == errWriteDeadline {
 			return &TimeoutError{Clock: ClockClose, Limit: c.cfg.CloseTimeout}
 		} else if err != nil {
 			return err

@@ -53,6 +53,7 @@ type Conn struct {
 	direct     int32          // the longest message for writeEncoded, -1 if none is
 	keepsQueue bool           // w keeps its memory between messages, until restQueue
 	shut       bool           // a Close frame was sent; under lock
+	patient    bool           // whoever writes waits, also with Config.FailFast; under lock
 	writing    *messageWriter // the message that NextWriter has open; under lock
 	rest       *buffer.Buffer // what a write that must not wait has left, for the goroutine that goes on; under lock
 	restLen    int

@@ -15,13 +15,16 @@ import (
 //   - *CloseError: the peer said goodbye;
 //   - *TransportError: the network failed, or ended without a goodbye;
 //   - *TimeoutError: the peer was judged dead;
-//   - ErrClosed, or an error that matches it: this side closed at once.
+//   - ErrClosed, or an error that matches it: this side closed at once;
+//   - ErrTooSlow: the peer did not take what a Group sent.
 //
 // All of them match net.ErrClosed as a Conn returns them; a *frame.ProtocolError comes within an error that does, so errors.As finds it
 // and a type assertion does not. A passed deadline, and the errors below that are not ErrClosed, do not end it.
 var (
 	// ErrClosed says that Close was called on this side, or that the context of Bind ended.
 	ErrClosed error = &stateError{"conn: closed by this side", true}
+	// ErrTooSlow says that more messages of a Group waited for the peer than Group.Lag allows.
+	ErrTooSlow error = &stateError{"conn: closed because the peer takes the messages of a Group too slowly", true}
 	// ErrShutdown is a write after the Close frame: nothing may follow it (RFC 6455 §5.5.1).
 	ErrShutdown error = &stateError{"conn: write after the Close frame was sent", false}
 	// ErrConcurrentRead is a read call while another one runs.

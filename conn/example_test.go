@@ -7,6 +7,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/frame"
@@ -45,6 +46,30 @@ func ExampleUpgrade() {
 			}
 		}
 	})
+	log.Fatal(http.ListenAndServe("127.0.0.1:8080", nil))
+}
+
+// A server that sends the same to all its clients.
+func ExampleGroup() {
+	var clients conn.Group
+	http.HandleFunc("/feed", func(w http.ResponseWriter, r *http.Request) {
+		c, err := conn.Upgrade(w, r)
+		if err != nil {
+			return // the client has been told
+		}
+		defer c.Close()
+		if clients.Add(c) != nil {
+			return
+		}
+		defer clients.Remove(c)
+		for range c.Messages() { // answers pings, and hears when the client goes
+		}
+	})
+	go func() {
+		for now := range time.Tick(time.Second) {
+			clients.WriteMessage(conn.Text, now.AppendFormat(nil, time.RFC3339))
+		}
+	}()
 	log.Fatal(http.ListenAndServe("127.0.0.1:8080", nil))
 }
 

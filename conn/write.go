@@ -139,7 +139,8 @@ func (c *Conn) WriteOwned(op Opcode, b []byte) error {
 	return c.wrote(c.w.WriteOwned(op, b), before)
 }
 
-// WritePrepared writes a message that was encoded before. A server writes its bytes as they are; a client masks a copy.
+// WritePrepared writes a message that was encoded before. A server writes its bytes as they are; a client masks a copy. A Group sends
+// a message to many connections at less cost.
 func (c *Conn) WritePrepared(p *Prepared) error {
 	encoded := p.plain
 	packed := c.packed != nil && c.packed.takes(p.op, p.data)
@@ -221,9 +222,12 @@ func (c *Conn) wrote(err error, before int) error {
 }
 
 // lockWrite takes the write lock for a data frame of m, or of no message that NextWriter has begun.
-func (c *Conn) lockWrite(m *messageWriter) error {
+func (c *Conn) lockWrite(m *messageWriter) error { return c.lockWriteAs(m, c.cfg.FailFast) }
+
+// lockWriteAs is lockWrite with failFast in the place of Config.FailFast.
+func (c *Conn) lockWriteAs(m *messageWriter, failFast bool) error {
 	if !c.lock.tryLock() {
-		if err := c.waitLock(); err != nil {
+		if err := c.waitLock(failFast); err != nil {
 			return c.closingError(err)
 		}
 	}
@@ -238,14 +242,14 @@ func (c *Conn) lockWrite(m *messageWriter) error {
 			// The Close frame goes first: whoever is told ErrShutdown may call Close, and the peer would be left without an answer.
 			c.unlockWrite()
 			runtime.Gosched()
-			if err := c.waitLock(); err != nil {
+			if err := c.waitLock(failFast); err != nil {
 				return c.closingError(err)
 			}
 			continue
 		case c.writing != nil && c.writing != m:
 			closed := c.writing.closed
 			c.unlockWrite()
-			if err := c.waitWriter(closed); err != nil {
+			if err := c.waitWriter(closed, failFast); err != nil {
 				return c.closingError(err)
 			}
 			continue
@@ -258,15 +262,15 @@ func (c *Conn) lockWrite(m *messageWriter) error {
 }
 
 // waitLock waits for the write lock, until the write deadline.
-func (c *Conn) waitLock() error {
-	return c.waitWrite(func(timer <-chan time.Time, changed <-chan struct{}) bool {
+func (c *Conn) waitLock(failFast bool) error {
+	return c.waitWrite(failFast, func(timer <-chan time.Time, changed <-chan struct{}) bool {
 		return c.lock.lockOr(c.Done(), timer, changed)
 	})
 }
 
 // waitWriter waits for the end of the message of another writer and takes the lock.
-func (c *Conn) waitWriter(closed chan struct{}) error {
-	return c.waitWrite(func(timer <-chan time.Time, changed <-chan struct{}) bool {
+func (c *Conn) waitWriter(closed chan struct{}, failFast bool) error {
+	return c.waitWrite(failFast, func(timer <-chan time.Time, changed <-chan struct{}) bool {
 		select {
 		case <-closed:
 			return c.lock.lockOr(c.Done(), timer, changed)
@@ -278,11 +282,11 @@ func (c *Conn) waitWriter(closed chan struct{}) error {
 	})
 }
 
-func (c *Conn) waitWrite(try func(timer <-chan time.Time, changed <-chan struct{}) bool) error {
+func (c *Conn) waitWrite(failFast bool, try func(timer <-chan time.Time, changed <-chan struct{}) bool) error {
 	switch {
 	case c.ended():
 		return c.Err()
-	case c.cfg.FailFast && c.deadlines.open():
+	case failFast && c.deadlines.open():
 		return ErrWouldBlock
 	}
 	for {
@@ -469,7 +473,7 @@ func (o *vectorOutlet) WriteV(pieces [][]byte) (int64, error) {
 // data writes a and then b; with Config.FailFast only what can be written now, and leaves the rest to a goroutine.
 func (o *outlet) data(a, b []byte) (int, error) {
 	c := (*Conn)(o)
-	if !c.cfg.FailFast || c.shut {
+	if !c.cfg.FailFast || c.shut || c.patient {
 		return o.write(a, b, false)
 	}
 	total := len(a) + len(b)

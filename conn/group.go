@@ -1,0 +1,387 @@
+package conn
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/frame/buffer"
+	"github.com/seed-7f57ff33/tickwire/utf8"
+)
+
+// The defaults of Group.
+const (
+	DefaultGroupBuffer = 64 << 10
+	DefaultGroupLag    = 1 << 20
+)
+
+// ErrGroup is what Group.Add returns for a connection that cannot be in a Group: a client's, whose every frame is masked by itself,
+// or one with Config.Outbound, which is asked about each message.
+var ErrGroup = errors.New("conn: a Group is for connections of a server without Config.Outbound")
+
+// Group sends the same messages to many connections of a server. It is the fastest way to do that: a message is encoded once, the
+// call does not wait for the writes, and what is sent while the connections are being written to goes to each of them in one system call.
+// Connections that compress get the messages compressed, without reference to earlier ones, as by WritePrepared.
+//
+// Messages go to a connection whole and in the order in which they were sent. What else is written to it, by its own methods,
+// comes somewhere between them. A connection gets what is sent after its Add.
+//
+// A slow connection does not hold up the others: what it does not take waits in memory of its own, and when that would be more than Lag it
+// is ended with ErrTooSlow. A connection to which a message cannot be written is ended too, with the *TransportError that a write call
+// would return; so is one whose write deadline, or Config.WriteTimeout, passes. One that has ended, or was shut down, drops out of the
+// Group with the next message.
+//
+// The zero value is ready; Buffer and Lag are set before the first Add. All methods may be called at any time from any goroutine. A Group has no end: one that nothing is sent to
+// has no goroutine and no buffer.
+type Group struct {
+	// Buffer is how many bytes of messages wait while the connections are being written to; the calls that send more wait until
+	// that is done. 0 means DefaultGroupBuffer. A longer message waits alone.
+	Buffer int
+	// Lag is how many bytes of messages may wait for one slow connection, beyond those in its socket; 0 means DefaultGroupLag. A longer
+	// message may wait alone. Who sends without a pause faster than the peers can read will exceed it, unless he calls Flush now and then.
+	Lag int
+
+	mu       sync.Mutex
+	change   sync.Cond // of what WriteMessage and Flush wait for
+	members  []*member
+	byConn   map[*Conn]*member
+	codings  []coding // only appended to; the first is that of connections that do not compress
+	batches  [2]batch
+	next     *batch       // what the next sweep brings
+	sent     uint64       // messages
+	swept    uint64       // of them, those whose sweep is over
+	draining int          // members that have a goroutine
+	running  bool         // there is a goroutine that sweeps
+	encoder  frame.Writer // gives the bytes of prepared messages
+
+	// A sweep: by the goroutine that runs, and its helpers.
+	runFn, helpFn func()
+	now           *batch
+	targets       []*member
+	position      atomic.Int64 // in targets
+	lost          atomic.Bool  // some of targets are gone
+	helpers       sync.WaitGroup
+}
+
+// coding is a way in which messages are encoded: like a compression without the state of a connection.
+type coding struct {
+	packed                 bool
+	threshold, bits, level int
+	members                int
+}
+
+// batch is messages in each of the codings.
+type batch struct {
+	byCoding []frames
+	size     int // of the messages uncompressed
+	messages int
+}
+
+// of returns the messages in a coding.
+func (b *batch) of(coding int) *frames {
+	for len(b.byCoding) <= coding {
+		b.byCoding = append(b.byCoding, frames{})
+	}
+	return &b.byCoding[coding]
+}
+
+// frames are frames one after the other, in memory from the pool.
+type frames struct {
+	lent *buffer.Buffer
+	size int
+}
+
+func (s *frames) bytes() []byte {
+	if s.lent == nil {
+		return nil
+	}
+	return s.lent.B[:s.size]
+}
+
+// room returns memory for n bytes at the end.
+func (s *frames) room(n int) []byte {
+	switch {
+	case s.lent == nil:
+		s.lent = buffer.Get(n)
+	case len(s.lent.B)-s.size < n:
+		s.lent = buffer.Grow(s.lent, s.size, s.size+n)
+	}
+	return s.lent.B[s.size:]
+}
+
+func (s *frames) release() {
+	buffer.Put(s.lent)
+	*s = frames{}
+}
+
+// init makes the zero value usable; the caller has mu.
+func (g *Group) init() {
+	if g.byConn == nil {
+		g.byConn = make(map[*Conn]*member)
+		g.change.L = &g.mu
+		g.codings = []coding{{}}
+		g.next = &g.batches[0]
+		g.runFn, g.helpFn = g.run, g.help
+		g.encoder.Reset(nil, frame.Server)
+	}
+}
+
+// Add has c get what is sent from now on. It returns ErrGroup if c cannot be in a Group, and the error that ended c if it has ended. A
+// connection that is in the Group stays in it once.
+func (g *Group) Add(c *Conn) error {
+	if c.role != frame.Server || c.outbound != nil {
+		return ErrGroup
+	}
+	if err := c.writable(); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.init()
+	if old := g.byConn[c]; old != nil && !old.gone.Load() {
+		return nil
+	} else if old != nil {
+		g.remove(old)
+	}
+	m := &member{g: g, c: c, index: len(g.members), coding: g.codingOf(c)}
+	if g.codings[m.coding].members++; m.coding < len(g.next.byCoding) {
+		m.skip = g.next.byCoding[m.coding].size
+	}
+	m.skipped, m.late = g.next.messages, g.next
+	g.members = append(g.members, m)
+	g.byConn[c] = m
+	return nil
+}
+
+// codingOf returns the index of c's coding.
+func (g *Group) codingOf(c *Conn) int {
+	p := c.packed
+	if p == nil {
+		return 0
+	}
+	for i, k := range g.codings {
+		if k.packed && k.threshold == p.threshold && k.bits == p.bits && k.level == p.level {
+			return i
+		}
+	}
+	g.codings = append(g.codings, coding{packed: true, threshold: p.threshold, bits: p.bits, level: p.level})
+	return len(g.codings) - 1
+}
+
+// Remove takes c out of the Group. What was sent before may still go to it, or not: Flush before sees to it.
+func (g *Group) Remove(c *Conn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if m := g.byConn[c]; m != nil {
+		g.remove(m)
+	}
+}
+
+func (g *Group) remove(m *member) {
+	delete(g.byConn, m.c)
+	g.codings[m.coding].members--
+	last := len(g.members) - 1
+	g.members[m.index] = g.members[last]
+	g.members[m.index].index = m.index
+	g.members[last] = nil
+	g.members = g.members[:last]
+}
+
+// Len returns the number of connections in the Group.
+func (g *Group) Len() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.members)
+}
+
+// WriteMessage sends a text or binary message to all connections of the Group. data is not changed, and not kept. Text must be
+// UTF-8: ErrNotUTF8. No other error is returned but that for another opcode: what befalls a connection is told by its own calls.
+func (g *Group) WriteMessage(op Opcode, data []byte) error {
+	switch {
+	case op != Text && op != Binary:
+		return frame.ErrOpcode
+	case op == Text && !utf8.Valid(data):
+		return ErrNotUTF8
+	}
+	g.mu.Lock()
+	size := frame.Header{Opcode: op, Length: uint64(len(data))}.Size() + len(data)
+	g.waitRoom(size)
+	for i := range g.codings {
+		if k := &g.codings[i]; k.packed && k.members > 0 {
+			g.mu.Unlock()
+			p, err := Prepare(op, data)
+			if err != nil {
+				return err
+			}
+			return g.WritePrepared(p)
+		}
+	}
+	if len(g.members) > 0 {
+		s := g.next.of(0)
+		frame.AppendFrame(s.room(size)[:0], frame.Header{Fin: true, Opcode: op}, data)
+		s.size += size
+		g.send(size)
+	}
+	g.mu.Unlock()
+	return nil
+}
+
+// WritePrepared is WriteMessage for a message that was encoded before.
+func (g *Group) WritePrepared(p *Prepared) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := 0; i < len(g.codings); i++ { // without mu the message is compressed, or found to have been; codings may grow
+		if k := g.codings[i]; k.members > 0 && k.takes(p) {
+			g.mu.Unlock()
+			_, err := p.compressed(k.bits, k.level)
+			g.mu.Lock()
+			if err != nil {
+				return err
+			}
+		}
+	}
+	g.waitRoom(p.Size())
+	if len(g.members) == 0 {
+		return nil
+	}
+	for i, k := range g.codings {
+		encoded := p.plain
+		if k.members == 0 {
+			continue
+		} else if k.takes(p) {
+			var err error
+			if encoded, err = p.compressed(k.bits, k.level); err != nil {
+				encoded = p.plain // which every peer understands too
+			}
+		}
+		b := g.encoder.EncodePrepared(encoded)
+		s := g.next.of(i)
+		s.size += copy(s.room(len(b)), b)
+	}
+	g.send(p.Size())
+	return nil
+}
+
+// takes reports whether a message is compressed: see compression.takes.
+func (k *coding) takes(p *Prepared) bool { return k.packed && len(p.data) >= k.threshold }
+
+// waitRoom waits until so many bytes find place in the next batch.
+func (g *Group) waitRoom(size int) {
+	limit := g.Buffer
+	if limit <= 0 {
+		limit = DefaultGroupBuffer
+	}
+	for g.next != nil && g.next.messages > 0 && g.next.size+size > limit {
+		g.change.Wait()
+	}
+}
+
+// send counts a message that was appended, and sees to it that there is a sweep.
+func (g *Group) send(size int) {
+	g.next.size += size
+	g.next.messages++
+	g.sent++
+	if !g.running {
+		g.running = true
+		go g.runFn()
+	}
+}
+
+// Flush waits until all that was sent before, and what is sent meanwhile to slow connections, has been given to the sockets of all
+// connections that live, or until ctx ends, whose cause it then returns.
+func (g *Group) Flush(ctx context.Context) error {
+	if ctx.Done() != nil {
+		defer context.AfterFunc(ctx, func() {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			if g.next != nil {
+				g.change.Broadcast()
+			}
+		})()
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for sent := g.sent; g.swept < sent || g.draining > 0; {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		g.change.Wait()
+	}
+	return nil
+}
+
+// run is the goroutine that sweeps: it brings a batch to all members, and then the next, until there is none.
+func (g *Group) run() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for g.next.messages > 0 {
+		g.now, g.next = g.next, &g.batches[0]
+		if g.next == g.now {
+			g.next = &g.batches[1]
+		}
+		g.targets = append(g.targets[:0], g.members...)
+		g.change.Broadcast() // there is room
+		g.mu.Unlock()
+		g.sweep()
+		g.mu.Lock()
+		for i := range g.now.byCoding {
+			g.now.byCoding[i].release()
+		}
+		g.swept += uint64(g.now.messages)
+		g.now.size, g.now.messages = 0, 0
+		if g.lost.Swap(false) {
+			for _, m := range g.targets {
+				if m.gone.Load() && g.byConn[m.c] == m {
+					g.remove(m)
+				}
+			}
+		}
+		clear(g.targets)
+		g.change.Broadcast()
+	}
+	g.running = false
+}
+
+const (
+	// groupStride is how many members a goroutine takes at a time. It then lets others run: its writes are system calls of which the
+	// scheduler does not know.
+	groupStride = 32
+	// groupShare is from how many members on another goroutine helps.
+	groupShare = 256
+)
+
+// sweep brings a batch to all targets. Half the processors are left to others.
+func (g *Group) sweep() {
+	g.position.Store(0)
+	for range min(runtime.GOMAXPROCS(0)/2, len(g.targets)/groupShare) - 1 {
+		g.helpers.Add(1)
+		go g.helpFn()
+	}
+	g.visit()
+	g.helpers.Wait()
+}
+
+func (g *Group) help() {
+	defer g.helpers.Done()
+	g.visit()
+}
+
+// visit takes members from targets until there is none left.
+func (g *Group) visit() {
+	for {
+		end := int(g.position.Add(groupStride))
+		start := end - groupStride
+		if start >= len(g.targets) {
+			return
+		}
+		for _, m := range g.targets[start:min(end, len(g.targets))] {
+			if !m.take(g.now) {
+				g.lost.Store(true)
+			}
+		}
+		runtime.Gosched()
+	}
+}

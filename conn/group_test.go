@@ -1,0 +1,595 @@
+package conn
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/frame"
+)
+
+// held keeps a Group from sweeping until it is called: what is sent in between goes out in one batch.
+func held(g *Group) (sweep func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.init()
+	g.running = true
+	return func() { g.run() }
+}
+
+// sockets returns n connections of a server over TCP and the clients' ends, which are not read.
+func sockets(t testing.TB, n int, cfg Config) (servers []*Conn, clients []*net.TCPConn) {
+	t.Helper()
+	for range n {
+		a, b := loopback(t)
+		c := New(a, frame.Server, &cfg)
+		t.Cleanup(func() { c.Close(); b.Close() })
+		servers, clients = append(servers, c), append(clients, b)
+	}
+	return servers, clients
+}
+
+func addAll(t testing.TB, g *Group, conns ...*Conn) {
+	t.Helper()
+	for _, c := range conns {
+		if err := g.Add(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func flush(t testing.TB, g *Group) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := g.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantStream reads from a client's end the messages as a server sends them, and nothing else.
+func wantStream(t testing.TB, nc net.Conn, messages ...string) {
+	t.Helper()
+	var want []byte
+	for _, m := range messages {
+		want = frame.AppendFrame(want, frame.Header{Fin: true, Opcode: Text}, []byte(m))
+	}
+	got := make([]byte, len(want))
+	nc.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.ReadFull(nc, got); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Fatalf("got %.80q, want %.80q", got, want)
+	}
+}
+
+// What is sent while the connections are written to goes to each in one system call.
+func TestGroupBatches(t *testing.T) {
+	servers, clients := sockets(t, 3, Config{})
+	if servers[0].sock == nil {
+		t.Skip("sockets are not written by their descriptor here")
+	}
+	g := new(Group)
+	addAll(t, g, servers...)
+	for round := range 3 {
+		sweep := held(g)
+		var want []string
+		for i := range 80 {
+			text := fmt.Sprintf("%d %d %s", round, i, strings.Repeat("x", i))
+			want = append(want, text)
+			if i%2 == 0 {
+				if err := g.WriteMessage(Text, []byte(text)); err != nil {
+					t.Fatal(err)
+				}
+				continue
+			}
+			p, err := Prepare(Text, []byte(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := g.WritePrepared(p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sweep()
+		flush(t, g)
+		for i, c := range servers {
+			wantStream(t, clients[i], want...)
+			s := c.Stats()
+			if s.Writes != uint64(round+1) || s.MessagesWritten != uint64(80*(round+1)) {
+				t.Errorf("%d writes of %d messages", s.Writes, s.MessagesWritten)
+			}
+		}
+	}
+}
+
+// Connections of all kinds get all messages, each in order, beside what is written to them otherwise.
+func TestGroupOrder(t *testing.T) {
+	g := &Group{Lag: 64 << 20}
+	var clients []*Conn
+	add := func(client, server *Conn) {
+		t.Cleanup(func() { client.Close(); server.Close() })
+		addAll(t, g, server)
+		clients = append(clients, client)
+	}
+	for _, cfg := range []Config{{}, {FailFast: true}, {WriteTimeout: time.Minute}, {Syscalls: SyscallsPlain}, {KeepAlive: -1}} {
+		a, b := loopback(t)
+		add(New(a, frame.Client, nil), New(b, frame.Server, &cfg))
+	}
+	a, b := net.Pipe()
+	add(New(a, frame.Client, nil), New(b, frame.Server, nil))
+	ta, tb := loopback(t)
+	client, server := secureOver(t, ta, tb, Config{})
+	add(client, New(server, frame.Server, nil))
+	for _, mode := range deflateModes {
+		add(compressing(t, &mode.client, &mode.server, Config{}))
+	}
+	if g.Len() != len(clients) {
+		t.Fatalf("%d connections, not %d", g.Len(), len(clients))
+	}
+	const senders = 3
+	messages := ticks(90)
+	var readers, writers sync.WaitGroup
+	for _, c := range clients {
+		readers.Go(func() {
+			if err := readNumbered(c, senders, messages); err != nil {
+				t.Errorf("%s: %v", c.NetConn().RemoteAddr().Network(), err)
+				c.Close()
+			}
+		})
+	}
+	for w := range senders {
+		writers.Go(func() {
+			for i, m := range messages {
+				text := fmt.Appendf(nil, "%d %d %s", w, i, m)
+				var err error
+				if i%2 == 0 {
+					err = g.WriteMessage(Text, text)
+				} else if p, e := Prepare(Text, text); e == nil {
+					err = g.WritePrepared(p)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	members := slices.Collect(func(yield func(*Conn) bool) {
+		for _, m := range g.members {
+			if !yield(m.c) {
+				return
+			}
+		}
+	})
+	for i, c := range members { // a writer of its own for each
+		writers.Go(func() {
+			for k, m := range messages {
+				text := fmt.Appendf(nil, "%d %d %s", senders, k, m)
+				err := ErrWouldBlock
+				for err == ErrWouldBlock {
+					if (i+k)%3 == 0 {
+						err = writeParts(c, text)
+					} else {
+						err = c.WriteMessage(Text, text)
+					}
+					runtime.Gosched()
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	writers.Wait()
+	flush(t, g)
+	readers.Wait()
+}
+
+func writeParts(c *Conn, text []byte) error {
+	w, err := c.NextWriter(Text)
+	if err != nil {
+		return err
+	}
+	for err = ErrWouldBlock; err == ErrWouldBlock; runtime.Gosched() {
+		_, err = w.Write(text)
+	}
+	for e := ErrWouldBlock; err == nil && e != nil; runtime.Gosched() {
+		if e = w.Close(); e != nil && e != ErrWouldBlock {
+			return e
+		}
+	}
+	return err
+}
+
+// readNumbered reads messages "WRITER NUMBER TEXT" of so many senders, and of one more: from each all, and in order.
+func readNumbered(c *Conn, senders int, messages [][]byte) error {
+	next := make([]int, senders+1)
+	for range len(next) * len(messages) {
+		m, err := c.ReadMessage()
+		if err != nil {
+			return err
+		}
+		var w, i int
+		fmt.Sscan(string(m.Data[:min(len(m.Data), 10)]), &w, &i)
+		if want := fmt.Appendf(nil, "%d %d %s", w, next[w], messages[next[w]]); !bytes.Equal(m.Data, want) {
+			return fmt.Errorf("got %.40q, want %.40q", m.Data, want)
+		}
+		next[w]++
+	}
+	return nil
+}
+
+// A connection gets what is sent after its Add and before its Remove.
+func TestGroupMembers(t *testing.T) {
+	servers, clients := sockets(t, 2, Config{})
+	g := new(Group)
+	say := func(text string) {
+		t.Helper()
+		if err := g.WriteMessage(Text, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.Remove(servers[0]) // is not there
+	say("to nobody")
+	sweep := held(g)
+	addAll(t, g, servers[0], servers[0])
+	say("to one")
+	addAll(t, g, servers[1])
+	say("to both")
+	sweep()
+	say("again to both")
+	flush(t, g)
+	g.Remove(servers[0])
+	say("to the other")
+	if g.Len() != 1 {
+		t.Errorf("%d connections", g.Len())
+	}
+	addAll(t, g, servers[0])
+	say("the end")
+	flush(t, g)
+	wantStream(t, clients[0], "to one", "to both", "again to both", "the end")
+	wantStream(t, clients[1], "to both", "again to both", "to the other", "the end")
+}
+
+func TestGroupRefuses(t *testing.T) {
+	servers, _ := sockets(t, 2, Config{})
+	asked, _ := sockets(t, 1, Config{Outbound: func(*Conn, Opcode, int) error { return nil }})
+	a, _ := loopback(t)
+	client := New(a, frame.Client, nil)
+	defer client.Close()
+	servers[1].Close()
+	g := new(Group)
+	for _, tt := range []struct {
+		c    *Conn
+		want error
+	}{{servers[0], nil}, {servers[1], ErrClosed}, {asked[0], ErrGroup}, {client, ErrGroup}} {
+		if err := g.Add(tt.c); err != tt.want {
+			t.Errorf("%v, want %v", err, tt.want)
+		}
+	}
+	if err := g.WriteMessage(Text, []byte{0xFF}); err != ErrNotUTF8 {
+		t.Error(err)
+	}
+	if err := g.WriteMessage(frame.Ping, nil); err != frame.ErrOpcode {
+		t.Error(err)
+	}
+	if g.Len() != 1 || servers[0].Err() != nil {
+		t.Error("a refused message has changed something")
+	}
+}
+
+// Who sends more than Buffer while the connections are written to waits.
+func TestGroupBuffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _, p := simulate(t, frame.Server, Config{}, 1<<20)
+		defer c.Close()
+		g := &Group{Buffer: 100}
+		addAll(t, g, c)
+		sweep := held(g)
+		text, long := strings.Repeat("a", 38), strings.Repeat("b", 1000)
+		done := make(chan int, 10)
+		go func() {
+			for i, s := range []string{text, text, text, long, text} {
+				if err := g.WriteMessage(Text, []byte(s)); err != nil {
+					t.Error(err)
+				}
+				done <- i
+			}
+		}()
+		synctest.Wait()
+		if len(done) != 2 {
+			t.Errorf("%d messages of 40 B with room for 100", len(done))
+		}
+		sweep()
+		flush(t, g)
+		synctest.Wait()
+		if len(done) != 5 {
+			t.Errorf("%d messages", len(done))
+		}
+		flush(t, g)
+		for _, s := range []string{text, text, text, long, text} {
+			p.expect(Text, s)
+		}
+	})
+}
+
+// A slow connection does not hold up others, gets all if it is not too slow, and is ended if it is.
+func TestGroupSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		quick, _, reader := simulate(t, frame.Server, Config{}, 1<<20)
+		slow, _, late := simulate(t, frame.Server, Config{}, 64)
+		defer quick.Close()
+		defer slow.Close()
+		g := &Group{Lag: 500}
+		addAll(t, g, quick, slow)
+		var sent []string
+		say := func() {
+			sent = append(sent, fmt.Sprintf("%098d", len(sent))) // 100 B on the wire
+			if err := g.WriteMessage(Text, []byte(sent[len(sent)-1])); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+		}
+		for range 5 {
+			say()
+		}
+		for _, s := range sent {
+			reader.expect(Text, s)
+		}
+		gone := errors.New("enough")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { cancel(gone) })
+		if err := g.Flush(ctx); err != gone {
+			t.Errorf("%v while a connection is slow", err)
+		}
+		for _, s := range sent {
+			late.expect(Text, s)
+		}
+		flush(t, g)
+		if g.Len() != 2 || slow.Err() != nil || slow.Stats().MessagesWritten != 5 {
+			t.Errorf("%d connections, %v, %d messages", g.Len(), slow.Err(), slow.Stats().MessagesWritten)
+		}
+		for range 5 {
+			say()
+		}
+		if slow.Err() != nil {
+			t.Errorf("%v with 500 bytes behind", slow.Err())
+		}
+		say()
+		say()
+		if err := slow.Err(); err != ErrTooSlow || !errors.Is(err, net.ErrClosed) {
+			t.Errorf("%v with 600 bytes behind", err)
+		}
+		if err := g.Flush(t.Context()); err != nil || g.Len() != 1 {
+			t.Errorf("%v, %d connections", err, g.Len())
+		}
+		for _, s := range sent[5:] {
+			reader.expect(Text, s)
+		}
+	})
+}
+
+// A socket that is full within a frame gets the rest of it, and what is sent meanwhile, once its peer reads again.
+func TestGroupFullSocket(t *testing.T) {
+	servers, clients := sockets(t, 2, Config{})
+	g := &Group{Lag: 64 << 20}
+	addAll(t, g, servers...)
+	var want []string
+	var read sync.WaitGroup
+	read.Go(func() { io.Copy(io.Discard, clients[1]) })
+	defer read.Wait()
+	defer servers[1].Close()
+	slow := func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return g.draining > 0
+	}
+	for i := 0; !slow() || i%10 != 0; i++ {
+		text := strings.Repeat(string(rune('a'+i%26)), 40_000+i)
+		want = append(want, text)
+		if err := g.WriteMessage(Text, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantStream(t, clients[0], want...)
+	flush(t, g)
+	if err := g.WriteMessage(Text, []byte("the end")); err != nil {
+		t.Fatal(err)
+	}
+	wantStream(t, clients[0], "the end")
+}
+
+// Connections that end in any way, while messages are sent, drop out; the others get everything.
+func TestGroupEnds(t *testing.T) {
+	servers, clients := sockets(t, 6, Config{CloseTimeout: time.Second})
+	g := new(Group)
+	addAll(t, g, servers...)
+	const n = 400
+	var want []string
+	for i := range n {
+		want = append(want, fmt.Sprintf("message %d", i))
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { wantStream(t, clients[0], want...) })
+	for i, end := range []func(c *Conn, nc *net.TCPConn){
+		func(c *Conn, _ *net.TCPConn) { c.Close() },
+		func(c *Conn, nc *net.TCPConn) {
+			wg.Go(func() { io.Copy(io.Discard, nc); nc.Close() })
+			c.Shutdown(t.Context(), frame.CodeNormal, "")
+		},
+		func(_ *Conn, nc *net.TCPConn) { nc.Close() },
+		func(_ *Conn, nc *net.TCPConn) { nc.SetLinger(0); nc.Close() },
+		func(c *Conn, _ *net.TCPConn) { c.SetWriteDeadline(time.Unix(1, 0)) },
+	} {
+		wg.Go(func() {
+			for g.sentCount() < uint64(n/10*(i+1)) {
+				runtime.Gosched()
+			}
+			end(servers[i+1], clients[i+1])
+		})
+	}
+	for _, text := range want {
+		if err := g.WriteMessage(Text, []byte(text)); err != nil {
+			t.Error(err)
+		}
+	}
+	wg.Wait()
+	for until := time.Now().Add(20 * time.Second); g.Len() > 1; { // the kernel tells of an end in its time
+		if time.Now().After(until) {
+			t.Fatalf("%d connections are left", g.Len())
+		}
+		g.WriteMessage(Text, []byte("anybody?"))
+		flush(t, g)
+	}
+	if err := servers[0].Err(); err != nil {
+		t.Error(err)
+	}
+	if err := servers[5].Err(); !errors.Is(err, os.ErrDeadlineExceeded) || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("%v, want a passed deadline", err)
+	}
+}
+
+func (g *Group) sentCount() uint64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.sent
+}
+
+// Compressed messages of a Group are the same for all, and do not disturb the context of what is written beside them.
+func TestGroupDeflate(t *testing.T) {
+	g := new(Group)
+	var clients, servers []*Conn
+	for _, mode := range append(deflateModes, deflateModes...) {
+		c, s := compressing(t, &mode.client, &mode.server, Config{})
+		addAll(t, g, s)
+		clients, servers = append(clients, c), append(servers, s)
+	}
+	plain, plainServer := compressing(t, nil, nil, Config{})
+	addAll(t, g, plainServer)
+	clients, servers = append(clients, plain), append(servers, plainServer)
+	messages := ticks(60)
+	before := make([]uint64, len(servers))
+	for round, m := range messages {
+		m = m[:min(len(m), 4000)] // three of them fit any socket
+		sweep := held(g)
+		for range 3 {
+			if err := g.WriteMessage(Text, m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sweep()
+		flush(t, g)
+		for i, s := range servers {
+			if err := s.WriteMessage(Text, m); err != nil {
+				t.Fatal(err)
+			}
+			for range 4 {
+				wantMessage(t, clients[i], Text, string(m))
+			}
+			before[i] = s.Stats().BytesWritten
+		}
+		if round > 0 && len(g.codings) > 4 { // two modes have the same window, level and threshold
+			t.Fatalf("%d codings", len(g.codings))
+		}
+	}
+	for i := range deflateModes {
+		if 2*before[i] > before[len(before)-1] {
+			t.Errorf("%d bytes compressed, %d plain", before[i], before[len(before)-1])
+		}
+	}
+}
+
+// A message to a Group takes no memory.
+func TestGroupAllocatesNothing(t *testing.T) {
+	text := []byte(strings.Repeat("t", 200))
+	prepared, err := Prepare(Text, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name  string
+		every int // messages between two calls of Flush
+		count int
+		write func(g *Group) error
+	}{
+		{"messages", 100, allocMessages, func(g *Group) error { return g.WriteMessage(Text, text) }},
+		{"prepared", 100, allocMessages, func(g *Group) error { return g.WritePrepared(prepared) }},
+		{"single", 1, allocMessages / 4, func(g *Group) error { return g.WritePrepared(prepared) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := new(Group)
+			for range 3 {
+				addAll(t, g, fed(t, frame.Server, "nothing", Config{}))
+			}
+			loop := func() {
+				for i := range tt.count {
+					if err := tt.write(g); err != nil {
+						t.Fatal(err)
+					}
+					if i%tt.every == 0 {
+						if err := g.Flush(context.Background()); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				if err := g.Flush(context.Background()); err != nil || g.Len() != 3 {
+					t.Fatal(err, g.Len())
+				}
+			}
+			loop()
+			if n := measure(loop); n != 0 {
+				t.Errorf("%d allocations", n)
+			}
+		})
+	}
+}
+
+// Helpers take part in the sweep of a large Group.
+func TestGroupLarge(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8))
+	g := new(Group)
+	const n = 4*groupShare + 7
+	ends := make([]*counting, n)
+	for i := range ends {
+		ends[i] = new(counting)
+		c := New(ends[i], frame.Server, &Config{KeepAlive: -1})
+		defer c.Close()
+		addAll(t, g, c)
+	}
+	for range 20 {
+		if err := g.WriteMessage(Text, []byte("to all")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flush(t, g)
+	for i, e := range ends {
+		if e.n != 20*8 {
+			t.Fatalf("connection %d got %d bytes", i, e.n)
+		}
+	}
+	if g.Len() != n {
+		t.Errorf("%d connections", g.Len())
+	}
+}
+
+// counting is a transport that counts what is written to it.
+type counting struct {
+	net.Conn
+	n int
+}
+
+func (c *counting) Write(p []byte) (int, error) { c.n += len(p); return len(p), nil }
+func (c *counting) Close() error                { return nil }

@@ -1,0 +1,181 @@
+package conn
+
+import (
+	"io"
+	"sync"
+	"sync/atomic"
+)
+
+// member is a connection in a Group.
+type member struct {
+	g      *Group
+	c      *Conn
+	index  int // in g.members; under g.mu
+	coding int
+
+	// Of the batch late, the first to come, it does not get the first skipped messages, of skip bytes. By who sweeps.
+	late          *batch
+	skip, skipped int
+
+	gone atomic.Bool // it gets nothing more
+
+	// What a slow connection has not taken.
+	mu       sync.Mutex
+	drainFn  func()
+	waiting  frames
+	messages int // that end in waiting
+	flying   int // bytes that drain has taken
+	draining bool
+	held     bool // drain begins with the write lock, within a frame perhaps
+}
+
+// take writes the member's part of a batch, as far as that can be done without waiting. It reports whether the member stays.
+func (m *member) take(now *batch) bool {
+	var b []byte
+	messages := now.messages
+	if m.coding < len(now.byCoding) {
+		b = now.byCoding[m.coding].bytes()
+	}
+	if m.late != nil {
+		if m.late == now {
+			b, messages = b[m.skip:], messages-m.skipped
+		}
+		m.late = nil
+	}
+	switch {
+	case m.gone.Load() || m.c.ended():
+		m.gone.Store(true)
+		return false
+	case len(b) == 0:
+		return true
+	}
+	m.mu.Lock()
+	if m.draining {
+		kept := m.keep(b, messages)
+		m.mu.Unlock()
+		if !kept {
+			m.gone.Store(true)
+			go m.c.end(ErrTooSlow) // not here: the Observer hears of it
+		}
+		return kept
+	}
+	m.mu.Unlock()
+	c, n, held := m.c, 0, false
+	if c.sock != nil && c.lock.tryLockClear() {
+		if held = true; c.w.Queued() == 0 {
+			var err error
+			c.sock.often = true
+			n, err = (*outlet)(c).write(b, nil, true)
+			c.sock.often = false
+			switch {
+			case err != nil:
+				m.gone.Store(true)
+				go m.fail(err) // which may wait for the peer's last words
+				return false
+			case n == len(b):
+				m.written(messages)
+				if flags := c.lock.unlock(); flags&(lockPending|lockEnded) != 0 && c.lock.tryLock() {
+					c.releaseWrite(true)
+				}
+				return true
+			}
+		}
+	}
+	m.mu.Lock()
+	m.keep(b[n:], messages)
+	m.draining, m.held = true, held
+	if m.drainFn == nil {
+		m.drainFn = m.drain
+	}
+	m.mu.Unlock()
+	m.g.mu.Lock()
+	m.g.draining++
+	m.g.mu.Unlock()
+	go m.drainFn()
+	return true
+}
+
+// written counts messages; the caller has the connection's write lock.
+func (m *member) written(messages int) {
+	m.c.stats.messagesWritten.Add(uint64(messages))
+	if m.c.packed != nil {
+		m.c.packed.out.Forget() // the peer's context now ends with what out has not seen
+	}
+}
+
+// keep has b wait, if not too much would. The caller has mu.
+func (m *member) keep(b []byte, messages int) bool {
+	limit := m.g.Lag
+	if limit <= 0 {
+		limit = DefaultGroupLag
+	}
+	if waits := m.waiting.size + m.flying; waits > 0 && waits+len(b) > limit {
+		return false
+	}
+	m.waiting.size += copy(m.waiting.room(len(b)), b)
+	m.messages += messages
+	return true
+}
+
+// drain is a goroutine that writes what waits, until nothing does.
+func (m *member) drain() {
+	for {
+		m.mu.Lock()
+		s, messages, held := m.waiting, m.messages, m.held
+		m.waiting, m.messages, m.flying, m.held = frames{}, 0, s.size, false
+		if m.draining = s.size > 0; !m.draining {
+			m.mu.Unlock()
+			break
+		}
+		m.mu.Unlock()
+		if !m.write(s.bytes(), messages, held) {
+			m.gone.Store(true)
+		}
+		s.release()
+	}
+	m.g.mu.Lock()
+	m.g.draining--
+	m.g.change.Broadcast()
+	m.g.mu.Unlock()
+}
+
+// write writes what waited, with all the time that the connection gives it, and reports whether that was done. held says that the
+// caller has the write lock, which is given back.
+func (m *member) write(b []byte, messages int, held bool) bool {
+	c := m.c
+	if !held {
+		switch err := c.lockWriteAs(nil, false); {
+		case err == nil:
+		case err == ErrShutdown || c.ended():
+			return false
+		default:
+			c.end(&TransportError{Op: "write", Err: err})
+			return false
+		}
+	}
+	var n int
+	var err error
+	c.patient = true
+	if err = c.w.Flush(); err == nil { // what AppendMessage has queued
+		n, err = (*outlet)(c).write(b, nil, false)
+	}
+	c.patient = false
+	if err == nil && n != len(b) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		m.fail(err)
+		return false
+	}
+	m.written(messages)
+	c.unlockWrite()
+	return true
+}
+
+// fail ends the connection after a write that failed, and gives its write lock back.
+func (m *member) fail(err error) {
+	if !m.c.ended() {
+		_ = m.c.writeLost(err)
+	}
+	m.c.unlockWrite()
+}
