@@ -36,8 +36,15 @@ type Conn interface {
 // Broadcaster is an Entrant that can send one message to many connections.
 type Broadcaster interface {
 	Entrant
-	// Broadcast writes p as a text message to every connection, one after the other.
+	// Broadcast writes p as a text message to every connection, one after the other, or has it written by others before long.
 	Broadcast(conns []Conn, p []byte) error
+}
+
+// Gatherer is a Broadcaster whose library keeps the connections of a broadcast together.
+type Gatherer interface {
+	Broadcaster
+	// Gather returns what writes a text message to every one of conns, instead of Broadcast.
+	Gather(conns []Conn) (func(p []byte) error, error)
 }
 
 // Info says what an entrant is. The texts go into the report.

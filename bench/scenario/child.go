@@ -34,6 +34,7 @@ type Spec struct {
 	TLS      string // "", "large" or "record"
 	Clients  int
 	Lean     bool
+	Every    time.Duration // between the starts of two messages; 0 means that one follows the other
 
 	Profile string // where a profile of this child goes: of its CPU, or for idle of its heap
 }

@@ -30,8 +30,22 @@ func fanout(p *Plan) error {
 		_, can := e.(entrant.Broadcaster)
 		return !can
 	})
+	type fan struct {
+		n     int
+		every time.Duration
+	}
+	var cases []fan
 	for _, n := range clients {
-		name := fmt.Sprintf("200 B to %d clients", n)
+		cases = append(cases, fan{n: n})
+		if n <= 1000 {
+			cases = append(cases, fan{n, 30 * time.Millisecond})
+		}
+	}
+	for _, c := range cases {
+		n, name := c.n, fmt.Sprintf("200 B to %d clients", c.n)
+		if c.every > 0 {
+			name += fmt.Sprintf(", one every %v", c.every)
+		}
 		if !p.wants(name) {
 			continue
 		}
@@ -40,7 +54,7 @@ func fanout(p *Plan) error {
 			continue
 		}
 		err := p.each(name, entrants, p.rounds(3, 1), 45*time.Second, func(e entrant.Entrant) (map[string]float64, error) {
-			s := Spec{Entrant: e.Info().Name, Size: 200, Clients: n, Messages: max(sends/n, 2) * longer(), Warmup: 2}
+			s := Spec{Entrant: e.Info().Name, Size: 200, Clients: n, Messages: max(sends/n, 2) * longer(), Warmup: 2, Every: c.every}
 			return pair(s, "broadcast server", "drain")
 		})
 		if err != nil {
@@ -125,16 +139,24 @@ func broadcastServer(s *Spec, ch *channel) error {
 	}
 	<-all
 	b := entrant.ByName(s.Entrant).(entrant.Broadcaster)
+	send := func(p []byte) error { return b.Broadcast(conns, p) }
+	if g, ok := b.(entrant.Gatherer); ok {
+		if send, err = g.Gather(conns); err != nil {
+			return err
+		}
+	}
 	messages := corpus.Messages(corpus.ASCII, s.Size, 64)
 	for i := range s.Warmup {
-		if err := b.Broadcast(conns, messages[i]); err != nil {
+		if err := send(messages[i]); err != nil {
 			return err
 		}
 	}
 	u := used()
 	ch.say("going")
+	start := time.Now()
 	for i := range s.Messages {
-		if err := b.Broadcast(conns, messages[(s.Warmup+i)%len(messages)]); err != nil {
+		time.Sleep(time.Until(start.Add(time.Duration(i) * s.Every)))
+		if err := send(messages[(s.Warmup+i)%len(messages)]); err != nil {
 			return err
 		}
 	}
