@@ -50,12 +50,12 @@ type Group struct {
 	byConn   map[*Conn]*member
 	codings  []coding // only appended to; the first is that of connections that do not compress
 	batches  [2]batch
-	next     *batch       // what the next sweep brings
-	sent     uint64       // messages
-	swept    uint64       // of them, those whose sweep is over
-	draining int          // members that have a goroutine
-	running  bool         // there is a goroutine that sweeps
-	encoder  frame.Writer // gives the bytes of prepared messages
+	next     *batch            // what the next sweep brings
+	sent     uint64            // messages
+	swept    uint64            // of them, those whose sweep is over
+	draining map[*Conn]*member // those that have a goroutine, removed ones too
+	running  bool              // there is a goroutine that sweeps
+	encoder  frame.Writer      // gives the bytes of prepared messages
 
 	// A sweep: by the goroutine that runs, and its helpers.
 	runFn, helpFn func()
@@ -120,7 +120,7 @@ func (s *frames) release() {
 // init makes the zero value usable; the caller has mu.
 func (g *Group) init() {
 	if g.byConn == nil {
-		g.byConn = make(map[*Conn]*member)
+		g.byConn, g.draining = make(map[*Conn]*member), make(map[*Conn]*member)
 		g.change.L = &g.mu
 		g.codings = []coding{{}}
 		g.next = &g.batches[0]
@@ -188,6 +188,17 @@ func (g *Group) remove(m *member) {
 	g.members[m.index].index = m.index
 	g.members[last] = nil
 	g.members = g.members[:last]
+}
+
+// slowest returns the member that drains for m's connection, m if there is none. It is called in the first sweep that m is in: an earlier member
+// for the connection is in none any more, and will not begin to drain.
+func (g *Group) slowest(m *member) *member {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if earlier := g.draining[m.c]; earlier != nil {
+		return earlier
+	}
+	return m
 }
 
 // Len returns the number of connections in the Group.
@@ -304,7 +315,7 @@ func (g *Group) Flush(ctx context.Context) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for sent := g.sent; g.swept < sent || g.draining > 0; {
+	for sent := g.sent; g.swept < sent || len(g.draining) > 0; {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

@@ -379,6 +379,45 @@ func TestGroupSlow(t *testing.T) {
 	})
 }
 
+// A slow connection that is removed and added again gets what waits for it first, and stays as slow as it was.
+func TestGroupSlowAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _, p := simulate(t, frame.Server, Config{}, 64)
+		defer c.Close()
+		g := &Group{Lag: 500}
+		say := func(i int) {
+			g.Remove(c)
+			addAll(t, g, c)
+			if err := g.WriteMessage(Text, fmt.Appendf(nil, "%098d", i)); err != nil { // 100 B on the wire
+				t.Error(err)
+			}
+			synctest.Wait()
+		}
+		for round := range 3 {
+			for i := range 5 {
+				say(5*round + i)
+			}
+			for i := range 5 {
+				p.expect(Text, fmt.Sprintf("%098d", 5*round+i))
+			}
+			flush(t, g)
+		}
+		for i := range 5 {
+			say(i)
+		}
+		if c.Err() != nil {
+			t.Errorf("%v with 500 bytes behind", c.Err())
+		}
+		say(5)
+		if err := c.Err(); err != ErrTooSlow {
+			t.Errorf("%v with 600 bytes behind", err)
+		}
+		if err := g.Flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // A socket that is full within a frame gets the rest of it, and what is sent meanwhile, once its peer reads again.
 func TestGroupFullSocket(t *testing.T) {
 	servers, clients := sockets(t, 2, Config{})
@@ -454,6 +493,10 @@ func TestGroupEnds(t *testing.T) {
 	}
 	if err := servers[0].Err(); err != nil {
 		t.Error(err)
+	}
+	select { // it drops out before it ends, which is left to a goroutine
+	case <-servers[5].Done():
+	case <-time.After(20 * time.Second):
 	}
 	if err := servers[5].Err(); !errors.Is(err, os.ErrDeadlineExceeded) || !errors.Is(err, net.ErrClosed) {
 		t.Errorf("%v, want a passed deadline", err)

@@ -19,6 +19,10 @@ type member struct {
 
 	gone atomic.Bool // it gets nothing more
 
+	// Whose what follows is for c: its own, or that of an earlier member for c, which was removed while it drained: what it has comes first,
+	// and counts for Lag. By who sweeps.
+	slow *member
+
 	// What a slow connection has not taken.
 	mu       sync.Mutex
 	drainFn  func()
@@ -41,25 +45,27 @@ func (m *member) take(now *batch) bool {
 			b, messages = b[m.skip:], messages-m.skipped
 		}
 		m.late = nil
+		m.slow = m.g.slowest(m)
 	}
+	s := m.slow
 	switch {
-	case m.gone.Load() || m.c.ended():
+	case m.gone.Load() || s.gone.Load() || m.c.ended():
 		m.gone.Store(true)
 		return false
 	case len(b) == 0:
 		return true
 	}
-	m.mu.Lock()
-	if m.draining {
-		kept := m.keep(b, messages)
-		m.mu.Unlock()
+	s.mu.Lock()
+	if s.draining {
+		kept := s.keep(b, messages)
+		s.mu.Unlock()
 		if !kept {
 			m.gone.Store(true)
 			go m.c.end(ErrTooSlow) // not here: the Observer hears of it
 		}
 		return kept
 	}
-	m.mu.Unlock()
+	s.mu.Unlock()
 	c, n, held := m.c, 0, false
 	if c.sock != nil && c.lock.tryLockClear() {
 		if held = true; c.w.Queued() == 0 {
@@ -81,17 +87,17 @@ func (m *member) take(now *batch) bool {
 			}
 		}
 	}
-	m.mu.Lock()
-	m.keep(b[n:], messages)
-	m.draining, m.held = true, held
-	if m.drainFn == nil {
-		m.drainFn = m.drain
+	s.mu.Lock()
+	s.keep(b[n:], messages)
+	s.draining, s.held = true, held
+	if s.drainFn == nil {
+		s.drainFn = s.drain
 	}
-	m.mu.Unlock()
-	m.g.mu.Lock()
-	m.g.draining++
-	m.g.mu.Unlock()
-	go m.drainFn()
+	s.mu.Unlock()
+	s.g.mu.Lock()
+	s.g.draining[c] = s
+	s.g.mu.Unlock()
+	go s.drainFn()
 	return true
 }
 
@@ -134,7 +140,11 @@ func (m *member) drain() {
 		s.release()
 	}
 	m.g.mu.Lock()
-	m.g.draining--
+	m.mu.Lock()
+	if !m.draining { // it may have begun again
+		delete(m.g.draining, m.c)
+	}
+	m.mu.Unlock()
 	m.g.change.Broadcast()
 	m.g.mu.Unlock()
 }
