@@ -509,6 +509,27 @@ func (g *Group) sentCount() uint64 {
 	return g.sent
 }
 
+// A connection that was shut down drops out with the next message, though it has not ended.
+func TestGroupShutdown(t *testing.T) {
+	servers, clients := sockets(t, 2, Config{})
+	g := new(Group)
+	addAll(t, g, servers...)
+	if err := servers[1].StartClose(frame.CodeNormal, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.WriteMessage(Text, []byte("message")); err != nil {
+		t.Error(err)
+	}
+	flush(t, g)
+	if g.Len() != 1 || servers[1].Err() != nil {
+		t.Errorf("%d connections, %v", g.Len(), servers[1].Err())
+	}
+	wantStream(t, clients[0], "message")
+	if err := g.Add(servers[1]); err != ErrShutdown {
+		t.Error(err)
+	}
+}
+
 // Pings are answered while messages are sent.
 func TestGroupPongs(t *testing.T) {
 	a, b := loopback(t)

@@ -49,7 +49,7 @@ func (m *member) take(now *batch) bool {
 	}
 	s := m.slow
 	switch {
-	case m.gone.Load() || s.gone.Load() || m.c.ended():
+	case m.gone.Load() || s.gone.Load() || m.c.ended() || m.c.lock.has(lockClosing):
 		m.gone.Store(true)
 		return false
 	case len(b) == 0:
