@@ -40,8 +40,10 @@ type Group struct {
 	// Buffer is how many bytes of messages wait while the connections are being written to; the calls that send more wait until
 	// that is done. 0 means DefaultGroupBuffer. A longer message waits alone.
 	Buffer int
-	// Lag is how many bytes of messages may wait for one slow connection, beyond those in its socket; 0 means DefaultGroupLag. A longer
-	// message may wait alone. Who sends without a pause faster than the peers can read will exceed it, unless he calls Flush now and then.
+	// Lag is how many bytes of messages may wait for one slow connection, beyond those in its socket; 0 means DefaultGroupLag. It bounds what a
+	// connection can cost, but for the first that waits, which may be as long as Buffer or, if that is longer, one message: large messages to
+	// many slow connections take memory for each. Who sends without a pause faster than the peers can read will exceed it, unless he calls
+	// Flush now and then; so does who sends on behind a message longer than Lag.
 	Lag int
 
 	mu       sync.Mutex
