@@ -138,6 +138,9 @@ func (s *socket) reader() func(fd uintptr) bool {
 				s.n, s.errno = n, 0
 				s.busy = n >= busyRead
 				s.counted.reads++
+				if s.spin != nil {
+					s.spin.until = time.Time{}
+				}
 				return true
 			case errno == syscall.EINTR:
 			case errno != syscall.EAGAIN:
