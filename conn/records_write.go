@@ -68,7 +68,8 @@ func (r *records) flushLocked() error {
 	return err
 }
 
-// Write writes whole records to the connection below, or keeps them for flush.
+// Write writes whole records to the connection below, or keeps them for flush: but for those of a handshake, for whose answer the
+// tls.Conn's Write, and so flush, may have to wait.
 func (r *records) Write(p []byte) (int, error) {
 	g := &r.gathering
 	g.mu.Lock()
@@ -88,6 +89,11 @@ func (r *records) Write(p []byte) (int, error) {
 		}
 	}
 	g.n += copy(g.lent.B[g.n:], p)
+	if len(p) > 0 && p[0] < recordData {
+		if err := r.flushLocked(); err != nil {
+			return 0, err
+		}
+	}
 	return len(p), nil
 }
 

@@ -2,6 +2,7 @@ package conn
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
 	"github.com/seed-7f57ff33/tickwire/frame"
@@ -174,6 +176,62 @@ func TestGather(t *testing.T) {
 	if _, err := r.Write([]byte("i")); err != io.ErrShortWrite || w.pieces != nil {
 		t.Errorf("after it: %v, %q", err, w.pieces)
 	}
+}
+
+// A write that is long enough to be gathered waits for a handshake, or a renegotiation, that is not done: what that writes leaves at
+// once, or no answer would come.
+func TestGatherLetsAHandshakePass(t *testing.T) {
+	const data = 40 << 10
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			a, b := netsim.Pipe(1 << 20)
+			defer a.Close()
+			defer b.Close()
+			serverTLS, clientTLS := testCertificate(t)
+			clientTLS.ServerName, clientTLS.MaxVersion = "localhost", version
+			for _, nc := range []net.Conn{a, b} {
+				nc.SetDeadline(time.Now().Add(10 * time.Second))
+			}
+			r := underTLS(a, nil).(*records)
+			q := underTLS(b, nil).(*records)
+			server, client := tls.Server(r, serverTLS), tls.Client(q, clientTLS)
+			var wg sync.WaitGroup
+			for _, side := range []struct {
+				r *records
+				t *tls.Conn
+			}{{r, server}, {q, client}} {
+				wg.Go(func() {
+					if n, err := side.r.writeTo(side.t, make([]byte, data)); n != data || err != nil {
+						t.Errorf("writing %d bytes: %d, %v", data, n, err)
+						a.Close()
+						b.Close()
+					}
+				})
+				wg.Go(func() {
+					if n, err := io.ReadFull(side.t, make([]byte, data)); err != nil {
+						t.Errorf("reading %d bytes: %d, %v", data, n, err)
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+	t.Run("in its place", func(t *testing.T) {
+		w := &written{}
+		r := &records{Conn: w}
+		r.gather(40 << 10)
+		for _, record := range []string{"\x17data", "\x16handshake", "\x17more", "\x14", "\x17last"} {
+			if n, err := r.Write([]byte(record)); n != len(record) || err != nil {
+				t.Errorf("Write: %d, %v", n, err)
+			}
+		}
+		if err := r.flush(); err != nil {
+			t.Error(err)
+		}
+		if want := []string{"\x17data\x16handshake", "\x17more\x14", "\x17last"}; !slices.Equal(w.pieces, want) {
+			t.Errorf("%q", w.pieces)
+		}
+	})
 }
 
 // Readers have crypto/tls write while messages are gathered and flushed: whole pieces in their order, with no race.
