@@ -158,24 +158,25 @@ func (c *Conn) keepControls(ping, pong bool) {
 // rest is left for flushControls, or the connection has ended. The caller has the write lock.
 func (c *Conn) writeControls(noWait bool) bool {
 	lent := buffer.Get(2 * (2 + 4 + frame.MaxControlPayload)) // a ping and a pong
-	defer buffer.Put(lent)
 	size, ping, pong := c.takeControls(lent.B)
 	if size == 0 {
+		buffer.Put(lent)
 		return true
 	}
 	n, err := (*outlet)(c).write(lent.B[:size], nil, noWait)
-	if err == nil && n == size && !c.ended() {
-		c.sentControls(ping, pong)
-		return true
+	done := err == nil && n == size && !c.ended()
+	keep, left := false, false
+	if !done {
+		keep, left = c.controlsCut(lent.B[:size], n, err, noWait)
 	}
-	keep, left := c.controlsCut(lent.B[:size], n, err, noWait)
+	buffer.Put(lent) // no defer: see TestIdleStack
 	if keep {
 		c.keepControls(ping, pong)
 	}
-	if left {
+	if done || left {
 		c.sentControls(ping, pong)
 	}
-	return false
+	return done
 }
 
 // controlsCut judges a write of control frames that has not gone as it should: n bytes of b did. keep says that the frames wait on in
