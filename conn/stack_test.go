@@ -66,6 +66,7 @@ func idleStack(t *testing.T, n int, peer func(net.Conn)) int64 {
 		a, b := loopback(t)
 		conns[i], peers[i] = New(a, frame.Server, nil), b
 	}
+	smallStacks(t)
 	before := stackInUse()
 	ended := make(chan struct{}, n)
 	for _, c := range conns {
