@@ -108,22 +108,27 @@ func TestR78R82DeflateEveryWay(t *testing.T) {
 	}
 }
 
+// wholeWrites are the ways to write a text that is whole; NextWriter is the other.
+var wholeWrites = []func(c *Conn, m []byte) error{
+	func(c *Conn, m []byte) error { return c.WriteMessage(Text, m) },
+	func(c *Conn, m []byte) error { return c.AppendMessage(Text, m) },
+	func(c *Conn, m []byte) error { return c.WriteUncompressed(Text, m) },
+	func(c *Conn, m []byte) error {
+		p, err := Prepare(Text, m)
+		if err != nil {
+			return err
+		}
+		return c.WritePrepared(p)
+	},
+	func(c *Conn, m []byte) error { return c.WriteOwned(Text, append(make([]byte, HeaderRoom), m...)) },
+}
+
 func writeEveryWay(c *Conn, messages [][]byte) error {
 	for i, m := range messages {
 		var err error
-		switch i % 6 {
-		case 0:
-			err = c.WriteMessage(Text, m)
-		case 1:
-			err = c.AppendMessage(Text, m)
-		case 2:
-			err = c.WriteUncompressed(Text, m)
-		case 3:
-			var p *Prepared
-			if p, err = Prepare(Text, m); err == nil {
-				err = c.WritePrepared(p)
-			}
-		case 4:
+		if way := i % (len(wholeWrites) + 1); way < len(wholeWrites) {
+			err = wholeWrites[way](c, m)
+		} else {
 			var w io.WriteCloser
 			if w, err = c.NextWriter(Text); err != nil {
 				return err
@@ -136,8 +141,6 @@ func writeEveryWay(c *Conn, messages [][]byte) error {
 			if err == nil {
 				err = w.Close()
 			}
-		case 5:
-			err = c.WriteOwned(Text, append(make([]byte, HeaderRoom), m...))
 		}
 		if err != nil {
 			return fmt.Errorf("message %d: %w", i, err)

@@ -55,7 +55,7 @@ func TestR88DeadlinesStopWrites(t *testing.T) {
 					}
 					synctest.Wait() // for the goroutine that answers
 				}
-				written, err := writeSomehow(c, r.IntN(6), m, r.IntN)
+				written, err := writeSomehow(c, r.IntN(len(wholeWrites)+1), m, r.IntN)
 				if err != nil {
 					t.Fatalf("seed %d, message %d: %v", seed, i, err)
 				}
@@ -85,44 +85,31 @@ func TestR88DeadlinesStopWrites(t *testing.T) {
 	}
 }
 
-// writeSomehow writes a message in one of six ways, and reports whether that was done, or a deadline stopped it.
+// writeSomehow writes a message in one of the wholeWrites, or the way behind them by NextWriter, and reports whether that was done, or a
+// deadline stopped it.
 func writeSomehow(c *Conn, way int, m []byte, intn func(int) int) (written bool, err error) {
-	switch way {
-	case 0:
-		err = c.WriteMessage(Text, m)
-	case 1:
-		err = c.AppendMessage(Text, m)
-	case 2:
-		err = c.WriteUncompressed(Text, m)
-	case 3:
-		var p *Prepared
-		if p, err = Prepare(Text, m); err == nil {
-			err = c.WritePrepared(p)
+	if way < len(wholeWrites) {
+		if err := wholeWrites[way](c, m); !stopped(err) {
+			return err == nil, err
 		}
-	case 4:
-		err = c.WriteOwned(Text, append(make([]byte, HeaderRoom), m...))
-	case 5:
-		w, err := c.NextWriter(Text)
-		if err != nil {
-			return false, err
-		}
-		for rest := m; len(rest) > 0; {
-			n := 1 + intn(len(rest))
-			k, err := w.Write(rest[:n])
-			if k != n || err != nil && !stopped(err) {
-				return false, fmt.Errorf("%d of %d bytes, %w", k, n, err)
-			}
-			rest = rest[n:]
-		}
-		for err = w.Close(); stopped(err); err = w.Close() {
-			if n, err := w.Write([]byte("more")); n != 0 || err != ErrWriterClosed {
-				return false, fmt.Errorf("a write behind the end: %d bytes taken, %v", n, err)
-			}
-		}
-		return err == nil, err
-	}
-	if stopped(err) {
 		return false, nil
+	}
+	w, err := c.NextWriter(Text)
+	if err != nil {
+		return false, err
+	}
+	for rest := m; len(rest) > 0; {
+		n := 1 + intn(len(rest))
+		k, err := w.Write(rest[:n])
+		if k != n || err != nil && !stopped(err) {
+			return false, fmt.Errorf("%d of %d bytes, %w", k, n, err)
+		}
+		rest = rest[n:]
+	}
+	for err = w.Close(); stopped(err); err = w.Close() {
+		if n, err := w.Write([]byte("more")); n != 0 || err != ErrWriterClosed {
+			return false, fmt.Errorf("a write behind the end: %d bytes taken, %v", n, err)
+		}
 	}
 	return err == nil, err
 }
