@@ -3,7 +3,6 @@
 package mask
 
 import (
-	"strings"
 	"testing"
 	"unsafe"
 
@@ -14,25 +13,11 @@ import (
 // TestAddressSanitizerSeesKernels runs TestASanChild in another process, where a kernel gets one byte more than was
 // allocated, and expects the address sanitizer's report; and none for what was allocated.
 func TestAddressSanitizerSeesKernels(t *testing.T) {
-	for _, tier := range asm.Available() {
-		for _, name := range []string{"XOR", "Copy from", "Copy to"} {
-			if out, failed := asmtest.Child(t, "TestASanChild", tier.String()+" "+name); !failed || !strings.Contains(out, "AddressSanitizer") {
-				t.Errorf("%v, %s: no error found\n%s", tier, name, out)
-			}
-		}
-		if out, failed := asmtest.Child(t, "TestASanChild", tier.String()+" nothing"); failed {
-			t.Errorf("%v: within bounds:\n%s", tier, out)
-		}
-	}
+	asmtest.Detected(t, "TestASanChild", "AddressSanitizer", asm.Available(), []string{"XOR", "Copy from", "Copy to"}, "nothing")
 }
 
 func TestASanChild(t *testing.T) {
-	first, name, ok := strings.Cut(asmtest.Case(), " ")
-	if !ok {
-		t.Skip("runs in a process of its own")
-	}
-	tier, _ := asm.Parse(first)
-	defer asm.Force(tier)()
+	name := asmtest.Case(t)
 	b, c := make([]byte, 300), make([]byte, 301)
 	more := unsafe.Slice(&b[0], 301)
 	switch name {

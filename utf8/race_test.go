@@ -3,6 +3,7 @@
 package utf8
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,28 +14,13 @@ import (
 // TestRaceDetectorSeesKernels runs TestRaceChild in another process, where a goroutine uses the bytes that a kernel
 // writes, or writes those that it reads, and expects the race detector's report at every tier that has assembly.
 func TestRaceDetectorSeesKernels(t *testing.T) {
-	for _, tier := range asm.Available() {
-		if tier < asm.SSSE3 {
-			continue // plain Go
-		}
-		for _, name := range []string{"written by Unmask", "written by Validator.Unmask", "read by Valid", "read by Push"} {
-			if out, failed := asmtest.Child(t, "TestRaceChild", tier.String()+" "+name); !failed || !strings.Contains(out, "DATA RACE") {
-				t.Errorf("%v, %s: no race found\n%s", tier, name, out)
-			}
-		}
-		if out, failed := asmtest.Child(t, "TestRaceChild", tier.String()+" both read by Valid"); failed {
-			t.Errorf("%v: two reads:\n%s", tier, out)
-		}
-	}
+	assembly := slices.DeleteFunc(asm.Available(), func(t asm.Tier) bool { return t < asm.SSSE3 })
+	asmtest.Detected(t, "TestRaceChild", "DATA RACE", assembly,
+		[]string{"written by Unmask", "written by Validator.Unmask", "read by Valid", "read by Push"}, "both read by Valid")
 }
 
 func TestRaceChild(t *testing.T) {
-	first, name, ok := strings.Cut(asmtest.Case(), " ")
-	if !ok {
-		t.Skip("runs in a process of its own")
-	}
-	tier, _ := asm.Parse(first)
-	defer asm.Force(tier)()
+	name := asmtest.Case(t)
 	for range 20 { // the detector does not promise to see every race
 		race(name)
 	}

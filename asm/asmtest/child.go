@@ -3,20 +3,46 @@ package asmtest
 import (
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
+
+	"github.com/seed-7f57ff33/tickwire/asm"
 )
 
 const childCase = "ASMTEST_CASE"
 
-// Child runs the named test of this program again, in a process of its own in which Case returns the given name, and returns
-// what it printed. It is for tests of the detectors (race, asan), whose reports end or fail the process.
-func Child(t *testing.T, test, name string) (output string, failed bool) {
+// Detected runs the named test of this program at each tier in processes of their own, for a detector (race, asan) whose reports
+// end or fail a process: it expects the report for each of faults, and none for the case clean. The test gets its case from Case.
+func Detected(t *testing.T, test, report string, tiers []asm.Tier, faults []string, clean string) {
 	t.Helper()
+	for _, tier := range tiers {
+		for _, name := range faults {
+			if out, failed := child(test, tier, name); !failed || !strings.Contains(out, report) {
+				t.Errorf("%v, %s: nothing found\n%s", tier, name, out)
+			}
+		}
+		if out, failed := child(test, tier, clean); failed {
+			t.Errorf("%v, %s:\n%s", tier, clean, out)
+		}
+	}
+}
+
+func child(test string, tier asm.Tier, name string) (output string, failed bool) {
 	cmd := exec.Command(os.Args[0], "-test.run=^"+test+"$")
-	cmd.Env = append(os.Environ(), childCase+"="+name)
+	cmd.Env = append(os.Environ(), childCase+"="+tier.String()+" "+name)
 	out, err := cmd.CombinedOutput()
 	return string(out), err != nil
 }
 
-// Case returns the name that this process was given by Child, "" if it is no child.
-func Case() string { return os.Getenv(childCase) }
+// Case forces the tier that Detected has started this process for, until the test ends, and returns the name of the case. In any
+// other process it skips the test.
+func Case(t *testing.T) string {
+	t.Helper()
+	tier, name, ok := strings.Cut(os.Getenv(childCase), " ")
+	if !ok {
+		t.Skip("runs in a process of its own")
+	}
+	forced, _ := asm.Parse(tier)
+	t.Cleanup(asm.Force(forced))
+	return name
+}
