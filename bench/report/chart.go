@@ -64,17 +64,22 @@ func drawAll(dir string, all []group) (map[string][]string, error) {
 			files["decode"] = append(files["decode"], name)
 		}
 	}
-	if i := slices.IndexFunc(all, func(g group) bool { return g.name == scenario.KernelSizes }); i >= 0 {
-		if err := drawKernels(filepath.Join(dir, "kernels-sizes.svg"), all[i]); err != nil {
+	for _, g := range all {
+		title, ok := strings.CutSuffix(g.name, scenario.KernelSizes)
+		if !ok {
+			continue
+		}
+		name := "kernels-" + strings.ReplaceAll(strings.ReplaceAll(strings.ToLower(title), ",", ""), " ", "-") + ".svg"
+		if err := drawKernels(filepath.Join(dir, name), title, g); err != nil {
 			return nil, err
 		}
-		files["kernels"] = []string{"kernels-sizes.svg"}
+		files["kernels"] = append(files["kernels"], name)
 	}
 	return files, nil
 }
 
 // drawKernels draws GB/s over sizes, both axes logarithmic.
-func drawKernels(path string, g group) error {
+func drawKernels(path, title string, g group) error {
 	lines := make(map[string]plotter.XYs)
 	var order []string
 	for _, r := range g.rows {
@@ -92,7 +97,7 @@ func drawKernels(path string, g group) error {
 			lines[r.Entrant] = append(lines[r.Entrant], plotter.XY{X: n, Y: v})
 		}
 	}
-	return drawLines(path, "masking in place and while copying, payload at offset 6", "bytes", "GB/s (more is better)", order, lines)
+	return drawLines(path, title+", payload at offset 6", "bytes", "GB/s (more is better)", order, lines)
 }
 
 // byteSize reads a size as cmd/kernels prints it.

@@ -167,10 +167,10 @@ func section(b *strings.Builder, s scenario.Scenario, all []group, results []sce
 		b.WriteByte('\n')
 	}
 	for _, g := range some {
-		switch g.name {
-		case scenario.KernelRows:
+		switch {
+		case g.name == scenario.KernelRows:
 			kernelRows(b, g)
-		case scenario.KernelSizes:
+		case strings.HasSuffix(g.name, scenario.KernelSizes):
 			kernelSizes(b, g)
 		default:
 			table(b, g)
@@ -213,9 +213,9 @@ func kernelRows(b *strings.Builder, g group) {
 	b.WriteByte('\n')
 }
 
-// kernelSizes is the table of maskers over sizes, one line per size.
+// kernelSizes is a table of functions over sizes, one line per size.
 func kernelSizes(b *strings.Builder, g group) {
-	b.WriteString("In place, payload at offset 6; Copy is the masked copy.\n\n`GOWORK=off go -C bench run ./cmd/kernels -sizes`\n\n|")
+	fmt.Fprintf(b, "### %s: %s\n\n`GOWORK=off go -C bench run ./cmd/kernels -sizes`\n\n|", g.scenario, g.name)
 	for _, r := range g.rows {
 		b.WriteString(" | " + r.Entrant)
 	}

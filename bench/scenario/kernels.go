@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// The cases of kernels.
+// The cases of kernels: KernelRows, and tables whose names end in KernelSizes.
 const (
 	KernelRows  = "ratios and their targets"
-	KernelSizes = "maskers over sizes"
+	KernelSizes = ", over sizes"
 )
 
 // kernels runs the kernels' own command, and takes its lines as results.
@@ -29,7 +29,7 @@ func kernels(p *Plan) error {
 		take func(*Plan, string) error
 	}{
 		{KernelRows, args, (*Plan).kernelRow},
-		{KernelSizes, append(args[:len(args):len(args)], "-sizes"), func(p *Plan, line string) error { return sizes.take(p, line) }},
+		{"functions" + KernelSizes, append(args[:len(args):len(args)], "-sizes"), func(p *Plan, line string) error { return sizes.take(p, line) }},
 	} {
 		if !p.wants(c.name) || p.interrupted() || ProfileDir != "" {
 			continue
@@ -86,8 +86,11 @@ func (p *Plan) kernelRow(line string) error {
 	return p.Emit(r)
 }
 
-// sizesTable is what is known of the second table so far: its head.
-type sizesTable struct{ names []string }
+// sizesTable is what is known of the table at hand so far: its title and its head.
+type sizesTable struct {
+	title string
+	names []string
+}
 
 var cell = regexp.MustCompile(`([0-9.]+) (ns|GB/s)`)
 
@@ -97,7 +100,11 @@ func (t *sizesTable) take(p *Plan, line string) error {
 		return nil
 	}
 	cells := cell.FindAllStringSubmatchIndex(line, -1)
-	if len(t.names) == 0 || len(cells) != len(t.names) {
+	if len(cells) == 0 {
+		t.title, t.names = line, nil
+		return nil
+	}
+	if len(cells) != len(t.names) {
 		return nil
 	}
 	size := strings.TrimSpace(line[:cells[0][0]])
@@ -107,7 +114,7 @@ func (t *sizesTable) take(p *Plan, line string) error {
 			return err
 		}
 		r := p.env
-		r.Case, r.Entrant = KernelSizes, t.names[i]
+		r.Case, r.Entrant = t.title+KernelSizes, t.names[i]
 		r.Metrics = map[string]float64{size + ", " + line[c[4]:c[5]]: v}
 		if err := p.Emit(r); err != nil {
 			return err

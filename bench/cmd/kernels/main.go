@@ -5,7 +5,7 @@
 //	GOWORK=off go -C bench run ./cmd/kernels -row XOR   # rows whose name matches
 //	GOWORK=off go -C bench run ./cmd/kernels -quick     # one run, fewer batches
 //	GOWORK=off go -C bench run ./cmd/kernels -pairs     # under a row that goes through sizes, each size
-//	GOWORK=off go -C bench run ./cmd/kernels -sizes     # instead: every masker at sizes from 8 B to 1 MB
+//	GOWORK=off go -C bench run ./cmd/kernels -sizes     # instead: each kernel, each tier, from 8 B to 1 MB
 //
 // The exit status is 1 if a row misses its target by more than 3 %. The ratios are those of one process with its cases
 // interleaved and slow moments of the machine left out (see package probe); do not compare the nanoseconds of two runs.
@@ -32,7 +32,7 @@ const tolerance = 0.03
 func main() {
 	quick := flag.Bool("quick", false, "one run instead of five, with fewer batches")
 	match := flag.String("row", "", "only rows whose `name` matches this regular expression")
-	all := flag.Bool("sizes", false, "print the times of every masker over sizes, instead of the rows")
+	all := flag.Bool("sizes", false, "print what each kernel takes over sizes, at each tier and beside others, instead of the rows")
 	pairs := flag.Bool("pairs", false, "under a row that goes through sizes, print each size")
 	limit := flag.Duration("limit", 20*time.Second, "longest time for one row")
 	flag.Parse()
@@ -46,7 +46,7 @@ func main() {
 	fmt.Printf("%s, %s %s/%s, tier %v\n\n", asm.CPU(), runtime.Version(), runtime.GOOS, runtime.GOARCH, asm.Active())
 	probe.Calibrate(200 * time.Millisecond)
 	if *all {
-		printSizes(os.Stdout, *quick, *limit)
+		printSizes(os.Stdout, options(*quick, *limit))
 		return
 	}
 	fmt.Printf("%-62s %8s %9s %7s\n", "row", "measured", "at least", "aim")
@@ -67,18 +67,15 @@ const placements = 5
 
 // measure prints one row and reports whether it reached its target.
 func measure(r row, quick, pairs bool, limit time.Duration) bool {
-	runs, opt := 5, probe.Options{Batches: 5}
-	if r.pairs {
-		opt.Batches = 3
-	}
+	runs, opt := 5, options(quick || r.pairs, limit)
 	if quick {
-		runs, opt.Batches = 1, 3
+		runs = 1
 	}
-	opt.Limit = limit / time.Duration(runs)
+	opt.Limit /= time.Duration(runs)
 	gated := true
 	results := make([][]probe.Result, runs)
 	for i := range runs {
-		results[i] = once(r, opt)
+		results[i] = measured(r.cases, opt)
 		if len(results[i]) == 0 {
 			fmt.Printf("%-62s %8s\n", r.name, "n/a here")
 			return true
@@ -115,11 +112,18 @@ func measure(r row, quick, pairs bool, limit time.Duration) bool {
 	return ok
 }
 
-// once is one run of a row: the cases in all their placements take turns, and each result is that of its median placement.
-func once(r row, opt probe.Options) []probe.Result {
+func options(few bool, limit time.Duration) probe.Options {
+	if few {
+		return probe.Options{Batches: 3, Limit: limit}
+	}
+	return probe.Options{Batches: 5, Limit: limit}
+}
+
+// measured is one run of cases: in all their placements they take turns, and each result is that of its median placement.
+func measured(cases func() []probe.Case, opt probe.Options) []probe.Result {
 	var all []probe.Case
 	for range placements {
-		all = append(all, r.cases()...)
+		all = append(all, cases()...)
 	}
 	n := len(all) / placements
 	if n == 0 {

@@ -3,44 +3,129 @@ package main
 import (
 	"fmt"
 	"io"
-	"time"
+	"slices"
+	std "unicode/utf8"
 
+	"github.com/gobwas/ws"
+
+	"github.com/seed-7f57ff33/tickwire/asm"
 	"github.com/seed-7f57ff33/tickwire/bench/internal/probe"
 )
 
-// sizes are the lengths of the second table, 0 standing for random lengths 1..125.
+// sizes are the lengths that curves go through, 0 standing for random lengths 1..125.
 var sizes = []int{8, 16, 32, 64, 125, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 1 << 20, 0}
 
-// printSizes prints what each masker takes at offset 6: nanoseconds a call up to 256 bytes and for random lengths,
-// GB/s above.
-func printSizes(w io.Writer, quick bool, limit time.Duration) {
-	opt := probe.Options{Batches: 15, Limit: limit}
-	if quick {
-		opt.Batches = 5
-	}
-	fmt.Fprintf(w, "%-8s", "bytes")
-	for _, m := range maskers {
-		fmt.Fprintf(w, " %10s", m.name)
-	}
-	fmt.Fprintf(w, " %10s %10s %10s\n", "purego", "Copy", "copy()")
-	for _, n := range sizes {
-		views, name := func() *ring { return fixed(n, 6) }, bytesOf(n)
-		if n == 0 {
-			views, name = func() *ring { return random(125) }, "1..125"
-		}
-		var cases []probe.Case
-		for _, m := range append(maskers[:len(maskers):len(maskers)], twin) {
-			cases = append(cases, on(m, views()))
-		}
-		cases = append(cases, maskedCopy(views(), views()), copying(views(), views()))
-		fmt.Fprintf(w, "%-8s", name)
-		for _, r := range probe.Measure(cases, opt) {
-			if n > 256 {
-				fmt.Fprintf(w, " %5.1f GB/s", float64(n)/r.NS)
-			} else {
-				fmt.Fprintf(w, " %7.1f ns", r.NS)
+// curves is a table of what some functions take over sizes.
+type curves struct {
+	title string
+	cases func(views func() *ring) []probe.Case
+	text  func(n int) []byte // what the views hold; nil: anything
+}
+
+// tables returns those that -sizes prints: each kernel at each tier beside the others' functions for the same, and copy().
+func tables() []curves {
+	all := []curves{
+		{"mask in place", func(views func() *ring) []probe.Case {
+			c := tiers(asm.SSSE3, func() probe.Case { return on(maskers[0], views()) })
+			for _, m := range maskers[1:] {
+				c = append(c, on(m, views()))
 			}
+			return append(c, copying(views(), views()))
+		}, nil},
+		{"masked copy", func(views func() *ring) []probe.Case {
+			return append(tiers(asm.SSSE3, func() probe.Case { return maskedCopy(views(), views()) }), copying(views(), views()))
+		}, nil},
+	}
+	for _, t := range []struct {
+		name string
+		text func(int) []byte
+	}{{"ASCII", ascii}, {"CJK", cjk}} {
+		all = append(all, curves{"UTF-8, " + t.name, func(views func() *ring) []probe.Case {
+			return append(tiers(asm.SSE2, func() probe.Case { return ourValid("", views()) }),
+				valid("unicode/utf8", views(), std.Valid), valid("segmentio", views(), segmentioValid), valid("sonic", views(), sonicValid),
+				copying(views(), views()))
+		}, t.text}, curves{"unmask and check, " + t.name, func(views func() *ring) []probe.Case {
+			return append(tiers(asm.SSE2, func() probe.Case { return unmask("", views()) }),
+				cipherThenValid(views()), copying(views(), views()))
+		}, t.text})
+	}
+	return all
+}
+
+// tiers returns the case once for each tier, from the fastest on, but for one that has no kernel of its own for it.
+func tiers(without asm.Tier, make func() probe.Case) []probe.Case {
+	var cases []probe.Case
+	for _, tier := range slices.Backward(asm.Available()) {
+		if tier == without {
+			continue
+		}
+		c := make()
+		c.Name, c.Before = "tickwire/"+tier.String(), func() { asm.Force(tier) }
+		cases = append(cases, c)
+	}
+	return cases
+}
+
+// cipherThenValid is gobwas's masker, with the key 0, and unicode/utf8 behind it.
+//
+//go:noinline
+func cipherThenValid(r *ring) probe.Case {
+	return probe.Case{Name: "gobwas+unicode/utf8", Run: func(n int) {
+		r.each(n, func(views [][]byte) {
+			for _, b := range views {
+				ws.Cipher(b, [4]byte{}, 0)
+				if !std.Valid(b) {
+					panic("unicode/utf8 refuses a valid text")
+				}
+			}
+		})
+	}}
+}
+
+// printSizes prints each table at offset 6: nanoseconds a call up to 256 bytes and for random lengths, GB/s above.
+func printSizes(w io.Writer, opt probe.Options) {
+	active := asm.Active()
+	defer asm.Force(active)
+	for _, t := range tables() {
+		fmt.Fprintf(w, "%s\n", t.title)
+		for i, n := range sizes {
+			views, name := func() *ring { return fixed(n, 6) }, bytesOf(n)
+			switch {
+			case n > 0 && t.text != nil:
+				text := t.text(n)
+				views = func() *ring { return texts(text, 6) }
+			case n == 0 && t.text != nil:
+				continue // the texts of random's views would begin anywhere
+			case n == 0:
+				views, name = func() *ring { return random(125) }, "1..125"
+			}
+			cases := t.cases(views)
+			if i == 0 {
+				fmt.Fprintf(w, "%-8s", "bytes")
+				for _, c := range cases {
+					fmt.Fprintf(w, " %*s", width(c.Name), c.Name)
+				}
+				fmt.Fprintln(w)
+			}
+			fmt.Fprintf(w, "%-8s", name)
+			var results []probe.Result
+			if n > 256 {
+				results = probe.Measure(cases, opt)
+			} else { // short enough for their place in memory to matter
+				results = measured(func() []probe.Case { return t.cases(views) }, opt)
+			}
+			for _, r := range results {
+				figure := fmt.Sprintf("%.1f ns", r.NS)
+				if n > 256 {
+					figure = fmt.Sprintf("%.1f GB/s", float64(n)/r.NS)
+				}
+				fmt.Fprintf(w, " %*s", width(r.Name), figure)
+			}
+			fmt.Fprintln(w)
 		}
 		fmt.Fprintln(w)
 	}
 }
+
+// width is that of a column.
+func width(name string) int { return max(len(name), 10) }
