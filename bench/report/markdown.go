@@ -72,8 +72,9 @@ func replaced(old, more []scenario.Result) []scenario.Result {
 const method = `Every figure is a median, and only figures of one table compare: they were taken in turns, in one run, on one machine that
 other jobs share. In memory (decode, encode) all entrants take turns in batches of 100 µs, and a batch counts only if the
 processor ran at full speed before and after it; the figure is the median of 15 such batches, then of the rounds. Over
-sockets each figure comes from a fresh process, the entrants shuffled in each round; CPU is what the kernel accounts to the
-process that is measured, the peer being another one. "Quartiles" are those of the rounds. "Ratio" is against tickwire in the
+sockets each entrant has processes of its own, and the entrants are shuffled in each round; feeds over TCP and round trips, where what
+others do on the machine makes the most of a figure, are measured in many short turns, the processes made anew after every %d.
+CPU is what the kernel accounts to the process that is measured, the peer being another one. "Quartiles" are those of the rounds. "Ratio" is against tickwire in the
 same table: 2.00 is twice as much of what the column counts.
 
 All libraries get a 64 KiB read buffer where their documentation has a knob for it, which is what tickwire takes by itself, a
@@ -91,7 +92,7 @@ func head(b *strings.Builder, results []scenario.Result) {
 	}
 	fmt.Fprintf(b, "# Benchmarks\n\nWritten by `GOWORK=off go -C bench run ./cmd/compare -report`; the command above each table prints that table. ")
 	fmt.Fprintf(b, "Measured %s on %s, tier %s, %s, commit %s.\n\n%s\n", last.Time.Format("2006-01-02"), last.CPU, last.Tier,
-		strings.Join(slices.Sorted(maps.Keys(goes)), ", "), commitList(slices.Sorted(maps.Keys(commits))), method)
+		strings.Join(slices.Sorted(maps.Keys(goes)), ", "), commitList(slices.Sorted(maps.Keys(commits))), fmt.Sprintf(method, scenario.ProcessTurns))
 	b.WriteString("The kernels (masking, masked copy, UTF-8) have a command of their own, `GOWORK=off go -C bench run ./cmd/kernels`. Whether a change made something slower:\n" +
 		"`GOWORK=off go -C bench run ./cmd/gate -base REV`.\n\n")
 	b.WriteString("| entrant | module | version | used by | UTF-8 is checked by |\n|---|---|---|---|---|\n")
@@ -121,7 +122,7 @@ func targetTable(b *strings.Builder, all []group) {
 	b.WriteString("## Targets\n\nRatios are the other's figure over ours where they are to be at least so much, and ours over the other's where at most. " +
 		"Calls without a connection are judged by calls without one (tickwire/frame, which is frame.Reader and frame.Writer, by gobwas-low), connections by connections " +
 		"(tickwire, which is ReadMessage and WriteMessage, by gws, gorilla and coder). In decode and encode a connection against calls without one stands beside, its bound in brackets: " +
-		"it also has a lock, a queue, limits, clocks and control frames, which the other leaves to its caller.\n\n" +
+		"it also has a lock, a queue, limits, clocks and control frames, which the other leaves to its caller. Behind \"falls short\" stands what a limit would reach in our place.\n\n" +
 		"| scenario | ours | against | measured | at least | aim | |\n|---|---|---|---:|---:|---:|---|\n")
 	title := ""
 	for _, t := range targets() {
@@ -140,11 +141,8 @@ func targetTable(b *strings.Builder, all []group) {
 		case o.otherCase != "":
 			against = "itself: " + o.otherCase
 		}
-		switch {
-		case o.known && o.figure:
-			value = figure(o.value)
-		case o.known:
-			value = fmt.Sprintf("%.2f×", o.value)
+		if o.known {
+			value = o.ratio(o.value)
 		}
 		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %s |\n", shown, o.ours, against, value, o.bound(o.least), o.bound(o.want), o.verdict())
 	}

@@ -46,13 +46,17 @@ func TestTargetsAreJudged(t *testing.T) {
 	}{
 		"at least, met":    {func(t *target) { t.against, t.least = "gws", 2.5 }, 2.5, "reached"},
 		"at least, missed": {func(t *target) { t.against, t.least = "gws", 2.6 }, 2.5, "**falls short**"},
-		"aim missed":       {func(t *target) { t.against, t.least, t.want = "gws", 2, 3 }, 2.5, "reached, aim not"},
-		"leanest":          {func(t *target) { t.against, t.least = leanest, 2 }, 2, "reached"},
-		"cost, met":        {func(t *target) { t.against, t.cost, t.want = entrant.LimitParse, true, 2 }, 2, "reached"},
-		"cost, missed":     {func(t *target) { t.against, t.cost, t.want = entrant.LimitParse, true, 1.9 }, 2, "aim not reached"},
-		"figure, missed":   {func(t *target) { t.figure, t.least = true, 19 }, 20, "**falls short**"},
-		"beside":           {func(t *target) { t.against, t.least, t.beside = "gws", 2.6, true }, 2.5, "beside"},
-		"not run":          {func(t *target) { t.against, t.least = "coder", 2 }, 20, "not run"},
+		"missed, limit": {func(t *target) { t.against, t.least, t.limit = "gws", 2.6, entrant.LimitParse }, 2.5,
+			"**falls short**; " + entrant.LimitParse + ": 5.00×"},
+		"figure, limit": {func(t *target) { t.figure, t.least, t.limit = true, 19, entrant.LimitParse }, 20,
+			"**falls short**; " + entrant.LimitParse + ": 10.0"},
+		"aim missed":     {func(t *target) { t.against, t.least, t.want = "gws", 2, 3 }, 2.5, "reached, aim not"},
+		"leanest":        {func(t *target) { t.against, t.least = leanest, 2 }, 2, "reached"},
+		"cost, met":      {func(t *target) { t.against, t.cost, t.want = entrant.LimitParse, true, 2 }, 2, "reached"},
+		"cost, missed":   {func(t *target) { t.against, t.cost, t.want = entrant.LimitParse, true, 1.9 }, 2, "aim not reached"},
+		"figure, missed": {func(t *target) { t.figure, t.least = true, 19 }, 20, "**falls short**"},
+		"beside":         {func(t *target) { t.against, t.least, t.beside = "gws", 2.6, true }, 2.5, "beside"},
+		"not run":        {func(t *target) { t.against, t.least = "coder", 2 }, 20, "not run"},
 	} {
 		one := base
 		c.change(&one)
@@ -89,7 +93,7 @@ func TestFallingShort(t *testing.T) {
 // TestEveryTargetNamesAnEntrantThatRuns keeps a mistyped name from reading "not run" for ever.
 func TestEveryTargetNamesAnEntrantThatRuns(t *testing.T) {
 	for _, one := range targets() {
-		for _, name := range []string{one.ours, one.against} {
+		for _, name := range []string{one.ours, one.against, one.limit} {
 			if name != "" && name != leanest && entrant.ByName(name) == nil {
 				t.Errorf("%s: no entrant %q", one.title, name)
 			}

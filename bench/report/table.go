@@ -81,7 +81,7 @@ var mains = map[string]struct {
 }{
 	"decode":    {"ns/message", []string{"allocs/message"}},
 	"encode":    {"ns/message", []string{"allocs/message"}},
-	"feed":      {"cpu ns/message", []string{"messages/s", "allocs/message", "reads/message", "GCs"}},
+	"feed":      {"cpu ns/message", []string{"messages/s", "allocs/message", "reads/message", "GCs/million"}},
 	"echo":      {"p50 µs", []string{"p99 µs", "p99.9 µs", "client cpu ns/message", "allocs/message", "reads/message"}},
 	"fanout":    {"cpu ns/message", []string{"messages/s", "allocs/message", "writes/message"}},
 	"handshake": {"allocs/handshake", []string{"cpu ns/handshake", "handshakes/s", "reads/handshake", "writes/handshake"}},

@@ -27,7 +27,8 @@ type Spec struct {
 
 	Kind     string // of the messages
 	Size     int
-	Messages int
+	Messages int           // at most, in one turn; 0 for no bound
+	CPUTime  time.Duration // after which a turn ends
 	Warmup   int
 	Check    bool
 	Deflate  bool
@@ -119,7 +120,7 @@ func (c *channel) hear() (string, error) {
 	return line, err
 }
 
-// report says the metrics, as the last line.
+// report says the metrics, in a line.
 func (c *channel) report(m map[string]float64) error {
 	b, err := json.Marshal(m)
 	if err != nil {
@@ -168,7 +169,30 @@ func start(s Spec) (*process, error) {
 	return p, nil
 }
 
-// metrics returns the child's report and ends it.
+// turn has the child measure once more.
+func (p *process) turn() (map[string]float64, error) {
+	p.timer.Reset(childTime)
+	p.say("turn")
+	return p.metrics()
+}
+
+// turns calls measure each time that the parent asks for it, and reports what it returns, until the parent ends the child.
+func (c *channel) turns(measure func() (map[string]float64, error)) error {
+	for {
+		if _, err := c.hear(); err != nil {
+			return nil // the parent has closed its end
+		}
+		m, err := measure()
+		if err != nil {
+			return err
+		}
+		if err := c.report(m); err != nil {
+			return err
+		}
+	}
+}
+
+// metrics returns the child's next report.
 func (p *process) metrics() (map[string]float64, error) {
 	line, err := p.hear()
 	if err != nil {
@@ -207,15 +231,17 @@ func cpuTime() time.Duration {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
+// used returns what has been used so far; the CPU time last, so that what it takes to look is not in what is measured.
 func used() usage {
-	var r syscall.Rusage
-	syscall.Getrusage(syscall.RUSAGE_SELF, &r)
+	var u usage
+	u.reads, u.writes = systemCalls()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	u := usage{
-		wall: time.Now(), cpu: time.Duration(r.Utime.Nano() + r.Stime.Nano()), mallocs: m.Mallocs, gcs: m.NumGC, switches: r.Nvcsw + r.Nivcsw,
-	}
-	u.reads, u.writes = systemCalls()
+	u.mallocs, u.gcs = m.Mallocs, m.NumGC
+	var r syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &r)
+	u.switches = r.Nvcsw + r.Nivcsw
+	u.wall, u.cpu = time.Now(), cpuTime()
 	return u
 }
 
@@ -234,15 +260,16 @@ func systemCalls() (reads, writes uint64) {
 
 // since returns what was used since u by n messages.
 func (u usage) since(n int) map[string]float64 {
+	cpu, wall := cpuTime()-u.cpu, time.Since(u.wall)
 	now := used()
 	per := func(x float64) float64 { return x / float64(n) }
 	return map[string]float64{
-		"cpu ns/message":   per(float64(now.cpu - u.cpu)),
-		"messages/s":       float64(n) / now.wall.Sub(u.wall).Seconds(),
+		"cpu ns/message":   per(float64(cpu)),
+		"messages/s":       float64(n) / wall.Seconds(),
 		"allocs/message":   per(float64(now.mallocs - u.mallocs)),
 		"reads/message":    per(float64(now.reads - u.reads)),
 		"writes/message":   per(float64(now.writes - u.writes)),
-		"GCs":              float64(now.gcs - u.gcs),
+		"GCs/million":      per(float64(now.gcs-u.gcs)) * 1e6,
 		"switches/million": per(float64(now.switches-u.switches)) * 1e6,
 	}
 }

@@ -11,11 +11,10 @@ import (
 )
 
 func echo(p *Plan) error {
-	n := 8_000
-	if p.Quick {
-		n = 2_000
+	n := 2_000
+	if ProfileDir != "" {
+		n = 50_000
 	}
-	n *= longer()
 	cases := []struct {
 		name string
 		cpus [2]int
@@ -29,24 +28,25 @@ func echo(p *Plan) error {
 			i := e.Info()
 			return i.Limit && i.Name != entrant.LimitParse || i.Spin && !c.spin
 		})
-		err := p.each(c.name, entrants, p.rounds(5, 1), 45*time.Second, func(e entrant.Entrant) (map[string]float64, error) {
+		err := p.inTurns(c.name, entrants, p.rounds(40, 1), 60*time.Second, func(e entrant.Entrant) (*opened, error) {
 			s := Spec{Entrant: e.Info().Name, Size: 128, Messages: n, Warmup: n / 10, Check: true}
 			s.Role, s.CPU = "echo server", c.cpus[0]
 			server, err := start(s)
 			if err != nil {
 				return nil, err
 			}
-			defer server.end()
+			server.timer.Stop() // it lives as long as the client
 			if s.Addr, err = server.hear(); err != nil {
+				server.end()
 				return nil, err
 			}
 			s.Role, s.CPU = "echo client", c.cpus[1]
 			client, err := start(s)
 			if err != nil {
+				server.end()
 				return nil, err
 			}
-			defer client.end()
-			return client.metrics()
+			return &opened{turn: client.turn, end: func() { client.end(); server.end() }}, nil
 		})
 		if err != nil {
 			return err
@@ -79,7 +79,7 @@ func echoServer(s *Spec, ch *channel) error {
 	return nil
 }
 
-// echoClient sends a message, waits for it to come back, and sends the next.
+// echoClient sends a message, waits for it to come back, and sends the next; in turns.
 func echoClient(s *Spec, ch *channel) error {
 	c, err := entrant.ByName(s.Entrant).Dial(entrant.Options{URL: "ws://" + s.Addr + "/", CheckUTF8: s.Check})
 	if err != nil {
@@ -94,26 +94,28 @@ func echoClient(s *Spec, ch *channel) error {
 		}
 		return c.Receive(1, &t)
 	}
-	for range s.Warmup {
-		if err := trip(); err != nil {
-			return err
-		}
-	}
 	times := make([]time.Duration, s.Messages)
-	u := used()
-	for i := range times {
-		start := time.Now()
-		if err := trip(); err != nil {
-			return err
+	return ch.turns(func() (map[string]float64, error) {
+		for range s.Warmup {
+			if err := trip(); err != nil {
+				return nil, err
+			}
 		}
-		times[i] = time.Since(start)
-	}
-	m := u.since(s.Messages)
-	slices.Sort(times)
-	at := func(q float64) float64 { return float64(times[int(q*float64(len(times)))]) / 1e3 }
-	return ch.report(map[string]float64{
-		"p50 µs": at(.5), "p99 µs": at(.99), "p99.9 µs": at(.999),
-		"client cpu ns/message": m["cpu ns/message"], "allocs/message": m["allocs/message"],
-		"reads/message": m["reads/message"], "writes/message": m["writes/message"],
+		u := used()
+		for i := range times {
+			start := time.Now()
+			if err := trip(); err != nil {
+				return nil, err
+			}
+			times[i] = time.Since(start)
+		}
+		m := u.since(s.Messages)
+		slices.Sort(times)
+		at := func(q float64) float64 { return float64(times[int(q*float64(len(times)))]) / 1e3 }
+		return map[string]float64{
+			"p50 µs": at(.5), "p99 µs": at(.99), "p99.9 µs": at(.999),
+			"client cpu ns/message": m["cpu ns/message"], "allocs/message": m["allocs/message"],
+			"reads/message": m["reads/message"], "writes/message": m["writes/message"],
+		}, nil
 	})
 }

@@ -36,24 +36,30 @@ var feedCases = []feedCase{
 	{name: "TCP, 200 B, deflate with takeover, UTF-8 checked", kind: corpus.ASCII, size: 200, check: true, deflate: true},
 }
 
-// enough is how much CPU one run of a consumer takes: long enough to count, short enough that a slow stretch of the machine
-// takes whole runs, which the median leaves out. chunk is how many messages are read between looks at the clock.
+// chunk is how many messages are read between looks at the clock. enough is how much CPU one turn of a consumer takes: long enough to
+// count, short enough that a slow stretch of the machine takes whole turns, which the median leaves out. behind is how many messages the
+// sockets of a consumer may hold when its turn begins: these it reads first, so that the blaster is at work as well.
 const (
-	enough = 200 * time.Millisecond
-	chunk  = 20_000
+	chunk  = 4_000
+	enough = 40 * time.Millisecond
+	behind = 60_000
 )
+
+// encrypted is how many messages a blaster makes under TLS, where all is encrypted beforehand, for one turn of one consumer.
+const encrypted = 400_000
 
 func feed(p *Plan) error {
 	for _, c := range feedCases {
-		// Over TLS all is encrypted beforehand, so the number of messages is bounded.
-		spec := Spec{Kind: string(c.kind), Size: c.size, Messages: 20 * chunk, Warmup: chunk, Check: c.check, TLS: c.tls, Deflate: c.deflate}
-		if p.Quick {
-			spec.Messages = 8 * chunk
+		spec := Spec{Kind: string(c.kind), Size: c.size, CPUTime: enough, Warmup: behind, Check: c.check, TLS: c.tls, Deflate: c.deflate}
+		if c.tls != "" {
+			spec.CPUTime, spec.Warmup, spec.Messages = 5*enough, encrypted/20, encrypted
+			if p.Quick {
+				spec.Messages = encrypted / 4
+			}
 		}
-		if c.tls == "" {
-			spec.Messages *= 10
+		if ProfileDir != "" {
+			spec.CPUTime, spec.Messages = profileLength, spec.Messages*longer()
 		}
-		spec.Messages *= longer()
 		entrants := slices.DeleteFunc(entrant.All(), func(e entrant.Entrant) bool {
 			i := e.Info()
 			return i.Limit && !slices.Contains(c.limits, i.Name) || c.deflate && !i.Deflate
@@ -80,15 +86,27 @@ func (p *Plan) feedCase(name string, s Spec, entrants []entrant.Entrant) error {
 	if s.Addr, err = b.hear(); err != nil {
 		return err
 	}
-	return p.each(name, entrants, p.rounds(5, 1), 30*time.Second, func(e entrant.Entrant) (map[string]float64, error) {
+	s.Role = "consumer"
+	open := func(e entrant.Entrant) (*opened, error) {
 		s := s
-		s.Role, s.Entrant = "consumer", e.Info().Name
+		s.Entrant = e.Info().Name
 		c, err := start(s)
 		if err != nil {
 			return nil, err
 		}
+		return &opened{turn: c.turn, end: c.end}, nil
+	}
+	if s.TLS == "" {
+		return p.inTurns(name, entrants, p.rounds(40, 3), 45*time.Second, open)
+	}
+	// What is encrypted beforehand is for one turn, and too much to be there for all consumers at once.
+	return p.each(name, entrants, p.rounds(5, 1), 30*time.Second, func(e entrant.Entrant) (map[string]float64, error) {
+		c, err := open(e)
+		if err != nil {
+			return nil, err
+		}
 		defer c.end()
-		return c.metrics()
+		return c.turn()
 	})
 }
 
@@ -125,15 +143,7 @@ func blaster(s *Spec, ch *channel) error {
 	}
 }
 
-// times is longer, as this child has been told.
-func (s *Spec) times() int {
-	if s.Profile != "" {
-		return 10
-	}
-	return 1
-}
-
-// consumer is a child that reads a feed and tells what it took.
+// consumer is a child that reads a feed, in turns, and tells what each took.
 func consumer(s *Spec, ch *channel) error {
 	e := entrant.ByName(s.Entrant)
 	if e == nil {
@@ -152,20 +162,24 @@ func consumer(s *Spec, ch *channel) error {
 		return err
 	}
 	defer c.Close()
-	var t entrant.Tally
-	if err := c.Receive(s.Warmup, &t); err != nil {
-		return err
-	}
-	n := 0
-	u := used()
-	for ; n < s.Messages && cpuTime()-u.cpu < time.Duration(s.times())*enough; n += chunk {
-		if err := c.Receive(chunk, &t); err != nil {
-			return err
+	read := 0 // messages, in the turns before
+	return ch.turns(func() (map[string]float64, error) {
+		var t entrant.Tally
+		if err := c.Receive(s.Warmup, &t); err != nil {
+			return nil, err
 		}
-	}
-	m := u.since(n)
-	if bytes, sum := stream.Sum(0, s.Warmup+n); t.Messages != s.Warmup+n || !e.Info().Limit && (t.Bytes != bytes || t.Sum != sum) {
-		return errors.New("what was read is not what was sent")
-	}
-	return ch.report(m)
+		n := 0
+		u := used()
+		for ; cpuTime()-u.cpu < s.CPUTime && (s.Messages == 0 || n+chunk <= s.Messages); n += chunk {
+			if err := c.Receive(chunk, &t); err != nil {
+				return nil, err
+			}
+		}
+		m := u.since(n)
+		if bytes, sum := stream.Sum(read, s.Warmup+n); t.Messages != s.Warmup+n || !e.Info().Limit && (t.Bytes != bytes || t.Sum != sum) {
+			return nil, errors.New("what was read is not what was sent")
+		}
+		read += t.Messages
+		return m, nil
+	})
 }

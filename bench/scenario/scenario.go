@@ -1,5 +1,5 @@
 // Package scenario measures the entrants. What runs within one process is interleaved in short batches behind a probe; what
-// needs sockets runs in fresh child processes, one entrant after the other in an order that is shuffled in each round.
+// needs sockets runs in child processes, one entrant after the other in an order that is shuffled in each round.
 // Every figure leaves as a Result; ratios are taken later, within one run.
 package scenario
 
@@ -193,6 +193,45 @@ func (p *Plan) each(name string, entrants []entrant.Entrant, rounds int, limit t
 		p.say("%s/%s: round %d of %d, %.1f s", p.env.Scenario, name, round+1, rounds, time.Since(start).Seconds())
 	}
 	return nil
+}
+
+// opened is an entrant whose processes are there, to measure again and again.
+type opened struct {
+	turn  func() (map[string]float64, error)
+	end   func()
+	taken int
+}
+
+// ProcessTurns is after how many turns an entrant's processes make way for new ones: what a process has by chance, as the places of its
+// memory, is then not in all of its figures.
+const ProcessTurns = 6
+
+// inTurns is each for entrants that stay open between the rounds: rounds are short then, and what slows the machine for a
+// while meets all of them.
+func (p *Plan) inTurns(name string, entrants []entrant.Entrant, rounds int, limit time.Duration, open func(e entrant.Entrant) (*opened, error)) error {
+	all := make(map[string]*opened)
+	defer func() {
+		for _, o := range all {
+			o.end()
+		}
+	}()
+	return p.each(name, entrants, rounds, limit, func(e entrant.Entrant) (map[string]float64, error) {
+		name := e.Info().Name
+		o := all[name]
+		if o == nil {
+			var err error
+			if o, err = open(e); err != nil {
+				return nil, err
+			}
+			all[name] = o
+		}
+		metrics, err := o.turn()
+		if o.taken++; o.taken == ProcessTurns || ProfileDir != "" { // a profile is there when its process has ended
+			o.end()
+			delete(all, name)
+		}
+		return metrics, err
+	})
 }
 
 // Writer returns an Emit that appends JSON lines to a file.

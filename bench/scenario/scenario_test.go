@@ -89,3 +89,44 @@ func TestEach(t *testing.T) {
 		}
 	}
 }
+
+// TestInTurns: an entrant's processes are made anew after ProcessTurns, each is ended once, and one that fails is not opened again.
+func TestInTurns(t *testing.T) {
+	two := entrant.Libraries()[:2]
+	good, bad := two[0].Info().Name, two[1].Info().Name
+	var results []Result
+	p := planOf("", &results)
+	p.Entrants, p.Match = nil, nil
+	p.env.Scenario = "feed"
+	begun, ended := make(map[string]int), make(map[string]int)
+	err := p.inTurns("x", two, 2*ProcessTurns+1, time.Hour, func(e entrant.Entrant) (*opened, error) {
+		name := e.Info().Name
+		begun[name]++
+		turns := 0
+		return &opened{
+			turn: func() (map[string]float64, error) {
+				if turns++; name == bad && turns == 2 {
+					return nil, errors.New("no")
+				}
+				return map[string]float64{"turn": float64(turns)}, nil
+			},
+			end: func() { ended[name]++ },
+		}, nil
+	})
+	if err != nil || begun[good] != 3 || ended[good] != 3 || begun[bad] != 1 || ended[bad] != 1 {
+		t.Errorf("begun %v, ended %v; %v", begun, ended, err)
+	}
+	turns := 0
+	for _, r := range results {
+		if r.Entrant != good {
+			continue
+		}
+		if want := float64(turns%ProcessTurns + 1); r.Metrics["turn"] != want {
+			t.Errorf("round %d is turn %v of its processes, want %v", r.Round, r.Metrics["turn"], want)
+		}
+		turns++
+	}
+	if turns != 2*ProcessTurns+1 {
+		t.Errorf("%d turns", turns)
+	}
+}
