@@ -20,6 +20,7 @@ type tick struct {
 	syscalls conn.Syscalls
 	spin     time.Duration
 	batch    bool // TakeBatch instead of ReadMessage
+	noClock  bool // nothing asks whether the peer is alive
 	http     bool // behind net/http instead of on the accepted connection
 }
 
@@ -32,6 +33,7 @@ func ticks() []Entrant {
 		{info: Info{Name: "tickwire-plain", Calls: "as tickwire, SyscallsPlain", In: []string{"feed"}}, syscalls: conn.SyscallsPlain},
 		{info: Info{Name: "tickwire-raw", Calls: "as tickwire, SyscallsRaw", In: []string{"feed"}}, syscalls: conn.SyscallsRaw},
 		{info: Info{Name: "tickwire-spin", Calls: "as tickwire, Config.Spin of 50 µs", In: []string{"echo"}, Spin: true}, spin: 50 * time.Microsecond},
+		{info: Info{Name: "tickwire-noclock", Calls: "as tickwire, KeepAlive off: no other library here has a clock by itself", In: []string{"echo"}, Raw: true}, noClock: true},
 		{info: Info{Name: "tickwire-http", Calls: "conn.Upgrade behind net/http", In: []string{"handshake", "idle"}}, http: true},
 	}
 	var entrants []Entrant
@@ -56,6 +58,9 @@ func (t tick) config(o Options) conn.Config {
 		UncheckedText: !o.CheckUTF8,
 		Syscalls:      t.syscalls,
 		Spin:          t.spin,
+	}
+	if t.noClock {
+		c.KeepAlive = -1
 	}
 	if o.Deflate {
 		c.Deflate = new(deflate.Config) // the zero value asks for context takeover

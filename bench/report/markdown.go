@@ -74,6 +74,7 @@ other jobs share. In memory (decode, encode) all entrants take turns in batches 
 processor ran at full speed before and after it; the figure is the median of 15 such batches, then of the rounds. Over
 sockets each entrant has processes of its own, and the entrants are shuffled in each round; feeds over TCP and round trips, where what
 others do on the machine makes the most of a figure, are measured in many short turns, the processes made anew after every %d.
+The median of round trips on one CPU is of batches that ran at full speed, as in memory; the high percentiles are of all trips.
 CPU is what the kernel accounts to the process that is measured, the peer being another one. "Quartiles" are those of the rounds. "Ratio" is against tickwire in the
 same table: 2.00 is twice as much of what the column counts.
 

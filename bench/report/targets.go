@@ -136,7 +136,9 @@ func targets() []target {
 	add(faster(deflate, "feed", feedDeflate, "tickwire", "gws", 2.3, 3.2, "coder", 3, 0)...)
 
 	const echo = "echo round trip, 128 B, p50"
-	add(within(entrant.LimitParse, faster(echo+", one CPU", "echo", "128 B, both ends on one CPU", "tickwire", leanest, 1, 0))...)
+	for _, ours := range []string{"tickwire", "tickwire-noclock"} {
+		add(within(entrant.LimitParse, faster(echo+", one CPU", "echo", "128 B, both ends on one CPU", ours, leanest, 1, 0))...)
+	}
 	add(within(entrant.LimitParse, faster(echo+", across CPUs", "echo", "128 B, each end", "tickwire", leanest, 1, 0))...)
 	add(cost(echo+", across CPUs", "echo", "128 B, each end", "tickwire-spin", leanest, 0, 0.6))
 	const fan = "fan-out to 1,000, server"

@@ -27,8 +27,9 @@ type Spec struct {
 
 	Kind     string // of the messages
 	Size     int
-	Messages int           // at most, in one turn; 0 for no bound
-	CPUTime  time.Duration // after which a turn ends
+	Messages int           // of a feed at most, of an echo at least, in one turn; 0 for no bound
+	CPUTime  time.Duration // after which a turn of a feed ends
+	AtSpeed  bool          // asks for the median of what ran while the processor was at full speed
 	Warmup   int
 	Check    bool
 	Deflate  bool

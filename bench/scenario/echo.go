@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"slices"
@@ -8,12 +9,13 @@ import (
 
 	"github.com/seed-7f57ff33/tickwire/bench/corpus"
 	"github.com/seed-7f57ff33/tickwire/bench/entrant"
+	"github.com/seed-7f57ff33/tickwire/bench/internal/probe"
 )
 
 func echo(p *Plan) error {
-	n := 2_000
+	n := 1_000
 	if ProfileDir != "" {
-		n = 50_000
+		n = mostTrips / 2
 	}
 	cases := []struct {
 		name string
@@ -29,7 +31,8 @@ func echo(p *Plan) error {
 			return i.Limit && i.Name != entrant.LimitParse || i.Spin && !c.spin
 		})
 		err := p.inTurns(c.name, entrants, p.rounds(40, 1), 60*time.Second, func(e entrant.Entrant) (*opened, error) {
-			s := Spec{Entrant: e.Info().Name, Size: 128, Messages: n, Warmup: n / 10, Check: true}
+			// With a CPU for each end the other one is at work during every look at the speed.
+			s := Spec{Entrant: e.Info().Name, Size: 128, Messages: n, Check: true, AtSpeed: c.cpus[0] == c.cpus[1]}
 			s.Role, s.CPU = "echo server", c.cpus[0]
 			server, err := start(s)
 			if err != nil {
@@ -94,28 +97,109 @@ func echoClient(s *Spec, ch *channel) error {
 		}
 		return c.Receive(1, &t)
 	}
-	times := make([]time.Duration, s.Messages)
+	probe.Calibrate(20 * time.Millisecond)
+	trips := trips{times: make([]time.Duration, 0, mostTrips)}
 	return ch.turns(func() (map[string]float64, error) {
-		for range s.Warmup {
+		for range s.Messages / 10 {
 			if err := trip(); err != nil {
 				return nil, err
 			}
 		}
+		trips.reset()
 		u := used()
-		for i := range times {
-			start := time.Now()
-			if err := trip(); err != nil {
+		for !trips.enough(s, time.Since(u.wall)) {
+			if err := trips.batch(trip); err != nil {
 				return nil, err
 			}
-			times[i] = time.Since(start)
 		}
-		m := u.since(s.Messages)
-		slices.Sort(times)
-		at := func(q float64) float64 { return float64(times[int(q*float64(len(times)))]) / 1e3 }
-		return map[string]float64{
-			"p50 µs": at(.5), "p99 µs": at(.99), "p99.9 µs": at(.999),
+		m := u.since(len(trips.times))
+		metrics := map[string]float64{
 			"client cpu ns/message": m["cpu ns/message"], "allocs/message": m["allocs/message"],
 			"reads/message": m["reads/message"], "writes/message": m["writes/message"],
-		}, nil
+		}
+		trips.percentiles(s.AtSpeed, metrics)
+		return metrics, nil
 	})
+}
+
+const (
+	tripBatch    = 5           // round trips between two looks at whether the processor runs at full speed
+	fullSpeed    = 0.05        // by how much of it that may fall short
+	cleanBatches = 40          // batches between two good looks that a median is to be of
+	longTurn     = time.Second // after which a turn ends without
+	mostTrips    = 100_000
+)
+
+// trips are the round trips of a turn, in batches.
+type trips struct {
+	times []time.Duration
+	clean []bool // of each batch: the processor ran at full speed before and after it
+	good  int    // clean batches
+}
+
+func (t *trips) reset() {
+	t.times, t.clean, t.good = t.times[:0], slices.Grow(t.clean[:0], mostTrips/tripBatch), 0
+}
+
+// enough reports whether the turn may end.
+func (t *trips) enough(s *Spec, length time.Duration) bool {
+	n := len(t.times)
+	return n+tripBatch > mostTrips || n >= s.Messages && (!s.AtSpeed || t.good >= cleanBatches || length > longTurn)
+}
+
+func (t *trips) batch(trip func() error) error {
+	clean := probe.Clean(fullSpeed)
+	for range tripBatch {
+		start := time.Now()
+		if err := trip(); err != nil {
+			return err
+		}
+		t.times = append(t.times, time.Since(start))
+	}
+	if clean = probe.Clean(fullSpeed) && clean; clean {
+		t.good++
+	}
+	t.clean = append(t.clean, clean)
+	return nil
+}
+
+// percentiles puts them into m. With atSpeed the median is that of the trips in clean batches; where these are too few, of those in the
+// fastest tenth of all batches. The high percentiles are of all trips.
+func (t *trips) percentiles(atSpeed bool, m map[string]float64) {
+	median := slices.Clone(t.times)
+	if atSpeed {
+		median = t.undisturbed()
+		m["forced"] = 0
+		if t.good < cleanBatches {
+			m["forced"] = 1
+		}
+	}
+	m["p50 µs"], m["p99 µs"], m["p99.9 µs"] = quantile(median, .5), quantile(t.times, .99), quantile(t.times, .999)
+}
+
+func (t *trips) undisturbed() []time.Duration {
+	batches := slices.Collect(slices.Chunk(t.times, tripBatch))
+	if t.good < cleanBatches {
+		sum := func(b []time.Duration) (s time.Duration) {
+			for _, d := range b {
+				s += d
+			}
+			return s
+		}
+		slices.SortFunc(batches, func(a, b []time.Duration) int { return cmp.Compare(sum(a), sum(b)) })
+		return slices.Concat(batches[:(len(batches)+9)/10]...)
+	}
+	var some []time.Duration
+	for i, b := range batches {
+		if t.clean[i] {
+			some = append(some, b...)
+		}
+	}
+	return some
+}
+
+// quantile sorts the times and returns one of them, in microseconds.
+func quantile(times []time.Duration, q float64) float64 {
+	slices.Sort(times)
+	return float64(times[int(q*float64(len(times)))]) / 1e3
 }

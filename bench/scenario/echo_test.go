@@ -1,0 +1,61 @@
+package scenario
+
+import (
+	"testing"
+	"time"
+)
+
+// TestMedianOfTripsAtFullSpeed: the median is of clean batches, and of the fastest tenth where these are too few; the rest is of all trips.
+func TestMedianOfTripsAtFullSpeed(t *testing.T) {
+	for name, c := range map[string]struct {
+		atSpeed   bool
+		good      int // batches of 1 µs, clean; the others are of 9 µs
+		p50, p999 float64
+		forced    float64
+	}{
+		"clean ones":       {true, cleanBatches, 1, 9, 0},
+		"too few":          {true, cleanBatches - 1, 1, 9, 1},
+		"far too few":      {true, 2, 9, 9, 1},
+		"all, undisturbed": {false, cleanBatches, 9, 9, 0},
+	} {
+		var ts trips
+		ts.reset()
+		for i := range 10 * cleanBatches {
+			d, clean := 9*time.Microsecond, i < c.good
+			if clean {
+				d = time.Microsecond
+				ts.good++
+			}
+			for range tripBatch {
+				ts.times = append(ts.times, d)
+			}
+			ts.clean = append(ts.clean, clean)
+		}
+		m := make(map[string]float64)
+		ts.percentiles(c.atSpeed, m)
+		if m["p50 µs"] != c.p50 || m["p99.9 µs"] != c.p999 || m["forced"] != c.forced {
+			t.Errorf("%s: %v", name, m)
+		}
+	}
+}
+
+func TestTurnOfTripsEnds(t *testing.T) {
+	for name, c := range map[string]struct {
+		trips, good int
+		length      time.Duration
+		atSpeed     bool
+		want        bool
+	}{
+		"too few trips":       {995, 1000, time.Hour, true, false},
+		"too few clean":       {1000, cleanBatches - 1, 0, true, false},
+		"enough clean":        {1000, cleanBatches, 0, true, true},
+		"long enough":         {1000, 0, longTurn + 1, true, true},
+		"speed does not tell": {1000, 0, 0, false, true},
+		"no more room":        {mostTrips, 0, 0, true, true},
+	} {
+		ts := trips{times: make([]time.Duration, c.trips), good: c.good}
+		if got := ts.enough(&Spec{Messages: 1000, AtSpeed: c.atSpeed}, c.length); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
