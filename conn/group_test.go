@@ -379,6 +379,60 @@ func TestGroupSlow(t *testing.T) {
 	})
 }
 
+// What has been written of that which waited counts for Lag no more, though there is more of it, and a ping is answered in between.
+func TestGroupSlowInPieces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _, p := simulate(t, frame.Server, Config{}, 64)
+		defer c.Close()
+		go func() {
+			for range c.Messages() {
+			}
+		}()
+		g := &Group{Lag: 10 * pieceSize}
+		addAll(t, g, c)
+		var sent []string
+		say := func(n int) {
+			for range n {
+				text := fmt.Sprintf("%0*d", pieceSize-10, len(sent)) // of pieceSize bytes on the wire
+				sent = append(sent, text)
+				if err := g.WriteMessage(Text, []byte(text)); err != nil {
+					t.Error(err)
+				}
+				synctest.Wait()
+			}
+		}
+		got := 0
+		take := func(n int) {
+			for range n {
+				if m, err := p.r.Next(); err != nil || string(m.Data) != sent[got] {
+					t.Fatalf("got %v %.20q, %v; want %.20q", m.Opcode, m.Data, err, sent[got])
+				}
+				got++
+			}
+		}
+		say(10)
+		take(1)
+		synctest.Wait()
+		p.send(p.frame(frame.Header{Fin: true, Opcode: frame.Ping}, []byte("there?")))
+		synctest.Wait() // its pong waits
+		take(1)
+		p.expect(frame.Pong, "there?")
+		take(6)
+		synctest.Wait()
+		say(8)
+		if err := c.Err(); err != nil {
+			t.Errorf("%v with Lag behind", err)
+		}
+		if n := c.Stats().MessagesWritten; n != 8 {
+			t.Errorf("%d messages counted", n)
+		}
+		say(1)
+		if err := c.Err(); err != ErrTooSlow {
+			t.Errorf("%v with more than Lag behind", err)
+		}
+	})
+}
+
 // A slow connection that is removed and added again gets what waits for it first, and stays as slow as it was.
 func TestGroupSlowAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

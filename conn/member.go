@@ -2,6 +2,7 @@ package conn
 
 import (
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -26,12 +27,21 @@ type member struct {
 	// What a slow connection has not taken.
 	mu       sync.Mutex
 	drainFn  func()
-	waiting  frames
-	messages int // that end in waiting
-	flying   int // bytes that drain has taken
+	waiting  []piece // the first one that drain takes may begin within a frame
+	size     int     // bytes of them, and of the one that drain has taken
 	draining bool
-	held     bool // drain begins with the write lock, within a frame perhaps
+	held     bool // drain begins with the write lock
 }
+
+// piece is what drain writes before it gives the write lock back, for pings and pongs, and what is written to the connection otherwise, to
+// go in between.
+type piece struct {
+	frames
+	messages int
+}
+
+// pieceSize is up to where a piece takes what comes behind it.
+const pieceSize = 64 << 10
 
 // take writes the member's part of a batch, as far as that can be done without waiting. It reports whether the member stays.
 func (m *member) take(now *batch) bool {
@@ -115,11 +125,18 @@ func (m *member) keep(b []byte, messages int) bool {
 	if limit <= 0 {
 		limit = DefaultGroupLag
 	}
-	if waits := m.waiting.size + m.flying; waits > 0 && waits+len(b) > limit {
+	if m.size > 0 && m.size+len(b) > limit {
 		return false
 	}
-	m.waiting.size += copy(m.waiting.room(len(b)), b)
-	m.messages += messages
+	m.size += len(b)
+	last := len(m.waiting) - 1
+	if last < 0 || m.waiting[last].size+len(b) > pieceSize {
+		m.waiting = append(m.waiting, piece{})
+		last++
+	}
+	p := &m.waiting[last]
+	p.size += copy(p.room(len(b)), b)
+	p.messages += messages
 	return true
 }
 
@@ -127,17 +144,20 @@ func (m *member) keep(b []byte, messages int) bool {
 func (m *member) drain() {
 	for {
 		m.mu.Lock()
-		s, messages, held := m.waiting, m.messages, m.held
-		m.waiting, m.messages, m.flying, m.held = frames{}, 0, s.size, false
-		if m.draining = s.size > 0; !m.draining {
+		if m.draining = len(m.waiting) > 0; !m.draining {
 			m.mu.Unlock()
 			break
 		}
+		p, held := m.waiting[0], m.held
+		m.waiting, m.held = slices.Delete(m.waiting, 0, 1), false
 		m.mu.Unlock()
-		if !m.write(s.bytes(), messages, held) {
+		if !m.write(p.bytes(), p.messages, held) {
 			m.gone.Store(true)
 		}
-		s.release()
+		m.mu.Lock()
+		m.size -= p.size
+		m.mu.Unlock()
+		p.release()
 	}
 	m.g.mu.Lock()
 	m.mu.Lock()
@@ -149,7 +169,7 @@ func (m *member) drain() {
 	m.g.mu.Unlock()
 }
 
-// write writes what waited, with all the time that the connection gives it, and reports whether that was done. held says that the
+// write writes a piece, with all the time that the connection gives it, and reports whether that was done. held says that the
 // caller has the write lock, which is given back.
 func (m *member) write(b []byte, messages int, held bool) bool {
 	c := m.c
