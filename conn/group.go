@@ -43,7 +43,8 @@ type Group struct {
 	// Lag is how many bytes of messages may wait for one slow connection, beyond those in its socket; 0 means DefaultGroupLag. It bounds what a
 	// connection can cost, but for the first that waits, which may be as long as Buffer or, if that is longer, one message: large messages to
 	// many slow connections take memory for each. Who sends without a pause faster than the peers can read will exceed it, unless he calls
-	// Flush now and then; so does who sends on behind a message longer than Lag.
+	// Flush now and then; so does who sends on behind a message longer than Lag. Under TLS all that is sent waits for a goroutine that
+	// encrypts it for the one connection: there it is enough to send faster than those have their turns.
 	Lag int
 
 	mu       sync.Mutex
