@@ -15,7 +15,6 @@ type messageWriter struct {
 	utf8   utf8.Validator
 	closed chan struct{}
 	done   bool
-	err    error
 
 	packed bool // the message is compressed
 	sealed bool // and its end is queued
@@ -45,7 +44,7 @@ func (c *Conn) NextWriter(op Opcode) (io.WriteCloser, error) {
 // Write implements io.Writer.
 func (m *messageWriter) Write(p []byte) (int, error) {
 	if len(p) == 0 {
-		return 0, m.err
+		return 0, nil
 	}
 	check := m.utf8
 	if m.text && check.Push(p) >= 0 {
