@@ -18,7 +18,7 @@ type controlSlots struct {
 	flush func() // Conn.flushControls, made by the first startFlush; under the write lock
 
 	mu      sync.Mutex
-	pong    []byte // its memory is made by the first ping, and stays
+	pong    []byte // its memory is made by pings that come, and stays
 	ping    [pingSize]byte
 	hasPong bool
 	hasPing bool
