@@ -53,8 +53,8 @@ func (s *scanner) next(b []byte) bool {
 	}
 	// Judged in the order of the wire: whichever limit is nearer ends the look-ahead, whatever more has arrived.
 	end, cut := s.limits.Bytes, ErrHeadTooLarge
-	if e := s.start + s.limits.Line; e < end {
-		end, cut = e, ErrLineTooLong
+	if s.limits.Line < end-s.start {
+		end, cut = s.start+s.limits.Line, ErrLineTooLong
 	}
 	over := len(b) > end
 	if over {

@@ -3,6 +3,7 @@ package handshake
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -373,6 +374,9 @@ func TestRequestIncomplete(t *testing.T) {
 	}
 }
 
+// longest are limits that no head can reach.
+var longest = Limits{Bytes: math.MaxInt, Line: math.MaxInt, Lines: math.MaxInt, Interim: math.MaxInt}
+
 func TestR49LimitsOfARequest(t *testing.T) {
 	line := func(n int) string { return "X: " + strings.Repeat("a", n-5) } // n with CRLF
 	lines := func(n int) []string {
@@ -395,6 +399,8 @@ func TestR49LimitsOfARequest(t *testing.T) {
 		{"line one more", Limits{Line: 100}, edit("+" + line(101)), ErrLineTooLong},
 		{"request line", Limits{Line: 100}, edit(">GET /" + strings.Repeat("a", 200) + " HTTP/1.1"), ErrLineTooLong},
 		{"line and head alike", Limits{Bytes: 64, Line: 64}, edit(">GET /" + strings.Repeat("a", 200) + " HTTP/1.1"), ErrHeadTooLarge},
+		{"as long as can be", longest, edit("+" + line(DefaultBytes)), nil},
+		{"the longest line", Limits{Bytes: math.MaxInt, Line: 100}, edit("+" + line(101)), ErrLineTooLong},
 		{"lines exactly", Limits{Lines: 5}, nil, nil},
 		{"lines one more", Limits{Lines: 4}, nil, ErrTooManyLines},
 		{"a bad byte before the limit", Limits{Line: 100}, edit("+X: \x00" + line(200)), ErrNUL},

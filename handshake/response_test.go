@@ -308,6 +308,9 @@ func TestR49LimitsOfAnAnswer(t *testing.T) {
 			t.Errorf("%s: %v, want %v", c.name, got.err, c.want)
 		}
 	}
+	if _, got := parseResponse(t, offering(), head(answered, edit("+X: "+strings.Repeat("a", DefaultBytes))...), longest); got.err != nil {
+		t.Errorf("limits as long as can be: %v", got.err)
+	}
 }
 
 func TestR50FormOfAnAnswer(t *testing.T) {
