@@ -1,13 +1,16 @@
 package conn
 
 import (
+	"math"
 	"net"
 	"reflect"
 	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn/deflate"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
@@ -122,4 +125,40 @@ func TestConfigIsNotKept(t *testing.T) {
 		}
 	}
 	t.Error("kept")
+}
+
+// A limit as long as can be is one that never comes, in whatever is reckoned from it.
+func TestTheLongestTimeouts(t *testing.T) {
+	const never = math.MaxInt64
+	for name, cfg := range map[string]Config{
+		"ReadTimeout":  {ReadTimeout: never},
+		"WriteTimeout": {WriteTimeout: never},
+		"KeepAlive":    {KeepAlive: never, PongTimeout: never},
+		"DataTimeout":  {DataTimeout: never},
+		"CloseTimeout": {CloseTimeout: never},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, b := netsim.Pipe(0)
+				client, server := New(a, frame.Client, &cfg), New(b, frame.Server, &cfg)
+				go func() {
+					for m, err := range server.Messages() {
+						if err != nil {
+							return
+						}
+						time.Sleep(10 * time.Second) // what is waited for comes late
+						if err := server.WriteMessage(m.Opcode, m.Data); err != nil {
+							t.Error(err)
+						}
+					}
+				}()
+				for range 2 {
+					roundTrip(t, client)
+				}
+				if err := client.Shutdown(t.Context(), frame.CodeNormal, ""); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
 }

@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"math"
 	"sync"
 	"time"
 )
@@ -150,10 +151,14 @@ func (c *Conn) armWrite() {
 
 // arm returns when a timeout that starts now is to fire, if that is not what is set already: an eighth late at most.
 func arm(set, now time.Time, timeout time.Duration) (time.Time, bool) {
-	if !set.Before(now.Add(timeout)) && !set.After(now.Add(timeout+timeout/8)) {
+	late := timeout + timeout/8
+	if late < timeout { // no time.Duration is so long: the longest, 292 years, means never
+		late = math.MaxInt64
+	}
+	if !set.Before(now.Add(timeout)) && !set.After(now.Add(late)) {
 		return set, false
 	}
-	return now.Add(timeout + timeout/8), true
+	return now.Add(late), true
 }
 
 // earlier returns the earlier of two deadlines, of which zero means none.
