@@ -13,9 +13,11 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
 	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
 // panicker is an Observer that panics at one of its calls, on connections that are told to.
@@ -147,6 +149,41 @@ func TestF36HandlerPanics(t *testing.T) {
 			if err := <-serving; err != ErrServerClosed {
 				t.Error(err)
 			}
+		})
+	}
+}
+
+// A function of the Upgrader's that panics ends the handshake: the client need not wait for the timeout, and nothing is kept.
+func TestF36UpgraderPanics(t *testing.T) {
+	for name, u := range map[string]Upgrader{
+		"Check":             {Check: func(*handshake.RequestView) (http.Header, error) { panic("kaboom") }},
+		"CheckOrigin":       {CheckOrigin: func(*handshake.RequestView) bool { panic("kaboom") }},
+		"SelectSubprotocol": {SelectSubprotocol: func(*handshake.RequestView) string { panic("kaboom") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLobby()
+				var heard error
+				s := Server{Upgrader: u, Handler: func(c *Conn) { t.Error("a connection") }, OnError: func(err error) { heard = err }}
+				go s.Serve(l)
+				began := time.Now()
+				_, err := (&Dialer{NetDial: l.dial, Origin: "http://h"}).Dial(t.Context(), "ws://h")
+				if !errors.Is(err, io.ErrUnexpectedEOF) || time.Since(began) > 0 {
+					t.Errorf("the client got %v after %v, want the end of the stream at once", err, time.Since(began))
+				}
+				synctest.Wait()
+				if heard == nil || !strings.Contains(heard.Error(), "kaboom") {
+					t.Errorf("OnError heard %v, want the panic", heard)
+				}
+				s.mu.Lock()
+				if n := len(s.opening); n != 0 {
+					t.Errorf("%d connections are kept", n)
+				}
+				s.mu.Unlock()
+				if err := s.Shutdown(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
 		})
 	}
 }

@@ -23,7 +23,7 @@ type Server struct {
 	// when it returns.
 	Handler func(*Conn)
 	// OnError, if not nil, hears of handshakes that failed, of Accept errors that Serve goes on after, and of panics of Handler
-	// under Serve, with their stack; without it those are logged. A panic ends its connection and no other. Under ServeHTTP it is
+	// under Serve, with their stack; without it the panics are logged. A panic ends its connection and no other. Under ServeHTTP it is
 	// net/http that recovers it.
 	OnError func(error)
 
@@ -73,17 +73,23 @@ func (s *Server) Serve(l net.Listener) error {
 		go func() {
 			defer s.untrack(func() {})
 			defer s.recovered()
-			c, err := s.Upgrader.Accept(nc)
-			s.mu.Lock()
-			delete(s.opening, nc)
-			s.mu.Unlock()
-			if err != nil {
+			if c, err := s.open(nc); err != nil {
 				s.report(err)
-				return
+			} else {
+				s.handle(c)
 			}
-			s.handle(c)
 		}()
 	}
+}
+
+// open does the opening handshake on a connection of Serve's.
+func (s *Server) open(nc net.Conn) (*Conn, error) {
+	defer func() {
+		s.mu.Lock()
+		delete(s.opening, nc)
+		s.mu.Unlock()
+	}()
+	return s.Upgrader.Accept(nc)
 }
 
 // pause waits, but not past the beginning of the end.

@@ -110,14 +110,17 @@ func (u *Upgrader) Accept(nc net.Conn) (*Conn, error) {
 			defer timer.Stop()
 		}
 	}
+	opened := false
+	defer func() {
+		if !opened { // also if a function of the Upgrader's panicked
+			lowest(nc).Close()
+		}
+	}()
 	a := acceptings.Get().(*accepting)
 	c, err := u.accept(nc, a)
 	a.release()
-	if err != nil {
-		lowest(nc).Close()
-		return nil, err
-	}
-	return c, nil
+	opened = err == nil
+	return c, err
 }
 
 func (u *Upgrader) accept(nc net.Conn, a *accepting) (*Conn, error) {
