@@ -187,11 +187,11 @@ func (o *opening) open() (c *Conn, err error) {
 		if o.raw == nil {
 			return
 		}
-		if !o.stop() && err == nil { // ctx ended just now, and has closed raw
+		if !o.stop() && c != nil { // ctx ended just now, and has closed raw
 			c.Close()
 			c, err = nil, o.failed("handshake", context.Cause(o.ctx))
 		}
-		if err != nil {
+		if c == nil { // also if a hook panicked
 			o.raw.Close()
 		}
 	}()
@@ -232,7 +232,9 @@ func (o *opening) open() (c *Conn, err error) {
 // connect makes the lowest connection, which the end of ctx closes from then on.
 func (o *opening) connect(ctx context.Context, address string) (nc net.Conn, err error) {
 	if o.d.NetDial != nil {
-		nc, err = o.d.NetDial(ctx, "tcp", address)
+		if nc, err = o.d.NetDial(ctx, "tcp", address); err == nil && nc == nil {
+			err = errNothing
+		}
 	} else {
 		nd := net.Dialer{Control: o.d.SocketOptions.beforeConnect()}
 		nc, err = nd.DialContext(ctx, "tcp", address)
@@ -250,6 +252,9 @@ func (o *opening) connect(ctx context.Context, address string) (nc net.Conn, err
 	return nc, err
 }
 
+// errNothing is a hook that forgot to return an error.
+var errNothing = errors.New("the hook returned neither a connection nor an error")
+
 // lowest is what to close: a tls.Conn's own Close can wait for the peer.
 func lowest(nc net.Conn) net.Conn {
 	if t, ok := nc.(*tls.Conn); ok {
@@ -261,7 +266,11 @@ func lowest(nc net.Conn) net.Conn {
 // secure does TLS as a client with the URL's host.
 func (o *opening) secure(nc net.Conn) (net.Conn, error) {
 	if o.d.WrapTLS != nil {
-		return o.d.WrapTLS(o.ctx, nc)
+		t, err := o.d.WrapTLS(o.ctx, nc)
+		if err == nil && t == nil {
+			err = errNothing
+		}
+		return t, err
 	}
 	name, _, _ := strings.Cut(o.url.Name, "%")
 	cfg := clientTLSConfig(o.d.TLSConfig, name)

@@ -633,6 +633,31 @@ func TestDialerOnResponse(t *testing.T) {
 	})
 }
 
+// A hook that returns nothing at all is an error, and one that panics leaves no connection behind.
+func TestDialerHooksThatFail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{hosts: map[string]func(net.Conn){"h:80": echoing(Upgrader{}), "h:443": echoing(Upgrader{})}}
+		nothing := &Dialer{NetDial: func(context.Context, string, string) (net.Conn, error) { return nil, nil }}
+		_, err := nothing.Dial(t.Context(), "ws://h")
+		wantDialError(t, err, "connect")
+		nothing.NetDial = w.dial
+		nothing.WrapTLS = func(context.Context, net.Conn) (net.Conn, error) { return nil, nil }
+		_, err = nothing.Dial(t.Context(), "wss://h")
+		wantDialError(t, err, "TLS")
+
+		func() {
+			defer func() {
+				if recover() != "kaboom" {
+					t.Error("the panic was lost")
+				}
+			}()
+			panicking := &Dialer{NetDial: w.dial, OnResponse: func(*handshake.Response) error { panic("kaboom") }}
+			panicking.Dial(t.Context(), "ws://h")
+		}()
+		w.wantClosed(t)
+	})
+}
+
 func TestDialerTellsATrace(t *testing.T) {
 	certificate, roots := certify(t, nil, "127.0.0.1")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
