@@ -40,7 +40,8 @@ func (b Backoff) Delay(n int) time.Duration {
 	if most <= b.Floor {
 		return b.Floor
 	}
-	return b.Floor + rand.N(most-b.Floor+1)
+	span := min(most-max(b.Floor, 0), math.MaxInt64-1) // of the longest Cap it cannot be one more
+	return max(b.Floor, 0) + rand.N(span+1)
 }
 
 // ceiling returns min(Cap, Base·2ⁿ), and Floor if that is more.

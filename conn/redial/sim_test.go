@@ -823,7 +823,7 @@ func clockScenario(t *testing.T, cfg conn.Config, clock conn.Clock, session func
 }
 
 func TestR54K7K8DelayIsDefinedForAllCounts(t *testing.T) {
-	for _, b := range []Backoff{{}, {Base: 1, Cap: 1 << 62}, {Floor: time.Hour}, {Base: time.Hour, Cap: time.Second}, {Cap: -1, Base: -1}} {
+	for _, b := range []Backoff{{}, {Base: 1, Cap: 1 << 62}, {Cap: math.MaxInt64}, {Cap: math.MaxInt64, Floor: -1}, {Floor: math.MaxInt64}, {Floor: time.Hour}, {Base: time.Hour, Cap: time.Second}, {Cap: -1, Base: -1}} {
 		for _, n := range []int{math.MinInt, -1, 0, 1, 2, 10, 61, 62, 63, 64, 100, math.MaxInt} {
 			if d := b.Delay(n); d < b.Floor || d > max(b.Floor, orDefault(b.Cap, DefaultCap)) {
 				t.Errorf("%+v: Delay(%d) = %v", b, n, d)
