@@ -2,6 +2,7 @@ package conn
 
 import (
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/seed-7f57ff33/tickwire/conn/deflate"
@@ -34,20 +35,25 @@ func (cfg *Config) offer() ([]handshake.Extension, error) {
 		return nil, nil
 	}
 	if err := cfg.Deflate.Check(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", handshake.ErrValue, err)
 	}
 	return []handshake.Extension{cfg.Deflate.Offer()}, nil
 }
 
-// accepted returns the Config of a client's connection to a server that answered with these extensions. package handshake has
-// seen to it that only offered ones are among them.
-func (cfg *Config) accepted(answer []handshake.Extension) (*Config, error) {
+// accepted returns the Config of a client's connection to a server with that answer. package handshake has seen to it that only
+// offered extensions are in it.
+func (cfg *Config) accepted(answer *handshake.Response) (*Config, error) {
 	if cfg.Deflate == nil {
 		return cfg, nil
 	}
-	p, agreed, err := cfg.Deflate.Accept(answer)
-	if err != nil || !agreed {
-		return cfg, err
+	p, agreed, err := cfg.Deflate.Accept(answer.Extensions)
+	if err != nil {
+		refused := &handshake.Error{Status: answer.Status, Rule: "the answer about " + deflate.Name + " cannot be agreed to", Section: "RFC 7692 §5.1",
+			Name: "Sec-WebSocket-Extensions", Header: answer.Header}
+		return nil, fmt.Errorf("%w: %w", refused, err)
+	}
+	if !agreed {
+		return cfg, nil
 	}
 	return cfg.with(p), nil
 }

@@ -319,7 +319,7 @@ func (o *opening) shake(nc net.Conn, req *handshake.Request, request []byte) (*C
 	}
 	cfg := &o.d.Config
 	if err == nil {
-		cfg, err = cfg.accepted(answer.Extensions)
+		cfg, err = cfg.accepted(&answer)
 	}
 	if err == nil && o.d.OnResponse != nil {
 		err = o.d.OnResponse(&answer)

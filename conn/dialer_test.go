@@ -246,6 +246,43 @@ func TestR41R42R45R46R47AnswersThroughADialer(t *testing.T) {
 	}
 }
 
+// R70: what is wrong about compression is a refused handshake like any other.
+func TestR70AnswersAboutCompressionThroughADialer(t *testing.T) {
+	for params, want := range map[string]error{
+		"; chocolate":                 deflate.ErrUnknownParam,
+		"; server_max_window_bits=08": deflate.ErrParamValue,
+		"; server_max_window_bits=15": deflate.ErrWindowTooLarge,
+		"; server_max_window_bits=9, permessage-deflate; server_max_window_bits=9": deflate.ErrTwoAnswers,
+		"; client_no_context_takeover":                                             deflate.ErrNotHonoured, // the server's own window was to be bounded
+		"; client_max_window_bits=9; a=b; a=b":                                     deflate.ErrUnknownParam,
+		"; server_max_window_bits=9; client_max_window_bits":                       deflate.ErrParamValue,
+		"; server_max_window_bits=9; x=\"a, b\"":                                   nil, // no list of extensions
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := &world{hosts: map[string]func(net.Conn){"h:80": func(nc net.Conn) {
+				r, _ := request(nc)
+				io.WriteString(nc, switching(r, "X-Session: 7", "Sec-WebSocket-Extensions: permessage-deflate"+params))
+			}}}
+			d := &Dialer{NetDial: w.dial, Config: Config{Deflate: &deflate.Config{ServerMaxWindowBits: 10}}}
+			_, err := d.Dial(t.Context(), "ws://h")
+			var refused *handshake.Error
+			wantDialError(t, err, "handshake")
+			if !errors.As(err, &refused) || refused.Status != 101 || refused.Header.Get("X-Session") != "7" || refused.Section == "" {
+				t.Errorf("%s: %v is no *handshake.Error with the answer", params, err)
+			}
+			if want != nil && !errors.Is(err, want) {
+				t.Errorf("%s: %v, want %v", params, err, want)
+			}
+			synctest.Wait()
+			w.wantClosed(t)
+		})
+	}
+	d := &Dialer{Config: Config{Deflate: &deflate.Config{ServerMaxWindowBits: 99}}, NetDial: new(world).dial}
+	if _, err := d.Dial(t.Context(), "ws://h"); !errors.Is(err, handshake.ErrValue) {
+		t.Errorf("%v for a Config that cannot be offered", err)
+	}
+}
+
 // Frames that come with the answer, however it is cut, are messages.
 func TestR48FramesWithTheAnswer(t *testing.T) {
 	messages := []string{"one", "two", strings.Repeat("three", 300)}

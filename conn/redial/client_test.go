@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
 // feed is a server on loopback whose sessions are written by the test.
@@ -190,11 +193,45 @@ func TestFinalErrors(t *testing.T) {
 	if !errors.As(err, &e) || e.Op != "connect hook" || !errors.Is(err, login) {
 		t.Errorf("fatal hook: %v", err)
 	}
+	short, stop := context.WithTimeout(context.Background(), 30*time.Second) // of retrying without an end
+	defer stop()
+	var compressing conn.Dialer
+	made(&compressing.Config.Deflate).Level = 99
+	if err := (&Client{URL: f.url(), Dialer: &compressing}).Run(short, nil); !errors.As(err, &e) || e.Op != "dial" {
+		t.Errorf("a Config that cannot be offered: %v", err)
+	}
+	refused := answering(t, "Sec-WebSocket-Extensions: permessage-deflate; chocolate")
+	compressing.Config.Deflate.Level = 0
+	if err := (&Client{URL: refused, Dialer: &compressing}).Run(short, nil); !errors.As(err, &e) || !strings.Contains(err.Error(), "chocolate") {
+		t.Errorf("an answer about compression that breaks the protocol: %v", err)
+	}
 	for _, url := range []string{"", "http://127.0.0.1/", "ws://127.0.0.1/#f"} {
 		if err := (&Client{URL: url}).Run(context.Background(), nil); err == nil {
 			t.Errorf("URL %q: no error", url)
 		}
 	}
+}
+
+// made sets a pointer to a new value, whose type need not be named.
+func made[T any](p **T) *T {
+	*p = new(T)
+	return *p
+}
+
+// answering returns the URL of a server that agrees to every request with that line more in its answer.
+func answering(t *testing.T, line string) string {
+	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		nc, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer nc.Close()
+		accept := handshake.AppendAccept(nil, r.Header.Get("Sec-WebSocket-Key"))
+		fmt.Fprintf(nc, "HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n%s\r\n\r\n", accept, line)
+	}))
+	t.Cleanup(h.Close)
+	return "ws" + strings.TrimPrefix(h.URL, "http")
 }
 
 func TestRotation(t *testing.T) {
