@@ -20,7 +20,7 @@ func (r *runner) rotate(s *Session) {
 	}
 	next := r.replacement(s)
 	if next != nil {
-		r.c.setLive(next) // nothing can be sent on s from the next line on
+		r.setLive(next) // nothing can be sent on s from the next line on
 		r.retire(s)
 	}
 	result <- rotated{next}

@@ -101,6 +101,19 @@ func (r *runner) part(s *Session) {
 	_ = s.Conn.Close()
 }
 
+// partAtEnd has the end of the run part with s, from now until stop is called: for writes of the run's own, which could wait for ever
+// for a peer that does not read.
+func (r *runner) partAtEnd(s *Session) (stop func() bool) {
+	return context.AfterFunc(r.ctx, func() { r.part(s) })
+}
+
+// setLive is Client.setLive for a session of this run.
+func (r *runner) setLive(s *Session) {
+	stop := r.partAtEnd(s)
+	defer stop()
+	r.c.setLive(s)
+}
+
 // read returns the next message, over as many connections as it takes.
 func (r *runner) read() (Message, error) {
 	for {
@@ -233,7 +246,7 @@ func (r *runner) adopt(s *Session) {
 	r.s = s
 	r.last, r.delay, r.gapBegan = nil, 0, time.Time{}
 	r.tell(Change{State: Up, Epoch: s.Epoch, Attempt: s.Attempt, URL: s.URL})
-	r.c.setLive(s)
+	r.setLive(s)
 	r.helpers.Go(func() { r.keep(s) })
 }
 
@@ -298,7 +311,9 @@ func (r *runner) consume(data []byte) bool {
 	}
 	r.reply = reply
 	r.c.consumed.Add(1)
+	stop := r.partAtEnd(s)
 	_ = r.c.sendOn(s, l.opcode(), reply) // a lost connection shows at the next read
+	stop()
 	return true
 }
 
@@ -316,10 +331,14 @@ func (r *runner) keep(s *Session) {
 		defer t.Stop()
 		sign = t.C
 	}
+	// The reader comes back and sees that the run has ended.
+	wake := func() { _ = s.Conn.SetReadDeadline(time.Unix(1, 0)) }
+	stop := context.AfterFunc(r.ctx, wake) // also while a sign is being written
+	defer stop()
 	for {
 		select {
 		case <-r.ctx.Done():
-			_ = s.Conn.SetReadDeadline(time.Unix(1, 0)) // the reader comes back and sees that the run has ended
+			wake() // stop may come before the other
 			return
 		case <-s.Conn.Done():
 			return

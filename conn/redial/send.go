@@ -32,8 +32,9 @@ type queued struct {
 	data []byte
 }
 
-// Send sends a message on the connection of the moment. Without one it does what WhenDown says. An error of the connection comes
-// back as it is: whether the message arrived is not known then, and it is not sent again. Send may be called from any goroutine.
+// Send sends a message on the connection of the moment. Without one it does what WhenDown says, and ctx bounds the wait. How long
+// the writing may take is for the Config of the Dialer to say: WriteTimeout, or FailFast. An error of the connection comes back
+// as it is: whether the message arrived is not known then, and it is not sent again. Send may be called from any goroutine.
 func (c *Client) Send(ctx context.Context, op conn.Opcode, data []byte) error {
 	for {
 		c.mu.Lock()

@@ -235,6 +235,13 @@ func TestK4AcceptThenDropFor24Hours(t *testing.T) {
 // TestK15CancelInEveryState ends the context in each state, and looks how long Run takes.
 func TestK15CancelInEveryState(t *testing.T) {
 	stay := func(n int, c *conn.Conn) { drain(c) }
+	deafly := func(n int, c *conn.Conn) {
+		text(c, "x")
+		time.Sleep(time.Hour)
+	}
+	silent := conn.Config{KeepAlive: -1}
+	long := make([]byte, 1<<20)
+	queueing := &Client{WhenDown: QueueWhenDown, Queue: 10}
 	for name, tt := range map[string]struct {
 		sim    *sim
 		client *Client
@@ -260,6 +267,13 @@ func TestK15CancelInEveryState(t *testing.T) {
 			<-ctx.Done()
 			return ctx.Err()
 		}}},
+		// What is to be written waits for a server that does not read.
+		"queue": {client: queueing, sim: &sim{session: deafly, cfg: silent, dial: func(ctx context.Context, n int) error {
+			return queueing.Send(ctx, conn.Binary, long)
+		}}},
+		"reply": {client: &Client{LifeSign: &LifeSign{Opcode: conn.Binary, Reply: func(dst, _ []byte) ([]byte, bool) { return append(dst, long...), true }}},
+			sim: &sim{session: deafly, cfg: silent}},
+		"sign":    {client: &Client{LifeSign: &LifeSign{Opcode: conn.Binary, Send: long, Every: time.Second}}, sim: &sim{session: deafly, cfg: silent}},
 		"limiter": {client: &Client{Limiter: &Limiter{Dials: 1, Per: time.Hour}}, sim: &sim{session: func(int, *conn.Conn) {}}},
 	} {
 		t.Run(name, func(t *testing.T) {
