@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
@@ -438,6 +439,65 @@ func TestSendPolicies(t *testing.T) {
 	cancel()
 	<-ended
 	close(refuse)
+}
+
+// What was queued cannot tell its sender of an error any more: so none is lost but with its connection.
+func TestQueueLosesNothing(t *testing.T) {
+	const messages = 5
+	for name, cfg := range map[string]conn.Config{"fail fast": {FailFast: true}, "write timeout": {WriteTimeout: 10 * time.Millisecond}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var got []string
+				done := make(chan struct{})
+				var c *Client
+				long := strings.Repeat("x", 32<<10-9) // two fill the network, with their headers and numbers: nothing is cut
+				s := &sim{t: t, cfg: cfg, session: func(n int, sc *conn.Conn) {
+					if n > 1 {
+						t.Error("another connection")
+						return
+					}
+					time.Sleep(time.Second)
+					for range messages {
+						m, err := sc.ReadMessage()
+						if err != nil {
+							t.Error(err)
+							break
+						}
+						got = append(got, string(m.Data[:1]))
+					}
+					close(done)
+					drain(sc)
+				}}
+				s.dial = func(ctx context.Context, _ int) error {
+					for i := range messages {
+						if err := c.Send(ctx, conn.Text, fmt.Append(nil, i, long)); err != nil {
+							t.Error(err)
+						}
+					}
+					if err := c.Send(ctx, conn.Text, []byte("\xff")); err != conn.ErrNotUTF8 {
+						t.Errorf("queued text that is not UTF-8: %v", err)
+					}
+					if err := c.Send(ctx, frame.Ping, nil); err != frame.ErrOpcode {
+						t.Errorf("queued a ping: %v", err)
+					}
+					return nil
+				}
+				c = &Client{WhenDown: QueueWhenDown, Queue: 2 * messages}
+				ctx, cancel := context.WithCancel(t.Context())
+				go func() {
+					select {
+					case <-done:
+					case <-time.After(time.Minute):
+					}
+					cancel()
+				}()
+				s.run(ctx, c, func(context.Context, Message) error { return nil })
+				if strings.Join(got, "") != "01234" {
+					t.Errorf("the server got %q", got)
+				}
+			})
+		})
+	}
 }
 
 func waitRunning(c *Client) {

@@ -2,8 +2,13 @@ package redial
 
 import (
 	"context"
+	"errors"
+	"os"
+	"time"
+	"unicode/utf8"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
 // SendPolicy says what Send does without a connection.
@@ -15,7 +20,8 @@ const (
 	// FailWhenDown returns ErrDown.
 	FailWhenDown
 	// QueueWhenDown keeps a copy of up to Client.Queue messages, which are sent in order when OnConnect has returned; then
-	// ErrQueueFull. What is still queued when Run ends is lost.
+	// ErrQueueFull. They wait for a peer that takes them slowly, also with FailFast and WriteTimeout. What is still queued when Run
+	// ends is lost.
 	QueueWhenDown
 )
 
@@ -50,6 +56,10 @@ func (c *Client) Send(ctx context.Context, op conn.Opcode, data []byte) error {
 			c.mu.Unlock()
 			return ErrDown
 		case c.WhenDown == QueueWhenDown:
+			if err := c.writable(op, data); err != nil { // now, for there is nobody to tell when it is sent
+				c.mu.Unlock()
+				return err
+			}
 			full := len(c.queue) >= c.Queue
 			if !full {
 				c.queue = append(c.queue, queued{op, append([]byte(nil), data...)})
@@ -68,6 +78,35 @@ func (c *Client) Send(ctx context.Context, op conn.Opcode, data []byte) error {
 		}
 	}
 }
+
+// writable returns the error that writing a message would find before anything else.
+func (c *Client) writable(op conn.Opcode, data []byte) error {
+	switch {
+	case op != conn.Text && op != conn.Binary:
+		return frame.ErrOpcode
+	case op == conn.Text && (c.Dialer == nil || !c.Dialer.Config.UncheckedText) && !utf8.Valid(data):
+		return conn.ErrNotUTF8
+	}
+	return nil
+}
+
+// sendQueued is sendOn for what was queued: a peer that takes it slowly is waited for, whatever Config.FailFast and WriteTimeout say.
+func (c *Client) sendQueued(s *Session, q queued) {
+	for {
+		err := c.sendOn(s, q.op, q.data) // a refusal by Outbound has been counted
+		if !errors.Is(err, conn.ErrWouldBlock) && !errors.Is(err, os.ErrDeadlineExceeded) {
+			return
+		}
+		select {
+		case <-s.Conn.Done():
+			return
+		case <-time.After(queueRetry):
+		}
+	}
+}
+
+// queueRetry is how long a message of the queue waits for the next try.
+const queueRetry = 5 * time.Millisecond
 
 // sendOn sends on s.
 func (c *Client) sendOn(s *Session, op conn.Opcode, data []byte) error {
@@ -101,7 +140,7 @@ func (c *Client) setLive(s *Session) {
 		q := c.queue[0]
 		c.queue = c.queue[1:]
 		c.mu.Unlock()
-		_ = c.sendOn(s, q.op, q.data) // a refusal by Outbound has been counted; a lost connection is seen below
+		c.sendQueued(s, q) // a lost connection is seen below
 		c.mu.Lock()
 		if s.Conn.Err() != nil {
 			// The peer cannot have got the whole of it: the next session sends it again.
