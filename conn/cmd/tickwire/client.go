@@ -54,6 +54,9 @@ func addClientFlags(flags *flag.FlagSet) *clientFlags {
 
 // dialer returns what the flags ask for.
 func (c *clientFlags) dialer() (*conn.Dialer, error) {
+	if *c.limit < 0 {
+		return nil, badUsage("-n must not be negative, not %d", *c.limit)
+	}
 	config, err := clientTLS(*c.ca, *c.insecure)
 	if err != nil {
 		return nil, err

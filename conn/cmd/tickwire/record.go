@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/conn/redial"
+	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
 // runRecord keeps what a server sends, byte for byte, over as many connections as it takes, until Ctrl-C.
@@ -22,6 +23,12 @@ func runRecord(ctx context.Context, std *streams, args []string) error {
 	d, err := client.dialer()
 	if err != nil {
 		return err
+	}
+	if *duration < 0 {
+		return badUsage("-duration must not be negative, not %v", *duration)
+	}
+	if _, err := handshake.ParseURL(arguments[0]); err != nil {
+		return badUsage("%q: %w", arguments[0], err) // before the file is emptied
 	}
 	d.Config.Timestamps = true
 	f, err := os.Create(arguments[1])

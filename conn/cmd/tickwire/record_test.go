@@ -5,6 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/redial"
 )
 
 // What is recorded from the exchange is what a replay sends, to the byte, whatever the speed.
@@ -33,6 +36,28 @@ func TestRecordAndReplay(t *testing.T) {
 			if _, stderr, code := run(t, "tail", r.url); code != exitUsage || !strings.Contains(stderr, "permessage-deflate") {
 				t.Errorf("a client that does not offer compression: exit code %d, %q", code, stderr)
 			}
+		}
+	}
+}
+
+// What cannot be recorded does not cost the recording that is there.
+func TestRecordKeepsTheFileOfABadURL(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "x")
+	os.WriteFile(file, []byte("kept"), 0o600)
+	if _, stderr, code := run(t, "record", "http://127.0.0.1:1/", file); code != exitUsage || strings.Count(stderr, "\n") != 1 {
+		t.Errorf("exit code %d, %q", code, stderr)
+	}
+	if b, err := os.ReadFile(file); string(b) != "kept" {
+		t.Errorf("the file holds %q, %v", b, err)
+	}
+}
+
+func TestTellChange(t *testing.T) {
+	for by, want := range map[redial.Side]string{redial.ByUs: "ended by this side after", redial.ByPeer: "ended by the peer after"} {
+		var b strings.Builder
+		tellChange(&b)(redial.Change{State: redial.Down, By: by, Err: conn.ErrClosed})
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q, want %q", b.String(), want)
 		}
 	}
 }

@@ -23,8 +23,12 @@ func tellChange(w io.Writer) func(redial.Change) {
 		case redial.Failed:
 			fmt.Fprintf(w, "attempt %d: %s\n", ch.Attempt, oneLine(ch.Err))
 		case redial.Down:
-			fmt.Fprintf(w, "session %d: ended by the %v after %v and %d messages: %s\n",
-				ch.Epoch, ch.By, ch.Age.Round(time.Millisecond), ch.Messages, oneLine(ch.Err))
+			by := "the " + ch.By.String()
+			if ch.By == redial.ByUs {
+				by = "this side"
+			}
+			fmt.Fprintf(w, "session %d: ended by %s after %v and %d messages: %s\n",
+				ch.Epoch, by, ch.Age.Round(time.Millisecond), ch.Messages, oneLine(ch.Err))
 		case redial.Waiting:
 			fmt.Fprintf(w, "next attempt in %v\n", ch.Delay.Round(time.Millisecond))
 		}
