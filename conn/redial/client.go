@@ -143,7 +143,8 @@ var (
 )
 
 // Run dials and delivers messages to handler until ctx ends, handler returns an error, or an error comes that Classify does not
-// retry. The message is a view, valid until handler returns. Run returns the error of ctx, or an *Error.
+// retry. The message is a view, valid until handler returns. Run returns the error of ctx, or an *Error; of a Client that cannot
+// run, ErrNoURL, ErrRunning or what is wrong with LifeSign.Send.
 func (c *Client) Run(ctx context.Context, handler func(context.Context, Message) error) error {
 	r, err := c.start(ctx)
 	if err != nil {

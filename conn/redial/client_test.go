@@ -441,6 +441,32 @@ func TestSendPolicies(t *testing.T) {
 	close(refuse)
 }
 
+// Without IsAnswer any message shows that the server lives, and only its silence ends the connection.
+func TestLifeSignWithoutIsAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sim{t: t, session: func(n int, c *conn.Conn) {
+			for range 5 {
+				m, err := c.ReadMessage()
+				if err != nil {
+					t.Errorf("connection %d: %v", n, err)
+					return
+				}
+				c.WriteMessage(m.Opcode, m.Data)
+			}
+			drain(c)
+		}}
+		delivered := 0
+		c := &Client{Backoff: Backoff{MaxAttempts: 1, StableAfter: time.Hour}, LifeSign: &LifeSign{Send: []byte("ping"), Every: time.Second, Timeout: time.Second / 2}}
+		err := s.run(t.Context(), c, func(context.Context, Message) error {
+			delivered++
+			return nil
+		})
+		if !errors.Is(err, ErrSilent) || delivered != 5 {
+			t.Errorf("%d messages delivered, then %v; want 5, then ErrSilent", delivered, err)
+		}
+	})
+}
+
 // What was queued cannot tell its sender of an error any more: so none is lost but with its connection.
 func TestQueueLosesNothing(t *testing.T) {
 	const messages = 5

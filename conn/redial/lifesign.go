@@ -15,7 +15,7 @@ type LifeSign struct {
 	Opcode conn.Opcode // of Send and of replies; 0 means Text
 
 	// IsAnswer tells whether a message is only the answer to Send: it is taken out and not delivered. It sees every message, so it
-	// should look at few bytes: see Prefix.
+	// should look at few bytes: see Prefix. nil means that every message is an answer, and none is taken out.
 	IsAnswer func(message []byte) bool
 	// Reply answers messages that the server sends to see whether the client is alive: it appends the reply to dst and reports
 	// true, and the message is not delivered. The reply is sent before the next message is delivered.

@@ -297,7 +297,11 @@ func (r *runner) lost(err error) error {
 // consume takes out what LifeSign knows.
 func (r *runner) consume(data []byte) bool {
 	l, s := r.c.LifeSign, r.s
-	if l.IsAnswer != nil && l.IsAnswer(data) {
+	if l.IsAnswer == nil {
+		if l.Timeout > 0 {
+			s.answered.Store(true)
+		}
+	} else if l.IsAnswer(data) {
 		s.answered.Store(true)
 		r.c.consumed.Add(1)
 		return true
