@@ -26,11 +26,11 @@ var (
 	// ErrTooSlow says that more messages of a Group waited for the peer than Group.Lag allows.
 	ErrTooSlow error = &stateError{"conn: closed because the peer takes the messages of a Group too slowly", true}
 	// ErrShutdown is a write after the Close frame: nothing may follow it (RFC 6455 §5.5.1).
-	ErrShutdown error = &stateError{"conn: write after the Close frame was sent", false}
+	ErrShutdown error = &stateError{"conn: write after the Close frame was sent (RFC 6455 §5.5.1)", false}
 	// ErrConcurrentRead is a read call while another one runs.
 	ErrConcurrentRead error = &stateError{"conn: another goroutine is reading", false}
 	// ErrNotUTF8 is text that must not be written (RFC 6455 §5.6).
-	ErrNotUTF8 error = &stateError{"conn: text to write is not UTF-8", false}
+	ErrNotUTF8 error = &stateError{"conn: text to write is not UTF-8 (RFC 6455 §5.6)", false}
 
 	// ErrWriterClosed is a write to the writer of NextWriter after its Close.
 	ErrWriterClosed error = &stateError{"conn: write to a message that is finished", false}

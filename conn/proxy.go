@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"golang.org/x/net/proxy"
@@ -18,6 +19,15 @@ import (
 // ErrProxy is a proxy that did not open a tunnel. The *handshake.Error that matches it has the proxy's status, 407 if it wants
 // other credentials, its header and the beginning of its body.
 var ErrProxy = &handshake.Error{Rule: "the proxy did not open a tunnel", Section: "RFC 9110 §9.3.6"}
+
+// ErrProxyURL is a proxy whose URL is of no use, or that cannot be asked for the server's address: no attempt will do better.
+var ErrProxyURL = &handshake.Error{Rule: "the URL of the proxy cannot be used", Section: "RFC 3986 §3"}
+
+func badProxy(what string) error {
+	e := *ErrProxyURL
+	e.Name = what
+	return &e
+}
 
 // proxy asks Dialer.Proxy.
 func (o *opening) proxy() (*url.URL, error) {
@@ -40,10 +50,10 @@ func (o *opening) tunnel(p *url.URL) (net.Conn, error) {
 	case "socks5", "socks5h":
 		port = orDefault(port, "1080")
 	default:
-		return nil, errors.New("a proxy of scheme " + p.Scheme)
+		return nil, badProxy("its scheme is " + strconv.Quote(p.Scheme))
 	}
 	if p.Hostname() == "" {
-		return nil, errors.New("a proxy without a host")
+		return nil, badProxy("it has no host")
 	}
 	address := net.JoinHostPort(p.Hostname(), port)
 	if strings.HasPrefix(p.Scheme, "socks") {
@@ -74,13 +84,13 @@ func orDefault(s, otherwise string) string {
 func (o *opening) connectMethod(nc net.Conn, p *url.URL) (net.Conn, error) {
 	authority := o.url.Address()
 	if i := strings.IndexByte(authority, '%'); i >= 0 {
-		return nil, errors.New("an address with a zone means nothing to a proxy")
+		return nil, badProxy("the server's address has a zone, which means nothing to a proxy")
 	}
 	request := "CONNECT " + authority + " HTTP/1.1\r\nHost: " + authority + "\r\n"
 	if p.User != nil {
 		password, _ := p.User.Password()
 		if strings.Contains(p.User.Username(), ":") {
-			return nil, errors.New("a colon in the user name for the proxy")
+			return nil, badProxy("the user name has a colon")
 		}
 		request += "Proxy-Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(p.User.Username()+":"+password)) + "\r\n"
 	}
@@ -109,7 +119,7 @@ func (o *opening) connectMethod(nc net.Conn, p *url.URL) (net.Conn, error) {
 // never resolved here.
 func (o *opening) socks(p *url.URL, address string) (net.Conn, error) {
 	if strings.Contains(o.url.Name, "%") {
-		return nil, errors.New("an address with a zone means nothing to a proxy")
+		return nil, badProxy("the server's address has a zone, which means nothing to a proxy")
 	}
 	var auth *proxy.Auth
 	if p.User != nil {

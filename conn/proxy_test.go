@@ -216,9 +216,9 @@ func TestR53F50ProxyRefusals(t *testing.T) {
 		"SOCKS: nobody":     {"socks5://u:p@p:80", "socks", nil, 0, ""},
 		"SOCKS: not SOCKS":  {"socks5://u:p@p:80", status(400), nil, 0, ""},
 		"SOCKS: long name":  {"socks5://u:" + strings.Repeat("p", 256) + "@p:80", "socks", nil, 0, ""},
-		"unknown scheme":    {"ftp://p", "", nil, 0, ""},
-		"no host":           {"http://", "", nil, 0, ""},
-		"colon in the user": {"http://a%3Ab:c@p", "", nil, 0, ""},
+		"unknown scheme":    {"ftp://p", "", ErrProxyURL, 0, ""},
+		"no host":           {"http://", "", ErrProxyURL, 0, ""},
+		"colon in the user": {"http://a%3Ab:c@p", "", ErrProxyURL, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

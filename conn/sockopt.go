@@ -9,7 +9,7 @@ import (
 
 // SocketOptions are options of a TCP socket by their purpose. The zero value leaves everything as package net and the system have it:
 // no delay, keepalive probes every 15 s. One that is set and that the system or the connection does not have is a
-// *SocketOptionError that matches errors.ErrUnsupported.
+// *SocketOptionError that matches errors.ErrUnsupported; a negative one is a *SocketOptionError too.
 type SocketOptions struct {
 	// Nagle has the kernel hold a small segment back while an earlier one is not acknowledged: fewer packets, up to a round trip or
 	// a delayed acknowledgement (40 ms on Linux) later. Without it TCP_NODELAY is set.
@@ -53,6 +53,9 @@ func (o *SocketOptions) Set(nc net.Conn) error {
 	if *o == (SocketOptions{}) {
 		return nil
 	}
+	if err := o.check(); err != nil {
+		return err
+	}
 	raw, err := rawSocket(nc)
 	if err != nil {
 		return &SocketOptionError{o.first(), err}
@@ -66,6 +69,23 @@ func (o *SocketOptions) Set(nc net.Conn) error {
 	}
 	return o.afterConnect(nc)
 }
+
+// check refuses what is negative, which the kernel would take for something else.
+func (o *SocketOptions) check() error {
+	switch {
+	case o.ReceiveBuffer < 0:
+		return &SocketOptionError{"ReceiveBuffer", errNegative}
+	case o.SendBuffer < 0:
+		return &SocketOptionError{"SendBuffer", errNegative}
+	case o.BusyPoll < 0:
+		return &SocketOptionError{"BusyPoll", errNegative}
+	case o.UserTimeout < 0:
+		return &SocketOptionError{"UserTimeout", errNegative}
+	}
+	return nil
+}
+
+var errNegative = errors.New("a negative value")
 
 // first names an option that is set.
 func (o *SocketOptions) first() string {
@@ -92,7 +112,10 @@ func (o *SocketOptions) beforeConnect() func(network, address string, c syscall.
 		return nil
 	}
 	return func(_, _ string, c syscall.RawConn) error {
-		var failed error
+		failed := o.check()
+		if failed != nil {
+			return failed
+		}
 		if err := c.Control(func(fd uintptr) { failed = o.setBefore(fd) }); err != nil {
 			return err
 		}

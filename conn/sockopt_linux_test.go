@@ -128,3 +128,28 @@ func TestSocketOptionsWithoutASocket(t *testing.T) {
 		}
 	}
 }
+
+// A negative option is refused by name, before and after there is a connection.
+func TestSocketOptionsNegative(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for want, o := range map[string]SocketOptions{
+		"ReceiveBuffer": {ReceiveBuffer: -1}, "SendBuffer": {SendBuffer: -1}, "BusyPoll": {BusyPoll: -1}, "UserTimeout": {UserTimeout: -1},
+	} {
+		nc, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e *SocketOptionError
+		if err := o.Set(nc); !errors.As(err, &e) || e.Option != want {
+			t.Errorf("%s: %v", want, err)
+		}
+		nc.Close()
+		if _, err := (&Dialer{SocketOptions: o}).Dial(t.Context(), "ws://"+l.Addr().String()); !errors.As(err, &e) || e.Option != want {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}

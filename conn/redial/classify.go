@@ -31,7 +31,8 @@ func (e *fatalError) Unwrap() error { return e.err }
 
 // Classify is the decision that holds where Client.Classify is nil:
 //   - a refused handshake: 408, 425, 429 and 5xx are retried, after the Retry-After of the answer if it has one; every other status
-//     is final, as are an answer that breaks the protocol and a request that cannot be sent;
+//     is final, as are an answer that breaks the protocol, a request that cannot be sent and a proxy's URL that cannot be used;
+//   - a socket option that the system or the connection does not have is final;
 //   - a certificate that is not valid or not the host's is final;
 //   - a Close from the peer: 1000 (it is done), 1002, 1003, 1007, 1008, 1009 and 1010 are final, all else is retried; a peer
 //     that broke the protocol is judged by the code that was sent to it;
@@ -41,8 +42,11 @@ func Classify(err error) Decision {
 	var refused *handshake.Error
 	var closed *conn.CloseError
 	var broken *frame.ProtocolError
+	var option *conn.SocketOptionError
 	switch {
 	case isFatal(err):
+		return Decision{}
+	case errors.As(err, &option) && errors.Is(option, errors.ErrUnsupported):
 		return Decision{}
 	case errors.As(err, &refused):
 		return classifyRefusal(refused)
@@ -67,7 +71,7 @@ func isFatal(err error) bool {
 func classifyRefusal(e *handshake.Error) Decision {
 	after, _ := e.RetryAfter(time.Now())
 	switch s := e.Status; {
-	case errors.Is(e, handshake.ErrURL), errors.Is(e, handshake.ErrValue), errors.Is(e, handshake.ErrReserved):
+	case errors.Is(e, handshake.ErrURL), errors.Is(e, handshake.ErrValue), errors.Is(e, handshake.ErrReserved), errors.Is(e, conn.ErrProxyURL):
 		return Decision{}
 	case s == 0: // cut before there was a status
 		return Decision{Retry: true}
