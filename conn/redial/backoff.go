@@ -86,15 +86,16 @@ func (l *Limiter) Wait(ctx context.Context) error {
 		return ctx.Err()
 	}
 	l.mu.Lock()
-	if l.begins == nil {
-		l.begins = make([]time.Time, l.Dials)
-	}
 	at := time.Now()
-	if oldest := l.begins[l.next]; !oldest.IsZero() && oldest.Add(l.Per).After(at) {
-		at = oldest.Add(l.Per)
+	if len(l.begins) < l.Dials {
+		l.begins = append(l.begins, at)
+	} else {
+		if oldest := l.begins[l.next]; oldest.Add(l.Per).After(at) {
+			at = oldest.Add(l.Per)
+		}
+		l.begins[l.next] = at
+		l.next = (l.next + 1) % len(l.begins)
 	}
-	l.begins[l.next] = at
-	l.next = (l.next + 1) % l.Dials
 	l.mu.Unlock()
 	return sleep(ctx, time.Until(at))
 }
