@@ -141,7 +141,7 @@ func parse(f *flag.FlagSet, std *streams, args []string, want int) ([]string, er
 	case errors.Is(err, flag.ErrHelp):
 		for _, c := range commands() {
 			if c.name == f.Name() {
-				fmt.Fprintf(std.out, "usage: tickwire %s %s\n%s.\n", c.name, c.synopsis, c.about)
+				fmt.Fprintf(std.out, "usage: tickwire %s\n%s.\n", strings.TrimSpace(c.name+" "+c.synopsis), c.about)
 			}
 		}
 		f.SetOutput(std.out)
