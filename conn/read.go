@@ -175,6 +175,7 @@ func (c *Conn) fill(dst []byte) error {
 type plainSink Conn
 
 func (s *plainSink) SpaceIn(dst []byte) []byte { return s.r.SpaceIn(dst) }
+func (s *plainSink) Refill() []byte            { return s.r.Refill() }
 func (s *plainSink) Filled(n int)              { s.r.Filled(n) }
 
 func (s *plainSink) Release() {

@@ -258,7 +258,7 @@ func (r *records) fill() error {
 	return io.ErrNoProgress
 }
 
-// SpaceIn, Filled and Release make r a sink. It is filled only when no whole record is there; the beginning of one moves to the front.
+// SpaceIn, Refill, Filled and Release make r a sink. It is filled only when no whole record is there; the beginning of one moves to the front.
 func (r *records) SpaceIn([]byte) []byte {
 	used := r.end - r.pos
 	size := r.size
@@ -296,6 +296,9 @@ func (r *records) Filled(n int) {
 		}
 	}
 }
+
+// Refill is SpaceIn.
+func (r *records) Refill() []byte { return r.SpaceIn(nil) }
 
 // Release gives the buffer back if it holds nothing.
 func (r *records) Release() {

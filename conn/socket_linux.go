@@ -33,7 +33,8 @@ type socket struct {
 	noWait bool // of write
 	often  bool // the write is one of many in a row, to other sockets
 	busy   bool // the last read that brought bytes brought many
-	woken  bool // the read found nothing, waited, and is to be tried again
+	direct bool // the read has a dst
+	woken  bool // such a read found nothing, waited, and is to be tried again
 
 	// Reading, by one goroutine.
 	sink    sink
@@ -92,12 +93,13 @@ func newSocket(nc net.Conn, cfg *Config, to sink) *socket {
 
 // read waits for bytes and puts them into the sink; into dst if the sink finds that they can be.
 //
-// Memory for them is taken here and not in the closure, where a goroutine's first 2 KiB of stack would not be enough for it: that
-// stays 4 KiB for as long as the goroutine lives (TestIdleStack). It costs a read that had to wait a second call of rc.Read.
+// No memory is held during the wait. Behind it the closure takes new one by the shortest way there is, Refill, since it is called deep
+// in the stack: a goroutine's first 2 KiB become 4 for as long as it lives if more is needed (TestIdleStack). With a dst that takes
+// more, and a second call of rc.Read, which a message so long does not feel.
 func (s *socket) read(dst []byte) (n int, err error) {
 	for {
 		s.space = s.sink.SpaceIn(dst)
-		s.woken = false
+		s.woken, s.direct = false, dst != nil
 		err = s.rc.Read(s.readFn)
 		s.space = nil
 		switch {
@@ -128,8 +130,11 @@ func (s *socket) opError(op string, errno syscall.Errno) error {
 func (s *socket) reader() func(fd uintptr) bool {
 	return func(fd uintptr) bool {
 		if s.space == nil {
-			s.woken = true
-			return true
+			if s.direct {
+				s.woken = true
+				return true
+			}
+			s.space = s.sink.Refill()
 		}
 		for {
 			n, errno := s.recv(fd)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"unsafe"
@@ -299,5 +300,46 @@ func TestLatestIsWhatCame(t *testing.T) {
 	}
 	if !bytes.Equal(got, b) {
 		t.Fatal("what came is not what was put there")
+	}
+}
+
+// Refill gives what Space would, wherever in the stream a connection waits.
+func TestRefillIsSpace(t *testing.T) {
+	big := strings.Repeat("b", 100_000)
+	stream := wire(Client, data(Text, true, "a"), data(Text, true, big), data(Text, false, "c"), data(Continuation, true, big), data(Text, true, ""))
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for _, limit := range []int{1, 8 << 10, DefaultMaxBuffer} {
+		for range 50 {
+			one, other := NewReader(nil, Client, Options{}), NewReader(nil, Client, Options{})
+			one.SetMaxBuffer(limit)
+			other.SetMaxBuffer(limit)
+			messages := 0
+			for left := stream; len(left) > 0; {
+				one.Release()
+				other.Release()
+				space, again := one.Space(), other.Refill()
+				if len(space) != len(again) || one.Buffer() != other.Buffer() {
+					t.Fatalf("%d bytes of %d, and %d of %d with %d left", len(space), one.Buffer(), len(again), other.Buffer(), len(left))
+				}
+				n := min(1+rnd.IntN([]int{2, 300, 40_000}[rnd.IntN(3)]), len(space), len(left))
+				one.Filled(copy(space, left[:n]))
+				other.Filled(copy(again, left[:n]))
+				left = left[n:]
+				for {
+					m, ok, err := one.Buffered()
+					m2, ok2, err2 := other.Buffered()
+					if ok != ok2 || err != err2 || m.Opcode != m2.Opcode || !bytes.Equal(m.Data, m2.Data) {
+						t.Fatal(ok, err, ok2, err2)
+					}
+					if !ok {
+						break
+					}
+					messages++
+				}
+			}
+			if messages != 4 {
+				t.Fatalf("%d messages", messages)
+			}
+		}
 	}
 }
