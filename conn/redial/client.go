@@ -110,7 +110,7 @@ type Session struct {
 	Last error
 
 	messages uint64      // delivered; by the reading goroutine
-	answered atomic.Bool // since the last sign of life was sent
+	answered atomic.Bool // since the sign of life was sent from which keep counts
 	silent   atomic.Bool // it was closed because no answer came
 	due      bool        // it reached MaxAge and is being closed for that; under Client.mu
 	lost     bool        // the reading goroutine has seen its end; under Client.mu

@@ -467,6 +467,47 @@ func TestLifeSignWithoutIsAnswer(t *testing.T) {
 	})
 }
 
+// A sign that follows before Timeout has passed does not undo the answer to the one before it.
+func TestLifeSignsCloserThanTimeout(t *testing.T) {
+	const every, late = time.Second, time.Second / 10
+	for name, c := range map[string]struct {
+		timeout  time.Duration
+		answered int           // signs; the server is silent from then on
+		want     time.Duration // when the connection is given up
+	}{
+		"alike":          {every, 5, 7 * every},
+		"a little more":  {every + late/2, 5, 7*every + late/2},
+		"more than two":  {2*every + late, 5, 8*every + late},
+		"never answered": {3 * every, 0, 4 * every},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &sim{t: t, cfg: conn.Config{KeepAlive: -1}, session: func(_ int, sc *conn.Conn) {
+					for range c.answered {
+						if _, err := sc.ReadMessage(); err != nil {
+							t.Error(err)
+							return
+						}
+						time.Sleep(late)
+						text(sc, "pong")
+					}
+					drain(sc)
+				}}
+				var age time.Duration
+				client := &Client{Backoff: Backoff{MaxAttempts: 1, StableAfter: time.Hour}, OnChange: func(ch Change) {
+					if ch.State == Down {
+						age = ch.Age
+					}
+				}}
+				client.LifeSign = &LifeSign{Send: []byte("ping"), Every: every, IsAnswer: Prefix("pong"), Timeout: c.timeout}
+				if err := s.run(t.Context(), client, nil); !errors.Is(err, ErrSilent) || age != c.want {
+					t.Errorf("%v after %v, want %v", err, age, c.want)
+				}
+			})
+		})
+	}
+}
+
 // What was queued cannot tell its sender of an error any more: so none is lost but with its connection.
 func TestQueueLosesNothing(t *testing.T) {
 	const messages = 5

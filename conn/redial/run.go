@@ -349,7 +349,10 @@ func (r *runner) keep(s *Session) {
 		case <-age:
 			r.helpers.Go(func() { r.rotate(s) })
 		case <-sign:
-			s.answered.Store(false)
+			if silence == nil || s.answered.Load() { // otherwise the time runs on from the sign that has no answer yet
+				silence = nil
+				s.answered.Store(false)
+			}
 			if r.c.sendSign(s, r.sign) == nil && l.Timeout > 0 && silence == nil {
 				silence = time.After(l.Timeout)
 			}
