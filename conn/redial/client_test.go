@@ -567,6 +567,79 @@ func TestQueueLosesNothing(t *testing.T) {
 	}
 }
 
+// afterWrite is a connection on which something happens after each write, before the writer knows that it was done.
+type afterWrite struct {
+	net.Conn
+	then func()
+}
+
+func (a *afterWrite) Write(b []byte) (int, error) {
+	n, err := a.Conn.Write(b)
+	a.then()
+	return n, err
+}
+
+// Of a queue the next session sends what was not written on this one, and nothing else: not what was when this one ended, and what
+// came too late for one that was shut down.
+func TestQueueOverTwoSessions(t *testing.T) {
+	for name, c := range map[string]struct {
+		shutDown bool
+		want     [2]string
+	}{"ended behind a message": {false, [2]string{"0", "12"}}, "shut down": {true, [2]string{"", "012"}}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				var got [2]string
+				s := &sim{t: t, session: func(n int, sc *conn.Conn) {
+					for {
+						m, err := sc.ReadMessage()
+						if err != nil {
+							return
+						}
+						if got[n-1] += string(m.Data); m.Data[0] == '2' {
+							cancel()
+						}
+					}
+				}}
+				var session atomic.Pointer[Session]
+				client := &Client{WhenDown: QueueWhenDown, Queue: 3, URL: "ws://sim/", Backoff: Backoff{Base: time.Second}}
+				client.OnConnect = func(ctx context.Context, se *Session) error {
+					if se.Epoch > 1 {
+						return nil
+					}
+					for i := range 3 {
+						if err := client.Send(ctx, conn.Text, fmt.Append(nil, i)); err != nil {
+							t.Error(err)
+						}
+					}
+					if c.shutDown {
+						return se.Conn.StartClose(frame.CodeGoingAway, "")
+					}
+					session.Store(se)
+					return nil
+				}
+				client.Dialer = &conn.Dialer{NetDial: func(ctx context.Context, network, address string) (net.Conn, error) {
+					nc, err := s.netDial(ctx, network, address)
+					return &afterWrite{nc, func() {
+						if se := session.Swap(nil); se != nil {
+							time.Sleep(time.Second) // until the server has it
+							se.Conn.Close()
+						}
+					}}, err
+				}}
+				stop := time.AfterFunc(time.Minute, cancel)
+				defer stop.Stop()
+				client.Run(ctx, func(context.Context, Message) error { return nil })
+				s.wg.Wait()
+				if got != c.want {
+					t.Errorf("the sessions got %q, want %q", got, c.want)
+				}
+			})
+		})
+	}
+}
+
 func waitRunning(c *Client) {
 	for {
 		c.mu.Lock()

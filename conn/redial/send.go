@@ -90,16 +90,17 @@ func (c *Client) writable(op conn.Opcode, data []byte) error {
 	return nil
 }
 
-// sendQueued is sendOn for what was queued: a peer that takes it slowly is waited for, whatever Config.FailFast and WriteTimeout say.
-func (c *Client) sendQueued(s *Session, q queued) {
+// sendQueued is sendOn for what was queued: a peer that takes it slowly is waited for, whatever Config.FailFast and WriteTimeout say. It
+// reports false if the connection ended, or was shut down, before the message was written.
+func (c *Client) sendQueued(s *Session, q queued) bool {
 	for {
 		err := c.sendOn(s, q.op, q.data) // a refusal by Outbound has been counted
 		if !errors.Is(err, conn.ErrWouldBlock) && !errors.Is(err, os.ErrDeadlineExceeded) {
-			return
+			return err == nil || s.Conn.Err() == nil && err != conn.ErrShutdown
 		}
 		select {
 		case <-s.Conn.Done():
-			return
+			return false
 		case <-time.After(queueRetry):
 		}
 	}
@@ -140,9 +141,9 @@ func (c *Client) setLive(s *Session) {
 		q := c.queue[0]
 		c.queue = c.queue[1:]
 		c.mu.Unlock()
-		c.sendQueued(s, q) // a lost connection is seen below
+		sent := c.sendQueued(s, q)
 		c.mu.Lock()
-		if s.Conn.Err() != nil {
+		if !sent {
 			// The peer cannot have got the whole of it: the next session sends it again.
 			c.queue = append([]queued{q}, c.queue...)
 			s = nil
