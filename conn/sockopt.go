@@ -2,6 +2,8 @@ package conn
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"net"
 	"syscall"
 	"time"
@@ -9,7 +11,7 @@ import (
 
 // SocketOptions are options of a TCP socket by their purpose. The zero value leaves everything as package net and the system have it:
 // no delay, keepalive probes every 15 s. One that is set and that the system or the connection does not have is a
-// *SocketOptionError that matches errors.ErrUnsupported; a negative one is a *SocketOptionError too.
+// *SocketOptionError that matches errors.ErrUnsupported; a negative one is a *SocketOptionError that matches fs.ErrInvalid.
 type SocketOptions struct {
 	// Nagle has the kernel hold a small segment back while an earlier one is not acknowledged: fewer packets, up to a round trip or
 	// a delayed acknowledgement (40 ms on Linux) later. Without it TCP_NODELAY is set.
@@ -85,7 +87,7 @@ func (o *SocketOptions) check() error {
 	return nil
 }
 
-var errNegative = errors.New("a negative value")
+var errNegative = fmt.Errorf("a negative value: %w", fs.ErrInvalid)
 
 // first names an option that is set.
 func (o *SocketOptions) first() string {

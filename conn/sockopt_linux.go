@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"math"
 	"net"
 	"time"
 
@@ -22,15 +23,21 @@ func (o *SocketOptions) setBefore(fd uintptr) error {
 		if s.value == 0 {
 			continue
 		}
-		if err := unix.SetsockoptInt(int(fd), s.level, s.number, s.value); err != nil {
+		if err := unix.SetsockoptInt(int(fd), s.level, s.number, min(s.value, math.MaxInt32)); err != nil { // the kernel's is an int32
 			return &SocketOptionError{s.option, err}
 		}
 	}
 	return nil
 }
 
-// units is d in a kernel's units, rounded up.
-func units(d, unit time.Duration) int { return int((d + unit - 1) / unit) }
+// units is d in a kernel's units, rounded up, or the most that the kernel can be told.
+func units(d, unit time.Duration) int {
+	n := d / unit
+	if d%unit > 0 {
+		n++
+	}
+	return int(min(n, math.MaxInt32))
+}
 
 func (o *SocketOptions) setAfter(t *net.TCPConn) error {
 	if !o.QuickAck {

@@ -3,6 +3,8 @@ package conn
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"math"
 	"net"
 	"syscall"
 	"testing"
@@ -144,12 +146,36 @@ func TestSocketOptionsNegative(t *testing.T) {
 			t.Fatal(err)
 		}
 		var e *SocketOptionError
-		if err := o.Set(nc); !errors.As(err, &e) || e.Option != want {
+		if err := o.Set(nc); !errors.As(err, &e) || e.Option != want || !errors.Is(err, fs.ErrInvalid) {
 			t.Errorf("%s: %v", want, err)
 		}
 		nc.Close()
 		if _, err := (&Dialer{SocketOptions: o}).Dial(t.Context(), "ws://"+l.Addr().String()); !errors.As(err, &e) || e.Option != want {
 			t.Errorf("%s: %v", want, err)
 		}
+	}
+}
+
+// What is longer than the kernel's numbers is the longest of them, not what is left of it in 32 bits.
+func TestSocketOptionsAsLongAsCanBe(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, d := range []time.Duration{1<<32*time.Millisecond + 1, math.MaxInt64} {
+		nc, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := SocketOptions{UserTimeout: d, ReceiveBuffer: math.MaxInt, SendBuffer: math.MaxInt}
+		if err := o.Set(nc); err != nil {
+			t.Errorf("%v: %v", d, err)
+		} else if got := option(t, nc, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); got != math.MaxInt32 {
+			t.Errorf("%v: %d ms", d, got)
+		} else if got := option(t, nc, unix.SOL_SOCKET, unix.SO_RCVBUF); got < 16<<10 {
+			t.Errorf("a receive buffer of %d bytes", got)
+		}
+		nc.Close()
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io/fs"
 	"net/http"
 	"time"
 
@@ -32,7 +33,7 @@ func (e *fatalError) Unwrap() error { return e.err }
 // Classify is the decision that holds where Client.Classify is nil:
 //   - a refused handshake: 408, 425, 429 and 5xx are retried, after the Retry-After of the answer if it has one; every other status
 //     is final, as are an answer that breaks the protocol, a request that cannot be sent and a proxy's URL that cannot be used;
-//   - a socket option that the system or the connection does not have is final;
+//   - a socket option that the system or the connection does not have or allow, or that is negative, is final;
 //   - a certificate that is not valid or not the host's is final;
 //   - a Close from the peer: 1000 (it is done), 1002, 1003, 1007, 1008, 1009 and 1010 are final, all else is retried; a peer
 //     that broke the protocol is judged by the code that was sent to it;
@@ -46,7 +47,7 @@ func Classify(err error) Decision {
 	switch {
 	case isFatal(err):
 		return Decision{}
-	case errors.As(err, &option) && errors.Is(option, errors.ErrUnsupported):
+	case errors.As(err, &option) && (errors.Is(option, errors.ErrUnsupported) || errors.Is(option, fs.ErrInvalid) || errors.Is(option, fs.ErrPermission)):
 		return Decision{}
 	case errors.As(err, &refused):
 		return classifyRefusal(refused)

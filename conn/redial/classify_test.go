@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"testing"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
@@ -23,8 +24,9 @@ func TestClassifyWhatCannotWork(t *testing.T) {
 		dialer conn.Dialer
 		retry  bool
 	}{
-		"socket option": {conn.Dialer{NetDial: pipe, SocketOptions: conn.SocketOptions{Nagle: true}}, false},
-		"proxy":         {conn.Dialer{NetDial: pipe, Proxy: proxy}, false},
+		"socket option":   {conn.Dialer{NetDial: pipe, SocketOptions: conn.SocketOptions{Nagle: true}}, false},
+		"negative option": {conn.Dialer{NetDial: pipe, SocketOptions: conn.SocketOptions{SendBuffer: -1}}, false},
+		"proxy":           {conn.Dialer{NetDial: pipe, Proxy: proxy}, false},
 		"network": {conn.Dialer{NetDial: func(context.Context, string, string) (net.Conn, error) {
 			return nil, &net.OpError{Op: "dial", Err: errors.New("no route")}
 		}}, true},
@@ -36,5 +38,8 @@ func TestClassifyWhatCannotWork(t *testing.T) {
 		if d := Classify(err); d.Retry != c.retry {
 			t.Errorf("%s: %+v of %v", name, d, err)
 		}
+	}
+	if d := Classify(&conn.SocketOptionError{Option: "BusyPoll", Err: syscall.EPERM}); d.Retry {
+		t.Errorf("an option that is not allowed: %+v", d)
 	}
 }
