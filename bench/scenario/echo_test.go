@@ -3,6 +3,8 @@ package scenario
 import (
 	"testing"
 	"time"
+
+	"github.com/seed-7f57ff33/tickwire/bench/internal/probe"
 )
 
 // TestMedianOfTripsAtFullSpeed: the median is of clean batches, and of the fastest tenth where these are too few; the rest is of all trips.
@@ -56,6 +58,27 @@ func TestTurnOfTripsEnds(t *testing.T) {
 		ts := trips{times: make([]time.Duration, c.trips), good: c.good}
 		if got := ts.enough(&Spec{Messages: 1000, AtSpeed: c.atSpeed}, c.length); got != c.want {
 			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// TestTripsWithoutALook: where the speed does not tell, no time goes into asking for it, and none is taken off.
+func TestTripsWithoutALook(t *testing.T) {
+	probe.Calibrate(time.Millisecond)
+	trip := func() error { return nil }
+	for _, look := range []bool{false, true} {
+		var ts trips
+		for range 10 {
+			if err := ts.batch(trip, look); err != nil {
+				t.Fatal(err)
+			}
+		}
+		looks, took := 0, 0.
+		if look {
+			looks, took = 10, 2*float64(probe.Best())/tripBatch
+		}
+		if len(ts.times) != 10*tripBatch || len(ts.clean) != looks || ts.good > looks || ts.looking() != took {
+			t.Errorf("look %v: %d trips, %d looks, %d good, %v ns each", look, len(ts.times), len(ts.clean), ts.good, ts.looking())
 		}
 	}
 }
