@@ -235,15 +235,19 @@ func cpuTime() time.Duration {
 // used returns what has been used so far; the CPU time last, so that what it takes to look is not in what is measured.
 func used() usage {
 	var u usage
-	u.reads, u.writes = systemCalls()
+	u.reads, u.writes = systemCalls() // which allocates
+	u.look()
+	u.wall, u.cpu = time.Now(), cpuTime()
+	return u
+}
+
+func (u *usage) look() {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	u.mallocs, u.gcs = m.Mallocs, m.NumGC
 	var r syscall.Rusage
 	syscall.Getrusage(syscall.RUSAGE_SELF, &r)
 	u.switches = r.Nvcsw + r.Nivcsw
-	u.wall, u.cpu = time.Now(), cpuTime()
-	return u
 }
 
 // systemCalls returns how often this process has called read and write and their kin, as the kernel counts.
@@ -262,7 +266,9 @@ func systemCalls() (reads, writes uint64) {
 // since returns what was used since u by n messages.
 func (u usage) since(n int) map[string]float64 {
 	cpu, wall := cpuTime()-u.cpu, time.Since(u.wall)
-	now := used()
+	var now usage
+	now.look()
+	now.reads, now.writes = systemCalls()
 	per := func(x float64) float64 { return x / float64(n) }
 	return map[string]float64{
 		"cpu ns/message":   per(float64(cpu)),

@@ -3,6 +3,7 @@ package scenario
 import (
 	"errors"
 	"io"
+	"math"
 	"testing"
 	"time"
 
@@ -128,5 +129,17 @@ func TestInTurns(t *testing.T) {
 	}
 	if turns != 2*ProcessTurns+1 {
 		t.Errorf("%d turns", turns)
+	}
+}
+
+// TestLooksAreNotCounted: of what it takes to look at what was used nothing is in it. Others may allocate meanwhile, not each time.
+func TestLooksAreNotCounted(t *testing.T) {
+	least := math.Inf(1)
+	for range 100 {
+		u := used()
+		least = min(least, u.since(1)["allocs/message"])
+	}
+	if least != 0 {
+		t.Errorf("%v allocations", least)
 	}
 }
