@@ -13,7 +13,7 @@ import (
 )
 
 func echo(p *Plan) error {
-	n := 1_000
+	n := 2_000
 	if ProfileDir != "" {
 		n = mostTrips / 2
 	}
