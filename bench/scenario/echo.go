@@ -30,7 +30,7 @@ func echo(p *Plan) error {
 			i := e.Info()
 			return i.Limit && i.Name != entrant.LimitParse || i.Spin && !c.spin
 		})
-		err := p.inTurns(c.name, entrants, p.rounds(40, 1), 60*time.Second, func(e entrant.Entrant) (*opened, error) {
+		err := p.inTurns(c.name, entrants, p.rounds(40, 1), 90*time.Second, func(e entrant.Entrant) (*opened, error) {
 			// With a CPU for each end the other one is at work during every look at the speed.
 			s := Spec{Entrant: e.Info().Name, Size: 128, Messages: n, Check: true, AtSpeed: c.cpus[0] == c.cpus[1]}
 			s.Role, s.CPU = "echo server", c.cpus[0]

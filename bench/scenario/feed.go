@@ -100,7 +100,7 @@ func (p *Plan) feedCase(name string, s Spec, entrants []entrant.Entrant) error {
 		return p.inTurns(name, entrants, p.rounds(40, 3), 45*time.Second, open)
 	}
 	// What is encrypted beforehand is for one turn, and too much to be there for all consumers at once.
-	return p.each(name, entrants, p.rounds(5, 1), 30*time.Second, func(e entrant.Entrant) (map[string]float64, error) {
+	return p.each(name, entrants, p.rounds(11, 1), 60*time.Second, func(e entrant.Entrant) (map[string]float64, error) {
 		c, err := open(e)
 		if err != nil {
 			return nil, err
