@@ -40,7 +40,7 @@ type Config struct {
 	// where none is, nobody hears the peer.
 	//
 	// With a timer pending, whosever it is, the Go runtime takes longer to wait for bytes: of a round trip of 28 µs on one
-	// processor that was 1.7 (tickwire and tickwire-noclock in GOWORK=off go -C bench run ./cmd/compare -run '^echo/128 B, both').
+	// processor that is some 1.6 (tickwire and tickwire-noclock in GOWORK=off go -C bench run ./cmd/compare -run '^echo/128 B, both').
 	KeepAlive time.Duration
 	// DataTimeout is the data clock: only messages reset it. 0 means none.
 	DataTimeout time.Duration

@@ -25,6 +25,7 @@ var bars = []struct{ scenario, kase, file string }{
 	{"feed", feedTCP, "feed-tcp.svg"},
 	{"feed", feedRecords, "feed-tls-records.svg"},
 	{"feed", feedDeflate, "feed-deflate.svg"},
+	{"echo", "128 B, both ends", "echo-one-cpu.svg"},
 	{"echo", "128 B, each end", "echo.svg"},
 	{"fanout", fanout1000, "fanout.svg"},
 	{"fanout", "200 B to 10000 clients", "fanout-10000.svg"},
@@ -188,7 +189,10 @@ func drawLines(path, title, x, y string, order []string, lines map[string]plotte
 	p.X.Tick.Marker, p.Y.Tick.Marker = plot.LogTicks{Prec: -1}, plot.LogTicks{Prec: -1}
 	p.Legend.Top, p.Legend.Left = true, true
 	p.Legend.TextStyle.Font.Size = vg.Points(8)
-	peers := 0
+	peers, ours := 0, 0
+	if slices.Contains(order, "tickwire") {
+		ours = 1
+	}
 	for _, name := range order {
 		line, err := plotter.NewLine(lines[name])
 		if err != nil {
@@ -196,11 +200,11 @@ func drawLines(path, title, x, y string, order []string, lines map[string]plotte
 		}
 		line.Width = vg.Points(1.2)
 		switch {
-		case strings.HasPrefix(name, "tickwire") || name == "Copy":
+		case name == "tickwire":
 			line.Color, line.Width = oursColor, vg.Points(2.4)
-			if name != "tickwire" {
-				line.Dashes = []vg.Length{vg.Points(5), vg.Points(3)}
-			}
+		case strings.HasPrefix(name, "tickwire"):
+			line.Color, line.Width, line.Dashes = oursColor, vg.Points(2.4), dashes[ours%len(dashes)]
+			ours++
 		case strings.HasPrefix(name, "limit:") || name == "copy()":
 			line.Color, line.Dashes = limitColor, []vg.Length{vg.Points(2), vg.Points(2)}
 		default:
@@ -210,8 +214,12 @@ func drawLines(path, title, x, y string, order []string, lines map[string]plotte
 		p.Add(line)
 		p.Legend.Add(name, line)
 	}
+	p.X.Max *= 1.2 // room for half a label
 	return p.Save(vg.Points(760), vg.Points(480), path)
 }
+
+// dashes tell the ways of tickwire's apart, none of them for the first.
+var dashes = [][]vg.Length{nil, {vg.Points(5), vg.Points(3)}, {vg.Points(2), vg.Points(2)}, {vg.Points(8), vg.Points(3), vg.Points(2), vg.Points(3)}}
 
 // palette tells the other libraries apart.
 var palette = []color.Color{
