@@ -214,7 +214,7 @@ func drawLines(path, title, x, y string, order []string, lines map[string]plotte
 		p.Add(line)
 		p.Legend.Add(name, line)
 	}
-	p.X.Max *= 1.2 // room for half a label
+	p.X.Max *= 1.6 // room for half a label
 	return p.Save(vg.Points(760), vg.Points(480), path)
 }
 
