@@ -133,23 +133,15 @@ func TestSocketOptionsWithoutASocket(t *testing.T) {
 
 // A negative option is refused by name, before and after there is a connection.
 func TestSocketOptionsNegative(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
+	nc, _ := loopback(t)
+	l := newListener(t)
 	for want, o := range map[string]SocketOptions{
 		"ReceiveBuffer": {ReceiveBuffer: -1}, "SendBuffer": {SendBuffer: -1}, "BusyPoll": {BusyPoll: -1}, "UserTimeout": {UserTimeout: -1},
 	} {
-		nc, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
 		var e *SocketOptionError
 		if err := o.Set(nc); !errors.As(err, &e) || e.Option != want || !errors.Is(err, fs.ErrInvalid) {
 			t.Errorf("%s: %v", want, err)
 		}
-		nc.Close()
 		if _, err := (&Dialer{SocketOptions: o}).Dial(t.Context(), "ws://"+l.Addr().String()); !errors.As(err, &e) || e.Option != want {
 			t.Errorf("%s: %v", want, err)
 		}
@@ -158,16 +150,8 @@ func TestSocketOptionsNegative(t *testing.T) {
 
 // What is longer than the kernel's numbers is the longest of them, not what is left of it in 32 bits.
 func TestSocketOptionsAsLongAsCanBe(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
 	for _, d := range []time.Duration{1<<32*time.Millisecond + 1, math.MaxInt64} {
-		nc, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
+		nc, _ := loopback(t)
 		o := SocketOptions{UserTimeout: d, ReceiveBuffer: math.MaxInt, SendBuffer: math.MaxInt}
 		if err := o.Set(nc); err != nil {
 			t.Errorf("%v: %v", d, err)
@@ -176,6 +160,5 @@ func TestSocketOptionsAsLongAsCanBe(t *testing.T) {
 		} else if got := option(t, nc, unix.SOL_SOCKET, unix.SO_RCVBUF); got < 16<<10 {
 			t.Errorf("a receive buffer of %d bytes", got)
 		}
-		nc.Close()
 	}
 }
