@@ -19,7 +19,7 @@ const (
 // sink is where a socket puts what it reads: a frame.Reader, or the buffer under a tls.Conn.
 type sink interface {
 	SpaceIn(dst []byte) []byte
-	Refill() []byte // SpaceIn(nil) after a Release, with little of the stack
+	Refill() []byte // SpaceIn after a Release, with little of the stack; nil if that takes more
 	Filled(n int)
 	Release() // called before the wait for bytes
 }

@@ -33,8 +33,7 @@ type socket struct {
 	noWait bool // of write
 	often  bool // the write is one of many in a row, to other sockets
 	busy   bool // the last read that brought bytes brought many
-	direct bool // the read has a dst
-	woken  bool // such a read found nothing, waited, and is to be tried again
+	woken  bool // the read waited within a frame, and is to be tried again
 
 	// Reading, by one goroutine.
 	sink    sink
@@ -93,13 +92,13 @@ func newSocket(nc net.Conn, cfg *Config, to sink) *socket {
 
 // read waits for bytes and puts them into the sink; into dst if the sink finds that they can be.
 //
-// No memory is held during the wait. Behind it the closure takes new one by the shortest way there is, Refill, since it is called deep
-// in the stack: a goroutine's first 2 KiB become 4 for as long as it lives if more is needed (TestIdleStack). With a dst that takes
-// more, and a second call of rc.Read, which a message so long does not feel.
+// While it waits no memory is held that has no bytes in it. Behind the wait the closure takes new memory by the shortest way there is,
+// Refill, since it is called deep in the stack: a goroutine's first 2 KiB become 4 for as long as it lives if more is needed
+// (TestIdleStack). Within a frame that takes more, and a second call of rc.Read.
 func (s *socket) read(dst []byte) (n int, err error) {
 	for {
 		s.space = s.sink.SpaceIn(dst)
-		s.woken, s.direct = false, dst != nil
+		s.woken = false
 		err = s.rc.Read(s.readFn)
 		s.space = nil
 		switch {
@@ -130,11 +129,10 @@ func (s *socket) opError(op string, errno syscall.Errno) error {
 func (s *socket) reader() func(fd uintptr) bool {
 	return func(fd uintptr) bool {
 		if s.space == nil {
-			if s.direct {
+			if s.space = s.sink.Refill(); s.space == nil {
 				s.woken = true
 				return true
 			}
-			s.space = s.sink.Refill()
 		}
 		for {
 			n, errno := s.recv(fd)

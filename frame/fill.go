@@ -51,10 +51,10 @@ func (r *Reader) SpaceIn(dst []byte) []byte {
 	return space
 }
 
-// Refill is Space behind a Release. It takes less of the stack where a connection waits between messages.
+// Refill is Space behind a Release, with less of the stack; nil if a frame, or its beginning, is here: ask Space then.
 func (r *Reader) Refill() []byte {
 	if r.lent != nil || r.dec.inFrame {
-		return r.SpaceIn(nil)
+		return nil
 	}
 	r.into = nil
 	r.lent = buffer.Get(max(r.size, minSpace))
