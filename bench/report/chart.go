@@ -200,11 +200,12 @@ func drawLines(path, title, x, y string, order []string, lines map[string]plotte
 		}
 		line.Width = vg.Points(1.2)
 		switch {
-		case name == "tickwire":
-			line.Color, line.Width = oursColor, vg.Points(2.4)
 		case strings.HasPrefix(name, "tickwire"):
-			line.Color, line.Width, line.Dashes = oursColor, vg.Points(2.4), dashes[ours%len(dashes)]
-			ours++
+			line.Color, line.Width = oursColor, vg.Points(2.4)
+			if name != "tickwire" {
+				line.Dashes = dashes[ours%len(dashes)]
+				ours++
+			}
 		case strings.HasPrefix(name, "limit:") || name == "copy()":
 			line.Color, line.Dashes = limitColor, []vg.Length{vg.Points(2), vg.Points(2)}
 		default:
@@ -218,7 +219,7 @@ func drawLines(path, title, x, y string, order []string, lines map[string]plotte
 	return p.Save(vg.Points(760), vg.Points(480), path)
 }
 
-// dashes tell the ways of tickwire's apart, none of them for the first.
+// dashes tell tickwire's ways apart: none for "tickwire" itself or, where that is not drawn, for the first.
 var dashes = [][]vg.Length{nil, {vg.Points(5), vg.Points(3)}, {vg.Points(2), vg.Points(2)}, {vg.Points(8), vg.Points(3), vg.Points(2), vg.Points(3)}}
 
 // palette tells the other libraries apart.

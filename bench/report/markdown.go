@@ -214,7 +214,7 @@ func kernelRows(b *strings.Builder, g group) {
 
 // kernelSizes is a table of functions over sizes, one line per size.
 func kernelSizes(b *strings.Builder, g group) {
-	fmt.Fprintf(b, "### %s: %s\n\n`GOWORK=off go -C bench run ./cmd/kernels -sizes`\n\n|", g.scenario, g.name)
+	fmt.Fprintf(b, "### %s: %s\n\nPayload at offset 6. `GOWORK=off go -C bench run ./cmd/kernels -sizes`\n\n|", g.scenario, g.name)
 	for _, r := range g.rows {
 		b.WriteString(" | " + r.Entrant)
 	}

@@ -34,7 +34,7 @@ type Profile struct {
 	Top []Sample `json:"top"`
 }
 
-// profileLength is how much CPU code in this process takes under the profiler, and profileTop how many functions are kept.
+// profileLength is how much CPU is taken under the profiler by code in this process, and by a turn of a feed; profileTop is how many functions are kept.
 const (
 	profileLength = 2 * time.Second
 	profileTop    = 12
