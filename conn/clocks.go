@@ -222,6 +222,7 @@ func (c *Conn) unread() (n int, waits bool) {
 		return 0, true
 	}
 	more, ok := unreadBytes(c.base)
+	ok = ok && (c.secure == nil || c.records != nil) // crypto/tls alone may hold more
 	return n + more, n+more > 0 || away && !ok
 }
 

@@ -1,6 +1,8 @@
 package conn
 
 import (
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -221,4 +223,38 @@ func TestF72StalledSocket(t *testing.T) {
 			wantClock(t, err, ClockWrite)
 		})
 	}
+}
+
+// What crypto/tls holds of a connection that was not made for it cannot be seen: a side that does not read does not judge.
+func TestF71UnreadUnderForeignTLS(t *testing.T) {
+	a, b := loopback(t)
+	serverTLS, clientTLS := testCertificate(t)
+	clientTLS.ServerName = "localhost"
+	server := tls.Server(b, serverTLS)
+	shaken := make(chan error, 1)
+	go func() { shaken <- server.Handshake() }()
+	client := tls.Client(a, clientTLS)
+	if err := errors.Join(client.Handshake(), <-shaken); err != nil {
+		t.Fatal(err)
+	}
+	var o backlogObserver
+	c := New(client, frame.Client, &Config{KeepAlive: 20 * time.Millisecond, Observer: &o})
+	defer c.Close()
+	var record []byte
+	for range 2 {
+		record = append(record, encodedFrame(frame.Server, frame.Header{Fin: true, Opcode: Binary}, make([]byte, 7000))...)
+	}
+	if _, err := server.Write(record); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.ReadMessage(); err != nil {
+		t.Fatal(err)
+	}
+	for until := time.Now().Add(20 * time.Second); o.slow.Load() == 0 && c.Err() == nil && time.Now().Before(until); time.Sleep(time.Millisecond) {
+	}
+	if _, err := c.ReadMessage(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.ReadMessage()
+	wantClock(t, err, ClockTransport)
 }
