@@ -9,7 +9,8 @@
 // Any split of the same bytes ends in the same result, the same error and the same offset. They are strict: bare CR or LF,
 // NUL, folded lines, spaces before a colon, a header that may stand once and stands twice are refused, never repaired.
 // Lengths and counts are bounded by [Limits], whose defaults are on. What follows the blank line belongs to the frame
-// reader: the returned n tells where it begins.
+// reader: the returned n tells where it begins. What another parser has read before, as net/http has for conn's Upgrade,
+// may have been repaired there.
 //
 // # Headers that are empty, or say a thing twice
 //

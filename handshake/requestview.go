@@ -308,7 +308,8 @@ func (r *RequestView) Query() []byte {
 	return nil
 }
 
-// Host is the authority that the client asked for, with the port if it named one.
+// Host is the authority that the client asked for, with the port if it named one. It is the client's word: whether it is
+// a name of this server is for the caller to check, see [CheckOrigin].
 func (r *RequestView) Host() []byte { return r.view(r.host) }
 
 // Key is the nonce as it came: 24 bytes of base64.
@@ -330,7 +331,7 @@ func (r *RequestView) Header(name string) []byte {
 	}
 }
 
-// Fields goes over all header lines, names as they came and values trimmed, in the order of the wire.
+// Fields goes over all header lines, names as they came and values trimmed, in the order of the bytes given to ParseRequest.
 func (r *RequestView) Fields() iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
 		for f := r.fields.from; ; {
