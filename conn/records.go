@@ -52,6 +52,7 @@ type records struct {
 	shaken   bool // overhead is known
 
 	counted readCounter
+	heard   *heard // nil behind the handshake
 
 	gathering gathering
 }
@@ -283,6 +284,9 @@ func (r *records) SpaceIn([]byte) []byte {
 // Filled tells how many bytes have come.
 func (r *records) Filled(n int) {
 	r.end += n
+	if r.heard != nil {
+		r.heard.hear(r.lent.B[r.end-n : r.end])
+	}
 	switch {
 	case r.end == len(r.lent.B):
 		r.size = max(r.size, min(2*len(r.lent.B), r.max))
