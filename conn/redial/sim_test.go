@@ -117,8 +117,7 @@ func TestR54K5Outages(t *testing.T) {
 		for i := range kind {
 			kind[i] = kinds.IntN(9)
 		}
-		var s *sim
-		s = &sim{
+		s := &sim{
 			t:   t,
 			cfg: conn.Config{KeepAlive: 5 * time.Second, CloseTimeout: time.Second},
 			dial: func(ctx context.Context, n int) error {
