@@ -95,7 +95,7 @@ func TestConfigsThatDiffer(t *testing.T) {
 			t.Errorf("%s makes no difference", name)
 		}
 		v.Set(old)
-		if cfg.shared(frame.Server) != cfg.shared(frame.Server) {
+		if first, second := cfg.shared(frame.Server), cfg.shared(frame.Server); first != second {
 			t.Errorf("without %s it is not shared", name)
 		}
 	}

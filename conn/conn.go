@@ -1,6 +1,9 @@
 // Package conn is WebSocket connections: dialing and accepting them, reading and writing messages, keeping them alive and
 // closing them, on top of packages frame and handshake.
 //
+// A nil context, connection, listener, request or prepared message is the caller's bug: the call panics or returns an error, and
+// nothing of the library's own goroutines does. Fields of options may be nil, and so may a *Config.
+//
 // One goroutine reads; it also answers pings and takes part in the close handshake, so one must be reading for as long as the
 // connection is wanted. Any goroutine may write, set deadlines, ping, shut down and close.
 package conn
@@ -105,11 +108,15 @@ func (c *Conn) goodbyes() *goodbyes {
 	return c.goodbye
 }
 
-// New makes a connection of nc, on which the opening handshake is done. cfg may be nil. nc belongs to the Conn from then on.
+// New makes a connection of nc, on which the opening handshake is done. cfg may be nil. nc belongs to the Conn from then on. New
+// panics if nc is nil.
 func New(nc net.Conn, role frame.Role, cfg *Config) *Conn { return newConn(nc, role, cfg, nil, "") }
 
 // newConn also takes the bytes that came behind the handshake, which it copies (nil if there was none here), and the subprotocol agreed.
 func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotocol string) *Conn {
+	if nc == nil {
+		panic("conn: New without a connection") // the clocks would find out, in a goroutine of their own
+	}
 	c := &Conn{role: role, base: nc, stream: nc, subprotocol: subprotocol}
 	c.configure(cfg)
 	if t, ok := nc.(*tls.Conn); ok {

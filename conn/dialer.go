@@ -308,8 +308,8 @@ func (o *opening) connect(ctx context.Context, address string) (nc net.Conn, err
 	return nc, err
 }
 
-// errNothing is a hook that forgot to return an error.
-var errNothing = errors.New("the hook returned neither a connection nor an error")
+// errNothing is a hook or a listener that forgot to return an error.
+var errNothing = errors.New("there is neither a connection nor an error")
 
 // lowest is what to close: a tls.Conn's own Close can wait for the peer.
 func lowest(nc net.Conn) net.Conn {

@@ -255,7 +255,7 @@ var failures = []struct {
 }
 
 // runSession plays a session with the N-th I/O call failing (0: none) and returns what it delivered and how many calls it made.
-func runSession(t *testing.T, role frame.Role, i, failAt int, step netsim.Step) (s *session, err error, made int) {
+func runSession(t *testing.T, role frame.Role, i, failAt int, step netsim.Step) (s *session, made int, err error) {
 	s = &session{t: t}
 	var a *netsim.Conn
 	s.c, a, s.p = simulate(t, role, Config{CloseTimeout: time.Second}, 1<<20)
@@ -301,7 +301,7 @@ func runSession(t *testing.T, role frame.Role, i, failAt int, step netsim.Step) 
 	r, w := a.Calls()
 	s.c.Close()
 	s.p.nc.Close()
-	return s, err, r + w
+	return s, r + w, err
 }
 
 // Each I/O call of each session fails once, in each way: one sticky error, nothing delivered that would not have been, nothing twice, and
@@ -324,7 +324,7 @@ func TestF1FailEachCall(t *testing.T) {
 						synctest.Test(t, func(t *testing.T) {
 							var s *session
 							var err error
-							s, err, made = runSession(t, role, i, n, f.step)
+							s, made, err = runSession(t, role, i, n, f.step)
 							if len(s.delivered) > len(whole) || !slices.Equal(s.delivered, whole[:len(s.delivered)]) {
 								t.Errorf("%s at call %d: delivered %q, not %q", f.name, n, s.delivered, whole)
 							}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -132,7 +133,7 @@ func (g *playing) call(b byte) {
 		case 10:
 			if w, err := c.NextWriter(Text); err == nil {
 				io.WriteString(w, "part")
-				io.WriteString(w, string(make([]byte, 70000)))
+				io.WriteString(w, strings.Repeat("\x00", 70000))
 				w.Close()
 			}
 		case 11:

@@ -16,7 +16,7 @@ import (
 //	"tickwire recording 1\n", then records one behind the other, each of
 //	kind        1 byte: 1 begin, 2 data, 3 gap, 4 end of a connection
 //	zero        3 bytes
-//	connection  4 bytes: its number in the file, from 1
+//	connection  4 bytes: its number in the file, from 1 and without holes in the order of the begin records
 //	time        8 bytes: Unix time in nanoseconds
 //	length      4 bytes: of what follows the header
 //	checksum    4 bytes: CRC-32C of what follows the header
@@ -24,10 +24,21 @@ import (
 //	"Role: server", which is who received, and the header lines of the handshake's answer that tell the subprotocol and
 //	the compression, if there are any (client_max_window_bits, which says nothing of what was received, is left out).
 //
-// Numbers are little-endian. After a gap nothing more of that connection is recorded: the border of the next frame is unknown.
+// Numbers are little-endian.
+//
+// The data of a connection is all that it received from its beginning up to its gap, to its end, or to the end of the file:
+//   - After a gap come no data of that connection, for the border of the next frame is unknown; only its end may come.
+//   - After its end comes nothing of that connection.
+//   - A connection with neither was open when the recording ended, by Close or because the writer failed.
+//
+// A connection that began when the Recorder had no room has no records at all. A file that ends within a record was cut, by a writer
+// that failed or a program that was killed; the records before are whole.
 const recordingMagic = "tickwire recording 1\n"
 
 const recordHeader = 24
+
+// recordsOwed is the room that a connection keeps from its beginning to its end: for a gap and for the end.
+const recordsOwed = 2 * recordHeader
 
 // RecordKind is what a record tells.
 type RecordKind uint8
@@ -46,8 +57,10 @@ const DefaultRecorderBuffer = 4 << 20
 var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-	// ErrRecording is a file that is not a recording, or is damaged.
+	// ErrRecording is a file that is not a recording, or is damaged. One that was cut matches io.ErrUnexpectedEOF too.
 	ErrRecording = errors.New("conn: not a recording, or a damaged one")
+
+	errNoRecorder = errors.New("conn: a Recorder that NewRecorder has not made")
 )
 
 // Recorder writes what connections receive (Config.Recorder) to a file or the like, from a goroutine of its own. It never holds a
@@ -56,61 +69,126 @@ type Recorder struct {
 	mu          sync.Mutex
 	pending     []byte // records that the goroutine has not taken
 	writing     int    // bytes that it has
+	reserved    int    // for gaps and ends of the connections that have begun
 	limit       int
 	connections uint32
 	dropped     uint64
 	err         error
 	closed      bool
 
-	work chan struct{}
-	done chan struct{}
+	work   chan struct{}
+	done   chan struct{}
+	failed chan struct{} // closed when err is set
 }
 
 // NewRecorder returns a Recorder that writes to w and holds at most buffer bytes for it, those being written included; 0 means
-// DefaultRecorderBuffer. Close it when the connections have ended.
+// DefaultRecorderBuffer. Each open connection takes 48 of them, for its gap and its end. One that begins when there is no room is
+// not recorded. Close the Recorder when the connections have ended. NewRecorder panics if w is nil; a panic of w is an error of
+// writing.
 func NewRecorder(w io.Writer, buffer int) *Recorder {
+	if w == nil {
+		panic("conn: NewRecorder without a writer")
+	}
 	if buffer <= 0 {
 		buffer = DefaultRecorderBuffer
 	}
-	r := &Recorder{limit: buffer, work: make(chan struct{}, 1), done: make(chan struct{})}
+	r := &Recorder{limit: buffer, work: make(chan struct{}, 1), done: make(chan struct{}), failed: make(chan struct{})}
 	r.pending = append(r.pending, recordingMagic...)
 	r.work <- struct{}{}
 	go r.write(w)
 	return r
 }
 
-// write is the goroutine: it takes all that is pending and writes it, until Close.
+// write is the goroutine: it takes all that is pending and writes it, until Close or an error.
 func (r *Recorder) write(w io.Writer) {
 	defer close(r.done)
 	var taken []byte
+	magic := len(recordingMagic) // of what is written next, the bytes that are no records
 	for range r.work {
 		r.mu.Lock()
+		if cap(taken) > keepsRecords && cap(taken) > 4*len(r.pending) {
+			taken = nil // the memory of a rush is not kept
+		}
 		taken, r.pending = r.pending, taken[:0]
 		r.writing = len(taken)
-		closed, err := r.closed, r.err
+		closed := r.closed
 		r.mu.Unlock()
-		if err == nil && len(taken) > 0 {
-			_, err = w.Write(taken)
+		n, err := 0, error(nil)
+		if len(taken) > 0 {
+			n, err = writeRecords(w, taken)
 		}
 		r.mu.Lock()
-		r.writing, r.err = 0, err
+		r.writing = 0
+		if err != nil {
+			r.fail(err, taken[magic:], n-magic)
+		}
 		r.mu.Unlock()
-		if closed {
+		if closed || err != nil {
 			return
 		}
+		magic = 0
 	}
 }
 
-// Close writes what is pending and returns the first error of writing. Nothing is recorded from then on.
+// keepsRecords is how large the memory may be that the goroutine keeps when little comes.
+const keepsRecords = 64 << 10
+
+// writeRecords is w.Write, which may break its contract or panic.
+func writeRecords(w io.Writer, b []byte) (n int, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			n, err = 0, fmt.Errorf("conn: the Recorder's writer panicked: %v", v)
+		}
+	}()
+	n, err = w.Write(b)
+	n = min(max(n, 0), len(b))
+	if err == nil && n < len(b) {
+		err = io.ErrShortWrite
+	}
+	return n, err
+}
+
+// fail ends the recording: of the records taken, n bytes were written. The caller holds r.mu.
+func (r *Recorder) fail(err error, taken []byte, n int) {
+	r.dropped += dataIn(taken, n) + dataIn(r.pending, 0)
+	r.pending, r.reserved = nil, 0
+	r.err = err
+	close(r.failed)
+}
+
+// dataIn adds up the data of the records in b that end after the first n bytes.
+func dataIn(b []byte, n int) (sum uint64) {
+	for at := 0; at < len(b); {
+		kind, length := RecordKind(b[at]), int(binary.LittleEndian.Uint32(b[at+16:]))
+		if at += recordHeader + length; kind == RecordData && at > n {
+			sum += uint64(length)
+		}
+	}
+	return sum
+}
+
+// Err returns the first error of writing, nil if there was none. Nothing is recorded after it.
+func (r *Recorder) Err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+// Failed returns a channel that is closed when writing fails: Err then tells why.
+func (r *Recorder) Failed() <-chan struct{} { return r.failed }
+
+// Close writes what is pending, waits until that is done, and returns the first error of writing. Nothing is recorded from then on.
+// Connections that are still open have no end in the recording.
 func (r *Recorder) Close() error {
+	if r.work == nil {
+		return errNoRecorder
+	}
 	r.mu.Lock()
 	r.closed = true
 	r.mu.Unlock()
 	r.wake()
 	<-r.done
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.err
+	return r.Err()
 }
 
 // Dropped returns how many bytes of connections were not recorded: for want of room, because writing failed, or because they came when the
@@ -131,47 +209,76 @@ func (r *Recorder) wake() {
 // tape is the recording of one connection. The goroutine that reads writes to it, and whoever ends the connection ends it.
 type tape struct {
 	r      *Recorder
-	number uint32
-	cut    bool // under r.mu: bytes are missing
-	ended  bool // likewise: nothing stands behind a connection's end, though a read that it met may still bring bytes
+	number uint32 // 0: it is not recorded
+	owed   int    // under r.mu: of r.reserved, what is this connection's
+	cut    bool   // likewise: bytes are missing
+	ended  bool   // likewise: nothing stands behind a connection's end, though a read that it met may still bring bytes
 }
 
 // begin starts a connection; about are the lines of its begin record.
 func (r *Recorder) begin(about string) *tape {
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := &tape{r: r}
+	if r.stopped() || !r.fits(recordHeader+len(about)+recordsOwed) {
+		t.cut = true
+		return t
+	}
 	r.connections++
-	t := &tape{r: r, number: r.connections}
-	r.mu.Unlock()
-	t.put(RecordBegin, time.Now(), []byte(about))
+	t.number, t.owed = r.connections, recordsOwed
+	r.reserved += t.owed
+	r.append(RecordBegin, t.number, time.Now(), []byte(about))
 	return t
 }
 
-// put records b, or a gap.
-func (t *tape) put(kind RecordKind, at time.Time, b []byte) {
+// stopped reports that nothing is recorded any more. The caller holds r.mu.
+func (r *Recorder) stopped() bool { return r.closed || r.err != nil }
+
+// fits reports whether n more bytes can be held. The caller holds r.mu.
+func (r *Recorder) fits(n int) bool { return n <= r.limit-r.reserved-r.writing-len(r.pending) }
+
+// data records b, or a gap.
+func (t *tape) data(at time.Time, b []byte) {
 	r := t.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case t.ended:
-		r.dropped += uint64(len(b))
-		return
-	case kind == RecordEnd && !r.closed:
-		t.ended = true
-		r.append(kind, t.number, at, nil)
-		return
-	case t.cut || r.closed || r.err != nil || r.writing+len(r.pending)+recordHeader+len(b) > r.limit:
-		r.dropped += uint64(len(b))
-		if !t.cut && !r.closed {
-			r.append(RecordGap, t.number, at, nil)
+	if !t.ended && !t.cut && !r.stopped() {
+		if r.fits(recordHeader + len(b)) {
+			r.append(RecordData, t.number, at, b)
+			return
 		}
-		t.cut = true
-		return
+		t.settle(recordHeader)
+		r.append(RecordGap, t.number, at, nil)
 	}
-	r.append(kind, t.number, at, b)
+	t.cut = true
+	r.dropped += uint64(len(b))
 }
 
-// append adds a record. The caller holds r.mu.
+// end records the end.
+func (t *tape) end(at time.Time) {
+	r := t.r
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !t.ended && t.number > 0 && !r.stopped() {
+		t.settle(t.owed)
+		r.append(RecordEnd, t.number, at, nil)
+	}
+	t.ended = true
+}
+
+// settle gives room back that a record of the connection now takes, or that none will. The caller holds r.mu.
+func (t *tape) settle(n int) {
+	t.owed -= n
+	t.r.reserved -= n
+}
+
+// append adds a record, for which there is room. The caller holds r.mu.
 func (r *Recorder) append(kind RecordKind, number uint32, at time.Time, b []byte) {
+	if need := len(r.pending) + recordHeader + len(b); need > cap(r.pending) { // append would grow it past the limit
+		grown := make([]byte, len(r.pending), max(min(2*cap(r.pending), r.limit), need))
+		copy(grown, r.pending)
+		r.pending = grown
+	}
 	le := binary.LittleEndian
 	r.pending = append(r.pending, byte(kind), 0, 0, 0)
 	r.pending = le.AppendUint32(r.pending, number)
@@ -203,18 +310,18 @@ func (c *Conn) startTape(early []byte) {
 	}
 	c.tape = c.cfg.Recorder.begin(string(about))
 	if len(early) > 0 {
-		c.tape.put(RecordData, time.Now(), early)
+		c.tape.data(time.Now(), early)
 	}
 }
 
 func (c *Conn) endTape() {
 	if c.tape != nil {
-		c.tape.put(RecordEnd, time.Now(), nil)
+		c.tape.end(time.Now())
 	}
 }
 
 // record keeps the n bytes that the last fill has brought.
-func (c *Conn) record(n int) { c.tape.put(RecordData, c.receivedAt(), c.r.Latest(n)) }
+func (c *Conn) record(n int) { c.tape.data(c.receivedAt(), c.r.Latest(n)) }
 
 // receivedAt is the time of the last read: the kernel's if it tells.
 func (c *Conn) receivedAt() time.Time {
@@ -238,14 +345,29 @@ type Recording struct {
 	data []byte
 }
 
-// ReadRecording returns the recording that r holds, or ErrRecording if it holds none.
+// ReadRecording returns the recording that r holds, or ErrRecording if it holds none. Where r fails, its error is in that of
+// ReadRecording and of Next.
 func ReadRecording(r io.Reader) (*Recording, error) {
+	if r == nil {
+		return nil, fmt.Errorf("%w: there is no reader", ErrRecording)
+	}
 	b := bufio.NewReaderSize(r, 64<<10)
 	magic := make([]byte, len(recordingMagic))
-	if _, err := io.ReadFull(b, magic); err != nil || string(magic) != recordingMagic {
+	switch _, err := io.ReadFull(b, magic); {
+	case err != nil && err != io.EOF && err != io.ErrUnexpectedEOF:
+		return nil, fmt.Errorf("conn: reading a recording: %w", err)
+	case err != nil || string(magic) != recordingMagic:
 		return nil, fmt.Errorf("%w: it does not begin with %q", ErrRecording, recordingMagic)
 	}
 	return &Recording{r: b}, nil
+}
+
+// within is the error of a read that did not bring the whole of a record.
+func within(err error) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return fmt.Errorf("%w: it is cut within a record: %w", ErrRecording, io.ErrUnexpectedEOF)
+	}
+	return fmt.Errorf("conn: reading a recording: %w", err)
 }
 
 // Next returns the next record; io.EOF behind the last one, and an error that matches ErrRecording where the file is damaged or
@@ -256,7 +378,7 @@ func (r *Recording) Next() (Record, error) {
 		if err == io.EOF {
 			return Record{}, err
 		}
-		return Record{}, fmt.Errorf("%w: it is cut within a record", ErrRecording)
+		return Record{}, within(err)
 	}
 	le := binary.LittleEndian
 	rec := Record{
@@ -275,7 +397,7 @@ func (r *Recording) Next() (Record, error) {
 		at := len(r.data)
 		r.data = append(r.data, make([]byte, step)...)
 		if _, err := io.ReadFull(r.r, r.data[at:]); err != nil {
-			return Record{}, fmt.Errorf("%w: it is cut within a record", ErrRecording)
+			return Record{}, within(err)
 		}
 	}
 	if crc32.Checksum(r.data, castagnoli) != le.Uint32(h[20:]) {

@@ -72,8 +72,13 @@ func underTLS(nc net.Conn, cfg *Config) net.Conn {
 
 // UnderTLS returns the listener to give to tls.NewListener, or to ServeTLS of a http.Server, in the place of l: the connections that
 // an Upgrader then opens read their sockets in large pieces and hold no read buffer while they wait, as those of Dial do. cfg
-// is the Upgrader's; nil means the defaults.
-func UnderTLS(l net.Listener, cfg *Config) net.Listener { return &listenerUnderTLS{l, cfg} }
+// is the Upgrader's; nil means the defaults. UnderTLS panics if l is nil.
+func UnderTLS(l net.Listener, cfg *Config) net.Listener {
+	if l == nil {
+		panic("conn: UnderTLS without a listener")
+	}
+	return &listenerUnderTLS{l, cfg}
+}
 
 type listenerUnderTLS struct {
 	net.Listener
@@ -82,6 +87,9 @@ type listenerUnderTLS struct {
 
 func (l *listenerUnderTLS) Accept() (net.Conn, error) {
 	nc, err := l.Listener.Accept()
+	if err == nil && nc == nil {
+		err = errNothing
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ type Server struct {
 	// Upgrader opens the connections.
 	Upgrader Upgrader
 	// Handler has a connection for as long as it runs, in a goroutine of its own, and must read from it; the connection is closed
-	// when it returns.
+	// when it returns. Without a Handler every connection is closed at once.
 	Handler func(*Conn)
 	// OnError, if not nil, hears of handshakes that failed, of Accept errors that Serve goes on after, and of panics of Handler
 	// under Serve, with their stack; without it the panics are logged. A panic ends its connection and no other. Under ServeHTTP it is
@@ -40,10 +40,15 @@ type Server struct {
 // ErrServerClosed is what Serve returns after Shutdown or Close.
 var ErrServerClosed = http.ErrServerClosed
 
+var errNoListener = errors.New("conn: Serve without a listener")
+
 // Serve accepts connections on l, opens each in its own goroutine, TLS listeners' too, and gives it to Handler. It returns
 // ErrServerClosed after Shutdown or Close, and the error of l otherwise; errors that pass, as for want of file descriptors, are
 // waited out.
 func (s *Server) Serve(l net.Listener) error {
+	if l == nil {
+		return errNoListener
+	}
 	if !s.track(func() { put(&s.listeners, l) }) {
 		l.Close()
 		return ErrServerClosed
@@ -53,6 +58,9 @@ func (s *Server) Serve(l net.Listener) error {
 	var wait time.Duration
 	for {
 		nc, err := l.Accept()
+		if err == nil && nc == nil {
+			err = errNothing
+		}
 		if err != nil {
 			if s.closed() {
 				return ErrServerClosed
@@ -169,6 +177,9 @@ func (s *Server) Len() int {
 //
 // Handlers that are called by a http.Server are among them; its own Shutdown does not know of connections that were upgraded.
 func (s *Server) Shutdown(ctx context.Context) error {
+	if ctx == nil {
+		panic("conn: Server.Shutdown without a context") // here, not in the goroutines below
+	}
 	conns, idle := s.drain()
 	for _, c := range conns {
 		// Each in its goroutine: one whose peer does not read must not hold up the others.

@@ -114,6 +114,9 @@ func (u *Upgrader) timeout() time.Duration {
 // Header lines that the application adds come from Check. Frames that came with the request are kept. A tls.Conn reads best over a
 // connection of UnderTLS.
 func (u *Upgrader) Accept(nc net.Conn) (*Conn, error) {
+	if nc == nil {
+		return nil, &UpgradeError{"read", errNothing}
+	}
 	if timeout := u.timeout(); timeout > 0 {
 		if err := nc.SetDeadline(time.Now().Add(timeout)); err != nil {
 			timer := time.AfterFunc(timeout, func() { lowest(nc).Close() })

@@ -9,7 +9,9 @@ import (
 )
 
 const (
-	avx2  = asm.AVX2 // for the assembly
+	//lint:ignore U1000 assembly uses it
+	avx2 = asm.AVX2 // for the assembly
+	//lint:ignore U1000 assembly uses it
 	piece = 256 << 10
 )
 
@@ -33,6 +35,8 @@ func copyMasked(dst, src *byte, n int, key Key)
 // xorLong takes the inputs of more than one piece from the assembly, which the scheduler cannot interrupt: a piece is a
 // few microseconds of work. The pieces go through a function that is not inlined because its prologue is where a
 // goroutine that should stop does.
+//
+//lint:ignore U1000 assembly uses it
 func xorLong(p *byte, n int, key Key) {
 	for n > piece {
 		xorPiece(p, key)
@@ -46,6 +50,8 @@ func xorLong(p *byte, n int, key Key) {
 func xorPiece(p *byte, key Key) { xor(p, piece, key) }
 
 // copyLong is xorLong for copyMasked.
+//
+//lint:ignore U1000 assembly uses it
 func copyLong(dst, src *byte, n int, key Key) {
 	for n > piece {
 		copyPiece(dst, src, key)

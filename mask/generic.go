@@ -7,9 +7,13 @@ import (
 )
 
 // xorGeneric masks n bytes from p on in place.
+//
+//lint:ignore U1000 assembly uses it
 func xorGeneric(p *byte, n int, key Key) { maskWords(unsafe.Pointer(p), unsafe.Pointer(p), n, key) }
 
 // copyGeneric masks n bytes from src on into dst. It panics for a partial overlap.
+//
+//lint:ignore U1000 assembly uses it
 func copyGeneric(dst, src *byte, n int, key Key) {
 	// The bytes overlap if and only if one start lies inside the other stretch; the same start is the in-place case.
 	if d := uintptr(unsafe.Pointer(dst)) - uintptr(unsafe.Pointer(src)); d != 0 && (d < uintptr(n) || -d < uintptr(n)) {

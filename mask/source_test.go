@@ -9,6 +9,7 @@ import (
 	"go/token"
 	"io"
 	"math/bits"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -77,14 +78,18 @@ func TestV18KeysComeFromCryptoRand(t *testing.T) {
 
 // TestV18NoOtherRandomness holds the imports of the package: nothing in it may know math/rand.
 func TestV18NoOtherRandomness(t *testing.T) {
-	files, err := parser.ParseDir(token.NewFileSet(), ".", nil, parser.ImportsOnly)
+	names, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
 	seen := 0
-	for name, file := range files["mask"].Files {
+	for _, name := range names {
 		if strings.HasSuffix(name, "_test.go") {
 			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
 		}
 		seen++
 		for _, imp := range file.Imports {

@@ -11,8 +11,10 @@ import (
 
 // for the assembly
 const (
+	//lint:ignore U1000 assembly uses it
 	ssse3 = asm.SSSE3
-	avx2  = asm.AVX2
+	//lint:ignore U1000 assembly uses it
+	avx2 = asm.AVX2
 )
 
 // tier is the active tier, for the assembly: reading it there takes one memory access, an argument takes three.
@@ -35,9 +37,13 @@ func unmask(p *byte, n int, key mask.Key) bool
 
 // chunk is how much unmaskChunks unmasks before it checks it: it is in the first-level cache then, and all but the
 // last stores have left the store buffer.
+//
+//lint:ignore U1000 assembly uses it
 const chunk = 2048
 
 // unmaskChunks continues unmask where there is no kernel that does both at once.
+//
+//lint:ignore U1000 assembly uses it
 func unmaskChunks(p *byte, n int, key mask.Key) bool {
 	b := unsafe.Slice(p, n)
 	checked, ok := 0, true

@@ -20,6 +20,8 @@ const (
 func validGeneric(p *byte, n int) bool { return validText(unsafe.Slice(p, n)) }
 
 // unmaskGeneric is the twin of the unmask kernels in plain Go.
+//
+//lint:ignore U1000 assembly uses it
 func unmaskGeneric(p *byte, n int, key mask.Key) bool {
 	return unmaskText(unsafe.Slice(p, n), key)
 }

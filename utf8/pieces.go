@@ -10,6 +10,8 @@ import (
 const pieceMax = 256 << 10
 
 // validLong is valid for more than pieceMax bytes, in pieces.
+//
+//lint:ignore U1000 assembly uses it
 func validLong(p *byte, n int) bool {
 	b := unsafe.Slice(p, n)
 	for len(b) > pieceMax {
@@ -23,6 +25,8 @@ func validLong(p *byte, n int) bool {
 }
 
 // unmaskLong is unmask for more than pieceMax bytes, in pieces.
+//
+//lint:ignore U1000 assembly uses it
 func unmaskLong(p *byte, n int, key mask.Key) bool {
 	b := unsafe.Slice(p, n)
 	ok := true

@@ -22,8 +22,13 @@ type Decision struct {
 	After time.Duration
 }
 
-// Fatal wraps an error of OnConnect, or of a Dialer's hook, so that Classify does not retry it.
-func Fatal(err error) error { return &fatalError{err} }
+// Fatal wraps an error of OnConnect, or of a Dialer's hook, so that Classify does not retry it. Fatal(nil) is nil.
+func Fatal(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fatalError{err}
+}
 
 type fatalError struct{ err error }
 

@@ -140,12 +140,17 @@ var (
 	ErrSilent = errors.New("redial: no answer to a sign of life")
 	// ErrNoURL is a Client without a URL.
 	ErrNoURL = errors.New("redial: no URL")
+	// ErrNoHandler is Run without a handler.
+	ErrNoHandler = errors.New("redial: no handler")
 )
 
 // Run dials and delivers messages to handler until ctx ends, handler returns an error, or an error comes that Classify does not
 // retry. The message is a view, valid until handler returns. Run returns the error of ctx, or an *Error; of a Client that cannot
-// run, ErrNoURL, ErrRunning or what is wrong with LifeSign.Send.
+// run, ErrNoURL, ErrNoHandler, ErrRunning or what is wrong with LifeSign.Send.
 func (c *Client) Run(ctx context.Context, handler func(context.Context, Message) error) error {
+	if handler == nil {
+		return ErrNoHandler
+	}
 	r, err := c.start(ctx)
 	if err != nil {
 		return err

@@ -19,6 +19,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
+// ignore is a handler that wants no message.
+func ignore(context.Context, Message) error { return nil }
+
 // feed is a server on loopback whose sessions are written by the test.
 type feed struct {
 	t    *testing.T
@@ -177,20 +180,20 @@ func TestFinalErrors(t *testing.T) {
 	}
 	for _, code := range []frame.CloseCode{1000, 1002, 1003, 1007, 1008, 1009} {
 		f := newFeed(t, closing(code))
-		err := (&Client{URL: f.url()}).Run(context.Background(), nil)
+		err := (&Client{URL: f.url()}).Run(context.Background(), ignore)
 		var closed *conn.CloseError
 		if !errors.As(err, &closed) || closed.Code != code {
 			t.Errorf("%d: %v", code, err)
 		}
 	}
 	f := newFeed(t, closing(1001))
-	err := (&Client{URL: f.url(), Backoff: Backoff{Base: time.Millisecond, Cap: time.Millisecond, MaxAttempts: 5}}).Run(context.Background(), nil)
+	err := (&Client{URL: f.url(), Backoff: Backoff{Base: time.Millisecond, Cap: time.Millisecond, MaxAttempts: 5}}).Run(context.Background(), ignore)
 	var e *Error
 	if !errors.As(err, &e) || e.Attempts != 5 {
 		t.Errorf("1001 five times: %v", err)
 	}
 	login := errors.New("wrong key")
-	err = (&Client{URL: f.url(), OnConnect: func(context.Context, *Session) error { return Fatal(login) }}).Run(context.Background(), nil)
+	err = (&Client{URL: f.url(), OnConnect: func(context.Context, *Session) error { return Fatal(login) }}).Run(context.Background(), ignore)
 	if !errors.As(err, &e) || e.Op != "connect hook" || !errors.Is(err, login) {
 		t.Errorf("fatal hook: %v", err)
 	}
@@ -198,16 +201,16 @@ func TestFinalErrors(t *testing.T) {
 	defer stop()
 	var compressing conn.Dialer
 	made(&compressing.Config.Deflate).Level = 99
-	if err := (&Client{URL: f.url(), Dialer: &compressing}).Run(short, nil); !errors.As(err, &e) || e.Op != "dial" {
+	if err := (&Client{URL: f.url(), Dialer: &compressing}).Run(short, ignore); !errors.As(err, &e) || e.Op != "dial" {
 		t.Errorf("a Config that cannot be offered: %v", err)
 	}
 	refused := answering(t, "Sec-WebSocket-Extensions: permessage-deflate; chocolate")
 	compressing.Config.Deflate.Level = 0
-	if err := (&Client{URL: refused, Dialer: &compressing}).Run(short, nil); !errors.As(err, &e) || !strings.Contains(err.Error(), "chocolate") {
+	if err := (&Client{URL: refused, Dialer: &compressing}).Run(short, ignore); !errors.As(err, &e) || !strings.Contains(err.Error(), "chocolate") {
 		t.Errorf("an answer about compression that breaks the protocol: %v", err)
 	}
 	for _, url := range []string{"", "http://127.0.0.1/", "ws://127.0.0.1/#f"} {
-		if err := (&Client{URL: url}).Run(context.Background(), nil); err == nil {
+		if err := (&Client{URL: url}).Run(context.Background(), ignore); err == nil {
 			t.Errorf("URL %q: no error", url)
 		}
 	}
@@ -433,7 +436,7 @@ func TestSendPolicies(t *testing.T) {
 	if err := c.Send(ctx, conn.Text, nil); err != ErrDown {
 		t.Errorf("fail when down: %v", err)
 	}
-	if err := c.Run(ctx, nil); err != ErrRunning {
+	if err := c.Run(ctx, ignore); err != ErrRunning {
 		t.Errorf("second Run: %v", err)
 	}
 	cancel()
@@ -500,7 +503,7 @@ func TestLifeSignsCloserThanTimeout(t *testing.T) {
 					}
 				}}
 				client.LifeSign = &LifeSign{Send: []byte("ping"), Every: every, IsAnswer: Prefix("pong"), Timeout: c.timeout}
-				if err := s.run(t.Context(), client, nil); !errors.Is(err, ErrSilent) || age != c.want {
+				if err := s.run(t.Context(), client, ignore); !errors.Is(err, ErrSilent) || age != c.want {
 					t.Errorf("%v after %v, want %v", err, age, c.want)
 				}
 			})

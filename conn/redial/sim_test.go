@@ -117,8 +117,7 @@ func TestR54K5Outages(t *testing.T) {
 		for i := range kind {
 			kind[i] = kinds.IntN(9)
 		}
-		var s *sim
-		s = &sim{
+		s := &sim{
 			t:   t,
 			cfg: conn.Config{KeepAlive: 5 * time.Second, CloseTimeout: time.Second},
 			dial: func(ctx context.Context, n int) error {
@@ -222,7 +221,7 @@ func TestK4AcceptThenDropFor24Hours(t *testing.T) {
 		s := &sim{t: t, session: func(int, *conn.Conn) {}}
 		ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
 		defer cancel()
-		if err := s.run(ctx, &Client{}, nil); err != context.DeadlineExceeded {
+		if err := s.run(ctx, &Client{}, ignore); err != context.DeadlineExceeded {
 			t.Fatal(err)
 		}
 		// Half of the cap of 30 s on average, so 5,760 in a day, and a few more at the beginning.
@@ -522,7 +521,7 @@ func TestScenarios(t *testing.T) {
 		},
 		"maximum of attempts": func(t *testing.T) {
 			s := &sim{t: t, dial: func(context.Context, int) error { return errDown }}
-			err := s.run(t.Context(), &Client{Backoff: Backoff{MaxAttempts: 7}}, nil)
+			err := s.run(t.Context(), &Client{Backoff: Backoff{MaxAttempts: 7}}, ignore)
 			var e *Error
 			if !errors.As(err, &e) || e.Op != "dial" || e.Attempts != 7 || !errors.Is(err, errDown) || s.dialed() != 7 {
 				t.Fatal(err, s.dialed())
@@ -572,7 +571,7 @@ func TestScenarios(t *testing.T) {
 				waitRunning(c)
 				sent <- c.Send(context.Background(), conn.Text, nil)
 			}()
-			if err := s.run(ctx, c, nil); err != context.DeadlineExceeded {
+			if err := s.run(ctx, c, ignore); err != context.DeadlineExceeded {
 				t.Fatal(err)
 			}
 			if err := <-sent; err != ErrStopped {

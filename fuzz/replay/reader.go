@@ -62,7 +62,7 @@ func (r *Run) Messages(cuts ...int) error {
 				return fmt.Errorf("%d items, want %d (error %v)", i, len(r.items), err)
 			}
 			if more && err == io.EOF {
-				return fmt.Errorf("More was true, and Next gave %v", err)
+				return fmt.Errorf("a true More, and Next gave %v", err)
 			}
 			_, again := rd.Next()
 			return r.finish(err, again)
@@ -213,7 +213,7 @@ func (r *Run) Pushed(cuts ...int) error {
 		rd.Release()
 		space := rd.Space()
 		if len(space) == 0 {
-			return errors.New("Space is empty")
+			return errors.New("an empty Space")
 		}
 		n, err := r.src.Read(space)
 		if err == nil {

@@ -95,7 +95,7 @@ func (r *Run) Decoder(cuts ...int) error {
 		for {
 			ev, n, err := d.Next(piece)
 			if n < 0 || n > len(piece) {
-				return fmt.Errorf("Next took %d bytes of %d", n, len(piece))
+				return fmt.Errorf("a Next that took %d bytes of %d", n, len(piece))
 			}
 			if err != nil {
 				if ev.Start || ev.End || len(ev.Data) > 0 {
@@ -109,7 +109,7 @@ func (r *Run) Decoder(cuts ...int) error {
 			piece = piece[n:]
 			if !ev.Start && !ev.End && len(ev.Data) == 0 {
 				if len(piece) > 0 {
-					return fmt.Errorf("Next left %d bytes without an event", len(piece))
+					return fmt.Errorf("a Next that left %d bytes without an event", len(piece))
 				}
 				break
 			}
@@ -123,7 +123,7 @@ func (r *Run) Decoder(cuts ...int) error {
 		from = to
 	}
 	if d.Offset() != uint64(len(r.stream)) {
-		return fmt.Errorf("Offset is %d behind %d bytes", d.Offset(), len(r.stream))
+		return fmt.Errorf("an Offset of %d behind %d bytes", d.Offset(), len(r.stream))
 	}
 	if err := r.decoderState(d); err != nil {
 		return err
@@ -136,7 +136,7 @@ func (r *Run) decoderState(d *frame.Decoder) error {
 	end := r.Want.End
 	midway := end != reference.BetweenMessages && end != reference.Closed
 	if r.Want.Err == nil && (d.Midway() != midway || d.Closed() != (end == reference.Closed)) {
-		return fmt.Errorf("Midway %t, Closed %t at end %d", d.Midway(), d.Closed(), end)
+		return fmt.Errorf("a Midway of %t and a Closed of %t at end %d", d.Midway(), d.Closed(), end)
 	}
 	if d.NonMinimal() != uint64(r.Want.NonMinimal) {
 		return fmt.Errorf("NonMinimal is %d, want %d", d.NonMinimal(), r.Want.NonMinimal)

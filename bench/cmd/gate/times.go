@@ -165,6 +165,7 @@ func kernelCases() []probe.Case {
 	return cases
 }
 
+//lint:ignore U1000 it keeps the calls from being left out
 var good bool
 
 // unaligned returns size bytes of text, repeated, 6 bytes behind an aligned address.

@@ -85,7 +85,7 @@ func cipherThenValid(r *ring) probe.Case {
 // printSizes prints each table at offset 6: nanoseconds a call up to 256 bytes and for random lengths, GB/s above.
 func printSizes(w io.Writer, opt probe.Options) {
 	active := asm.Active()
-	defer asm.Force(active)
+	defer func() { asm.Force(active) }()
 	for _, t := range tables() {
 		fmt.Fprintf(w, "%s\n", t.title)
 		for i, n := range sizes {

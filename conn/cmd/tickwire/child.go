@@ -36,7 +36,7 @@ func startExchange(ctx context.Context, o *feedOptions, stderr io.Writer) (*chil
 		args = append(args, "-deflate")
 	}
 	c := &child{process: exec.Command(self, args...)}
-	c.process.Stderr = stderr
+	c.process.Stderr = under(stderr) // a file stays one
 	if c.leash, err = c.process.StdinPipe(); err != nil {
 		return nil, err
 	}

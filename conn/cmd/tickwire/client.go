@@ -2,7 +2,6 @@ package main
 
 import (
 	"flag"
-	"fmt"
 	"net/http"
 	"strings"
 
@@ -17,17 +16,23 @@ type list []string
 func (l *list) String() string     { return strings.Join(*l, ", ") }
 func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 
-// A header is a flag "Name: value" that may be given several times.
-type header http.Header
+// A header is a flag "Name: value" that may be given several times. What is none is told by parse: package flag would quote it,
+// and it may be a password.
+type header struct {
+	fields http.Header
+	bad    bool
+}
 
-func (h header) String() string { return "" }
+func (h *header) String() string { return "" }
 
-func (h header) Set(s string) error {
-	name, value, ok := strings.Cut(s, ":")
-	if !ok || strings.TrimSpace(name) == "" {
-		return fmt.Errorf("want Name: value")
+func (h *header) Set(s string) error {
+	name, value, _ := strings.Cut(s, ":")
+	name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+	if name == "" || value == "" {
+		h.bad = true
+		return nil
 	}
-	http.Header(h).Add(strings.TrimSpace(name), strings.TrimSpace(value))
+	h.fields.Add(name, value)
 	return nil
 }
 
@@ -41,10 +46,10 @@ type clientFlags struct {
 }
 
 func addClientFlags(flags *flag.FlagSet) *clientFlags {
-	c := &clientFlags{headers: header{}}
+	c := &clientFlags{headers: header{fields: http.Header{}}}
 	flags.Var(&c.texts, "text", "a text message to send first, on each connection; may be given several times")
 	flags.Var(&c.subprotocols, "subprotocol", "a subprotocol to offer; may be given several times")
-	flags.Var(c.headers, "header", "a `Name: value` for the request; may be given several times")
+	flags.Var(&c.headers, "header", "a `Name: value` for the request; may be given several times")
 	c.insecure = flags.Bool("insecure", false, "do not verify the server's certificate")
 	c.ca = flags.String("ca", "", "a PEM file with the roots to trust, instead of the system's")
 	c.compress = flags.Bool("deflate", false, "offer permessage-deflate")
@@ -52,16 +57,19 @@ func addClientFlags(flags *flag.FlagSet) *clientFlags {
 	return c
 }
 
-// dialer returns what the flags ask for.
-func (c *clientFlags) dialer() (*conn.Dialer, error) {
+// dialer returns what the flags ask for, to dial url.
+func (c *clientFlags) dialer(url string) (*conn.Dialer, error) {
 	if *c.limit < 0 {
 		return nil, badUsage("-n must not be negative, not %d", *c.limit)
+	}
+	if err := checkURL(url); err != nil {
+		return nil, err
 	}
 	config, err := clientTLS(*c.ca, *c.insecure)
 	if err != nil {
 		return nil, err
 	}
-	d := &conn.Dialer{Subprotocols: c.subprotocols, Header: http.Header(c.headers), TLSConfig: config}
+	d := &conn.Dialer{Subprotocols: c.subprotocols, Header: c.headers.fields, TLSConfig: config}
 	if *c.compress {
 		d.Config.Deflate = new(deflate.Config)
 	}

@@ -25,6 +25,7 @@ type feed struct {
 	url     string
 	meter   *meter
 	display *display
+	secrets []string // of the command line, not to be shown
 }
 
 // phase consumes on fresh connections for the phase's duration. The report is

@@ -33,7 +33,7 @@ func explained(url string, err error) error {
 	var refused *handshake.Error
 	switch {
 	case errors.As(err, &step) && step.URL == "":
-		return fmt.Errorf("%q: %w", url, err)
+		return fmt.Errorf("%q: %w", public(url), err)
 	case errors.As(err, &refused) && len(bytes.TrimSpace(refused.Body)) > 0:
 		return fmt.Errorf("%w: %.200q", err, bytes.TrimSpace(refused.Body))
 	}

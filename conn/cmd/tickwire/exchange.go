@@ -65,7 +65,10 @@ func listen(std *streams, addr string, secure bool, path string) (net.Listener, 
 		return nil, &usageError{err}
 	}
 	if !secure {
-		fmt.Fprintf(std.out, "%sws://%s%s\n", urlLine, l.Addr(), path)
+		if _, err := fmt.Fprintf(std.out, "%sws://%s%s\n", urlLine, l.Addr(), path); err != nil {
+			l.Close()
+			return nil, err // nobody would know where it is
+		}
 		return l, nil
 	}
 	if host == "" {
@@ -76,6 +79,9 @@ func listen(std *streams, addr string, secure bool, path string) (net.Listener, 
 		l.Close()
 		return nil, err
 	}
-	fmt.Fprintf(std.out, "%swss://%s%s\n%s", urlLine, l.Addr(), path, root)
+	if _, err := fmt.Fprintf(std.out, "%swss://%s%s\n%s", urlLine, l.Addr(), path, root); err != nil {
+		l.Close()
+		return nil, err
+	}
 	return tls.NewListener(conn.UnderTLS(l, nil), config), nil
 }

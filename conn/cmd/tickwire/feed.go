@@ -108,7 +108,7 @@ func runFeed(ctx context.Context, std *streams, args []string) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	f := &feed{options: o, dialer: new(conn.Dialer), url: o.url, meter: newMeter()}
+	f := &feed{options: o, dialer: new(conn.Dialer), url: o.url, meter: newMeter(), secrets: std.secrets}
 	if o.deflate {
 		f.dialer.Config.Deflate = new(deflate.Config)
 	}
@@ -116,7 +116,6 @@ func runFeed(ctx context.Context, std *streams, args []string) error {
 	if o.json {
 		f.display = newDisplay(std.err)
 	}
-	var err error
 	if o.url == "" {
 		exchange, err := startExchange(ctx, &o, std.err)
 		if err != nil {
@@ -127,23 +126,29 @@ func runFeed(ctx context.Context, std *streams, args []string) error {
 		if o.secure {
 			f.dialer.TLSConfig = &tls.Config{RootCAs: exchange.roots}
 		}
+	} else if err := checkURL(o.url); err != nil {
+		return err
 	} else if f.dialer.TLSConfig, err = clientTLS(o.ca, o.insecure); err != nil {
 		return err
 	}
-	if o.profile != "" {
-		stop, err := startProfile(o.profile)
-		if err != nil {
-			return err
-		}
-		defer stop()
+	if o.profile == "" {
+		return f.run(ctx, std)
 	}
-	return f.run(ctx, std)
+	stop, err := startProfile(o.profile)
+	if err != nil {
+		return err
+	}
+	err = f.run(ctx, std)
+	if failed := stop(); err == nil {
+		err = failed
+	}
+	return err
 }
 
 // run goes through the phases and prints the summary, also of a run that fails.
 func (f *feed) run(ctx context.Context, std *streams) error {
 	s := &summary{
-		URL:         f.url,
+		URL:         public(f.url),
 		Connections: f.options.conns,
 		TLS:         strings.HasPrefix(strings.ToLower(f.url), "wss:"),
 		Deflate:     f.options.deflate,
@@ -167,7 +172,7 @@ func (f *feed) run(ctx context.Context, std *streams) error {
 		}
 	}
 	if failure != nil {
-		s.Error, s.Verified = oneLine(failure), false
+		s.Error, s.Verified = hide(oneLine(failure), f.secrets), false
 		var bad *usageError
 		if errors.As(failure, &bad) && len(s.Phases) == 0 && !f.options.json {
 			return failure // nothing was consumed: the one line is all there is to say
@@ -179,18 +184,26 @@ func (f *feed) run(ctx context.Context, std *streams) error {
 	return failure
 }
 
-// startProfile writes a CPU profile to path until stop is called.
-func startProfile(path string) (stop func(), err error) {
+// startProfile writes a CPU profile to path until stop is called, which returns the first error of writing it.
+func startProfile(path string) (stop func() error, err error) {
 	file, err := os.Create(path)
 	if err != nil {
 		return nil, badUsage("-cpuprofile: %w", err)
 	}
-	if err := pprof.StartCPUProfile(file); err != nil {
+	o := &output{w: file, failed: func() {}}
+	if err := pprof.StartCPUProfile(o); err != nil {
 		file.Close()
 		return nil, fmt.Errorf("cpu profile: %w", err)
 	}
-	return func() {
+	return func() error {
 		pprof.StopCPUProfile()
-		file.Close()
+		err := file.Close()
+		if o.Err() != nil {
+			err = o.Err()
+		}
+		if err != nil {
+			return fmt.Errorf("cpu profile: %w", err)
+		}
+		return nil
 	}, nil
 }

@@ -92,7 +92,7 @@ func consume(t *testing.T, url string, o feedOptions) (s summary, err error) {
 	t.Helper()
 	o.json = true
 	var out bytes.Buffer
-	std := &streams{strings.NewReader(""), &out, &bytes.Buffer{}}
+	std := &streams{in: strings.NewReader(""), out: &out, err: &bytes.Buffer{}}
 	f := &feed{options: o, dialer: new(conn.Dialer), url: url, meter: newMeter(), display: newDisplay(std.err)}
 	err = f.run(t.Context(), std)
 	if err := json.Unmarshal(out.Bytes(), &s); err != nil {

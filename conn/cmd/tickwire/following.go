@@ -20,10 +20,11 @@ type following struct {
 
 func (f *feed) newFollowing() *following {
 	w := &following{url: f.url}
-	tell := tellChange(f.display)
+	tell := tellChange(&redactor{f.display, f.secrets})
 	w.client = &redial.Client{
-		URL:    f.url,
-		Dialer: f.dialer,
+		URL:      f.url,
+		Dialer:   f.dialer,
+		Classify: classify,
 		OnConnect: func(_ context.Context, s *redial.Session) error {
 			w.mu.Lock()
 			w.live = s.Conn

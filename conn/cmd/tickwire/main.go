@@ -5,12 +5,20 @@
 //	tickwire exchange    the market-data server that feed starts by itself
 //	tickwire tail URL    print the messages of a server as they come
 //	tickwire serve       an echo server
-//	tickwire record URL FILE  keep what a server sends, byte for byte
+//	tickwire record URL FILE  keep what a server sends, byte for byte, over as many connections as it takes
 //	tickwire replay FILE      a server that sends a recording
 //	tickwire tier        the processor and the kernels that run on it
 //
 // Exit codes: 0 all is well, 1 the run failed (a gap, a wrong checksum, a lost
-// connection), 2 the command line or the URL cannot be used.
+// connection, output that could not be written), 2 the command line, the URL or
+// the file cannot be used.
+//
+// Record and tail -reconnect go on until Ctrl-C, -n or -duration: a server that
+// closes with 1000 is dialed again. When they give up that is exit code 1. Record
+// refuses a FILE that is there without -force, with which it is emptied when there
+// is a connection.
+//
+// Passwords of URLs and values of -header are shown nowhere.
 package main
 
 import (
@@ -45,7 +53,7 @@ func commands() []command {
 		{"exchange", "[flags]", "run the market-data server that feed starts by itself", runExchange},
 		{"tail", "[flags] URL", "print the messages of a server as they come", runTail},
 		{"serve", "[flags]", "run an echo server", runServe},
-		{"record", "[flags] URL FILE", "keep what a server sends, byte for byte, over as many connections as it takes", runRecord},
+		{"record", "[flags] URL FILE", "keep what a server sends, byte for byte, over as many connections as it takes, in a new FILE", runRecord},
 		{"replay", "[flags] FILE", "run a server that sends a recording", runReplay},
 		{"tier", "", "print the processor and the kernels that run on it", runTier},
 	}
@@ -55,17 +63,33 @@ func commands() []command {
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
+	secrets  []string // of the command line: err shows none of them
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The second Ctrl-C kills: whatever the first one waits for may never come.
 	context.AfterFunc(ctx, stop)
-	os.Exit(execute(ctx, &streams{os.Stdin, os.Stdout, os.Stderr}, os.Args[1:]))
+	os.Exit(execute(ctx, &streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}, os.Args[1:]))
 }
 
 // execute runs the subcommand that args name and returns the exit code.
 func execute(ctx context.Context, std *streams, args []string) int {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	out := &output{w: std.out, failed: cancel}
+	secrets := secretsOf(args)
+	std = &streams{std.in, out, &redactor{std.err, secrets}, secrets}
+	code := dispatch(ctx, std, args)
+	if err := out.Err(); err != nil {
+		fmt.Fprintf(std.err, "tickwire: the output cannot be written: %s\n", oneLine(err))
+		return exitFailed
+	}
+	return code
+}
+
+// dispatch is execute but for what becomes of the output.
+func dispatch(ctx context.Context, std *streams, args []string) int {
 	if len(args) == 0 {
 		usage(std.err)
 		return exitUsage
@@ -92,7 +116,7 @@ func execute(ctx context.Context, std *streams, args []string) int {
 			return exitFailed
 		}
 	}
-	fmt.Fprintf(std.err, "tickwire: there is no command %q; tickwire help lists them\n", args[0])
+	fmt.Fprintf(std.err, "tickwire: there is no command %q; tickwire help lists them\n", public(args[0]))
 	return exitUsage
 }
 
@@ -102,6 +126,7 @@ func usage(w io.Writer) {
 		fmt.Fprintf(w, "  %-10s %s\n", c.name, c.about)
 	}
 	fmt.Fprintln(w, "tickwire COMMAND -h prints the flags of a command.")
+	fmt.Fprintln(w, "Exit status: 0 all is well, 1 the run failed or its output could not be written, 2 the command line, the URL or the file cannot be used.")
 }
 
 // A usageError is a command line that cannot be run, or a URL that cannot be
@@ -134,6 +159,12 @@ func newFlags(name string) *flag.FlagSet {
 	return f
 }
 
+// badHeader reports that the flag -header got something else.
+func badHeader(f *flag.FlagSet) bool {
+	h := f.Lookup("header")
+	return h != nil && h.Value.(*header).bad
+}
+
 // parse reads the flags of a subcommand and returns the arguments behind them,
 // of which there must be exactly want.
 func parse(f *flag.FlagSet, std *streams, args []string, want int) ([]string, error) {
@@ -149,10 +180,12 @@ func parse(f *flag.FlagSet, std *streams, args []string, want int) ([]string, er
 		return nil, err
 	case err != nil:
 		return nil, badUsage("%w; tickwire %s -h lists the flags", err, f.Name())
+	case badHeader(f):
+		return nil, badUsage("-header: want Name: value, in one argument")
 	case f.NArg() < want:
 		return nil, badUsage("an argument is missing; tickwire %s -h tells which", f.Name())
 	case f.NArg() > want:
-		return nil, badUsage("unexpected argument %q; flags stand before arguments", f.Arg(want))
+		return nil, badUsage("unexpected argument %q; flags stand before arguments", public(f.Arg(want)))
 	}
 	return f.Args(), nil
 }

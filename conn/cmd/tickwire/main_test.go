@@ -173,7 +173,7 @@ func TestUsageErrors(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range [][]string{{"help"}, {"-h"}, {"feed", "-h"}, {"tail", "-h"}, {"serve", "-h"}, {"exchange", "-h"}, {"tier", "-h"}} {
+	for _, args := range [][]string{{"help"}, {"-h"}, {"feed", "-h"}, {"tail", "-h"}, {"serve", "-h"}, {"exchange", "-h"}, {"record", "-h"}, {"replay", "-h"}, {"tier", "-h"}} {
 		stdout, stderr, code := run(t, args...)
 		if code != exitOK || !strings.HasPrefix(stdout, "usage: tickwire") || stderr != "" {
 			t.Errorf("%v: exit code %d, %q, %q", args, code, stdout, stderr)

@@ -2,13 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/conn/redial"
-	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
 // runRecord keeps what a server sends, byte for byte, over as many connections as it takes, until Ctrl-C.
@@ -16,52 +18,154 @@ func runRecord(ctx context.Context, std *streams, args []string) error {
 	flags := newFlags("record")
 	client := addClientFlags(flags)
 	duration := flags.Duration("duration", 0, "stop after so long; 0 is never")
+	force := flags.Bool("force", false, "overwrite FILE, when there is a connection")
 	arguments, err := parse(flags, std, args, 2)
 	if err != nil {
 		return err
 	}
-	d, err := client.dialer()
+	d, err := client.dialer(arguments[0])
 	if err != nil {
 		return err
 	}
 	if *duration < 0 {
 		return badUsage("-duration must not be negative, not %v", *duration)
 	}
-	if _, err := handshake.ParseURL(arguments[0]); err != nil {
-		return badUsage("%q: %w", arguments[0], err) // before the file is emptied
-	}
-	d.Config.Timestamps = true
-	f, err := os.Create(arguments[1])
+	t, err := openTarget(arguments[1], *force)
 	if err != nil {
 		return &usageError{err}
 	}
-	defer f.Close()
-	recorder := conn.NewRecorder(f, 0)
-	d.Config.Recorder = recorder
 	if *duration > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, *duration)
 		defer cancel()
 	}
+	return record(ctx, std, d, arguments[0], client, t)
+}
+
+// record writes to t until ctx ends, the limit of messages is reached, the server is final, or t fails.
+func record(ctx context.Context, std *streams, d *conn.Dialer, url string, client *clientFlags, t *target) error {
+	recorder := conn.NewRecorder(t, 0)
+	d.Config.Timestamps, d.Config.Recorder = true, recorder
+	run, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		select {
+		case <-recorder.Failed():
+			stop()
+		case <-run.Done():
+		}
+	}()
 	start := time.Now()
-	c := &redial.Client{URL: arguments[0], Dialer: d, OnChange: tellChange(std.err), OnConnect: func(_ context.Context, s *redial.Session) error {
+	c := &redial.Client{URL: url, Dialer: d, OnChange: tellChange(std.err), Classify: classify, OnConnect: func(_ context.Context, s *redial.Session) error {
+		if err := t.begin(); err != nil {
+			return redial.Fatal(err)
+		}
 		return sendTexts(s.Conn, client.texts)
 	}}
 	bytes := 0
-	err = c.Run(ctx, func(_ context.Context, m redial.Message) error {
+	err := c.Run(run, func(_ context.Context, m redial.Message) error {
 		if bytes += len(m.Data); *client.limit > 0 && c.Counts().Messages >= uint64(*client.limit) {
 			return errLimit
 		}
 		return nil
 	})
-	if failed := recorder.Close(); failed != nil {
-		return failed
-	}
-	if err := f.Close(); err != nil {
-		return err
+	failed := recorder.Close()
+	if closed := t.close(); failed == nil {
+		failed = closed
 	}
 	n := c.Counts()
 	fmt.Fprintf(std.err, "%d messages, %d bytes of them, over %d connections in %v; %d bytes not recorded\n",
 		n.Messages, bytes, n.Connections, time.Since(start).Round(time.Millisecond), recorder.Dropped())
-	return redialEnd(ctx, arguments[0], err, n.Connections)
+	if failed != nil {
+		return failed
+	}
+	if n.Connections == 0 && errors.Is(err, context.DeadlineExceeded) {
+		return errors.New("there was no connection")
+	}
+	return redialEnd(ctx, url, err, n.Connections)
+}
+
+// A target is the file that is recorded to. What it holds is left alone until there is a connection.
+type target struct {
+	file  writeCloser
+	made  string // the name of a file that was not there before
+	old   bool   // it holds what -force has given up
+	mu    sync.Mutex
+	begun bool
+	early []byte // written before begin
+	err   error  // of writing it
+}
+
+// writeCloser is what of an *os.File a target needs.
+type writeCloser interface {
+	Write(p []byte) (int, error)
+	Truncate(size int64) error
+	Close() error
+}
+
+// openTarget opens a file for writing, and changes nothing of it. A regular file that is there is an error without force.
+func openTarget(name string, force bool) (*target, error) {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err == nil {
+		return &target{file: f, made: name}, nil
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	regular := info.Mode().IsRegular()
+	if regular && !force {
+		return nil, fmt.Errorf("%s is there already; -force overwrites it", name)
+	}
+	if f, err = os.OpenFile(name, os.O_WRONLY, 0); err != nil {
+		return nil, err
+	}
+	return &target{file: f, old: regular}, nil
+}
+
+// Write keeps what comes before begin.
+func (t *target) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.begun {
+		if t.err != nil {
+			return 0, t.err
+		}
+		return t.file.Write(p)
+	}
+	t.early = append(t.early, p...)
+	return len(p), nil
+}
+
+// begin empties the file and writes what was kept.
+func (t *target) begin() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.begun {
+		return t.err
+	}
+	t.begun = true
+	if t.old {
+		t.err = t.file.Truncate(0)
+	}
+	if t.err == nil {
+		_, t.err = t.file.Write(t.early)
+	}
+	t.early = nil
+	return t.err
+}
+
+// close closes the file; one that is new and has nothing in it is removed.
+func (t *target) close() error {
+	err := t.file.Close()
+	if !t.begun && t.made != "" {
+		return errors.Join(err, os.Remove(t.made))
+	}
+	if t.err != nil {
+		return t.err
+	}
+	return err
 }

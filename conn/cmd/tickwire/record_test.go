@@ -1,13 +1,22 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/conn/redial"
+	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
 // What is recorded from the exchange is what a replay sends, to the byte, whatever the speed.
@@ -16,7 +25,7 @@ func TestRecordAndReplay(t *testing.T) {
 	for _, flags := range [][]string{nil, {"-deflate"}} {
 		s := start(t, append([]string{"exchange"}, flags...)...)
 		file := filepath.Join(t.TempDir(), "feed.rec")
-		record := append(append([]string{"record"}, flags...), "-text", subscribe, s.url, file)
+		record := append(append([]string{"record"}, flags...), "-text", subscribe, "-n", "501", s.url, file)
 		if _, stderr, code := run(t, record...); code != exitOK || !strings.Contains(stderr, "501 messages") || !strings.Contains(stderr, "over 1 connections") {
 			t.Fatalf("record %v: exit code %d, %q", flags, code, stderr)
 		}
@@ -49,6 +58,204 @@ func TestRecordKeepsTheFileOfABadURL(t *testing.T) {
 	}
 	if b, err := os.ReadFile(file); string(b) != "kept" {
 		t.Errorf("the file holds %q, %v", b, err)
+	}
+}
+
+// A server for connections that each do the next of steps; the last one is done again and again.
+func steps(t *testing.T, dials *atomic.Int64, steps ...func(nc net.Conn)) (url string) {
+	return accept(t, func(nc net.Conn) {
+		defer nc.Close()
+		n := int(dials.Add(1))
+		steps[min(n, len(steps))-1](nc)
+	})
+}
+
+// says sends one message and says goodbye.
+func says(text string, code frame.CloseCode) func(net.Conn) {
+	return func(nc net.Conn) {
+		if c, err := new(conn.Upgrader).Accept(nc); err == nil {
+			c.WriteMessage(conn.Text, []byte(text))
+			c.Shutdown(context.Background(), code, "")
+		}
+	}
+}
+
+// refuses answers with 403.
+func refuses(nc net.Conn) {
+	u := conn.Upgrader{Check: func(*handshake.RequestView) (http.Header, error) { return nil, errors.New("no") }}
+	u.Accept(nc)
+}
+
+// A server that is done (1000) is dialed again, until there is enough; one that is final ends the command with exit code 1.
+func TestF81GoodbyeIsNotTheEnd(t *testing.T) {
+	t.Parallel()
+	for _, command := range []string{"tail", "record", "feed"} {
+		for _, test := range []struct {
+			name  string
+			steps []func(net.Conn)
+			args  string
+			code  int
+			dials int64
+			want  string // on standard error
+		}{
+			{"enough after three goodbyes", []func(net.Conn){says("tick", frame.CodeNormal)}, "-n 3", exitOK, 3, "ended by the peer after"},
+			{"a refusal behind a goodbye", []func(net.Conn){says("tick", frame.CodeNormal), refuses}, "-n 3", exitFailed, 2, "403"},
+			{"a goodbye that is final", []func(net.Conn){says("tick", frame.CodeNormal), says("tick", frame.CodePolicyViolation)}, "-n 3", exitFailed, 2, "1008"},
+			{"a refusal at once", []func(net.Conn){refuses}, "-n 3", exitUsage, 1, "403"},
+		} {
+			var dials atomic.Int64
+			url := steps(t, &dials, test.steps...)
+			args := map[string][]string{
+				"tail":   append(append([]string{"tail", "-reconnect"}, strings.Fields(test.args)...), url),
+				"record": append(append([]string{"record"}, strings.Fields(test.args)...), url, filepath.Join(t.TempDir(), "x")),
+				"feed":   {"feed", "-reconnect", "-duration", "3s", "-url", url},
+			}[command]
+			if command == "feed" && test.code == exitOK {
+				continue // it has no -n
+			}
+			stdout, stderr, code := run(t, args...)
+			if code != test.code || dials.Load() != test.dials || !strings.Contains(stderr, test.want) {
+				t.Errorf("%s, %s: exit code %d after %d dials, %q", command, test.name, code, dials.Load(), stderr)
+			}
+			if messages := min(test.dials, 3); command == "tail" && test.code == exitOK && stdout != strings.Repeat("tick\n", int(messages)) {
+				t.Errorf("%s, %s: %q", command, test.name, stdout)
+			}
+		}
+	}
+}
+
+// A file is there: without -force nothing is dialed, and with it nothing is lost before there is a connection.
+func TestF81RecordOverwrites(t *testing.T) {
+	t.Parallel()
+	var dials atomic.Int64
+	url := steps(t, &dials, says("tick", frame.CodeNormal))
+	file := filepath.Join(t.TempDir(), "x")
+	holds := func(when, want string) {
+		t.Helper()
+		b, err := os.ReadFile(file)
+		if err != nil || !strings.HasPrefix(string(b), want) {
+			t.Errorf("%s: the file holds %q, %v", when, b, err)
+		}
+	}
+	const old = "what was there, longer than the beginning of a recording"
+	os.WriteFile(file, []byte(old), 0o600)
+	if _, stderr, code := run(t, "record", "-n", "1", url, file); code != exitUsage || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "-force") || dials.Load() != 0 {
+		t.Errorf("exit code %d after %d dials, %q", code, dials.Load(), stderr)
+	}
+	holds("without -force", old)
+	refused := steps(t, new(atomic.Int64), refuses)
+	if _, stderr, code := run(t, "record", "-force", refused, file); code != exitUsage {
+		t.Errorf("refused: exit code %d, %q", code, stderr)
+	}
+	holds("without a connection", old)
+	if _, stderr, code := run(t, "record", "-force", "-duration", "300ms", "ws://127.0.0.1:1/", file); code != exitFailed {
+		t.Errorf("nobody there: exit code %d, %q", code, stderr)
+	}
+	holds("with nobody there", old)
+	if _, stderr, code := run(t, "record", "-force", "-n", "1", url, file); code != exitOK {
+		t.Errorf("exit code %d, %q", code, stderr)
+	}
+	holds("recorded", "tickwire recording 1\n\x01")
+	if b, _ := os.ReadFile(file); strings.Contains(string(b), "longer") {
+		t.Errorf("the recording holds %q", b)
+	}
+	if _, stderr, code := run(t, "replay", "-addr", "nonsense", file); code != exitUsage || !strings.Contains(stderr, "-addr") {
+		t.Errorf("the recording cannot be read: exit code %d, %q", code, stderr)
+	}
+	fresh := file + "-new"
+	run(t, "record", refused, fresh)
+	if _, err := os.Stat(fresh); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a new file without a connection is left: %v", err)
+	}
+	for _, where := range []string{filepath.Join(file+"-no-folder", "x"), t.TempDir()} {
+		if _, stderr, code := run(t, "record", "-force", url, where); code != exitUsage || dials.Load() != 1 {
+			t.Errorf("%s: exit code %d, %q", where, code, stderr)
+		}
+	}
+}
+
+// disk is a file on a disk with so much room.
+type disk struct {
+	room              int
+	truncates, closes error
+}
+
+var errFull = errors.New("no room")
+
+func (d *disk) Write(p []byte) (int, error) {
+	if d.room -= len(p); d.room < 0 {
+		return max(d.room+len(p), 0), errFull
+	}
+	return len(p), nil
+}
+func (d *disk) Truncate(int64) error { return d.truncates }
+func (d *disk) Close() error         { return d.closes }
+
+// A recording that cannot be written ends at once, not with the feed, and is exit code 1.
+func TestF81RecordOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	url := accept(t, func(nc net.Conn) { // a feed without an end
+		defer nc.Close()
+		c, err := new(conn.Upgrader).Accept(nc)
+		for tick := []byte("tick"); err == nil; {
+			err = c.WriteMessage(conn.Text, tick)
+		}
+	})
+	for name, target := range map[string]*target{
+		"no room at all":            {file: &disk{}},
+		"no room after a while":     {file: &disk{room: 100_000}},
+		"it cannot be emptied":      {file: &disk{truncates: errFull, room: 1 << 30}, old: true},
+		"it was empty, and is full": {file: &disk{}, old: true},
+	} {
+		limit := 0
+		var stderr strings.Builder
+		err := record(t.Context(), &streams{err: &stderr}, new(conn.Dialer), url, &clientFlags{limit: &limit}, target)
+		var bad *usageError
+		if !errors.Is(err, errFull) || errors.As(err, &bad) {
+			t.Errorf("%s: %v, %s", name, err, stderr.String())
+		}
+	}
+	limit := 5
+	err := record(t.Context(), &streams{err: io.Discard}, new(conn.Dialer), url, &clientFlags{limit: &limit}, &target{file: &disk{room: 1 << 30, closes: errFull}})
+	if !errors.Is(err, errFull) {
+		t.Errorf("it cannot be closed: %v", err)
+	}
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skip("no /dev/full")
+	}
+	if _, stderr, code := run(t, "record", url, "/dev/full"); code != exitFailed || !strings.Contains(stderr, "no space left") {
+		t.Errorf("/dev/full: exit code %d, %q", code, stderr)
+	}
+}
+
+// A recording that is cut within a record is served up to there.
+func TestReplayOfACutRecording(t *testing.T) {
+	t.Parallel()
+	url := accept(t, func(nc net.Conn) {
+		defer nc.Close() // without a goodbye
+		if c, err := new(conn.Upgrader).Accept(nc); err == nil {
+			c.WriteMessage(conn.Text, []byte("tick"))
+		}
+	})
+	file := filepath.Join(t.TempDir(), "x")
+	if _, stderr, code := run(t, "record", "-n", "2", url, file); code != exitOK {
+		t.Fatalf("exit code %d, %q", code, stderr)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.WriteFile(file, b[:len(b)-1], 0o600) // the end of the second connection
+	r := start(t, "replay", "-addr", "127.0.0.1:0", "-speed", "0", file)
+	if stdout, stderr, code := run(t, "tail", r.url); code != exitOK || stdout != "tick\n" {
+		t.Errorf("the whole connection: exit code %d, %q, %q", code, stdout, stderr)
+	}
+	if stdout, stderr, code := run(t, "tail", r.url); code != exitFailed || stdout != "tick\n" {
+		t.Errorf("the cut connection: exit code %d, %q, %q", code, stdout, stderr)
+	}
+	os.WriteFile(file, append([]byte("tickwire recording 1\n"), b[30:]...), 0o600)
+	if _, stderr, code := run(t, "replay", file); code != exitUsage || strings.Count(stderr, "\n") != 1 {
+		t.Errorf("a damaged recording: exit code %d, %q", code, stderr)
 	}
 }
 

@@ -53,9 +53,9 @@ type replay struct {
 	next  int
 }
 
-// scan reads the recording once: what is damaged shows before anyone is served.
+// scan reads the recording once: what is damaged shows before anyone is served. One that is cut can be served up to there.
 func (r *replay) scan() error {
-	return r.each(func(rec conn.Record) error {
+	err := r.each(func(rec conn.Record) error {
 		if rec.Kind == conn.RecordBegin {
 			if !strings.HasPrefix(string(rec.Data), "Role: client\n") {
 				return fmt.Errorf("%s: connection %d was recorded by a server; only what clients received can be sent", r.path, rec.Connection)
@@ -64,6 +64,11 @@ func (r *replay) scan() error {
 		}
 		return nil
 	})
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		fmt.Fprintf(r.std.err, "%s; what is before is sent\n", oneLine(err))
+		return nil
+	}
+	return err
 }
 
 // each calls f for each record, until it returns an error.
@@ -274,7 +279,7 @@ func (p *player) write(b []byte) error {
 func (p *player) play(ctx context.Context, r *replay, number uint32) error {
 	var first time.Time
 	start := time.Now()
-	var cut, closed bool
+	var cut, ended, closed bool
 	err := r.each(func(rec conn.Record) error {
 		if rec.Connection != number {
 			return nil
@@ -284,6 +289,8 @@ func (p *player) play(ctx context.Context, r *replay, number uint32) error {
 			first = rec.Time
 		case conn.RecordGap:
 			cut = true
+		case conn.RecordEnd:
+			ended = true
 		case conn.RecordData:
 			if r.speed > 0 {
 				at := start.Add(time.Duration(float64(rec.Time.Sub(first)) / r.speed))
@@ -299,6 +306,12 @@ func (p *player) play(ctx context.Context, r *replay, number uint32) error {
 		}
 		return nil
 	})
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		if !ended && !cut {
+			return errors.New("the recording is cut here: the connection is dropped")
+		}
+		err = nil
+	}
 	switch {
 	case err != nil:
 		return err

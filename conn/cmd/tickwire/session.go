@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/conn/redial"
+	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
 // errLimit ends a run that has seen enough messages.
@@ -19,7 +20,7 @@ func tellChange(w io.Writer) func(redial.Change) {
 	return func(ch redial.Change) {
 		switch ch.State {
 		case redial.Up:
-			fmt.Fprintf(w, "session %d: connected to %s, attempt %d\n", ch.Epoch, ch.URL, ch.Attempt)
+			fmt.Fprintf(w, "session %d: connected to %s, attempt %d\n", ch.Epoch, public(ch.URL), ch.Attempt)
 		case redial.Failed:
 			fmt.Fprintf(w, "attempt %d: %s\n", ch.Attempt, oneLine(ch.Err))
 		case redial.Down:
@@ -35,16 +36,23 @@ func tellChange(w io.Writer) func(redial.Change) {
 	}
 }
 
-// redialEnd turns the end of a run over connections into that of a command.
-func redialEnd(ctx context.Context, url string, err error, connections uint64) error {
+// classify is redial.Classify for commands that are to go on until they are told to stop: a server that says it is done (1000) is
+// dialed again.
+func classify(err error) redial.Decision {
 	var closed *conn.CloseError
+	if errors.As(err, &closed) && closed.Code == frame.CodeNormal {
+		return redial.Decision{Retry: true}
+	}
+	return redial.Classify(err)
+}
+
+// redialEnd turns the end of a run over connections into that of a command: to give up is an error, whatever the reason.
+func redialEnd(ctx context.Context, url string, err error, connections uint64) error {
 	switch {
 	case errors.Is(err, errLimit), ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return nil
 	case connections == 0:
 		return &usageError{explained(url, err)}
-	case errors.As(err, &closed):
-		return goodEnd(closed)
 	}
 	return err
 }

@@ -23,12 +23,12 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 	flags := newFlags("tail")
 	client := addClientFlags(flags)
 	timings := flags.Bool("timings", false, "print how long dialing took, and when each message came")
-	reconnect := flags.Bool("reconnect", false, "dial again when the connection ends, and print each session and its end")
+	reconnect := flags.Bool("reconnect", false, "dial again when the connection ends, with a goodbye too, and print each session and its end")
 	arguments, err := parse(flags, std, args, 1)
 	if err != nil {
 		return err
 	}
-	d, err := client.dialer()
+	d, err := client.dialer(arguments[0])
 	if err != nil {
 		return err
 	}
@@ -55,6 +55,9 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 		end = oneLine(err)
 	}
 	fmt.Fprintf(std.err, "%d messages, %d bytes in %v; %s\n", t.messages, t.bytes, time.Since(start).Round(time.Millisecond), end)
+	if *reconnect {
+		return err // it was to go on
+	}
 	return goodEnd(err)
 }
 
@@ -144,7 +147,7 @@ func (t *tail) once(ctx context.Context, std *streams, d *conn.Dialer, url strin
 // follow prints the messages of as many connections as it takes.
 func (t *tail) follow(ctx context.Context, std *streams, d *conn.Dialer, url string, texts []string) error {
 	var session *conn.Conn
-	client := &redial.Client{URL: url, Dialer: d, OnChange: tellChange(std.err), OnConnect: func(_ context.Context, s *redial.Session) error {
+	client := &redial.Client{URL: url, Dialer: d, OnChange: tellChange(std.err), Classify: classify, OnConnect: func(_ context.Context, s *redial.Session) error {
 		session = s.Conn
 		return sendTexts(s.Conn, texts)
 	}}
@@ -203,7 +206,7 @@ func printable(s string) string {
 
 // isTerminal tells whether w is a character device.
 func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+	f, ok := under(w).(*os.File)
 	if !ok {
 		return false
 	}

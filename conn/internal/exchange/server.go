@@ -113,8 +113,8 @@ func (s *Server) serve(ctx context.Context, nc net.Conn) error {
 			return err
 		}
 		var request Subscribe
-		if err := request.parse(m.Data); err != nil {
-			err = reply(c, Subscribed{Op: "error", Error: err.Error()})
+		if bad := request.parse(m.Data); bad != nil {
+			err = reply(c, Subscribed{Op: "error", Error: bad.Error()})
 		} else if subscribed {
 			err = reply(c, Subscribed{Op: "error", Error: "subscribed already"})
 		} else {

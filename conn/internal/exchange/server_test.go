@@ -190,6 +190,42 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// mute is a connection whose writes fail after the handshake, while nothing comes to read.
+type mute struct {
+	net.Conn
+	writes int
+}
+
+var errMute = errors.New("mute")
+
+func (m *mute) Write(p []byte) (int, error) {
+	if m.writes++; m.writes > 1 {
+		return 0, errMute
+	}
+	return m.Conn.Write(p)
+}
+
+// An answer that cannot be written ends the client, and is told.
+func TestAnswerThatCannotBeWritten(t *testing.T) {
+	for _, request := range []string{"nonsense", `{"op":"subscribe"}`} {
+		near, far := net.Pipe()
+		served := make(chan error, 1)
+		go func() { served <- new(Server).serve(t.Context(), &mute{Conn: near}) }()
+		d := conn.Dialer{NetDial: func(context.Context, string, string) (net.Conn, error) { return far, nil }}
+		c, err := d.Dial(t.Context(), "ws://pipe/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.WriteMessage(frame.Text, []byte(request)); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-served; !errors.Is(err, errMute) {
+			t.Errorf("%s: %v", request, err)
+		}
+		c.Close()
+	}
+}
+
 func TestGoodbyes(t *testing.T) {
 	url, stop := open(t)
 	// The client's, in the middle of a feed at full speed.
