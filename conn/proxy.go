@@ -245,6 +245,12 @@ func (t *tunnelConn) Read(p []byte) (int, error) {
 	return t.Conn.Read(p)
 }
 
+// Unread tells what the keepalive asks, unless there is TLS with the proxy.
+func (t *tunnelConn) Unread() (n int, ok bool) {
+	n, ok = unreadBytes(t.Conn)
+	return len(t.early) + n, ok
+}
+
 func (t *tunnelConn) Close() error { return t.raw.Close() }
 
 // CloseWrite tells the server that nothing more comes.

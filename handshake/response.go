@@ -88,9 +88,7 @@ func (p *Response) refuse(e *Error) error {
 
 // statusLine begins the answer that the first line tells of.
 func (p *Response) statusLine(b []byte) (e *Error) {
-	if p.Status, e = statusOf(b[p.scan.cur.value.from:p.scan.cur.value.to]); e == nil {
-		p.Header = make(http.Header, 8)
-	}
+	p.Status, e = statusOf(b[p.scan.cur.value.from:p.scan.cur.value.to])
 	return e
 }
 
