@@ -86,7 +86,8 @@ const (
 // goodbyes are the Close frames of both sides.
 type goodbyes struct {
 	sent, received closeStatus
-	local          bool // ours went first
+	local          bool  // ours went first
+	verdict        error // on the peer's Close, which breaks a rule, while its rest is waited for: then nothing else is the last word
 }
 
 type closeStatus struct {
@@ -198,6 +199,9 @@ func (c *Conn) finish(err error) (last error, first bool) {
 	if c.err != nil {
 		defer c.mu.Unlock()
 		return c.err, false
+	}
+	if g := c.goodbye; g != nil && g.verdict != nil {
+		err = g.verdict
 	}
 	c.err = err
 	c.readers.Or(readEnded)

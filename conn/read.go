@@ -270,5 +270,5 @@ func (c *Conn) readFailed(err error) error {
 	case err == io.EOF && c.r.Decoder().Midway():
 		err = io.ErrUnexpectedEOF
 	}
-	return c.end(&TransportError{Op: "read", Err: err})
+	return c.end(c.cutClose(&TransportError{Op: "read", Err: err}))
 }

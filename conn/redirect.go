@@ -30,7 +30,9 @@ func (o *opening) redirect(refusal error) (followed bool, err error) {
 		return false, nil
 	}
 	if o.hops++; o.hops > o.d.MaxRedirects {
-		return false, redirectError(e, "more than "+strconv.Itoa(o.d.MaxRedirects))
+		passed := redirectError(e, "conn.Dialer.MaxRedirects")
+		passed.Limit = o.d.MaxRedirects
+		return false, passed
 	}
 	next, err := o.url.Resolve(e.Header.Get("Location"))
 	if err == nil {
@@ -54,7 +56,7 @@ func (o *opening) redirect(refusal error) (followed bool, err error) {
 }
 
 // redirectError is handshake.ErrRedirect with the answer that asked for it.
-func redirectError(answer *handshake.Error, what string) error {
+func redirectError(answer *handshake.Error, what string) *handshake.Error {
 	e := *answer
 	e.Rule, e.Section, e.Name = handshake.ErrRedirect.Rule, handshake.ErrRedirect.Section, what
 	return &e

@@ -16,7 +16,8 @@ type Error struct {
 	Status  int
 	Rule    string // what was broken, one clause
 	Section string // where the rule stands: "RFC 6455 §4.2.1"
-	Name    string // the header, or the part of a URL, that it is about; "" if none
+	Name    string // the header, the part of a URL or the field with the limit that it is about; "" if none
+	Limit   int    // that was passed, for a rule that is a limit
 	Offset  int    // of the first byte that decides, in what the parser was given; only for errors of the head's form
 
 	Header http.Header
@@ -27,7 +28,11 @@ type Error struct {
 func (e *Error) Error() string {
 	s := "handshake: " + e.text()
 	if e.Name != "" {
-		s += " (" + e.Name + ")"
+		s += " (" + e.Name
+		if e.Limit != 0 {
+			s += " = " + strconv.Itoa(e.Limit)
+		}
+		s += ")"
 	}
 	if e.Section != "" {
 		s += ", " + e.Section
@@ -100,6 +105,13 @@ func (e *Error) named(header string) *Error {
 	return &c
 }
 
+// limited returns the rule's error with the limit that was passed.
+func (e *Error) limited(limit int) *Error {
+	c := *e
+	c.Limit = limit
+	return &c
+}
+
 // answered returns the rule's error as a client sees it.
 func (e *Error) answered(status int, h http.Header) *Error {
 	c := *e
@@ -109,9 +121,9 @@ func (e *Error) answered(status int, h http.Header) *Error {
 
 // The form of a head, for both sides.
 var (
-	ErrHeadTooLarge     = &Error{Status: 431, Rule: "the head is longer than the limit", Section: "RFC 6585 §5"}
-	ErrLineTooLong      = &Error{Status: 431, Rule: "a line is longer than the limit", Section: "RFC 6585 §5"}
-	ErrTooManyLines     = &Error{Status: 431, Rule: "there are more header lines than the limit", Section: "RFC 6585 §5"}
+	ErrHeadTooLarge     = &Error{Status: 431, Rule: "the head is longer than the limit", Section: "RFC 6585 §5", Name: "handshake.Limits.Bytes"}
+	ErrLineTooLong      = &Error{Status: 431, Rule: "a line is longer than the limit", Section: "RFC 6585 §5", Name: "handshake.Limits.Line"}
+	ErrTooManyLines     = &Error{Status: 431, Rule: "there are more header lines than the limit", Section: "RFC 6585 §5", Name: "handshake.Limits.Lines"}
 	ErrBareLF           = &Error{Status: 400, Rule: "a line ends in LF without CR", Section: "RFC 9112 §2.2"}
 	ErrBareCR           = &Error{Status: 400, Rule: "CR without LF", Section: "RFC 9112 §2.2"}
 	ErrNUL              = &Error{Status: 400, Rule: "NUL in the head", Section: "RFC 9110 §5.5"}
@@ -143,7 +155,7 @@ var (
 	ErrStatusLine      = &Error{Rule: "the status line is malformed", Section: "RFC 9112 §4"}
 	ErrResponseVersion = &Error{Rule: "the answer is not HTTP/1.1", Section: "RFC 6455 §4.1"}
 	ErrStatus          = &Error{Rule: "the server did not switch protocols", Section: "RFC 6455 §4.1"}
-	ErrInterim         = &Error{Rule: "there are more interim answers than the limit", Section: "RFC 9110 §15.2"}
+	ErrInterim         = &Error{Rule: "there are more interim answers than the limit", Section: "RFC 9110 §15.2", Name: "handshake.Limits.Interim"}
 	ErrUpgrade         = &Error{Rule: "the answer's Upgrade does not name websocket", Section: "RFC 6455 §4.1", Name: "Upgrade"}
 	ErrConnection      = &Error{Rule: "the answer's Connection does not name Upgrade", Section: "RFC 6455 §4.1", Name: "Connection"}
 	ErrAccept          = &Error{Rule: "the answer is not to this request's key", Section: "RFC 6455 §4.1", Name: "Sec-WebSocket-Accept"}

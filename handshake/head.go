@@ -52,9 +52,9 @@ func (s *scanner) next(b []byte) bool {
 		return false
 	}
 	// Judged in the order of the wire: whichever limit is nearer ends the look-ahead, whatever more has arrived.
-	end, cut := s.limits.Bytes, ErrHeadTooLarge
+	end, cut, limit := s.limits.Bytes, ErrHeadTooLarge, s.limits.Bytes
 	if s.limits.Line < end-s.start {
-		end, cut = s.start+s.limits.Line, ErrLineTooLong
+		end, cut, limit = s.start+s.limits.Line, ErrLineTooLong, s.limits.Line
 	}
 	over := len(b) > end
 	if over {
@@ -64,7 +64,7 @@ func (s *scanner) next(b []byte) bool {
 	ok := s.run(b)
 	s.looked += s.pos - from
 	if !ok && s.err == nil && over {
-		s.fail(cut)
+		s.fail(cut.limited(limit))
 	}
 	return ok
 }
@@ -98,7 +98,7 @@ func (s *scanner) run(b []byte) bool {
 				return s.fail(ErrFolded)
 			}
 			if s.lines == s.limits.Lines {
-				return s.fail(ErrTooManyLines)
+				return s.fail(ErrTooManyLines.limited(s.limits.Lines))
 			}
 			s.lines++
 			s.state = inName

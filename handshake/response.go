@@ -56,7 +56,7 @@ func ParseResponse(p *Response, req *Request, b []byte) (n int, err error) {
 				continue
 			}
 			if p.interim++; p.interim > p.scan.limits.Interim {
-				return 0, p.refuse(ErrInterim)
+				return 0, p.refuse(ErrInterim.limited(p.scan.limits.Interim))
 			}
 			*p = Response{Limits: p.Limits, scan: p.scan, ready: true, interim: p.interim}
 			p.scan.begin()
