@@ -17,7 +17,7 @@ func (c *Conn) failClose(broken *frame.ProtocolError) error {
 	if !said.Whole {
 		timer := time.AfterFunc(time.Until(until), func() { c.drop() })
 		defer timer.Stop()
-		for more := true; more && !said.Whole; said, ok = c.r.BrokenClose() {
+		for more := true; more && !said.Whole && !c.ended(); said, ok = c.r.BrokenClose() {
 			c.mu.Lock()
 			c.goodbyes().verdict = c.closeError(said, ok, wrong, local)
 			c.mu.Unlock()
@@ -54,7 +54,7 @@ func (c *Conn) closeError(said frame.BrokenClose, ok bool, wrong *protocolError,
 
 // cutClose returns the error for a stream that ended with lost: a *CloseError if that was within the peer's Close and its code
 // had come.
-func (c *Conn) cutClose(lost *TransportError) error {
+func (c *Conn) cutClose(lost error) error {
 	said, ok := c.r.BrokenClose()
 	if !ok {
 		return lost
@@ -70,7 +70,12 @@ func (c *Conn) cutClose(lost *TransportError) error {
 
 // fillRest is fill for the rest of a Close that breaks a rule: an error only ends it, since what the connection ends with is known.
 func (c *Conn) fillRest() bool {
+	if w := c.cut.Load(); w != nil && w.over.Load() && !c.armLast(w) {
+		return false
+	}
 	var n int
+	c.filling.Store(true)
+	defer c.filling.Store(false)
 	switch {
 	case c.readErr != nil:
 	case c.sock != nil:

@@ -2,19 +2,22 @@ package conn
 
 import "time"
 
-// clocks judge whether the peer is alive. They look at counters from time to time, so that nothing is paid per message or read; what is
-// seen at a look may have happened since the one before, so a limit is exceeded by an eighth at most.
+// clocks judge whether the peer is alive, and takes what is written. They look at counters from time to time, so that nothing is paid
+// per message or read; what is seen at a look may have happened since the one before, so a limit is exceeded by an eighth at most.
 type clocks struct {
 	timer *time.Timer // nil if no clock is on
+	idle  bool        // timer does not run: see lazyClock; under Conn.mu
 
 	// What follows is the tick's alone.
+	told            bool   // the Observer was told that this side does not read
+	pinged          bool   // since the last byte
+	pingGone        bool   // Config.Outbound, if there is one, has let it go
 	written         uint64 // messages
 	bytes, messages uint64 // seen at the last look
 	byteAt, dataAt  moment
 	ping            uint64
 	pingAt          moment
-	pinged          bool // since the last byte
-	pingGone        bool // Config.Outbound, if there is one, has let it go
+	stall           *stallWatch // nil while nothing is being written
 }
 
 // A moment is a time.Time in a third of its memory: how long after epoch.
@@ -29,12 +32,18 @@ func (m moment) since(before moment) time.Duration { return time.Duration(m - be
 
 // lookEvery returns the time between looks, 0 if no clock is on.
 func (cfg *Config) lookEvery() (period time.Duration) {
-	for _, limit := range [...]time.Duration{cfg.KeepAlive, cfg.DataTimeout} {
+	for _, limit := range [...]time.Duration{cfg.KeepAlive, cfg.DataTimeout, cfg.StallTimeout} {
 		if limit > 0 && (period == 0 || limit/8 < period) {
 			period = max(limit/8, 1)
 		}
 	}
 	return period
+}
+
+// lazyClock reports whether the timer is to run only while a write waits: nothing else needs it, and a pending timer makes each
+// wait for bytes slower (see Config.KeepAlive).
+func (c *Conn) lazyClock() bool {
+	return c.cfg.KeepAlive <= 0 && c.cfg.DataTimeout <= 0 && c.cfg.StallTimeout > 0
 }
 
 func (c *Conn) startClocks() {
@@ -47,7 +56,28 @@ func (c *Conn) startClocks() {
 	k.dataAt = k.byteAt
 	c.mu.Lock() // the first tick may come before timer is set
 	defer c.mu.Unlock()
-	k.timer = time.AfterFunc(period, c.tick)
+	if k.idle = c.lazyClock(); !k.idle {
+		k.timer = time.AfterFunc(period, c.tick)
+	}
+}
+
+// wakeClock starts the timer if it is idle.
+func (c *Conn) wakeClock() {
+	if !c.lazyClock() {
+		return
+	}
+	k := &c.clocks
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case !k.idle || c.err != nil:
+		return
+	case k.timer == nil:
+		k.timer = time.AfterFunc(c.cfg.lookEvery(), c.tick)
+	default:
+		k.timer.Reset(c.cfg.lookEvery())
+	}
+	k.idle = false
 }
 
 // stopClocks is called with c.mu held.
@@ -55,17 +85,31 @@ func (c *Conn) stopClocks() {
 	if c.clocks.timer != nil {
 		c.clocks.timer.Stop()
 	}
+	if w := c.cut.Load(); w != nil && w.timer != nil {
+		w.timer.Stop()
+	}
 }
 
 func (c *Conn) tick() {
-	next, err := c.look(momentOf(time.Now()))
+	now := momentOf(time.Now())
+	if err := c.stalled(now); err != nil {
+		c.endWriting(err)
+	}
+	if c.cut.Load() != nil {
+		return // what is still to be read has a limit of its own
+	}
+	next, err := c.look(now)
 	if err != nil {
 		c.end(err)
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err == nil {
+	switch {
+	case c.err != nil:
+	case c.lazyClock() && !c.lock.has(lockHeld):
+		c.clocks.idle = true
+	default:
 		c.clocks.timer.Reset(next)
 	}
 }
@@ -73,45 +117,59 @@ func (c *Conn) tick() {
 // look returns when to look again, or the error of the clock that has run out.
 func (c *Conn) look(now moment) (next time.Duration, err error) {
 	k := &c.clocks
-	next = c.cfg.lookEvery()
-	bytes, messages := c.stats.bytesRead.Load(), c.readers.Load()/readCount
+	bytes, messages := c.received(), c.readers.Load()/readCount
 	// A reader that is still taking what came before has not listened since: that is no silence of the peer's.
 	if bytes != k.bytes || messages != k.messages {
-		k.byteAt, k.pinged = now, false
+		k.byteAt, k.pinged, k.told = now, false, false
 	}
 	if messages != k.messages {
 		k.dataAt = now
 	}
 	k.bytes, k.messages = bytes, messages
-	if limit := c.cfg.DataTimeout; limit > 0 && now.since(k.dataAt) >= limit {
-		return 0, &TimeoutError{Clock: ClockData, Limit: limit}
-	}
 	if written := c.messagesWritten(); written == k.written {
 		c.restQueue()
 	} else {
 		k.written = written
+	}
+	next, dead := c.silent(now)
+	if dead == nil {
+		return next, nil
+	}
+	if n, waits := c.unread(); waits {
+		k.byteAt, k.dataAt, k.pingAt = now, now, now
+		c.tellUnread(n)
+		return next, nil
+	}
+	return 0, dead
+}
+
+// received returns how many bytes have come, under TLS those of records too.
+func (c *Conn) received() uint64 {
+	n := c.stats.bytesRead.Load()
+	if c.records != nil {
+		n += c.records.received.Load()
+	}
+	return n
+}
+
+// silent asks for a ping when it is time, and returns when to look again, and the error of the clock that would have run out if
+// nothing that the peer has sent were waiting here.
+func (c *Conn) silent(now moment) (next time.Duration, dead error) {
+	k := &c.clocks
+	next = c.cfg.lookEvery()
+	if limit := c.cfg.DataTimeout; limit > 0 && now.since(k.dataAt) >= limit {
+		return next, &TimeoutError{Clock: ClockData, Limit: limit}
 	}
 	limit := c.cfg.KeepAlive
 	if limit <= 0 {
 		return next, nil
 	}
 	if k.ping != 0 {
-		switch state, sentAt := c.pingState(k.ping); state {
-		case pingAnswered:
-			k.ping = 0
-		case pingAsking:
-			k.pingAt = now
-		case pingRefused:
-			k.ping, k.pinged = 0, false
-		case pingSent:
-			if !k.pingGone {
-				k.pingAt, k.pingGone = momentOf(sentAt), true
-			}
-		}
+		c.lookAtPing(now)
 	}
 	switch silence := now.since(k.byteAt); {
 	case silence >= limit:
-		return 0, &TimeoutError{Clock: ClockTransport, Limit: limit}
+		return next, &TimeoutError{Clock: ClockTransport, Limit: limit}
 	case silence >= limit/2 && !k.pinged:
 		k.pinged = true
 		number := c.sendPing(nil)
@@ -122,9 +180,97 @@ func (c *Conn) look(now moment) (next time.Duration, err error) {
 	if limit := c.cfg.PongTimeout; limit > 0 && k.ping != 0 {
 		left := limit - now.since(k.pingAt)
 		if left <= 0 {
-			return 0, &TimeoutError{Clock: ClockPong, Limit: limit}
+			return next, &TimeoutError{Clock: ClockPong, Limit: limit}
 		}
 		next = min(next, left)
 	}
 	return next, nil
+}
+
+// lookAtPing notes what has become of the ping that PongTimeout waits for.
+func (c *Conn) lookAtPing(now moment) {
+	k := &c.clocks
+	switch state, sentAt := c.pingState(k.ping); state {
+	case pingAnswered:
+		k.ping = 0
+	case pingAsking:
+		k.pingAt = now
+	case pingRefused:
+		k.ping, k.pinged = 0, false
+	case pingSent:
+		if !k.pingGone {
+			k.pingAt, k.pingGone = momentOf(sentAt), true
+		}
+	}
+}
+
+// unread reports whether something that the peer has sent waits for this side: in the kernel, in the buffers, or in a read call
+// that is at work. n is how many bytes of it can be seen. Where the transport cannot be looked into, a side that does not read
+// cannot say that nothing came.
+func (c *Conn) unread() (n int, waits bool) {
+	s := c.readers.Load()
+	away := s&readBusy == 0 && c.readers.CompareAndSwap(s, s|readBusy|readLooked)
+	if away { // no read call runs
+		n = c.r.Pending()
+		if r := c.records; r != nil {
+			n += r.end - r.pos + r.held
+		}
+		if c.readers.Add(^uint64(readBusy|readLooked-1))&readWanted != 0 {
+			c.readReleased()
+		}
+	} else if !c.filling.Load() {
+		return 0, true
+	}
+	more, ok := unreadBytes(c.base)
+	ok = ok && (c.secure == nil || c.records != nil) // crypto/tls alone may hold more
+	return n + more, n+more > 0 || away && !ok
+}
+
+// tellUnread tells the Observer, once, that this side does not read what has come.
+func (c *Conn) tellUnread(n int) {
+	if c.cfg.Observer == nil || c.clocks.told {
+		return
+	}
+	c.clocks.told = true
+	c.cfg.Observer.Slow(c, ReadInfo{User: time.Now(), Backlog: n})
+}
+
+// stallWatch is how far a write was when that was last seen to change.
+type stallWatch struct {
+	progress writeProgress
+	at       moment
+}
+
+// writeProgress changes with every write that ends, whenever the kernel takes bytes, and whenever the peer's kernel does.
+type writeProgress struct {
+	direct, writes, bytes, below uint64
+	waits                        uint32
+	unsent                       int
+}
+
+// stalled returns the error of the write clock if it has run out: the same write has waited for all of StallTimeout without progress.
+func (c *Conn) stalled(now moment) error {
+	k, limit := &c.clocks, c.cfg.StallTimeout
+	state := c.lock.state.Load()
+	if limit <= 0 || state&lockHeld == 0 {
+		k.stall = nil
+		return nil
+	}
+	p := writeProgress{direct: state / lockCount, writes: c.stats.writes.Load(), bytes: c.stats.bytesWritten.Load()}
+	if c.records != nil {
+		p.below = c.records.writes.Load()
+	}
+	if s := c.lowestSocket(); s != nil {
+		p.waits = s.waits.Load()
+	}
+	p.unsent, _ = unsentBytes(c.base)
+	switch {
+	case k.stall == nil:
+		k.stall = &stallWatch{p, now}
+	case k.stall.progress != p:
+		*k.stall = stallWatch{p, now}
+	case now.since(k.stall.at) >= limit:
+		return &TimeoutError{Clock: ClockWrite, Limit: limit}
+	}
+	return nil
 }

@@ -37,7 +37,10 @@ func (c *Conn) Shutdown(ctx context.Context, code frame.CloseCode, reason string
 	defer stop()
 	// The end of ctx closes the connection and says why; the write deadline behind it is for safety.
 	if err := c.sendClose(until.Add(closeSlack), code, reason); err != nil && !c.ended() {
-		return c.end(err)
+		if c.cut.Load() == nil {
+			return c.end(err)
+		}
+		c.stopWaiting(c.cut.Load()) // what has come may tell why
 	}
 	c.awaitClose()
 	err := c.Err()
@@ -48,40 +51,6 @@ func (c *Conn) Shutdown(ctx context.Context, code frame.CloseCode, reason string
 }
 
 var errCloseTimeout = errors.New("close timeout")
-
-// goodbyeWait is how long a Close frame of the peer's is looked for after a write that failed. A connection that is broken answers
-// at once.
-const goodbyeWait = 100 * time.Millisecond
-
-// findGoodbye looks for the peer's Close frame after a write that failed: the goroutine that reads finds it, or else what comes is
-// dropped up to there. The connection has then ended.
-func (c *Conn) findGoodbye() {
-	timer := time.NewTimer(goodbyeWait)
-	defer timer.Stop()
-	s := c.readers.Load()
-	if s&(readCount-1) != 0 || !c.readers.CompareAndSwap(s, s|readBusy) {
-		select {
-		case <-c.Done():
-		case <-timer.C:
-		}
-		return
-	}
-	c.r.LeaveViews()
-	c.startDiscarding()
-	_ = c.base.SetReadDeadline(time.Now().Add(goodbyeWait))
-	for alive := true; alive && !c.ended(); {
-		m, ok, err := c.r.Buffered()
-		switch {
-		case err != nil:
-			alive = false
-		case !ok:
-			alive = c.fillLast()
-		case m.Opcode == frame.Close:
-			_ = c.takeClose(m.Data)
-		}
-	}
-	c.releaseRead(0)
-}
 
 const closeSlack = 100 * time.Millisecond
 
@@ -95,6 +64,7 @@ func (c *Conn) awaitClose() {
 	for {
 		s := c.readers.Or(readWanted) | readWanted
 		if s&readEnded != 0 {
+			c.readReleased() // the token may have been meant for linger
 			return
 		}
 		if s&readBusy == 0 {
@@ -102,7 +72,7 @@ func (c *Conn) awaitClose() {
 				continue
 			}
 			c.r.LeaveViews()
-			c.startDiscarding()
+			c.startDiscarding(time.Time{})
 			for !c.ended() {
 				m, ok, err := c.r.Buffered()
 				_, _ = c.discard(m, ok, err)
@@ -134,18 +104,29 @@ func (c *Conn) discard(m Message, ok bool, err error) (Message, error) {
 
 // Close ends the connection at once, without a Close frame; what is queued is lost. Every blocked call returns. It can be
 // called at any time and more than once.
-func (c *Conn) Close() error {
-	if _, first := c.finish(ErrClosed); first {
-		return c.drop()
+//
+// After our own Close frame, sent because the peer closed, broke a rule or went over a limit, or by StartClose, the socket stays
+// open in the background until the peer has closed it too, Config.CloseTimeout at most: a socket that is closed with bytes
+// unread is reset, which can take the Close frame from the peer (RFC 9112 §9.6 tells of the same).
+func (c *Conn) Close() error { return c.part(ErrClosed) }
+
+// part makes err the last word, if there is none, and closes the transport: at once, or by linger after our Close frame.
+func (c *Conn) part(err error) error {
+	_, first := c.finish(err)
+	if c.startLinger() {
+		c.freeWriting()
+		return nil
 	}
-	c.drop()
+	if err := c.drop(); first {
+		return err
+	}
 	return nil
 }
 
 // Bind closes the connection when ctx ends, with an error that matches ErrClosed and the context's cause. stop undoes it, and
 // returns false if it is too late for that.
 func (c *Conn) Bind(ctx context.Context) (stop func() bool) {
-	return context.AfterFunc(ctx, func() { c.end(&boundError{context.Cause(ctx)}) })
+	return context.AfterFunc(ctx, func() { c.part(&boundError{context.Cause(ctx)}) })
 }
 
 // boundError is ErrClosed because a context ended.
@@ -167,13 +148,13 @@ func (c *Conn) writable() error {
 	case c.goodbye != nil && c.goodbye.sent.done:
 		return ErrShutdown
 	}
-	return nil
+	return c.writeErr()
 }
 
 // sendClose writes a Close frame behind what is queued, unless one was sent.
 func (c *Conn) sendClose(until time.Time, code frame.CloseCode, reason string) error {
-	if lost := c.cut.Load(); lost != nil {
-		return lost
+	if err := c.writeErr(); err != nil {
+		return err
 	}
 	c.startClosing(until)
 	c.lock.set(lockClosing)
@@ -187,6 +168,9 @@ func (c *Conn) sendClose(until time.Time, code frame.CloseCode, reason string) e
 	defer c.unlockWrite()
 	if c.shut || c.ended() {
 		return nil
+	}
+	if err := c.writeErr(); err != nil {
+		return err
 	}
 	c.shut = true
 	c.mu.Lock()
@@ -204,10 +188,12 @@ func (c *Conn) sendClose(until time.Time, code frame.CloseCode, reason string) e
 		g.sent = closeStatus{true, code, reason} // not before: whoever is told ErrShutdown may call Close
 		c.mu.Unlock()
 		return nil
+	case c.cut.Load() != nil:
+		return c.writeErr()
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &TimeoutError{Clock: ClockClose, Limit: c.cfg.CloseTimeout}
 	}
-	return &TransportError{Op: "write", Err: err}
+	return c.writeLost(err)
 }
 
 // takeClose answers the peer's Close, and is the end of reading.
@@ -249,48 +235,91 @@ func (e *protocolError) Is(target error) bool {
 	return target == net.ErrClosed || e.ProtocolError.Is(target)
 }
 
-// endAfterClose makes err the last word and leaves the rest to a goroutine.
+// endAfterClose makes err the last word and leaves the rest to linger.
 func (c *Conn) endAfterClose(err error) error {
 	last, first := c.finish(err)
-	if first {
-		c.lingers = true
-		go c.linger()
+	if first && !c.startLinger() {
+		c.drop()
 	}
 	return last
 }
 
-// linger ends the TCP connection after Close frames went both ways, or ours after an error. The server ends it first, the
+// startLinger has linger run, if our Close frame was sent and it does not run yet. It returns false if none was sent.
+func (c *Conn) startLinger() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch g := c.goodbye; {
+	case g == nil || !g.sent.done:
+		return false
+	case g.lingering == nil:
+		g.lingering = make(chan struct{})
+		if c.readFree == nil {
+			c.readFree = make(chan struct{}, 1)
+		}
+		go c.linger(g)
+	}
+	return true
+}
+
+// lingerDone returns a channel that is closed when linger is done, nil if it does not run.
+func (c *Conn) lingerDone() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.goodbye == nil {
+		return nil
+	}
+	return c.goodbye.lingering
+}
+
+// lingerBytes is how much linger reads. A peer that sends more has not looked for a Close frame for long.
+const lingerBytes = 64 << 20
+
+// linger ends the TCP connection after Close frames went both ways, or ours alone. The server ends it first, the
 // client waits for that (RFC 6455 §7.1.1). Until then what comes is dropped: closing a socket with bytes unread would
-// have the kernel send a reset, and that can take our Close frame from the peer. All of it ends with CloseTimeout.
-func (c *Conn) linger() {
-	until := c.startClosing(time.Now().Add(c.cfg.CloseTimeout))
-	timer := time.AfterFunc(time.Until(until), func() { c.drop() })
+// have the kernel send a reset, and that can take our Close from the peer. All of it ends with CloseTimeout.
+func (c *Conn) linger(g *goodbyes) {
+	defer close(g.lingering)
+	until := time.Now().Add(c.cfg.CloseTimeout)
+	timer := time.AfterFunc(c.cfg.CloseTimeout, func() { c.drop() })
 	defer timer.Stop()
 	c.mu.Lock()
-	peerFirst := c.role == frame.Client && c.goodbye != nil && c.goodbye.received.done
+	peerFirst := c.role == frame.Client && g.received.done
 	c.mu.Unlock()
+	c.startClosing(until)
+	c.takeReading()
+	c.startDiscarding(until)
 	if !peerFirst {
 		c.halfClose()
 	}
-	c.startDiscarding()
-	b := buffer.Get(4 << 10)
-	for empty := 0; empty < maxEmptyReads; {
-		n, err := c.stream.Read(b.B)
-		if err != nil {
-			break
-		}
-		if empty++; n > 0 {
-			empty = 0
-		}
-	}
-	buffer.Put(b)
-	if c.records != nil {
-		c.records.drop()
-	}
+	c.dropIncoming()
 	if peerFirst {
 		c.halfClose()
 	}
 	c.drop()
+}
+
+// takeReading returns when no read call runs any more on a connection that has ended: the one that waits for bytes is woken.
+func (c *Conn) takeReading() {
+	c.startDiscarding(past)
+	for c.readers.Or(readWanted)&readBusy != 0 {
+		<-c.readFree
+	}
+}
+
+// dropIncoming reads the transport, under TLS its records as they are, to its end.
+func (c *Conn) dropIncoming() {
+	b := buffer.Get(4 << 10)
+	defer buffer.Put(b)
+	for total, empty := 0, 0; total < lingerBytes && empty < maxEmptyReads; {
+		n, err := c.base.Read(b.B)
+		if err != nil {
+			return
+		}
+		total += n
+		if empty++; n > 0 {
+			empty = 0
+		}
+	}
 }
 
 // halfClose tells the peer that nothing more comes.

@@ -492,8 +492,8 @@ func TestR24ShutdownArguments(t *testing.T) {
 	})
 }
 
-// A write fails because the peer has closed and gone: its Close frame, still unread, is the connection's last word, whether a goroutine
-// is reading or not.
+// A write fails because the peer has closed and gone: writers are told so, and its Close frame, still unread, is the connection's last
+// word, whether a goroutine is reading or not.
 func TestGoodbyeBehindFailedWrite(t *testing.T) {
 	for _, reading := range []bool{false, true} {
 		both(t, func(t *testing.T, role frame.Role) {
@@ -518,15 +518,20 @@ func TestGoodbyeBehindFailedWrite(t *testing.T) {
 			}
 			p.send(p.closing(frame.CodePolicyViolation, "too slow"))
 			p.nc.CloseWrite()
-			err := c.WriteMessage(Text, []byte("x"))
+			wantTransport(t, c.WriteMessage(Text, []byte("x")), syscall.EPIPE)
+			var err error
+			if reading {
+				err = <-read
+			} else {
+				wantMessage(t, c, Text, "unread")
+				_, err = c.ReadMessage()
+			}
 			var e *CloseError
 			if !errors.As(err, &e) || *e != (CloseError{Code: frame.CodePolicyViolation, Reason: "too slow", SentCode: frame.CodeAbnormal}) || c.Err() != err {
-				t.Errorf("got %v", err)
+				t.Errorf("the reader got %v", err)
 			}
-			if reading {
-				if again := <-read; again != err {
-					t.Errorf("the reader got %v", again)
-				}
+			if again := c.WriteMessage(Text, []byte("y")); again != err {
+				t.Errorf("a writer got %v", again)
 			}
 			c.Close()
 		})

@@ -13,12 +13,13 @@ import (
 // The defaults of Config.
 const (
 	DefaultKeepAlive    = 60 * time.Second
+	DefaultStallTimeout = 60 * time.Second
 	DefaultCloseTimeout = 5 * time.Second
 	DefaultWriteBuffer  = 64 << 10
 )
 
 // Config is what Dialer, Upgrader and New share. The zero value is ready: all rules and limits on, a ping after 30 s of
-// silence and the end after 60, no other timeout.
+// silence and the end after 60, the end after 60 s without progress of a write, no other timeout.
 type Config struct {
 	// Frame are the limits and relaxed rules for what is received. Its Compression is set by the handshake.
 	Frame frame.Options
@@ -36,8 +37,11 @@ type Config struct {
 	WriteBuffer int
 
 	// KeepAlive is the transport clock: any byte from the peer resets it, a ping goes out after half of it, and after the
-	// whole the connection is dead (*TimeoutError). 0 means DefaultKeepAlive, negative none. A goroutine must be reading:
-	// where none is, nobody hears the peer.
+	// whole the connection is dead (*TimeoutError). 0 means DefaultKeepAlive, negative none.
+	//
+	// A goroutine must be reading. While bytes of the peer's wait to be read no clock judges the peer dead, whatever its limit:
+	// Observer.Slow tells that this side does not read. On Linux the socket is looked into; another net.Conn can have a
+	// method Unread() (n int, ok bool), and without it is not judged but while a goroutine reads.
 	//
 	// With a timer pending, whosever it is, the Go runtime takes longer to wait for bytes: of a round trip of 28 µs on one
 	// processor that is some 1.6 (tickwire and tickwire-noclock in GOWORK=off go -C bench run ./cmd/compare -run '^echo/128 B, both').
@@ -47,6 +51,10 @@ type Config struct {
 	// PongTimeout is how long the answer to a ping of KeepAlive may take. Any other byte from the peer does not count.
 	// 0 means none: then only the transport clock judges.
 	PongTimeout time.Duration
+	// StallTimeout is the write clock: when a write has waited for so long and the kernels have taken no byte of it, nothing
+	// more is written, and the connection ends with a *TimeoutError once what has come is read. It judges progress, not how
+	// long a write takes; WriteTimeout bounds that. 0 means DefaultStallTimeout, negative none.
+	StallTimeout time.Duration
 	// CloseTimeout bounds the whole close handshake; 0 means DefaultCloseTimeout.
 	CloseTimeout time.Duration
 	// ReadTimeout ends a read call for which no byte has come for so long, with an error that matches
@@ -107,6 +115,9 @@ func (cfg *Config) withDefaults() Config {
 	}
 	if c.KeepAlive == 0 {
 		c.KeepAlive = DefaultKeepAlive
+	}
+	if c.StallTimeout == 0 {
+		c.StallTimeout = DefaultStallTimeout
 	}
 	if c.CloseTimeout <= 0 {
 		c.CloseTimeout = DefaultCloseTimeout

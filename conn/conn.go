@@ -44,8 +44,8 @@ type Conn struct {
 	readErr error        // came together with bytes: due when they are used up; by whoever holds readBusy
 	role    frame.Role   // never changes
 	reset   bool         // the memory of r went back; by whoever holds readBusy
-	lingers bool         // a goroutine reads what comes behind the Close; by whoever holds readBusy
 	slow    bool         // the Observer was told of the lag; by whoever holds readBusy
+	filling atomic.Bool  // a read call waits for the transport
 	reading messageReader
 
 	lock       writeLock
@@ -70,24 +70,26 @@ type Conn struct {
 	err     error     // the connection's last word
 	goodbye *goodbyes // nil before the first Close frame
 
-	cut      atomic.Pointer[TransportError] // a write failed: no Close frame can be sent
-	done     chan struct{}                  // closed when err is set; made by the first who asks; under mu
-	readFree chan struct{}                  // a token for Shutdown, made under mu before readWanted is set
+	cut      atomic.Pointer[writeEnd] // set when a write has failed: nothing more can be written
+	done     chan struct{}            // closed when err is set; made by the first who asks; under mu
+	readFree chan struct{}            // a token for who waits for the reading side, made under mu before readWanted is set
 }
 
 // The flags in Conn.readers.
 const (
 	readBusy   = 1 << iota // a read call runs
 	readEnded              // err is set
-	readWanted             // Shutdown waits for readBusy to go
+	readWanted             // Shutdown, or linger, waits for readBusy to go
+	readLooked             // and the keepalive has readBusy, for a moment
 	readCount              // one message
 )
 
 // goodbyes are the Close frames of both sides.
 type goodbyes struct {
 	sent, received closeStatus
-	local          bool  // ours went first
-	verdict        error // on the peer's Close, which breaks a rule, while its rest is waited for: then nothing else is the last word
+	local          bool          // ours went first
+	lingering      chan struct{} // closed when linger is done; nil if it has not begun
+	verdict        error         // on the peer's Close, which breaks a rule, while its rest is waited for: then nothing else is the last word
 }
 
 type closeStatus struct {
@@ -116,6 +118,9 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 		c.base = t.NetConn()
 		if r, ok := c.base.(*records); ok {
 			c.records, c.base = r, r.Conn
+			if c.lazyClock() {
+				r.onWait = c.wakeClock
+			}
 		}
 	} else {
 		c.sock = newSocket(nc, c.cfg, (*plainSink)(c))
@@ -206,6 +211,7 @@ func (c *Conn) finish(err error) (last error, first bool) {
 	c.err = err
 	c.readers.Or(readEnded)
 	c.lock.set(lockEnded)
+	c.stopSpin()
 	if c.done != nil {
 		close(c.done)
 	}
@@ -239,9 +245,15 @@ func (c *Conn) end(err error) error {
 
 // drop closes the transport at once: never through tls.Conn, whose Close can wait for the peer.
 func (c *Conn) drop() error {
+	c.stopSpin()
 	err := c.base.Close()
-	if c.lock.tryLock() { // otherwise its holder does it
+	c.freeWriting()
+	return err
+}
+
+// freeWriting gives the memory of the writing side back, or leaves that to who has the write lock.
+func (c *Conn) freeWriting() {
+	if c.lock.tryLock() {
 		c.unlockWrite()
 	}
-	return err
 }

@@ -80,11 +80,11 @@ func (c *Conn) kick() {
 	if !c.lock.tryLock() {
 		return // its holder sees that something is pending
 	}
-	if c.sock == nil {
+	if c.sock == nil && !c.cannotWrite() {
 		c.startFlush()
 		return
 	}
-	if !c.shut && !c.ended() && !c.writeControls(true) && c.rest == nil && c.lock.has(lockPending) && !c.ended() {
+	if !c.shut && !c.cannotWrite() && !c.writeControls(true) && c.rest == nil && c.lock.has(lockPending) && !c.cannotWrite() {
 		c.startFlush()
 		return
 	}
@@ -163,7 +163,7 @@ func (c *Conn) writeControls(noWait bool) bool {
 		buffer.Put(lent)
 		return true
 	}
-	n, err := (*outlet)(c).write(lent.B[:size], nil, noWait)
+	n, err := (*outlet)(c).writeOnce(lent.B[:size], nil, noWait)
 	done := err == nil && n == size && !c.ended()
 	keep, left := false, false
 	if !done {
@@ -180,17 +180,15 @@ func (c *Conn) writeControls(noWait bool) bool {
 }
 
 // controlsCut judges a write of control frames that has not gone as it should: n bytes of b did. keep says that the frames wait on in
-// their slots, left that the rest of b is left for flushControls. With neither, the connection has ended or soon will have.
+// their slots, left that the rest of b is left for flushControls. With neither, nothing more can be written.
 func (c *Conn) controlsCut(b []byte, n int, err error, noWait bool) (keep, left bool) {
 	if err == nil && n != len(b) && !noWait {
 		err = io.ErrShortWrite
 	}
 	switch {
-	case c.ended():
+	case c.cannotWrite():
 	case n == 0 && (err == nil || c.secure == nil && errors.Is(err, os.ErrDeadlineExceeded)):
 		return true, false
-	case noWait && brokenPipe(err):
-		c.cut.Store(&TransportError{Op: "write", Err: err}) // whoever reads finds out how it ended
 	case err != nil:
 		_ = c.writeLost(err)
 	default:

@@ -11,7 +11,7 @@ type deadlines struct {
 	mu         sync.Mutex
 	times      *deadlineTimes // nil while none was ever set
 	changed    chan struct{}
-	discarding bool // Shutdown reads: the caller's read deadline does not count
+	discarding bool // Shutdown or linger reads: the caller's read deadline does not count
 }
 
 type deadlineTimes struct {
@@ -38,10 +38,22 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 	times := d.lock()
 	defer d.mu.Unlock()
 	times.read = t
-	if d.discarding {
+	w := c.cut.Load()
+	switch {
+	case d.discarding:
 		return nil
+	case w != nil && w.over.Load():
+		t = earlier(t, time.Now().Add(lastWait)) // a read that waits is not to wait longer
 	}
-	return c.base.SetReadDeadline(earlier(t, times.armedRead)) // a read that waits keeps its ReadTimeout
+	return c.setReadDeadline(earlier(t, times.armedRead)) // a read that waits keeps its ReadTimeout
+}
+
+// setReadDeadline puts a deadline on the transport; a read that spins on the socket sees it too. The caller has deadlines.mu.
+func (c *Conn) setReadDeadline(t time.Time) error {
+	if s := c.spinning(); s != nil {
+		s.setDeadline(t)
+	}
+	return c.base.SetReadDeadline(t)
 }
 
 // SetWriteDeadline sets the time at which write calls fail with an error that matches os.ErrDeadlineExceeded; the zero time
@@ -86,13 +98,13 @@ func (c *Conn) startClosing(until time.Time) time.Time {
 	return times.closing
 }
 
-// startDiscarding lifts the caller's read deadline, for Shutdown.
-func (c *Conn) startDiscarding() {
+// startDiscarding puts a deadline of its own in the place of the caller's read deadlines, from now on.
+func (c *Conn) startDiscarding(until time.Time) {
 	d := &c.deadlines
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.discarding = true
-	_ = c.base.SetReadDeadline(time.Time{})
+	_ = c.setReadDeadline(until)
 }
 
 // waitWrite returns what ends a wait for the write lock: a timer, nil if there is no deadline, and a channel that is closed when
@@ -130,7 +142,7 @@ func (c *Conn) armRead() {
 	}
 	if at, ok := arm(times.armedRead, now, c.cfg.ReadTimeout); ok {
 		times.armedRead = at
-		_ = c.base.SetReadDeadline(earlier(times.read, at))
+		_ = c.setReadDeadline(earlier(times.read, at))
 	}
 }
 
@@ -167,6 +179,13 @@ func earlier(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+// readPassed reports whether the caller's read deadline has passed.
+func (d *deadlines) readPassed() bool {
+	times := d.lock()
+	defer d.mu.Unlock()
+	return !times.read.IsZero() && !time.Now().Before(times.read)
 }
 
 // readDeadlinePassed returns the error for a read that a deadline ended.

@@ -14,9 +14,13 @@ import (
 //   - *frame.ProtocolError: the peer broke the protocol, in a frame other than its Close;
 //   - *CloseError: the peer said goodbye; where something is wrong with its Close, it wraps what that is;
 //   - *TransportError: the network failed, or ended without a goodbye;
-//   - *TimeoutError: the peer was judged dead;
+//   - *TimeoutError: the peer was judged dead, or did not finish the close handshake;
 //   - ErrClosed, or an error that matches it: this side closed at once;
 //   - an error that matches ErrTooSlow: the peer did not take what a Group sent.
+//
+// A write that fails, or is judged by the write clock, does not end the connection at once: write calls return that error from then on, and
+// read calls go on through all that the peer has sent. The connection ends with a *CloseError if there is a Close frame, and otherwise
+// with the error of the write.
 //
 // All of them match net.ErrClosed as a Conn returns them; a *frame.ProtocolError comes within an error that does, so errors.As finds it
 // and a type assertion does not. A passed deadline, and the errors below that are not ErrClosed, do not end it.
@@ -84,7 +88,7 @@ type CloseError struct {
 	// Local says that our Close went first.
 	Local bool
 	// Err is what is wrong with the peer's Close, nil if nothing is: the *frame.ProtocolError of the rule that it breaks, which
-	// ours has told the peer unless it went first; or the *TransportError with which the stream ended within it.
+	// ours has told the peer unless it went first; or the error with which the stream ended within it.
 	Err error
 }
 
@@ -155,6 +159,7 @@ const (
 	ClockTransport Clock = "transport" // Config.KeepAlive
 	ClockData      Clock = "data"      // Config.DataTimeout
 	ClockPong      Clock = "pong"      // Config.PongTimeout
+	ClockWrite     Clock = "write"     // Config.StallTimeout
 	ClockClose     Clock = "close"     // Config.CloseTimeout, or the context of Shutdown
 )
 
@@ -198,6 +203,8 @@ func (e *TimeoutError) Error() string {
 		return "conn: judged dead by the data clock: no message from the peer" + limit
 	case ClockPong:
 		return "conn: judged dead by the pong clock: no answer to a ping" + limit
+	case ClockWrite:
+		return "conn: judged dead by the write clock: the peer has taken no byte of a write" + limit
 	}
 	if e.Err != nil {
 		limit = ": " + e.Err.Error()

@@ -200,7 +200,9 @@ func TestF43BlackHole(t *testing.T) {
 				case <-time.After(time.Minute):
 					t.Error("the call has not returned")
 				}
-				if client.Err() == nil {
+				select {
+				case <-client.Done():
+				case <-time.After(time.Minute):
 					t.Error("the connection lives")
 				}
 				if n := client.Stats().MessagesRead; n != 256 {

@@ -24,6 +24,9 @@ func (c *Conn) StartClose(code frame.CloseCode, reason string) error {
 	case c.ended():
 		timer.Stop()
 		return c.Err()
+	case c.cut.Load() != nil:
+		timer.Stop()
+		return err // reading goes on through what has come
 	case err != nil:
 		timer.Stop()
 		return c.end(err)

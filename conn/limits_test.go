@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn/deflate"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
@@ -43,18 +44,14 @@ func TestEveryLimitIsNamed(t *testing.T) {
 			return err
 		}
 	}
-	accepted := func(l handshake.Limits) func(*testing.T) error {
+	accepted := func(l handshake.Limits, lines ...string) func(*testing.T) error {
 		return func(t *testing.T) error {
-			w := &world{}
-			refused := make(chan error, 1)
-			w.hosts = map[string]func(net.Conn){"a:80": func(nc net.Conn) {
-				_, err := (&Upgrader{Limits: l}).Accept(nc)
-				refused <- err
-			}}
-			if _, err := (&Dialer{NetDial: w.dial}).Dial(t.Context(), "ws://a"); err == nil {
-				t.Error("no error")
-			}
-			return <-refused
+			near, far := netsim.Pipe(0)
+			defer far.Close()
+			fmt.Fprintf(far, "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"+
+				"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n", strings.Join(append(lines, ""), "\r\n"))
+			_, err := (&Upgrader{Limits: l}).Accept(near)
+			return err
 		}
 	}
 	declared := func(n uint64) func(*peer) {
@@ -89,13 +86,16 @@ func TestEveryLimitIsNamed(t *testing.T) {
 		{"frame.Options.MaxControlPerMessage", "1", frame.ErrTooManyControls, received(frame.Options{MaxControlPerMessage: 1}, parts(Binary, frame.Pong, frame.Pong))},
 		{"frame.Options.MaxMessage", "5000", deflate.ErrTooLarge, inflated(deflate.Config{}, frame.Options{MaxMessage: 5000}, make([]byte, 5001))},
 		{"deflate.Config.MaxRatio", "100", deflate.ErrRatio, inflated(deflate.Config{MaxRatio: 100}, frame.Options{}, make([]byte, 200_000))},
-		{"handshake.Limits.Bytes", "16384", handshake.ErrHeadTooLarge, dialed(Dialer{}, func() string { return status(101, "X: "+strings.Repeat("a", 20_000)) })},
-		{"handshake.Limits.Line", "100", handshake.ErrLineTooLong, dialed(Dialer{Limits: handshake.Limits{Line: 100}}, func() string { return status(101, "X: "+strings.Repeat("a", 200)) })},
-		{"handshake.Limits.Lines", "3", handshake.ErrTooManyLines, dialed(Dialer{Limits: handshake.Limits{Lines: 3}}, func() string { return status(101, "A: b", "A: b", "A: b", "A: b") })},
-		{"handshake.Limits.Interim", "2", handshake.ErrInterim, dialed(Dialer{Limits: handshake.Limits{Interim: 2}}, func() string { return strings.Repeat(status(103), 3) })},
-		{"handshake.Limits.Bytes", "50", handshake.ErrHeadTooLarge, accepted(handshake.Limits{Bytes: 50})},
-		{"handshake.Limits.Line", "20", handshake.ErrLineTooLong, accepted(handshake.Limits{Line: 20})},
-		{"handshake.Limits.Lines", "2", handshake.ErrTooManyLines, accepted(handshake.Limits{Lines: 2})},
+		{"Limits.Bytes", "16384", handshake.ErrHeadTooLarge, dialed(Dialer{}, func() string { return status(101, "X: "+strings.Repeat("a", 20_000)) })},
+		{"Limits.Line", "100", handshake.ErrLineTooLong, dialed(Dialer{Limits: handshake.Limits{Line: 100}}, func() string { return status(101, "X: "+strings.Repeat("a", 200)) })},
+		{"Limits.Lines", "3", handshake.ErrTooManyLines, dialed(Dialer{Limits: handshake.Limits{Lines: 3}}, func() string { return status(101, "A: b", "A: b", "A: b", "A: b") })},
+		{"Limits.Interim", "2", handshake.ErrInterim, dialed(Dialer{Limits: handshake.Limits{Interim: 2}}, func() string { return strings.Repeat(status(103), 3) })},
+		{"Limits.Bytes", "50", handshake.ErrHeadTooLarge, accepted(handshake.Limits{Bytes: 50})},
+		{"Limits.Line", "20", handshake.ErrLineTooLong, accepted(handshake.Limits{Line: 20})},
+		{"Limits.Lines", "2", handshake.ErrTooManyLines, accepted(handshake.Limits{Lines: 2})},
+		{"Limits.Subprotocols", "2", handshake.ErrTooManyProtocols, accepted(handshake.Limits{Subprotocols: 2}, "Sec-WebSocket-Protocol: a, b, c")},
+		{"Limits.Extensions", "2", handshake.ErrTooManyExtensions, accepted(handshake.Limits{Extensions: 2}, "Sec-WebSocket-Extensions: a, b, c")},
+		{"Limits.Params", "2", handshake.ErrTooManyParams, accepted(handshake.Limits{Params: 2}, "Sec-WebSocket-Extensions: a; b; c; d")},
 		{"conn.Dialer.MaxRedirects", "4", handshake.ErrRedirect, dialed(Dialer{MaxRedirects: 4}, func() string { return status(302, "Location: /", "Content-Length: 0") })},
 		{"conn.Dialer.HandshakeTimeout", "3s", nil, func(t *testing.T) error {
 			w := &world{hosts: map[string]func(net.Conn){"a:80": func(nc net.Conn) { nc.Read(make([]byte, 4096)); nc.Read(make([]byte, 1)) }}}
@@ -132,7 +132,8 @@ func TestEveryLimitIsNamed(t *testing.T) {
 					t.Fatalf("%v, want %v", err, x.rule)
 				}
 				s := err.Error()
-				if !strings.Contains(s, " "+x.value+" ("+x.field+")") && !strings.Contains(s, "("+x.field+" = "+x.value+")") {
+				if !strings.Contains(s, " "+x.value+" ("+x.field+")") && !strings.Contains(s, "("+x.field+" = "+x.value+")") &&
+					!strings.Contains(s, ", "+x.field+" is "+x.value+",") {
 					t.Errorf("%q does not name the limit of %s of %s", s, x.value, x.field)
 				}
 			})

@@ -65,8 +65,12 @@ func simulate(t testing.TB, role frame.Role, cfg Config, size int) (*Conn, *nets
 	if cfg.KeepAlive == 0 {
 		cfg.KeepAlive = -1
 	}
+	if cfg.StallTimeout == 0 {
+		cfg.StallTimeout = -1
+	}
 	a, b := netsim.Pipe(size)
 	p := &peer{t: t, nc: b, role: 1 - role, r: frame.NewReader(b, 1-role, frame.Options{})}
+	t.Cleanup(func() { b.CloseWrite() }) // linger waits for it
 	return New(a, role, &cfg), a, p
 }
 

@@ -59,7 +59,7 @@ func (m *member) take(now *batch) bool {
 	}
 	s := m.slow
 	switch {
-	case m.gone.Load() || s.gone.Load() || m.c.ended() || m.c.lock.has(lockClosing):
+	case m.gone.Load() || s.gone.Load() || m.c.cannotWrite() || m.c.lock.has(lockClosing):
 		m.gone.Store(true)
 		return false
 	case len(b) == 0:
@@ -86,7 +86,7 @@ func (m *member) take(now *batch) bool {
 			switch {
 			case err != nil:
 				m.gone.Store(true)
-				go m.fail(err) // which may wait for the peer's last words
+				m.fail(err)
 				return false
 			case n == len(b):
 				m.written(messages)
@@ -180,10 +180,10 @@ func (m *member) write(b []byte, messages int, held bool) bool {
 	if !held {
 		switch err := c.lockWriteAs(nil, false); {
 		case err == nil:
-		case err == ErrShutdown || c.ended():
+		case err == ErrShutdown || c.cannotWrite():
 			return false
 		default:
-			c.end(&TransportError{Op: "write", Err: err})
+			c.endWriting(&TransportError{Op: "write", Err: err})
 			return false
 		}
 	}
@@ -206,10 +206,8 @@ func (m *member) write(b []byte, messages int, held bool) bool {
 	return true
 }
 
-// fail ends the connection after a write that failed, and gives its write lock back.
+// fail ends the writing side after a write that failed, and gives its write lock back.
 func (m *member) fail(err error) {
-	if !m.c.ended() {
-		_ = m.c.writeLost(err)
-	}
+	_ = m.c.writeLost(err)
 	m.c.unlockWrite()
 }

@@ -2,6 +2,7 @@ package conn
 
 import (
 	"iter"
+	"runtime"
 
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
@@ -29,6 +30,10 @@ func (c *Conn) Messages() iter.Seq2[Message, error] {
 // go on to the next. Under TLS a whole record counts. Only the goroutine that reads may call it; the view in hand stays valid.
 func (c *Conn) More() bool {
 	s := c.readers.Load()
+	for s&readLooked != 0 { // the keepalive is done in no time
+		runtime.Gosched()
+		s = c.readers.Load()
+	}
 	if s&(readCount-1) != 0 || !c.readers.CompareAndSwap(s, s|readBusy) {
 		return false
 	}

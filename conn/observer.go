@@ -9,6 +9,9 @@ type Observer interface {
 	Control(c *Conn, op frame.Opcode, sent bool)
 	// Slow is a read that passed Config.LagLimit or Config.BacklogLimit: this side is the slow consumer. It comes again
 	// only after a read that stayed below both.
+	//
+	// It is also told, once until this side reads on and from a goroutine of its own, when a clock of Config would have judged
+	// the peer dead, and bytes of the peer's wait unread. Backlog is then how many of them can be seen, Bytes 0.
 	Slow(c *Conn, i ReadInfo)
 	// Ended is the end of the connection, with its last error: as Conn.Err returns.
 	Ended(c *Conn, err error)

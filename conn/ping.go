@@ -40,6 +40,10 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	}
 	done := make(chan pingResult, 1)
 	number := c.sendPing(done)
+	if err := c.writeErr(); err != nil { // who ended the writing may not have seen this one
+		c.forgetPing(number)
+		return 0, err
+	}
 	select {
 	case r := <-done:
 		return r.rtt, r.err
@@ -100,6 +104,17 @@ func (c *Conn) takePong(payload []byte) {
 			return false
 		}
 		w.done <- pingResult{rtt: time.Since(w.start)}
+		return true
+	})
+}
+
+// refusePings tells those who wait for the answer to a ping that there will be none.
+func (c *Conn) refusePings(err error) {
+	p := &c.pings
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.settle(func(w pingWaiter) bool {
+		w.done <- pingResult{err: err}
 		return true
 	})
 }

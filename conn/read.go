@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
 
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
@@ -79,6 +80,8 @@ func (c *Conn) beginRead() error {
 			// Shutdown takes, or has taken, the reading side: what it finds is the connection's last word.
 			<-c.Done()
 			return c.Err()
+		case s&readLooked != 0:
+			runtime.Gosched() // the keepalive is done in no time
 		case s&readBusy != 0:
 			return ErrConcurrentRead
 		case c.readers.CompareAndSwap(s, s|readBusy):
@@ -111,7 +114,7 @@ func (c *Conn) endRead(n int) {
 // giveBack gives the buffers of a connection that has ended back.
 func (c *Conn) giveBack() {
 	c.r.Reset(nil, c.role, c.cfg.Frame)
-	if c.records != nil && !c.lingers {
+	if c.records != nil {
 		c.records.drop()
 	}
 }
@@ -140,9 +143,13 @@ func (c *Conn) fill(dst []byte) error {
 	if c.cfg.ReadTimeout > 0 {
 		c.armRead()
 	}
+	if w := c.cut.Load(); w != nil && w.over.Load() && !c.armLast(w) {
+		return c.end(w.err)
+	}
 	var n int
 	var err error
 	fresh := true // the socket was read
+	c.filling.Store(true)
 	switch {
 	case c.sock != nil:
 		n, err = c.sock.read(dst)
@@ -157,11 +164,15 @@ func (c *Conn) fill(dst []byte) error {
 		c.restQueue()
 		n, err = c.fillPlain(dst)
 	}
+	c.filling.Store(false)
 	if n == 0 {
 		return c.readFailed(err)
 	}
 	c.readErr = err
 	c.stats.bytesRead.Add(uint64(n))
+	if w := c.cut.Load(); w != nil && w.over.Load() {
+		w.taken += n
+	}
 	if c.cfg.Timestamps && fresh {
 		c.stamped()
 	}
@@ -177,25 +188,11 @@ type plainSink Conn
 func (s *plainSink) SpaceIn(dst []byte) []byte { return s.r.SpaceIn(dst) }
 func (s *plainSink) Refill() []byte            { return s.r.Refill() }
 func (s *plainSink) Filled(n int)              { s.r.Filled(n) }
+func (s *plainSink) WriteWaits()               { (*Conn)(s).wakeClock() }
 
 func (s *plainSink) Release() {
 	s.r.Release()
 	(*Conn)(s).restQueue()
-}
-
-// fillLast is fill where an error is no end: the connection ends otherwise.
-func (c *Conn) fillLast() bool {
-	var n int
-	switch {
-	case c.readErr != nil:
-	case c.sock != nil:
-		n, _ = c.sock.read(nil)
-	case c.records != nil:
-		n, _ = c.fillSecure(nil)
-	default:
-		n, _ = c.fillPlain(nil)
-	}
-	return n > 0
 }
 
 // fillPlain reads from any net.Conn.
@@ -256,19 +253,31 @@ func (c *Conn) fillSecure(dst []byte) (int, error) {
 	return 0, io.ErrNoProgress
 }
 
-// readFailed turns an error of reading into what the caller gets. All but a passed deadline end the connection.
+// readFailed turns an error of reading into what the caller gets. All but a passed deadline end the connection. It returns nil if
+// reading is to go on.
 func (c *Conn) readFailed(err error) error {
 	if c.ended() {
 		return c.Err()
 	}
 	var broken *frame.ProtocolError
+	w := c.cut.Load()
 	switch {
 	case errors.As(err, &broken):
 		return c.fail(broken)
 	case errors.Is(err, os.ErrDeadlineExceeded):
+		if w != nil && w.over.Load() && !c.deadlines.readPassed() {
+			if !w.armed {
+				return nil // stopWaiting has woken it
+			}
+			return c.end(w.err)
+		}
 		return c.readDeadlinePassed()
 	case err == io.EOF && c.r.Decoder().Midway():
 		err = io.ErrUnexpectedEOF
 	}
-	return c.end(c.cutClose(&TransportError{Op: "read", Err: err}))
+	lost := error(&TransportError{Op: "read", Err: err})
+	if w != nil {
+		lost = w.lastWord(err)
+	}
+	return c.end(c.cutClose(lost))
 }

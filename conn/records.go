@@ -10,8 +10,8 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 
-	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
@@ -51,7 +51,10 @@ type records struct {
 	overhead int  // what a record has at least beside data and header
 	shaken   bool // overhead is known
 
-	counted readCounter
+	counted  readCounter
+	received atomic.Uint64 // bytes of the socket
+	onWait   func()        // called when a write has to wait for room; nil before there is a Conn
+	writes   atomic.Uint64 // of the connection below
 
 	gathering gathering
 }
@@ -283,6 +286,7 @@ func (r *records) SpaceIn([]byte) []byte {
 // Filled tells how many bytes have come.
 func (r *records) Filled(n int) {
 	r.end += n
+	r.received.Add(uint64(n))
 	switch {
 	case r.end == len(r.lent.B):
 		r.size = max(r.size, min(2*len(r.lent.B), r.max))
@@ -300,6 +304,13 @@ func (r *records) Filled(n int) {
 // Refill is SpaceIn.
 func (r *records) Refill() []byte { return r.SpaceIn(nil) }
 
+// WriteWaits is told to the Conn.
+func (r *records) WriteWaits() {
+	if r.onWait != nil {
+		r.onWait()
+	}
+}
+
 // Release gives the buffer back if it holds nothing.
 func (r *records) Release() {
 	if r.pos == r.end {
@@ -312,5 +323,3 @@ func (r *records) drop() {
 	buffer.Put(r.lent)
 	r.lent, r.pos, r.end, r.left = nil, 0, 0, 0
 }
-
-var _ sink = (*frame.Reader)(nil)

@@ -98,8 +98,10 @@ func (r *records) Write(p []byte) (int, error) {
 }
 
 func (r *records) writeThrough(p []byte) (int, error) {
+	defer r.writes.Add(1)
 	if r.sock != nil {
 		return r.sock.write(p, nil, false)
 	}
+	r.WriteWaits()
 	return r.Conn.Write(p)
 }

@@ -30,9 +30,7 @@ func (o *opening) redirect(refusal error) (followed bool, err error) {
 		return false, nil
 	}
 	if o.hops++; o.hops > o.d.MaxRedirects {
-		passed := redirectError(e, "conn.Dialer.MaxRedirects")
-		passed.Limit = o.d.MaxRedirects
-		return false, passed
+		return false, redirectError(e, "conn.Dialer.MaxRedirects = "+strconv.Itoa(o.d.MaxRedirects))
 	}
 	next, err := o.url.Resolve(e.Header.Get("Location"))
 	if err == nil {
@@ -56,7 +54,7 @@ func (o *opening) redirect(refusal error) (followed bool, err error) {
 }
 
 // redirectError is handshake.ErrRedirect with the answer that asked for it.
-func redirectError(answer *handshake.Error, what string) *handshake.Error {
+func redirectError(answer *handshake.Error, what string) error {
 	e := *answer
 	e.Rule, e.Section, e.Name = handshake.ErrRedirect.Rule, handshake.ErrRedirect.Section, what
 	return &e

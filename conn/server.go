@@ -130,8 +130,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.handle(c)
 }
 
-// handle runs Handler on a connection that Shutdown knows of.
+// handle runs Handler on a connection that Shutdown knows of. It returns when the peer had its time to take our Close frame:
+// Shutdown waits for that, and a process that ends at once would have the kernel reset what is left.
 func (s *Server) handle(c *Conn) {
+	defer func() {
+		if done := c.lingerDone(); done != nil {
+			<-done
+		}
+	}()
 	defer c.Close()
 	s.mu.Lock()
 	put(&s.conns, c)

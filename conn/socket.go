@@ -21,7 +21,8 @@ type sink interface {
 	SpaceIn(dst []byte) []byte
 	Refill() []byte // SpaceIn after a Release, with little of the stack; nil if that takes more
 	Filled(n int)
-	Release() // called before the wait for bytes
+	Release()    // called before the wait for bytes
+	WriteWaits() // called when a write has to wait for room
 }
 
 // ReadInfo tells of the last read from the socket.
@@ -48,3 +49,31 @@ func (i ReadInfo) Lag() time.Duration {
 
 // readCounter counts what a socket did for the reading side.
 type readCounter struct{ reads, waits uint64 }
+
+// unreader is a net.Conn that tells how many bytes it could give without waiting; ok is false if it does not know.
+type unreader interface {
+	Unread() (n int, ok bool)
+}
+
+// lowestSocket is the socket that is read and written by its descriptor, also under TLS; nil if there is none.
+func (c *Conn) lowestSocket() *socket {
+	if c.sock == nil && c.records != nil {
+		return c.records.sock
+	}
+	return c.sock
+}
+
+// spinning is the polling of Config.Spin, nil if there is none.
+func (c *Conn) spinning() *spin {
+	if s := c.lowestSocket(); s != nil {
+		return s.spin
+	}
+	return nil
+}
+
+// stopSpin has a read that polls its socket wait, and none poll from then on: closing a socket waits for those who use it.
+func (c *Conn) stopSpin() {
+	if s := c.spinning(); s != nil {
+		s.ended.Store(true)
+	}
+}

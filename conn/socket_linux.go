@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -30,27 +32,27 @@ type socket struct {
 	rc   syscall.RawConn
 	mode Syscalls
 
-	noWait bool // of write
-	often  bool // the write is one of many in a row, to other sockets
-	busy   bool // the last read that brought bytes brought many
-	woken  bool // the read waited within a frame, and is to be tried again
+	noWait            bool          // of write
+	often             bool          // the write is one of many in a row, to other sockets
+	busy              bool          // the last read that brought bytes brought many
+	woken             bool          // the read waited within a frame, and is to be tried again
+	waits             atomic.Uint32 // how often a write has waited for room: see stalled
+	errno, writeErrno int32
 
 	// Reading, by one goroutine.
 	sink    sink
 	readFn  func(fd uintptr) bool
 	space   []byte
 	n       int
-	errno   syscall.Errno
 	counted readCounter
 	spin    *spin        // nil without Config.Spin
 	stamped *stampedRead // nil without Config.Timestamps
 
 	// Writing, under the write lock.
-	writeFn    func(fd uintptr) bool
-	out        []byte  // what is not written yet
-	behind     *vector // what comes behind it, nil if nothing ever did
-	left       int     // the bytes of both
-	writeErrno syscall.Errno
+	writeFn func(fd uintptr) bool
+	out     []byte  // what is not written yet
+	behind  *vector // what comes behind it, nil if nothing ever did
+	left    int     // the bytes of both
 }
 
 // vector is for writes of two pieces.
@@ -107,7 +109,7 @@ func (s *socket) read(dst []byte) (n int, err error) {
 			return 0, err
 		case s.woken:
 		case s.errno != 0:
-			return 0, s.opError("read", s.errno)
+			return 0, s.opError("read", syscall.Errno(s.errno))
 		case s.n == 0:
 			return 0, io.EOF
 		default:
@@ -147,7 +149,7 @@ func (s *socket) reader() func(fd uintptr) bool {
 				return true
 			case errno == syscall.EINTR:
 			case errno != syscall.EAGAIN:
-				s.n, s.errno = 0, errno
+				s.n, s.errno = 0, int32(errno)
 				return true
 			case s.spin == nil || !s.spin.goesOn():
 				s.counted.waits++
@@ -163,7 +165,15 @@ func (s *socket) reader() func(fd uintptr) bool {
 type spin struct {
 	length time.Duration
 	until  time.Time // zero while nothing is polled
+	polls  int
+
+	// What ends it from outside, where the runtime's poller would wake a read that waits.
+	ended    atomic.Bool
+	deadline atomic.Int64 // Unix time in nanoseconds; 0 means none
 }
+
+// spinYield is after how many polls others may run on this processor.
+const spinYield = 32
 
 // goesOn reports whether to look again at a socket where nothing is.
 func (p *spin) goesOn() bool {
@@ -171,11 +181,24 @@ func (p *spin) goesOn() bool {
 	if p.until.IsZero() {
 		p.until = now.Add(p.length)
 	}
-	if now.Before(p.until) {
+	at := p.deadline.Load()
+	if now.Before(p.until) && !p.ended.Load() && (at == 0 || now.UnixNano() < at) {
+		if p.polls++; p.polls%spinYield == 0 {
+			runtime.Gosched()
+		}
 		return true
 	}
 	p.until = time.Time{}
 	return false
+}
+
+// setDeadline tells of the read deadline of the connection.
+func (p *spin) setDeadline(t time.Time) {
+	var at int64
+	if !t.IsZero() {
+		at = max(t.UnixNano(), 1)
+	}
+	p.deadline.Store(at)
 }
 
 // recv is one read system call.
@@ -217,7 +240,7 @@ func (s *socket) write(a, b []byte, noWait bool) (n int, err error) {
 	}
 	n = total - s.left
 	if err == nil && s.writeErrno != 0 {
-		err = s.opError("write", s.writeErrno)
+		err = s.opError("write", syscall.Errno(s.writeErrno))
 	}
 	return n, err
 }
@@ -232,9 +255,14 @@ func (s *socket) writer() func(fd uintptr) bool {
 				s.wrote(n)
 			case syscall.EINTR:
 			case syscall.EAGAIN:
-				return s.noWait
+				if s.noWait {
+					return true
+				}
+				s.waits.Add(1)
+				s.sink.WriteWaits()
+				return false
 			default:
-				s.writeErrno = errno
+				s.writeErrno = int32(errno)
 				return true
 			}
 		}

@@ -2,14 +2,24 @@
 
 package conn
 
-import "net"
+import (
+	"net"
+	"sync/atomic"
+	"time"
+)
 
 // socket reads and writes a stream socket by its descriptor, on Linux. The sanitizers for memory do not see raw system calls.
 type socket struct {
 	counted readCounter
 	stamped *stampedRead
+	spin    *spin
 	often   bool
+	waits   atomic.Uint32
 }
+
+type spin struct{ ended atomic.Bool }
+
+func (*spin) setDeadline(time.Time) {}
 
 type stampedRead struct {
 	info  ReadInfo

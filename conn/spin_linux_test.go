@@ -3,6 +3,12 @@
 package conn
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -25,6 +31,62 @@ func TestSpinBeginsWithEachRead(t *testing.T) {
 		wantMessage(t, c, Text, text)
 		if until := c.sock.spin.until; !until.IsZero() {
 			t.Errorf("behind %q the next read polls for %v only", text, time.Until(until))
+		}
+	}
+}
+
+// Whatever Config.Spin is, what would wake a read that waits ends one that polls: Close, deadlines, the clocks, a context; plain and
+// under TLS.
+func TestSpinIsEndedFromOutside(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		for _, tt := range []struct {
+			name string
+			cfg  Config
+			do   func(c *Conn)
+			want error
+		}{
+			{"Close", Config{}, func(c *Conn) { c.Close() }, ErrClosed},
+			{"SetReadDeadline, past", Config{}, func(c *Conn) { c.SetReadDeadline(time.Unix(1, 0)) }, os.ErrDeadlineExceeded},
+			{"SetReadDeadline, soon", Config{}, func(c *Conn) { c.SetReadDeadline(time.Now().Add(time.Millisecond)) }, os.ErrDeadlineExceeded},
+			{"ReadTimeout", Config{ReadTimeout: time.Millisecond}, func(*Conn) {}, os.ErrDeadlineExceeded},
+			{"KeepAlive", Config{KeepAlive: 20 * time.Millisecond}, func(*Conn) {}, net.ErrClosed},
+			{"DataTimeout", Config{DataTimeout: 20 * time.Millisecond}, func(*Conn) {}, net.ErrClosed},
+			{"Shutdown", Config{CloseTimeout: 20 * time.Millisecond}, func(c *Conn) { c.Shutdown(context.Background(), 1000, "") }, net.ErrClosed},
+			{"Bind", Config{}, func(c *Conn) {
+				ctx, cancel := context.WithCancel(context.Background())
+				c.Bind(ctx)
+				cancel()
+			}, context.Canceled},
+			{"StartClose and Close", Config{}, func(c *Conn) { c.StartClose(1000, ""); c.Close() }, ErrClosed},
+		} {
+			t.Run(fmt.Sprintf("%s, TLS %v", tt.name, secure), func(t *testing.T) {
+				a, b := loopback(t)
+				tt.cfg.Spin = time.Hour
+				if tt.cfg.KeepAlive == 0 {
+					tt.cfg.KeepAlive = -1
+				}
+				var c *Conn
+				if secure {
+					c, _ = secureOver(t, a, b, tt.cfg)
+				} else {
+					c = New(a, frame.Client, &tt.cfg)
+				}
+				read := make(chan error, 1)
+				go func() { _, err := c.ReadMessage(); read <- err }()
+				for !c.filling.Load() {
+					runtime.Gosched()
+				}
+				tt.do(c)
+				select {
+				case err := <-read:
+					if !errors.Is(err, tt.want) {
+						t.Errorf("got %v, want %v", err, tt.want)
+					}
+				case <-time.After(20 * time.Second):
+					t.Fatal("the read polls on")
+				}
+				c.Close()
+			})
 		}
 	}
 }

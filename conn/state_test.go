@@ -127,6 +127,9 @@ func TestEveryCallInEveryState(t *testing.T) {
 			if err := c.WriteMessage(Text, nil); err == nil {
 				t.Fatal("no error")
 			}
+			if _, err := c.ReadMessage(); err == nil {
+				t.Fatal("no error")
+			}
 		}, is(syscall.EPIPE), func(err error) bool { return errors.As(err, &transportError) && transportError.Op == "write" }, true},
 		{"end of stream", func(t *testing.T, c *Conn, a *netsim.Conn, p *peer) {
 			p.nc.CloseWrite()

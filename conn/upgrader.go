@@ -4,8 +4,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,13 +20,20 @@ import (
 // zero value is ready; an Upgrader may be used by many goroutines, and must not be changed while it is.
 //
 // Requests that browsers send are taken from pages of the same origin only, unless Origins or CheckOrigin say otherwise.
+//
+// The same origin is the host that the request itself names, in Host. An attacker can let a name of his own resolve to this
+// server (DNS rebinding): his page is then of the same origin. A server that browsers on its machine or in its network can
+// reach has to know its own names: it compares Host with them in Check, as the example does, or decides by a list in
+// CheckOrigin. Origins does not help, for it only adds. TLS with a certificate for the server's own names stops such pages
+// too.
 type Upgrader struct {
 	// Subprotocols are the server's own, the preferred one first. The first that the client offered too is taken; if none was,
 	// the connection has no subprotocol.
 	Subprotocols []string
 	// SelectSubprotocol, if not nil, chooses instead: one that the client offered, or "".
 	SelectSubprotocol func(*handshake.RequestView) string
-	// Origins are the origins allowed beside the server's own, as patterns of handshake.MatchOrigin.
+	// Origins are the origins allowed beside the server's own, as patterns of handshake.MatchOrigin. The server's own is
+	// whatever Host says: see above.
 	Origins []string
 	// CheckOrigin, if not nil, decides instead. It is not asked about requests without an Origin, which no browser sends.
 	CheckOrigin func(*handshake.RequestView) bool
@@ -35,7 +44,8 @@ type Upgrader struct {
 	// HandshakeTimeout bounds Accept, from the first byte of the request to the last of the answer, and the writing of the
 	// answer by Upgrade; 0 means DefaultHandshakeTimeout, negative none.
 	HandshakeTimeout time.Duration
-	// Limits bound the request in Accept. The request that Upgrade gets was bounded by http.Server.MaxHeaderBytes.
+	// Limits bound the head of the request. Accept judges it as it comes. Upgrade judges what net/http hands it, after that
+	// has read and kept up to http.Server.MaxHeaderBytes.
 	Limits handshake.Limits
 	// SocketOptions are set on the connection.
 	SocketOptions SocketOptions
@@ -286,16 +296,18 @@ func partWith(nc net.Conn, scratch []byte) {
 // What the handler set in w.Header is part of the answer; the deadlines of the http.Server end with its part in the connection.
 //
 // A request that came over HTTP/2 is refused with 505: it has no connection of its own.
+//
+// Upgrade judges what net/http hands it, by the same rules and Limits as Accept. But net/http has read the request before,
+// and three things are out of Upgrade's hands:
+//   - Form. net/http repairs lines that end in LF without CR and folded lines, which Accept refuses. It answers other faults
+//     itself. Host, Content-Length and Transfer-Encoding are what it made of them.
+//   - Order. Names come in net/http's spelling, and lines of different names in any order.
+//   - Memory and time before the call. http.Server.MaxHeaderBytes (1 MiB by default) and ReadHeaderTimeout (none by default)
+//     bound them, not Limits and HandshakeTimeout.
 func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) {
 	a := acceptings.Get().(*accepting)
 	defer a.release()
-	a.in = appendHTTPRequest(a.in[:0], r)
-	// net/http has bounded the head with its own limits. Its lines are not counted twice.
-	a.view.Limits = handshake.Limits{Bytes: len(a.in), Lines: len(a.in)}
-	n, err := handshake.ParseRequest(&a.view, a.in)
-	if err == nil && n < len(a.in) {
-		err = handshake.ErrRequestLine
-	}
+	err := u.judge(a, r)
 	a.in = a.in[:cap(a.in)]
 	if err == nil {
 		err = u.answer(a, r.TLS != nil, answerHeader(w.Header()))
@@ -343,34 +355,70 @@ func (u *Upgrader) sendHijacked(nc net.Conn, flush func() error, answer []byte) 
 	return nil
 }
 
-// appendHTTPRequest writes the request as it was, so that one parser judges all requests.
-func appendHTTPRequest(b []byte, r *http.Request) []byte {
+// judge parses the request of net/http in a.in, which holds no more of it than the limits allow.
+func (u *Upgrader) judge(a *accepting, r *http.Request) error {
+	a.view.Limits = u.Limits
+	most := &a.view.Limits.Bytes
+	if *most <= 0 {
+		*most = handshake.DefaultBytes
+	}
+	if cache := r.Header["Cache-Control"]; len(cache) == 1 && cache[0] == "no-cache" && r.Header.Get("Pragma") == "no-cache" {
+		// net/http adds this line to one with Pragma (RFC 9111 §5.4); the client may have sent it too. It is not counted.
+		*most += min(len("Cache-Control:no-cache\r\n"), math.MaxInt-*most)
+		if a.view.Limits.Lines <= 0 {
+			a.view.Limits.Lines = handshake.DefaultLines
+		}
+		a.view.Limits.Lines += min(1, math.MaxInt-a.view.Limits.Lines)
+	}
+	a.in = appendHTTPRequest(a.in[:0], r, *most)
+	n, err := handshake.ParseRequest(&a.view, a.in)
+	if err == nil && n < len(a.in) {
+		err = handshake.ErrRequestLine
+	}
+	return err
+}
+
+// appendHTTPRequest writes the request as it was, so that one parser judges all requests. It is not longer than what came:
+// no space stands behind a colon. One byte more than most is enough for the parser to refuse it: there it is cut.
+func appendHTTPRequest(b []byte, r *http.Request, most int) []byte {
+	if most < math.MaxInt {
+		most++
+	}
 	target := r.RequestURI
 	if target == "" {
 		target = r.URL.RequestURI()
 	}
-	b = append(append(append(b, r.Method...), ' '), target...)
-	b = append(b, " HTTP/"...)
-	b = append(b, '0'+byte(r.ProtoMajor%10), '.', '0'+byte(r.ProtoMinor%10))
-	b = append(b, "\r\nHost: "...)
-	b = append(append(b, r.Host...), "\r\n"...)
+	size := len(r.Method) + len(target) + len(r.Host) + 100 // the rest of these lines, and those about a body
+	for name, values := range r.Header {
+		for _, v := range values {
+			size += len(name) + len(v) + 3
+		}
+	}
+	b = slices.Grow(b, min(size, most))
+	add := func(pieces ...string) {
+		for _, s := range pieces {
+			b = append(b, s[:min(len(s), most-len(b))]...)
+		}
+	}
+	add(r.Method, " ", target, " HTTP/")
+	add(string('0'+rune(r.ProtoMajor%10)), ".", string('0'+rune(r.ProtoMinor%10)), "\r\nHost:", r.Host, "\r\n")
 	// net/http takes these out of the header.
 	if r.ContentLength > 0 || r.ContentLength < 0 && len(r.TransferEncoding) == 0 {
-		b = append(b, "Content-Length: 1\r\n"...)
+		add("Content-Length:1\r\n")
 	}
 	if len(r.TransferEncoding) > 0 {
-		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+		add("Transfer-Encoding:chunked\r\n")
 	}
 	for name, values := range r.Header {
 		if name == "Content-Length" || name == "Host" {
 			continue
 		}
 		for _, v := range values {
-			b = append(append(b, name...), ": "...)
-			b = append(append(b, v...), "\r\n"...)
+			add(name, ":", v, "\r\n")
 		}
 	}
-	return append(b, "\r\n"...)
+	add("\r\n")
+	return b
 }
 
 // answerHeader is what of a handler's header can stand in a 101: not what tells of a body.

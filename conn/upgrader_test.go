@@ -12,11 +12,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/handshake"
@@ -37,6 +39,18 @@ func asking(lines ...string) string {
 func without(request, name string) string {
 	i := strings.Index(request, "\r\n"+name+":")
 	return request[:i] + request[i+2+strings.Index(request[i+2:], "\r\n"):]
+}
+
+// bytesOf is a header line that fills a request of asking up to n bytes, with no white space that net/http takes away.
+func bytesOf(n int) string { return "X:" + strings.Repeat("x", n-len(asking("X:"))) }
+
+// linesOf are different header lines, as short as can be, each with its end.
+func linesOf(from, to int) string {
+	var b strings.Builder
+	for i := from; i < to; i++ {
+		fmt.Fprintf(&b, "h%d:\r\n", i)
+	}
+	return b.String()
 }
 
 // A served is how a server took a request.
@@ -122,7 +136,8 @@ func newListener(t testing.TB) net.Listener {
 	return l
 }
 
-// Both ways to open a connection judge a request alike (R56–R63, R65). What net/http refuses by itself is left to Accept.
+// Both ways to open a connection judge a request alike (R49, R56–R63, R65, F83). What net/http refuses or changes by itself
+// is left to Accept.
 func TestR56ToR65BothWaysJudgeAlike(t *testing.T) {
 	plain := asking()
 	for _, c := range []struct {
@@ -144,8 +159,8 @@ func TestR56ToR65BothWaysJudgeAlike(t *testing.T) {
 		{"R56 two Hosts", asking("Host: other"), 400, true, handshake.ErrHost},
 		{"R50 folded", asking("X: a", " b"), 400, true, handshake.ErrFolded},
 		{"R50 NUL", asking("X: \x00"), 400, true, handshake.ErrNUL},
-		{"R49 long line", asking("X: " + strings.Repeat("a", handshake.DefaultBytes)), 431, true, handshake.ErrHeadTooLarge},
-		{"R49 many lines", asking(strings.Repeat("X: y\r\n", 200) + "Z: z"), 431, true, handshake.ErrTooManyLines},
+		{"R49 long line", asking("X: " + strings.Repeat("a", handshake.DefaultBytes)), 431, false, handshake.ErrHeadTooLarge},
+		{"R49 many lines", asking(strings.Repeat("X: y\r\n", 200) + "Z: z"), 431, false, handshake.ErrTooManyLines},
 		{"TLS on a plain port", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, true, handshake.ErrControl},
 		{"R57 no Upgrade", without(plain, "Upgrade"), 426, false, handshake.ErrNoUpgrade},
 		{"R57 no Connection", without(plain, "Connection"), 426, false, handshake.ErrNoConnection},
@@ -163,6 +178,33 @@ func TestR56ToR65BothWaysJudgeAlike(t *testing.T) {
 		{"R61 bad subprotocol", asking("Sec-WebSocket-Protocol: a b"), 400, false, handshake.ErrProtocols},
 		{"R62 bad extensions", asking("Sec-WebSocket-Extensions: ;;"), 400, false, handshake.ErrExtensions},
 		{"R63 hidden offer", asking(`Sec-WebSocket-Extensions: x; y=",permessage-deflate,"`), 400, false, handshake.ErrExtensions},
+		{"F83 subprotocol twice", asking("Sec-WebSocket-Protocol: a, a"), 400, false, handshake.ErrProtocolTwice},
+		{"F83 subprotocol twice on two lines", asking("Sec-WebSocket-Protocol: a", "X: y", "Sec-WebSocket-Protocol: b, a"), 400, false, handshake.ErrProtocolTwice},
+		{"F83 empty subprotocol", asking("Sec-WebSocket-Protocol: a,,b"), 400, false, handshake.ErrProtocols},
+		{"F83 no subprotocol", asking("Sec-WebSocket-Protocol:"), 400, false, handshake.ErrProtocols},
+		{"F83 no subprotocol beside another", asking("Sec-WebSocket-Protocol:", "Sec-WebSocket-Protocol: a"), 400, false, handshake.ErrProtocols},
+		{"F83 no extension", asking("Sec-WebSocket-Extensions:"), 400, false, handshake.ErrExtensions},
+		{"F83 no extension beside another", asking("Sec-WebSocket-Extensions:", "Sec-WebSocket-Extensions: x,,y"), 101, false, nil},
+		{"F83 an extension twice", asking("Sec-WebSocket-Extensions: x; y, x"), 101, false, nil},
+		{"F83 empty words", asking("Connection: ,,", "Upgrade:"), 101, false, nil},
+		{"F83 empty version", strings.Replace(plain, "Version: 13", "Version:", 1), 426, false, handshake.ErrVersion},
+		{"F83 empty key", strings.Replace(plain, exampleKey, "", 1), 400, false, handshake.ErrKey},
+		{"F83 empty origin", asking("Origin:"), 403, false, handshake.ErrOrigin},
+		{"F83 hosts in one line", strings.Replace(plain, "server.example", "server.example,server.example", 1), 400, false, handshake.ErrHost},
+		{"R49 as many bytes", asking(bytesOf(handshake.DefaultBytes)), 101, false, nil},
+		{"R49 a byte more", asking(bytesOf(handshake.DefaultBytes + 1)), 431, true, handshake.ErrHeadTooLarge},
+		{"R49 a byte more, and one for each space that net/http drops", asking(bytesOf(handshake.DefaultBytes + 6)), 431, false, handshake.ErrHeadTooLarge},
+		{"R49 as many bytes on many lines", asking(linesOf(1, 100) + bytesOf(handshake.DefaultBytes-len(linesOf(1, 100)))), 101, false, nil},
+		{"R49 as many lines", asking(linesOf(1, handshake.DefaultLines-5) + "Z:"), 101, false, nil},
+		{"R49 a line more", asking(linesOf(1, handshake.DefaultLines-4) + "Z:"), 431, false, handshake.ErrTooManyLines},
+		{"R49 as many lines, one of which net/http adds to", asking(linesOf(1, handshake.DefaultLines-5) + "Pragma: no-cache"), 101, false, nil},
+		{"R49 a megabyte of a target", strings.Replace(plain, "feed", strings.Repeat("x", 900_000), 1), 431, false, handshake.ErrHeadTooLarge},
+		{"R49 a line of 900 kB", asking("X: " + strings.Repeat("x", 900_000)), 431, false, handshake.ErrHeadTooLarge},
+		{"R49 900 kB of lines", asking(strings.Repeat("Cookie: aaaaaaaaaaaaaaaaaaaaa=b\r\n", 27_000)), 431, false, handshake.ErrTooManyLines},
+		{"R49 900 kB of offers", asking("Sec-WebSocket-Extensions: x" + strings.Repeat(",x", 450_000)), 431, false, handshake.ErrHeadTooLarge},
+		{"R49 17 offers", asking("Sec-WebSocket-Extensions: x" + strings.Repeat(",x", 16)), 431, false, handshake.ErrTooManyExtensions},
+		{"R49 33 parameters", asking("Sec-WebSocket-Extensions: x" + strings.Repeat(";x", 33)), 431, false, handshake.ErrTooManyParams},
+		{"R49 33 subprotocols", asking("Sec-WebSocket-Protocol: x" + strings.Repeat(",x", 32)), 431, false, handshake.ErrTooManyProtocols},
 		{"R65 body", asking("Content-Length: 5") + "hello", 400, false, handshake.ErrBody},
 		{"R65 chunked", asking("Transfer-Encoding: chunked") + "0\r\n\r\n", 400, false, handshake.ErrBody},
 	} {
@@ -245,6 +287,182 @@ func TestUpgraderChoices(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What net/http makes of a head is what Upgrade judges: some of what Accept refuses never reaches it. The rows with 101 are
+// the ones that the comment of Upgrade and SECURITY.md name.
+func TestUpgradeJudgesWhatNetHTTPHandsIt(t *testing.T) {
+	plain := asking()
+	for _, c := range []struct {
+		name, request string
+		accept        *handshake.Error
+		upgrade       int
+	}{
+		{"bare LF behind a line", strings.Replace(plain, "13\r\n", "13\n", 1), handshake.ErrBareLF, 101},
+		{"bare LF behind every line", strings.ReplaceAll(plain, "\r\n", "\n"), handshake.ErrBareLF, 101},
+		{"folded", asking("X: a", " b"), handshake.ErrFolded, 101},
+		{"folded key", strings.Replace(plain, "Key: ", "Key:\r\n ", 1), handshake.ErrFolded, 101},
+		{"line within a folded one", asking("X: a", " Sec-WebSocket-Protocol: b"), handshake.ErrFolded, 101},
+		{"length 00", asking("Content-Length: 00"), handshake.ErrBody, 101},
+		{"space before the colon", asking("X : a"), handshake.ErrSpaceBeforeColon, 400},
+		{"tab before the colon", asking("X\t: a"), handshake.ErrSpaceBeforeColon, 400},
+		{"first line folded", strings.Replace(plain, "Host", " Host", 1), handshake.ErrFolded, 400},
+		{"bare CR", asking("X: a\rb"), handshake.ErrBareCR, 400},
+		{"NUL", asking("X: \x00"), handshake.ErrNUL, 400},
+		{"control", asking("X: \x1b"), handshake.ErrControl, 400},
+		{"no colon", asking("X"), handshake.ErrFieldName, 400},
+		{"two Hosts", asking("Host: server.example"), handshake.ErrHost, 400},
+		{"two lengths", asking("Content-Length: 0", "Content-Length: 5") + "hello", handshake.ErrBody, 400},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if s := byAccept(t, new(Upgrader), c.request); !errors.Is(s.err, c.accept) || s.status != 400 {
+				t.Errorf("Accept: %d, %v, want %v", s.status, s.err, c.accept)
+			}
+			if s := byHTTP(t, c.request); s.status != c.upgrade || s.sub != "" {
+				t.Errorf("Upgrade: %d %q, want %d", s.status, s.body, c.upgrade)
+			}
+		})
+	}
+}
+
+// byHTTP is byUpgrade for what may never reach the handler.
+func byHTTP(t *testing.T, request string) (s served) {
+	l, sub := newListener(t), make(chan string, 1)
+	srv := &http.Server{ErrorLog: quiet(t), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c, err := (&Upgrader{Subprotocols: []string{"b"}}).Upgrade(w, r); err == nil {
+			sub <- c.Subprotocol()
+			c.Close()
+		}
+	})}
+	go srv.Serve(l)
+	defer srv.Close()
+	nc, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	io.WriteString(nc, request)
+	if s.answer(t, nc); s.status == 101 {
+		s.sub = <-sub
+	}
+	return s
+}
+
+// F78, R49: what Upgrade allocates for a request is in proportion to what was received and bounded by its limits, also where
+// net/http let a megabyte through. net/http's own memory is not counted.
+func TestUpgradeMemory(t *testing.T) {
+	if raceEnabled {
+		t.Skip("sync.Pool drops what it holds under the race detector")
+	}
+	packed := Upgrader{Config: Config{Deflate: new(deflate.Config)}, Subprotocols: []string{"a"}}
+	wide := packed
+	wide.Limits.Bytes = 2 << 20
+	for name, lines := range map[string]string{
+		"900 kB of offers":        "Sec-WebSocket-Extensions: x" + strings.Repeat(",x", 450_000),
+		"900 kB of bad offers":    "Sec-WebSocket-Extensions: x" + strings.Repeat(",permessage-deflate;x", 45_000),
+		"900 kB of parameters":    "Sec-WebSocket-Extensions: x" + strings.Repeat(";x", 450_000),
+		"900 kB of subprotocols":  "Sec-WebSocket-Protocol: x" + strings.Repeat(",x", 450_000),
+		"900 kB of lines":         strings.TrimSuffix(strings.Repeat("Sec-WebSocket-Extensions: x,x,x,x,x\r\n", 24_000), "\r\n"),
+		"900 kB of other names":   strings.TrimSuffix(linesOf(1, 4000), "\r\n") + "\r\nX: " + strings.Repeat("x", 880_000),
+		"16 KiB of offers":        "Sec-WebSocket-Extensions: x" + strings.Repeat(",x", 8000),
+		"16 bad offers":           "Sec-WebSocket-Extensions: x" + strings.Repeat(",permessage-deflate;x", 15),
+		"as much as can be taken": bytesOf(handshake.DefaultBytes),
+	} {
+		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(asking(lines))))
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		for _, u := range []*Upgrader{&packed, &wide} {
+			most := 8<<10 + 2*min(len(asking(lines)), handshake.DefaultBytes)
+			if u == &wide { // the copy that was asked for, and nothing else
+				most = 8<<10 + 5*len(asking(lines))/4
+			}
+			// A recorder cannot be hijacked, so the last thing of all that the request is judged by is done, and no Conn is made.
+			w := httptest.NewRecorder()
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err = u.Upgrade(w, r)
+			runtime.ReadMemStats(&after)
+			got := after.TotalAlloc - before.TotalAlloc
+			t.Logf("%s, Limits.Bytes %d: %d bytes allocated, at most %d wanted", name, u.Limits.Bytes, got, most)
+			if err == nil || got > uint64(most) {
+				t.Errorf("%s: %d bytes allocated, at most %d wanted: %v", name, got, most, err)
+			}
+			var refused *handshake.Error
+			if errors.As(err, &refused) == (name == "16 bad offers" || name == "as much as can be taken") {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}
+
+// The same over a socket, net/http's memory included: 0.9 MiB of offers took 115 MiB.
+func TestUpgradeMemoryOverASocket(t *testing.T) {
+	request := asking("Sec-WebSocket-Extensions: x" + strings.Repeat(",x", 470_000))
+	u := &Upgrader{Config: Config{Deflate: new(deflate.Config)}}
+	byUpgrade(t, u, asking())
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	s := byUpgrade(t, u, request)
+	runtime.ReadMemStats(&after)
+	if s.status != 431 || !errors.Is(s.err, handshake.ErrHeadTooLarge) {
+		t.Errorf("%d, %v", s.status, s.err)
+	}
+	got := after.TotalAlloc - before.TotalAlloc
+	t.Logf("%d bytes allocated for %d received", got, len(request))
+	if got > uint64(12*len(request)) {
+		t.Errorf("%d bytes allocated for %d received", got, len(request))
+	}
+}
+
+// F83: an answer of a device that names both lists and chooses nothing is an ordinary connection; one that is wrong is none.
+func TestF83AnswersThatChooseNothing(t *testing.T) {
+	for _, c := range []struct {
+		lines string
+		want  error
+		sub   string
+	}{
+		{"Sec-WebSocket-Protocol:\r\nSec-WebSocket-Extensions:\r\n", nil, ""},
+		{"Sec-WebSocket-Protocol: \t\r\nSec-WebSocket-Extensions: , ,\r\n", nil, ""},
+		{"Sec-WebSocket-Protocol:\r\nSec-WebSocket-Protocol: a\r\n", nil, "a"},
+		{"Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: a\r\n", handshake.ErrProtocol, ""},
+		{"Sec-WebSocket-Protocol: ,\r\n", handshake.ErrProtocol, ""},
+		{"Sec-WebSocket-Extensions: permessage-deflate, permessage-deflate\r\n", deflate.ErrTwoAnswers, ""},
+		{"Sec-WebSocket-Extensions: permessage-deflate" + strings.Repeat(";a", 33) + "\r\n", handshake.ErrTooManyParams, ""},
+	} {
+		for _, packed := range []*deflate.Config{nil, {}} {
+			if packed == nil && strings.Contains(c.lines, "deflate") {
+				continue
+			}
+			l := newListener(t)
+			go func() {
+				nc, err := l.Accept()
+				if err != nil {
+					return
+				}
+				defer nc.Close()
+				r, err := http.ReadRequest(bufio.NewReader(nc))
+				if err != nil {
+					return
+				}
+				io.WriteString(nc, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "+
+					string(handshake.AppendAccept(nil, r.Header.Get("Sec-WebSocket-Key")))+"\r\n"+c.lines+"\r\n\x81\x02hi")
+				io.Copy(io.Discard, nc)
+			}()
+			c1, err := (&Dialer{Subprotocols: []string{"a"}, Config: Config{Deflate: packed}}).Dial(t.Context(), "ws://"+l.Addr().String())
+			if (err == nil) != (c.want == nil) || c.want != nil && !errors.Is(err, c.want) {
+				t.Errorf("%q: %v, want %v", c.lines, err, c.want)
+			}
+			if err != nil {
+				continue
+			}
+			m, err := c1.ReadMessage()
+			if _, agreed := c1.Compression(); err != nil || string(m.Data) != "hi" || c1.Subprotocol() != c.sub || agreed {
+				t.Errorf("%q: %q, %v, subprotocol %q, compression %v", c.lines, m.Data, err, c1.Subprotocol(), agreed)
+			}
+			c1.Close()
+		}
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"syscall"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/frame"
@@ -51,6 +50,9 @@ func (c *Conn) writeEncoded(b []byte, often bool) error {
 		n, err = s.write(b, nil, false)
 		s.often = false
 	} else {
+		if c.records == nil {
+			c.wakeClock()
+		}
 		n, err = c.stream.Write(b)
 	}
 	if err != nil || n != len(b) {
@@ -78,8 +80,6 @@ func (c *Conn) encodedFailed(n, size int, err error) error {
 	c.stats.bytesWritten.Add(uint64(n))
 	if n == 0 && err != io.ErrShortWrite {
 		err = c.writeFailed(err, 0)
-	} else if c.ended() {
-		err = c.Err()
 	} else {
 		err = c.writeLost(err)
 	}
@@ -234,8 +234,8 @@ func (c *Conn) lockWriteAs(m *messageWriter, failFast bool) error {
 	for {
 		var err error
 		switch {
-		case c.ended():
-			err = c.Err()
+		case c.cannotWrite():
+			err = c.endedErr()
 		case c.shut:
 			err = ErrShutdown
 		case c.lock.has(lockClosing):
@@ -284,8 +284,8 @@ func (c *Conn) waitWriter(closed chan struct{}, failFast bool) error {
 
 func (c *Conn) waitWrite(failFast bool, try func(timer <-chan time.Time, changed <-chan struct{}) bool) error {
 	switch {
-	case c.ended():
-		return c.Err()
+	case c.cannotWrite():
+		return c.endedErr()
 	case failFast && c.deadlines.open():
 		return ErrWouldBlock
 	}
@@ -322,7 +322,7 @@ func (c *Conn) releaseWrite(noWait bool) {
 	for {
 		sent, swept := true, false
 		switch {
-		case c.ended():
+		case c.cannotWrite():
 			c.sweep()
 			swept = true
 		case c.rest != nil:
@@ -357,13 +357,18 @@ func (c *Conn) restQueue() {
 	}
 }
 
-// sweep gives the memory of the writing side back, when the connection has ended.
+// sweep gives the memory of the writing side back, when nothing more can be written. Who waits for the end of the message of a
+// NextWriter is let go.
 func (c *Conn) sweep() {
 	c.w.Drop(0)
 	c.w.Release()
 	c.dropRest()
 	if c.packed != nil {
 		c.packed.out.Close()
+	}
+	if c.writing != nil {
+		close(c.writing.closed)
+		c.writing = nil
 	}
 }
 
@@ -377,7 +382,7 @@ func (c *Conn) flushControls() {
 			err = io.ErrShortWrite
 		}
 		if err != nil && !c.ended() {
-			c.end(&TransportError{Op: "write", Err: err})
+			c.endWriting(&TransportError{Op: "write", Err: err})
 		}
 		c.dropRest()
 	}
@@ -406,11 +411,11 @@ func (c *Conn) dropRest() {
 }
 
 // writeFailed turns an error of writing into what the caller gets; of the queue the first keep bytes stay. All but misuse and what
-// stopped before the first byte end the connection.
+// stopped before the first byte end the writing side.
 func (c *Conn) writeFailed(err error, keep int) error {
 	switch {
-	case c.ended():
-		return c.Err()
+	case c.cannotWrite():
+		return c.endedErr()
 	case err == frame.ErrOpcode:
 		return err
 	case c.w.Err() != nil || c.secure != nil && err != ErrWouldBlock:
@@ -425,20 +430,20 @@ func (c *Conn) writeFailed(err error, keep int) error {
 	return c.writeLost(err)
 }
 
-// writeLost ends the connection after a write that failed. A peer that closes with a reason may be gone before we write: its Close frame
-// is then still to be read, and says more than the failure.
+// writeLost ends the writing side after a write that failed.
 func (c *Conn) writeLost(err error) error {
-	lost := &TransportError{Op: "write", Err: err}
-	if brokenPipe(err) {
-		c.cut.Store(lost)
-		c.findGoodbye()
+	if c.ended() {
+		return c.Err()
 	}
-	return c.end(lost)
+	return c.endWriting(&TransportError{Op: "write", Err: err})
 }
 
-// brokenPipe reports whether err says that the peer is gone.
-func brokenPipe(err error) bool {
-	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
+// endedErr is what writers get when nothing more can be written.
+func (c *Conn) endedErr() error {
+	if err := c.Err(); err != nil {
+		return err
+	}
+	return c.writeErr()
 }
 
 // closingError returns err, but for the deadline of a close handshake: whoever began that says how the connection ends.
@@ -492,8 +497,24 @@ func (o *outlet) data(a, b []byte) (int, error) {
 	return total, nil
 }
 
+// maxStreamWrite is how much is given at once to a transport of which nobody can see how far it is: see stalled.
+const maxStreamWrite = 1 << 20
+
 // write writes a and then b, without waiting if noWait is set, which only a socket can.
 func (o *outlet) write(a, b []byte, noWait bool) (n int, err error) {
+	for o.sock == nil && o.records == nil && len(a) > maxStreamWrite {
+		k, err := o.writeOnce(a[:maxStreamWrite], nil, false)
+		if n += k; err != nil || k < maxStreamWrite {
+			return n, err
+		}
+		a = a[k:]
+	}
+	k, err := o.writeOnce(a, b, noWait)
+	return n + k, err
+}
+
+// writeOnce is write in one call of the transport.
+func (o *outlet) writeOnce(a, b []byte, noWait bool) (n int, err error) {
 	if o.cfg.WriteTimeout > 0 {
 		(*Conn)(o).armWrite()
 	}
@@ -503,6 +524,7 @@ func (o *outlet) write(a, b []byte, noWait bool) (n int, err error) {
 	case o.records != nil:
 		n, err = o.records.writeTo(o.secure, a)
 	default:
+		(*Conn)(o).wakeClock()
 		n, err = o.stream.Write(a)
 	}
 	o.stats.writes.Add(1)

@@ -161,6 +161,9 @@ func (r *Reader) Release() {
 // Buffer returns the size in bytes of the read buffer that is held now, 0 if none is.
 func (r *Reader) Buffer() int { return len(r.buf) }
 
+// Pending returns the number of bytes that have come and are not decoded yet.
+func (r *Reader) Pending() int { return r.end - r.pos + len(r.fresh) }
+
 // fillInto reads once from the source.
 func (r *Reader) fillInto(dst []byte) error {
 	if r.dec.closed {

@@ -26,7 +26,11 @@ const (
 // fieldLines are header lines that mean something to one side or the other, well formed and not.
 var fieldLines = []string{
 	"X: y", "Origin: https://h", "Host: h", "host: [::1]:80", "Upgrade: h2c, websocket", "Connection: keep-alive , Upgrade",
-	"Sec-WebSocket-Protocol: a, b", "Sec-WebSocket-Protocol: b", "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits, x; y=\"z\"",
+	"Sec-WebSocket-Protocol: a, b", "Sec-WebSocket-Protocol: b", "Sec-WebSocket-Protocol: a, a", "Sec-WebSocket-Protocol: a,,b",
+	"Sec-WebSocket-Protocol:", "Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: b, a", "Sec-WebSocket-Protocol:\r\nSec-WebSocket-Protocol: a",
+	"Sec-WebSocket-Extensions:", "Sec-WebSocket-Extensions: ,x,,", "Sec-WebSocket-Extensions: x\r\nSec-WebSocket-Extensions:",
+	"Sec-WebSocket-Extensions: a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q", "Sec-WebSocket-Protocol: " + strings.Repeat("p,", 33), "Host: a,b",
+	"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits, x; y=\"z\"",
 	"Sec-WebSocket-Extensions: x; y=\",permessage-deflate,\"", "Sec-WebSocket-Extensions: ;;", "Sec-WebSocket-Version: 13, 8",
 	"Content-Length: 0", "Content-Length: 5", "Transfer-Encoding: chunked", "Retry-After: 7", "X : y", " folded", "X: \x00", "X: a\nb", "X: a\rb",
 }
@@ -110,13 +114,9 @@ func agreeRequest(t *testing.T, v *handshake.RequestView, head []byte) {
 	if bytes.HasPrefix(head, []byte("GET /")) && r.RequestURI != string(v.Target()) {
 		t.Fatalf("target %q, net/http %q", v.Target(), r.RequestURI)
 	}
-	var want []string
-	for _, list := range r.Header["Sec-Websocket-Protocol"] {
-		for p := range strings.SplitSeq(list, ",") {
-			if p = strings.Trim(p, " \t"); p != "" {
-				want = append(want, p)
-			}
-		}
+	want, err := slowProtocols(r.Header["Sec-Websocket-Protocol"])
+	if err != nil {
+		t.Fatalf("%v was taken: %q", err, head)
 	}
 	var got []string
 	for p := range v.Subprotocols() {
@@ -136,6 +136,9 @@ func agreeRequest(t *testing.T, v *handshake.RequestView, head []byte) {
 		}
 	}
 	ext := v.Extensions(nil)
+	if len(names) == 0 && r.Header["Sec-Websocket-Extensions"] != nil || len(names) > handshake.DefaultExtensions {
+		t.Fatalf("%q were taken", r.Header["Sec-Websocket-Extensions"])
+	}
 	if len(ext) != len(names) {
 		t.Fatalf("extensions %v, want %q", ext, names)
 	}
@@ -147,6 +150,49 @@ func agreeRequest(t *testing.T, v *handshake.RequestView, head []byte) {
 }
 
 func first(b []byte, _ bool) []byte { return b }
+
+// slowProtocols is a second judge of the subprotocols that a request offers: tokens, none empty, none twice (RFC 6455 §4.1).
+func slowProtocols(lines []string) (all []string, err error) {
+	if len(lines) == 0 {
+		return nil, nil
+	}
+	for p := range strings.SplitSeq(strings.Join(lines, ","), ",") {
+		p = strings.Trim(p, " \t")
+		if !token.MatchString(p) || slices.Contains(all, p) {
+			return nil, fmt.Errorf("%q after %q", p, all)
+		}
+		all = append(all, p)
+	}
+	if len(all) > handshake.DefaultSubprotocols {
+		return nil, fmt.Errorf("%d names", len(all))
+	}
+	return all, nil
+}
+
+// mustAnswer is what a client must make of the two lists of an answer that is otherwise right. A subprotocol is at most one
+// of req's; lines that say nothing are as if absent, in both.
+func mustAnswer(req *handshake.Request, h http.Header) (protocol string, ok bool) {
+	for _, p := range h["Sec-Websocket-Protocol"] {
+		if p != "" && (protocol != "" || !slices.Contains(req.Subprotocols, p)) {
+			return "", false
+		}
+		protocol += p
+	}
+	all, params := []handshake.Extension(nil), 0
+	for _, list := range h["Sec-Websocket-Extensions"] {
+		some, ok := slowExtensions(list)
+		if !ok && strings.Trim(list, " \t,") != "" {
+			return "", false
+		}
+		all = append(all, some...)
+	}
+	for _, e := range all {
+		if params += len(e.Params); !slices.ContainsFunc(req.Extensions, func(o handshake.Extension) bool { return o.Name == e.Name }) {
+			return "", false
+		}
+	}
+	return protocol, len(all) <= handshake.DefaultExtensions && params <= handshake.DefaultParams
+}
 
 // answerRequest answers with the first of what was offered, which a client that offered it takes.
 func answerRequest(t *testing.T, v *handshake.RequestView) {
@@ -214,8 +260,11 @@ func FuzzResponse(f *testing.F) {
 			}
 			break
 		}
-		if err == nil && res.Subprotocol != "" && !slices.Contains(req.Subprotocols, res.Subprotocol) {
-			t.Fatalf("subprotocol %q", res.Subprotocol)
+		if res.Status != 101 || errors.Is(err, handshake.ErrUpgrade) || errors.Is(err, handshake.ErrConnection) || errors.Is(err, handshake.ErrAccept) {
+			return
+		}
+		if protocol, ok := mustAnswer(req, res.Header); ok != (err == nil) || protocol != res.Subprotocol && ok {
+			t.Fatalf("%q, %v, want %q, %v of %q", res.Subprotocol, err, protocol, ok, p[:n])
 		}
 	})
 }
@@ -226,6 +275,7 @@ var (
 	tchar     = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]"
 	parameter = "(" + tchar + "+)(?:" + space + "=" + space + "(?:(" + tchar + `+)|"((?:\\?` + tchar + `)+)"))?`
 	element   = regexp.MustCompile("^" + space + "(" + tchar + "+)((?:" + space + ";" + space + parameter + ")*)" + space + "(?:,|$)")
+	token     = regexp.MustCompile("^" + tchar + "+$")
 	tail      = regexp.MustCompile("^" + space + ";" + space + parameter)
 	empty     = regexp.MustCompile("^" + space + "(?:,|$)")
 )

@@ -16,23 +16,24 @@ type Error struct {
 	Status  int
 	Rule    string // what was broken, one clause
 	Section string // where the rule stands: "RFC 6455 §4.2.1"
-	Name    string // the header, the part of a URL or the field with the limit that it is about; "" if none
-	Limit   int    // that was passed, for a rule that is a limit
+	Name    string // the header, or the part of a URL, that it is about; "" if none
 	Offset  int    // of the first byte that decides, in what the parser was given; only for errors of the head's form
 
 	Header http.Header
 	Body   []byte // the beginning of the answer's body; how much is kept is bounded by whoever reads it
+
+	limit string // the field of Limits that was passed; "" if the rule is another
+	value int    // what it was, with the default filled in
 }
 
-// Error tells the rule, the header, the section, and for a client the status.
+// Error tells the rule, the header, the limit, the section, and for a client the status.
 func (e *Error) Error() string {
 	s := "handshake: " + e.text()
 	if e.Name != "" {
-		s += " (" + e.Name
-		if e.Limit != 0 {
-			s += " = " + strconv.Itoa(e.Limit)
-		}
-		s += ")"
+		s += " (" + e.Name + ")"
+	}
+	if e.limit != "" {
+		s += ", Limits." + e.limit + " is " + strconv.Itoa(e.value)
 	}
 	if e.Section != "" {
 		s += ", " + e.Section
@@ -105,10 +106,10 @@ func (e *Error) named(header string) *Error {
 	return &c
 }
 
-// limited returns the rule's error with the limit that was passed.
-func (e *Error) limited(limit int) *Error {
+// passed returns the rule's error with the limit that was passed.
+func (e *Error) passed(limit int) *Error {
 	c := *e
-	c.Limit = limit
+	c.value = limit
 	return &c
 }
 
@@ -121,9 +122,9 @@ func (e *Error) answered(status int, h http.Header) *Error {
 
 // The form of a head, for both sides.
 var (
-	ErrHeadTooLarge     = &Error{Status: 431, Rule: "the head is longer than the limit", Section: "RFC 6585 §5", Name: "handshake.Limits.Bytes"}
-	ErrLineTooLong      = &Error{Status: 431, Rule: "a line is longer than the limit", Section: "RFC 6585 §5", Name: "handshake.Limits.Line"}
-	ErrTooManyLines     = &Error{Status: 431, Rule: "there are more header lines than the limit", Section: "RFC 6585 §5", Name: "handshake.Limits.Lines"}
+	ErrHeadTooLarge     = &Error{Status: 431, Rule: "the head is longer than the limit", Section: "RFC 6585 §5", limit: "Bytes"}
+	ErrLineTooLong      = &Error{Status: 431, Rule: "a line is longer than the limit", Section: "RFC 6585 §5", limit: "Line"}
+	ErrTooManyLines     = &Error{Status: 431, Rule: "there are more header lines than the limit", Section: "RFC 6585 §5", limit: "Lines"}
 	ErrBareLF           = &Error{Status: 400, Rule: "a line ends in LF without CR", Section: "RFC 9112 §2.2"}
 	ErrBareCR           = &Error{Status: 400, Rule: "CR without LF", Section: "RFC 9112 §2.2"}
 	ErrNUL              = &Error{Status: 400, Rule: "NUL in the head", Section: "RFC 9110 §5.5"}
@@ -145,9 +146,17 @@ var (
 	ErrVersion        = &Error{Status: 426, Rule: "the WebSocket version is not 13", Section: "RFC 6455 §4.4", Name: "Sec-WebSocket-Version"}
 	ErrKey            = &Error{Status: 400, Rule: "there is not exactly one key of 16 bytes in base64", Section: "RFC 6455 §4.2.1", Name: "Sec-WebSocket-Key"}
 	ErrBody           = &Error{Status: 400, Rule: "the request has a body", Section: "RFC 9112 §6"}
-	ErrProtocols      = &Error{Status: 400, Rule: "the subprotocols offered are not a list of tokens", Section: "RFC 6455 §11.3.4", Name: "Sec-WebSocket-Protocol"}
+	ErrProtocols      = &Error{Status: 400, Rule: "the subprotocols offered are not a list of tokens", Section: "RFC 6455 §4.1", Name: "Sec-WebSocket-Protocol"}
+	ErrProtocolTwice  = &Error{Status: 400, Rule: "a subprotocol is offered twice", Section: "RFC 6455 §4.1", Name: "Sec-WebSocket-Protocol"}
 	ErrExtensions     = &Error{Status: 400, Rule: "the list of extensions is malformed", Section: "RFC 6455 §9.1", Name: "Sec-WebSocket-Extensions"}
 	ErrOrigin         = &Error{Status: 403, Rule: "the origin is not allowed", Section: "RFC 6455 §10.2", Name: "Origin"}
+)
+
+// Lists that are longer than a limit; those of extensions for both sides.
+var (
+	ErrTooManyProtocols  = &Error{Status: 431, Rule: "there are more subprotocols than the limit", Section: "RFC 6585 §5", Name: "Sec-WebSocket-Protocol", limit: "Subprotocols"}
+	ErrTooManyExtensions = &Error{Status: 431, Rule: "there are more extensions than the limit", Section: "RFC 6585 §5", Name: "Sec-WebSocket-Extensions", limit: "Extensions"}
+	ErrTooManyParams     = &Error{Status: 431, Rule: "there are more parameters of extensions than the limit", Section: "RFC 6585 §5", Name: "Sec-WebSocket-Extensions", limit: "Params"}
 )
 
 // What a client demands of an answer; ErrExtensions too.
@@ -155,7 +164,7 @@ var (
 	ErrStatusLine      = &Error{Rule: "the status line is malformed", Section: "RFC 9112 §4"}
 	ErrResponseVersion = &Error{Rule: "the answer is not HTTP/1.1", Section: "RFC 6455 §4.1"}
 	ErrStatus          = &Error{Rule: "the server did not switch protocols", Section: "RFC 6455 §4.1"}
-	ErrInterim         = &Error{Rule: "there are more interim answers than the limit", Section: "RFC 9110 §15.2", Name: "handshake.Limits.Interim"}
+	ErrInterim         = &Error{Rule: "there are more interim answers than the limit", Section: "RFC 9110 §15.2", limit: "Interim"}
 	ErrUpgrade         = &Error{Rule: "the answer's Upgrade does not name websocket", Section: "RFC 6455 §4.1", Name: "Upgrade"}
 	ErrConnection      = &Error{Rule: "the answer's Connection does not name Upgrade", Section: "RFC 6455 §4.1", Name: "Connection"}
 	ErrAccept          = &Error{Rule: "the answer is not to this request's key", Section: "RFC 6455 §4.1", Name: "Sec-WebSocket-Accept"}

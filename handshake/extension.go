@@ -19,6 +19,9 @@ type Param struct {
 // was, with [ErrExtensions]. So does one without any element, though empty elements between others are passed over (RFC 9110
 // §5.6.1), and a quoted value that is not a token when its quotes are gone.
 //
+// It has no limit of its own, and an element takes many times the memory of its bytes on the wire. For what a peer sent, use
+// [RequestView] and [Response], which have [Limits], or bound value.
+//
 // The memory of elements of dst behind its length is used again, Params included; names and values are new strings, except
 // for those of RFC 7692, which are constants.
 func ParseExtensions[T ~string | ~[]byte](dst []Extension, value T) ([]Extension, error) {
@@ -76,15 +79,34 @@ func AppendExtensions(dst []byte, list []Extension) ([]byte, error) {
 	return dst, nil
 }
 
-// countExtensions is the number of elements of one value, without keeping any; ok is false if it is malformed.
-func countExtensions[T text](value T) (n, looked int, ok bool) {
+// An extensionCount is what a list of extensions would cost, over all lines so far.
+type extensionCount struct {
+	elements, params int
+	broken           bool // a line is malformed
+}
+
+// countExtensions adds one value to the count without keeping any of it, and returns how many bytes were looked at.
+func countExtensions[T text](c *extensionCount, value T) (looked int) {
 	l := list[T]{rest: value}
 	for l.next() {
 		for l.param() {
+			c.params++
 		}
-		n++
+		c.elements++
 	}
-	return n, l.looked, !l.broken
+	c.broken = c.broken || l.broken
+	return l.looked
+}
+
+// over is the error of a list that is longer than its limits, nil for others.
+func (c *extensionCount) over(l Limits) *Error {
+	switch {
+	case c.elements > l.Extensions:
+		return ErrTooManyExtensions.passed(l.Extensions)
+	case c.params > l.Params:
+		return ErrTooManyParams.passed(l.Params)
+	}
+	return nil
 }
 
 // A list walks over one Sec-WebSocket-Extensions value, each byte once:

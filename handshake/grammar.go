@@ -8,7 +8,7 @@ const (
 	classToken  = 1 << iota // tchar
 	classValue              // VCHAR, obs-text, SP, HTAB
 	classTarget             // VCHAR without '#': what may stand in a request target
-	classHost               // what may stand in a name or an address: unreserved, sub-delims, '%'
+	classHost               // what may stand in a name or an address: unreserved, '%', sub-delims but for the comma
 )
 
 var class = makeClasses()
@@ -26,7 +26,7 @@ func makeClasses() (t [256]uint8) {
 		if c > ' ' && c < 0x7f && c != '#' {
 			t[c] |= classTarget
 		}
-		if letter || digit || contains("-._~!$&'()*+,;=%", byte(c)) {
+		if letter || digit || contains("-._~!$&'()*+;=%", byte(c)) { // a comma is what joins two lines (RFC 9110 §5.3)
 			t[c] |= classHost
 		}
 	}

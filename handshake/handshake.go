@@ -8,8 +8,30 @@
 // Both parsers are resumable at every byte and look at each byte once: call again with the same value and more bytes.
 // Any split of the same bytes ends in the same result, the same error and the same offset. They are strict: bare CR or LF,
 // NUL, folded lines, spaces before a colon, a header that may stand once and stands twice are refused, never repaired.
-// Lengths are bounded by [Limits], whose defaults are on. What follows the blank line belongs to the frame reader: the
-// returned n tells where it begins.
+// Lengths and counts are bounded by [Limits], whose defaults are on. What follows the blank line belongs to the frame
+// reader: the returned n tells where it begins. What another parser has read before, as net/http has for conn's Upgrade,
+// may have been repaired there.
+//
+// # Headers that are empty, or say a thing twice
+//
+// The lines of one name are one value, joined by commas (RFC 9110 §5.3). These headers are lists:
+//
+//   - Connection and Upgrade, in both directions, only have to name what they must. Empty elements are passed over and
+//     words may repeat (RFC 9110 §5.6.1, §7.6.1, §7.8).
+//   - Sec-WebSocket-Extensions of a request: empty elements are passed over (RFC 9110 §5.6.1). A name may repeat: a client
+//     offers alternatives that way (RFC 6455 §9.1). A list without any element is refused, as §9.1 demands.
+//   - Sec-WebSocket-Extensions of an answer: the same, but without any element it is as if absent. Whether an extension may
+//     be answered twice is that extension's own rule.
+//   - Sec-WebSocket-Protocol of a request: elements are tokens, none empty, none twice (RFC 6455 §4.1, which is stricter
+//     than RFC 9110). So an empty line is refused too, alone or beside another.
+//
+// The others have one value: Host, Origin, Sec-WebSocket-Key and Sec-WebSocket-Version of a request, Sec-WebSocket-Accept
+// and Sec-WebSocket-Protocol of an answer. A second line or a list is refused, also where both say the same (RFC 6455
+// §4.2.1, §11.3; RFC 6454 §7.3). An empty value is no value and is refused, with one exception: an empty
+// Sec-WebSocket-Protocol in an answer is as if absent.
+//
+// The exceptions in answers are for devices that send both headers whatever they chose. RFC 6455 §11.3.4 does not allow
+// it, but nothing is in doubt: nothing was chosen. A client in error can be told so, with a status; a server cannot.
 package handshake
 
 // Version is the version of the protocol that this package speaks, the value of Sec-WebSocket-Version.
@@ -21,13 +43,21 @@ type Limits struct {
 	Line    int // one line with its CRLF; default: as Bytes
 	Lines   int // header lines of one head; default 128
 	Interim int // 1xx answers before the final one; default 16
+
+	// Elements of lists, over all lines of a head, empty ones not counted: each of these costs memory of its own.
+	Extensions   int // elements of Sec-WebSocket-Extensions; default 16
+	Params       int // parameters of all these elements together; default 32
+	Subprotocols int // elements of a request's Sec-WebSocket-Protocol; default 32
 }
 
 // The defaults of Limits.
 const (
-	DefaultBytes   = 16 << 10
-	DefaultLines   = 128
-	DefaultInterim = 16
+	DefaultBytes        = 16 << 10
+	DefaultLines        = 128
+	DefaultInterim      = 16
+	DefaultExtensions   = 16
+	DefaultParams       = 32
+	DefaultSubprotocols = 32
 )
 
 // withDefaults returns the limits with 0 replaced.
@@ -43,6 +73,15 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Interim <= 0 {
 		l.Interim = DefaultInterim
+	}
+	if l.Extensions <= 0 {
+		l.Extensions = DefaultExtensions
+	}
+	if l.Params <= 0 {
+		l.Params = DefaultParams
+	}
+	if l.Subprotocols <= 0 {
+		l.Subprotocols = DefaultSubprotocols
 	}
 	return l
 }

@@ -28,7 +28,6 @@ const (
 type scanner struct {
 	limits Limits
 	pos    int // the next byte to look at
-	base   int // where this head begins: behind the interim answers
 	start  int // where this line begins
 	lines  int // header lines of this head
 	state  scanState
@@ -41,7 +40,7 @@ type scanner struct {
 
 // begin makes the scanner ready for a head that begins at its position.
 func (s *scanner) begin() {
-	s.base, s.start, s.lines = s.pos, s.pos, 0
+	s.start, s.lines = s.pos, 0
 	s.state, s.first = atStart, true
 }
 
@@ -64,7 +63,7 @@ func (s *scanner) next(b []byte) bool {
 	ok := s.run(b)
 	s.looked += s.pos - from
 	if !ok && s.err == nil && over {
-		s.fail(cut.limited(limit))
+		s.fail(cut.passed(limit))
 	}
 	return ok
 }
@@ -98,7 +97,7 @@ func (s *scanner) run(b []byte) bool {
 				return s.fail(ErrFolded)
 			}
 			if s.lines == s.limits.Lines {
-				return s.fail(ErrTooManyLines.limited(s.limits.Lines))
+				return s.fail(ErrTooManyLines.passed(s.limits.Lines))
 			}
 			s.lines++
 			s.state = inName
@@ -184,4 +183,21 @@ func badName(c byte) *Error {
 		return ErrNUL
 	}
 	return ErrFieldName
+}
+
+// fieldAt is the header line at an offset of a complete head, and where the next begins; name nil at the blank line.
+func fieldAt(head []byte, at int) (name, value []byte, next int) {
+	if head[at] == '\r' {
+		return nil, nil, at
+	}
+	colon := at
+	for head[colon] != ':' {
+		colon++
+	}
+	end := colon + 1
+	for head[end] != '\r' {
+		end++
+	}
+	value = trim(head[colon+1 : end])
+	return head[at:colon:colon], value[:len(value):len(value)], end + 2
 }

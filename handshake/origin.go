@@ -3,6 +3,9 @@ package handshake
 // CheckOrigin is the policy for requests that browsers send on behalf of any page (RFC 6455 §10.2): it returns [ErrOrigin]
 // unless the request has no Origin, comes from the same origin ([SameOrigin]), or from one that a pattern of allowed
 // matches ([MatchOrigin]). secure says that the request came over TLS that ended in this process.
+//
+// Host is trusted: a page whose name resolves to this server is of the same origin (DNS rebinding). A server that browsers on
+// its machine or in its network can reach has to compare [RequestView.Host] with its own names besides.
 func CheckOrigin(r *RequestView, secure bool, allowed []string) error {
 	origin, ok := r.Origin()
 	if !ok || SameOrigin(origin, r.Host(), secure) {
@@ -16,7 +19,7 @@ func CheckOrigin(r *RequestView, secure bool, allowed []string) error {
 	return ErrOrigin
 }
 
-// SameOrigin tells whether an Origin value names the host that the request was sent to: the same name in any case, the
+// SameOrigin tells whether an Origin value names the host that the request says it was sent to: the same name in any case, the
 // same port once the default of the scheme is filled in, and https if secure. Without secure http and https will both do, for TLS may
 // have ended at a proxy. "null", an origin that is not scheme "://" host [":" port], one with userinfo or a path, bytes outside
 // ASCII, and a trailing dot on one side only are never the same.

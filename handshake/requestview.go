@@ -1,6 +1,10 @@
 package handshake
 
-import "iter"
+import (
+	"bytes"
+	"iter"
+	"slices"
+)
 
 // A RequestView is a client's opening handshake as the server received it: what its methods return are views of the bytes given to
 // the last call of [ParseRequest], valid as long as those are. The zero value, with Limits set or not, is ready for a
@@ -13,14 +17,14 @@ type RequestView struct {
 	head   []byte // once complete
 	fields span   // the header lines
 
-	target, host, origin, key     span
-	protocol, extension           seen // the first line of each, and how many
-	hosts, origins, keys          int
-	versions, lengths             int
-	upgrade, connection, version  bool
-	absolute, body                bool
-	badProtocol, badExtension     bool
-	protocolNames, extensionNames int
+	target, host, origin, key    span
+	protocol, extension          seen // the first line of each, and how many
+	hosts, origins, keys         int
+	versions                     int
+	upgrade, connection, version bool
+	absolute, body, badProtocol  bool
+	protocols                    int // elements
+	extensions                   extensionCount
 }
 
 // seen is a header that may stand on several lines.
@@ -194,16 +198,13 @@ func (r *RequestView) header(b []byte) {
 		if equalFold(name, "Sec-WebSocket-Protocol") {
 			n, ok := countTokens(value)
 			r.protocol.add(l.value)
-			r.protocolNames += n
+			r.protocols += n
 			r.badProtocol = r.badProtocol || !ok
 		}
 	case len("Sec-WebSocket-Extensions"):
 		if equalFold(name, "Sec-WebSocket-Extensions") {
-			n, looked, ok := countExtensions(value)
-			r.scan.looked += looked
+			r.scan.looked += countExtensions(&r.extensions, value)
 			r.extension.add(l.value)
-			r.extensionNames += n
-			r.badExtension = r.badExtension || !ok
 		}
 	}
 }
@@ -214,18 +215,18 @@ func (s *seen) add(v span) {
 	}
 }
 
-// countTokens is the number of elements of a list; false if one is not a token. Empty elements are passed over.
+// countTokens is the number of elements of a list that are not empty; false if one is not a token, as an empty one is not.
 func countTokens[T text](list T) (n int, ok bool) {
+	ok = true
 	for more := true; more; {
 		var e T
-		if e, list, more = element(list); len(e) > 0 {
-			if !isToken(e) {
-				return n, false
-			}
+		e, list, more = element(list)
+		ok = ok && isToken(e)
+		if len(e) > 0 {
 			n++
 		}
 	}
-	return n, true
+	return n, ok
 }
 
 // verdict judges the whole, in the order of RFC 6455 §4.2.1.
@@ -245,12 +246,40 @@ func (r *RequestView) verdict() *Error {
 		return ErrOrigin
 	case r.body:
 		return ErrBody
-	case r.badProtocol || r.protocol.lines > 0 && r.protocolNames == 0:
+	case r.protocols > r.scan.limits.Subprotocols:
+		return ErrTooManyProtocols.passed(r.scan.limits.Subprotocols)
+	case r.badProtocol:
 		return ErrProtocols
-	case r.badExtension || r.extension.lines > 0 && r.extensionNames == 0:
+	case r.protocols > 1 && r.repeats():
+		return ErrProtocolTwice
+	}
+	if e := r.extensions.over(r.scan.limits); e != nil {
+		return e
+	}
+	if r.extensions.broken || r.extension.lines > 0 && r.extensions.elements == 0 {
 		return ErrExtensions
 	}
 	return nil
+}
+
+// repeats tells whether a subprotocol is offered twice. Sorted, equal names are neighbours: however far the limit was
+// raised, the time is not quadratic. Up to the default no memory is taken.
+func (r *RequestView) repeats() bool {
+	var few [DefaultSubprotocols][]byte
+	names := few[:0]
+	if r.protocols > len(few) {
+		names = make([][]byte, 0, r.protocols)
+	}
+	for name := range r.Subprotocols() {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, bytes.Compare)
+	for i := 1; i < len(names); i++ {
+		if bytes.Equal(names[i-1], names[i]) {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *RequestView) view(s span) []byte { return r.head[s.from:s.to:s.to] }
@@ -279,7 +308,8 @@ func (r *RequestView) Query() []byte {
 	return nil
 }
 
-// Host is the authority that the client asked for, with the port if it named one.
+// Host is the authority that the client asked for, with the port if it named one. It is the client's word: whether it is
+// a name of this server is for the caller to check, see [CheckOrigin].
 func (r *RequestView) Host() []byte { return r.view(r.host) }
 
 // Key is the nonce as it came: 24 bytes of base64.
@@ -301,7 +331,7 @@ func (r *RequestView) Header(name string) []byte {
 	}
 }
 
-// Fields goes over all header lines, names as they came and values trimmed, in the order of the wire.
+// Fields goes over all header lines, names as they came and values trimmed, in the order of the bytes given to ParseRequest.
 func (r *RequestView) Fields() iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
 		for f := r.fields.from; ; {
@@ -315,20 +345,12 @@ func (r *RequestView) Fields() iter.Seq2[[]byte, []byte] {
 
 // field is the header line at an offset of the head, and where the next begins; name nil at the blank line.
 func (r *RequestView) field(at int) (name, value []byte, next int) {
-	if at >= r.fields.to || r.head[at] == '\r' {
+	if at >= r.fields.to {
 		return nil, nil, at
 	}
-	colon := at
-	for r.head[colon] != ':' {
-		colon++
-	}
-	end := colon + 1
-	for r.head[end] != '\r' {
-		end++
-	}
-	r.scan.looked += end + 2 - at
-	value = trim(r.head[colon+1 : end])
-	return r.head[at:colon:colon], value[:len(value):len(value)], end + 2
+	name, value, next = fieldAt(r.head, at)
+	r.scan.looked += next - at
+	return name, value, next
 }
 
 // Subprotocols goes over the subprotocols offered, in the client's order of preference (RFC 6455 §4.1), over all lines.
@@ -353,7 +375,7 @@ func (r *RequestView) eachProtocol(yield func([]byte) bool) {
 func eachToken(list []byte, yield func([]byte) bool) bool {
 	for more := true; more; {
 		var e []byte
-		if e, list, more = element(list); len(e) > 0 && !yield(e[:len(e):len(e)]) {
+		if e, list, more = element(list); !yield(e[:len(e):len(e)]) {
 			return false
 		}
 	}
@@ -390,6 +412,7 @@ func (r *RequestView) Offered(subprotocol string) bool {
 
 // Extensions appends the extensions offered, over all lines, in the order of the wire; see [ParseExtensions] for the memory of dst.
 func (r *RequestView) Extensions(dst []Extension) []Extension {
+	dst = slices.Grow(dst, r.extensions.elements)
 	if r.extension.lines == 1 {
 		dst, _ = parseExtensions(dst, r.view(r.extension.first))
 		return dst

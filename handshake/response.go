@@ -3,6 +3,7 @@ package handshake
 import (
 	"net/http"
 	"net/textproto"
+	"slices"
 )
 
 // A Response is a server's answer that switches protocols. On a client, [ParseResponse] fills it; its strings are its own. On a
@@ -18,12 +19,14 @@ type Response struct {
 	scan      scanner
 	ready     bool
 	interim   int
-	lines     [3]int // of Accept, Protocol, Extensions
+	fields    int // where the header lines begin
+	accepts   int // lines of Sec-WebSocket-Accept
 	accept    bool
 	upgrade   bool
 	connected bool
-	protocol  string
-	badList   bool
+	protocols int  // lines of Sec-WebSocket-Protocol that say something
+	protocol  span // the last of them
+	extension extensionCount
 }
 
 // Reset forgets the answer and keeps the limits.
@@ -36,6 +39,8 @@ func (p *Response) Reset() { *p = Response{Limits: p.Limits} }
 // Every error is an [*Error] with the status as far as it was read. A head that is complete and does not switch protocols
 // returns its length together with the error: what follows is the answer's body. [ErrStatus] is a status other than 101, with the
 // header. Content-Length and Transfer-Encoding of a 101 have no meaning and are not looked at.
+//
+// Header and Extensions are filled when the head is complete: before, nothing is kept of what came.
 func ParseResponse(p *Response, req *Request, b []byte) (n int, err error) {
 	if !p.ready {
 		p.scan.limits = p.Limits.withDefaults()
@@ -56,7 +61,7 @@ func ParseResponse(p *Response, req *Request, b []byte) (n int, err error) {
 				continue
 			}
 			if p.interim++; p.interim > p.scan.limits.Interim {
-				return 0, p.refuse(ErrInterim.limited(p.scan.limits.Interim))
+				return 0, p.refuse(ErrInterim.passed(p.scan.limits.Interim))
 			}
 			*p = Response{Limits: p.Limits, scan: p.scan, ready: true, interim: p.interim}
 			p.scan.begin()
@@ -64,14 +69,15 @@ func ParseResponse(p *Response, req *Request, b []byte) (n int, err error) {
 			if e := p.statusLine(b); e != nil {
 				return 0, p.refuse(e)
 			}
+			p.fields = p.scan.pos
 		default:
 			p.header(req, b)
 		}
 	}
-	if e := p.verdict(req); e != nil {
+	p.keep(b[:p.scan.pos])
+	if e := p.verdict(req, b); e != nil {
 		return p.scan.pos, p.refuse(e)
 	}
-	p.Subprotocol = p.protocol
 	return p.scan.pos, nil
 }
 
@@ -94,41 +100,58 @@ func (p *Response) statusLine(b []byte) *Error {
 	if major != 1 || minor == 0 && p.Status < 200 {
 		return ErrResponseVersion
 	}
-	p.Header = make(http.Header, 8)
 	return nil
 }
 
-// header notes what a line says and keeps it.
+// header notes what a line says. Nothing is kept yet.
 func (p *Response) header(req *Request, b []byte) {
-	l := &p.scan.cur
-	raw, v := b[l.name.from:l.name.to], b[l.value.from:l.value.to]
-	p.scan.looked += len(raw) + len(v)
-	name, value := textproto.CanonicalMIMEHeaderKey(string(raw)), string(v)
-	p.Header[name] = append(p.Header[name], value)
 	if p.Status != http.StatusSwitchingProtocols {
 		return
 	}
-	switch name {
-	case "Upgrade":
+	l := &p.scan.cur
+	name, value := b[l.name.from:l.name.to], b[l.value.from:l.value.to]
+	p.scan.looked += len(value)
+	switch {
+	case equalFold(name, "Upgrade"):
 		p.upgrade = p.upgrade || hasToken(value, "websocket")
-	case "Connection":
+	case equalFold(name, "Connection"):
 		p.connected = p.connected || hasToken(value, "upgrade")
-	case "Sec-Websocket-Accept":
-		p.lines[0]++
+	case equalFold(name, "Sec-WebSocket-Accept"):
+		p.accepts++
 		p.accept = validAccept(value, &req.Key)
-	case "Sec-Websocket-Protocol":
-		p.lines[1]++
-		p.protocol = value
-	case "Sec-Websocket-Extensions":
-		p.lines[2]++
-		var ok bool
-		p.Extensions, ok = parseExtensions(p.Extensions, value)
-		p.badList = p.badList || !ok
+	case equalFold(name, "Sec-WebSocket-Protocol"):
+		if len(value) > 0 {
+			p.protocols++
+			p.protocol = l.value
+		}
+	case equalFold(name, "Sec-WebSocket-Extensions"):
+		p.scan.looked += countExtensions(&p.extension, value)
+	}
+}
+
+// keep fills Header from a complete head. The number of lines is known, so that nothing grows.
+func (p *Response) keep(head []byte) {
+	p.Header = make(http.Header, p.scan.lines)
+	values := make([]string, 0, p.scan.lines)
+	for at := p.fields; ; {
+		raw, v, next := fieldAt(head, at)
+		if raw == nil {
+			return
+		}
+		p.scan.looked += next - at
+		at = next
+		name, value := textproto.CanonicalMIMEHeaderKey(string(raw)), string(v)
+		if before, ok := p.Header[name]; ok {
+			p.Header[name] = append(before, value)
+			continue
+		}
+		values = append(values, value)
+		p.Header[name] = values[len(values)-1 : len(values) : len(values)]
 	}
 }
 
 // verdict judges the whole, in the order of RFC 6455 §4.1.
-func (p *Response) verdict(req *Request) *Error {
+func (p *Response) verdict(req *Request, head []byte) *Error {
 	switch {
 	case p.Status != http.StatusSwitchingProtocols:
 		return ErrStatus
@@ -136,19 +159,34 @@ func (p *Response) verdict(req *Request) *Error {
 		return ErrUpgrade
 	case !p.connected:
 		return ErrConnection
-	case p.lines[0] != 1 || !p.accept:
+	case p.accepts != 1 || !p.accept:
 		return ErrAccept
-	case p.badList || p.lines[2] > 0 && len(p.Extensions) == 0:
+	}
+	if e := p.extension.over(p.scan.limits); e != nil {
+		return e
+	}
+	if p.extension.broken {
 		return ErrExtensions
+	}
+	if p.extension.elements > 0 {
+		p.Extensions = slices.Grow(p.Extensions, p.extension.elements)
+		for _, value := range p.Header["Sec-Websocket-Extensions"] {
+			p.Extensions, _ = parseExtensions(p.Extensions, value)
+		}
 	}
 	for _, e := range p.Extensions {
 		if !offeredExtension(req.Extensions, e.Name) {
 			return ErrExtension
 		}
 	}
-	if p.lines[1] > 1 || p.lines[1] == 1 && !offeredProtocol(req.Subprotocols, p.protocol) {
+	if p.protocols == 0 {
+		return nil
+	}
+	name, ok := offeredProtocol(req.Subprotocols, head[p.protocol.from:p.protocol.to])
+	if p.protocols > 1 || !ok {
 		return ErrProtocol
 	}
+	p.Subprotocol = name
 	return nil
 }
 
@@ -161,13 +199,14 @@ func offeredExtension(list []Extension, name string) bool {
 	return false
 }
 
-func offeredProtocol(list []string, name string) bool {
+// offeredProtocol returns the client's own string: what it keeps for as long as the connection lives is none of the answer's.
+func offeredProtocol(list []string, name []byte) (string, bool) {
 	for _, p := range list {
-		if p == name {
-			return true
+		if equal(name, p) {
+			return p, true
 		}
 	}
-	return false
+	return "", false
 }
 
 // AppendResponse appends the 101 that answers a key (RFC 6455 §4.2.2) with the subprotocol, the extensions and the header of p, or

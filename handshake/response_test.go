@@ -234,8 +234,8 @@ func TestR46Extensions(t *testing.T) {
 		{"second line not offered", edit("+Sec-WebSocket-Extensions: permessage-deflate", "+Sec-WebSocket-Extensions: x-z"), ErrExtension},
 		{"another case", edit("+Sec-WebSocket-Extensions: Permessage-Deflate"), ErrExtension},
 		{"a parameter's name", edit("+Sec-WebSocket-Extensions: client_max_window_bits"), ErrExtension},
-		{"empty", edit("+Sec-WebSocket-Extensions:"), ErrExtensions},
-		{"comma", edit("+Sec-WebSocket-Extensions: ,"), ErrExtensions},
+		{"empty", edit("+Sec-WebSocket-Extensions:"), nil},
+		{"comma", edit("+Sec-WebSocket-Extensions: ,"), nil},
 		{"malformed", edit("+Sec-WebSocket-Extensions: permessage-deflate;"), ErrExtensions},
 		{"malformed second line", edit("+Sec-WebSocket-Extensions: permessage-deflate", "+Sec-WebSocket-Extensions: ;;"), ErrExtensions},
 		{"unclosed quote", edit(`+Sec-WebSocket-Extensions: permessage-deflate; a="b`), ErrExtensions},
@@ -260,7 +260,8 @@ func TestR47Subprotocol(t *testing.T) {
 		{"two lines", edit("+Sec-WebSocket-Protocol: chat", "+Sec-WebSocket-Protocol: chat"), ErrProtocol},
 		{"unknown, then known", edit("+Sec-WebSocket-Protocol: other", "+Sec-WebSocket-Protocol: chat"), ErrProtocol},
 		{"another case", edit("+Sec-WebSocket-Protocol: Chat"), ErrProtocol},
-		{"empty", edit("+Sec-WebSocket-Protocol:"), ErrProtocol},
+		{"empty", edit("+Sec-WebSocket-Protocol:"), nil},
+		{"comma", edit("+Sec-WebSocket-Protocol: ,"), ErrProtocol},
 		{"quoted", edit(`+Sec-WebSocket-Protocol: "chat"`), ErrProtocol},
 	})
 	for _, p := range []string{"chat", "superchat"} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"time"
 	"unicode/utf8"
@@ -97,7 +98,7 @@ func (c *Client) sendQueued(s *Session, q queued) bool {
 	for {
 		err := c.sendOn(s, q.op, q.data) // a refusal by Outbound has been counted
 		if !errors.Is(err, conn.ErrWouldBlock) && !errors.Is(err, os.ErrDeadlineExceeded) {
-			return err == nil || s.Conn.Err() == nil && err != conn.ErrShutdown
+			return err == nil || !errors.Is(err, net.ErrClosed) && err != conn.ErrShutdown
 		}
 		select {
 		case <-s.Conn.Done():

@@ -88,6 +88,9 @@ func (c *Conn) Buffered() int {
 	return len(c.in.buf)
 }
 
+// Unread is Buffered for package conn, which looks before it judges a peer dead.
+func (c *Conn) Unread() (int, bool) { return c.Buffered(), true }
+
 func (c *Conn) step(op Op, n int) Step {
 	c.mu.Lock()
 	c.calls[op]++

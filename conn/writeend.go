@@ -1,0 +1,112 @@
+package conn
+
+import (
+	"errors"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// writeEnd is why nothing more can be written on a connection that can still be read: all that the peer has sent is delivered
+// first. A reset of the kernel's loses what the kernel threw away, and no more.
+type writeEnd struct {
+	err   error       // what write calls return
+	timer *time.Timer // under Conn.mu
+	over  atomic.Bool // the timer has fired: reads take what is here, and wait for nothing more
+
+	// By whoever holds readBusy, when over is set.
+	armed bool // the transport has the deadline of lastWait
+	taken int
+}
+
+const (
+	// lastWait is how long a read waits, once nothing more is waited for. What is here comes at once.
+	lastWait = 20 * time.Millisecond
+	// lastBytes is how much is read then: more than a kernel holds, less than for ever.
+	lastBytes = 64 << 20
+)
+
+// endWriting makes err what writers get from now on, and returns what that is. Read calls go on through all that has arrived,
+// wait for more until CloseTimeout has passed, and end with the cause: see lastWord. Where no read call comes the connection then
+// ends by itself, unless something is left to be read.
+func (c *Conn) endWriting(err error) error {
+	w := &writeEnd{err: err}
+	if !c.cut.CompareAndSwap(nil, w) {
+		return c.cut.Load().err
+	}
+	c.lock.set(lockEnded)
+	c.mu.Lock()
+	if c.err != nil {
+		defer c.mu.Unlock()
+		return c.err
+	}
+	w.timer = time.AfterFunc(c.cfg.CloseTimeout, func() { c.stopWaiting(w) })
+	c.mu.Unlock()
+	c.refusePings(err)
+	_ = c.base.SetWriteDeadline(past) // for who waits in a write
+	if h, ok := c.base.(interface{ CloseWrite() error }); ok && !brokenPipe(err) {
+		_ = h.CloseWrite() // the peer learns that nothing more comes, and need not be waited for long
+	}
+	c.freeWriting()
+	return err
+}
+
+// past is a deadline that has passed.
+var past = time.Unix(1, 0)
+
+// brokenPipe reports whether err says that the peer is gone.
+func brokenPipe(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
+}
+
+// writeErr returns what ended the writing side, nil if nothing did.
+func (c *Conn) writeErr() error {
+	if w := c.cut.Load(); w != nil {
+		return w.err
+	}
+	return nil
+}
+
+// cannotWrite reports whether nothing more can be written.
+func (c *Conn) cannotWrite() bool { return c.ended() || c.cut.Load() != nil }
+
+// stopWaiting has reads take what is here and then end. If nobody reads, and there is nothing that could be, this is the end.
+func (c *Conn) stopWaiting(w *writeEnd) {
+	w.over.Store(true)
+	if _, waits := c.unread(); !waits && !c.filling.Load() {
+		c.end(w.err)
+		return
+	}
+	c.deadlines.lock()
+	defer c.deadlines.mu.Unlock()
+	if !c.ended() {
+		_ = c.setReadDeadline(past) // for who waits in a read
+	}
+}
+
+// armLast bounds the next read of a connection whose writing has ended, once waiting is over. It returns false if enough was read.
+func (c *Conn) armLast(w *writeEnd) bool {
+	times := c.deadlines.lock()
+	defer c.deadlines.mu.Unlock()
+	w.armed = true
+	_ = c.setReadDeadline(earlier(times.read, time.Now().Add(lastWait)))
+	return w.taken < lastBytes
+}
+
+// lastWord is the error of a connection whose writing has ended, when reading has ended with err; nil says that nothing more
+// came in time.
+func (w *writeEnd) lastWord(err error) error {
+	lost, ok := w.err.(*TransportError)
+	if !ok || err == nil {
+		return w.err
+	}
+	return &TransportError{Op: lost.Op, Err: &lostBothWays{lost.Err, err}}
+}
+
+// lostBothWays is a write that failed and the end of reading after it.
+type lostBothWays struct{ write, read error }
+
+func (e *lostBothWays) Error() string {
+	return e.write.Error() + "; reading went on, and ended with: " + e.read.Error()
+}
+func (e *lostBothWays) Unwrap() []error { return []error{e.write, e.read} }

@@ -1,0 +1,356 @@
+package conn
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/conn/deflate"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
+	"github.com/seed-7f57ff33/tickwire/frame"
+)
+
+// wholeReads are the ways to read whole messages. Each calls take for those that it finds, until an error comes.
+var wholeReads = []struct {
+	name string
+	read func(c *Conn, take func(Message)) error
+}{
+	{"ReadMessage", func(c *Conn, take func(Message)) error {
+		m, err := c.ReadMessage()
+		if err == nil {
+			take(m)
+		}
+		return err
+	}},
+	{"Messages", func(c *Conn, take func(Message)) error {
+		for m, err := range c.Messages() {
+			if err == nil {
+				take(m)
+			}
+			return err
+		}
+		return nil
+	}},
+	{"TakeBatch", func(c *Conn, take func(Message)) error {
+		b, err := c.TakeBatch()
+		if err != nil {
+			return err
+		}
+		defer b.Release()
+		for _, m := range b.Messages {
+			take(m)
+		}
+		return nil
+	}},
+	{"NextReader", func(c *Conn, take func(Message)) error {
+		op, r, err := c.NextReader()
+		if err != nil {
+			return err
+		}
+		data, err := io.ReadAll(r)
+		if err == nil {
+			take(Message{Opcode: op, Data: data})
+		}
+		return err
+	}},
+	{"NextFrame", func(c *Conn, take func(Message)) error {
+		var m Message
+		for {
+			f, err := c.NextFrame()
+			if err != nil {
+				return err
+			}
+			if f.Header.Opcode.IsControl() {
+				continue
+			}
+			if f.Header.Opcode != frame.Continuation {
+				m.Opcode = f.Header.Opcode
+			}
+			if m.Data = append(m.Data, f.Payload...); f.Header.Fin {
+				take(m)
+				return nil
+			}
+		}
+	}},
+}
+
+// F69: the peer sends 201 messages and goes; a write that fails then takes none of them away. Writers are told of the failure, reading
+// goes on through all that has arrived, and its error is the cause: the Close frame, if one came.
+func TestF69FailedWriteLosesNothing(t *testing.T) {
+	const total, first = 201, 10
+	for _, role := range []frame.Role{frame.Client, frame.Server} {
+		for _, secure := range []bool{false, true} {
+			for _, kind := range []string{"whole", "fragments", "compressed"} {
+				for _, closing := range []bool{false, true} {
+					for _, way := range wholeReads {
+						if secure && role == frame.Server || kind == "compressed" && (secure || way.name == "NextFrame") {
+							continue // the paths are one behind the transport
+						}
+						t.Run(fmt.Sprintf("%v/TLS %v/%s/Close %v/%s", role, secure, kind, closing, way.name), func(t *testing.T) {
+							c, peer := failingPair(t, role, secure, kind == "compressed")
+							defer c.Close()
+							var want, got []string
+							var stream []byte
+							for i := range total {
+								want = append(want, fmt.Sprintf("%04d %-196d", i, i))
+								stream = append(stream, encoded(t, 1-role, kind, want[i])...)
+							}
+							if closing {
+								body, _ := frame.AppendClose(nil, 1-role, frame.CodeGoingAway, "rotation")
+								stream = append(stream, encodedFrame(1-role, frame.Header{Fin: true, Opcode: frame.Close}, body)...)
+							}
+							if _, err := peer.Write(stream); err != nil {
+								t.Fatal(err)
+							}
+							peer.Close()
+							take := func(m Message) { got = append(got, string(m.Data)) }
+							for len(got) < first {
+								if err := way.read(c, take); err != nil {
+									t.Fatal(err)
+								}
+							}
+							failed := writeUntilItFails(t, c)
+							var err error
+							for err == nil {
+								err = way.read(c, take)
+							}
+							if !slices.Equal(got, want) {
+								t.Errorf("%d of %d messages", len(got), total)
+							}
+							var closed *CloseError
+							switch {
+							case closing && (!errors.As(err, &closed) || closed.Code != frame.CodeGoingAway || closed.Reason != "rotation" || closed.SentCode != frame.CodeAbnormal):
+								t.Errorf("the end is %v, want the Close frame", err)
+							case !closing && !errors.Is(err, errors.Unwrap(failed)):
+								t.Errorf("the end is %v, want the cause: %v", err, failed)
+							}
+							if again := c.WriteMessage(Text, nil); again != err {
+								t.Errorf("a later write returns %v", again)
+							}
+						})
+					}
+				}
+			}
+		}
+	}
+}
+
+// failingPair returns a Conn of the role with little read at a time, and what its peer writes to.
+func failingPair(t *testing.T, role frame.Role, secure, compressed bool) (*Conn, net.Conn) {
+	a, b := loopback(t)
+	cfg := Config{KeepAlive: -1, ReadBuffer: 4 << 10}
+	if compressed {
+		cfg = *agreed(deflate.Config{}, frame.Options{})
+		cfg.ReadBuffer = 4 << 10
+	}
+	if secure {
+		c, server := secureOver(t, a, b, cfg)
+		return c, &abrupt{server, b}
+	}
+	return New(a, role, &cfg), b
+}
+
+// abrupt is a tls.Conn that is closed without an alert.
+type abrupt struct {
+	*tls.Conn
+	below net.Conn
+}
+
+func (a *abrupt) Close() error { return a.below.Close() }
+
+func encodedFrame(role frame.Role, h frame.Header, payload []byte) []byte {
+	h.Masked, h.Key = role == frame.Client, 0x01020304
+	return frame.AppendFrame(nil, h, payload)
+}
+
+// encoded is a message as an endpoint of the role sends it.
+func encoded(t *testing.T, role frame.Role, kind, text string) (b []byte) {
+	half := len(text) / 2
+	switch kind {
+	case "fragments":
+		b = encodedFrame(role, frame.Header{Opcode: Text}, []byte(text[:half]))
+		return append(b, encodedFrame(role, frame.Header{Fin: true, Opcode: frame.Continuation}, []byte(text[half:]))...)
+	case "compressed":
+		data, err := deflate.AppendMessage(nil, []byte(text), 15, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return encodedFrame(role, frame.Header{Fin: true, RSV1: true, Opcode: Text}, data)
+	}
+	return encodedFrame(role, frame.Header{Fin: true, Opcode: Text}, []byte(text))
+}
+
+// writeUntilItFails writes until the kernel has learnt that the peer is gone, and returns the error.
+func writeUntilItFails(t *testing.T, c *Conn) error {
+	t.Helper()
+	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); {
+		if err := c.WriteMessage(Text, []byte("heartbeat")); err != nil {
+			var lost *TransportError
+			if !errors.As(err, &lost) || lost.Op != "write" || !brokenPipe(err) || !errors.Is(err, net.ErrClosed) {
+				t.Fatalf("the write failed with %v", err)
+			}
+			return lost
+		}
+	}
+	t.Fatal("no write has failed")
+	return nil
+}
+
+// A write that stops within a frame, for its deadline or because the transport is broken, ends writing in each way to write, and the
+// peer is told by the end of the stream. Reading goes on; where nothing more comes it ends with the cause after CloseTimeout.
+func TestF69ReadingGoesOnAfterACutWrite(t *testing.T) {
+	cause := errors.New("no route")
+	for _, step := range []netsim.Step{{Max: 1, Err: os.ErrDeadlineExceeded}, {Max: 1, Err: cause}, {Max: 1, Short: true}, {Max: -1, Err: cause}} {
+		want := step.Err
+		if step.Short {
+			want = io.ErrShortWrite
+		}
+		for _, write := range calls {
+			if !write.write || write.name == "Ping" || write.name == "AppendMessage" || write.name == "Flush" {
+				continue
+			}
+			t.Run(fmt.Sprint(want, " ", step.Max, " ", write.name), func(t *testing.T) {
+				both(t, func(t *testing.T, role frame.Role) {
+					c, a, p := simulate(t, role, Config{CloseTimeout: 4 * time.Second}, 0)
+					a.Script(func(op netsim.Op, _, _ int) netsim.Step {
+						if op == netsim.Write {
+							return step
+						}
+						return netsim.Step{}
+					})
+					p.send(p.message(Text, "one"))
+					wantTransport(t, write.f(c), want)
+					wantTransport(t, c.WriteMessage(Text, []byte("x")), want)
+					time.AfterFunc(time.Second, func() { p.send(p.message(Text, "two"), p.message(frame.Ping, "unanswered")) })
+					wantMessage(t, c, Text, "one")
+					wantMessage(t, c, Text, "two")
+					start := time.Now()
+					_, err := c.ReadMessage()
+					wantTransport(t, err, want)
+					if d := time.Since(start); d < 3*time.Second || d > 3*time.Second+lastWait {
+						t.Errorf("the end came after %v", d)
+					}
+					if c.Err() != err || c.WriteMessage(Text, nil) != err {
+						t.Errorf("%v, then %v", err, c.Err())
+					}
+					p.expectEnd()
+				})
+			})
+		}
+	}
+}
+
+// A reader that takes longer than CloseTimeout still gets all that has come, and does not wait for more then.
+func TestF69SlowReaderAfterAFailedWrite(t *testing.T) {
+	both(t, func(t *testing.T, role frame.Role) {
+		c, a, p := simulate(t, role, Config{CloseTimeout: time.Second, ReadBuffer: 4 << 10}, 0)
+		a.Script(func(op netsim.Op, _, _ int) netsim.Step {
+			if op == netsim.Write {
+				return netsim.Step{Max: -1, Err: syscall.EPIPE}
+			}
+			return netsim.Step{Max: 50}
+		})
+		for i := range 200 {
+			p.send(p.message(Text, fmt.Sprintf("%100d", i)))
+		}
+		wantTransport(t, c.WriteMessage(Text, nil), syscall.EPIPE)
+		for i := range 200 {
+			wantMessage(t, c, Text, fmt.Sprintf("%100d", i))
+			time.Sleep(100 * time.Millisecond)
+		}
+		start := time.Now()
+		_, err := c.ReadMessage()
+		wantTransport(t, err, syscall.EPIPE)
+		if d := time.Since(start); d > lastWait {
+			t.Errorf("it waited for %v", d)
+		}
+		c.SetReadDeadline(time.Now().Add(time.Hour))
+		if _, again := c.ReadMessage(); again != err {
+			t.Error(again)
+		}
+	})
+}
+
+// The caller's own read deadline ends nothing then, either.
+func TestReadDeadlineAfterAFailedWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, a, p := simulate(t, frame.Client, Config{CloseTimeout: 4 * time.Second}, 0)
+		a.Script(func(op netsim.Op, _, _ int) netsim.Step {
+			if op == netsim.Write {
+				return netsim.Step{Max: -1, Err: syscall.EPIPE}
+			}
+			return netsim.Step{}
+		})
+		wantTransport(t, c.WriteMessage(Text, nil), syscall.EPIPE)
+		c.SetReadDeadline(time.Now().Add(time.Second))
+		_, err := c.ReadMessage()
+		wantTimeout(t, err)
+		c.SetReadDeadline(time.Time{})
+		p.send(p.message(Text, "late"))
+		wantMessage(t, c, Text, "late")
+		p.send(p.message(Text, "later"))
+		time.Sleep(10 * time.Second)
+		c.SetReadDeadline(time.Now())
+		_, err = c.ReadMessage()
+		wantTimeout(t, err)
+		c.SetReadDeadline(time.Now().Add(time.Hour))
+		wantMessage(t, c, Text, "later")
+		_, err = c.ReadMessage()
+		wantTransport(t, err, syscall.EPIPE)
+	})
+}
+
+// Who waits is let go with the error of the write that failed: for the write lock, for the end of another's message, for a pong.
+func TestFailedWriteWakesWriters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, a, p := simulate(t, frame.Client, Config{}, 1000)
+		w, err := c.NextWriter(Text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		results := make(chan error, 3)
+		go func() { results <- c.WriteMessage(Text, nil) }()
+		go func() { _, err := c.NextWriter(Binary); results <- err }()
+		synctest.Wait()
+		a.Script(func(op netsim.Op, _, _ int) netsim.Step { return netsim.Step{Max: -1, Err: syscall.EPIPE} })
+		go func() { _, err := c.Ping(t.Context()); results <- err }()
+		if _, err := w.Write([]byte("x")); err != nil {
+			t.Error(err) // queued
+		}
+		wantTransport(t, w.Close(), syscall.EPIPE)
+		if _, err := w.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) {
+			t.Error(err)
+		}
+		for range 3 {
+			if err := <-results; !errors.Is(err, syscall.EPIPE) {
+				t.Error(err)
+			}
+		}
+		p.nc.Close()
+	})
+}
+
+// Where nobody reads, the connection ends by itself: at once would be too early for what may still come.
+func TestFailedWriteEndsWithoutAReader(t *testing.T) {
+	a, b := loopback(t)
+	c := New(a, frame.Server, &Config{KeepAlive: -1, CloseTimeout: 50 * time.Millisecond})
+	b.SetLinger(0)
+	b.Close()
+	failed := writeUntilItFails(t, c)
+	select {
+	case <-c.Done():
+	case <-time.After(20 * time.Second):
+		t.Fatal("it has not ended")
+	}
+	if err := c.Err(); !errors.Is(err, errors.Unwrap(failed)) {
+		t.Error(err)
+	}
+}
