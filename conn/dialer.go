@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -10,8 +11,10 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/handshake"
@@ -32,9 +35,9 @@ type Dialer struct {
 	// TLSConfig is used for wss; nil means the zero Config. ServerName is filled in from the URL if it is empty, also behind a
 	// proxy. The only protocol offered is http/1.1, whatever NextProtos says: a WebSocket cannot be opened on another.
 	TLSConfig *tls.Config
-	// WrapTLS, if not nil, does what is done with TLSConfig otherwise: the handshake as a client on a connection to the URL's
-	// host, its certificate checked. The connection below is closed when ctx ends.
-	WrapTLS func(ctx context.Context, nc net.Conn) (net.Conn, error)
+	// WrapTLS, if not nil, does what is done with TLSConfig otherwise: the handshake as a client on a connection to that host, its
+	// certificate checked. The connection below is closed when ctx ends.
+	WrapTLS func(ctx context.Context, nc net.Conn, host TLSHost) (net.Conn, error)
 	// Proxy returns the proxy for a request, nil for none, as in http.Transport; the request has an http or https URL.
 	// http.ProxyFromEnvironment goes by HTTP_PROXY, HTTPS_PROXY and NO_PROXY. Schemes: http and https (CONNECT; userinfo is
 	// sent as Basic authentication), socks5 and socks5h (names are resolved by the proxy with both).
@@ -42,25 +45,31 @@ type Dialer struct {
 	// ProxyTLSConfig is TLSConfig for the connection to an https proxy.
 	ProxyTLSConfig *tls.Config
 
-	// Subprotocols are offered, the preferred one first.
+	// Subprotocols are offered, the preferred one first. They are not offered to another origin: see MaxRedirects.
 	Subprotocols []string
-	// Origin is sent as Origin if it is not empty. Only browsers must send one.
+	// Origin is sent as Origin if it is not empty. Only browsers must send one. It is not sent to another origin.
 	Origin string
 	// Host replaces the Host header. It does not change what is dialed, nor the name that TLS checks.
 	Host string
-	// Header is sent with the request.
+	// Header is sent with the request. Cookies of its own and those of Jar make one Cookie line.
 	Header http.Header
-	// HeaderFunc returns more of Header, made for this attempt: fresh tokens, signatures with the time. It gets the URL of the
-	// attempt. An error ends Dial.
+	// HeaderFunc returns more of Header, made for this attempt: fresh tokens, signatures with the time. A name that is in both, in any
+	// case, is HeaderFunc's; so is each cookie. It gets the URL of the attempt. An error ends Dial.
 	HeaderFunc func(ctx context.Context, u *handshake.URL) (http.Header, error)
-	// Jar gives cookies to requests and gets those of the answers; nil means none.
+	// Jar gives cookies to requests, and gets those of an answer that opens the connection, of a redirect that is followed, and of
+	// a status of 4xx or 5xx (RFC 6265 §3). It gets none of any other answer: of a 101 that breaks a rule or that OnResponse refuses, of a
+	// redirect that is not followed, of a proxy. nil means no cookies.
 	Jar http.CookieJar
 	// OnResponse, if not nil, sees the answer that switched protocols. An error closes the connection and ends Dial.
 	OnResponse func(*handshake.Response) error
 
 	// MaxRedirects is how many redirects are followed, one behind the other; 0 means that they are refusals like any other status.
-	// No redirect leads from wss to ws. Once one leads to another scheme, host or port, nothing of Header, HeaderFunc, Host, the
-	// URL's userinfo and the client's certificates is sent any more.
+	// No redirect leads from wss to ws.
+	//
+	// After a redirect to another origin (scheme, host or port) nothing of the caller's goes out any more, not even back at the first
+	// origin: not Header, HeaderFunc, Subprotocols, Origin, Host and the URL's userinfo; of TLSConfig not ServerName, the client's
+	// certificates and session tickets. WrapTLS is told so. Jar knows by itself what belongs where. A connection that was opened
+	// there has no subprotocol; a caller that needs one there follows the redirect by itself.
 	MaxRedirects int
 
 	// HandshakeTimeout bounds all of Dial, from name resolution to the answer and through all redirects, beside its
@@ -71,13 +80,27 @@ type Dialer struct {
 	// MaxBody is how many bytes of the body of an answer that refuses are kept; 0 means DefaultMaxBody, negative none.
 	MaxBody int
 
-	// NetDial, if not nil, makes connections instead of a net.Dialer, which tries the addresses of a name in parallel (RFC 6555).
-	// It must return soon when ctx ends.
+	// NetDial, if not nil, makes connections. It must return soon when ctx ends. Without it all addresses of a name are tried until
+	// one answers: the families in turn, the next whenever one has failed or 250 ms have passed, without ending those before it
+	// (RFC 8305 §5).
 	NetDial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Resolver looks up names if NetDial is nil; nil means net.DefaultResolver.
+	Resolver *net.Resolver
 	// SocketOptions are set on the socket, before it connects where that makes a difference and NetDial is nil.
 	SocketOptions SocketOptions
 	// Config is the connection's.
 	Config Config
+}
+
+// A TLSHost is what Dialer.WrapTLS does a handshake with.
+type TLSHost struct {
+	// ServerName is the name or the address, without a zone, that the certificate must be for.
+	ServerName string
+	// URL is that of the attempt.
+	URL *handshake.URL
+	// Foreign says that a redirect has left the origin of the URL that was dialed: no certificate of the client's belongs there, and no
+	// session ticket.
+	Foreign bool
 }
 
 // DialError says at which step Dial failed, and on the way to which URL.
@@ -87,17 +110,44 @@ type DialError struct {
 	// URL is without userinfo; "" if it could not be parsed.
 	URL string
 	// Err is the cause: a *handshake.Error where an answer was not what it has to be, from the server or, if Step is "proxy", from
-	// the proxy; the cause of the context's end; an error of package net, crypto/tls or a hook.
+	// the proxy; the cause of the context's end; an error of package net, crypto/tls or a hook. Where several addresses were tried it
+	// tells, and matches, how each attempt ended.
 	Err error
+	// Seen is the beginning of what came in the place of an answer, or of TLS, and could not be understood: up to 64 bytes, of something
+	// that begins like HTTP one line. What of it is a secret of the request is replaced by asterisks. It is empty but not nil if an answer
+	// was waited for and no byte came, and nil otherwise.
+	Seen []byte
 }
 
-// Error tells the step, the URL and the cause.
+// Error tells the step, the URL, the cause, and what came if that was not understood.
 func (e *DialError) Error() string {
 	s := "conn: dial"
 	if e.URL != "" {
 		s += " " + e.URL
 	}
-	return s + ": " + e.Step + ": " + e.Err.Error()
+	s += ": " + e.Step + ": " + e.Err.Error() + describe(e.Seen)
+	var refused *handshake.Error
+	if errors.As(e.Err, &refused) && refused.Status == http.StatusBadRequest && wantsTLS(refused.Body) {
+		s += ": the server wants TLS on this port"
+	}
+	return oneLine(s)
+}
+
+// oneLine writes control characters as Go does in a string: names in a stranger's certificate may have them.
+func oneLine(s string) string {
+	if strings.IndexFunc(s, unicode.IsControl) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsControl(r) {
+			quoted := strconv.QuoteRuneToASCII(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 // Unwrap returns Err.
@@ -105,8 +155,7 @@ func (e *DialError) Unwrap() error { return e.Err }
 
 // Timeout reports whether time ran out.
 func (e *DialError) Timeout() bool {
-	var t interface{ Timeout() bool }
-	return errors.As(e.Err, &t) && t.Timeout()
+	return isTimeout(e.Err)
 }
 
 // Temporary reports false.
@@ -168,6 +217,9 @@ type opening struct {
 
 	raw  net.Conn    // the lowest connection of this attempt: closing it ends all above
 	stop func() bool // keeps the end of ctx from closing raw
+
+	proxyUser *url.Userinfo // of this attempt
+	seen      []byte        // what came in this attempt and was not understood: DialError.Seen
 }
 
 func (o *opening) failed(step string, err error) error {
@@ -175,14 +227,19 @@ func (o *opening) failed(step string, err error) error {
 		<-o.ctx.Done() // due now: a deadline set from it can be the first to tell
 	}
 	if o.ctx.Err() != nil {
-		err = context.Cause(o.ctx)
+		cause := context.Cause(o.ctx)
+		if tried := (*connectError)(nil); errors.As(err, &tried) {
+			tried.cause, err = cause, tried
+		} else {
+			err = cause
+		}
 	}
-	return &DialError{Step: step, URL: o.url.String(), Err: err}
+	return &DialError{Step: step, URL: o.url.String(), Err: err, Seen: o.seen}
 }
 
 // open makes one attempt.
 func (o *opening) open() (c *Conn, err error) {
-	o.raw, o.stop = nil, nil
+	o.raw, o.stop, o.proxyUser, o.seen = nil, nil, nil, nil
 	defer func() {
 		if o.raw == nil {
 			return
@@ -236,8 +293,7 @@ func (o *opening) connect(ctx context.Context, address string) (nc net.Conn, err
 			err = errNothing
 		}
 	} else {
-		nd := net.Dialer{Control: o.d.SocketOptions.beforeConnect()}
-		nc, err = nd.DialContext(ctx, "tcp", address)
+		nc, err = o.d.netDial(ctx, address)
 	}
 	if err != nil {
 		return nil, err
@@ -265,19 +321,33 @@ func lowest(nc net.Conn) net.Conn {
 
 // secure does TLS as a client with the URL's host.
 func (o *opening) secure(nc net.Conn) (net.Conn, error) {
+	name, _, _ := strings.Cut(o.url.Name, "%")
 	if o.d.WrapTLS != nil {
-		t, err := o.d.WrapTLS(o.ctx, nc)
+		u := *o.url
+		t, err := o.d.WrapTLS(o.ctx, nc, TLSHost{ServerName: name, URL: &u, Foreign: o.foreign})
 		if err == nil && t == nil {
 			err = errNothing
 		}
+		if err != nil {
+			o.noTLS(err, nil)
+		}
 		return t, err
 	}
-	name, _, _ := strings.Cut(o.url.Name, "%")
 	cfg := clientTLSConfig(o.d.TLSConfig, name)
-	if o.foreign {
+	if o.foreign { // a ticket and an ECH configuration tell who came, too
 		cfg.ServerName, cfg.Certificates, cfg.GetClientCertificate = name, nil, nil
+		cfg.ClientSessionCache, cfg.EncryptedClientHelloConfigList = nil, nil
 	}
-	return startTLS(o.ctx, underTLS(nc, &o.d.Config), cfg)
+	h := new(heard)
+	under := underTLS(nc, &o.d.Config).(*records)
+	under.heard = h
+	t, err := startTLS(o.ctx, under, cfg)
+	under.heard = nil
+	if err != nil {
+		o.noTLS(err, h)
+		return nil, err
+	}
+	return t, nil
 }
 
 // clientTLSConfig is the caller's, for a server of that name.
@@ -310,12 +380,12 @@ func startTLS(ctx context.Context, nc net.Conn, cfg *tls.Config) (*tls.Conn, err
 func (o *opening) shake(nc net.Conn, req *handshake.Request, request []byte) (*Conn, error) {
 	answer := handshake.Response{Limits: o.d.Limits}
 	b, n, err := o.exchange(nc, request, func(b []byte) (int, error) { return handshake.ParseResponse(&answer, req, b) })
-	if o.d.Jar != nil && answer.Header != nil {
-		o.d.Jar.SetCookies(httpURL(o.url), (&http.Response{Header: answer.Header}).Cookies())
-	}
 	var refused *handshake.Error
 	if errors.As(err, &refused) && n > 0 {
 		refused.Body = readBody(nc, b[n:], refused, o.d.maxBody())
+		if answer.Status >= 400 {
+			o.keepCookies(answer.Header)
+		}
 	}
 	cfg := &o.d.Config
 	if err == nil {
@@ -327,7 +397,14 @@ func (o *opening) shake(nc net.Conn, req *handshake.Request, request []byte) (*C
 	if err != nil {
 		return nil, err
 	}
+	o.keepCookies(answer.Header)
 	return newConn(nc, frame.Client, cfg, b[n:], answer.Subprotocol), nil
+}
+
+// wantsTLS tells whether the body of an answer is what servers say to plain HTTP on a port for TLS.
+func wantsTLS(body []byte) bool {
+	return bytes.Contains(body, []byte("HTTP request to an HTTPS server")) || bytes.Contains(body, []byte("plain HTTP request was sent to HTTPS port")) ||
+		bytes.Contains(body, []byte("speaking plain HTTP to an SSL-enabled server port"))
 }
 
 func (d *Dialer) maxBody() int {
@@ -335,64 +412,6 @@ func (d *Dialer) maxBody() int {
 		return DefaultMaxBody
 	}
 	return max(d.MaxBody, 0)
-}
-
-// request is what is asked for at the URL of this attempt.
-func (o *opening) request() (*handshake.Request, error) {
-	d := o.d
-	req := &handshake.Request{Host: o.url.Host(), Target: o.url.Target, Key: handshake.NewKey(), Origin: d.Origin, Subprotocols: d.Subprotocols}
-	var err error
-	if req.Extensions, err = d.Config.offer(); err != nil {
-		return nil, err
-	}
-	h := http.Header{}
-	if !o.foreign {
-		for name, values := range d.Header {
-			h[name] = values
-		}
-		if d.HeaderFunc != nil {
-			more, err := d.HeaderFunc(o.ctx, o.url)
-			if err != nil {
-				return nil, err
-			}
-			for name, values := range more {
-				h[name] = values
-			}
-		}
-		if d.Host != "" {
-			req.Host = d.Host
-		}
-		if a := o.url.Authorization(); a != "" && !hasHeader(h, "Authorization") {
-			h["Authorization"] = []string{a}
-		}
-	}
-	if d.Jar != nil {
-		if cookies := cookieValue(d.Jar.Cookies(httpURL(o.url))); cookies != "" {
-			h["Cookie"] = append(h["Cookie"][:len(h["Cookie"]):len(h["Cookie"])], cookies)
-		}
-	}
-	req.Header = h
-	return req, nil
-}
-
-func hasHeader(h http.Header, name string) bool {
-	for n := range h {
-		if strings.EqualFold(n, name) {
-			return true
-		}
-	}
-	return false
-}
-
-// cookieValue is the value of a Cookie header (RFC 6265 §4.2.1).
-func cookieValue(cookies []*http.Cookie) string {
-	var s []string
-	for _, c := range cookies {
-		if pair := (&http.Cookie{Name: c.Name, Value: c.Value}).String(); pair != "" {
-			s = append(s, pair)
-		}
-	}
-	return strings.Join(s, "; ")
 }
 
 // exchange writes a request and reads until parse has a whole answer, whose length is n of the bytes b. They come together with
@@ -406,9 +425,26 @@ func (o *opening) exchange(nc net.Conn, request []byte, parse func([]byte) (int,
 	if trace != nil && trace.WroteRequest != nil {
 		trace.WroteRequest(httptrace.WroteRequestInfo{Err: err})
 	}
-	if err != nil {
-		return nil, 0, err
+	if err == nil {
+		return o.answer(nc, request, parse)
 	}
+	// A server that refuses before it has read all closes: its answer says why, if it came.
+	_ = nc.SetReadDeadline(time.Now().Add(bodyWait))
+	var refused *handshake.Error
+	if b, n, why := o.answer(nc, request, parse); n > 0 && errors.As(why, &refused) {
+		return b, n, why
+	}
+	return nil, 0, err
+}
+
+// answer reads for exchange.
+func (o *opening) answer(nc net.Conn, request []byte, parse func([]byte) (int, error)) (b []byte, n int, err error) {
+	trace := httptrace.ContextClientTrace(o.ctx)
+	defer func() {
+		if n == 0 {
+			o.couldNotRead(b, request)
+		}
+	}()
 	b = make([]byte, 0, 1024)
 	for empty := 0; ; {
 		if cap(b)-len(b) < 512 {

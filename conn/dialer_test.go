@@ -82,7 +82,7 @@ func TestR38RequestOfADialer(t *testing.T) {
 		for i, r := range got {
 			cookie := "mine=2"
 			if i == 1 {
-				cookie = "mine=2|s=1"
+				cookie = "mine=2; s=1"
 			}
 			user, password, _ := r.BasicAuth()
 			if r.RequestURI != "/a%20b?c=d" || r.Host != "example.com:8080" || user != "us@er" || password != "p:w" ||
@@ -345,7 +345,7 @@ func TestR49HandshakeTimeout(t *testing.T) {
 		"TLS proxy": {Dialer{Proxy: proxy("https://p:80")}, "ws://h", silent, "proxy"},
 		"SOCKS":     {Dialer{Proxy: proxy("socks5://p:80")}, "ws://h", silent, "proxy"},
 		"TLS":       {Dialer{}, "wss://h:80", silent, "TLS"},
-		"own TLS": {Dialer{WrapTLS: func(_ context.Context, nc net.Conn) (net.Conn, error) {
+		"own TLS": {Dialer{WrapTLS: func(_ context.Context, nc net.Conn, _ TLSHost) (net.Conn, error) {
 			return nc, tls.Client(nc, &tls.Config{ServerName: "h"}).Handshake()
 		}}, "wss://h:80", silent, "TLS"},
 		"no answer": {Dialer{}, "ws://h", silent, "handshake"},
@@ -630,8 +630,8 @@ func TestR52ServerWithoutHTTP11(t *testing.T) {
 func TestR52WrapTLS(t *testing.T) {
 	certificate, roots := certify(t, nil, "h")
 	w := &world{hosts: map[string]func(net.Conn){"h:443": overTLS(&tls.Config{Certificates: []tls.Certificate{certificate}}, echoing(Upgrader{}))}}
-	d := &Dialer{NetDial: w.dial, WrapTLS: func(ctx context.Context, nc net.Conn) (net.Conn, error) {
-		c := tls.Client(nc, &tls.Config{RootCAs: roots, ServerName: "h"})
+	d := &Dialer{NetDial: w.dial, WrapTLS: func(ctx context.Context, nc net.Conn, host TLSHost) (net.Conn, error) {
+		c := tls.Client(nc, &tls.Config{RootCAs: roots, ServerName: host.ServerName})
 		return c, c.HandshakeContext(ctx)
 	}}
 	c, err := d.Dial(t.Context(), "wss://h")
@@ -641,7 +641,7 @@ func TestR52WrapTLS(t *testing.T) {
 	roundTrip(t, c)
 	c.Close()
 	boom := errors.New("boom")
-	d.WrapTLS = func(context.Context, net.Conn) (net.Conn, error) { return nil, boom }
+	d.WrapTLS = func(context.Context, net.Conn, TLSHost) (net.Conn, error) { return nil, boom }
 	_, err = d.Dial(t.Context(), "wss://h")
 	if wantDialError(t, err, "TLS"); !errors.Is(err, boom) {
 		t.Error(err)
@@ -678,7 +678,7 @@ func TestDialerHooksThatFail(t *testing.T) {
 		_, err := nothing.Dial(t.Context(), "ws://h")
 		wantDialError(t, err, "connect")
 		nothing.NetDial = w.dial
-		nothing.WrapTLS = func(context.Context, net.Conn) (net.Conn, error) { return nil, nil }
+		nothing.WrapTLS = func(context.Context, net.Conn, TLSHost) (net.Conn, error) { return nil, nil }
 		_, err = nothing.Dial(t.Context(), "wss://h")
 		wantDialError(t, err, "TLS")
 

@@ -16,9 +16,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// ErrProxy is a proxy that did not open a tunnel. The *handshake.Error that matches it has the proxy's status, 407 if it wants
-// other credentials, its header and the beginning of its body.
-var ErrProxy = &handshake.Error{Rule: "the proxy did not open a tunnel", Section: "RFC 9110 §9.3.6"}
+// ErrProxy is a proxy that did not open a tunnel: to CONNECT it answered anything but 2xx, a 101 included. The *handshake.Error that
+// matches it has the proxy's status, 407 if it wants other credentials, its header and the beginning of its body.
+var ErrProxy = handshake.ErrTunnel
 
 // ErrProxyURL is a proxy whose URL is of no use, or that cannot be asked for the server's address: no attempt will do better.
 var ErrProxyURL = &handshake.Error{Rule: "the URL of the proxy cannot be used", Section: "RFC 3986 §3"}
@@ -36,11 +36,75 @@ func (o *opening) proxy() (*url.URL, error) {
 	}
 	u := httpURL(o.url)
 	r := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}}
-	return o.d.Proxy(r.WithContext(o.ctx))
+	p, err := o.d.Proxy(r.WithContext(o.ctx))
+	if err != nil {
+		return nil, withoutURL(err)
+	}
+	return p, nil
+}
+
+// withoutURL is an error of Dialer.Proxy without the userinfo of the URLs in its text, and without what package url quotes of them.
+func withoutURL(err error) error {
+	text := err.Error()
+	var parse *url.Error
+	if errors.As(err, &parse) {
+		text = "the URL cannot be used: " + unquoted(parse.Err.Error())
+	} else if clean := hideUserinfo(text); clean == text {
+		return err
+	} else {
+		text = clean
+	}
+	return &cleanError{text, err}
+}
+
+// unquoted is s without what is between its first and its last quote.
+func unquoted(s string) string {
+	if from, to := strings.IndexByte(s, '"'), strings.LastIndexByte(s, '"'); from < to {
+		return strings.TrimSpace(s[:from]) + s[to+1:]
+	}
+	return s
+}
+
+// hideUserinfo puts *** in the place of all that stands between "://" and the last "@" before the next white space or quote.
+func hideUserinfo(s string) string {
+	var b strings.Builder
+	for {
+		head, rest, found := strings.Cut(s, "://")
+		b.WriteString(head)
+		if !found {
+			return b.String()
+		}
+		b.WriteString("://")
+		end := strings.IndexAny(rest, " \t\r\n\"'")
+		if end < 0 {
+			end = len(rest)
+		}
+		if at := strings.LastIndexByte(rest[:end], '@'); at >= 0 {
+			b.WriteString("***")
+			rest = rest[at:]
+		}
+		s = rest
+	}
+}
+
+// cleanError is an error whose text must not be shown. It matches what that matches, but does not give it out as a *url.Error.
+type cleanError struct {
+	text string
+	err  error
+}
+
+func (e *cleanError) Error() string        { return e.text }
+func (e *cleanError) Is(target error) bool { return errors.Is(e.err, target) }
+func (e *cleanError) As(target any) bool {
+	if _, ok := target.(**url.Error); ok {
+		return false
+	}
+	return errors.As(e.err, target)
 }
 
 // tunnel connects to the URL's host through a proxy.
 func (o *opening) tunnel(p *url.URL) (net.Conn, error) {
+	o.proxyUser = p.User
 	port := p.Port()
 	switch p.Scheme {
 	case "http":
@@ -50,6 +114,9 @@ func (o *opening) tunnel(p *url.URL) (net.Conn, error) {
 	case "socks5", "socks5h":
 		port = orDefault(port, "1080")
 	default:
+		if p.Opaque != "" { // user:password@host without a scheme is parsed as one
+			return nil, badProxy("it has no scheme")
+		}
 		return nil, badProxy("its scheme is " + strconv.Quote(p.Scheme))
 	}
 	if p.Hostname() == "" {
@@ -64,8 +131,10 @@ func (o *opening) tunnel(p *url.URL) (net.Conn, error) {
 		return nil, err
 	}
 	if p.Scheme == "https" {
-		t, err := startTLS(o.ctx, nc, clientTLSConfig(o.d.ProxyTLSConfig, p.Hostname()))
+		h := &hearing{Conn: nc}
+		t, err := startTLS(o.ctx, h, clientTLSConfig(o.d.ProxyTLSConfig, p.Hostname()))
 		if err != nil {
+			o.noTLS(err, &h.heard)
 			return nil, err
 		}
 		nc = &tunnelConn{Conn: t, raw: o.raw}
@@ -94,23 +163,17 @@ func (o *opening) connectMethod(nc net.Conn, p *url.URL) (net.Conn, error) {
 		}
 		request += "Proxy-Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(p.User.Username()+":"+password)) + "\r\n"
 	}
-	// The parser of our own answers serves for the proxy's: to it every status but 101 is a refusal with a whole head.
-	answer := handshake.Response{Limits: o.d.Limits}
-	none := new(handshake.Request)
-	b, n, err := o.exchange(nc, []byte(request+"\r\n"), func(b []byte) (int, error) { return handshake.ParseResponse(&answer, none, b) })
+	answer := handshake.ConnectResponse{Limits: o.d.Limits}
+	b, n, err := o.exchange(nc, []byte(request+"\r\n"), func(b []byte) (int, error) { return handshake.ParseConnect(&answer, b) })
 	var refused *handshake.Error
-	if n == 0 || !errors.As(err, &refused) {
+	if errors.As(err, &refused) && n > 0 {
+		refused.Body = readBody(nc, b[n:], refused, o.d.maxBody())
+	}
+	if err != nil {
 		return nil, err
 	}
-	if refused.Status/100 != 2 {
-		e := *ErrProxy
-		e.Status, e.Header = refused.Status, refused.Header
-		e.Body = readBody(nc, b[n:], refused, o.d.maxBody())
-		return nil, &e
-	}
 	if n < len(b) {
-		t := &tunnelConn{Conn: nc, raw: o.raw, early: b[n:]}
-		return t, nil
+		return &tunnelConn{Conn: nc, raw: o.raw, early: b[n:]}, nil
 	}
 	return nc, nil
 }
@@ -126,10 +189,14 @@ func (o *opening) socks(p *url.URL, address string) (net.Conn, error) {
 		password, _ := p.User.Password()
 		auth = &proxy.Auth{User: p.User.Username(), Password: password}
 	}
-	var nc net.Conn
-	forward := dialFunc(func(ctx context.Context, _, address string) (_ net.Conn, err error) {
-		nc, err = o.connect(ctx, address)
-		return nc, err
+	var h *socksConn
+	forward := dialFunc(func(ctx context.Context, _, address string) (net.Conn, error) {
+		nc, err := o.connect(ctx, address)
+		if err != nil {
+			return nil, err
+		}
+		h = &socksConn{hearing{Conn: nc}}
+		return h, nil
 	})
 	s, err := proxy.SOCKS5("tcp", address, auth, forward)
 	if err != nil {
@@ -140,9 +207,13 @@ func (o *opening) socks(p *url.URL, address string) (net.Conn, error) {
 		return nil, errors.ErrUnsupported
 	}
 	if _, err := cd.DialContext(o.ctx, "tcp", o.url.Address()); err != nil {
+		// An answer of SOCKS 5 that refuses was understood; one of something else, or none, was not.
+		if h != nil && (len(h.heard.b) == 0 || h.heard.b[0] != 5 || ended(err)) {
+			o.couldNotRead(h.heard.b, nil)
+		}
 		return nil, err
 	}
-	return nc, nil // not what DialContext returns: that hides the socket
+	return h.Conn, nil // not what DialContext returns: that hides the socket
 }
 
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)

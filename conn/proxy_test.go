@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
@@ -256,6 +257,145 @@ func TestR53F50ProxyRefusals(t *testing.T) {
 				synctest.Wait()
 				w.wantClosed(t)
 			})
+		})
+	}
+}
+
+// F75: only 2xx opens a tunnel. Whatever else a proxy says to CONNECT is one error, a valid 101 for a key of 24 NUL bytes too.
+func TestF75ProxiesThatDoNotOpenATunnel(t *testing.T) {
+	certificate, roots := certify(t, nil, "p")
+	issued := time.Now() // the clock of a bubble is another
+	zeroes := status(101, "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Accept: "+string(handshake.AppendAccept(nil, strings.Repeat("\x00", 24))))
+	for name, c := range map[string]struct {
+		answer string
+		want   error
+		status int
+		body   string
+	}{
+		"valid 101":            {zeroes, ErrProxy, 101, ""},
+		"valid 101 and frames": {zeroes + "\x81\x02hi", ErrProxy, 101, ""},
+		"interim, valid 101":   {status(100) + status(103) + zeroes, ErrProxy, 101, ""},
+		"bare 101":             {status(101), ErrProxy, 101, ""},
+		"flood of 100":         {strings.Repeat(status(100), 1000), handshake.ErrInterim, 100, ""},
+		"flood of 199":         {strings.Repeat(status(199, "X: y"), 1000), handshake.ErrInterim, 199, ""},
+		"300":                  {status(300, "Content-Length: 1") + "x", ErrProxy, 300, "x"},
+		"301":                  {status(301, "Location: ws://h/", "Content-Length: 0"), ErrProxy, 301, ""},
+		"307":                  {status(307, "Location: /", "Content-Length: 0"), ErrProxy, 307, ""},
+		"400":                  {status(400, "Transfer-Encoding: chunked") + "2\r\nno\r\n0\r\n\r\n", ErrProxy, 400, "no"},
+		"407":                  {status(407, "Content-Length: 3") + "who", ErrProxy, 407, "who"},
+		"600":                  {status(600, "Content-Length: 0"), ErrProxy, 600, ""},
+		"101 of HTTP/1.0":      {"HTTP/1.0" + zeroes[8:], handshake.ErrResponseVersion, 101, ""},
+		"200 of HTTP/2":        {"HTTP/2.0 200 OK\r\n\r\n", handshake.ErrResponseVersion, 200, ""},
+	} {
+		for _, target := range []string{"ws://h", "wss://h"} {
+			for _, scheme := range []string{"http", "https"} {
+				t.Run(name+" "+target+" "+scheme, func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						proxy := answering(c.answer)
+						if scheme == "https" {
+							proxy = overTLS(&tls.Config{Certificates: []tls.Certificate{certificate}}, proxy)
+						}
+						w := &world{hosts: map[string]func(net.Conn){"p:80": proxy, "h:80": echoing(Upgrader{})}}
+						d := &Dialer{NetDial: w.dial, Proxy: through(scheme + "://p:80"), MaxRedirects: 5, ProxyTLSConfig: &tls.Config{RootCAs: roots, Time: func() time.Time { return issued }}}
+						conn, err := d.Dial(t.Context(), target)
+						if conn != nil {
+							t.Fatal("a connection")
+						}
+						wantDialError(t, err, "proxy")
+						if e := refusal(t, err); !errors.Is(err, c.want) || e.Status != c.status || string(e.Body) != c.body || len(w.dialed) != 1 {
+							t.Errorf("%v, status %d, body %q, dialed %q", err, e.Status, e.Body, w.dialed)
+						}
+						synctest.Wait()
+						w.wantClosed(t)
+					})
+				})
+			}
+		}
+	}
+}
+
+// F75, RFC 9110 §9.3.6: a 2xx has no body, whatever its head says. What follows the head is the target's.
+func TestF75TunnelsHaveNoBody(t *testing.T) {
+	for _, head := range []string{
+		status(200), status(200, "Content-Length: 0"), status(200, "Content-Length: 5"), status(200, "Content-Length: x"), status(200, "Transfer-Encoding: chunked"),
+		status(201), status(204), status(299), status(100) + status(200), "HTTP/1.0 200 Connection established\r\n\r\n", "HTTP/1.1 200\r\n\r\n",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := &world{}
+			w.hosts = map[string]func(net.Conn){"p:80": func(nc net.Conn) {
+				request(nc)
+				io.WriteString(nc, head+status(103)) // an interim answer of the target's, in one write with the proxy's own
+				out, _ := w.behind("h:80")
+				join(nc, nc, out)
+			}, "h:80": echoing(Upgrader{})}
+			c, err := (&Dialer{NetDial: w.dial, Proxy: through("http://p")}).Dial(t.Context(), "ws://h")
+			if err != nil {
+				t.Fatalf("%q: %v", head, err)
+			}
+			roundTrip(t, c)
+			c.Close()
+			synctest.Wait()
+			w.wantClosed(t)
+		})
+	}
+}
+
+// No password of a URL is in an error, whatever the URL is used for and whatever is wrong with it.
+func TestErrorsAreWithoutPasswords(t *testing.T) {
+	failing := func(text string) func(*http.Request) (*url.URL, error) {
+		return func(*http.Request) (*url.URL, error) { return nil, fmt.Errorf("%s: %w", text, io.ErrNoProgress) }
+	}
+	for name, c := range map[string]struct {
+		proxy func(*http.Request) (*url.URL, error)
+		url   string
+		host  string // what the proxy, or the host, answers
+		is    error
+	}{
+		"proxy with a bad port":        {through("http://u:hunter2@p:bad"), "ws://h", "", nil},
+		"slash in a proxy's password":  {through("http://u:hunter2/x@p"), "ws://h", "", nil},
+		"escape in a proxy's password": {through("http://u:%zzhunter2@p"), "ws://h", "", nil},
+		"proxy without a scheme":       {through("hunter2:x@p:80"), "ws://h", "", ErrProxyURL},
+		"proxy with another scheme":    {through("ftp://u:hunter2@p"), "ws://h", "", ErrProxyURL},
+		"proxy without a host":         {through("http://u:hunter2@"), "ws://h", "", ErrProxyURL},
+		"colon in the user":            {through("http://a%3Ab:hunter2@p"), "ws://h", "", ErrProxyURL},
+		"own error":                    {failing("the proxy http://u:hunter2@p cannot be used"), "ws://h", "", io.ErrNoProgress},
+		"own error, quoted":            {failing(`bad "http://u:hun@hunter2@p:x"`), "ws://h", "", io.ErrNoProgress},
+		"nobody there":                 {through("http://u:hunter2@q"), "ws://h", "", nil},
+		"407":                          {through("http://u:hunter2@p"), "ws://h", status(407, "Content-Length: 0"), ErrProxy},
+		"no HTTP":                      {through("http://u:hunter2@p"), "ws://h", "-ERR hunter2\r\n", handshake.ErrStatusLine},
+		"an echo of the credentials":   {through("http://u:hunter2@p"), "ws://h", "unknown: Basic dTpodW50ZXIy\r\n", handshake.ErrStatusLine},
+		"SOCKS":                        {through("socks5://u:hunter2@p:80"), "ws://h", "\x05\x02\x01\x01", nil},
+		"SOCKS, no SOCKS":              {through("socks5://u:hunter2@p:80"), "ws://h", "hunter2", nil},
+		"target, refused":              {nil, "ws://u:hunter2@p/x", status(401, "Content-Length: 0"), handshake.ErrStatus},
+		"target, no HTTP":              {nil, "ws://u:hunter2@p/x", "? hunter2 dTpodW50ZXIy", nil},
+		"target, nobody there":         {nil, "ws://u:hunter2@q/x", "", nil},
+		"target, bad port":             {nil, "ws://u:hunter2@p:bad/x", "", handshake.ErrURL},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &world{hosts: map[string]func(net.Conn){"p:80": func(nc net.Conn) {
+				io.WriteString(nc, c.host)
+				nc.(interface{ CloseWrite() error }).CloseWrite()
+				io.Copy(io.Discard, nc)
+			}}}
+			_, err := (&Dialer{NetDial: w.dial, Proxy: c.proxy}).Dial(t.Context(), c.url)
+			if err == nil || c.is != nil && !errors.Is(err, c.is) {
+				t.Errorf("%v, want %v", err, c.is)
+			}
+			texts := []string{err.Error()}
+			if e := (*DialError)(nil); errors.As(err, &e) {
+				texts = append(texts, string(e.Seen), e.URL)
+			}
+			for e := err; e != nil; e = errors.Unwrap(e) {
+				texts = append(texts, e.Error())
+			}
+			if e := (*url.Error)(nil); errors.As(err, &e) {
+				t.Errorf("the *url.Error is to be had: %v", e)
+			}
+			for _, text := range texts {
+				if strings.Contains(text, "hunter2") || strings.Contains(text, "dTpodW50ZXIy") {
+					t.Errorf("a password in %q", text)
+				}
+			}
 		})
 	}
 }

@@ -55,6 +55,7 @@ type records struct {
 	received atomic.Uint64 // bytes of the socket
 	onWait   func()        // called when a write has to wait for room; nil before there is a Conn
 	writes   atomic.Uint64 // of the connection below
+	heard    *heard        // nil behind the handshake
 
 	gathering gathering
 }
@@ -287,6 +288,9 @@ func (r *records) SpaceIn([]byte) []byte {
 func (r *records) Filled(n int) {
 	r.end += n
 	r.received.Add(uint64(n))
+	if r.heard != nil {
+		r.heard.hear(r.lent.B[r.end-n : r.end])
+	}
 	switch {
 	case r.end == len(r.lent.B):
 		r.size = max(r.size, min(2*len(r.lent.B), r.max))

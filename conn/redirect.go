@@ -43,6 +43,7 @@ func (o *opening) redirect(refusal error) (followed bool, err error) {
 		}
 		return false, err
 	}
+	o.keepCookies(e.Header)
 	if !o.first.SameOrigin(next) {
 		o.foreign = true // and it stays so: a way back may be chosen by whoever was met in between
 	}

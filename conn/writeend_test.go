@@ -354,3 +354,40 @@ func TestFailedWriteEndsWithoutAReader(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// So where a Group writes: a member whose peer has gone, or takes nothing, still gives what it has received.
+func TestF69GroupLosesNothing(t *testing.T) {
+	const total = 201
+	a, b := loopback(t)
+	c := New(a, frame.Server, &Config{KeepAlive: -1, ReadBuffer: 4 << 10})
+	defer c.Close()
+	var stream []byte
+	for i := range total {
+		stream = append(stream, encoded(t, frame.Client, "whole", fmt.Sprintf("%0200d", i))...)
+	}
+	if _, err := b.Write(stream); err != nil {
+		t.Fatal(err)
+	}
+	b.Close()
+	wantMessage(t, c, Text, fmt.Sprintf("%0200d", 0))
+	var g Group
+	if err := g.Add(c); err != nil {
+		t.Fatal(err)
+	}
+	for until := time.Now().Add(20 * time.Second); g.Len() > 0; {
+		if time.Now().After(until) {
+			t.Fatal("no write has failed")
+		}
+		if err := g.WriteMessage(Text, []byte("to all")); err != nil {
+			t.Fatal(err)
+		}
+		flush(t, &g)
+	}
+	for i := 1; i < total; i++ {
+		wantMessage(t, c, Text, fmt.Sprintf("%0200d", i))
+	}
+	_, err := c.ReadMessage()
+	if lost := (*TransportError)(nil); !errors.As(err, &lost) || lost.Op != "write" || !brokenPipe(err) {
+		t.Error(err)
+	}
+}

@@ -172,6 +172,9 @@ var (
 	ErrProtocol        = &Error{Rule: "the server chose a subprotocol that was not offered", Section: "RFC 6455 §4.1", Name: "Sec-WebSocket-Protocol"}
 )
 
+// ErrTunnel is a proxy that did not open a tunnel, by any answer to CONNECT but 2xx.
+var ErrTunnel = &Error{Rule: "the proxy did not open a tunnel", Section: "RFC 9110 §9.3.6"}
+
 // What the append functions demand of their caller; nothing was appended.
 var (
 	ErrRedirect = &Error{Rule: "the redirect cannot be followed", Section: "RFC 6455 §4.1"}

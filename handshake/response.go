@@ -86,21 +86,29 @@ func (p *Response) refuse(e *Error) error {
 	return p.scan.err
 }
 
-// statusLine takes HTTP/1.1 SP 3DIGIT [SP reason], RFC 9112 §4: servers leave the last space out with the reason.
-func (p *Response) statusLine(b []byte) *Error {
-	l := b[p.scan.cur.value.from:p.scan.cur.value.to]
+// statusLine begins the answer that the first line tells of.
+func (p *Response) statusLine(b []byte) (e *Error) {
+	if p.Status, e = statusOf(b[p.scan.cur.value.from:p.scan.cur.value.to]); e == nil {
+		p.Header = make(http.Header, 8)
+	}
+	return e
+}
+
+// statusOf takes HTTP/1.1 SP 3DIGIT [SP reason], RFC 9112 §4: servers leave the last space out with the reason. The status comes with
+// ErrResponseVersion too: HTTP/1.0 has no status below 200.
+func statusOf(l []byte) (status int, e *Error) {
 	if len(l) < 12 || l[8] != ' ' || !digits(l[9:12]) || len(l) > 12 && l[12] != ' ' {
-		return ErrStatusLine
+		return 0, ErrStatusLine
 	}
 	major, minor, ok := httpVersion(l[:8])
 	if !ok || l[9] == '0' {
-		return ErrStatusLine
+		return 0, ErrStatusLine
 	}
-	p.Status = int(l[9]-'0')*100 + int(l[10]-'0')*10 + int(l[11]-'0')
-	if major != 1 || minor == 0 && p.Status < 200 {
-		return ErrResponseVersion
+	status = int(l[9]-'0')*100 + int(l[10]-'0')*10 + int(l[11]-'0')
+	if major != 1 || minor == 0 && status < 200 {
+		return status, ErrResponseVersion
 	}
-	return nil
+	return status, nil
 }
 
 // header notes what a line says. Nothing is kept yet.

@@ -34,10 +34,7 @@ func ParseURL(s string) (*URL, error) {
 	}
 	p, err := url.Parse(s)
 	if err != nil {
-		if e, ok := err.(*url.Error); ok { // without the URL, which may hold a password
-			err = e.Err
-		}
-		return nil, badURL(err.Error())
+		return nil, badURL(unquoted(err))
 	}
 	u := &URL{User: p.User}
 	switch p.Scheme {
@@ -74,6 +71,20 @@ func ParseURL(s string) (*URL, error) {
 		return nil, badURL("the path")
 	}
 	return u, nil
+}
+
+// unquoted is what package url has against a URL, without anything of the URL: where a password has a slash or a percent sign, even what it
+// takes for a port or an escape is a piece of that.
+func unquoted(err error) string {
+	if e, ok := err.(*url.Error); ok {
+		err = e.Err
+	}
+	s := err.Error()
+	from, to := strings.IndexByte(s, '"'), strings.LastIndexByte(s, '"')
+	if from < to {
+		s = strings.TrimSpace(s[:from]) + s[to+1:]
+	}
+	return s
 }
 
 // authority is what stands between "://" and the path.

@@ -1,0 +1,72 @@
+package handshake
+
+import (
+	"net/http"
+	"net/textproto"
+)
+
+// A ConnectResponse is a proxy's answer to CONNECT (RFC 9110 §9.3.6), filled by [ParseConnect].
+type ConnectResponse struct {
+	Limits Limits
+
+	Status int // 2xx once it was parsed without an error
+	Header http.Header
+
+	scan    scanner
+	ready   bool
+	interim int
+}
+
+// ParseConnect reads a proxy's answer to CONNECT from all the bytes received so far, and returns the length of what belongs to
+// it, or 0 if there is more to come: call again with the same p and more bytes behind the same ones. After a 2xx everything
+// behind the head is the tunnel's, whatever Content-Length and Transfer-Encoding say. Interim answers (1xx but 101) are passed
+// over; their headers are dropped.
+//
+// Every error is an [*Error] with the status as far as it was read. A status other than 2xx is [ErrTunnel], 101 too: a CONNECT asks for
+// no other protocol. It comes with the header and the head's length: what follows is the answer's body.
+func ParseConnect(p *ConnectResponse, b []byte) (n int, err error) {
+	if !p.ready {
+		p.scan.limits = p.Limits.withDefaults()
+		p.scan.begin()
+		p.ready = true
+	}
+	for p.scan.state != atHead {
+		if !p.scan.next(b) {
+			if p.scan.err != nil {
+				p.scan.err.Status = p.Status
+				return 0, p.scan.err
+			}
+			return 0, nil
+		}
+		switch {
+		case p.scan.state == atHead:
+			if p.Status/100 != 1 || p.Status == http.StatusSwitchingProtocols {
+				continue
+			}
+			if p.interim++; p.interim > p.scan.limits.Interim {
+				return 0, p.refuse(ErrInterim)
+			}
+			p.Status, p.Header = 0, nil
+			p.scan.begin()
+		case p.scan.first:
+			var e *Error
+			if p.Status, e = statusOf(b[p.scan.cur.value.from:p.scan.cur.value.to]); e != nil {
+				return 0, p.refuse(e)
+			}
+			p.Header = make(http.Header, 4)
+		default:
+			l := &p.scan.cur
+			name := textproto.CanonicalMIMEHeaderKey(string(b[l.name.from:l.name.to]))
+			p.Header[name] = append(p.Header[name], string(b[l.value.from:l.value.to]))
+		}
+	}
+	if p.Status/100 != 2 {
+		return p.scan.pos, p.refuse(ErrTunnel)
+	}
+	return p.scan.pos, nil
+}
+
+func (p *ConnectResponse) refuse(e *Error) error {
+	p.scan.err, p.scan.state = e.answered(p.Status, p.Header), scanFailed
+	return p.scan.err
+}
