@@ -15,7 +15,7 @@ import (
 // Shutdown closes the connection with the close handshake (RFC 6455 §7.1.2): it writes what is queued and a Close frame, and waits for
 // the peer's. Messages that still come are dropped, but for what a goroutine that reads gets before Shutdown takes its place;
 // StartClose is for those who want them. Read calls return the *CloseError at the end. Shutdown returns nil if the handshake was done and our Close went
-// first; if the peer's did, it returns the *CloseError too, and otherwise the error that ended the connection.
+// first; if the peer's did, or something is wrong with its answer, it returns the *CloseError too, and otherwise the error that ended the connection.
 //
 // It ends with ctx or after Config.CloseTimeout, whichever is first, whatever the peer does; the connection is then closed
 // all the same. code and reason are checked before anything is written, with the errors of frame.AppendClose.
@@ -44,7 +44,7 @@ func (c *Conn) Shutdown(ctx context.Context, code frame.CloseCode, reason string
 	}
 	c.awaitClose()
 	err := c.Err()
-	if e, ok := err.(*CloseError); ok && e.Local {
+	if e, ok := err.(*CloseError); ok && e.Local && e.Err == nil {
 		return nil
 	}
 	return err
@@ -220,6 +220,9 @@ func (c *Conn) takeClose(body []byte) error {
 
 // fail ends the connection because the peer broke the protocol (RFC 6455 §7.1.7).
 func (c *Conn) fail(broken *frame.ProtocolError) error {
+	if broken.Opcode == frame.Close {
+		return c.failClose(broken)
+	}
 	_ = c.sendClose(time.Now().Add(c.cfg.CloseTimeout), broken.Code, broken.Rule)
 	return c.endAfterClose(&protocolError{broken})
 }

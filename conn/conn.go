@@ -92,6 +92,7 @@ type goodbyes struct {
 	sent, received closeStatus
 	local          bool          // ours went first
 	lingering      chan struct{} // closed when linger is done; nil if it has not begun
+	verdict        error         // on the peer's Close, which breaks a rule, while its rest is waited for: then nothing else is the last word
 }
 
 type closeStatus struct {
@@ -210,6 +211,9 @@ func (c *Conn) finish(err error) (last error, first bool) {
 	if c.err != nil {
 		defer c.mu.Unlock()
 		return c.err, false
+	}
+	if g := c.goodbye; g != nil && g.verdict != nil {
+		err = g.verdict
 	}
 	c.err = err
 	c.readers.Or(readEnded)

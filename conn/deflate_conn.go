@@ -201,6 +201,12 @@ func (c *Conn) inflateError(err error) error {
 		h, at := c.r.FrameAt()
 		broken := *rule
 		broken.Offset, broken.Opcode, broken.Length = at, h.Opcode, h.Length
+		switch { // the field of Config that the Inflater's was made from
+		case errors.Is(rule, deflate.ErrTooLarge):
+			broken.Field = "frame.Options.MaxMessage"
+		case errors.Is(rule, deflate.ErrRatio):
+			broken.Field = "deflate.Config.MaxRatio"
+		}
 		return &broken
 	}
 	return err

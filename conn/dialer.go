@@ -165,7 +165,7 @@ func (e *DialError) Temporary() bool { return false }
 type handshakeTimeout struct{ limit time.Duration }
 
 func (e *handshakeTimeout) Error() string {
-	return "not done within the handshake timeout of " + e.limit.String()
+	return "not done within the handshake timeout of " + e.limit.String() + " (conn.Dialer.HandshakeTimeout)"
 }
 func (e *handshakeTimeout) Timeout() bool   { return true }
 func (e *handshakeTimeout) Temporary() bool { return true }

@@ -11,12 +11,12 @@ import (
 )
 
 // A connection ends with one error, which every later call returns too. It is one of
-//   - *frame.ProtocolError: the peer broke the protocol;
-//   - *CloseError: the peer said goodbye;
+//   - *frame.ProtocolError: the peer broke the protocol, in a frame other than its Close;
+//   - *CloseError: the peer said goodbye; where something is wrong with its Close, it wraps what that is;
 //   - *TransportError: the network failed, or ended without a goodbye;
 //   - *TimeoutError: the peer was judged dead, or did not finish the close handshake;
 //   - ErrClosed, or an error that matches it: this side closed at once;
-//   - ErrTooSlow: the peer did not take what a Group sent.
+//   - an error that matches ErrTooSlow: the peer did not take what a Group sent.
 //
 // A write that fails, or is judged by the write clock, does not end the connection at once: write calls return that error from then on, and
 // read calls go on through all that the peer has sent. The connection ends with a *CloseError if there is a Close frame, and otherwise
@@ -28,6 +28,7 @@ var (
 	// ErrClosed says that Close was called on this side, or that the context of Bind ended.
 	ErrClosed error = &stateError{"conn: closed by this side", true}
 	// ErrTooSlow says that more messages of a Group waited for the peer than Group.Lag allows.
+	// The error says so with the limit, and matches ErrTooSlow.
 	ErrTooSlow error = &stateError{"conn: closed because the peer takes the messages of a Group too slowly", true}
 	// ErrShutdown is a write after the Close frame: nothing may follow it (RFC 6455 §5.5.1).
 	ErrShutdown error = &stateError{"conn: write after the Close frame was sent (RFC 6455 §5.5.1)", false}
@@ -55,6 +56,18 @@ type stateError struct {
 func (e *stateError) Error() string        { return e.text }
 func (e *stateError) Is(target error) bool { return e.closed && target == net.ErrClosed }
 
+// limitError is one of the errors above with the limit that was passed.
+type limitError struct {
+	error
+	limit int
+	field string
+}
+
+func (e *limitError) Error() string {
+	return e.error.Error() + ": over the limit of " + strconv.Itoa(e.limit) + " (" + e.field + ")"
+}
+func (e *limitError) Unwrap() error { return e.error }
+
 // deadlineError is a net.Error that matches os.ErrDeadlineExceeded.
 type deadlineError struct{ text string }
 
@@ -65,7 +78,8 @@ func (e *deadlineError) Is(target error) bool { return target == os.ErrDeadlineE
 
 // CloseError says that the connection ended with a Close frame of the peer's.
 type CloseError struct {
-	// Code and Reason are the peer's; CodeNoStatus if its Close had none.
+	// Code and Reason are the peer's; CodeNoStatus if its Close had none. With Err they are what could be told: the code is then
+	// as it came, also if no peer may send it, and the reason need not be UTF-8 or whole.
 	Code   frame.CloseCode
 	Reason string
 	// SentCode and SentReason are ours; CodeAbnormal if no Close could be sent, CodeNoStatus if it had no code.
@@ -73,19 +87,27 @@ type CloseError struct {
 	SentReason string
 	// Local says that our Close went first.
 	Local bool
+	// Err is what is wrong with the peer's Close, nil if nothing is: the *frame.ProtocolError of the rule that it breaks, which
+	// ours has told the peer unless it went first; or the error with which the stream ended within it.
+	Err error
 }
 
 // Error tells who closed, with both codes.
 func (e *CloseError) Error() string {
 	s := "conn: closed by peer with " + closeText(e.Code, e.Reason)
 	if e.Local {
-		return "conn: closed by this side with " + closeText(e.SentCode, e.SentReason) + ", answered with " + closeText(e.Code, e.Reason)
-	}
-	if e.SentCode != e.Code {
+		s = "conn: closed by this side with " + closeText(e.SentCode, e.SentReason) + ", answered with " + closeText(e.Code, e.Reason)
+	} else if e.SentCode != e.Code {
 		s += ", answered with " + closeText(e.SentCode, e.SentReason)
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
 	}
 	return s
 }
+
+// Unwrap returns Err.
+func (e *CloseError) Unwrap() error { return e.Err }
 
 // Is matches net.ErrClosed.
 func (e *CloseError) Is(target error) bool { return target == net.ErrClosed }
@@ -141,6 +163,21 @@ const (
 	ClockClose     Clock = "close"     // Config.CloseTimeout, or the context of Shutdown
 )
 
+// field returns the field with the clock's limit.
+func (c Clock) field() string {
+	switch c {
+	case ClockTransport:
+		return "conn.Config.KeepAlive"
+	case ClockData:
+		return "conn.Config.DataTimeout"
+	case ClockPong:
+		return "conn.Config.PongTimeout"
+	case ClockClose:
+		return "conn.Config.CloseTimeout"
+	}
+	return ""
+}
+
 // TimeoutError says that the connection was judged dead.
 type TimeoutError struct {
 	Clock Clock
@@ -155,6 +192,9 @@ func (e *TimeoutError) Error() string {
 	limit := ""
 	if e.Limit > 0 {
 		limit = " for " + e.Limit.String()
+		if field := e.Clock.field(); field != "" {
+			limit += " (" + field + ")"
+		}
 	}
 	switch e.Clock {
 	case ClockTransport:

@@ -367,7 +367,7 @@ func TestGroupSlow(t *testing.T) {
 		}
 		say()
 		say()
-		if err := slow.Err(); err != ErrTooSlow || !errors.Is(err, net.ErrClosed) {
+		if err := slow.Err(); !errors.Is(err, ErrTooSlow) || !errors.Is(err, net.ErrClosed) {
 			t.Errorf("%v with 600 bytes behind", err)
 		}
 		if err := g.Flush(t.Context()); err != nil || g.Len() != 1 {
@@ -427,7 +427,7 @@ func TestGroupSlowInPieces(t *testing.T) {
 			t.Errorf("%d messages counted", n)
 		}
 		say(1)
-		if err := c.Err(); err != ErrTooSlow {
+		if err := c.Err(); !errors.Is(err, ErrTooSlow) {
 			t.Errorf("%v with more than Lag behind", err)
 		}
 	})
@@ -463,7 +463,7 @@ func TestGroupSlowAgain(t *testing.T) {
 			t.Errorf("%v with 500 bytes behind", c.Err())
 		}
 		say(5)
-		if err := c.Err(); err != ErrTooSlow {
+		if err := c.Err(); !errors.Is(err, ErrTooSlow) {
 			t.Errorf("%v with 600 bytes behind", err)
 		}
 		if err := g.Flush(t.Context()); err != nil {

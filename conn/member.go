@@ -71,7 +71,7 @@ func (m *member) take(now *batch) bool {
 		s.mu.Unlock()
 		if !kept {
 			m.gone.Store(true)
-			go m.c.end(ErrTooSlow) // not here: the Observer hears of it
+			go m.c.end(&limitError{ErrTooSlow, m.g.lag(), "conn.Group.Lag"}) // not here: the Observer hears of it
 		}
 		return kept
 	}
@@ -121,11 +121,7 @@ func (m *member) written(messages int) {
 
 // keep has b wait, if not too much would. The caller has mu.
 func (m *member) keep(b []byte, messages int) bool {
-	limit := m.g.Lag
-	if limit <= 0 {
-		limit = DefaultGroupLag
-	}
-	if m.size > 0 && m.size+len(b) > limit {
+	if m.size > 0 && m.size+len(b) > m.g.lag() {
 		return false
 	}
 	m.size += len(b)
@@ -138,6 +134,14 @@ func (m *member) keep(b []byte, messages int) bool {
 	p.size += copy(p.room(len(b)), b)
 	p.messages += messages
 	return true
+}
+
+// lag returns what Lag stands for.
+func (g *Group) lag() int {
+	if g.Lag <= 0 {
+		return DefaultGroupLag
+	}
+	return g.Lag
 }
 
 // drain is a goroutine that writes what waits, until nothing does.

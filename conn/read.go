@@ -275,8 +275,9 @@ func (c *Conn) readFailed(err error) error {
 	case err == io.EOF && c.r.Decoder().Midway():
 		err = io.ErrUnexpectedEOF
 	}
+	lost := error(&TransportError{Op: "read", Err: err})
 	if w != nil {
-		return c.end(w.lastWord(err))
+		lost = w.lastWord(err)
 	}
-	return c.end(&TransportError{Op: "read", Err: err})
+	return c.end(c.cutClose(lost))
 }

@@ -30,7 +30,7 @@ func (o *opening) redirect(refusal error) (followed bool, err error) {
 		return false, nil
 	}
 	if o.hops++; o.hops > o.d.MaxRedirects {
-		return false, redirectError(e, "more than "+strconv.Itoa(o.d.MaxRedirects))
+		return false, redirectError(e, "conn.Dialer.MaxRedirects = "+strconv.Itoa(o.d.MaxRedirects))
 	}
 	next, err := o.url.Resolve(e.Header.Get("Location"))
 	if err == nil {

@@ -184,3 +184,103 @@ func TestCloseCodeNames(t *testing.T) {
 		}
 	}
 }
+
+// TestF79BrokenCloseTells gives Close frames that break a rule to a reader of each role, and holds what it tells of them: the rule
+// at the byte that decides, and what the frame says beside. The same in pieces of one byte.
+func TestF79BrokenCloseTells(t *testing.T) {
+	const reason = "idle for too long"
+	fill := strings.Repeat("0123456789", 13)
+	huge := uint64(1<<63 + 7)
+	at := func(header, payload uint64) [2]uint64 { return [2]uint64{header, payload} } // for a client, and a server
+	for _, x := range []struct {
+		name   string
+		piece  reference.Piece
+		rule   *frame.ProtocolError // nil for that of the wrong mask
+		offset [2]uint64
+		want   frame.BrokenClose // not Whole where the rest is to come
+		ok     bool
+	}{
+		{"code out of range", piece(0x88, "\xEA\x6F"+reason), frame.ErrCloseCode, at(3, 7), frame.BrokenClose{60015, reason, true}, true},
+		{"code 0", piece(0x88, "\x00\x00"), frame.ErrCloseCode, at(3, 7), frame.BrokenClose{0, "", true}, true},
+		{"code 1005", piece(0x88, "\x03\xEDnone"), frame.ErrCloseCode, at(3, 7), frame.BrokenClose{1005, "none", true}, true},
+		{"code 1006", piece(0x88, "\x03\xEE"), frame.ErrCloseCode, at(3, 7), frame.BrokenClose{1006, "", true}, true},
+		{"code 1015", piece(0x88, "\x03\xF7"+reason), frame.ErrCloseCode, at(3, 7), frame.BrokenClose{1015, reason, true}, true},
+		{"one byte", piece(0x88, "\x03"), frame.ErrCloseBodyLength, at(1, 1), frame.BrokenClose{1005, "", true}, true},
+		{"reason not UTF-8", piece(0x88, "\x03\xE8\xFCber"), frame.ErrInvalidUTF8, at(4, 8), frame.BrokenClose{1000, "\xFCber", true}, true},
+		{"reason not UTF-8 at its end", piece(0x88, "\x03\xE8abc\xFF"), frame.ErrInvalidUTF8, at(7, 11), frame.BrokenClose{1000, "abc\xFF", true}, true},
+		{"reason cut in a character", piece(0x88, "\x0F\xA0abc\xE2\x82"), frame.ErrTruncatedUTF8, at(9, 13), frame.BrokenClose{4000, "abc\xE2\x82", true}, true},
+		{"RSV1", piece(0xC8, "\x03\xE9"+reason), frame.ErrReservedBits, at(0, 0), frame.BrokenClose{1001, reason, true}, true},
+		{"RSV3 and no FIN", piece(0x18, "\x03\xE9"+reason), frame.ErrReservedBits, at(0, 0), frame.BrokenClose{1001, reason, true}, true},
+		{"no FIN", piece(0x08, "\x03\xE9"+reason), frame.ErrFragmentedControl, at(0, 0), frame.BrokenClose{1001, reason, true}, true},
+		{"no FIN, no body", piece(0x08, ""), frame.ErrFragmentedControl, at(0, 0), frame.BrokenClose{1005, "", true}, true},
+		{"no FIN, code out of range", piece(0x08, "\xEA\x6F"+reason), frame.ErrFragmentedControl, at(0, 0), frame.BrokenClose{0, "", true}, false},
+		{"wrong mask", wrongly(piece(0x88, "\x03\xE9"+reason)), nil, at(1, 1), frame.BrokenClose{1001, reason, true}, true},
+		{"wrong mask, code out of range", wrongly(piece(0x88, "\xEA\x6F"+reason)), nil, at(1, 1), frame.BrokenClose{60015, reason, true}, true},
+		{"wrong mask, no body", wrongly(piece(0x88, "")), nil, at(1, 1), frame.BrokenClose{1005, "", true}, true},
+		{"16 bits of length", reference.Piece{First: 0x88, Form: reference.Form16, Payload: []byte("\x03\xE9" + reason)}, frame.ErrControlTooLong, at(1, 1), frame.BrokenClose{1001, reason, true}, true},
+		{"64 bits of length", reference.Piece{First: 0x88, Form: reference.Form64, Payload: []byte("\x03\xE9" + reason)}, frame.ErrControlTooLong, at(1, 1), frame.BrokenClose{1001, reason, true}, true},
+		{"126 bytes", piece(0x88, "\x03\xE9"+fill[:124]), frame.ErrControlTooLong, at(1, 1), frame.BrokenClose{1001, fill[:123], true}, true},
+		{"126 bytes with a character at the end", piece(0x88, "\x03\xE9"+fill[:122]+"\xC3\xA9"), frame.ErrControlTooLong, at(1, 1), frame.BrokenClose{1001, fill[:122], true}, true},
+		{"top bit of length", reference.Piece{First: 0x88, Form: reference.Form64, Declared: &huge, Payload: []byte("\x03\xE9" + fill)}, frame.ErrControlTooLong, at(1, 1), frame.BrokenClose{1001, fill[:123], true}, true},
+		{"length that does not come", reference.Piece{First: 0x88, Form: reference.Form64, Declared: &huge, Payload: []byte("\x03\xE9abc\xE2\x82")}, frame.ErrControlTooLong, at(1, 1), frame.BrokenClose{1001, "abc", false}, true},
+		{"text out of step", reference.Piece{Raw: []byte("HTTP/1.1 502 Bad Gateway")}, frame.ErrReservedBits, at(0, 0), frame.BrokenClose{0, "", true}, false},
+		{"a ping", piece(0xC9, "\x03\xE9"+reason), frame.ErrReservedBits, at(0, 0), frame.BrokenClose{0, "", true}, false},
+	} {
+		for i, role := range []reference.Role{client, server} {
+			rule := x.rule
+			if rule == nil {
+				rule = []*frame.ProtocolError{frame.ErrMaskedServerFrame, frame.ErrUnmaskedClientFrame}[i]
+			}
+			stream := bytesOf(role, x.piece)
+			for _, size := range []int{len(stream), 1, 3} {
+				r := frame.NewReader(nil, roleOf(role), frame.Options{})
+				var err error
+				var got frame.BrokenClose
+				var ok bool
+				for rest := stream; len(rest) > 0 && !(err != nil && got.Whole); {
+					n := copy(r.Space(), rest[:min(size, len(rest))])
+					r.Filled(n)
+					rest = rest[n:]
+					if err == nil {
+						_, _, err = r.Buffered()
+					}
+					if err != nil {
+						got, ok = r.BrokenClose()
+					}
+				}
+				e, _ := err.(*frame.ProtocolError)
+				if !errors.Is(err, rule) || e.Offset != x.offset[i] {
+					t.Errorf("%s for a %v by %d: %v, want %s at byte %d", x.name, role, size, err, rule.Rule, x.offset[i])
+				}
+				if ok != x.ok || got != x.want {
+					t.Errorf("%s for a %v by %d: told %+v, %t, want %+v, %t", x.name, role, size, got, ok, x.want, x.ok)
+				}
+			}
+		}
+	}
+}
+
+func wrongly(p reference.Piece) reference.Piece {
+	p.WrongMask = true
+	return p
+}
+
+// TestF79NothingBroken holds that there is nothing to tell where no Close frame is broken or cut.
+func TestF79NothingBroken(t *testing.T) {
+	for _, stream := range []string{"", "\x88", "\x88\x02", "\x88\x02\x03", "\x88\x02\x03\xE8", "\x88\x00", "\x81\x05ab", "\x81\x02a\xFF", "\x89\x02a", "\x01\x02ab\x88\x03"} {
+		r := frame.NewReader(strings.NewReader(stream), frame.Client, frame.Options{})
+		for err := error(nil); err == nil; {
+			_, err = r.Next()
+		}
+		if b, ok := r.BrokenClose(); ok {
+			t.Errorf("% x: told %+v", stream, b)
+		}
+	}
+	r := frame.NewReader(strings.NewReader("\x88\x09\x0F\xA0bye, \xC3"), frame.Client, frame.Options{})
+	if _, err := r.Next(); err != io.ErrUnexpectedEOF {
+		t.Error(err)
+	}
+	if b, ok := r.BrokenClose(); !ok || b != (frame.BrokenClose{4000, "bye, ", false}) {
+		t.Errorf("cut: %+v, %t", b, ok)
+	}
+}

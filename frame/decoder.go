@@ -60,6 +60,7 @@ type Decoder struct {
 	maxMessage, maxFrame      uint64
 	maxFragments, maxControls int
 	compression, allowLong    bool
+	frameField                bool // maxFrame is Options.MaxFrame
 }
 
 // NewDecoder returns a Decoder for the endpoint of the given role.
@@ -76,7 +77,8 @@ func (d *Decoder) Reset(role Role, o Options) {
 		skipUTF8:     o.SkipUTF8,
 		headNeed:     2,
 		maxMessage:   byteLimit(o.MaxMessage, DefaultMaxMessage),
-		maxFrame:     byteLimit(o.MaxFrame, DefaultMaxFrame),
+		maxFrame:     o.frameLimit(),
+		frameField:   o.MaxFrame != 0,
 		maxFragments: countLimit(o.MaxFragments, DefaultMaxFragments),
 		maxControls:  countLimit(o.MaxControlPerMessage, DefaultMaxControlPerMessage),
 		compression:  o.Compression,
@@ -200,6 +202,13 @@ func (d *Decoder) fail(rule *ProtocolError, offset uint64) error {
 	return d.err
 }
 
+// pass is fail for a limit that the byte at hand passes.
+func (d *Decoder) pass(rule *ProtocolError, limit uint64, field string) error {
+	_ = d.fail(rule, d.offset)
+	d.err.Limit, d.err.Field = limit, field
+	return d.err
+}
+
 // step is next for everything but the plain frame.
 func (d *Decoder) step(p []byte, ev *Event) (n int, err error) {
 	switch {
@@ -296,7 +305,7 @@ func (d *Decoder) judgeFirst(b byte) error {
 	if d.header.Opcode.IsControl() {
 		if d.open {
 			if d.controls++; d.controls > d.maxControls {
-				return d.fail(ErrTooManyControls, d.offset)
+				return d.pass(ErrTooManyControls, uint64(d.maxControls), fieldMaxControls)
 			}
 		}
 		return nil
@@ -305,7 +314,7 @@ func (d *Decoder) judgeFirst(b byte) error {
 		d.fragments, d.controls, d.messageLen = 0, 0, 0
 	}
 	if d.fragments++; d.fragments > d.maxFragments {
-		return d.fail(ErrTooManyFragments, d.offset)
+		return d.pass(ErrTooManyFragments, uint64(d.maxFragments), fieldMaxFragments)
 	}
 	return nil
 }
@@ -341,11 +350,15 @@ func (d *Decoder) judgeLength(least uint64) error {
 		d.nonMinimal++
 	}
 	if n > d.maxFrame {
-		return d.fail(ErrFrameTooLarge, d.offset)
+		field := fieldMaxMessage // which is to be raised where both have their defaults
+		if d.frameField {
+			field = fieldMaxFrame
+		}
+		return d.pass(ErrFrameTooLarge, d.maxFrame, field)
 	}
 	// No overflow: n is below 2^63, and messageLen has passed this test.
 	if d.messageLen+n > d.maxMessage {
-		return d.fail(ErrMessageTooLarge, d.offset)
+		return d.pass(ErrMessageTooLarge, d.maxMessage, fieldMaxMessage)
 	}
 	d.messageLen += n
 	return nil
@@ -373,6 +386,7 @@ func (d *Decoder) takePayload(data []byte) error {
 		}
 		if d.header.Opcode == Close {
 			if err := d.takeClose(data); err != nil {
+				d.left -= uint64(len(data)) // what is left is still masked: see Reader.BrokenClose
 				return err
 			}
 		}
@@ -416,6 +430,7 @@ func (d *Decoder) endFrame() error {
 	switch {
 	case d.header.Opcode == Close:
 		if !d.close8.Done() {
+			d.inFrame = true // the whole body stands there: see Reader.BrokenClose
 			return d.fail(ErrTruncatedUTF8, d.offset)
 		}
 		d.closed = true

@@ -19,7 +19,8 @@ type Options struct {
 	// MaxMessage bounds the bytes of a message, all its fragments together: ErrMessageTooLarge at the header that
 	// passes it. 0 means DefaultMaxMessage, negative HardMaxMessage.
 	MaxMessage int64
-	// MaxFrame bounds the payload of one data frame: ErrFrameTooLarge. 0 means DefaultMaxFrame, negative HardMaxMessage.
+	// MaxFrame bounds the payload of one data frame: ErrFrameTooLarge. 0 means that MaxMessage alone bounds it, and
+	// DefaultMaxFrame where that is 0 too; negative means HardMaxMessage.
 	MaxFrame int64
 	// MaxFragments bounds the frames of one message, empty ones counted: ErrTooManyFragments. 0 means
 	// DefaultMaxFragments, negative none.
@@ -49,6 +50,23 @@ func byteLimit(field, byDefault int64) uint64 {
 	}
 	return uint64(min(field, math.MaxInt-MaxHeaderSize))
 }
+
+// frameLimit returns the bytes that a data frame may have for itself. Where only MaxMessage is set it may have any: then
+// the error is that of MaxMessage, the field to raise.
+func (o *Options) frameLimit() uint64 {
+	if o.MaxFrame == 0 && o.MaxMessage != 0 {
+		return math.MaxUint64
+	}
+	return byteLimit(o.MaxFrame, DefaultMaxFrame)
+}
+
+// The names of the limits in errors.
+const (
+	fieldMaxMessage   = "frame.Options.MaxMessage"
+	fieldMaxFrame     = "frame.Options.MaxFrame"
+	fieldMaxFragments = "frame.Options.MaxFragments"
+	fieldMaxControls  = "frame.Options.MaxControlPerMessage"
+)
 
 // countLimit turns a count field into the number it allows.
 func countLimit(field, byDefault int) int {

@@ -15,9 +15,11 @@ type ProtocolError struct {
 	Offset      uint64    // of the first byte that decides, counted from the first byte of the first frame
 	Opcode      Opcode    // of the frame
 	Length      uint64    // of the frame's payload in bytes; 0 while its header has not told it
+	Limit       uint64    // that was passed, for the rules that are limits; 0 for the others
+	Field       string    // that sets the limit, as "frame.Options.MaxMessage"; "" for rules that are none
 }
 
-// Error returns rule, section, offset and frame in one line.
+// Error returns rule, section, offset and frame in one line, and the limit that was passed.
 func (e *ProtocolError) Error() string {
 	b := append([]byte("frame: "), e.Rule...)
 	b = append(append(append(b, " ("...), e.Section...), ") at byte "...)
@@ -25,7 +27,13 @@ func (e *ProtocolError) Error() string {
 	b = append(append(b, " in a "...), e.Opcode.String()...)
 	b = append(b, " frame of "...)
 	b = strconv.AppendUint(b, e.Length, 10)
-	return string(append(b, " bytes"...))
+	b = append(b, " bytes"...)
+	if e.Field != "" {
+		b = append(b, ": over the limit of "...)
+		b = strconv.AppendUint(b, e.Limit, 10)
+		b = append(append(append(b, " ("...), e.Field...), ')')
+	}
+	return string(b)
 }
 
 // Is reports whether target stands for the same rule.

@@ -177,6 +177,14 @@ func TestR12Limits(t *testing.T) {
 		{frame.Options{MaxFrame: -1, MaxMessage: -1}, frame.HardMaxMessage, nil},
 		{frame.Options{MaxFrame: -1, MaxMessage: -1}, frame.HardMaxMessage + 1, frame.ErrFrameTooLarge},
 		{frame.Options{MaxFrame: 1 << 30, MaxMessage: 1 << 30}, 1<<30 + 1, frame.ErrFrameTooLarge},
+		{frame.Options{MaxMessage: 64 << 20}, 64 << 20, nil},
+		{frame.Options{MaxMessage: 64 << 20}, 64<<20 + 1, frame.ErrMessageTooLarge},
+		{frame.Options{MaxMessage: 1 << 20}, 1<<20 + 1, frame.ErrMessageTooLarge},
+		{frame.Options{MaxMessage: 1 << 20}, 1 << 40, frame.ErrMessageTooLarge},
+		{frame.Options{MaxMessage: -1}, frame.HardMaxMessage, nil},
+		{frame.Options{MaxMessage: -1}, frame.HardMaxMessage + 1, frame.ErrMessageTooLarge},
+		{frame.Options{MaxFrame: 64 << 20}, 17 << 20, frame.ErrMessageTooLarge},
+		{frame.Options{MaxFrame: 1 << 20, MaxMessage: 64 << 20}, 1<<20 + 1, frame.ErrFrameTooLarge},
 		{frame.Options{}, 1<<31 - 1, frame.ErrFrameTooLarge},
 		{frame.Options{}, 1 << 31, frame.ErrFrameTooLarge},
 		{frame.Options{}, 1<<32 + 5, frame.ErrFrameTooLarge},
@@ -403,7 +411,7 @@ func TestSkipUTF8(t *testing.T) {
 // TestProtocolError holds what the error says of itself.
 func TestProtocolError(t *testing.T) {
 	err := decode(frame.Client, frame.Options{}, []byte("\x81\x01a\x82\x7F\x00\x00\x01\x00\x00\x00\x00\x00"))
-	want := "frame: frame too large (RFC 6455 §10.4) at byte 12 in a binary frame of 1099511627776 bytes"
+	want := "frame: frame too large (RFC 6455 §10.4) at byte 12 in a binary frame of 1099511627776 bytes: over the limit of 16777216 (frame.Options.MaxMessage)"
 	if err == nil || err.Error() != want {
 		t.Errorf("%q, want %q", err, want)
 	}
@@ -412,5 +420,41 @@ func TestProtocolError(t *testing.T) {
 	}
 	if err.Requirement != "R12" {
 		t.Errorf("requirement %s", err.Requirement)
+	}
+}
+
+// TestLimitsAreNamed holds that the error of each limit tells its value and the field that sets it: the one that is to be raised.
+func TestLimitsAreNamed(t *testing.T) {
+	over := func(n uint64) reference.Piece { return reference.Piece{First: 0x82, Declared: &n} }
+	for _, x := range []struct {
+		o      frame.Options
+		stream []reference.Piece
+		rule   *frame.ProtocolError
+		limit  uint64
+		field  string
+	}{
+		{frame.Options{}, []reference.Piece{over(16<<20 + 1)}, frame.ErrFrameTooLarge, 16 << 20, "frame.Options.MaxMessage"},
+		{frame.Options{MaxMessage: 20 << 20}, []reference.Piece{over(20<<20 + 1)}, frame.ErrMessageTooLarge, 20 << 20, "frame.Options.MaxMessage"},
+		{frame.Options{MaxMessage: -1}, []reference.Piece{over(1<<30 + 1)}, frame.ErrMessageTooLarge, 1 << 30, "frame.Options.MaxMessage"},
+		{frame.Options{MaxFrame: 5}, []reference.Piece{piece(0x81, "123456")}, frame.ErrFrameTooLarge, 5, "frame.Options.MaxFrame"},
+		{frame.Options{MaxFrame: -1, MaxMessage: -1}, []reference.Piece{over(1<<30 + 1)}, frame.ErrFrameTooLarge, 1 << 30, "frame.Options.MaxFrame"},
+		{frame.Options{MaxFrame: -1}, []reference.Piece{over(16<<20 + 1)}, frame.ErrMessageTooLarge, 16 << 20, "frame.Options.MaxMessage"},
+		{frame.Options{MaxMessage: 5}, []reference.Piece{piece(0x01, "123"), piece(0x80, "456")}, frame.ErrMessageTooLarge, 5, "frame.Options.MaxMessage"},
+		{frame.Options{MaxFragments: 2}, []reference.Piece{piece(0x01, ""), piece(0x00, ""), piece(0x80, "")}, frame.ErrTooManyFragments, 2, "frame.Options.MaxFragments"},
+		{frame.Options{MaxControlPerMessage: 1}, []reference.Piece{piece(0x01, ""), piece(0x89, ""), piece(0x8A, "")}, frame.ErrTooManyControls, 1, "frame.Options.MaxControlPerMessage"},
+	} {
+		for _, role := range roles {
+			err := decode(roleOf(role), x.o, bytesOf(role, x.stream...))
+			if !errors.Is(err, x.rule) || err.Limit != x.limit || err.Field != x.field {
+				t.Errorf("%+v: %v, want the limit of %d of %s", x.o, err, x.limit, x.field)
+				continue
+			}
+			if want := fmt.Sprintf(": over the limit of %d (%s)", x.limit, x.field); !strings.HasSuffix(err.Error(), want) {
+				t.Errorf("%q does not end in %q", err, want)
+			}
+		}
+	}
+	if err := decode(frame.Client, frame.Options{}, []byte{0xFF}); err.Limit != 0 || err.Field != "" || strings.Contains(err.Error(), "limit") {
+		t.Errorf("%v: no limit was passed", err)
 	}
 }

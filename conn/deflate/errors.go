@@ -21,6 +21,13 @@ var (
 	ErrRatio    = rule("inflated size over the ratio limit", "RFC 7692 §7.2.2", "R87", frame.CodeMessageTooBig)
 )
 
+// passed returns the error of a rule that is a limit, with its value and the field of InflateOptions.
+func passed(rule *frame.ProtocolError, limit int, field string) *frame.ProtocolError {
+	e := *rule
+	e.Limit, e.Field = uint64(limit), "deflate.InflateOptions."+field
+	return &e
+}
+
 // Misuse of the API.
 var (
 	errWindowBits = errors.New("deflate: window bits outside 8 to 15")

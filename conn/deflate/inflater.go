@@ -304,11 +304,11 @@ func (d *Inflater) run() (full bool, err error) {
 		switch n := before + d.op; {
 		case n > d.limit:
 			d.op = d.limit - before
-			h = d.fail(ErrTooLarge)
+			h = d.fail(passed(ErrTooLarge, d.limit, "MaxMessage"))
 		case d.ratio > 0 && n >= d.judge && h != haltError:
 			d.judge = n/ratioStep*ratioStep + ratioStep
 			if d.overRatio(n) {
-				h = d.fail(ErrRatio)
+				h = d.fail(passed(ErrRatio, d.ratio, "MaxRatio"))
 			}
 		}
 		switch {
@@ -356,7 +356,7 @@ func (d *Inflater) complete() error {
 		return d.kill(frame.ErrTruncatedUTF8)
 	}
 	if d.ratio > 0 && d.overRatio(d.moved+d.handed+d.op-d.start) {
-		return d.kill(ErrRatio)
+		return d.kill(passed(ErrRatio, d.ratio, "MaxRatio"))
 	}
 	d.phase, d.final, d.in = phaseHeader, false, nil
 	d.opened, d.ended = false, true

@@ -309,7 +309,7 @@ func TestInflateSplitInvariance(t *testing.T) {
 		}
 		want, wantErr := newInflater(t, InflateOptions{MaxMessage: 60_000}).Message(s.p, true)
 		check := func(how string, got []byte, err error) {
-			if err != wantErr || !bytes.Equal(got, want) {
+			if fmt.Sprint(err) != fmt.Sprint(wantErr) || !bytes.Equal(got, want) {
 				t.Fatalf("%.40q %s: %.40q, %v; whole: %.40q, %v", s.name, how, got, err, want, wantErr)
 			}
 		}
@@ -528,11 +528,11 @@ func TestR87LimitIsExact(t *testing.T) {
 				m := bytes.Repeat([]byte("0123456789"), limit/10+1)[:limit+one]
 				c := stdCompress(t, [][]byte{m}, level, false)[0]
 				got, err := newInflater(t, InflateOptions{MaxMessage: int64(limit)}).Message(c, true)
-				if one > 0 && err != ErrTooLarge || one <= 0 && (err != nil || !bytes.Equal(got, m)) {
+				if one > 0 && !errors.Is(err, ErrTooLarge) || one <= 0 && (err != nil || !bytes.Equal(got, m)) {
 					t.Errorf("limit %d, level %d: %d bytes: %v", limit, level, limit+one, err)
 				}
 				if one > 0 {
-					if _, err := streamed(newInflater(t, InflateOptions{MaxMessage: int64(limit)}), c, 1000); err != ErrTooLarge {
+					if _, err := streamed(newInflater(t, InflateOptions{MaxMessage: int64(limit)}), c, 1000); !errors.Is(err, ErrTooLarge) {
 						t.Errorf("limit %d, level %d, streamed: %v", limit, level, err)
 					}
 				}
@@ -543,7 +543,7 @@ func TestR87LimitIsExact(t *testing.T) {
 
 func TestR87Ratio(t *testing.T) {
 	run := stdCompress(t, [][]byte{make([]byte, 1<<20)}, 9, false)[0]
-	if _, err := newInflater(t, InflateOptions{MaxRatio: 100}).Message(run, true); err != ErrRatio {
+	if _, err := newInflater(t, InflateOptions{MaxRatio: 100}).Message(run, true); !errors.Is(err, ErrRatio) {
 		t.Errorf("a million zeroes: %v", err)
 	}
 	if _, err := newInflater(t, InflateOptions{MaxRatio: 2000}).Message(run, true); err != nil {
@@ -582,11 +582,11 @@ func TestR87RatioOfEverySplit(t *testing.T) {
 		for _, ratio := range []int{1, 2, 3, 5, 7, 10, 15, 30, 60, 100, 150, 200, 500, 1000, 1100} {
 			o := InflateOptions{MaxRatio: ratio}
 			want, wantErr := newInflater(t, o).Message(p, false)
-			if wantErr != nil && wantErr != ErrRatio {
+			if wantErr != nil && !errors.Is(wantErr, ErrRatio) {
 				t.Fatal(i, wantErr)
 			}
 			for _, n := range []int{1, 3, 17, 100, 777, 5000} {
-				if got, err := pushedBinary(newInflater(t, o), p, n); err != wantErr || !bytes.Equal(got, want) {
+				if got, err := pushedBinary(newInflater(t, o), p, n); fmt.Sprint(err) != fmt.Sprint(wantErr) || !bytes.Equal(got, want) {
 					t.Fatalf("stream %d, ratio %d, in pieces of %d: %d bytes, %v; whole %d bytes, %v", i, ratio, n, len(got), err, len(want), wantErr)
 				}
 			}
@@ -679,7 +679,7 @@ func TestR87V8MemoryOfAnyLimit(t *testing.T) {
 		d := newInflater(t, InflateOptions{MaxMessage: int64(limit)})
 		_, err := d.Message(over, false)
 		runtime.ReadMemStats(&after)
-		if err != ErrTooLarge {
+		if !errors.Is(err, ErrTooLarge) {
 			t.Fatal(err)
 		}
 		// All that was allocated: the smaller buffers too that the window's grew from, 60 KiB.

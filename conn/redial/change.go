@@ -38,7 +38,7 @@ type Change struct {
 
 	// The rest is told of Down: how the connection ended.
 	By       Side            // who ended it
-	Code     frame.CloseCode // the peer's; CodeAbnormal if no Close came
+	Code     frame.CloseCode // the peer's, as it came; CodeAbnormal if no Close did
 	Age      time.Duration   // of the connection
 	Messages uint64          // delivered
 	Stats    conn.Stats      // of the connection, when it ended
@@ -50,7 +50,7 @@ type Side uint8
 // The sides.
 const (
 	Unknown   Side = iota
-	ByPeer         // its Close came first, or it broke the protocol or cut the stream
+	ByPeer         // its Close came first, right or wrong, or it broke the protocol or cut the stream
 	ByUs           // our Close came first, or Run ended
 	ByNetwork      // an error of the network
 	ByClock        // one of conn's clocks judged it dead

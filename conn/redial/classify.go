@@ -40,8 +40,9 @@ func (e *fatalError) Unwrap() error { return e.err }
 //     is final, as are an answer that breaks the protocol, a request that cannot be sent and a proxy's URL that cannot be used;
 //   - a socket option that the system or the connection does not have or allow, or that is negative, is final;
 //   - a certificate that is not valid or not the host's is final;
-//   - a Close from the peer: 1000 (it is done), 1002, 1003, 1007, 1008, 1009 and 1010 are final, all else is retried; a peer
-//     that broke the protocol is judged by the code that was sent to it;
+//   - a Close from the peer: 1000 (it is done), 1002, 1003, 1007, 1008, 1009 and 1010 are final, all else is retried, also where
+//     something is wrong with it, as a code that no peer may send; a peer that broke the protocol in any other frame is judged
+//     by the code that was sent to it;
 //   - Fatal is final, and so is a context that was canceled;
 //   - everything else, the network's failures above all, is retried.
 func Classify(err error) Decision {

@@ -124,7 +124,9 @@ type Error struct {
 	Epoch, Number uint64
 	// Attempts is how many attempts had failed in a row.
 	Attempts int
-	Err      error
+	// Limit is Backoff.MaxAttempts if only that kept the Client from another attempt, and 0 otherwise.
+	Limit int
+	Err   error
 }
 
 var (
@@ -134,7 +136,7 @@ var (
 	ErrStopped = errors.New("redial: the client is not running")
 	// ErrDown is Send without a connection, with FailWhenDown.
 	ErrDown = errors.New("redial: no connection")
-	// ErrQueueFull is Send without a connection and with Queue messages waiting.
+	// ErrQueueFull is Send without a connection and with Queue messages waiting. It comes within an error that tells Queue.
 	ErrQueueFull = errors.New("redial: no connection, and the queue is full")
 	// ErrSilent is what ended a connection on which no answer to a LifeSign came.
 	ErrSilent = errors.New("redial: no answer to a sign of life")

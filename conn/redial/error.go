@@ -11,6 +11,9 @@ func (e *Error) Error() string {
 	if e.Attempts > 1 {
 		s += fmt.Sprintf(", %d attempts", e.Attempts)
 	}
+	if e.Limit > 0 {
+		s += fmt.Sprintf(", the limit of %d reached (redial.Backoff.MaxAttempts)", e.Limit)
+	}
 	return s + ": " + e.Err.Error()
 }
 

@@ -228,7 +228,11 @@ func (r *runner) judge(op string, err error, n uint64) error {
 	decision := r.decide(err)
 	r.failures++
 	if limit := r.c.Backoff.MaxAttempts; !decision.Retry || limit > 0 && r.failures >= limit {
-		return &Error{Op: op, Epoch: r.epoch, Number: n, Attempts: r.failures, Err: err}
+		e := &Error{Op: op, Epoch: r.epoch, Number: n, Attempts: r.failures, Err: err}
+		if decision.Retry {
+			e.Limit = limit
+		}
+		return e
 	}
 	r.delay = max(r.c.Backoff.Delay(r.failures-1), decision.After)
 	return nil

@@ -3,6 +3,7 @@ package redial
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"time"
@@ -67,7 +68,7 @@ func (c *Client) Send(ctx context.Context, op conn.Opcode, data []byte) error {
 			}
 			c.mu.Unlock()
 			if full {
-				return ErrQueueFull
+				return fmt.Errorf("%w: over the limit of %d (redial.Client.Queue)", ErrQueueFull, c.Queue)
 			}
 			return nil
 		}

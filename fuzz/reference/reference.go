@@ -34,7 +34,7 @@ const (
 type Options struct {
 	Compression          bool   // permessage-deflate was negotiated: RSV1 may stand on the first frame of a message
 	MaxMessage           uint64 // bytes of payload in one message, as they are on the wire; 0 means the default
-	MaxFrame             uint64 // bytes of payload in one data frame; 0 means the default
+	MaxFrame             uint64 // bytes of payload in one data frame; 0 means that MaxMessage bounds it, the default if that is 0 too
 	MaxFragments         int    // frames in one message, empty ones too; 0 means the default
 	MaxControlPerMessage int    // control frames inside one fragmented message; 0 means the default
 	AllowNonMinimal      bool   // gives up R10: lengths in a longer form than needed are counted, not refused
@@ -42,11 +42,14 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
+	if o.MaxFrame == 0 {
+		o.MaxFrame = 1<<64 - 1
+		if o.MaxMessage == 0 {
+			o.MaxFrame = DefaultMaxFrame
+		}
+	}
 	if o.MaxMessage == 0 {
 		o.MaxMessage = DefaultMaxMessage
-	}
-	if o.MaxFrame == 0 {
-		o.MaxFrame = DefaultMaxFrame
 	}
 	if o.MaxFragments == 0 {
 		o.MaxFragments = DefaultMaxFragments
@@ -108,6 +111,14 @@ type Result struct {
 	End        State
 	NonMinimal int    // lengths accepted by AllowNonMinimal
 	Partial    string // payload received of the frame that is not complete
+	Broken     *Close // of the Close frame that is the violation, or is not complete; nil if nothing can be told
+}
+
+// Close is what a Close frame says that is not right or not complete.
+type Close struct {
+	Code   uint16 // 1005 if there is none
+	Reason string
+	Whole  bool // more bytes would tell no more
 }
 
 // Parse reads a stream as the given role receives it.
@@ -138,6 +149,7 @@ type Parser struct {
 	extended int    // bytes of the extended length or of the key still to come
 	key      [4]byte
 	payload  []byte
+	wire     []byte // the frame as it came; goes on behind a violation
 
 	// The message.
 	open      bool
@@ -165,9 +177,18 @@ const (
 // NewParser returns a parser at the first byte of a stream.
 func NewParser(role Role, o Options) *Parser { return &Parser{role: role, opt: o.withDefaults()} }
 
-// Next takes one byte. After a violation or a complete Close frame it ignores it.
+// Next takes one byte. After a violation it only serves [Result.Broken], after a complete Close frame nothing.
 func (p *Parser) Next(b byte) {
-	if p.out.Err != nil || p.closed {
+	if p.closed {
+		return
+	}
+	if p.out.Err == nil && p.step == stepFirst {
+		p.wire = p.wire[:0]
+	}
+	if len(p.wire) < 14+125 {
+		p.wire = append(p.wire, b)
+	}
+	if p.out.Err != nil {
 		return
 	}
 	switch p.step {
@@ -196,6 +217,9 @@ func (p *Parser) Next(b byte) {
 func (p *Parser) Result() Result {
 	r := p.out
 	r.End = p.end()
+	if r.End == Failed || r.End == InsidePayload {
+		r.Broken = brokenClose(p.wire, r.End == Failed)
+	}
 	if p.step == stepPayload && !p.closed {
 		r.Partial = string(p.payload)
 	}

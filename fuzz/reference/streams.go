@@ -35,7 +35,7 @@ func render(role Role, large bool) []Stream {
 		}
 	})
 	for _, family := range []func(adder){
-		payloads, pings, fragments, texts, closes, closeCodes, lengths, compressed, limits, counts, wrongFrames,
+		payloads, pings, fragments, texts, closes, closeCodes, brokenCloses, lengths, compressed, limits, counts, wrongFrames,
 	} {
 		family(a)
 	}
@@ -277,6 +277,33 @@ func closeCodes(add adder) {
 			add(fmt.Sprintf("close code/%d with reason", code), c.want, Options{}, closeWith(code, "r"))
 		}
 	}
+}
+
+// brokenCloses: Close frames that break a rule and still say why (F79).
+func brokenCloses(add adder) {
+	body := "\x03\xE9moving to another host" // 1001
+	long := body + strings.Repeat(", über kurz oder länger", 8)
+	long = long[:len(long)/3*3]
+	add("broken close/code 60015", "invalid close code", Options{}, closeWith(60015, "idle for too long"), textFrame("x"))
+	add("broken close/code 0 behind a message", "invalid close code", Options{}, textFrame("x"), closeWith(0, "gone"))
+	add("broken close/reason in Latin-1", "invalid UTF-8", Options{}, closeWith(1000, "\xFCberlastet, bitte sp\xE4ter"), textFrame("x"))
+	add("broken close/reason cut in a character", "truncated UTF-8", Options{}, closeWith(4000, "f\xC3\xBCr \xE2\x82"), textFrame("x"))
+	add("broken close/code and reason", "invalid close code", Options{}, closeWith(1006, "\xFF\xFE"), textFrame("x"))
+	for rsv := byte(1); rsv < 8; rsv++ {
+		add(fmt.Sprintf("broken close/RSV %03b", rsv), "reserved bits", Options{}, Piece{First: 0x88 | rsv<<4, Payload: []byte(body)}, textFrame("x"))
+	}
+	add("broken close/RSV1 with compression", "reserved bits", Options{Compression: true}, Piece{First: 0xC8, Payload: []byte(body)})
+	add("broken close/no FIN", "fragmented control frame", Options{}, Piece{First: 0x08, Payload: []byte(body)}, last("more"))
+	add("broken close/no FIN and code 60015", "fragmented control frame", Options{}, Piece{First: 0x08, Payload: []byte("\xEA\x6Fidle")})
+	add("broken close/wrong mask", wrongMask, Options{}, Piece{First: 0x88, Payload: []byte(body), WrongMask: true}, textFrame("x"))
+	add("broken close/wrong mask, code 60015", wrongMask, Options{}, Piece{First: 0x88, Payload: []byte("\xEA\x6Fidle"), WrongMask: true})
+	add("broken close/length in 16 bits", "control frame too long", Options{AllowNonMinimal: true}, Piece{First: 0x88, Payload: []byte(body), Form: Form16}, textFrame("x"))
+	add("broken close/length in 64 bits", "control frame too long", Options{AllowNonMinimal: true}, Piece{First: 0x88, Payload: []byte(body), Form: Form64}, textFrame("x"))
+	add("broken close/too long", "control frame too long", Options{}, Piece{First: 0x88, Payload: []byte(long)}, textFrame("x"))
+	add("broken close/far too long", "control frame too long", Options{}, declared(0x88, 1<<40, long))
+	add("broken close/wrong mask and too long", wrongMask, Options{}, Piece{First: 0x88, Payload: []byte(long), WrongMask: true})
+	add("broken close/one control frame too many", "too many control frames", Options{MaxControlPerMessage: 1}, textPart("a"), ping(""), closing(body), last("b"))
+	add("broken close/text out of step", "reserved bits", Options{}, Piece{Raw: []byte("HTTP/1.1 502 Bad Gateway\r\n\r\n")})
 }
 
 // lengths: the three forms and what may not stand in them (R10–R12; V1–V5).

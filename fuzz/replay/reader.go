@@ -24,6 +24,9 @@ func (r *Run) finish(err, again error) error {
 	if again != err {
 		return fmt.Errorf("the error changed from %v to %v", err, again)
 	}
+	if err := r.brokenClose(); err != nil {
+		return err
+	}
 	switch {
 	case r.Want.Err != nil:
 		return r.sameError(err)
@@ -35,6 +38,32 @@ func (r *Run) finish(err, again error) error {
 		return fmt.Errorf("error %v, want io.ErrUnexpectedEOF", err)
 	}
 	return r.decoderState(r.reader.Decoder())
+}
+
+// brokenClose compares what the reader that has failed tells of a broken Close frame, for which it is given the rest of the stream
+// as far as it asks for it.
+func (r *Run) brokenClose() error {
+	rd := &r.reader
+	got, ok := rd.BrokenClose()
+	for !got.Whole {
+		n, err := r.src.Read(rd.Space())
+		if err != nil {
+			break
+		}
+		rd.Filled(n)
+		got, ok = rd.BrokenClose()
+	}
+	want := r.Want.Broken
+	if want == nil {
+		if ok {
+			return fmt.Errorf("told of a Close frame: %+v", got)
+		}
+		return nil
+	}
+	if !ok || uint16(got.Code) != want.Code || got.Reason != want.Reason || got.Whole != want.Whole {
+		return fmt.Errorf("told of a Close frame (%t): %+v, want %+v", ok, got, *want)
+	}
+	return nil
 }
 
 func sameMessage(m *frame.Message, want *reference.Event) error {
@@ -222,6 +251,9 @@ func (r *Run) Pushed(cuts ...int) error {
 		}
 		if r.Want.Err != nil || i != len(r.items) {
 			return fmt.Errorf("%d items and no error, want %d and %v", i, len(r.items), r.Want.Err)
+		}
+		if err := r.brokenClose(); err != nil {
+			return err
 		}
 		return r.decoderState(rd.Decoder())
 	}

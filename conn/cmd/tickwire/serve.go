@@ -66,7 +66,7 @@ func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer stop()
 	err = e.serve(c)
 	var closed *conn.CloseError
-	if !errors.As(err, &closed) {
+	if !errors.As(err, &closed) || closed.Err != nil {
 		fmt.Fprintf(e.std.err, "%s: %s\n", r.RemoteAddr, oneLine(err))
 	}
 }

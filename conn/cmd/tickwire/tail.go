@@ -86,7 +86,7 @@ func traceDial(ctx context.Context, w io.Writer, start time.Time) context.Contex
 // goodEnd returns nil if a connection that ended with err ended as it should.
 func goodEnd(err error) error {
 	var closed *conn.CloseError
-	if errors.As(err, &closed) {
+	if errors.As(err, &closed) && closed.Err == nil {
 		switch closed.Code {
 		case frame.CodeNormal, frame.CodeGoingAway, frame.CodeNoStatus:
 			return nil

@@ -1,0 +1,99 @@
+package frame
+
+import (
+	"encoding/binary"
+	"unicode/utf8"
+
+	"github.com/seed-7f57ff33/tickwire/mask"
+)
+
+// BrokenClose is what can be told of a Close frame that breaks a rule, or of which only a part came.
+type BrokenClose struct {
+	// Code is what stands on the wire, also if no peer may send it; CodeNoStatus if the frame has none.
+	Code CloseCode
+	// Reason is as it came, which need not be UTF-8: at most MaxCloseReason bytes, however long the frame says that it is.
+	Reason string
+	// Whole says that nothing more is to come. Otherwise more can be told when more bytes have been put into Space.
+	Whole bool
+}
+
+// certainClose is the first octet of each Close frame that could be right.
+const certainClose = bitFin | byte(Close)
+
+// BrokenClose returns what can be told of the Close frame that ended the stream with a *ProtocolError, or within which the
+// stream was cut. ok is false if there is none, or if too little has come. What is told does not depend on where the stream
+// was cut into pieces.
+//
+// A first octet with RSV bits, or without FIN, is as likely a stream out of step. It is taken for that of a Close only
+// together with a code from 1000 to 4999, or without a body.
+func (r *Reader) BrokenClose() (b BrokenClose, ok bool) {
+	d := &r.dec
+	if d.header.Opcode != Close || d.closed || d.err == nil && !d.inFrame {
+		return BrokenClose{Whole: true}, false
+	}
+	var memory [MaxHeaderSize + MaxControlPayload]byte
+	body, length, certain := r.closeBody(&memory)
+	switch {
+	case length < 2:
+		return BrokenClose{Code: CodeNoStatus, Whole: true}, true
+	case len(body) < 2:
+		return BrokenClose{Code: CodeNoStatus}, certain && d.err != nil
+	}
+	b.Code = CloseCode(binary.BigEndian.Uint16(body))
+	if !certain && (b.Code < 1000 || b.Code > 4999) {
+		return BrokenClose{Whole: true}, false
+	}
+	b.Whole = len(body) == MaxControlPayload || uint64(len(body)) == length
+	reason := body[2:]
+	if uint64(len(body)) < length {
+		reason = reason[:len(reason)-cutRune(reason)]
+	}
+	b.Reason = string(reason)
+	return b, true
+}
+
+// closeBody returns as much of the body of the Close frame in progress as has come and a Close can have, unmasked, and the
+// length that the frame declares; 2 while the header has not told it. certain is that of the first octet. Nothing of what
+// the Reader holds is changed.
+func (r *Reader) closeBody(memory *[MaxHeaderSize + MaxControlPayload]byte) (body []byte, length uint64, certain bool) {
+	d := &r.dec
+	if d.inFrame {
+		// The header was right. The payload stands in the buffer, unmasked but for the last d.left bytes of the frame.
+		from := r.pos
+		if r.start >= 0 {
+			from = r.start
+		}
+		body = memory[:copy(memory[:d.header.Length], r.buf[from:r.end])]
+		if clear := int(d.header.Length - d.left); d.header.Masked && clear < len(body) {
+			mask.XOR(body[clear:], d.key)
+		}
+		return body, d.header.Length, true
+	}
+	// The header's byte that decided stands at r.pos, and in d.head behind those that were taken.
+	n := copy(memory[:], d.head[:d.headLen])
+	n += copy(memory[n:], r.buf[r.pos+1:r.end])
+	certain = memory[0] == certainClose
+	h, size := ParseHeader(memory[:n])
+	if size == 0 {
+		return nil, 2, certain
+	}
+	body = memory[size:n]
+	body = body[:min(uint64(len(body)), h.Length, MaxControlPayload)]
+	if h.Masked {
+		mask.XOR(body, h.Key)
+	}
+	return body, h.Length, certain
+}
+
+// cutRune returns how many bytes at the end of p are the beginning of a character.
+func cutRune(p []byte) int {
+	for n := 1; n < utf8.UTFMax && n <= len(p); n++ {
+		if rest := p[len(p)-n:]; utf8.RuneStart(rest[0]) {
+			if utf8.FullRune(rest) {
+				return 0
+			}
+			return n
+		}
+	}
+	return 0
+}
