@@ -172,6 +172,8 @@ func (c Clock) field() string {
 		return "conn.Config.DataTimeout"
 	case ClockPong:
 		return "conn.Config.PongTimeout"
+	case ClockWrite:
+		return "conn.Config.StallTimeout"
 	case ClockClose:
 		return "conn.Config.CloseTimeout"
 	}

@@ -105,6 +105,11 @@ func TestEveryLimitIsNamed(t *testing.T) {
 		{"conn.Config.KeepAlive", "8s", nil, silent(Config{KeepAlive: 8 * time.Second})},
 		{"conn.Config.DataTimeout", "9s", nil, silent(Config{DataTimeout: 9 * time.Second})},
 		{"conn.Config.PongTimeout", "1s", nil, silent(Config{KeepAlive: 8 * time.Second, PongTimeout: time.Second})},
+		{"conn.Config.StallTimeout", "7s", nil, func(t *testing.T) error {
+			c, _, _ := simulate(t, frame.Client, Config{StallTimeout: 7 * time.Second}, 100)
+			defer c.Close()
+			return c.WriteMessage(Binary, make([]byte, 1000))
+		}},
 		{"conn.Config.CloseTimeout", "2s", nil, func(t *testing.T) error {
 			c, _, _ := simulate(t, frame.Client, Config{CloseTimeout: 2 * time.Second}, 0)
 			return c.Shutdown(t.Context(), frame.CodeNormal, "")

@@ -190,7 +190,7 @@ func TestNilInConn(t *testing.T) {
 		{"a nil Dialer", panics, func() error { return second((*conn.Dialer)(nil).Dial(ctx, at)) }},
 		{"Dial of nothing", "URL", func() error { return second(conn.Dial(ctx, "")) }},
 		{"NetDial returns nothing", "neither", dial(conn.Dialer{NetDial: func(context.Context, string, string) (net.Conn, error) { return nil, nil }}, at)},
-		{"WrapTLS returns nothing", "neither", dial(conn.Dialer{WrapTLS: func(context.Context, net.Conn) (net.Conn, error) { return nil, nil }}, "wss"+at[2:])},
+		{"WrapTLS returns nothing", "neither", dial(conn.Dialer{WrapTLS: func(context.Context, net.Conn, conn.TLSHost) (net.Conn, error) { return nil, nil }}, "wss"+at[2:])},
 		{"Proxy returns nothing", fine, dial(conn.Dialer{Proxy: func(*http.Request) (*url.URL, error) { return nil, nil }}, at)},
 		{"HeaderFunc returns nothing", fine, dial(conn.Dialer{HeaderFunc: func(context.Context, *handshake.URL) (http.Header, error) { return nil, nil }}, at)},
 		{"a header without values", fine, dial(conn.Dialer{Header: http.Header{"X-None": nil}}, at)},
