@@ -90,7 +90,7 @@ func TestF79BrokenCloseIsJudgedAsTheServers(t *testing.T) {
 						down = append(down, ch)
 					}
 				}}
-				err := s.run(t.Context(), c, nil)
+				err := s.run(t.Context(), c, func(context.Context, Message) error { return nil })
 				want := 1
 				if x.retry {
 					want = 3
