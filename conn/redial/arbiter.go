@@ -30,7 +30,8 @@ var ErrOffer = errors.New("redial: no such line, a range that ends before it beg
 
 // Arbiter joins redundant lines of a feed whose messages are numbered. It delivers every message once, in the order of its
 // key's numbers, from whichever line brings it first. A message that is ahead of its turn waits until a line brings what is
-// missing, or until Window has passed: then OnGap is told, and delivery goes on. So no message waits longer than Window.
+// missing, or until Window has passed: then OnGap is told, and delivery goes on. So no message waits longer than Window, except
+// those of a restart.
 //
 // A key is one sequence of numbers: a symbol, a channel. A message has one number (from = to) or a range from..to, as the
 // updates of an order book have. Ranges may overlap: a message is delivered if it has a number that was not delivered yet.
@@ -40,11 +41,11 @@ var ErrOffer = errors.New("redial: no such line, a range that ends before it beg
 // A message in step is not copied and costs no allocation and no look at the clock. A key takes some 300 bytes until Reset.
 // A string made of each message's bytes is an allocation: an array, a number or an interned string is not.
 //
-// Set the fields before the first Offer. An Arbiter is not safe for concurrent use, except Counts. Deliver and OnGap
-// may call its methods; what that brings in step is delivered after they return.
+// Set the fields before the first Offer. An Arbiter is not safe for concurrent use, except Counts; Lines is.
+// Deliver and OnGap may call its methods; what that brings of the same key is delivered after they return.
 type Arbiter[K comparable] struct {
 	// Deliver gets the messages. Its error comes back from the method that called it, and the message counts as delivered. What
-	// waits behind it in step is delivered by the next Offer of the key, or by Tick.
+	// waits after it in step is delivered by the next Offer of the key, or by Tick when Window has passed.
 	Deliver func(Delivery[K]) error
 	// OnGap, if not nil, is told of numbers that are given up, before what follows them is delivered.
 	OnGap func(Gap[K])
@@ -61,7 +62,8 @@ type Arbiter[K comparable] struct {
 	// Restart is for servers that begin anew. If the numbers of a line go back by more than Restart, and Window passes without a
 	// message that goes on from the old numbers, the key begins anew with the lowest new number. OnGap is told, and nothing of
 	// what came meanwhile is lost. 0 means DefaultRestart; NoRestart means never. A line that sends more than Restart old messages
-	// again, while the others are silent, is taken for a restart as well. For restarts after fewer numbers see Reset.
+	// again, while the others are silent, is taken for a restart as well. Choose it greater than the numbers by which one line is
+	// behind another. For restarts after fewer numbers see Reset; or make what tells them apart a part of the key.
 	Restart uint64
 	// Clock tells the time; nil means time.Now. It is asked only while messages wait.
 	Clock func() time.Time
@@ -95,7 +97,7 @@ type Gap[K comparable] struct {
 	// Waited is the time since the first message after them came. It is less than Window if Count or Bytes was reached.
 	Waited time.Duration
 	// Restarted says that the key began anew (see Arbiter.Restart): From was due in the old sequence, and To is the first number
-	// of the new one. How many are missing is not known.
+	// of the new one, which came Waited ago. How many are missing is not known.
 	Restarted bool
 }
 
@@ -330,12 +332,11 @@ func (a *Arbiter[K]) offerWaiting(s *sequence[K], line int, from, to uint64, m M
 	if s.busy {
 		return a.keep(s, line, from, to, m)
 	}
-	if err := a.drain(s); err != nil { // what an error of Deliver left
-		return false, err
-	}
-	if to <= s.last { // Deliver may have changed it
-		a.behind(s, line, from, to)
-		return false, nil
+	if s.kept.len() > 0 && s.inStep(s.kept.first().from) { // an error of Deliver left it
+		if err := a.drain(s); err != nil {
+			return false, err
+		}
+		return a.offer(line, s.key, from, to, m) // Deliver may have changed everything
 	}
 	if !s.inStep(from) {
 		return a.keep(s, line, from, to, m)

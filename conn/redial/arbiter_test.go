@@ -545,12 +545,91 @@ func playArbiter(t *testing.T, window time.Duration, count int, program []byte) 
 	}
 }
 
+// playRestarts plays any use with a Restart that is reached often, and callbacks that do what they like: what comes between two
+// restarts is in order, nothing waits longer than the window, and the counts agree.
+func playRestarts(t *testing.T, window time.Duration, count int, program []byte) {
+	r := newRig()
+	r.Window, r.Count, r.Bytes, r.Restart = window, count, 256*(2+count), uint64(count)
+	if window == 0 {
+		r.Window = -1
+	}
+	last, begun := map[string]uint64{}, map[string]bool{}
+	told := r.OnGap
+	odd := byte(0)
+	r.OnGap = func(g Gap[string]) {
+		if g.Waited > window && r.Counts().Restarts == 0 { // a restart waits for the old numbers to end
+			t.Fatalf("%v: waited longer than %v: %+v", r.events, window, g)
+		}
+		switch {
+		case g.Restarted:
+			begun[g.Key] = false
+		case !begun[g.Key] || g.From != last[g.Key]+1 || g.To < g.From:
+			t.Fatalf("%v: %+v after %d", r.events, g, last[g.Key])
+		default:
+			last[g.Key] = g.To
+		}
+		told(g)
+		if odd == 1 {
+			last[g.Key], begun[g.Key] = g.To+1, true
+			_ = r.Snapshot(g.Key, g.To+1)
+		}
+	}
+	r.inside = func(d Delivery[string]) error {
+		if begun[d.Key] && (d.From > last[d.Key]+1 || d.To <= last[d.Key]) {
+			t.Fatalf("%v after %d", r.events, last[d.Key])
+		}
+		last[d.Key], begun[d.Key] = d.To, true
+		switch odd {
+		case 2:
+			begun[d.Key] = false
+			r.Reset(d.Key)
+		case 3:
+			last[d.Key] = d.To / 2
+			_ = r.Snapshot(d.Key, d.To/2)
+		case 4:
+			odd = 0
+			_ = r.offer(2, d.Key, d.To+2, d.To+2)
+			return errors.New("odd")
+		}
+		return nil
+	}
+	for ; len(program) >= 4; program = program[4:] {
+		until := r.at + time.Duration(program[0]&15)*time.Millisecond
+		for at, ok := r.Deadline(); ok; at, ok = r.Deadline() {
+			if d := at.Sub(time.Unix(1000, 0)); d > until {
+				break
+			} else if d > r.at {
+				r.at = d
+			}
+			_ = r.Tick()
+		}
+		r.at = until
+		from := uint64(program[1])
+		odd = program[2] >> 3
+		key := string('A' + rune(program[0]>>7))
+		_ = r.offer(int(program[0]>>4&3), key, from, from+uint64(program[2]&7)*uint64(program[3]&1))
+	}
+	r.settled(t, "any")
+	odd = 0
+	for r.Flush() != nil {
+	}
+	r.settled(t, "any, flushed")
+	if n := r.Counts(); n.Waiting != 0 || n.WaitingBytes != 0 {
+		t.Fatalf("left: %+v", n)
+	}
+}
+
 // FuzzArbiter plays any messages of up to four lines, points and ranges, against the reference.
 func FuzzArbiter(f *testing.F) {
 	f.Add(byte(50), byte(8), []byte{1, 1, 0, 0, 1, 3, 0, 0, 17, 2, 0, 0, 15 + 240, 0, 0, 0})
 	f.Add(byte(20), byte(2), []byte{0, 1, 7, 1, 0, 12, 7, 1, 16, 9, 2, 1, 16, 14, 7, 1, 255, 0, 0, 0, 255, 0, 0, 0})
+	f.Add(byte(20), byte(130), []byte{1, 100, 0, 0, 17, 100, 0, 0, 1, 3, 0, 0, 17, 3, 0, 0, 15, 5, 8, 0, 15, 6, 16, 0, 15, 9, 32, 0})
 	f.Fuzz(func(t *testing.T, window, count byte, program []byte) {
-		if len(program) <= 240 {
+		switch {
+		case len(program) > 240:
+		case count >= 128:
+			playRestarts(t, time.Duration(window)*time.Millisecond, int(count%32)+1, program)
+		default:
 			playArbiter(t, time.Duration(window)*time.Millisecond+1, int(count%32)+1, program)
 		}
 	})
@@ -572,5 +651,13 @@ func TestArbiterAgainstReference(t *testing.T) {
 			program[i+2], program[i+3] = byte(rnd.IntN(8)), byte(rnd.IntN(1+seed%2))
 		}
 		playArbiter(t, time.Duration(1+rnd.IntN(100))*time.Millisecond, 1+rnd.IntN(40), program)
+		for i := 0; i < len(program); i += 4 {
+			if rnd.IntN(20) == 0 {
+				low = rnd.Float64() * 240
+			}
+			low += rnd.Float64() * 2
+			program[i+1], program[i+2] = byte(int(low)+rnd.IntN(8)), program[i+2]|byte(rnd.IntN(32)/27*rnd.IntN(5)<<3)
+		}
+		playRestarts(t, time.Duration(rnd.IntN(40))*time.Millisecond, 1+rnd.IntN(40), program)
 	}
 }

@@ -225,8 +225,10 @@ func (a *Arbiter[K]) pass(s *sequence[K], forced bool) error {
 		}
 		a.drop(&s.fresh) // memory is no sign of a restart
 	}
-	if e := s.kept.first(); s.begun && e.to > s.last && !s.inStep(e.from) {
-		a.giveUp(s, e.from-1, a.now()-e.since, forced)
+	if s.kept.len() > 0 {
+		if e := s.kept.first(); e.to > s.last && !s.inStep(e.from) {
+			a.giveUp(s, e.from-1, a.now()-e.since, forced)
+		}
 	}
 	return a.drain(s)
 }
