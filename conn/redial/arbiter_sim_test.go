@@ -1,6 +1,7 @@
 package redial
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -48,7 +49,7 @@ func carry(rnd *rand.Rand, lines []lineSim, first uint64, n int, every time.Dura
 			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b arrival) int { return int(a.at - b.at) })
+	slices.SortStableFunc(all, func(a, b arrival) int { return cmp.Compare(a.at, b.at) })
 	return all
 }
 

@@ -1,6 +1,7 @@
 package redial
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -435,7 +436,7 @@ func (r *reference) offer(x arrival) {
 
 func (r *reference) deliver(now time.Duration) {
 	for {
-		slices.SortFunc(r.kept, func(a, b arrival) int { return int(a.from) - int(b.from) })
+		slices.SortFunc(r.kept, func(a, b arrival) int { return cmp.Compare(a.from, b.from) })
 		i := slices.IndexFunc(r.kept, func(k arrival) bool { return !r.begun || k.from <= r.last+1 })
 		if i < 0 {
 			return
@@ -450,7 +451,7 @@ func (r *reference) deliver(now time.Duration) {
 }
 
 func (r *reference) lowest() arrival {
-	return slices.MinFunc(r.kept, func(a, b arrival) int { return int(a.from) - int(b.from) })
+	return slices.MinFunc(r.kept, func(a, b arrival) int { return cmp.Compare(a.from, b.from) })
 }
 
 // known is when it was known that what is directly before the lowest waiting message is missing.
