@@ -80,7 +80,7 @@ const (
 	Replace Rotation = iota
 	// Overlap dials the new connection and runs OnConnect on it while messages of the old one are still delivered, then closes
 	// the old one, delivers what it still brings, and goes on with the new. Nothing is missed in between; what both
-	// connections delivered comes twice, and is the consumer's to drop (see First).
+	// connections delivered comes twice, and is the consumer's to drop (see Arbiter).
 	Overlap
 )
 
@@ -185,18 +185,5 @@ func (c *Client) Messages(ctx context.Context) iter.Seq2[Message, error] {
 				return
 			}
 		}
-	}
-}
-
-// First returns a filter for feeds that number their messages and come twice, by overlapping rotation or by redundant lines: it
-// reports whether seq is higher than every one it has seen for key. It is not safe for concurrent use.
-func First[K comparable]() func(key K, seq uint64) bool {
-	last := map[K]uint64{}
-	return func(key K, seq uint64) bool {
-		if seen, ok := last[key]; ok && seq <= seen {
-			return false
-		}
-		last[key] = seq
-		return true
 	}
 }

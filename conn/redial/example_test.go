@@ -12,9 +12,8 @@ import (
 )
 
 // A feed that ends every connection after 24 hours is read over overlapping connections. What both of them deliver comes twice; the
-// filter keeps what comes first, by the number that each message has within its symbol. The same filter joins redundant
-// lines.
-func ExampleFirst() {
+// arbiter keeps what comes first, by the number that each message has within its symbol, and tells what is missing.
+func ExampleArbiter() {
 	c := &redial.Client{
 		URL:      "wss://feed.example/stream",
 		MaxAge:   23 * time.Hour,
@@ -27,7 +26,13 @@ func ExampleFirst() {
 			return err
 		},
 	}
-	first := redial.First[string]()
+	a := &redial.Arbiter[string]{
+		Deliver: func(d redial.Delivery[string]) error {
+			fmt.Printf("epoch %d: %s\n", d.Epoch, d.Data)
+			return nil
+		},
+		OnGap: func(g redial.Gap[string]) { fmt.Printf("%s: %d to %d are missing\n", g.Key, g.From, g.To) },
+	}
 	for m, err := range c.Messages(context.Background()) {
 		if err != nil {
 			log.Fatal(err)
@@ -36,8 +41,8 @@ func ExampleFirst() {
 			Symbol string
 			Seq    uint64
 		}
-		if json.Unmarshal(m.Data, &trade) == nil && first(trade.Symbol, trade.Seq) {
-			fmt.Printf("epoch %d: %s\n", m.Epoch, m.Data)
+		if json.Unmarshal(m.Data, &trade) == nil {
+			_ = a.Offer(0, trade.Symbol, trade.Seq, trade.Seq, m)
 		}
 	}
 }

@@ -1,0 +1,433 @@
+package redial
+
+import (
+	"errors"
+	"math"
+	"sync/atomic"
+	"time"
+)
+
+// The defaults of Arbiter and Lines.
+const (
+	DefaultWindow      = 50 * time.Millisecond
+	DefaultWindowCount = 4096
+	DefaultWindowBytes = 16 << 20
+	DefaultRestart     = 10000
+)
+
+const (
+	// NoRestart is an Arbiter.Restart that is never reached.
+	NoRestart uint64 = math.MaxUint64
+	// MaxLines is how many lines an Arbiter can join.
+	MaxLines = 32
+
+	lostSpans       = 16 // the gaps of a key that are remembered, to tell late from duplicate
+	noWait    int64 = math.MaxInt64
+)
+
+// ErrOffer is an Offer with a line below 0 or from MaxLines on, with a range that ends before it begins, or without Deliver.
+var ErrOffer = errors.New("redial: no such line, a range that ends before it begins, or nowhere to deliver")
+
+// Arbiter joins redundant lines of a feed whose messages are numbered. It delivers every message once, in the order of its
+// key's numbers, from whichever line brings it first. A message that is ahead of its turn waits until a line brings what is
+// missing, or until Window has passed: then OnGap is told, and delivery goes on. So no message waits longer than Window, except
+// those of a restart.
+//
+// A key is one sequence of numbers: a symbol, a channel. A message has one number (from = to) or a range from..to, as the
+// updates of an order book have. Ranges may overlap: a message is delivered if it has a number that was not delivered yet.
+//
+// The first message of a key is delivered whatever its number. Numbers below it are late. Snapshot says where to begin instead.
+//
+// A message in step is not copied and costs no allocation and no look at the clock. A key takes some 300 bytes until Reset.
+// A string made of each message's bytes is an allocation: an array, a number or an interned string is not.
+//
+// Set the fields before the first Offer. An Arbiter is not safe for concurrent use, except Counts; Lines is.
+// Deliver and OnGap may call its methods; what that brings of the same key is delivered after they return.
+type Arbiter[K comparable] struct {
+	// Deliver gets the messages. Its error comes back from the method that called it, and the message counts as delivered. What
+	// waits after it in step is delivered by the next Offer of the key, or by Tick when Window has passed.
+	Deliver func(Delivery[K]) error
+	// OnGap, if not nil, is told of numbers that are given up, before what follows them is delivered.
+	OnGap func(Gap[K])
+
+	// Window is how long a message waits for those before it; 0 means DefaultWindow, less means not at all. It should be longer
+	// than the time by which one line is behind another.
+	Window time.Duration
+	// Count is how many messages of a key wait; 0 means DefaultWindowCount. If there is one more, the oldest gap of the key is
+	// given up before its time.
+	Count int
+	// Bytes bounds the payload of the messages that wait, of all keys together, each counted as 256 bytes at least; 0 means
+	// DefaultWindowBytes. If one more has no room, the oldest gap is given up before its time.
+	Bytes int
+	// Restart is for servers that begin anew. If the numbers of a line go back by more than Restart, and Window passes without a
+	// message that goes on from the old numbers, the key begins anew with the lowest new number. OnGap is told, and nothing of
+	// what came meanwhile is lost. 0 means DefaultRestart; NoRestart means never. A line that sends more than Restart old messages
+	// again, while the others are silent, is taken for a restart as well. Choose it greater than the numbers by which one line is
+	// behind another. For restarts after fewer numbers see Reset; or make what tells them apart a part of the key.
+	Restart uint64
+	// Clock tells the time; nil means time.Now. It is asked only while messages wait.
+	Clock func() time.Time
+
+	keys           map[K]*sequence[K]
+	oldest, newest *sequence[K] // those in which something waits, by since
+	bytes          int          // of what waits
+	base           time.Time    // when the clock was first asked
+	latest         int64        // what it told last, from base
+
+	counts totals
+	lines  [MaxLines]lineTotals
+}
+
+// Delivery is a message in its turn.
+type Delivery[K comparable] struct {
+	Message  // a view, valid until Deliver returns
+	Key      K
+	From, To uint64
+	// Line brought it.
+	Line int
+	// Waited is how long it was kept; 0 for a message that came in step.
+	Waited time.Duration
+}
+
+// Gap is numbers that no line brought in time.
+type Gap[K comparable] struct {
+	Key K
+	// From and To are the first and the last of them.
+	From, To uint64
+	// Waited is the time since the first message after them came. It is less than Window if Count or Bytes was reached.
+	Waited time.Duration
+	// Restarted says that the key began anew (see Arbiter.Restart): From was due in the old sequence, and To is the first number
+	// of the new one, which came Waited ago. How many are missing is not known.
+	Restarted bool
+}
+
+// LineCounts tell what a line is worth. Each of its messages is one of First, Duplicate and Late.
+type LineCounts struct {
+	First     uint64 // brought a number before any other line did
+	Filled    uint64 // of these: later messages were waiting for them already
+	Duplicate uint64 // was here already
+	Late      uint64 // came after its gap was told, or before the key's first number, or of numbers before a restart
+	Other     uint64 // had no number; by Lines
+}
+
+// ArbiterCounts are totals over the life of an Arbiter, and what waits now.
+type ArbiterCounts struct {
+	Delivered    uint64
+	Gaps         uint64 // told
+	Missing      uint64 // numbers in them
+	Forced       uint64 // of the gaps: those given up before Window, by Count or Bytes
+	Restarts     uint64
+	Dropped      uint64 // were First and not delivered: a longer message, Snapshot or Reset covered them, or they were no restart
+	Waiting      int
+	WaitingBytes int
+	Lines        []LineCounts // up to the last that brought something
+}
+
+type totals struct {
+	delivered, gaps, missing, forced, restarts, dropped atomic.Uint64
+	waiting, bytes                                      atomic.Int64
+}
+
+type lineTotals struct{ first, filled, duplicate, late, other atomic.Uint64 }
+
+// Counts returns the totals so far. It may be called from any goroutine.
+func (a *Arbiter[K]) Counts() ArbiterCounts {
+	t := &a.counts
+	n := ArbiterCounts{
+		Delivered: t.delivered.Load(), Gaps: t.gaps.Load(), Missing: t.missing.Load(), Forced: t.forced.Load(),
+		Restarts: t.restarts.Load(), Dropped: t.dropped.Load(),
+		Waiting: int(t.waiting.Load()), WaitingBytes: int(t.bytes.Load()),
+	}
+	for i := range a.lines {
+		l := &a.lines[i]
+		c := LineCounts{l.first.Load(), l.filled.Load(), l.duplicate.Load(), l.late.Load(), l.other.Load()}
+		if c != (LineCounts{}) {
+			n.Lines = append(n.Lines, make([]LineCounts, i+1-len(n.Lines))...)
+			n.Lines[i] = c
+		}
+	}
+	return n
+}
+
+// Offer takes a message that a line brought, the lines being counted from 0, and delivers what is in step. m is a view: what waits
+// is copied. Then it does what Tick does. It returns the error of Deliver, or ErrOffer.
+func (a *Arbiter[K]) Offer(line int, key K, from, to uint64, m Message) error {
+	kept, err := a.offer(line, key, from, to, m)
+	switch {
+	case a.oldest == nil || err != nil:
+		return err
+	case kept: // the clock was just looked at
+		return a.tick(a.latest)
+	}
+	return a.tick(a.now())
+}
+
+// Tick gives up what was waited for as long as Window. Offer does it too: without a message, somebody must call it (see Deadline).
+func (a *Arbiter[K]) Tick() error {
+	if a.oldest == nil {
+		return nil
+	}
+	return a.tick(a.now())
+}
+
+func (a *Arbiter[K]) tick(now int64) error {
+	for a.oldest != nil && now-a.oldest.since >= a.window() {
+		if a.oldest.busy {
+			return nil
+		}
+		if err := a.pass(a.oldest, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Deadline returns when Tick will have something to do; false if nothing waits.
+func (a *Arbiter[K]) Deadline() (time.Time, bool) {
+	if a.oldest == nil {
+		return time.Time{}, false
+	}
+	since := a.oldest.since
+	return a.base.Add(time.Duration(since + min(a.window(), math.MaxInt64-since))), true
+}
+
+// Flush gives up everything that is waited for and delivers what waits: for the end, when no line can bring more.
+func (a *Arbiter[K]) Flush() error {
+	for a.oldest != nil && !a.oldest.busy {
+		if err := a.pass(a.oldest, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Snapshot says that all numbers of key up to last are accounted for, as by a snapshot that was fetched: the next one due is last+1.
+// What waits and goes on from there is delivered. A last below the numbers that were delivered means that the sequence has begun
+// anew: what waits is dropped.
+func (a *Arbiter[K]) Snapshot(key K, last uint64) error {
+	s := a.sequence(key)
+	if s.begun && last < s.last {
+		a.drop(&s.kept)
+		s.kept, s.fresh = s.fresh, s.kept
+		s.lines, s.lost, s.start = s.lines[:0], s.lost[:0], 0
+	}
+	s.begun, s.last = true, last
+	return a.drain(s)
+}
+
+// Reset forgets a key: what waits is dropped, and its next message is delivered whatever its number.
+func (a *Arbiter[K]) Reset(key K) {
+	s := a.keys[key]
+	if s == nil {
+		return
+	}
+	a.drop(&s.kept)
+	a.drop(&s.fresh)
+	a.place(s)
+	delete(a.keys, key)
+}
+
+// resetAll is Reset of all keys.
+func (a *Arbiter[K]) resetAll() {
+	for key := range a.keys {
+		a.Reset(key)
+	}
+}
+
+func (a *Arbiter[K]) window() int64 {
+	if a.Window == 0 {
+		return int64(DefaultWindow)
+	}
+	return int64(max(a.Window, 0))
+}
+
+func (a *Arbiter[K]) restart() uint64 {
+	if a.Restart == 0 {
+		return DefaultRestart
+	}
+	return a.Restart
+}
+
+// now returns the time as nanoseconds from base. It does not go back.
+func (a *Arbiter[K]) now() int64 {
+	clock := a.Clock
+	if clock == nil {
+		clock = time.Now
+	}
+	t := clock()
+	if a.base.IsZero() {
+		a.base = t
+	}
+	a.latest = max(a.latest, int64(t.Sub(a.base)))
+	return a.latest
+}
+
+// offer is Offer without Tick. It reports whether the message was kept.
+func (a *Arbiter[K]) offer(line int, key K, from, to uint64, m Message) (kept bool, err error) {
+	if uint(line) >= MaxLines || from > to || a.Deliver == nil {
+		return false, ErrOffer
+	}
+	s := a.keys[key]
+	if s == nil {
+		s = a.sequence(key)
+	}
+	if line >= len(s.lines) {
+		s.meet(line)
+	}
+	l := &s.lines[line]
+	if l.gen != s.gen || l.high > to && l.high-to > a.restart() {
+		switch s.belongs(l, to, a.restart()) {
+		case toFresh:
+			return a.offerFresh(s, line, from, to, m), nil
+		case toNone:
+			a.lines[line].late.Add(1)
+			return false, nil
+		case toCurrentAgain:
+			a.drop(&s.fresh)
+			a.place(s)
+		}
+	}
+	l.high = max(l.high, to)
+	if s.begun && to <= s.last {
+		a.behind(s, line, from, to)
+		return false, nil
+	}
+	if s.since != noWait || s.busy { // something waits
+		return a.offerWaiting(s, line, from, to, m)
+	}
+	if s.begun && from != 0 && from-1 > s.last {
+		return a.keep(s, line, from, to, m)
+	}
+	if !s.begun {
+		s.begun, s.start = true, from
+	}
+	s.last = to
+	a.lines[line].first.Add(1)
+	err = a.hand(s, Delivery[K]{Message: m, Key: key, From: from, To: to, Line: line})
+	if s.since != noWait && err == nil { // by a call of Deliver's
+		err = a.drain(s)
+	}
+	return false, err
+}
+
+// behind counts a message that has no number above the last one.
+func (a *Arbiter[K]) behind(s *sequence[K], line int, from, to uint64) {
+	if s.late(from, to) {
+		a.lines[line].late.Add(1)
+	} else {
+		a.lines[line].duplicate.Add(1)
+	}
+	if s.fresh.len() > 0 && (a.restart() >= s.last || to >= s.last-a.restart()) {
+		s.freshSince = a.now() // the old sequence is still coming
+		a.place(s)
+	}
+}
+
+// offerWaiting takes a message with a new number while others of its key wait, or while one is being delivered.
+func (a *Arbiter[K]) offerWaiting(s *sequence[K], line int, from, to uint64, m Message) (kept bool, err error) {
+	if s.fresh.len() > 0 { // it was no restart: the old sequence goes on
+		a.drop(&s.fresh)
+		a.place(s)
+	}
+	if s.busy {
+		return a.keep(s, line, from, to, m)
+	}
+	if s.kept.len() > 0 && s.inStep(s.kept.first().from) { // an error of Deliver left it
+		if err := a.drain(s); err != nil {
+			return false, err
+		}
+		return a.offer(line, s.key, from, to, m) // Deliver may have changed everything
+	}
+	if !s.inStep(from) {
+		return a.keep(s, line, from, to, m)
+	}
+	if s.kept.len() > 0 {
+		a.lines[line].filled.Add(1)
+	}
+	a.lines[line].first.Add(1)
+	s.begun, s.last = true, to
+	if err := a.hand(s, Delivery[K]{Message: m, Key: s.key, From: from, To: to, Line: line}); err != nil {
+		a.place(s)
+		return false, err
+	}
+	return false, a.drain(s)
+}
+
+// keep copies a message that is ahead of its turn. If there is no room, what has been waited for longest is given up; that may
+// bring it in step.
+func (a *Arbiter[K]) keep(s *sequence[K], line int, from, to uint64, m Message) (kept bool, err error) {
+	if _, there := s.kept.find(s.due(), from, to); there {
+		a.lines[line].duplicate.Add(1)
+		return false, nil
+	}
+	size := sizeOf(m.Data)
+	for !s.busy {
+		forced := a.full(s, size)
+		if forced == nil {
+			break
+		}
+		if forced == s && s.kept.len() > 0 && from < s.kept.first().from { // it is the first to go on with
+			a.giveUp(s, from-1, a.now()-s.kept.first().since, true)
+		} else if err := a.pass(forced, true); err != nil {
+			return false, err
+		}
+		if a.keys[s.key] != s || s.inStep(from) || to <= s.last { // callbacks may have changed everything
+			return a.offer(line, s.key, from, to, m)
+		}
+	}
+	if !s.busy && a.bytes+size > a.mostBytes() { // it is longer than everything that may wait
+		a.giveUp(s, from-1, 0, true)
+		return a.offer(line, s.key, from, to, m)
+	}
+	i, _ := s.kept.find(s.due(), from, to)
+	if i < s.kept.len() {
+		a.lines[line].filled.Add(1)
+	}
+	a.lines[line].first.Add(1)
+	a.insert(s, &s.kept, i, entry{from: from, to: to, line: line, m: m})
+	return true, nil
+}
+
+// full returns the sequence whose longest wait must end before a message of s is kept, nil if there is room.
+func (a *Arbiter[K]) full(s *sequence[K], size int) *sequence[K] {
+	if s.kept.len() >= a.mostCount() {
+		return s
+	}
+	if a.bytes+size > a.mostBytes() && a.oldest != nil && !a.oldest.busy {
+		return a.oldest
+	}
+	return nil
+}
+
+func (a *Arbiter[K]) mostCount() int {
+	if a.Count <= 0 {
+		return DefaultWindowCount
+	}
+	return a.Count
+}
+
+func (a *Arbiter[K]) mostBytes() int {
+	if a.Bytes <= 0 {
+		return DefaultWindowBytes
+	}
+	return a.Bytes
+}
+
+// offerFresh keeps a message of numbers that went back, until it is clear that they are a restart.
+func (a *Arbiter[K]) offerFresh(s *sequence[K], line int, from, to uint64, m Message) (kept bool) {
+	i, there := s.fresh.find(0, from, to)
+	switch {
+	case there:
+		a.lines[line].duplicate.Add(1)
+		return false
+	case s.fresh.len() >= a.mostCount(), a.bytes+sizeOf(m.Data) > a.mostBytes():
+		a.lines[line].late.Add(1) // if it is one, a gap is told for it
+		return false
+	}
+	a.lines[line].first.Add(1)
+	if s.fresh.len() == 0 {
+		s.freshSince = a.now()
+	}
+	a.insert(s, &s.fresh, i, entry{from: from, to: to, line: line, m: m})
+	return true
+}

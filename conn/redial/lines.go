@@ -1,0 +1,360 @@
+package redial
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ErrLines is a Lines without Clients, with more than MaxLines of them, without Number, or run without a handler.
+var ErrLines = errors.New("redial: lines need clients, a Number and a handler")
+
+// Lines is one feed over several Clients that all bring it: each runs by itself, and an Arbiter joins what they bring. A line that
+// is down or ends leaves the feed to the others.
+//
+// Set the fields before Run and leave them alone from then on. Lines runs once at a time; it can run again after it ended, and
+// then begins with no keys.
+type Lines[K comparable] struct {
+	// Clients are the lines, counted from 0, each with its own URL, Dialer and OnConnect. They are to be set up alike in all
+	// that says which messages come.
+	Clients []*Client
+	// Number returns the key of a message and its number (from = to) or range of numbers: see Arbiter. It reports false for a
+	// message that has none. Several lines call it at once; it must not keep data.
+	Number func(data []byte) (key K, from, to uint64, ok bool)
+	// Other gets the messages without a number, or with a range that ends before it begins: answers to a subscription, errors,
+	// heartbeats. They come from every line, at once and not arbitrated. It is called like the handler, and its error ends Run
+	// as the handler's does. nil drops them; LineCounts.Other counts them.
+	Other func(ctx context.Context, line int, m Message) error
+	// OnGap, if not nil, is told of numbers that no line brought: see Arbiter. It is called like the handler.
+	OnGap func(Gap[K])
+	// OnEnd, if not nil, hears that a line has ended for good, and why; not of lines that end because Run does. It is called like
+	// the handler. What a Client tries again is told by its OnChange only.
+	OnEnd func(line int, err error)
+
+	// Window, Count, Bytes and Restart are those of Arbiter. Window counts only time in which lines can bring something: it stands
+	// still while the handler runs.
+	Window  time.Duration
+	Count   int
+	Bytes   int
+	Restart uint64
+
+	running atomic.Bool
+
+	mu      turn // held while anything is called
+	arbiter Arbiter[K]
+	ctx     context.Context
+	cancel  context.CancelFunc
+	handler func(context.Context, Delivery[K]) error
+	err     error // of the handler or of Other, nil until then
+	over    bool  // nothing is called any more
+	held    time.Duration
+	timer   *time.Timer // ends waits when no message does
+	armed   bool
+	granted time.Time // the deadline at which more time was given
+	clock   func() time.Time
+
+	asked   sync.Mutex
+	queue   []func() error // of Snapshot and Reset
+	waiting atomic.Bool    // there is a queue
+}
+
+// errOver ends a line whose messages nobody takes any more.
+var errOver = errors.New("redial: the lines have ended")
+
+// Run runs the Clients and delivers messages to handler, once each and in the order of their key's numbers. The handler and the hooks
+// are called by one goroutine at a time, not always the same. A message is a view, valid until handler returns; the reading side of
+// its connection must be left alone.
+//
+// Run ends when ctx does, with its error; when handler returns an error, with an *Error; and when all lines have ended, with their
+// errors joined, after what still waited was delivered. No Client runs any more then, and nothing is called. Of Lines that cannot run
+// the error is ErrLines or ErrRunning.
+func (l *Lines[K]) Run(ctx context.Context, handler func(context.Context, Delivery[K]) error) error {
+	if len(l.Clients) == 0 || len(l.Clients) > MaxLines || l.Number == nil || handler == nil {
+		return ErrLines
+	}
+	if !l.running.CompareAndSwap(false, true) {
+		return ErrRunning
+	}
+	defer l.running.Store(false)
+	l.begin(ctx, handler)
+	defer l.cancel()
+	errs := make([]error, len(l.Clients))
+	var lines sync.WaitGroup
+	for i, c := range l.Clients {
+		lines.Go(func() {
+			err := c.Run(l.ctx, func(_ context.Context, m Message) error { return l.take(i, m) })
+			errs[i] = fmt.Errorf("redial: line %d: %w", i, err)
+			l.ended(i, err)
+		})
+	}
+	lines.Wait()
+	return l.end(ctx, errs)
+}
+
+// Counts returns the totals of all runs. It may be called at any time, also by the handler.
+func (l *Lines[K]) Counts() ArbiterCounts { return l.arbiter.Counts() }
+
+// Snapshot is Arbiter.Snapshot. It may be called at any time, also by the handler and the hooks: it is done before the next message
+// is delivered.
+func (l *Lines[K]) Snapshot(key K, last uint64) {
+	l.ask(func() error { return l.arbiter.Snapshot(key, last) })
+}
+
+// Reset is Arbiter.Reset, and may be called like Snapshot.
+func (l *Lines[K]) Reset(key K) {
+	l.ask(func() error { l.arbiter.Reset(key); return nil })
+}
+
+func (l *Lines[K]) begin(ctx context.Context, handler func(context.Context, Delivery[K]) error) {
+	if l.mu.free == nil {
+		l.mu.free = make(chan struct{}, 1)
+	}
+	l.mu.lock()
+	defer l.mu.unlock()
+	a := &l.arbiter
+	a.resetAll()
+	a.Window, a.Count, a.Bytes, a.Restart = l.Window, l.Count, l.Bytes, l.Restart
+	a.Deliver, a.OnGap, a.Clock = l.deliver, l.gap, l.now
+	l.ctx, l.cancel = context.WithCancel(ctx)
+	l.handler, l.err, l.over = handler, nil, false
+	l.timer, l.armed = nil, false
+}
+
+// take takes a message from a line.
+func (l *Lines[K]) take(line int, m Message) error {
+	key, from, to, ok := l.Number(m.Data)
+	l.mu.lock()
+	if l.over {
+		l.mu.unlock()
+		return errOver
+	}
+	l.answer()
+	kept := false
+	if !ok || from > to {
+		l.other(line, m)
+	} else if kept, _ = l.arbiter.offer(line, key, from, to, m); kept && l.Window < 0 { // an error is in l.err
+		_ = l.arbiter.Tick()
+	}
+	over := l.over
+	l.unlock()
+	if over {
+		return errOver
+	}
+	if kept {
+		runtime.Gosched() // another line may have what is missing
+	}
+	return nil
+}
+
+// unlock gives up mu, after what was asked for and with the timer set.
+func (l *Lines[K]) unlock() {
+	for {
+		l.answer()
+		l.arm()
+		l.mu.unlock()
+		if !l.waiting.Load() || !l.mu.tryLock() {
+			return
+		}
+	}
+}
+
+// ask has f done by the goroutine that holds mu, or by this one if none does.
+func (l *Lines[K]) ask(f func() error) {
+	l.asked.Lock()
+	l.queue = append(l.queue, f)
+	l.waiting.Store(true)
+	l.asked.Unlock()
+	if l.mu.tryLock() {
+		l.unlock()
+	}
+}
+
+// answer does what was asked for. The caller holds mu.
+func (l *Lines[K]) answer() {
+	for l.waiting.Load() {
+		l.asked.Lock()
+		queue := l.queue
+		l.queue = nil
+		l.waiting.Store(false)
+		l.asked.Unlock()
+		for _, f := range queue {
+			_ = f() // an error is in l.err
+		}
+	}
+}
+
+// deliver gives a message to the handler.
+func (l *Lines[K]) deliver(d Delivery[K]) error {
+	if l.over {
+		return errOver
+	}
+	began := l.pause()
+	err := l.handler(l.ctx, d)
+	l.resume(began)
+	if err != nil {
+		l.fail(d.Message, err)
+		return err
+	}
+	l.answer()
+	return nil
+}
+
+func (l *Lines[K]) other(line int, m Message) {
+	l.arbiter.lines[line].other.Add(1)
+	if l.Other == nil {
+		return
+	}
+	began := l.pause()
+	err := l.Other(l.ctx, line, m)
+	l.resume(began)
+	if err != nil {
+		l.fail(m, err)
+	}
+}
+
+func (l *Lines[K]) gap(g Gap[K]) {
+	if l.OnGap == nil || l.over {
+		return
+	}
+	began := l.pause()
+	l.OnGap(g)
+	l.resume(began)
+	l.answer()
+}
+
+func (l *Lines[K]) fail(m Message, err error) {
+	l.err = &Error{Op: "handler", Epoch: m.Epoch, Number: m.Number, Err: err}
+	l.over = true
+	l.cancel()
+}
+
+// ended tells that a line has ended.
+func (l *Lines[K]) ended(line int, err error) {
+	if l.OnEnd == nil || l.ctx.Err() != nil {
+		return
+	}
+	l.mu.lock()
+	defer l.unlock()
+	if !l.over {
+		began := l.pause()
+		l.OnEnd(line, err)
+		l.resume(began)
+	}
+}
+
+// end ends a run whose lines have ended.
+func (l *Lines[K]) end(ctx context.Context, errs []error) error {
+	l.mu.lock()
+	defer l.mu.unlock()
+	if !l.over && ctx.Err() == nil {
+		l.answer()
+		_ = l.arbiter.Flush() // an error is in l.err
+	}
+	l.over = true
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	l.arbiter.resetAll()
+	switch {
+	case l.err != nil:
+		return l.err
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return errors.Join(errs...)
+}
+
+// pause has the clock of the arbiter stand still until resume, if anything waits.
+func (l *Lines[K]) pause() (began time.Time) {
+	if l.arbiter.oldest != nil {
+		began = l.wall()
+	}
+	return began
+}
+
+func (l *Lines[K]) resume(began time.Time) {
+	if !began.IsZero() {
+		l.held += l.wall().Sub(began)
+	}
+}
+
+func (l *Lines[K]) wall() time.Time {
+	if l.clock != nil {
+		return l.clock()
+	}
+	return time.Now()
+}
+
+// now is the clock of the arbiter.
+func (l *Lines[K]) now() time.Time { return l.wall().Add(-l.held) }
+
+// arm sets the timer if something waits. The caller holds mu.
+func (l *Lines[K]) arm() {
+	if at, some := l.arbiter.Deadline(); some && !l.armed && !l.over {
+		l.wake(at.Sub(l.now()))
+	}
+}
+
+func (l *Lines[K]) wake(after time.Duration) {
+	l.armed = true
+	if l.timer == nil {
+		l.timer = time.AfterFunc(after, l.tick)
+		return
+	}
+	l.timer.Reset(after)
+}
+
+// tick gives up what no line brought. If the timer comes late, this process was held up, and so were the lines: they get some time to
+// bring what has come meanwhile.
+func (l *Lines[K]) tick() {
+	l.mu.lock()
+	defer l.unlock()
+	l.armed = false
+	l.answer()
+	at, some := l.arbiter.Deadline()
+	if !some || l.over {
+		return
+	}
+	grace := time.Duration(l.arbiter.window() / 4)
+	if l.now().Sub(at) > grace && l.granted != at && grace > 0 {
+		l.granted = at
+		l.wake(grace)
+		return
+	}
+	_ = l.arbiter.Tick() // an error is in l.err
+}
+
+// A turn is a lock whose waiters wait at a channel: on synthetic time a handler may sleep while others wait for their turn.
+type turn struct {
+	state atomic.Uint32
+	free  chan struct{} // of one place
+}
+
+const (
+	turnHeld   = 1 << iota
+	turnWaited // perhaps
+)
+
+func (t *turn) tryLock() bool { return t.state.CompareAndSwap(0, turnHeld) }
+
+func (t *turn) lock() {
+	if t.tryLock() {
+		return
+	}
+	for t.state.Or(turnHeld|turnWaited)&turnHeld != 0 {
+		<-t.free
+	}
+}
+
+func (t *turn) unlock() {
+	if t.state.Swap(0)&turnWaited != 0 {
+		select {
+		case t.free <- struct{}{}:
+		default: // a token lies there already: the one that takes it looks again
+		}
+	}
+}
