@@ -35,11 +35,13 @@ func TestClassifyWhatCannotWork(t *testing.T) {
 		if err == nil {
 			t.Fatalf("%s: no error", name)
 		}
-		if d := Classify(err); d.Retry != c.retry {
-			t.Errorf("%s: %+v of %v", name, d, err)
+		for _, p := range []Policy{Persistent, Strict} {
+			if d := p.Classify(err); d.Retry != c.retry {
+				t.Errorf("%v, %s: %+v of %v", p, name, d, err)
+			}
 		}
 	}
-	if d := Classify(&conn.SocketOptionError{Option: "BusyPoll", Err: syscall.EPERM}); d.Retry {
+	if d := Persistent.Classify(&conn.SocketOptionError{Option: "BusyPoll", Err: syscall.EPERM}); d.Retry {
 		t.Errorf("an option that is not allowed: %+v", d)
 	}
 }

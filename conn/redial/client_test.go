@@ -81,6 +81,9 @@ func text(c *conn.Conn, format string, args ...any) error {
 
 var errEnough = errors.New("enough")
 
+// ignore is a handler.
+func ignore(context.Context, Message) error { return nil }
+
 func TestReconnects(t *testing.T) {
 	f := newFeed(t, func(n int, c *conn.Conn) {
 		m, err := c.ReadMessage()
@@ -177,20 +180,20 @@ func TestFinalErrors(t *testing.T) {
 	}
 	for _, code := range []frame.CloseCode{1000, 1002, 1003, 1007, 1008, 1009} {
 		f := newFeed(t, closing(code))
-		err := (&Client{URL: f.url()}).Run(context.Background(), nil)
+		err := (&Client{URL: f.url(), Policy: Strict}).Run(context.Background(), ignore)
 		var closed *conn.CloseError
 		if !errors.As(err, &closed) || closed.Code != code {
 			t.Errorf("%d: %v", code, err)
 		}
 	}
 	f := newFeed(t, closing(1001))
-	err := (&Client{URL: f.url(), Backoff: Backoff{Base: time.Millisecond, Cap: time.Millisecond, MaxAttempts: 5}}).Run(context.Background(), nil)
+	err := (&Client{URL: f.url(), Backoff: Backoff{Base: time.Millisecond, Cap: time.Millisecond, MaxAttempts: 5}}).Run(context.Background(), ignore)
 	var e *Error
 	if !errors.As(err, &e) || e.Attempts != 5 {
 		t.Errorf("1001 five times: %v", err)
 	}
 	login := errors.New("wrong key")
-	err = (&Client{URL: f.url(), OnConnect: func(context.Context, *Session) error { return Fatal(login) }}).Run(context.Background(), nil)
+	err = (&Client{URL: f.url(), OnConnect: func(context.Context, *Session) error { return Fatal(login) }}).Run(context.Background(), ignore)
 	if !errors.As(err, &e) || e.Op != "connect hook" || !errors.Is(err, login) {
 		t.Errorf("fatal hook: %v", err)
 	}
@@ -198,16 +201,16 @@ func TestFinalErrors(t *testing.T) {
 	defer stop()
 	var compressing conn.Dialer
 	made(&compressing.Config.Deflate).Level = 99
-	if err := (&Client{URL: f.url(), Dialer: &compressing}).Run(short, nil); !errors.As(err, &e) || e.Op != "dial" {
+	if err := (&Client{URL: f.url(), Dialer: &compressing}).Run(short, ignore); !errors.As(err, &e) || e.Op != "dial" {
 		t.Errorf("a Config that cannot be offered: %v", err)
 	}
 	refused := answering(t, "Sec-WebSocket-Extensions: permessage-deflate; chocolate")
 	compressing.Config.Deflate.Level = 0
-	if err := (&Client{URL: refused, Dialer: &compressing}).Run(short, nil); !errors.As(err, &e) || !strings.Contains(err.Error(), "chocolate") {
+	if err := (&Client{URL: refused, Dialer: &compressing}).Run(short, ignore); !errors.As(err, &e) || !strings.Contains(err.Error(), "chocolate") {
 		t.Errorf("an answer about compression that breaks the protocol: %v", err)
 	}
 	for _, url := range []string{"", "http://127.0.0.1/", "ws://127.0.0.1/#f"} {
-		if err := (&Client{URL: url}).Run(context.Background(), nil); err == nil {
+		if err := (&Client{URL: url}).Run(context.Background(), ignore); err == nil {
 			t.Errorf("URL %q: no error", url)
 		}
 	}
@@ -433,7 +436,7 @@ func TestSendPolicies(t *testing.T) {
 	if err := c.Send(ctx, conn.Text, nil); err != ErrDown {
 		t.Errorf("fail when down: %v", err)
 	}
-	if err := c.Run(ctx, nil); err != ErrRunning {
+	if err := c.Run(ctx, ignore); err != ErrRunning {
 		t.Errorf("second Run: %v", err)
 	}
 	cancel()
@@ -456,7 +459,7 @@ func TestLifeSignWithoutIsAnswer(t *testing.T) {
 			drain(c)
 		}}
 		delivered := 0
-		c := &Client{Backoff: Backoff{MaxAttempts: 1, StableAfter: time.Hour}, LifeSign: &LifeSign{Send: []byte("ping"), Every: time.Second, Timeout: time.Second / 2}}
+		c := &Client{Backoff: Backoff{MaxAttempts: 1, StableAfter: time.Hour}, LifeSign: &LifeSign{Send: Fixed("ping"), Every: time.Second, Timeout: time.Second / 2}}
 		err := s.run(t.Context(), c, func(context.Context, Message) error {
 			delivered++
 			return nil
@@ -499,7 +502,7 @@ func TestLifeSignsCloserThanTimeout(t *testing.T) {
 						age = ch.Age
 					}
 				}}
-				client.LifeSign = &LifeSign{Send: []byte("ping"), Every: every, IsAnswer: Prefix("pong"), Timeout: c.timeout}
+				client.LifeSign = &LifeSign{Send: Fixed("ping"), Every: every, IsAnswer: Prefix("pong"), Timeout: c.timeout}
 				if err := s.run(t.Context(), client, nil); !errors.Is(err, ErrSilent) || age != c.want {
 					t.Errorf("%v after %v, want %v", err, age, c.want)
 				}
@@ -608,11 +611,6 @@ func TestQueueOverTwoSessions(t *testing.T) {
 					if se.Epoch > 1 {
 						return nil
 					}
-					for i := range 3 {
-						if err := client.Send(ctx, conn.Text, fmt.Append(nil, i)); err != nil {
-							t.Error(err)
-						}
-					}
 					if c.shutDown {
 						return se.Conn.StartClose(frame.CodeGoingAway, "")
 					}
@@ -620,6 +618,14 @@ func TestQueueOverTwoSessions(t *testing.T) {
 					return nil
 				}
 				client.Dialer = &conn.Dialer{NetDial: func(ctx context.Context, network, address string) (net.Conn, error) {
+					for i := range 3 {
+						if s.dialed() > 0 {
+							break
+						}
+						if err := client.Send(ctx, conn.Text, fmt.Append(nil, i)); err != nil {
+							t.Error(err)
+						}
+					}
 					nc, err := s.netDial(ctx, network, address)
 					return &afterWrite{nc, func() {
 						if se := session.Swap(nil); se != nil {
@@ -643,7 +649,7 @@ func TestQueueOverTwoSessions(t *testing.T) {
 func waitRunning(c *Client) {
 	for {
 		c.mu.Lock()
-		ok := c.running
+		ok := c.run != nil
 		c.mu.Unlock()
 		if ok {
 			return

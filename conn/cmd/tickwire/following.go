@@ -24,6 +24,8 @@ func (f *feed) newFollowing() *following {
 	w.client = &redial.Client{
 		URL:    f.url,
 		Dialer: f.dialer,
+
+		FinalCodes: done,
 		OnConnect: func(_ context.Context, s *redial.Session) error {
 			w.mu.Lock()
 			w.live = s.Conn

@@ -44,7 +44,7 @@ func runRecord(ctx context.Context, std *streams, args []string) error {
 		defer cancel()
 	}
 	start := time.Now()
-	c := &redial.Client{URL: arguments[0], Dialer: d, OnChange: tellChange(std.err), OnConnect: func(_ context.Context, s *redial.Session) error {
+	c := &redial.Client{URL: arguments[0], Dialer: d, FinalCodes: done, OnChange: tellChange(std.err), OnConnect: func(_ context.Context, s *redial.Session) error {
 		return sendTexts(s.Conn, client.texts)
 	}}
 	bytes := 0

@@ -9,10 +9,14 @@ import (
 
 	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/conn/redial"
+	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
 // errLimit ends a run that has seen enough messages.
 var errLimit = errors.New("the limit of messages is reached")
+
+// done are the Close codes after which a server is not asked again: it has sent what there is.
+var done = []frame.CloseCode{frame.CodeNormal}
 
 // tellChange prints what becomes of a connection: a line for each session, and why it ended.
 func tellChange(w io.Writer) func(redial.Change) {
