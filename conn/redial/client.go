@@ -3,6 +3,7 @@ package redial
 import (
 	"context"
 	"iter"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,7 +62,8 @@ type Client struct {
 	// Rotation says how it is replaced.
 	Rotation Rotation
 	// OverlapWait is how long, in a rotation with Overlap, the new epoch may have to wait for what the old connection still brings; 0
-	// means DefaultOverlapWait. Time that the handler takes does not count: what has come is delivered.
+	// means DefaultOverlapWait. Time that the handler takes does not count: what has come is delivered, as far as the handler gets
+	// within Config.CloseTimeout.
 	OverlapWait time.Duration
 	// CloseWait is how long the end of a session by this side waits for the answer to our Close frame; 0 means DefaultCloseWait.
 	CloseWait time.Duration
@@ -132,6 +134,15 @@ const (
 	// one lives on, and when it ends the client dials again.
 	Overlap
 )
+
+// String returns the rotation's name in lower case.
+func (r Rotation) String() string { return name("Rotation", uint8(r), "replace", "overlap") }
+
+// MarshalText returns String.
+func (r Rotation) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// LogValue returns String.
+func (r Rotation) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
 // Run dials and delivers messages to handler until ctx ends, handler returns an error, or an error comes that is not to be retried.
 // The message is a view, valid until handler returns. Run returns the error of ctx, or an *Error; of a Client that cannot run

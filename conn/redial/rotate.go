@@ -58,17 +58,23 @@ func (r *runner) replacement(s *Session) *Session {
 	}
 }
 
-// retire ends s in such a way that the reader still gets what the peer has sent.
+// retire has the reader end s, in such a way that it still gets what the peer has sent. While the handler works the close handshake,
+// which has its own clock, does not begin.
 func (r *runner) retire(s *Session) {
 	r.c.count(func(n *Counts) { n.Rotations++ })
 	now := time.Now()
 	s.due.Store(&now)
-	if r.c.Rotation == Overlap {
-		_ = s.Conn.SetReadDeadline(now.Add(s.overlapWait())) // the reader may be waiting already
-	}
-	if s.Conn.StartClose(frame.CodeNormal, "") == nil {
-		s.sent.Store(uint32(frame.CodeNormal))
-	}
+	_ = s.Conn.SetReadDeadline(time.Unix(1, 0)) // the reader may be waiting: see deadlinePassed
+}
+
+// beginDrain begins the close handshake. A peer that does not read keeps the reader from nothing.
+func (r *runner) beginDrain(s *Session) {
+	s.drain.begun = true
+	r.helpers.Go(func() {
+		if s.Conn.StartClose(frame.CodeNormal, "") == nil {
+			s.sent.Store(uint32(frame.CodeNormal))
+		}
+	})
 }
 
 func (s *Session) overlapWait() time.Duration { return orDefault(s.c.OverlapWait, DefaultOverlapWait) }
@@ -76,6 +82,7 @@ func (s *Session) overlapWait() time.Duration { return orDefault(s.c.OverlapWait
 // draining is the end of a session whose successor is there: how long the reader may still wait for it. What the handler takes to deal
 // with what has come does not count.
 type draining struct {
+	begun bool          // our Close is on its way
 	seen  bool          // the reader knows
 	spent time.Duration // by the handler, since the session is due
 	given time.Time     // when the handler got its last message

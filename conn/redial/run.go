@@ -133,6 +133,9 @@ func (r *runner) read() (Message, error) {
 			}
 			continue
 		}
+		if s.due.Load() != nil && !s.drain.begun {
+			r.beginDrain(s)
+		}
 		m, ok, err := s.next()
 		switch {
 		case ok:

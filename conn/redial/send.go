@@ -3,6 +3,7 @@ package redial
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"time"
 	"unicode/utf8"
@@ -24,6 +25,15 @@ const (
 	// ends is lost.
 	QueueWhenDown
 )
+
+// String returns the policy's name in lower case.
+func (p SendPolicy) String() string { return name("SendPolicy", uint8(p), "wait", "fail", "queue") }
+
+// MarshalText returns String.
+func (p SendPolicy) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// LogValue returns String.
+func (p SendPolicy) LogValue() slog.Value { return slog.StringValue(p.String()) }
 
 // Outbound is what is about to be sent.
 type Outbound struct {

@@ -1,0 +1,5 @@
+//go:build race
+
+package redial
+
+const raceEnabled = true
