@@ -67,6 +67,7 @@ func (c *Conn) sendPing(done chan pingResult) (number uint64) {
 	}
 	p.last++
 	number = p.last
+	c.control.observed.pinged()
 	if done != nil {
 		p.waiting = append(p.waiting, pingWaiter{number, time.Now(), done})
 	}
@@ -87,12 +88,17 @@ func (c *Conn) takePong(payload []byte) {
 	if len(payload) != pingSize {
 		return
 	}
-	p := &c.pings
-	number := binary.BigEndian.Uint64(payload)
+	if c.pings.answeredBy(binary.BigEndian.Uint64(payload)) {
+		c.control.observed.answered(c)
+	}
+}
+
+// answeredBy tells those who wait for the answer that a pong with that number is. It reports whether that is one to the newest ping.
+func (p *pings) answeredBy(number uint64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if number <= p.answered || number > p.last {
-		return
+		return false
 	}
 	p.answered = number
 	p.settle(func(w pingWaiter) bool {
@@ -102,6 +108,7 @@ func (c *Conn) takePong(payload []byte) {
 		w.done <- pingResult{rtt: time.Since(w.start)}
 		return true
 	})
+	return number == p.last
 }
 
 func (c *Conn) forgetPing(number uint64) {
@@ -134,6 +141,9 @@ func (c *Conn) allowed(number uint64, refusal error) {
 	o.asked = number
 	if refusal == nil {
 		o.sent, o.sentAt = number, now
+		if number == p.last {
+			c.control.observed.pinged()
+		}
 		for i := range p.waiting {
 			if w := &p.waiting[i]; w.number > from && w.number <= number {
 				w.start = now
