@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -73,11 +74,16 @@ func TestF73SubscriptionIsNeverConfirmed(t *testing.T) {
 	for limit, want := range map[time.Duration]time.Duration{0: 15 * time.Second, 4 * time.Second: 4 * time.Second, 90 * time.Second: 90 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &sim{t: t, cfg: conn.Config{KeepAlive: 10 * time.Second}, session: confirming(3)}
+			var mu sync.Mutex
 			var ends []time.Duration // of the contexts
 			c := &Client{ConnectTimeout: limit}
 			c.OnConnect = func(ctx context.Context, s *Session) error {
 				began := time.Now()
-				context.AfterFunc(ctx, func() { ends = append(ends, time.Since(began)) })
+				context.AfterFunc(ctx, func() {
+					mu.Lock()
+					defer mu.Unlock()
+					ends = append(ends, time.Since(began))
+				})
 				return subscribe(ctx, s)
 			}
 			l := newTold(c)
@@ -87,6 +93,9 @@ func TestF73SubscriptionIsNeverConfirmed(t *testing.T) {
 				}
 				return errEnough
 			})
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			ch, at := l.first(Failed)
 			var timeout *TimeoutError
 			if !errors.As(ch.Err, &timeout) || timeout.Clock != ClockConnect || timeout.Limit != want || timeout.Op != "connect hook" || timeout.Err == nil {
@@ -129,18 +138,18 @@ func TestF73HooksThatNeverReturn(t *testing.T) {
 			c.URLFunc = func(_ context.Context, a Attempt) (string, error) { return "ws://sim/", hang(a.Number) }
 		},
 		"dial": func(c *Client, d *conn.Dialer, hang func(int) error) {
-			n, dial := 0, d.NetDial
+			dial := d.NetDial
+			var n atomic.Int32
 			d.NetDial = func(ctx context.Context, network, address string) (net.Conn, error) {
-				n++
-				if err := hang(n); err != nil {
+				if err := hang(int(n.Add(1))); err != nil {
 					return nil, err
 				}
 				return dial(context.Background(), network, address)
 			}
 		},
 		"dial header": func(c *Client, d *conn.Dialer, hang func(int) error) {
-			n := 0
-			d.HeaderFunc = func(context.Context, *handshake.URL) (http.Header, error) { n++; return nil, hang(n) }
+			var n atomic.Int32
+			d.HeaderFunc = func(context.Context, *handshake.URL) (http.Header, error) { return nil, hang(int(n.Add(1))) }
 		},
 	} {
 		for _, late := range []error{nil, Fatal(errDown)} {
@@ -226,16 +235,21 @@ func TestHooksDoNotRunBesideEachOther(t *testing.T) {
 	for _, slow := range []time.Duration{0, 500 * time.Millisecond, 5 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &sim{t: t, session: func(n int, c *conn.Conn) { drain(c) }}
+			var mu sync.Mutex
 			running, most, hooks := 0, 0, 0
 			var dials []time.Time
 			c := &Client{ConnectTimeout: time.Second, Backoff: Backoff{Base: 1, Cap: 1}}
 			ctx, cancel := context.WithCancel(t.Context())
 			c.OnConnect = func(ctx context.Context, _ *Session) error {
+				mu.Lock()
 				dials = append(dials, time.Now())
 				running++
 				most = max(most, running)
+				mu.Unlock()
 				<-ctx.Done()
 				time.Sleep(slow)
+				mu.Lock()
+				defer mu.Unlock()
 				running--
 				if hooks++; hooks == 5 {
 					cancel()
@@ -243,6 +257,9 @@ func TestHooksDoNotRunBesideEachOther(t *testing.T) {
 				return nil
 			}
 			s.run(ctx, c, nil)
+			time.Sleep(10 * time.Second)
+			mu.Lock()
+			defer mu.Unlock()
 			want := 1
 			if slow > patience {
 				want = 2
@@ -253,7 +270,6 @@ func TestHooksDoNotRunBesideEachOther(t *testing.T) {
 			if gap := dials[1].Sub(dials[0]); gap > 2*time.Second+50*time.Millisecond {
 				t.Errorf("slow by %v: the next attempt came after %v", slow, gap)
 			}
-			time.Sleep(10 * time.Second)
 		})
 	}
 }
@@ -369,10 +385,15 @@ func TestContextOfOnConnect(t *testing.T) {
 			drain(c)
 		}}
 		start := time.Now()
+		var mu sync.Mutex
 		ended := map[uint64]time.Duration{}
 		c := &Client{}
 		c.OnConnect = func(ctx context.Context, s *Session) error {
-			context.AfterFunc(ctx, func() { ended[s.Epoch] = time.Since(start) })
+			context.AfterFunc(ctx, func() {
+				mu.Lock()
+				defer mu.Unlock()
+				ended[s.Epoch] = time.Since(start)
+			})
 			return nil
 		}
 		err := s.run(t.Context(), c, func(ctx context.Context, m Message) error {

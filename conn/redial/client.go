@@ -26,7 +26,8 @@ type Client struct {
 	Dialer *conn.Dialer
 
 	// ConnectTimeout bounds each attempt, from URLFunc to the return of OnConnect; 0 means DefaultConnectTimeout, negative none. An
-	// attempt that takes longer fails with a *TimeoutError, and is retried.
+	// attempt that takes longer fails with a *TimeoutError, and is retried. What is said of OnConnect and the end of its context holds
+	// for URLFunc and for the hooks of Dialer as well.
 	ConnectTimeout time.Duration
 	// OnConnect runs once for each connection, before any of its messages is delivered: log in, subscribe. It may read and write on
 	// s, and should return when the server has confirmed (Session.Await). An error closes the connection and is judged like that

@@ -22,5 +22,5 @@
 // goodbye to the server, waits CloseWait for the answer, and returns; nothing runs on, save a hook that does not return.
 //
 // One goroutine reads, that of Run or Messages. At most one dial is under way at any time, and at most one connection is open
-// except during a rotation with Overlap.
+// except during a rotation with Overlap. Only a hook that goes on after its context has ended can still run beside the next dial.
 package redial

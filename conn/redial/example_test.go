@@ -23,8 +23,8 @@ func ExampleFirst() {
 			if err := s.Conn.WriteMessage(conn.Text, []byte(`{"op":"subscribe"}`)); err != nil {
 				return err
 			}
-			_, err := s.Conn.ReadMessage() // the confirmation: from here on nothing is missed
-			return err
+			_, err := s.Await(func(m conn.Message) bool { return string(m.Data) == `{"result":null}` })
+			return err // confirmed: from here on nothing is missed
 		},
 	}
 	first := redial.First[string]()

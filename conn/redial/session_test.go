@@ -141,6 +141,7 @@ func TestUnread(t *testing.T) {
 // The handler reaches the connection, and may take what else is there.
 func TestHandlerGetsTheSession(t *testing.T) {
 	f := newFeed(t, func(n int, c *conn.Conn) {
+		c.ReadMessage() // what comes with the handshake has no read of its own
 		for i := range 100 {
 			c.AppendMessage(conn.Text, fmt.Append(nil, i))
 		}
@@ -148,6 +149,7 @@ func TestHandlerGetsTheSession(t *testing.T) {
 		drain(c)
 	})
 	c := &Client{URL: f.url(), Dialer: &conn.Dialer{Config: conn.Config{Timestamps: true}}}
+	c.OnConnect = func(_ context.Context, s *Session) error { return text(s.Conn, "subscribe") }
 	next := 0
 	err := c.Run(t.Context(), func(_ context.Context, m Message) error {
 		s := m.Session
