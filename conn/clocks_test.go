@@ -18,8 +18,9 @@ type backlogObserver struct {
 	backlog atomic.Int64
 }
 
-func (o *backlogObserver) Control(*Conn, frame.Opcode, bool) {}
-func (o *backlogObserver) Ended(*Conn, error)                {}
+func (o *backlogObserver) Control(*Conn, frame.Opcode, []byte, bool) {}
+func (o *backlogObserver) RoundTrip(*Conn, time.Duration)            {}
+func (o *backlogObserver) Ended(*Conn, error)                        {}
 func (o *backlogObserver) Slow(_ *Conn, i ReadInfo) {
 	o.slow.Add(1)
 	o.backlog.Store(int64(i.Backlog))

@@ -179,7 +179,7 @@ func (c *Conn) sendClose(until time.Time, code frame.CloseCode, reason string) e
 	c.mu.Unlock()
 	err := c.w.AppendClose(code, reason)
 	if err == nil {
-		c.observe(frame.Close, true)
+		c.observeClose(code, reason)
 		err = c.w.Flush()
 	}
 	switch {

@@ -17,9 +17,10 @@ import (
 // deaf is an Observer.
 type deaf struct{ _ int }
 
-func (*deaf) Control(*Conn, frame.Opcode, bool) {}
-func (*deaf) Slow(*Conn, ReadInfo)              {}
-func (*deaf) Ended(*Conn, error)                {}
+func (*deaf) Control(*Conn, frame.Opcode, []byte, bool) {}
+func (*deaf) RoundTrip(*Conn, time.Duration)            {}
+func (*deaf) Slow(*Conn, ReadInfo)                      {}
+func (*deaf) Ended(*Conn, error)                        {}
 
 func configOf(t *testing.T, role frame.Role, cfg *Config) *Config {
 	a, b := net.Pipe()

@@ -150,6 +150,9 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 	if c.cfg.Outbound != nil {
 		c.outbound = new(outbound)
 	}
+	if c.cfg.Observer != nil {
+		c.control.observed = new(observed)
+	}
 	c.keepsQueue = role == frame.Client || !c.cfg.FailFast && (c.cfg.KeepAlive > 0 || c.cfg.DataTimeout > 0) // then there is a tick
 	c.direct = maxDirect
 	if c.cfg.FailFast || c.cfg.WriteTimeout > 0 || c.packed != nil || c.outbound != nil {

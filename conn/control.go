@@ -25,7 +25,9 @@ type controlSlots struct {
 
 	// What queueControls has put before the Writer's queue, until that is flushed; under the write lock.
 	queuedPing, queuedPong bool
-	queued                 int // its bytes
+	queued                 int32 // its bytes
+
+	observed *observed // nil without Config.Observer
 }
 
 // controlKeys mask the control frames of clients: they do not go through the Writer's queue.
@@ -36,7 +38,7 @@ var controlKeys struct {
 
 // takeControl deals with a control frame that has come.
 func (c *Conn) takeControl(op Opcode, data []byte) error {
-	c.observe(op, false)
+	c.observe(op, data, false)
 	switch op {
 	case frame.Ping:
 		c.stats.pingsRead.Add(1)
@@ -109,6 +111,7 @@ func (c *Conn) queueControls() {
 	before := c.w.Queued()
 	s.mu.Lock()
 	s.queuedPing, s.queuedPong = s.hasPing, s.hasPong
+	s.observed.keep(s)
 	if s.hasPing {
 		_ = c.w.AppendControl(frame.Ping, s.ping[:])
 	}
@@ -118,7 +121,7 @@ func (c *Conn) queueControls() {
 	s.hasPing, s.hasPong = false, false
 	c.lock.clear(lockPending)
 	s.mu.Unlock()
-	s.queued = c.w.Queued() - before
+	s.queued = int32(c.w.Queued() - before)
 }
 
 // controlsFlushed counts what queueControls has queued.
@@ -134,11 +137,11 @@ func (c *Conn) controlsFlushed() {
 // up, and wait for the next message.
 func (c *Conn) unqueueControls() {
 	s := &c.control
-	if c.w.Queued() < s.queued { // WriteOwned has flushed them before a payload that was not written
+	if c.w.Queued() < int(s.queued) { // WriteOwned has flushed them before a payload that was not written
 		c.controlsFlushed()
 	}
 	if s.queued > 0 {
-		c.w.DropFront(s.queued)
+		c.w.DropFront(int(s.queued))
 		s.queued = 0
 		c.keepControls(s.queuedPing, s.queuedPong)
 	}
@@ -205,6 +208,7 @@ func (c *Conn) takeControls(b []byte) (size int, ping, pong bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ping, pong = s.hasPing, s.hasPong
+	s.observed.keep(s)
 	if ping {
 		b = c.appendControl(b, frame.Ping, s.ping[:])
 	}
@@ -230,10 +234,11 @@ func (c *Conn) appendControl(b []byte, op frame.Opcode, payload []byte) []byte {
 func (c *Conn) sentControls(ping, pong bool) {
 	if ping {
 		c.stats.pingsWritten.Add(1)
-		c.observe(frame.Ping, true)
 	}
 	if pong {
 		c.stats.pongsWritten.Add(1)
-		c.observe(frame.Pong, true)
+	}
+	if o := c.control.observed; o != nil {
+		o.tell(c, ping, pong)
 	}
 }

@@ -101,7 +101,7 @@ func (c *Conn) writePacked(op Opcode, data []byte, flush bool) error {
 	if err != nil {
 		c.packed.out.Forget() // what is dropped now the peer will not have seen
 	}
-	return c.wrote(err, before+c.control.queued)
+	return c.wrote(err, before+int(c.control.queued))
 }
 
 // queuePacked compresses a message, or a piece of one, and queues what comes out as a frame, if anything does.

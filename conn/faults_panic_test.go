@@ -26,12 +26,13 @@ type panicker struct {
 	armed sync.Map     // of *Conn
 }
 
-func (p *panicker) Control(c *Conn, op frame.Opcode, sent bool) {
+func (p *panicker) Control(c *Conn, op frame.Opcode, _ []byte, sent bool) {
 	if _, armed := p.armed.Load(c); armed && op == p.op && !sent {
 		panic("kaboom")
 	}
 }
-func (p *panicker) Slow(*Conn, ReadInfo) {}
+func (p *panicker) RoundTrip(*Conn, time.Duration) {}
+func (p *panicker) Slow(*Conn, ReadInfo)           {}
 func (p *panicker) Ended(c *Conn, _ error) {
 	if _, armed := p.armed.Load(c); armed && p.op == 0 {
 		panic("kaboom")

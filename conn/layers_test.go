@@ -75,7 +75,7 @@ var layers = map[string]struct{ imports, tests []string }{
 		[]string{"conn", "asm", "conn/internal/netsim", "conn/internal/exchange", "fuzz/reference", "fuzz/replay"},
 	},
 	"conn/redial": {
-		[]string{"conn", "frame", "frame/buffer", "handshake"},
+		[]string{"conn", "frame", "frame/buffer", "handshake", "github.com/klauspost/compress"},
 		[]string{"conn/redial", "conn/internal/netsim", "conn/internal/exchange"},
 	},
 	"conn/internal/netsim":   {[]string{"frame", "handshake"}, []string{"conn/internal/netsim"}},

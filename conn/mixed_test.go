@@ -179,13 +179,14 @@ func TestDeflateReaderThenFrames(t *testing.T) {
 // closer is an Observer that closes at the first control frame.
 type closer struct{}
 
-func (closer) Control(c *Conn, _ frame.Opcode, sent bool) {
+func (closer) Control(c *Conn, _ frame.Opcode, _ []byte, sent bool) {
 	if !sent {
 		c.Close()
 	}
 }
-func (closer) Slow(*Conn, ReadInfo) {}
-func (closer) Ended(*Conn, error)   {}
+func (closer) RoundTrip(*Conn, time.Duration) {}
+func (closer) Slow(*Conn, ReadInfo)           {}
+func (closer) Ended(*Conn, error)             {}
 
 // A frame that NextFrame returns is a view even if the connection ended meanwhile. (Build tag tickwiredebug is sure to show it.)
 func TestFrameOfAnEndedConnIsValid(t *testing.T) {

@@ -1,12 +1,24 @@
 package conn
 
-import "github.com/seed-7f57ff33/tickwire/frame"
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/frame"
+)
 
 // Observer hears of what happens on connections. Its methods are called by the goroutine in which it happens, within a call that
-// reads or writes: they must return soon, and of the connection's methods may call Stats and Close only.
+// reads or writes, so more than one can run at once: they must return soon, and of the connection's methods may call Stats and Close
+// only.
 type Observer interface {
-	// Control is a ping, pong or Close that was received, or sent.
-	Control(c *Conn, op frame.Opcode, sent bool)
+	// Control is a ping, pong or Close that was received, or sent. payload is a view, valid until Control returns.
+	Control(c *Conn, op frame.Opcode, payload []byte, sent bool)
+	// RoundTrip is the answer to the newest ping, of Conn.Ping or of the keepalive, and the time since that was sent; it comes after
+	// the Control of the pong. Pongs that answer none of our pings are left out.
+	RoundTrip(c *Conn, rtt time.Duration)
 	// Slow is a read that passed Config.LagLimit or Config.BacklogLimit: this side is the slow consumer. It comes again
 	// only after a read that stayed below both.
 	//
@@ -57,8 +69,105 @@ func (c *Conn) stamped() {
 }
 
 // observe tells the Observer of a control frame.
-func (c *Conn) observe(op frame.Opcode, sent bool) {
+func (c *Conn) observe(op frame.Opcode, payload []byte, sent bool) {
 	if c.cfg.Observer != nil {
-		c.cfg.Observer.Control(c, op, sent)
+		c.cfg.Observer.Control(c, op, payload[:len(payload):len(payload)], sent)
 	}
+}
+
+// observeClose is observe for a Close frame that is about to be sent.
+func (c *Conn) observeClose(code frame.CloseCode, reason string) {
+	if c.cfg.Observer == nil {
+		return
+	}
+	var body [frame.MaxControlPayload]byte
+	payload, _ := frame.AppendClose(body[:0], c.role, code, reason)
+	c.observe(frame.Close, payload, true)
+}
+
+// observed is what the Observer is told of control frames, and what of that is no longer in the slots then.
+type observed struct {
+	ping    [pingSize]byte // the last two that were taken from the slots; under the write lock
+	pong    [frame.MaxControlPayload]byte
+	pongLen int
+
+	pingedAt atomic.Int64 // the moment of the newest ping
+}
+
+// keep keeps what is taken from the slots. The caller holds the write lock, and s.mu.
+func (o *observed) keep(s *controlSlots) {
+	if o == nil {
+		return
+	}
+	if s.hasPing {
+		o.ping = s.ping
+	}
+	if s.hasPong {
+		o.pongLen = copy(o.pong[:], s.pong)
+	}
+}
+
+// tell tells of what was sent. The caller holds the write lock.
+func (o *observed) tell(c *Conn, ping, pong bool) {
+	if ping {
+		c.observe(frame.Ping, o.ping[:], true)
+	}
+	if pong {
+		c.observe(frame.Pong, o.pong[:o.pongLen], true)
+	}
+}
+
+// pinged is told that the newest ping goes out now.
+func (o *observed) pinged() {
+	if o != nil {
+		o.pingedAt.Store(int64(momentOf(time.Now())))
+	}
+}
+
+// answered is told that the newest ping was answered.
+func (o *observed) answered(c *Conn) {
+	if o != nil {
+		c.cfg.Observer.RoundTrip(c, momentOf(time.Now()).since(moment(o.pingedAt.Load())))
+	}
+}
+
+// LogObserver returns an Observer that writes to logger: Warn for a read that came late and for a connection that was lost, Info for one
+// that was closed, Debug for control frames and round trips.
+func LogObserver(logger *slog.Logger) Observer { return &logObserver{logger} }
+
+type logObserver struct{ logger *slog.Logger }
+
+func (l *logObserver) log(level slog.Level, c *Conn, text string, attrs ...slog.Attr) {
+	if ctx := context.Background(); l.logger.Enabled(ctx, level) {
+		l.logger.LogAttrs(ctx, level, text, append(attrs, slog.String("peer", c.RemoteAddr().String()))...)
+	}
+}
+
+func (l *logObserver) Control(c *Conn, op frame.Opcode, payload []byte, sent bool) {
+	if !l.logger.Enabled(context.Background(), slog.LevelDebug) {
+		return
+	}
+	attrs := []slog.Attr{slog.String("frame", op.String()), slog.Bool("sent", sent), slog.Int("bytes", len(payload))}
+	if op == frame.Close {
+		code, reason, _ := frame.ParseClose(payload)
+		attrs = append(attrs, slog.Int("code", int(code)), slog.String("reason", string(reason)))
+	}
+	l.log(slog.LevelDebug, c, "websocket: control frame", attrs...)
+}
+
+func (l *logObserver) RoundTrip(c *Conn, rtt time.Duration) {
+	l.log(slog.LevelDebug, c, "websocket: ping answered", slog.Duration("rtt", rtt))
+}
+
+func (l *logObserver) Slow(c *Conn, i ReadInfo) {
+	l.log(slog.LevelWarn, c, "websocket: read late", slog.Duration("lag", i.Lag()), slog.Int("backlog", i.Backlog))
+}
+
+func (l *logObserver) Ended(c *Conn, err error) {
+	var closed *CloseError
+	level, text := slog.LevelWarn, "websocket: lost"
+	if errors.As(err, &closed) || errors.Is(err, ErrClosed) {
+		level, text = slog.LevelInfo, "websocket: closed"
+	}
+	l.log(level, c, text, slog.String("error", err.Error()))
 }

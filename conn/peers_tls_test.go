@@ -117,13 +117,14 @@ func (s *openssl) dial(d Dialer) *Conn {
 // pinged tells of the pings and pongs that came.
 type pinged chan struct{}
 
-func (p pinged) Control(_ *Conn, op Opcode, sent bool) {
+func (p pinged) Control(_ *Conn, op Opcode, _ []byte, sent bool) {
 	if op != frame.Close && !sent {
 		p <- struct{}{}
 	}
 }
-func (p pinged) Ended(*Conn, error)   {}
-func (p pinged) Slow(*Conn, ReadInfo) {}
+func (p pinged) Ended(*Conn, error)             {}
+func (p pinged) RoundTrip(*Conn, time.Duration) {}
+func (p pinged) Slow(*Conn, ReadInfo)           {}
 
 // A TLS key update between any two bytes of a frame changes nothing, whether the peer asks for ours too or not (F20): messages arrive whole,
 // those that follow too, and what we send is understood.

@@ -71,6 +71,7 @@ func (c *Conn) sendPing(done chan pingResult) (number uint64) {
 	}
 	p.last++
 	number = p.last
+	c.control.observed.pinged()
 	if done != nil {
 		p.waiting = append(p.waiting, pingWaiter{number, time.Now(), done})
 	}
@@ -91,12 +92,17 @@ func (c *Conn) takePong(payload []byte) {
 	if len(payload) != pingSize {
 		return
 	}
-	p := &c.pings
-	number := binary.BigEndian.Uint64(payload)
+	if c.pings.answeredBy(binary.BigEndian.Uint64(payload)) {
+		c.control.observed.answered(c)
+	}
+}
+
+// answeredBy tells those who wait for the answer that a pong with that number is. It reports whether that is one to the newest ping.
+func (p *pings) answeredBy(number uint64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if number <= p.answered || number > p.last {
-		return
+		return false
 	}
 	p.answered = number
 	p.settle(func(w pingWaiter) bool {
@@ -106,6 +112,7 @@ func (c *Conn) takePong(payload []byte) {
 		w.done <- pingResult{rtt: time.Since(w.start)}
 		return true
 	})
+	return number == p.last
 }
 
 // refusePings tells those who wait for the answer to a ping that there will be none.
@@ -149,6 +156,9 @@ func (c *Conn) allowed(number uint64, refusal error) {
 	o.asked = number
 	if refusal == nil {
 		o.sent, o.sentAt = number, now
+		if number == p.last {
+			c.control.observed.pinged()
+		}
 		for i := range p.waiting {
 			if w := &p.waiting[i]; w.number > from && w.number <= number {
 				w.start = now

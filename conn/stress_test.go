@@ -351,9 +351,10 @@ type slowObserver struct {
 	last ReadInfo
 }
 
-func (o *slowObserver) Control(*Conn, frame.Opcode, bool) {}
-func (o *slowObserver) Ended(*Conn, error)                {}
-func (o *slowObserver) Slow(_ *Conn, i ReadInfo)          { o.n, o.last = o.n+1, i }
+func (o *slowObserver) Control(*Conn, frame.Opcode, []byte, bool) {}
+func (o *slowObserver) RoundTrip(*Conn, time.Duration)            {}
+func (o *slowObserver) Ended(*Conn, error)                        {}
+func (o *slowObserver) Slow(_ *Conn, i ReadInfo)                  { o.n, o.last = o.n+1, i }
 
 // With Spin a read polls before it parks, and still ends with its deadline, with Close and with data.
 func TestSpin(t *testing.T) {

@@ -94,7 +94,7 @@ func (m *messageWriter) frame(p []byte, last bool) error {
 		c.queueControls()
 		err = c.w.Flush()
 	}
-	if err = c.flushed(err, before+c.control.queued); err == nil {
+	if err = c.flushed(err, before+int(c.control.queued)); err == nil {
 		m.op = frame.Continuation
 		if last {
 			m.finished()

@@ -345,7 +345,7 @@ func TestNilInRedial(t *testing.T) {
 		{"a nil Limiter", fine, func() error { return (*redial.Limiter)(nil).Wait(ctx) }},
 		{"Limiter.Wait", panics, func() error { return new(redial.Limiter).Wait(noContext) }},
 		{"Fatal", fine, func() error { return redial.Fatal(nil) }},
-		{"Classify", fine, none(func() { redial.Classify(nil) })},
+		{"Classify", fine, none(func() { redial.Strict.Classify(nil) })},
 		{"OnConnect returns Fatal(nil), an empty LifeSign, no Dialer", stop.Error(), func() error {
 			c := &redial.Client{URL: at, LifeSign: new(redial.LifeSign), OnConnect: func(_ context.Context, s *redial.Session) error {
 				return redial.Fatal(s.Conn.WriteMessage(conn.Text, nil))

@@ -2,6 +2,8 @@ package redial
 
 import (
 	"errors"
+	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
@@ -24,13 +26,27 @@ const (
 
 // String returns the state's name in lower case.
 func (s State) String() string {
-	return [...]string{"dialing", "failed", "up", "rotating", "down", "waiting", "stopped"}[s]
+	return name("State", uint8(s), "dialing", "failed", "up", "rotating", "down", "waiting", "stopped")
+}
+
+// MarshalText returns String.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// LogValue returns String.
+func (s State) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// name returns names[i], and for values that have none what they are.
+func name(of string, i uint8, names ...string) string {
+	if int(i) < len(names) {
+		return names[i]
+	}
+	return of + "(" + strconv.Itoa(int(i)) + ")"
 }
 
 // Change is a step from one state to the next.
 type Change struct {
 	State   State
-	Epoch   uint64 // of the session that it is about, or of the last one
+	Epoch   uint64 // of the session that it is about, or of the last one; 0 before the first
 	Attempt int    // since the last session, from 1
 	URL     string
 	Delay   time.Duration // Waiting
@@ -39,6 +55,7 @@ type Change struct {
 	// The rest is told of Down: how the connection ended.
 	By       Side            // who ended it
 	Code     frame.CloseCode // the peer's, as it came; CodeAbnormal if no Close did
+	SentCode frame.CloseCode // ours; CodeAbnormal if no Close is known to have gone
 	Age      time.Duration   // of the connection
 	Messages uint64          // delivered
 	Stats    conn.Stats      // of the connection, when it ended
@@ -51,33 +68,47 @@ type Side uint8
 const (
 	Unknown   Side = iota
 	ByPeer         // its Close came first, right or wrong, or it broke the protocol or cut the stream
-	ByUs           // our Close came first, or Run ended
+	ByUs           // our Close came first, or Run ended, or Reconnect was called
 	ByNetwork      // an error of the network
-	ByClock        // one of conn's clocks judged it dead
+	ByClock        // one of the clocks judged it dead
 )
 
 // String returns the side's name.
 func (s Side) String() string {
-	return [...]string{"unknown", "peer", "us", "network", "clock"}[s]
+	return name("Side", uint8(s), "unknown", "peer", "us", "network", "clock")
 }
+
+// MarshalText returns String.
+func (s Side) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// LogValue returns String.
+func (s Side) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // endedBy tells who ended a connection with the error err.
 func endedBy(err error) Side {
+	var asked *ReconnectError
+	var undecoded *DecodeError
+	var timeout *TimeoutError
 	var closed *conn.CloseError
 	var broken *frame.ProtocolError
 	var dead *conn.TimeoutError
 	var lost *conn.TransportError
 	switch {
-	case err == ErrSilent:
+	case errors.As(err, &asked):
+		return ByUs
+	case errors.As(err, &timeout):
 		return ByClock
-	case errors.As(err, &closed):
+	case errors.As(err, &closed): // also where something is wrong with it
 		if closed.Local {
 			return ByUs
 		}
 		return ByPeer
-	case errors.As(err, &broken):
+	case errors.As(err, &broken), errors.As(err, &undecoded):
 		return ByPeer
 	case errors.As(err, &dead):
+		if dead.Clock == conn.ClockClose {
+			return ByUs // our Close came first, and was not answered
+		}
 		return ByClock
 	case errors.As(err, &lost):
 		return ByNetwork
@@ -85,24 +116,4 @@ func endedBy(err error) Side {
 		return ByUs
 	}
 	return Unknown
-}
-
-// Counts are totals over the life of a Client.
-type Counts struct {
-	Dials       uint64 // attempts begun
-	Connections uint64 // of these, with OnConnect done: the epochs
-	Rotations   uint64 // connections replaced at MaxAge
-	Messages    uint64 // delivered
-	Consumed    uint64 // answers and pings that LifeSign took
-	Sent        uint64 // by Send and LifeSign
-	Refused     uint64 // by Outbound
-}
-
-// Counts returns the totals so far.
-func (c *Client) Counts() Counts {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	n := c.counts
-	n.Messages, n.Consumed = c.messages.Load(), c.consumed.Load()
-	return n
 }

@@ -6,7 +6,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
@@ -14,15 +16,38 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
+// Policy says which errors are retried. The errors of the handler end Run with every policy.
+type Policy uint8
+
+const (
+	// Persistent retries whatever may get better by itself: a refused handshake whatever its status, an answer that is no handshake, a
+	// certificate that is not valid, every Close code, a peer that broke the protocol, an end that this side has caused. The back-off
+	// bounds what that costs. It gives up only where no attempt can do better:
+	//   - an error wrapped with Fatal, and a sign of life that can never be sent;
+	//   - a request that cannot be sent: a bad value in the header, a bad URL of the server's or the proxy's;
+	//   - a socket option that the system or the connection does not have or allow, or that is negative;
+	//   - an answer about our own extensions or subprotocols that is malformed, or was not offered;
+	//   - Client.FinalCodes.
+	Persistent Policy = iota
+	// Strict retries failures of the network, and what the server says will pass:
+	//   - a refused handshake: 408, 425, 429 and 5xx are retried; every other status is final, and so is an answer that breaks the
+	//     protocol;
+	//   - a certificate that is not valid or not the host's is final;
+	//   - a Close from the peer: 1000 (it is done), 1002, 1003, 1007, 1008, 1009 and 1010 are final, all else is retried; a peer
+	//     that broke the protocol is judged by the code that was sent to it, and one whose message cannot be decoded by 1007;
+	//   - a context that was canceled is final, and so is what ends Run with Persistent.
+	Strict
+)
+
 // Decision is what follows from an error.
 type Decision struct {
 	// Retry says that another attempt is made; otherwise Run returns the error.
 	Retry bool
-	// After is the least wait before it, on top of which Backoff applies only if it is longer.
+	// After is the least wait before it, on top of which Backoff applies only if it is longer. Client.MaxRetryAfter bounds it.
 	After time.Duration
 }
 
-// Fatal wraps an error of OnConnect, or of a Dialer's hook, so that Classify does not retry it. Fatal(nil) is nil.
+// Fatal wraps an error of OnConnect, or of a Dialer's hook, so that no policy retries it. Fatal(nil) is nil.
 func Fatal(err error) error {
 	if err == nil {
 		return nil
@@ -35,57 +60,108 @@ type fatalError struct{ err error }
 func (e *fatalError) Error() string { return e.err.Error() }
 func (e *fatalError) Unwrap() error { return e.err }
 
-// Classify is the decision that holds where Client.Classify is nil:
-//   - a refused handshake: 408, 425, 429 and 5xx are retried, after the Retry-After of the answer if it has one; every other status
-//     is final, as are an answer that breaks the protocol, a request that cannot be sent and a proxy's URL that cannot be used;
-//   - a socket option that the system or the connection does not have or allow, or that is negative, is final;
-//   - a certificate that is not valid or not the host's is final;
-//   - a Close from the peer: 1000 (it is done), 1002, 1003, 1007, 1008, 1009 and 1010 are final, all else is retried, also where
-//     something is wrong with it, as a code that no peer may send; a peer that broke the protocol in any other frame is judged
-//     by the code that was sent to it;
-//   - Fatal is final, and so is a context that was canceled;
-//   - everything else, the network's failures above all, is retried.
-func Classify(err error) Decision {
-	var refused *handshake.Error
-	var closed *conn.CloseError
-	var broken *frame.ProtocolError
-	var option *conn.SocketOptionError
-	switch {
-	case isFatal(err):
-		return Decision{}
-	case errors.As(err, &option) && (errors.Is(option, errors.ErrUnsupported) || errors.Is(option, fs.ErrInvalid) || errors.Is(option, fs.ErrPermission)):
-		return Decision{}
-	case errors.As(err, &refused):
-		return classifyRefusal(refused)
-	case errors.As(err, &closed):
-		return Decision{Retry: !finalCode(closed.Code)}
-	case errors.As(err, &broken):
-		return Decision{Retry: !finalCode(broken.Code)}
-	}
-	return Decision{Retry: true}
+// Classify is the policy's decision. After is what a refused handshake's Retry-After says, whatever the status.
+func (p Policy) Classify(err error) Decision {
+	return Decision{Retry: p.retries(err), After: retryAfter(err)}
 }
 
+func (p Policy) retries(err error) bool {
+	var timeout *TimeoutError
+	var undecoded *DecodeError
+	var refused *handshake.Error
+	switch {
+	case errors.As(err, &timeout):
+		return true
+	case isFatal(err):
+		return false
+	case errors.As(err, &refused) && finalRefusal(refused):
+		return false
+	case p != Strict:
+		return true
+	case errors.Is(err, context.Canceled), badCertificate(err), errors.As(err, &undecoded):
+		return false
+	case refused != nil:
+		return passingRefusal(refused)
+	}
+	code, ended := endCode(err)
+	return !ended || !finalCode(code)
+}
+
+// decide is the decision that holds for this Client.
+func (c *Client) decide(err error) Decision {
+	var d Decision
+	if c.Classify != nil {
+		d = c.Classify(err)
+	} else {
+		d = c.Policy.Classify(err)
+		if code, ended := endCode(err); ended && slices.Contains(c.FinalCodes, code) {
+			d.Retry = false
+		}
+	}
+	d.After = max(d.After, retryAfter(err))
+	if limit := c.MaxRetryAfter; limit >= 0 {
+		d.After = min(d.After, orDefault(limit, DefaultMaxRetryAfter))
+	}
+	return d
+}
+
+// retryAfter is how long the answer that refused a handshake asked to wait.
+func retryAfter(err error) time.Duration {
+	var refused *handshake.Error
+	if !errors.As(err, &refused) {
+		return 0
+	}
+	after, _ := refused.RetryAfter(time.Now())
+	return after
+}
+
+// isFatal tells what no attempt will do better.
 func isFatal(err error) bool {
 	var fatal *fatalError
+	var option *conn.SocketOptionError
+	return errors.As(err, &fatal) || errors.Is(err, conn.ErrProxyURL) ||
+		errors.As(err, &option) && (errors.Is(option, errors.ErrUnsupported) || errors.Is(option, fs.ErrInvalid) || errors.Is(option, fs.ErrPermission))
+}
+
+// finalRefusal tells a request that cannot be sent, and an answer to what this side has offered that cannot be lived with.
+func finalRefusal(e *handshake.Error) bool {
+	if errors.Is(e, handshake.ErrURL) || errors.Is(e, handshake.ErrValue) || errors.Is(e, handshake.ErrReserved) {
+		return true
+	}
+	return e.Status == http.StatusSwitchingProtocols && (e.Name == "Sec-WebSocket-Extensions" || e.Name == "Sec-WebSocket-Protocol")
+}
+
+// passingRefusal tells a refusal of which the server says that it will pass.
+func passingRefusal(e *handshake.Error) bool {
+	switch s := e.Status; {
+	case s == 0: // cut before there was a status
+		return true
+	case s == http.StatusRequestTimeout, s == http.StatusTooEarly, s == http.StatusTooManyRequests, s >= 500:
+		return true
+	}
+	return false
+}
+
+func badCertificate(err error) bool {
 	var certificate *tls.CertificateVerificationError
 	var name x509.HostnameError
 	var authority x509.UnknownAuthorityError
 	var invalid x509.CertificateInvalidError
-	return errors.As(err, &fatal) || errors.Is(err, context.Canceled) ||
-		errors.As(err, &certificate) || errors.As(err, &name) || errors.As(err, &authority) || errors.As(err, &invalid)
+	return errors.As(err, &certificate) || errors.As(err, &name) || errors.As(err, &authority) || errors.As(err, &invalid)
 }
 
-func classifyRefusal(e *handshake.Error) Decision {
-	after, _ := e.RetryAfter(time.Now())
-	switch s := e.Status; {
-	case errors.Is(e, handshake.ErrURL), errors.Is(e, handshake.ErrValue), errors.Is(e, handshake.ErrReserved), errors.Is(e, conn.ErrProxyURL):
-		return Decision{}
-	case s == 0: // cut before there was a status
-		return Decision{Retry: true}
-	case s == http.StatusRequestTimeout, s == http.StatusTooEarly, s == http.StatusTooManyRequests, s >= 500:
-		return Decision{Retry: true, After: after}
+// endCode returns the Close code by which the end of a connection is judged: the peer's, or the one that was sent to a peer which broke
+// the protocol. There is none if our Close went first.
+func endCode(err error) (code frame.CloseCode, ended bool) {
+	var closed *conn.CloseError
+	var broken *frame.ProtocolError
+	switch {
+	case errors.As(err, &closed): // also where something is wrong with it
+		return closed.Code, !closed.Local
+	case errors.As(err, &broken):
+		return broken.Code, true
 	}
-	return Decision{}
+	return 0, false
 }
 
 func finalCode(c frame.CloseCode) bool {
@@ -96,3 +172,29 @@ func finalCode(c frame.CloseCode) bool {
 	}
 	return false
 }
+
+// String says what follows: "stop", "retry" or "retry after 5s".
+func (d Decision) String() string {
+	switch {
+	case !d.Retry:
+		return "stop"
+	case d.After > 0:
+		return "retry after " + d.After.String()
+	}
+	return "retry"
+}
+
+// MarshalText returns String.
+func (d Decision) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// LogValue returns String.
+func (d Decision) LogValue() slog.Value { return slog.StringValue(d.String()) }
+
+// String returns the policy's name in lower case.
+func (p Policy) String() string { return name("Policy", uint8(p), "persistent", "strict") }
+
+// MarshalText returns String.
+func (p Policy) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// LogValue returns String.
+func (p Policy) LogValue() slog.Value { return slog.StringValue(p.String()) }

@@ -1,23 +1,15 @@
-// Package redial is one logical client over many connections: it dials, logs in and subscribes by a hook, delivers messages, and
-// when a connection ends does it again, with a back-off that does not hammer and errors that are not swallowed.
-//
-// What one connection delivers is an epoch. Every message carries the number of its epoch, and none of an old epoch comes after the
-// first of a new one. A new epoch is a new session on the server: whatever was subscribed or logged in is gone, and messages may
-// have been missed; OnConnect is where to see to that, and it is told how long the gap was and why there was one.
-//
-// One goroutine reads, that of Run or Messages; at most one dial is under way at any time, and at most one connection is open but
-// during a rotation with Overlap.
 package redial
 
 import (
 	"context"
-	"errors"
 	"iter"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
 // Client is the description of a logical connection. Set its fields before Run or Messages and leave them alone from then on. A
@@ -26,28 +18,61 @@ type Client struct {
 	// URL is what to dial. With URLs the attempts go through them in turn, and URL is not used.
 	URL  string
 	URLs []string
-	// Dialer makes the connections; nil means one with no options. Its Config holds the keepalive clocks.
+	// URLFunc, if not nil, makes the URL of each attempt, for listen keys, tokens and nonces. URL and URLs may be empty then. Its
+	// error is judged like that of a dial. Dialer.HeaderFunc does the same for the header.
+	URLFunc func(ctx context.Context, a Attempt) (string, error)
+	// Dialer makes the connections; nil means one with no options. Its Config holds the keepalive clocks. Of these the data clock,
+	// Config.DataTimeout, counts only messages that reach the handler here, not those that LifeSign takes.
 	Dialer *conn.Dialer
 
-	// OnConnect runs once for each connection, before any of its messages is delivered: log in, subscribe. It may read and write
-	// on s.Conn. It should return when the server has confirmed: with Overlap the old connection is closed then. An error closes the connection and is judged like that of a dial: wrap it with Fatal to end Run. Its
-	// context ends when Run's does.
+	// ConnectTimeout bounds each attempt, from URLFunc to the return of OnConnect; 0 means DefaultConnectTimeout, negative none. An
+	// attempt that takes longer fails with a *TimeoutError, and is retried. What is said of OnConnect and the end of its context holds
+	// for URLFunc and for the hooks of Dialer as well.
+	ConnectTimeout time.Duration
+	// OnConnect runs once for each connection, before any of its messages is delivered: log in, subscribe. It may read and write on
+	// s, and should return when the server has confirmed (Session.Await). An error closes the connection and is judged like that
+	// of a dial: wrap it with Fatal to end Run. A read or write deadline that it sets on the connection is undone.
+	//
+	// It runs in a goroutine of its own. In a rotation with Overlap the handler goes on with the old connection meanwhile: what both
+	// of them use needs a lock.
+	//
+	// Its context ends with ConnectTimeout, with the session and with Run; with ConnectTimeout and Run the connection is closed as
+	// well. It must return then. Of one that does not, the client goes on without: what it returns later is not looked at. The next
+	// attempt waits a second for it at most.
 	OnConnect func(ctx context.Context, s *Session) error
-	// OnChange hears what becomes of the connection, one call at a time. It must not block.
+	// OnChange hears what becomes of the connection, one call at a time. It must not block. See LogChanges.
 	OnChange func(Change)
 
 	Backoff Backoff
 	// Limiter, if not nil, is asked before every dial. Several Clients can share one.
 	Limiter *Limiter
-	// Classify decides what follows from the error that ended an attempt or a connection; nil means the function Classify.
+	// Policy says which errors are retried; the zero value is Persistent.
+	Policy Policy
+	// FinalCodes are Close codes that end Run, beside those of Policy: the peer's where its Close came first, and those that were sent
+	// to a peer that broke the protocol.
+	FinalCodes []frame.CloseCode
+	// Classify, if not nil, decides in the place of Policy and FinalCodes. It can begin from Policy.Classify. A server's
+	// Retry-After is obeyed whatever it says of After.
 	Classify func(error) Decision
+	// MaxRetryAfter bounds Decision.After; 0 means DefaultMaxRetryAfter, negative no bound.
+	MaxRetryAfter time.Duration
 
 	// MaxAge is how old a connection may get before it is replaced, for servers that end it at a known age; 0 means any age. A
 	// random part of up to a tenth is taken off, so that many clients do not come at once.
 	MaxAge time.Duration
 	// Rotation says how it is replaced.
 	Rotation Rotation
+	// OverlapWait is how long, in a rotation with Overlap, the new epoch may have to wait for what the old connection still brings; 0
+	// means DefaultOverlapWait. Time that the handler takes does not count: what has come is delivered, as far as the handler gets
+	// within Config.CloseTimeout.
+	OverlapWait time.Duration
+	// CloseWait is how long the end of a session by this side waits for the answer to our Close frame; 0 means DefaultCloseWait.
+	CloseWait time.Duration
 
+	// Decode, if not nil, turns the data of each message into what LifeSign and the handler get: it appends that to dst, or returns
+	// m.Data. The memory is used again for the next message. An error ends the session with a *DecodeError. It may be called from
+	// two goroutines at once. See Gunzip.
+	Decode func(dst []byte, m conn.Message) ([]byte, error)
 	// LifeSign is what the server expects or sends as a sign of life besides the pings of the protocol; nil means none.
 	LifeSign *LifeSign
 	// Outbound, if not nil, is asked before anything is sent but a Close frame, for servers that limit or ban by what they receive:
@@ -61,15 +86,41 @@ type Client struct {
 	WhenDown SendPolicy
 	// Queue is how many messages wait with QueueWhenDown.
 	Queue int
+	// MaxUnread is how many bytes Session.Unread and Await keep for the handler; 0 means DefaultMaxUnread.
+	MaxUnread int
 
-	mu      sync.Mutex
-	running bool
-	live    *Session      // messages can be sent on it
-	changed chan struct{} // closed when live or running changes
-	queue   []queued
-	counts  Counts
+	mu       sync.Mutex
+	run      *runner           // nil while none runs
+	stopping bool              // it is about to end
+	live     *Session          // messages can be sent on it
+	current  *Session          // delivers messages, nil for none
+	attempts map[*attempt]bool // whose hooks run
+	changed  chan struct{}     // closed when live or run changes
+	queue    []queued
+	counts   Counts
 
 	messages, consumed atomic.Uint64
+}
+
+// The defaults of Client.
+const (
+	DefaultConnectTimeout = 15 * time.Second
+	DefaultMaxRetryAfter  = 5 * time.Minute
+	DefaultOverlapWait    = 100 * time.Millisecond
+	DefaultCloseWait      = 25 * time.Millisecond
+	DefaultMaxUnread      = 16 << 20
+)
+
+// Attempt is what is known before a dial.
+type Attempt struct {
+	// Number counts the dials since the last session, from 1.
+	Number int
+	// URL is Client.URL, or that of URLs whose turn it is.
+	URL string
+	// Epoch is that of the session which this may become.
+	Epoch uint64
+	// Last is the error that ended the session before it, or the attempt before it; nil in a rotation.
+	Last error
 }
 
 // Rotation is the way in which a connection that has reached MaxAge is replaced.
@@ -80,76 +131,24 @@ const (
 	Replace Rotation = iota
 	// Overlap dials the new connection and runs OnConnect on it while messages of the old one are still delivered, then closes
 	// the old one, delivers what it still brings, and goes on with the new. Nothing is missed in between; what both
-	// connections delivered comes twice, and is the consumer's to drop (see Arbiter).
+	// connections delivered comes twice, and is the consumer's to drop (see Arbiter). If the new connection cannot be had, the old
+	// one lives on, and when it ends the client dials again.
 	Overlap
 )
 
-// Message is a message and where it comes from.
-type Message struct {
-	conn.Message // a view, valid until the handler returns or the next message is asked for
-	Epoch        uint64
-	Number       uint64 // of the message within its epoch, from 1
-}
+// String returns the rotation's name in lower case.
+func (r Rotation) String() string { return name("Rotation", uint8(r), "replace", "overlap") }
 
-// Session is one connection of a Client.
-type Session struct {
-	// Conn is the connection. Its reading side is the Client's once OnConnect has returned.
-	Conn *conn.Conn
-	// Epoch counts the connections on which OnConnect ran, from 1.
-	Epoch uint64
-	// URL is what was dialed.
-	URL string
-	// Attempt counts the dials since the last session, from 1.
-	Attempt int
-	// Began is when the connection was made.
-	Began time.Time
-	// GapBegan is when the session before it ended, zero for the first one. In a rotation with Overlap there is no gap: it is
-	// zero as well.
-	GapBegan time.Time
-	// Last is the error that ended the session before it, or the attempt before it; nil in a rotation.
-	Last error
+// MarshalText returns String.
+func (r Rotation) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
-	messages uint64      // delivered; by the reading goroutine
-	answered atomic.Bool // since the sign of life was sent from which keep counts
-	silent   atomic.Bool // it was closed because no answer came
-	due      bool        // it reached MaxAge and is being closed for that; under Client.mu
-	lost     bool        // the reading goroutine has seen its end; under Client.mu
-}
+// LogValue returns String.
+func (r Rotation) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
-// Error is why a Client ended. It wraps the error of the handler, of OnConnect, of the dial or of the connection.
-type Error struct {
-	// Op is "dial", "connect hook", "read" or "handler".
-	Op string
-	// Epoch is the session's, 0 if there was none yet. Number is that of the last message delivered in it.
-	Epoch, Number uint64
-	// Attempts is how many attempts had failed in a row.
-	Attempts int
-	// Limit is Backoff.MaxAttempts if only that kept the Client from another attempt, and 0 otherwise.
-	Limit int
-	Err   error
-}
-
-var (
-	// ErrRunning is a second Run of a Client.
-	ErrRunning = errors.New("redial: the client is running already")
-	// ErrStopped is Send on a Client that does not run.
-	ErrStopped = errors.New("redial: the client is not running")
-	// ErrDown is Send without a connection, with FailWhenDown.
-	ErrDown = errors.New("redial: no connection")
-	// ErrQueueFull is Send without a connection and with Queue messages waiting. It comes within an error that tells Queue.
-	ErrQueueFull = errors.New("redial: no connection, and the queue is full")
-	// ErrSilent is what ended a connection on which no answer to a LifeSign came.
-	ErrSilent = errors.New("redial: no answer to a sign of life")
-	// ErrNoURL is a Client without a URL.
-	ErrNoURL = errors.New("redial: no URL")
-	// ErrNoHandler is Run without a handler.
-	ErrNoHandler = errors.New("redial: no handler")
-)
-
-// Run dials and delivers messages to handler until ctx ends, handler returns an error, or an error comes that Classify does not
-// retry. The message is a view, valid until handler returns. Run returns the error of ctx, or an *Error; of a Client that cannot
-// run, ErrNoURL, ErrNoHandler, ErrRunning or what is wrong with LifeSign.Send.
-func (c *Client) Run(ctx context.Context, handler func(context.Context, Message) error) error {
+// Run dials and delivers messages to handler until ctx ends, handler returns an error, or an error comes that is not to be retried.
+// The message is a view, valid until handler returns. Run returns the error of ctx, or an *Error; of a Client that cannot run
+// ErrNoHandler, ErrNoURL, ErrRunning, or what is wrong with a URL or with LifeSign.Opcode.
+func (c *Client) Run(ctx context.Context, handler func(context.Context, Message) error) (err error) {
 	if handler == nil {
 		return ErrNoHandler
 	}
@@ -157,7 +156,7 @@ func (c *Client) Run(ctx context.Context, handler func(context.Context, Message)
 	if err != nil {
 		return err
 	}
-	defer r.stop()
+	defer func() { r.stop(err) }()
 	for {
 		m, err := r.read()
 		if err != nil {
@@ -178,12 +177,59 @@ func (c *Client) Messages(ctx context.Context) iter.Seq2[Message, error] {
 			yield(Message{}, err)
 			return
 		}
-		defer r.stop()
+		defer func() { r.stop(err) }()
 		for {
-			m, err := r.read()
+			var m Message
+			m, err = r.read()
 			if !yield(m, err) || err != nil {
 				return
 			}
 		}
 	}
+}
+
+// Reconnect ends the session whose messages are delivered, from any goroutine, and has the client dial again: for a consumer that
+// finds out that the session is of no use. reason is told as *ReconnectError in Session.Last and Change. A handler that calls it
+// gets no other message of this session. If the session was not stable the back-off counts it like one that was lost.
+//
+// Without a session it returns ErrDown, and does nothing: an attempt is under way. OnConnect returns an error instead.
+func (c *Client) Reconnect(reason error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.current
+	switch {
+	case c.run == nil || c.stopping:
+		return ErrStopped
+	case s == nil:
+		return ErrDown
+	}
+	s.condemn(&ReconnectError{reason})
+	c.run.helpers.Go(func() { s.part(frame.CodeGoingAway) }) // the reader may wait for the peer
+	return nil
+}
+
+// Counts are totals over the life of a Client.
+type Counts struct {
+	Dials       uint64 // attempts begun
+	Connections uint64 // of these, with OnConnect done: the epochs
+	Rotations   uint64 // connections replaced at MaxAge
+	Messages    uint64 // delivered
+	Consumed    uint64 // answers and pings that LifeSign took
+	Sent        uint64 // by Send and LifeSign
+	Refused     uint64 // by Outbound
+}
+
+// Counts returns the totals so far.
+func (c *Client) Counts() Counts {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.counts
+	n.Messages, n.Consumed = c.messages.Load(), c.consumed.Load()
+	return n
+}
+
+func (c *Client) count(f func(*Counts)) {
+	c.mu.Lock()
+	f(&c.counts)
+	c.mu.Unlock()
 }

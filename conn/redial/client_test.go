@@ -180,7 +180,7 @@ func TestFinalErrors(t *testing.T) {
 	}
 	for _, code := range []frame.CloseCode{1000, 1002, 1003, 1007, 1008, 1009} {
 		f := newFeed(t, closing(code))
-		err := (&Client{URL: f.url()}).Run(context.Background(), ignore)
+		err := (&Client{URL: f.url(), Policy: Strict}).Run(context.Background(), ignore)
 		var closed *conn.CloseError
 		if !errors.As(err, &closed) || closed.Code != code {
 			t.Errorf("%d: %v", code, err)
@@ -466,7 +466,7 @@ func TestLifeSignWithoutIsAnswer(t *testing.T) {
 			drain(c)
 		}}
 		delivered := 0
-		c := &Client{Backoff: Backoff{MaxAttempts: 1, StableAfter: time.Hour}, LifeSign: &LifeSign{Send: []byte("ping"), Every: time.Second, Timeout: time.Second / 2}}
+		c := &Client{Backoff: Backoff{MaxAttempts: 1, StableAfter: time.Hour}, LifeSign: &LifeSign{Send: Fixed("ping"), Every: time.Second, Timeout: time.Second / 2}}
 		err := s.run(t.Context(), c, func(context.Context, Message) error {
 			delivered++
 			return nil
@@ -509,7 +509,7 @@ func TestLifeSignsCloserThanTimeout(t *testing.T) {
 						age = ch.Age
 					}
 				}}
-				client.LifeSign = &LifeSign{Send: []byte("ping"), Every: every, IsAnswer: Prefix("pong"), Timeout: c.timeout}
+				client.LifeSign = &LifeSign{Send: Fixed("ping"), Every: every, IsAnswer: Prefix("pong"), Timeout: c.timeout}
 				if err := s.run(t.Context(), client, ignore); !errors.Is(err, ErrSilent) || age != c.want {
 					t.Errorf("%v after %v, want %v", err, age, c.want)
 				}
@@ -618,11 +618,6 @@ func TestQueueOverTwoSessions(t *testing.T) {
 					if se.Epoch > 1 {
 						return nil
 					}
-					for i := range 3 {
-						if err := client.Send(ctx, conn.Text, fmt.Append(nil, i)); err != nil {
-							t.Error(err)
-						}
-					}
 					if c.shutDown {
 						return se.Conn.StartClose(frame.CodeGoingAway, "")
 					}
@@ -630,6 +625,14 @@ func TestQueueOverTwoSessions(t *testing.T) {
 					return nil
 				}
 				client.Dialer = &conn.Dialer{NetDial: func(ctx context.Context, network, address string) (net.Conn, error) {
+					for i := range 3 {
+						if s.dialed() > 0 {
+							break
+						}
+						if err := client.Send(ctx, conn.Text, fmt.Append(nil, i)); err != nil {
+							t.Error(err)
+						}
+					}
 					nc, err := s.netDial(ctx, network, address)
 					return &afterWrite{nc, func() {
 						if se := session.Swap(nil); se != nil {
@@ -653,7 +656,7 @@ func TestQueueOverTwoSessions(t *testing.T) {
 func waitRunning(c *Client) {
 	for {
 		c.mu.Lock()
-		ok := c.running
+		ok := c.run != nil
 		c.mu.Unlock()
 		if ok {
 			return

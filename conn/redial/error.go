@@ -1,6 +1,51 @@
 package redial
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"net"
+	"time"
+)
+
+var (
+	// ErrRunning is a second Run of a Client.
+	ErrRunning = errors.New("redial: the client is running already")
+	// ErrStopped is Send on a Client that does not run.
+	ErrStopped = errors.New("redial: the client is not running")
+	// ErrDown is Send without a connection, with FailWhenDown, and Reconnect without a session.
+	ErrDown = errors.New("redial: no connection")
+	// ErrQueueFull is Send without a connection and with Queue messages waiting. It comes within an error that tells Queue.
+	ErrQueueFull = errors.New("redial: no connection, and the queue is full")
+	// ErrInConnect is Send by OnConnect, which has its own connection to write on, Session.Conn; and Send by another hook of an
+	// attempt that would have to wait for that attempt.
+	ErrInConnect = errors.New("redial: Send within the attempt to connect: write on Session.Conn")
+	// ErrUnreadFull says that what OnConnect has read past takes more than Client.MaxUnread.
+	ErrUnreadFull = errors.New("redial: more was read past in OnConnect than MaxUnread allows")
+	// ErrNoURL is a Client without a URL.
+	ErrNoURL = errors.New("redial: no URL")
+	// ErrNoHandler is Run without a handler.
+	ErrNoHandler = errors.New("redial: no handler")
+
+	// ErrConnectTimeout matches an attempt that took longer than ConnectTimeout.
+	ErrConnectTimeout = errors.New("redial: no session within ConnectTimeout")
+	// ErrSilent matches what ended a connection on which no answer to a LifeSign came.
+	ErrSilent = errors.New("redial: no answer to a sign of life")
+	// ErrNoData matches what ended a connection on which nothing came for a key of Session.Watch.
+	ErrNoData = errors.New("redial: no message for a watched key")
+)
+
+// Error is why a Client ended. It wraps the error of the handler, of a hook, of the dial or of the connection.
+type Error struct {
+	// Op is "URL", "dial", "connect hook", "read" or "handler".
+	Op string
+	// Epoch is the session's, 0 if there was none yet. Number is that of the last message delivered in it.
+	Epoch, Number uint64
+	// Attempts is how many attempts had failed in a row.
+	Attempts int
+	// Limit is Backoff.MaxAttempts if only that kept the Client from another attempt, and 0 otherwise.
+	Limit int
+	Err   error
+}
 
 // Error tells what failed, and when.
 func (e *Error) Error() string {
@@ -19,3 +64,92 @@ func (e *Error) Error() string {
 
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
+
+// Clock names one of the clocks of a Client. The connection has its own: see conn.Clock.
+type Clock string
+
+// The clocks.
+const (
+	ClockConnect Clock = "connect" // Client.ConnectTimeout
+	ClockAnswer  Clock = "answer"  // LifeSign.Timeout
+	ClockWatch   Clock = "watch"   // Session.Watch
+)
+
+// TimeoutError says that a clock of the Client has ended an attempt or a session. It matches ErrConnectTimeout, ErrSilent or
+// ErrNoData. Both policies retry it.
+type TimeoutError struct {
+	Clock Clock
+	Limit time.Duration
+	// Key is that of Session.Watch.
+	Key string
+	// Op is what ClockConnect has ended: "URL", "dial" or "connect hook". Err is what that returned then, nil if it did not return.
+	Op  string
+	Err error
+}
+
+// Error tells which clock ran out.
+func (e *TimeoutError) Error() string {
+	s := e.sentinel().Error()
+	if e.Clock == ClockWatch {
+		s += fmt.Sprintf(" (%q)", e.Key)
+	}
+	s += " for " + e.Limit.String()
+	if e.Clock == ClockConnect {
+		s = "redial: no session within " + e.Limit.String() + ", in the " + e.Op
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+func (e *TimeoutError) sentinel() error {
+	switch e.Clock {
+	case ClockConnect:
+		return ErrConnectTimeout
+	case ClockAnswer:
+		return ErrSilent
+	}
+	return ErrNoData
+}
+
+// Is matches the clock's own error, and net.ErrClosed: the connection is closed.
+func (e *TimeoutError) Is(target error) bool {
+	return target == e.sentinel() || target == net.ErrClosed
+}
+
+// Unwrap returns Err.
+func (e *TimeoutError) Unwrap() error { return e.Err }
+
+// Timeout reports true.
+func (e *TimeoutError) Timeout() bool { return true }
+
+// Temporary reports false: the connection is closed.
+func (e *TimeoutError) Temporary() bool { return false }
+
+// ReconnectError is a session that Client.Reconnect has ended.
+type ReconnectError struct {
+	Reason error // as it was given, may be nil
+}
+
+// Error tells the reason.
+func (e *ReconnectError) Error() string {
+	if e.Reason == nil {
+		return "redial: reconnect was asked for"
+	}
+	return "redial: reconnect was asked for: " + e.Reason.Error()
+}
+
+// Unwrap returns Reason.
+func (e *ReconnectError) Unwrap() error { return e.Reason }
+
+// DecodeError is a message that Client.Decode could not make sense of. It ends the session.
+type DecodeError struct {
+	Err error
+}
+
+// Error tells what Decode returned.
+func (e *DecodeError) Error() string { return "redial: a message cannot be decoded: " + e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *DecodeError) Unwrap() error { return e.Err }

@@ -22,8 +22,8 @@ func ExampleArbiter() {
 			if err := s.Conn.WriteMessage(conn.Text, []byte(`{"op":"subscribe"}`)); err != nil {
 				return err
 			}
-			_, err := s.Conn.ReadMessage() // the confirmation: from here on nothing is missed
-			return err
+			_, err := s.Await(func(m conn.Message) bool { return string(m.Data) == `{"result":null}` })
+			return err // confirmed: from here on nothing is missed
 		},
 	}
 	a := &redial.Arbiter[string]{

@@ -1,18 +1,27 @@
 package redial
 
 import (
+	"time"
+
 	"github.com/seed-7f57ff33/tickwire/conn"
 )
 
-// guarded returns the Dialer for the next epoch: its connection asks Client.Outbound, and then what the caller's own Dialer has
-// there, before anything goes out.
-func (r *runner) guarded(dialer *conn.Dialer) *conn.Dialer {
-	c := r.c
-	if c.Outbound == nil {
+// dialerFor returns the Dialer for an epoch. Its connection asks Client.Outbound, and then what the caller's own Dialer has there,
+// before anything goes out; and it leaves the data clock to the session.
+func (c *Client) dialerFor(epoch uint64) *conn.Dialer {
+	dialer := c.Dialer
+	if dialer == nil {
+		dialer = new(conn.Dialer)
+	}
+	if c.Outbound == nil && dialer.Config.DataTimeout == 0 {
 		return dialer
 	}
 	d := *dialer
-	epoch, next := r.epoch+1, dialer.Config.Outbound
+	d.Config.DataTimeout = 0
+	if c.Outbound == nil {
+		return &d
+	}
+	next := dialer.Config.Outbound
 	d.Config.Outbound = func(nc *conn.Conn, op conn.Opcode, size int) error {
 		err := c.Outbound(Outbound{Opcode: op, Size: size, Epoch: epoch, Done: nc.Done()})
 		if err != nil {
@@ -23,4 +32,11 @@ func (r *runner) guarded(dialer *conn.Dialer) *conn.Dialer {
 		return err
 	}
 	return &d
+}
+
+func (c *Client) dataTimeout() time.Duration {
+	if c.Dialer == nil {
+		return 0
+	}
+	return max(c.Dialer.Config.DataTimeout, 0)
 }

@@ -2,26 +2,41 @@ package redial
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"os"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// LifeSign is a sign of life in messages, for servers whose keepalive is text or JSON.
+// LifeSign is a sign of life in messages, for servers whose keepalive is text or JSON. What it takes is not delivered, and does not
+// count for the data clock.
 type LifeSign struct {
-	// Send is sent every Every, first after Every has passed; nil or 0 sends none.
-	Send   []byte
+	// Send makes the sign that is sent every Every, first after Every has passed: it appends to dst. It is called by a goroutine of
+	// its own. nil, or 0 for Every, sends none. See Fixed.
+	Send   func(dst []byte) []byte
 	Every  time.Duration
-	Opcode conn.Opcode // of Send and of replies; 0 means Text
+	Opcode conn.Opcode // of signs and of replies; 0 means Text
 
-	// IsAnswer tells whether a message is only the answer to Send: it is taken out and not delivered. It sees every message, so it
+	// IsAnswer tells whether a message is only the answer to a sign: it is taken out and not delivered. It sees every message, so it
 	// should look at few bytes: see Prefix. nil means that every message is an answer, and none is taken out.
 	IsAnswer func(message []byte) bool
 	// Reply answers messages that the server sends to see whether the client is alive: it appends the reply to dst and reports
 	// true, and the message is not delivered. The reply is sent before the next message is delivered.
 	Reply func(dst, message []byte) (reply []byte, ok bool)
-	// Timeout ends the connection when no answer (IsAnswer) has come for so long after a sign was sent; 0 means never.
+	// Timeout ends the connection when no answer (IsAnswer) has come for so long after a sign was sent, with a *TimeoutError that
+	// matches ErrSilent; 0 means never.
 	Timeout time.Duration
+
+	// With Decode all of these see what that has made of a message. Session.Read has IsAnswer and Reply work during OnConnect: they
+	// may be called from two goroutines at once in a rotation with Overlap.
+}
+
+// Fixed returns a LifeSign.Send that is always the same.
+func Fixed(sign string) func(dst []byte) []byte {
+	return func(dst []byte) []byte { return append(dst, sign...) }
 }
 
 // Prefix returns a matcher for messages that begin with p.
@@ -35,4 +50,60 @@ func (l *LifeSign) opcode() conn.Opcode {
 		return conn.Text
 	}
 	return l.Opcode
+}
+
+// check returns what is wrong with l before anything is dialed.
+func (l *LifeSign) check() error {
+	if l == nil || l.opcode() == conn.Text || l.opcode() == conn.Binary {
+		return nil
+	}
+	return fmt.Errorf("redial: LifeSign.Opcode: %w", frame.ErrOpcode)
+}
+
+// consume takes out what LifeSign knows.
+func (s *Session) consume(data []byte) (taken bool, err error) {
+	c, l := s.c, s.c.LifeSign
+	if l.IsAnswer == nil {
+		if l.Timeout > 0 {
+			s.answered.Store(true)
+		}
+	} else if l.IsAnswer(data) {
+		s.answered.Store(true)
+		c.consumed.Add(1)
+		return true, nil
+	}
+	if l.Reply == nil {
+		return false, nil
+	}
+	reply, ok := l.Reply(s.reply[:0], data)
+	if !ok {
+		return false, nil
+	}
+	s.reply = reply
+	c.consumed.Add(1)
+	if err := c.sendOn(s, l.opcode(), reply); err != nil {
+		return true, s.unsent("LifeSign.Reply", err)
+	}
+	return true, nil
+}
+
+// sendSign makes and sends a sign of life; one at a time.
+func (s *Session) sendSign() error {
+	l := s.c.LifeSign
+	s.sign = l.Send(s.sign[:0])
+	return s.c.sendOn(s, l.opcode(), s.sign)
+}
+
+// unsent is the end of a session whose signs of life can never be sent. Other errors are left to the connection: what ended it shows at
+// the next read. A write deadline that somebody left there is undone.
+func (s *Session) unsent(what string, err error) error {
+	switch {
+	case errors.Is(err, conn.ErrNotUTF8), errors.Is(err, frame.ErrOpcode):
+		err = Fatal(fmt.Errorf("redial: %s: %w", what, err))
+		s.judgedDead(err)
+		return err
+	case errors.Is(err, os.ErrDeadlineExceeded) && s.Conn.Err() == nil:
+		_ = s.Conn.SetWriteDeadline(time.Time{})
+	}
+	return nil
 }

@@ -1,6 +1,8 @@
 package redial
 
 import (
+	"time"
+
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
@@ -9,7 +11,7 @@ type rotated struct{ s *Session }
 
 // rotate replaces s, which has reached MaxAge. It runs in a goroutine of its own.
 func (r *runner) rotate(s *Session) {
-	r.tell(Change{State: Rotating, Epoch: s.Epoch, URL: s.URL})
+	r.tell(Change{State: Rotating, Epoch: s.Epoch, Attempt: s.Attempt, URL: s.URL})
 	if r.c.Rotation == Replace {
 		r.retire(s)
 		return
@@ -19,18 +21,20 @@ func (r *runner) rotate(s *Session) {
 		return
 	}
 	next := r.replacement(s)
-	if next != nil {
-		r.setLive(next) // nothing can be sent on s from the next line on
-		r.retire(s)
+	if next == nil {
+		result <- rotated{}
+		return
 	}
+	r.setLive(next) // nothing can be sent on s from the next line on
 	result <- rotated{next}
+	r.retire(s)
 }
 
 // beginRotation makes this goroutine the one that dials, unless s has ended: then the reading goroutine dials, or will.
 func (r *runner) beginRotation(s *Session, result chan rotated) bool {
 	r.c.mu.Lock()
 	defer r.c.mu.Unlock()
-	if s.lost || s.Conn.Err() != nil {
+	if s.lost || s.Conn.Err() != nil || s.cause.Load() != nil {
 		return false
 	}
 	r.rotation = result
@@ -44,7 +48,7 @@ func (r *runner) replacement(s *Session) *Session {
 		if err == nil {
 			return next
 		}
-		decision := r.decide(err)
+		decision := r.c.decide(err)
 		if !decision.Retry || r.ctx.Err() != nil {
 			return nil
 		}
@@ -54,19 +58,65 @@ func (r *runner) replacement(s *Session) *Session {
 	}
 }
 
-// retire ends s in such a way that the reader still gets all that the peer has sent.
+// retire has the reader end s, in such a way that it still gets what the peer has sent. While the handler works the close handshake,
+// which has its own clock, does not begin.
 func (r *runner) retire(s *Session) {
-	r.c.mu.Lock()
-	s.due = true
-	r.c.counts.Rotations++
-	r.c.mu.Unlock()
-	_ = s.Conn.StartClose(frame.CodeNormal, "")
+	r.c.count(func(n *Counts) { n.Rotations++ })
+	now := time.Now()
+	s.due.Store(&now)
+	_ = s.Conn.SetReadDeadline(time.Unix(1, 0)) // the reader may be waiting: see deadlinePassed
 }
 
-func (r *runner) isDue(s *Session) bool {
-	r.c.mu.Lock()
-	defer r.c.mu.Unlock()
-	return s.due
+// beginDrain begins the close handshake. A peer that does not read keeps the reader from nothing.
+func (r *runner) beginDrain(s *Session) {
+	s.drain.begun = true
+	r.helpers.Go(func() {
+		if s.Conn.StartClose(frame.CodeNormal, "") == nil {
+			s.sent.Store(uint32(frame.CodeNormal))
+		}
+	})
+}
+
+func (s *Session) overlapWait() time.Duration { return orDefault(s.c.OverlapWait, DefaultOverlapWait) }
+
+// draining is the end of a session whose successor is there: how long the reader may still wait for it. What the handler takes to deal
+// with what has come does not count.
+type draining struct {
+	begun bool          // our Close is on its way
+	seen  bool          // the reader knows
+	spent time.Duration // by the handler, since the session is due
+	given time.Time     // when the handler got its last message
+}
+
+// draining reports whether s is due and a successor waits.
+func (s *Session) draining() bool { return s.due.Load() != nil && s.c.Rotation == Overlap }
+
+// drainHandled is told that the handler has returned.
+func (s *Session) drainHandled() {
+	d, since := &s.drain, *s.due.Load()
+	if d.seen {
+		since = d.given
+	}
+	d.seen = true
+	d.spent += max(time.Since(since), 0)
+	_ = s.Conn.SetReadDeadline(s.drainEnd())
+}
+
+// drainGiven is told that the handler gets a message.
+func (s *Session) drainGiven() { s.drain.seen, s.drain.given = true, time.Now() }
+
+func (s *Session) drainEnd() time.Time { return s.due.Load().Add(s.overlapWait() + s.drain.spent) }
+
+// deadlinePassed deals with a read that a deadline has ended: that of a drain, or one that a handler or hook has left, which is undone.
+func (s *Session) deadlinePassed() {
+	switch {
+	case !s.draining():
+		_ = s.Conn.SetReadDeadline(time.Time{})
+	case time.Now().Before(s.drainEnd()):
+		_ = s.Conn.SetReadDeadline(s.drainEnd())
+	default:
+		_ = s.Conn.Close()
+	}
 }
 
 // takeRotation returns the result channel of the rotation under way, nil if there is none, and forgets it.

@@ -3,17 +3,15 @@ package redial
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
+	"fmt"
 	"os"
 	"sync"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/handshake"
 )
-
-// parting is how long the end of Run waits for the peer's answer to our Close.
-const parting = 25 * time.Millisecond
 
 // runner is one run of a Client. Its goroutine is that of Run or Messages. While a rotation is under way another one dials in
 // its stead, so there is never more than one dial.
@@ -22,10 +20,8 @@ type runner struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	urls   []string
-	sign   *conn.Prepared // LifeSign.Send, nil if none is to be sent
 
-	s     *Session // delivers messages; nil without a connection
-	reply []byte   // memory for LifeSign.Reply
+	s *Session // delivers messages; nil without a connection
 
 	// By whoever dials.
 	dials    int // since the last session
@@ -33,6 +29,7 @@ type runner struct {
 	epoch    uint64
 	gapBegan time.Time
 	last     error
+	hook     chan struct{} // of the attempt that was given up last: closed when its hook has returned
 
 	failures int           // attempts and unstable sessions in a row
 	delay    time.Duration // before the next attempt
@@ -44,78 +41,82 @@ type runner struct {
 
 func (c *Client) start(ctx context.Context) (*runner, error) {
 	urls := c.URLs
-	if len(urls) == 0 {
+	if len(urls) == 0 && (c.URL != "" || c.URLFunc == nil) {
 		urls = []string{c.URL}
 	}
-	if urls[0] == "" {
-		return nil, ErrNoURL
+	for _, url := range urls {
+		if url == "" {
+			return nil, ErrNoURL
+		}
+		if _, err := handshake.ParseURL(url); err != nil && c.URLFunc == nil {
+			return nil, fmt.Errorf("redial: URL %q: %w", url, err)
+		}
+	}
+	if err := c.LifeSign.check(); err != nil {
+		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	var sign *conn.Prepared
-	if l := c.LifeSign; l != nil && l.Send != nil && l.Every > 0 {
-		var err error
-		if sign, err = conn.Prepare(l.opcode(), l.Send); err != nil {
-			return nil, err
-		}
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.running {
+	if c.run != nil {
 		return nil, ErrRunning
 	}
-	c.running = true
-	c.notify()
-	r := &runner{c: c, urls: urls, sign: sign}
+	r := &runner{c: c, urls: urls}
 	r.ctx, r.cancel = context.WithCancel(ctx)
+	c.run = r
+	c.notify()
 	return r, nil
 }
 
-// stop ends what the run began: connections, goroutines, those who wait in Send.
-func (r *runner) stop() {
+// stop ends what the run began: connections, goroutines, those who wait in Send. err is why.
+func (r *runner) stop(err error) {
 	r.cancel()
 	c := r.c
-	if r.s != nil {
-		r.part(r.s)
-		r.tellDown(r.s, conn.ErrClosed)
+	if s := r.s; s != nil {
+		s.part(frame.CodeGoingAway)
+		r.leave(s)
+		r.tellDown(s, s.Conn.Err())
 	}
+	c.mu.Lock()
+	c.stopping = true // Reconnect begins nothing any more
+	c.mu.Unlock()
 	r.helpers.Wait()
 	if next := r.takeRotation(); next != nil {
 		if n := <-next; n.s != nil {
-			r.part(n.s)
+			n.s.part(frame.CodeGoingAway)
+			n.s.end(conn.ErrClosed)
 		}
 	}
 	c.mu.Lock()
-	c.running, c.live, c.queue = false, nil, nil
+	c.run, c.live, c.queue, c.stopping = nil, nil, nil, false
 	c.notify()
 	c.mu.Unlock()
-	r.tell(Change{State: Stopped, Err: r.last})
-}
-
-// part says goodbye and closes at once.
-func (r *runner) part(s *Session) {
-	ctx, cancel := context.WithTimeout(context.Background(), parting)
-	defer cancel()
-	_ = s.Conn.Shutdown(ctx, frame.CodeGoingAway, "")
-	_ = s.Conn.Close()
+	r.tell(Change{State: Stopped, Epoch: r.epoch, Err: err})
 }
 
 // partAtEnd has the end of the run part with s, from now until stop is called: for writes of the run's own, which could wait for ever
 // for a peer that does not read.
-func (r *runner) partAtEnd(s *Session) (stop func() bool) {
-	return context.AfterFunc(r.ctx, func() { r.part(s) })
+func (s *Session) partAtEnd(ctx context.Context) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { s.part(frame.CodeGoingAway) })
 }
 
 // setLive is Client.setLive for a session of this run.
 func (r *runner) setLive(s *Session) {
-	stop := r.partAtEnd(s)
+	stop := s.partAtEnd(r.ctx)
 	defer stop()
 	r.c.setLive(s)
 }
 
 // read returns the next message, over as many connections as it takes.
 func (r *runner) read() (Message, error) {
+	if s := r.s; s != nil {
+		s.handled()
+		if s.draining() {
+			s.drainHandled()
+		}
+	}
 	for {
 		if err := r.ctx.Err(); err != nil {
 			return Message{}, err
@@ -126,32 +127,57 @@ func (r *runner) read() (Message, error) {
 			}
 		}
 		s := r.s
-		m, err := s.Conn.ReadMessage()
-		switch {
-		case err == nil:
-			if r.c.LifeSign != nil && r.consume(m.Data) {
-				continue
+		if s.cause.Load() != nil {
+			if err := r.lost(nil); err != nil {
+				return Message{}, err
 			}
-			s.messages++
-			r.c.messages.Add(1)
-			return Message{Message: m, Epoch: s.Epoch, Number: s.messages}, nil
+			continue
+		}
+		if s.due.Load() != nil && !s.drain.begun {
+			r.beginDrain(s)
+		}
+		m, ok, err := s.next()
+		switch {
+		case ok:
+			return r.give(s, m), nil
+		case err == nil:
 		case s.Conn.Err() != nil:
+			err = r.lost(err)
+			if err != nil {
+				return Message{}, err
+			}
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			continue // a passed deadline does not end the connection, but keep sets one when the run ends
+			s.deadlinePassed()
+		case undecoded(err):
+			s.condemn(err)
+			s.part(frame.CodeInvalidPayload)
 		default: // misuse: somebody else reads
 			return Message{}, &Error{Op: "read", Epoch: s.Epoch, Number: s.messages, Err: err}
 		}
-		if err := r.lost(err); err != nil {
-			return Message{}, err
-		}
 	}
+}
+
+// give makes m the next message for the handler.
+func (r *runner) give(s *Session, m conn.Message) Message {
+	s.messages++
+	r.c.messages.Add(1)
+	s.given()
+	if s.draining() {
+		s.drainGiven()
+	}
+	return Message{Message: m, Epoch: s.Epoch, Number: s.messages, Session: s}
+}
+
+func undecoded(err error) bool {
+	var e *DecodeError
+	return errors.As(err, &e)
 }
 
 // connect dials until there is a session.
 func (r *runner) connect() error {
 	for {
 		if r.delay > 0 {
-			r.tell(Change{State: Waiting, Delay: r.delay, Attempt: r.dials + 1, Err: r.last})
+			r.tell(Change{State: Waiting, Epoch: r.epoch, Delay: r.delay, Attempt: r.dials + 1, Err: r.last})
 		}
 		if err := sleep(r.ctx, r.delay); err != nil {
 			return err
@@ -167,65 +193,13 @@ func (r *runner) connect() error {
 	}
 }
 
-// dial makes one attempt, OnConnect included. op names the step that failed.
-func (r *runner) dial() (s *Session, op string, err error) {
-	c := r.c
-	if err := c.Limiter.Wait(r.ctx); err != nil {
-		return nil, "dial", err
-	}
-	url := r.urls[r.allDials%len(r.urls)]
-	r.allDials++
-	r.dials++
-	c.count(func(n *Counts) { n.Dials++ })
-	r.tell(Change{State: Dialing, Attempt: r.dials, URL: url})
-	dialer := c.Dialer
-	if dialer == nil {
-		dialer = new(conn.Dialer)
-	}
-	nc, err := r.guarded(dialer).Dial(r.ctx, url)
-	if err != nil {
-		r.fail(url, err)
-		return nil, "dial", err
-	}
-	r.epoch++
-	s = &Session{Conn: nc, Epoch: r.epoch, URL: url, Attempt: r.dials, Began: time.Now(), GapBegan: r.gapBegan, Last: r.last}
-	if err := r.greet(s); err != nil {
-		r.part(s)
-		r.fail(url, err)
-		return nil, "connect hook", err
-	}
-	r.dials = 0
-	c.count(func(n *Counts) { n.Connections++ })
-	return s, "", nil
-}
-
-// greet runs OnConnect; the end of the run ends the connection under it.
-func (r *runner) greet(s *Session) error {
-	if r.c.OnConnect == nil {
-		return nil
-	}
-	stop := context.AfterFunc(r.ctx, func() { _ = s.Conn.Close() })
-	defer stop()
-	if err := r.c.OnConnect(r.ctx, s); err != nil {
-		return err
-	}
-	// A deadline for the log-in must not end up as one for the feed.
-	_ = s.Conn.SetDeadline(time.Time{})
-	return r.ctx.Err()
-}
-
-func (r *runner) fail(url string, err error) {
-	r.last = err
-	r.tell(Change{State: Failed, Attempt: r.dials, URL: url, Err: err})
-}
-
 // judge decides after a failed attempt, or after a session of n messages that was not stable: it returns the error that ends the
 // run, or sets the wait before the next attempt.
 func (r *runner) judge(op string, err error, n uint64) error {
 	if r.ctx.Err() != nil {
 		return r.ctx.Err()
 	}
-	decision := r.decide(err)
+	decision := r.c.decide(err)
 	r.failures++
 	if limit := r.c.Backoff.MaxAttempts; !decision.Retry || limit > 0 && r.failures >= limit {
 		e := &Error{Op: op, Epoch: r.epoch, Number: n, Attempts: r.failures, Err: err}
@@ -238,31 +212,35 @@ func (r *runner) judge(op string, err error, n uint64) error {
 	return nil
 }
 
-func (r *runner) decide(err error) Decision {
-	if r.c.Classify != nil {
-		return r.c.Classify(err)
-	}
-	return Classify(err)
-}
-
 // adopt begins to deliver from s.
 func (r *runner) adopt(s *Session) {
 	r.s = s
 	r.last, r.delay, r.gapBegan = nil, 0, time.Time{}
+	if r.c.dataTimeout() > 0 {
+		s.clocks.on.Store(true)
+	}
+	r.c.setCurrent(s)
 	r.tell(Change{State: Up, Epoch: s.Epoch, Attempt: s.Attempt, URL: s.URL})
 	r.setLive(s)
 	r.helpers.Go(func() { r.keep(s) })
+}
+
+// leave is the end of the session for those who use it.
+func (r *runner) leave(s *Session) {
+	r.s = nil
+	r.c.unsetLive(s)
+	s.end(conn.ErrClosed)
 }
 
 // lost deals with the end of the session: it returns the error that ends the run, or nil when there is a new session or is to be
 // one.
 func (r *runner) lost(err error) error {
 	s := r.s
-	r.s = nil
-	if s.silent.Load() {
-		err = ErrSilent
+	if cause := s.cause.Load(); cause != nil {
+		err = *cause
+		s.part(frame.CodeGoingAway) // if it has not ended yet
 	}
-	r.c.unsetLive(s)
+	r.leave(s)
 	r.tellDown(s, err)
 	if r.ctx.Err() != nil {
 		return r.ctx.Err()
@@ -281,7 +259,7 @@ func (r *runner) lost(err error) error {
 		}
 	}
 	r.gapBegan = time.Now()
-	if r.isDue(s) {
+	if s.due.Load() != nil && s.cause.Load() == nil {
 		r.last, r.delay = nil, 0
 		return nil
 	}
@@ -290,84 +268,12 @@ func (r *runner) lost(err error) error {
 		return r.judge("read", err, s.messages)
 	}
 	r.failures = 0
-	decision := r.decide(err)
+	decision := r.c.decide(err)
 	if !decision.Retry {
 		return &Error{Op: "read", Epoch: s.Epoch, Number: s.messages, Err: err}
 	}
 	r.delay = max(r.c.Backoff.Floor, decision.After)
 	return nil
-}
-
-// consume takes out what LifeSign knows.
-func (r *runner) consume(data []byte) bool {
-	l, s := r.c.LifeSign, r.s
-	if l.IsAnswer == nil {
-		if l.Timeout > 0 {
-			s.answered.Store(true)
-		}
-	} else if l.IsAnswer(data) {
-		s.answered.Store(true)
-		r.c.consumed.Add(1)
-		return true
-	}
-	if l.Reply == nil {
-		return false
-	}
-	reply, ok := l.Reply(r.reply[:0], data)
-	if !ok {
-		return false
-	}
-	r.reply = reply
-	r.c.consumed.Add(1)
-	stop := r.partAtEnd(s)
-	_ = r.c.sendOn(s, l.opcode(), reply) // a lost connection shows at the next read
-	stop()
-	return true
-}
-
-// keep looks after s until it ends: signs of life, and its age.
-func (r *runner) keep(s *Session) {
-	var age, sign, silence <-chan time.Time
-	if limit := r.c.MaxAge; limit > 0 {
-		t := time.NewTimer(limit - rand.N(limit/10+1))
-		defer t.Stop()
-		age = t.C
-	}
-	l := r.c.LifeSign
-	if r.sign != nil {
-		t := time.NewTicker(l.Every)
-		defer t.Stop()
-		sign = t.C
-	}
-	// The reader comes back and sees that the run has ended.
-	wake := func() { _ = s.Conn.SetReadDeadline(time.Unix(1, 0)) }
-	stop := context.AfterFunc(r.ctx, wake) // also while a sign is being written
-	defer stop()
-	for {
-		select {
-		case <-r.ctx.Done():
-			wake() // stop may come before the other
-			return
-		case <-s.Conn.Done():
-			return
-		case <-age:
-			r.helpers.Go(func() { r.rotate(s) })
-		case <-sign:
-			if silence == nil || s.answered.Load() { // otherwise the time runs on from the sign that has no answer yet
-				silence = nil
-				s.answered.Store(false)
-			}
-			if r.c.sendSign(s, r.sign) == nil && l.Timeout > 0 && silence == nil {
-				silence = time.After(l.Timeout)
-			}
-		case <-silence:
-			silence = nil
-			if !s.answered.Load() {
-				s.silent.Store(true)
-				_ = s.Conn.Close()
-			}
-		}
-	}
 }
 
 // sleepWhile waits for d; it returns false at once when s or the run ends.
@@ -393,14 +299,19 @@ func (r *runner) tell(ch Change) {
 	r.c.OnChange(ch)
 }
 
+// tellDown tells how a session ended with err. The codes are those of the connection's own end.
 func (r *runner) tellDown(s *Session, err error) {
-	code := frame.CodeAbnormal
-	var closed *conn.CloseError
-	if errors.As(err, &closed) {
-		code = closed.Code
-	}
-	r.tell(Change{
+	ch := Change{
 		State: Down, Epoch: s.Epoch, Attempt: s.Attempt, URL: s.URL, Err: err,
-		By: endedBy(err), Code: code, Age: time.Since(s.Began), Messages: s.messages, Stats: s.Conn.Stats(),
-	})
+		By: endedBy(err), Code: frame.CodeAbnormal, SentCode: frame.CodeAbnormal,
+		Age: time.Since(s.Began), Messages: s.messages, Stats: s.Conn.Stats(),
+	}
+	if code := s.sent.Load(); code != 0 {
+		ch.SentCode = frame.CloseCode(code)
+	}
+	var closed *conn.CloseError
+	if errors.As(s.Conn.Err(), &closed) {
+		ch.Code, ch.SentCode = closed.Code, closed.SentCode
+	}
+	r.tell(ch)
 }

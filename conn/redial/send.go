@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"time"
@@ -27,6 +28,15 @@ const (
 	QueueWhenDown
 )
 
+// String returns the policy's name in lower case.
+func (p SendPolicy) String() string { return name("SendPolicy", uint8(p), "wait", "fail", "queue") }
+
+// MarshalText returns String.
+func (p SendPolicy) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// LogValue returns String.
+func (p SendPolicy) LogValue() slog.Value { return slog.StringValue(p.String()) }
+
 // Outbound is what is about to be sent.
 type Outbound struct {
 	Opcode conn.Opcode // Text, Binary, frame.Ping or frame.Pong
@@ -42,15 +52,20 @@ type queued struct {
 
 // Send sends a message on the connection of the moment. Without one it does what WhenDown says, and ctx bounds the wait. How long
 // the writing may take is for the Config of the Dialer to say: WriteTimeout, or FailFast. An error of the connection comes back
-// as it is: whether the message arrived is not known then, and it is not sent again. Send may be called from any goroutine.
+// as it is: whether the message arrived is not known then, and it is not sent again. Send may be called from any goroutine, but not
+// by OnConnect, nor with the context of OnConnect before that has returned: the error is ErrInConnect.
 func (c *Client) Send(ctx context.Context, op conn.Opcode, data []byte) error {
 	for {
 		c.mu.Lock()
 		s, changed := c.live, c.changed
+		hook, connect := c.inHook(ctx)
 		switch {
-		case !c.running:
+		case c.run == nil:
 			c.mu.Unlock()
 			return ErrStopped
+		case connect, hook && s == nil && c.WhenDown == WaitWhenDown:
+			c.mu.Unlock()
+			return ErrInConnect
 		case s != nil:
 			c.mu.Unlock()
 			return c.sendOn(s, op, data)
@@ -120,21 +135,6 @@ func (c *Client) sendOn(s *Session, op conn.Opcode, data []byte) error {
 	return nil
 }
 
-// sendSign sends a sign of life, which was encoded once.
-func (c *Client) sendSign(s *Session, sign *conn.Prepared) error {
-	if err := s.Conn.WritePrepared(sign); err != nil {
-		return err
-	}
-	c.count(func(n *Counts) { n.Sent++ })
-	return nil
-}
-
-func (c *Client) count(f func(*Counts)) {
-	c.mu.Lock()
-	f(&c.counts)
-	c.mu.Unlock()
-}
-
 // setLive makes s the session on which messages are sent, nil for none, after what was queued has gone out on it.
 func (c *Client) setLive(s *Session) {
 	c.mu.Lock()
@@ -155,11 +155,19 @@ func (c *Client) setLive(s *Session) {
 	c.notify()
 }
 
-// unsetLive makes s no longer the session on which messages are sent.
+// setCurrent makes s the session that delivers messages.
+func (c *Client) setCurrent(s *Session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.current = s
+}
+
+// unsetLive makes s no longer the session that delivers messages, nor that on which they are sent.
 func (c *Client) unsetLive(s *Session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.lost = true
+	c.current = nil
 	if c.live == s {
 		c.live = nil
 		c.notify()

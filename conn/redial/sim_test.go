@@ -90,6 +90,9 @@ func (s *sim) dialed() int {
 // run is Run of a Client on the simulated network.
 func (s *sim) run(ctx context.Context, c *Client, handler func(context.Context, Message) error) error {
 	c.URL, c.Dialer = "ws://sim/", s.dialer()
+	if handler == nil {
+		handler = ignore
+	}
 	err := c.Run(ctx, handler)
 	s.wg.Wait()
 	return err
@@ -272,7 +275,7 @@ func TestK15CancelInEveryState(t *testing.T) {
 		}}},
 		"reply": {client: &Client{LifeSign: &LifeSign{Opcode: conn.Binary, Reply: func(dst, _ []byte) ([]byte, bool) { return append(dst, long...), true }}},
 			sim: &sim{session: deafly, cfg: silent}},
-		"sign":    {client: &Client{LifeSign: &LifeSign{Opcode: conn.Binary, Send: long, Every: time.Second}}, sim: &sim{session: deafly, cfg: silent}},
+		"sign":    {client: &Client{LifeSign: &LifeSign{Opcode: conn.Binary, Send: Fixed(string(long)), Every: time.Second}}, sim: &sim{session: deafly, cfg: silent}},
 		"limiter": {client: &Client{Limiter: &Limiter{Dials: 1, Per: time.Hour}}, sim: &sim{session: func(int, *conn.Conn) {}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -714,13 +717,13 @@ func TestScenarios(t *testing.T) {
 					}
 				}
 			}}
-			c := &Client{LifeSign: &LifeSign{Send: []byte("ping"), Every: 15 * time.Second, IsAnswer: Prefix("pong"), Timeout: 5 * time.Second}}
+			c := &Client{LifeSign: &LifeSign{Send: Fixed("ping"), Every: 15 * time.Second, IsAnswer: Prefix("pong"), Timeout: 5 * time.Second}}
 			start := time.Now()
 			var silentAt time.Duration
 			c.OnChange = func(ch Change) {
 				if ch.State == Down && ch.Epoch == 2 {
 					silentAt = ch.Age
-					if ch.Err != ErrSilent || ch.By != ByClock {
+					if !errors.Is(ch.Err, ErrSilent) || ch.By != ByClock {
 						t.Errorf("ended with %v by %v", ch.Err, ch.By)
 					}
 				}

@@ -22,9 +22,9 @@ func (f *feed) newFollowing() *following {
 	w := &following{url: f.url}
 	tell := tellChange(&redactor{f.display, f.secrets})
 	w.client = &redial.Client{
+		Classify: classify,
 		URL:      f.url,
 		Dialer:   f.dialer,
-		Classify: classify,
 		OnConnect: func(_ context.Context, s *redial.Session) error {
 			w.mu.Lock()
 			w.live = s.Conn

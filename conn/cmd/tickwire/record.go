@@ -56,7 +56,7 @@ func record(ctx context.Context, std *streams, d *conn.Dialer, url string, clien
 		}
 	}()
 	start := time.Now()
-	c := &redial.Client{URL: url, Dialer: d, OnChange: tellChange(std.err), Classify: classify, OnConnect: func(_ context.Context, s *redial.Session) error {
+	c := &redial.Client{Classify: classify, URL: url, Dialer: d, OnChange: tellChange(std.err), OnConnect: func(_ context.Context, s *redial.Session) error {
 		if err := t.begin(); err != nil {
 			return redial.Fatal(err)
 		}

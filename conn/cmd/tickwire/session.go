@@ -36,14 +36,14 @@ func tellChange(w io.Writer) func(redial.Change) {
 	}
 }
 
-// classify is redial.Classify for commands that are to go on until they are told to stop: a server that says it is done (1000) is
+// classify is redial.Strict for commands that are to go on until they are told to stop: a server that says it is done (1000) is
 // dialed again.
 func classify(err error) redial.Decision {
-	var closed *conn.CloseError
-	if errors.As(err, &closed) && closed.Code == frame.CodeNormal {
-		return redial.Decision{Retry: true}
+	d := redial.Strict.Classify(err)
+	if conn.CloseCode(err) == frame.CodeNormal {
+		d.Retry = true
 	}
-	return redial.Classify(err)
+	return d
 }
 
 // redialEnd turns the end of a run over connections into that of a command: to give up is an error, whatever the reason.

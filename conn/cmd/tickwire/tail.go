@@ -146,12 +146,10 @@ func (t *tail) once(ctx context.Context, std *streams, d *conn.Dialer, url strin
 
 // follow prints the messages of as many connections as it takes.
 func (t *tail) follow(ctx context.Context, std *streams, d *conn.Dialer, url string, texts []string) error {
-	var session *conn.Conn
-	client := &redial.Client{URL: url, Dialer: d, OnChange: tellChange(std.err), Classify: classify, OnConnect: func(_ context.Context, s *redial.Session) error {
-		session = s.Conn
+	client := &redial.Client{Classify: classify, URL: url, Dialer: d, OnChange: tellChange(std.err), OnConnect: func(_ context.Context, s *redial.Session) error {
 		return sendTexts(s.Conn, texts)
 	}}
-	err := client.Run(ctx, func(_ context.Context, m redial.Message) error { return t.take(m.Message, session.More()) })
+	err := client.Run(ctx, func(_ context.Context, m redial.Message) error { return t.take(m.Message, m.Session.More()) })
 	return redialEnd(ctx, url, err, client.Counts().Connections)
 }
 

@@ -1,0 +1,26 @@
+// Package redial is one logical client over many connections: a feed that does not stop.
+//
+// What a session is. One connection on which OnConnect has run is a session, and its number is the epoch. Every message carries
+// its epoch, and none of an old epoch comes after the first of a new one. A session begins with nothing: what was subscribed or
+// logged in is gone, and messages may have been missed. Session.GapBegan says since when, Session.Last why.
+//
+// What is retried. Client.Policy says it: with Persistent, the default, whatever may get better by itself; with Strict little
+// more than failures of the network. Each attempt that fails lengthens the wait before the next one (Backoff), and a server's
+// Retry-After is obeyed. No attempt takes longer than ConnectTimeout. OnChange hears of every step.
+//
+// How a subscription is confirmed. OnConnect subscribes on Session.Conn and waits for the answer with Session.Await: what
+// crosses it on the way is kept and reaches the handler first, in order. A confirmed subscription can still be silent:
+// Session.Watch gives it a clock, and Session.Alive, called for each of its messages, winds that clock. A session whose clock
+// runs out is replaced like one that was lost.
+//
+// What the handler may do. It runs in the goroutine of Run, one message at a time, and may keep Message.Data until it returns.
+// Through Message.Session it may look at the connection, read more from it, and write; Client.Send writes from any goroutine and
+// Client.Reconnect ends the session from any goroutine. While the handler works nothing is read, so it must not wait for an
+// answer by itself.
+//
+// How to stop. End the context of Run, or return an error from the handler, or leave the loop over Messages. Run then says
+// goodbye to the server, waits CloseWait for the answer, and returns; nothing runs on, save a hook that does not return.
+//
+// One goroutine reads, that of Run or Messages. At most one dial is under way at any time, and at most one connection is open
+// except during a rotation with Overlap. Only a hook that goes on after its context has ended can still run beside the next dial.
+package redial
