@@ -720,3 +720,38 @@ func TestReply(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 }
+
+// F69: the server sends 201 messages and goes; heartbeats that the client sends meanwhile cut no session short.
+func TestF69HeartbeatsCostNoMessages(t *testing.T) {
+	const total, sessions = 201, 5
+	f := newFeed(t, func(n int, c *conn.Conn) {
+		for i := range total {
+			c.AppendMessage(conn.Text, fmt.Appendf(nil, "%d", i))
+		}
+		if err := c.Flush(); err != nil {
+			t.Error(err)
+		}
+		c.NetConn().Close()
+	})
+	c := &Client{URL: f.url(), Backoff: Backoff{Base: time.Millisecond, Cap: time.Millisecond}}
+	err := c.Run(t.Context(), func(ctx context.Context, m Message) error {
+		if want := fmt.Sprint(m.Number - 1); string(m.Data) != want {
+			t.Errorf("epoch %d, message %d: %q", m.Epoch, m.Number, m.Data)
+		}
+		switch {
+		case m.Number == 10:
+			for until := time.Now().Add(10 * time.Second); c.Send(ctx, conn.Text, []byte("heartbeat")) == nil; {
+				if time.Now().After(until) {
+					t.Error("no heartbeat has failed")
+					break
+				}
+			}
+		case m.Number == total && m.Epoch == sessions:
+			return errEnough
+		}
+		return nil
+	})
+	if n := c.Counts(); !errors.Is(err, errEnough) || n.Messages != total*sessions {
+		t.Errorf("%v after %d messages, want %d", err, n.Messages, total*sessions)
+	}
+}
