@@ -99,6 +99,7 @@ func (c *Conn) readEnded() error {
 func (c *Conn) endRead(n int) {
 	if n == 0 && c.ended() && !c.reset {
 		c.reset = true
+		c.reading.rest = nil
 		c.giveBack()
 		if c.packed != nil {
 			c.packed.in.Close()
@@ -201,7 +202,7 @@ func (c *Conn) fillLast() bool {
 // fillPlain reads from any net.Conn.
 func (c *Conn) fillPlain(dst []byte) (int, error) {
 	for range maxEmptyReads {
-		space := c.r.SpaceIn(dst)
+		space := c.r.WaitSpace(dst)
 		n, err := c.stream.Read(space)
 		c.stats.reads.Add(1)
 		if n < 0 || n > len(space) {
@@ -212,6 +213,7 @@ func (c *Conn) fillPlain(dst []byte) (int, error) {
 			return n, err
 		}
 		if err != nil {
+			c.r.Release()
 			return 0, err
 		}
 	}
@@ -250,6 +252,7 @@ func (c *Conn) fillSecure(dst []byte) (int, error) {
 			return n, err
 		}
 		if err != nil {
+			c.r.Release()
 			return 0, err
 		}
 	}
