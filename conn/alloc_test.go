@@ -57,6 +57,14 @@ func TestFeederProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	stream := feedStream(frame.Role(role), kind)
+	if kind == "tls-mib" {
+		out := tls.Client(nc, &tls.Config{InsecureSkipVerify: true})
+		for {
+			if _, err := out.Write(stream); err != nil {
+				return
+			}
+		}
+	}
 	if kind == "tls" {
 		feedRecords(tls.Client(newCorked(nc), &tls.Config{InsecureSkipVerify: true}), stream)
 		return
@@ -123,6 +131,19 @@ func feedStream(role frame.Role, kind string) []byte {
 		case "large":
 			if i%20 == 0 {
 				add(frame.Header{Fin: true, Opcode: Binary}, 200000)
+			}
+		case "mib", "tls-mib":
+			if i%20 == 0 {
+				add(frame.Header{Fin: true, Opcode: Binary}, 1<<20)
+			}
+		case "mib-fragments":
+			first := i%16 == 0
+			op := frame.Continuation
+			if first {
+				op = Binary
+			}
+			if i < 192 {
+				add(frame.Header{Fin: i%16 == 15, Opcode: op}, 64<<10)
 			}
 		}
 	}

@@ -73,6 +73,34 @@ func BenchmarkFeed(b *testing.B) {
 	}
 }
 
+// BenchmarkFeedLarge reads messages of 1 MiB from another process, whole, in 16 fragments and under TLS.
+//
+//	go test -run='^$' -bench=FeedLarge -benchtime=5000x -count=5 ./conn
+func BenchmarkFeedLarge(b *testing.B) {
+	for _, kind := range []string{"mib", "mib-fragments", "tls-mib"} {
+		for _, size := range []int{0, 4 << 20} {
+			b.Run(fmt.Sprintf("%s/%d", kind, size), func(b *testing.B) {
+				c := fed(b, frame.Client, kind, Config{ReadBuffer: size})
+				read := func(n int) {
+					for range n {
+						if m, err := c.ReadMessage(); err != nil || len(m.Data) != 1<<20 {
+							b.Fatal(len(m.Data), err)
+						}
+					}
+				}
+				read(100)
+				reads, start := c.stats.reads.Load(), measured()
+				b.SetBytes(1 << 20)
+				b.ResetTimer()
+				read(b.N)
+				b.StopTimer()
+				start.report(b)
+				b.ReportMetric(float64(c.stats.reads.Load()-reads)/float64(b.N), "reads/msg")
+			})
+		}
+	}
+}
+
 const echoEnv = "TICKWIRE_TEST_ECHO"
 
 // TestEchoProcess is the server of BenchmarkEcho.

@@ -29,8 +29,12 @@ type Config struct {
 	// UncheckedText gives up the check that written text is UTF-8 (RFC 6455 §5.6), which is ErrNotUTF8 otherwise.
 	UncheckedText bool
 
-	// ReadBuffer bounds the read buffer in bytes; 0 means frame.DefaultMaxBuffer. The buffer starts small, grows while
-	// reads fill it, and is held only while it holds bytes. Under TLS there is another, of twice the size, for records.
+	// ReadBuffer bounds the read buffer in bytes; 0 means frame.DefaultMaxBuffer. The buffer starts small and grows while
+	// reads fill it. Under TLS there is another, of twice the size, for records.
+	//
+	// A connection that waits holds at most twice the bytes that have come of a message, or 4 KiB, whatever length was
+	// declared; none between messages if it reads a socket itself, as on Linux. What inflates messages has its window
+	// beside that, and crypto/tls a buffer for the largest records that came.
 	ReadBuffer int
 	// WriteBuffer is how many bytes AppendMessage lets wait for Flush before it flushes by itself; 0 means
 	// DefaultWriteBuffer.

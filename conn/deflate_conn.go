@@ -261,12 +261,12 @@ func (r *messageReader) inflated() (more bool, err error) {
 	piece, err := r.c.packed.in.Next()
 	switch {
 	case err == io.EOF:
-		r.packed = false
+		r.packed, r.rest = false, nil
 		return true, nil
 	case err != nil:
 		return false, r.c.inflateFailed(err)
 	}
-	r.rest = piece
+	r.rest = left(piece)
 	return len(piece) > 0, nil
 }
 
@@ -293,7 +293,7 @@ func (r *messageReader) readPacked(p []byte) (int, error) {
 		}
 	}
 	n := copy(p, r.rest)
-	r.rest = r.rest[n:]
+	r.rest = left(r.rest[n:])
 	return n, nil
 }
 

@@ -447,7 +447,7 @@ func (o *opening) answer(nc net.Conn, request []byte, parse func([]byte) (int, e
 	}()
 	b = make([]byte, 0, 1024)
 	for empty := 0; ; {
-		if cap(b)-len(b) < 512 {
+		if len(b) == cap(b) { // twice what has come, and no more
 			b = append(make([]byte, 0, 2*cap(b)), b...)
 		}
 		got, readErr := nc.Read(b[len(b):cap(b)])

@@ -102,6 +102,7 @@ func (c *Conn) readEnded() error {
 func (c *Conn) endRead(n int) {
 	if n == 0 && c.ended() && !c.reset {
 		c.reset = true
+		c.reading.rest = nil
 		c.giveBack()
 		if c.packed != nil {
 			c.packed.in.Close()
@@ -198,7 +199,7 @@ func (s *plainSink) Release() {
 // fillPlain reads from any net.Conn.
 func (c *Conn) fillPlain(dst []byte) (int, error) {
 	for range maxEmptyReads {
-		space := c.r.SpaceIn(dst)
+		space := c.r.WaitSpace(dst)
 		n, err := c.stream.Read(space)
 		c.stats.reads.Add(1)
 		if n < 0 || n > len(space) {
@@ -209,6 +210,7 @@ func (c *Conn) fillPlain(dst []byte) (int, error) {
 			return n, err
 		}
 		if err != nil {
+			c.r.Release()
 			return 0, err
 		}
 	}
@@ -247,6 +249,7 @@ func (c *Conn) fillSecure(dst []byte) (int, error) {
 			return n, err
 		}
 		if err != nil {
+			c.r.Release()
 			return 0, err
 		}
 	}

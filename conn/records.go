@@ -22,6 +22,7 @@ const (
 	maxRecord          = tlsRecordHeader + maxRecordBody
 	minRecords         = 4 << 10 // the buffer a connection starts with
 	minRecordsSpace    = 1 << 10 // with less room behind the beginning of a record, the buffer grows
+	leastRecords       = 256     // a buffer of up to twice as much stays, whatever it holds
 	shrinkRecordsAfter = 64      // reads in a row that left three quarters of it empty, after which it halves
 )
 
@@ -40,6 +41,7 @@ type records struct {
 	size     int // of the buffer to take next
 	max      int
 	lowFills int
+	run      int   // bytes of the last fills that filled the buffer
 	err      error // of the last fill: due when no whole record is left
 
 	part   int  // length of a record whose beginning was handed out, because it did not fit
@@ -252,7 +254,7 @@ func (r *records) fill() error {
 		return err
 	}
 	for range maxEmptyReads {
-		space := r.SpaceIn(nil)
+		space := r.space(true)
 		n, err := r.Conn.Read(space)
 		r.counted.reads++
 		if n < 0 || n > len(space) {
@@ -271,25 +273,41 @@ func (r *records) fill() error {
 }
 
 // SpaceIn, Refill, Filled and Release make r a sink. It is filled only when no whole record is there; the beginning of one moves to the front.
-func (r *records) SpaceIn([]byte) []byte {
+func (r *records) SpaceIn([]byte) []byte { return r.space(false) }
+
+// space returns room behind the beginning of a record. If it is held while bytes are waited for it grows with what has come, as
+// that of frame.Reader does.
+func (r *records) space(waits bool) []byte {
 	used := r.end - r.pos
-	size := r.size
-	for size < used+minRecordsSpace {
+	size, least := r.size, minRecordsSpace
+	if used > minRecords || waits {
+		least = 1
+		if waits || r.run == 0 {
+			size = min(size, max(minRecords, 1<<bits.Len(uint(max(used, r.run)))))
+		}
+	}
+	for size < used+least {
 		size *= 2
 	}
 	switch {
 	case r.lent == nil:
 		r.lent = buffer.Get(size)
 	case len(r.lent.B) != size:
-		old := r.lent
-		r.lent = buffer.Get(size)
-		copy(r.lent.B, old.B[r.pos:r.end])
-		buffer.Put(old)
+		r.move(size, used)
 	case r.pos > 0:
 		copy(r.lent.B, r.lent.B[r.pos:r.end])
 	}
 	r.pos, r.end = 0, used
 	return r.lent.B[used:]
+}
+
+// move takes a buffer of another size for the used bytes.
+func (r *records) move(size, used int) {
+	old := r.lent
+	r.lent = buffer.Get(size)
+	copy(r.lent.B, old.B[r.pos:r.end])
+	buffer.Put(old)
+	r.pos, r.end = 0, used
 }
 
 // Filled tells how many bytes have come.
@@ -299,11 +317,15 @@ func (r *records) Filled(n int) {
 	if r.heard != nil {
 		r.heard.hear(r.lent.B[r.end-n : r.end])
 	}
+	full := r.end == len(r.lent.B)
+	if r.run = min(r.run+n, 1<<29); !full {
+		r.run = 0
+	}
 	switch {
-	case r.end == len(r.lent.B):
+	case full:
 		r.size = max(r.size, min(2*len(r.lent.B), r.max))
 		r.lowFills = 0
-	case n > len(r.lent.B)/4:
+	case n > r.size/4:
 		r.lowFills = 0
 	default:
 		if r.lowFills++; r.lowFills == shrinkRecordsAfter {
@@ -314,7 +336,7 @@ func (r *records) Filled(n int) {
 }
 
 // Refill is SpaceIn.
-func (r *records) Refill() []byte { return r.SpaceIn(nil) }
+func (r *records) Refill() []byte { return r.space(false) }
 
 // WriteWaits is told to the Conn.
 func (r *records) WriteWaits() {
@@ -323,10 +345,13 @@ func (r *records) WriteWaits() {
 	}
 }
 
-// Release gives the buffer back if it holds nothing.
+// Release gives the buffer back if it holds nothing, and otherwise what is more than twice what it holds.
 func (r *records) Release() {
-	if r.pos == r.end {
+	switch used := r.end - r.pos; {
+	case used == 0:
 		r.drop()
+	case len(r.lent.B) > 2*max(used, leastRecords):
+		r.move(used, used)
 	}
 }
 

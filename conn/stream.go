@@ -46,7 +46,7 @@ func (c *Conn) NextReader() (Opcode, io.Reader, error) {
 		c.endRead(0)
 		return 0, nil, err
 	}
-	r.rest, r.begun = p.Data, true
+	r.rest, r.begun = left(p.Data), true
 	if p.Compressed && c.packed != nil {
 		r.rest = nil
 		if err := r.beginPacked(c.checks(p.Opcode), p.Data, p.Last); err != nil {
@@ -107,9 +107,17 @@ func (r *messageReader) Read(p []byte) (int, error) {
 		if n := len(piece.Data); n > 0 && &piece.Data[0] == &p[0] {
 			return n, nil
 		}
-		r.rest = piece.Data
+		r.rest = left(piece.Data)
 	}
 	n := copy(p, r.rest)
-	r.rest = r.rest[n:]
+	r.rest = left(r.rest[n:])
 	return n, nil
+}
+
+// left returns p, and nil if nothing is: an empty slice would keep the memory that it is of.
+func left(p []byte) []byte {
+	if len(p) == 0 {
+		return nil
+	}
+	return p
 }

@@ -87,8 +87,8 @@ var acceptings = sync.Pool{New: func() any { return &accepting{in: make([]byte, 
 
 // release keeps the memory unless a request made it large.
 func (a *accepting) release() {
-	if cap(a.in) > 4<<10 || cap(a.out) > 4<<10 {
-		return
+	if cap(a.in)+cap(a.out) > 3<<10 {
+		return // whoever takes it holds no more than 4 KiB before a byte has come
 	}
 	a.view.Limits = handshake.Limits{}
 	a.view.Reset()
@@ -171,7 +171,9 @@ func (u *Upgrader) readRequest(nc net.Conn, a *accepting) (head, got int, err er
 	a.view.Limits = u.Limits
 	for empty := 0; ; {
 		if got == len(a.in) {
-			a.in = append(a.in, make([]byte, len(a.in))...)
+			// Twice what has come and no more, as append alone would take; nor what the answer will need.
+			a.in = append(make([]byte, 0, 2*got), a.in...)[:2*got]
+			a.out = nil
 		}
 		n, readErr := nc.Read(a.in[got:])
 		got += n

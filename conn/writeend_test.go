@@ -101,7 +101,7 @@ func TestF69FailedWriteLosesNothing(t *testing.T) {
 							var stream []byte
 							for i := range total {
 								want = append(want, fmt.Sprintf("%04d %-196d", i, i))
-								stream = append(stream, encoded(t, 1-role, kind, want[i])...)
+								stream = append(stream, encodedText(t, 1-role, kind, want[i])...)
 							}
 							if closing {
 								body, _ := frame.AppendClose(nil, 1-role, frame.CodeGoingAway, "rotation")
@@ -171,8 +171,8 @@ func encodedFrame(role frame.Role, h frame.Header, payload []byte) []byte {
 	return frame.AppendFrame(nil, h, payload)
 }
 
-// encoded is a message as an endpoint of the role sends it.
-func encoded(t *testing.T, role frame.Role, kind, text string) (b []byte) {
+// encodedText is a message as an endpoint of the role sends it.
+func encodedText(t *testing.T, role frame.Role, kind, text string) (b []byte) {
 	half := len(text) / 2
 	switch kind {
 	case "fragments":
@@ -363,7 +363,7 @@ func TestF69GroupLosesNothing(t *testing.T) {
 	defer c.Close()
 	var stream []byte
 	for i := range total {
-		stream = append(stream, encoded(t, frame.Client, "whole", fmt.Sprintf("%0200d", i))...)
+		stream = append(stream, encodedText(t, frame.Client, "whole", fmt.Sprintf("%0200d", i))...)
 	}
 	if _, err := b.Write(stream); err != nil {
 		t.Fatal(err)

@@ -75,6 +75,34 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
+// BenchmarkDecodeLarge takes messages of 1 MiB from memory, whole and in 16 fragments.
+func BenchmarkDecodeLarge(b *testing.B) {
+	payload := feedText(1<<20, false)
+	for _, fragments := range []int{1, 16} {
+		for _, limit := range []int{DefaultMaxBuffer, 4 << 20} {
+			b.Run(fmt.Sprintf("%d/%d", fragments, limit), func(b *testing.B) {
+				var frames []byte
+				for i, n := 0, len(payload)/fragments; i < fragments; i++ {
+					h := Header{Fin: i == fragments-1, Opcode: Continuation}
+					if i == 0 {
+						h.Opcode = Binary
+					}
+					frames = AppendFrame(frames, h, payload[i*n:(i+1)*n])
+				}
+				r := NewReader(&blaster{frames: frames}, Client, Options{})
+				r.SetMaxBuffer(limit)
+				b.SetBytes(int64(len(payload)))
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := r.Next(); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
 // BenchmarkLimit is the floor of BenchmarkDecode: a loop that only reads lengths, without and with unicode/utf8.
 func BenchmarkLimit(b *testing.B) {
 	for _, size := range []int{60, 200, 1000, 8000} {

@@ -3,6 +3,7 @@ package frame
 import (
 	"errors"
 	"io"
+	"math/bits"
 
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
@@ -13,12 +14,12 @@ var ErrMixedReads = errors.New("frame: NextFrame within a message that Next has 
 var errReadCount = errors.New("frame: the source returned an impossible count from Read")
 
 const (
-	minBuffer     = 4 << 10  // the read buffer a connection starts with
-	firstGather   = 64 << 10 // the most that is taken for a message before its bytes have come
-	directAtLeast = 8 << 10  // a shorter rest of a payload is read through the buffer, together with what follows it
-	minSpace      = 1 << 10  // with less room behind them, the bytes left in the buffer move to its front
-	shrinkAfter   = 64       // fills in a row that left three quarters of the buffer empty, after which it halves
-	maxEmptyReads = 100      // reads of (0, nil) in a row before io.ErrNoProgress
+	minBuffer     = 4 << 10 // the read buffer a connection starts with
+	minMoved      = 256     // a buffer of up to twice as much stays where it is, whatever it holds
+	directAtLeast = 8 << 10 // a shorter rest of a payload is read through the buffer, together with what follows it
+	minSpace      = 1 << 10 // with less room behind them, the bytes left in the buffer move to its front
+	shrinkAfter   = 64      // fills in a row that left three quarters of the buffer empty, after which it halves
+	maxEmptyReads = 100     // reads of (0, nil) in a row before io.ErrNoProgress
 
 	// DefaultMaxBuffer is how far the read buffer grows by default. On a busy loopback feed of 200 B messages 16 KiB cost
 	// a tenth more CPU per message than 64 KiB, and 1 MiB saved a twentieth.
@@ -27,31 +28,41 @@ const (
 
 // Space returns memory for the next bytes of the stream; how many were put there is told to Filled. It is never empty.
 // Views given before are no longer valid.
-func (r *Reader) Space() []byte { return r.SpaceIn(nil) }
+//
+// It is for a caller that waits for bytes with that memory in hand. While the last one was not filled, all memory of the
+// Reader is at most twice what has come of the message in progress, or 4 KiB, and the smallest buffer of 256 B.
+func (r *Reader) Space() []byte { return r.space(nil, true) }
 
-// SpaceIn is Space for a caller of BufferedPiece: where the payload of the open message can be read straight into dst, the
+// WaitSpace is Space for a caller of BufferedPiece: where the payload of the open message can be read straight into dst, the
 // space is the front of dst.
-func (r *Reader) SpaceIn(dst []byte) []byte {
+func (r *Reader) WaitSpace(dst []byte) []byte { return r.space(dst, true) }
+
+// SpaceIn is WaitSpace for a caller that does not wait: bytes are there, or it calls Release before it waits for them. The
+// space is as large as what the last fills have shown.
+func (r *Reader) SpaceIn(dst []byte) []byte { return r.space(dst, false) }
+
+func (r *Reader) space(dst []byte, waits bool) []byte {
 	r.into = nil
 	if r.pos == r.end && r.start < 0 && r.dec.inFrame && r.dec.left >= directAtLeast && !r.dec.header.Opcode.IsControl() {
 		switch {
 		case len(dst) >= directAtLeast && r.gathered == 0 && r.claim != dropped:
 			r.into = dst
 		case dst == nil && r.claim < pieced:
-			r.into = r.gatherSpace()
+			r.into = r.gatherSpace(waits)
 		}
 		if r.into != nil {
+			r.putBuffer()
 			r.into = r.into[:min(uint64(len(r.into)), r.dec.left)]
 			return r.into
 		}
 	}
-	r.makeRoom()
+	r.makeRoom(waits)
 	space := r.buf[r.end:]
 	r.offered = len(space)
 	return space
 }
 
-// Refill is Space behind a Release, with less of the stack; nil if a frame, or its beginning, is here: ask Space then.
+// Refill is SpaceIn behind a Release, with less of the stack; nil if a frame, or its beginning, is here: ask SpaceIn then.
 func (r *Reader) Refill() []byte {
 	if r.lent != nil || r.dec.inFrame {
 		return nil
@@ -63,46 +74,53 @@ func (r *Reader) Refill() []byte {
 	return r.buf
 }
 
+// growth returns the size of the buffer that may be held for n bytes that have come: the largest power of two of at most 2n,
+// and minBuffer for the first. It is never less than n.
+func growth(n int) int { return max(minBuffer, 1<<bits.Len(uint(n))) }
+
 // gatherSpace returns the room behind what is gathered of the message, after more was made if there was none. It doubles
 // with the bytes that came, whatever length was declared.
-func (r *Reader) gatherSpace() []byte {
+func (r *Reader) gatherSpace(waits bool) []byte {
 	switch {
 	case r.given:
 		return nil // the caller may still look at it: the next step frees it
+	case r.message == nil && waits:
+		r.message = buffer.Get(int(min(r.dec.left, minBuffer)))
 	case r.message == nil:
-		r.message = buffer.Get(int(min(r.dec.left, firstGather)))
+		r.message = buffer.Get(int(min(r.dec.left, uint64(r.size))))
 	case r.gathered == len(r.message.B):
-		r.message = buffer.Grow(r.message, r.gathered, 2*r.gathered)
+		r.message = buffer.Grow(r.message, r.gathered, r.gatherSize(r.gathered))
 	}
 	return r.message.B[r.gathered:]
 }
 
+// gatherSize returns how much memory to take for n gathered bytes and what is to come behind them.
+func (r *Reader) gatherSize(n int) int {
+	return max(n, int(min(uint64(growth(n+r.dec.header.Size())), uint64(n)+r.dec.left)))
+}
+
 // makeRoom sees to it that there is a read buffer with room behind r.end.
-func (r *Reader) makeRoom() {
+func (r *Reader) makeRoom(waits bool) {
 	keep := r.pos // the first byte still needed
-	need := minSpace
+	want := uint64(minSpace)
 	if r.start >= 0 {
 		keep = r.start
-		need = int(r.dec.left)
+		want = r.dec.left
 	}
 	used := r.end - keep
-	size := r.size
-	if r.lent != nil {
-		size = max(size, len(r.buf))
+	size := r.bufferSize(used, int(min(want, minSpace)))
+	if waits {
+		size = r.waitSize(used, size)
 	}
-	if used == 0 {
-		size = r.size
-	}
-	size = max(size, used+need)
 	switch {
 	case r.lent == nil:
 		r.lent = buffer.Get(size)
-	case size > len(r.buf) || used == 0 && size < len(r.buf):
+	case size != len(r.buf):
 		old := r.lent
 		r.lent = buffer.Get(size)
 		copy(r.lent.B, r.buf[keep:r.end])
 		buffer.Put(old)
-	case keep > 0 && (used == 0 || len(r.buf)-r.end < need):
+	case keep > 0 && (used == 0 || uint64(len(r.buf)-r.end) < want):
 		copy(r.buf, r.buf[keep:r.end])
 	default:
 		return
@@ -115,18 +133,56 @@ func (r *Reader) makeRoom() {
 	}
 }
 
+// bufferSize returns the size of the read buffer with used bytes in it and room for need more. Many bytes move to a larger one
+// only when theirs is full, or the last fill was: then a peer that sends one at a time does not have them moved for each.
+func (r *Reader) bufferSize(used, need int) int {
+	size := max(r.size, len(r.buf))
+	switch {
+	case used == 0:
+		return r.size
+	case used > minBuffer:
+		if need = 1; r.run == 0 {
+			size = len(r.buf)
+		}
+	}
+	if size-used < need {
+		size *= 2
+	}
+	return size
+}
+
+// waitSize bounds the size of a buffer that is held while bytes are waited for: by those of the message, or by those of the
+// last fills if they were full, which shows that there are more.
+func (r *Reader) waitSize(used, size int) int {
+	came := r.gathered + used
+	if r.dec.inFrame {
+		came += r.dec.header.Size()
+	}
+	most := max(minBuffer, 2*max(came, int(r.run)))
+	if r.message != nil {
+		most -= len(r.message.B)
+	}
+	if most < size {
+		size = max(minMoved, 1<<bits.Len(uint(used)), 1<<bits.Len(uint(max(most, 1)))/2)
+	}
+	return size
+}
+
 // Filled tells that n bytes have been put at the front of the last Space.
 func (r *Reader) Filled(n int) {
 	if r.into != nil {
+		if r.filled(n, n == len(r.into) && uint64(n) < r.dec.left) {
+			r.size = max(r.size, min(1<<bits.Len(uint(n)), r.maxSize))
+		}
 		r.fresh, r.into = r.into[:n], nil
 		return
 	}
 	r.end += n
-	switch {
-	case n == r.offered:
-		r.size = min(2*len(r.buf), r.maxSize)
+	switch ends := r.dec.inFrame && r.dec.left == uint64(n); { // by chance: it does not show that there is more
+	case r.filled(n, n == r.offered && !ends):
+		r.size = max(r.size, min(2*len(r.buf), r.maxSize))
 		r.lowFills = 0
-	case n > len(r.buf)/4:
+	case n > r.size/4:
 		r.lowFills = 0
 	default:
 		if r.lowFills++; r.lowFills == shrinkAfter {
@@ -134,6 +190,16 @@ func (r *Reader) Filled(n int) {
 			r.lowFills = 0
 		}
 	}
+}
+
+// filled counts the bytes of fills in a row that were full, and returns whether this one was.
+func (r *Reader) filled(n int, full bool) bool {
+	if full {
+		r.run = int32(min(int(r.run)+n, 1<<29))
+	} else {
+		r.run = 0
+	}
+	return full
 }
 
 // Latest returns the bytes of the last Filled, as they came; n is what that was given. It is for whoever wants to keep them: call
@@ -145,17 +211,59 @@ func (r *Reader) Latest(n int) []byte {
 	return r.buf[r.end-n : r.end : r.end]
 }
 
-// Release gives the memory back that holds no bytes still to be handed out. All views are then invalid. The next Space takes
-// new memory.
+// Release gives the memory back that holds no bytes still to be handed out, down to at most twice what does. All views are
+// then invalid. The next Space takes new memory. Call it before a wait for bytes.
 func (r *Reader) Release() {
-	if r.gathered == 0 && len(r.fresh) == 0 {
-		buffer.Put(r.message)
-		r.message, r.given = nil, false
+	r.into = nil
+	if len(r.fresh) == 0 {
+		if r.gathered == 0 {
+			buffer.Put(r.message)
+			r.message, r.given = nil, false
+		} else if len(r.message.B) > 2*max(r.gathered, minMoved) {
+			r.message = buffer.Grow(r.message, r.gathered, r.gathered)
+		}
 	}
-	if r.lent != nil && r.pos == r.end && r.start < 0 {
+	if r.pos == r.end && r.start < 0 {
+		r.putBuffer()
+	} else {
+		r.shrink()
+	}
+}
+
+// putBuffer gives the read buffer back, which holds nothing.
+func (r *Reader) putBuffer() {
+	if r.lent != nil {
 		buffer.Put(r.lent)
 		r.lent, r.buf, r.pos, r.end = nil, nil, 0, 0
 	}
+}
+
+// shrink gives back what of the read buffer is more than twice what it holds.
+func (r *Reader) shrink() {
+	keep := r.pos
+	if r.start >= 0 {
+		keep = r.start
+		r.start = 0
+	}
+	used := r.end - keep
+	switch {
+	case used == 0:
+		r.pos = r.end
+		r.putBuffer()
+		return
+	case len(r.buf) > 2*max(used, minMoved):
+		old := r.lent
+		r.lent = buffer.Get(used)
+		copy(r.lent.B, r.buf[keep:r.end])
+		buffer.Put(old)
+		r.buf = r.lent.B
+	case keep == 0:
+		return
+	default:
+		copy(r.buf, r.buf[keep:r.end])
+	}
+	r.pos -= keep
+	r.end = used
 }
 
 // Buffer returns the size in bytes of the read buffer that is held now, 0 if none is.
@@ -174,7 +282,7 @@ func (r *Reader) fillInto(dst []byte) error {
 		return r.endError(err)
 	}
 	for range maxEmptyReads {
-		space := r.SpaceIn(dst)
+		space := r.space(dst, true)
 		n, err := r.src.Read(space)
 		if n < 0 || n > len(space) {
 			return errReadCount
@@ -185,6 +293,7 @@ func (r *Reader) fillInto(dst []byte) error {
 			return nil
 		}
 		if err != nil {
+			r.Release()
 			return r.endError(err)
 		}
 	}

@@ -303,7 +303,7 @@ func TestLatestIsWhatCame(t *testing.T) {
 	}
 }
 
-// Refill gives what Space would, wherever in the stream a connection waits.
+// Refill gives what SpaceIn would, wherever in the stream a connection waits.
 func TestRefillIsSpace(t *testing.T) {
 	big := strings.Repeat("b", 100_000)
 	stream := wire(Client, data(Text, true, "a"), data(Text, true, big), data(Text, false, "c"), data(Continuation, true, big), data(Text, true, ""))
@@ -317,9 +317,9 @@ func TestRefillIsSpace(t *testing.T) {
 			for left := stream; len(left) > 0; {
 				one.Release()
 				other.Release()
-				space, again := one.Space(), other.Refill()
+				space, again := one.SpaceIn(nil), other.Refill()
 				if again == nil {
-					again = other.Space()
+					again = other.SpaceIn(nil)
 				} else {
 					refills++
 				}
@@ -344,6 +344,65 @@ func TestRefillIsSpace(t *testing.T) {
 			}
 			if messages != 4 || refills == 0 {
 				t.Fatalf("%d messages, %d refills", messages, refills)
+			}
+		}
+	}
+}
+
+// F78: a caller that waits with a Space in hand, or behind a Release, has at most twice what came of the message, or 4 KiB,
+// whatever was declared and however large the fills before were.
+func TestF78HeldIsTwiceWhatCame(t *testing.T) {
+	busy := wire(Client, data(Text, true, strings.Repeat("b", 1000)))
+	for _, limit := range []int{DefaultMaxBuffer, 1 << 20} {
+		for _, size := range []int{4000, 60_000, 70_000, 1 << 20} {
+			stream := wire(Client, data(Binary, true, strings.Repeat("p", size)))
+			for _, waits := range []bool{true, false} {
+				for _, step := range []int{1 + size/500, 4096, 5000, 30_000} {
+					r := NewReader(nil, Client, Options{})
+					r.SetMaxBuffer(limit)
+					for range 200 { // as a busy feed has left it
+						space := r.SpaceIn(nil)
+						n := len(space) / len(busy) * len(busy)
+						copy(space, bytes.Repeat(busy, n/len(busy)))
+						r.offered = n
+						r.Filled(n)
+						for ok := true; ok; {
+							_, ok, _ = r.Buffered()
+						}
+					}
+					r.Filled(copy(r.Space(), busy)) // the last one was not full
+					r.Buffered()
+					if r.size < limit {
+						t.Fatalf("a buffer of %d was learned", r.size)
+					}
+					for came := 0; came < len(stream); {
+						r.Release()
+						space := r.SpaceIn(nil)
+						if waits {
+							space = r.WaitSpace(nil)
+						}
+						n := min(step, len(space), len(stream)-came)
+						if !waits {
+							r.Release()
+						}
+						held := r.Buffer()
+						if r.message != nil {
+							held += len(r.message.B)
+						}
+						if held > max(minBuffer, 2*came)+minMoved { // the smallest buffer there is, to wait with beside a message
+							t.Fatalf("limit %d, waits %v: %d bytes held after %d of %d in steps of %d", limit, waits, held, came, size, step)
+						}
+						if !waits {
+							space = r.SpaceIn(nil)
+							n = min(step, len(space), len(stream)-came)
+						}
+						r.Filled(copy(space, stream[came:came+n]))
+						came += n
+						if _, _, err := r.Buffered(); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
 			}
 		}
 	}

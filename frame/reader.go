@@ -2,6 +2,7 @@ package frame
 
 import (
 	"io"
+	"math/bits"
 
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
@@ -40,6 +41,7 @@ type Reader struct {
 	size     int     // of the buffer to take next
 	maxSize  int
 	offered  int   // the space that the next fill may use
+	run      int32 // bytes of the last fills that used all of theirs
 	lowFills uint8 // fills in a row that left most of the buffer empty
 	claim    claim // on the open message
 	given    bool  // the caller has seen what message holds: it goes back at the next step
@@ -87,7 +89,9 @@ func (r *Reader) Reset(src io.Reader, role Role, o Options) {
 
 // SetMaxBuffer bounds the read buffer to n bytes, rounded up to a power of two; DefaultMaxBuffer is the default. A message
 // that does not fit is gathered in memory of its own.
-func (r *Reader) SetMaxBuffer(n int) { r.maxSize = max(n, minBuffer) }
+func (r *Reader) SetMaxBuffer(n int) {
+	r.maxSize = 1 << min(bits.Len(uint(max(n, minBuffer)-1)), bits.UintSize-2)
+}
 
 // Decoder returns the Decoder within, for its counters. It must not be fed.
 func (r *Reader) Decoder() *Decoder { return &r.dec }
@@ -354,7 +358,9 @@ func (r *Reader) decode(ev *Event) error {
 	}
 	if len(r.fresh) > 0 {
 		n, err := r.dec.next(r.fresh, ev)
-		r.fresh = r.fresh[n:]
+		if r.fresh = r.fresh[n:]; len(r.fresh) == 0 {
+			r.fresh = nil // it would keep the message's memory for as long as nothing else is read in place
+		}
 		return err
 	}
 	n, err := r.dec.next(r.buf[r.pos:r.end], ev)
@@ -376,9 +382,9 @@ func (r *Reader) gather(data []byte) {
 	need := r.gathered + len(data)
 	switch {
 	case r.message == nil:
-		r.message = buffer.Get(need)
+		r.message = buffer.Get(r.gatherSize(need))
 	case len(r.message.B) < need:
-		r.message = buffer.Grow(r.message, r.gathered, need)
+		r.message = buffer.Grow(r.message, r.gathered, r.gatherSize(need))
 	}
 	if &data[0] != &r.message.B[r.gathered] {
 		copy(r.message.B[r.gathered:], data)
