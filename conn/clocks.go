@@ -29,7 +29,7 @@ func (m moment) since(before moment) time.Duration { return time.Duration(m - be
 
 // lookEvery returns the time between looks, 0 if no clock is on.
 func (cfg *Config) lookEvery() (period time.Duration) {
-	for _, limit := range [...]time.Duration{cfg.KeepAlive, cfg.DataTimeout} {
+	for _, limit := range [...]time.Duration{cfg.KeepAlive, cfg.DataTimeout, cfg.releaseIdle()} {
 		if limit > 0 && (period == 0 || limit/8 < period) {
 			period = max(limit/8, 1)
 		}
@@ -86,6 +86,7 @@ func (c *Conn) look(now moment) (next time.Duration, err error) {
 	if limit := c.cfg.DataTimeout; limit > 0 && now.since(k.dataAt) >= limit {
 		return 0, &TimeoutError{Clock: ClockData, Limit: limit}
 	}
+	c.restCompressor(now)
 	if written := c.messagesWritten(); written == k.written {
 		c.restQueue()
 	} else {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"io"
 	"math/bits"
+	"sync"
 
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 	"github.com/seed-7f57ff33/tickwire/mask"
@@ -37,7 +38,7 @@ type Writer struct {
 	dst     io.Writer
 	role    Role
 	maskBit byte           // set in each header
-	keys    *mask.Source   // nil for a server
+	keys    *mask.Source   // a client's, nil after Release
 	queue   *buffer.Buffer // nil while nothing is queued
 	start   int            // the queue is queue.B[start:end]
 	end     int
@@ -57,7 +58,7 @@ func (w *Writer) Reset(dst io.Writer, role Role) {
 	buffer.Put(w.queue)
 	*w = Writer{dst: dst, role: role}
 	if role == Client {
-		w.keys, w.maskBit = new(mask.Source), bitMask
+		w.maskBit = bitMask
 	}
 }
 
@@ -195,6 +196,7 @@ func (w *Writer) WriteOwned(op Opcode, b []byte) error {
 	payload := b[MaxHeaderSize:]
 	h := Header{Fin: true, Opcode: op, Length: uint64(len(payload))}
 	if w.role == Client {
+		w.takeKeys()
 		h.Masked, h.Key = true, w.keys.Next()
 		mask.XOR(payload, h.Key)
 	}
@@ -234,11 +236,26 @@ func (w *Writer) DropFront(n int) {
 	}
 }
 
-// Release gives the queue's memory back if nothing is queued.
+// Release gives the queue's memory back if nothing is queued, and a client's supply of keys.
 func (w *Writer) Release() {
-	if w.Queued() == 0 {
-		buffer.Put(w.queue)
-		w.queue, w.start, w.end = nil, 0, 0
+	if w.Queued() != 0 {
+		return
+	}
+	buffer.Put(w.queue)
+	w.queue, w.start, w.end = nil, 0, 0
+	if w.keys != nil {
+		sources.Put(w.keys)
+		w.keys = nil
+	}
+}
+
+// sources lends supplies of keys. Each key of one is used once, by whichever Writer has it then.
+var sources = sync.Pool{New: func() any { return new(mask.Source) }}
+
+// takeKeys is called before the first frame, and the first after Release: whoever has a queue has keys.
+func (w *Writer) takeKeys() {
+	if w.role == Client && w.keys == nil {
+		w.keys = sources.Get().(*mask.Source)
 	}
 }
 
@@ -284,6 +301,7 @@ func (w *Writer) put(b []byte, b0 byte, payload []byte) int {
 func (w *Writer) room(n int) {
 	switch {
 	case w.queue == nil:
+		w.takeKeys()
 		w.queue = buffer.Get(max(controlRoom+n, minQueue))
 		w.start, w.end = controlRoom, controlRoom
 	case len(w.queue.B)-w.end < n:
