@@ -24,6 +24,7 @@ type compression struct {
 	// What follows is the tick's alone.
 	written   uint64 // messages
 	writtenAt moment
+	released  bool // by restCompressor since then
 }
 
 // Compression returns what was agreed about permessage-deflate. ok is false if the connection does not compress.
@@ -128,15 +129,16 @@ func (c *Conn) restCompressor(now moment) {
 		return
 	}
 	if written := c.messagesWritten(); written != z.written {
-		z.written, z.writtenAt = written, now
+		z.written, z.writtenAt, z.released = written, now, false
 		return
 	}
-	release := limit > 0 && now.since(z.writtenAt) >= limit
+	release := limit > 0 && !z.released && now.since(z.writtenAt) >= limit
 	if (release || c.role == frame.Client) && c.lock.tryLock() {
 		if c.role == frame.Client {
 			c.w.Release()
 		}
 		if release {
+			z.released = true
 			z.out.Release()
 		}
 		c.releaseWrite(true)

@@ -133,7 +133,7 @@ func TestF78IdleMemoryCompressed(t *testing.T) {
 		}{
 			{"takeover, one message of 4 KiB", false, 0, 1, 28 << 10},
 			{"takeover", false, 0, 20, idleLimitTakeover},
-			{"takeover, released", false, 50 * time.Millisecond, 20, idleLimitTakeover - 12<<10},
+			{"takeover, released", false, 400 * time.Millisecond, 20, idleLimitTakeover - 12<<10},
 			{"no takeover", true, 0, 20, idleLimitAlone},
 		} {
 			t.Run(fmt.Sprintf("%v/%s", role, c.name), func(t *testing.T) {

@@ -24,7 +24,8 @@ const (
 )
 
 // Config says what an endpoint offers or accepts, and how it compresses what it sends. The zero value allows everything
-// the extension has, with context takeover both ways, which compresses best. A connection then holds some 55 KiB at most.
+// the extension has, with context takeover both ways, which compresses best. An idle connection
+// then holds 60 KiB at most, see the package comment.
 type Config struct {
 	// ServerNoContextTakeover and ClientNoContextTakeover ask that the server, or the client, compresses every message
 	// alone. A wish about the other side is a demand where the protocol has one: a client that asks for the first fails
@@ -36,7 +37,7 @@ type Config struct {
 	ServerMaxWindowBits int
 	ClientMaxWindowBits int
 
-	// Level of compression. 0, DefaultLevel, is the package's own compressor, and what the package comment recommends.
+	// Level of compression. 0, DefaultLevel, is the package's own compressor, which holds little.
 	// 1 (fastest) to 9 (smallest) are those of a library, and hold a megabyte for each connection that takes its context
 	// over. HuffmanOnly looks for no repetitions and holds nothing. Where a window below 15 bits was agreed, 1 to 9 are as 0.
 	Level int
