@@ -38,7 +38,7 @@ type Writer struct {
 	dst     io.Writer
 	role    Role
 	maskBit byte           // set in each header
-	keys    *mask.Source   // a client's, nil after Release
+	keys    *mask.Source   // a client's, nil until the first frame and after Release
 	queue   *buffer.Buffer // nil while nothing is queued
 	start   int            // the queue is queue.B[start:end]
 	end     int
@@ -196,8 +196,7 @@ func (w *Writer) WriteOwned(op Opcode, b []byte) error {
 	payload := b[MaxHeaderSize:]
 	h := Header{Fin: true, Opcode: op, Length: uint64(len(payload))}
 	if w.role == Client {
-		w.takeKeys()
-		h.Masked, h.Key = true, w.keys.Next()
+		h.Masked, h.Key = true, w.takeKeys().Next()
 		mask.XOR(payload, h.Key)
 	}
 	b = b[MaxHeaderSize-h.Size():]
@@ -252,11 +251,12 @@ func (w *Writer) Release() {
 // sources lends supplies of keys. Each key of one is used once, by whichever Writer has it then.
 var sources = sync.Pool{New: func() any { return new(mask.Source) }}
 
-// takeKeys is called before the first frame, and the first after Release: whoever has a queue has keys.
-func (w *Writer) takeKeys() {
-	if w.role == Client && w.keys == nil {
+// takeKeys returns a client's supply of keys. The first frame takes it, and the first after Release.
+func (w *Writer) takeKeys() *mask.Source {
+	if w.keys == nil {
 		w.keys = sources.Get().(*mask.Source)
 	}
+	return w.keys
 }
 
 // append queues one frame with the given first octet.
@@ -288,10 +288,14 @@ func (w *Writer) put(b []byte, b0 byte, payload []byte) int {
 		binary.BigEndian.PutUint64(b[2:], uint64(size))
 		n = 10
 	}
-	if w.keys == nil {
-		return n + copy(b[n:], payload)
+	keys := w.keys
+	if keys == nil {
+		if w.role != Client {
+			return n + copy(b[n:], payload)
+		}
+		keys = w.takeKeys()
 	}
-	key := w.keys.Next()
+	key := keys.Next()
 	binary.LittleEndian.PutUint32(b[n:], uint32(key))
 	mask.Copy(b[n+4:], payload, key)
 	return n + 4 + size
@@ -301,7 +305,6 @@ func (w *Writer) put(b []byte, b0 byte, payload []byte) int {
 func (w *Writer) room(n int) {
 	switch {
 	case w.queue == nil:
-		w.takeKeys()
 		w.queue = buffer.Get(max(controlRoom+n, minQueue))
 		w.start, w.end = controlRoom, controlRoom
 	case len(w.queue.B)-w.end < n:

@@ -865,3 +865,26 @@ func TestInflateMutated(t *testing.T) {
 	}
 	t.Logf("%d of %d delivered", delivered, rounds)
 }
+
+// F77: after a message of any length the Inflater is back at its resting size with the next Release, whatever the window, and messages
+// that refer back as far as that allows come as they were.
+func TestF77RestsAfterLongMessages(t *testing.T) {
+	long := feed(3, 300_000)
+	for bits := 8; bits <= 15; bits++ {
+		for _, n := range []int{100, 5000, 33_000, 41_000, 60_000, 300_000} {
+			d := newInflater(t, InflateOptions{WindowBits: bits})
+			out := newDeflater(t, DeflateOptions{WindowBits: bits, History: 1 << bits})
+			for i := range 6 {
+				for _, m := range [][]byte{long[i%3][:n], long[i%3][n/2 : n/2+50], long[(i+1)%3][:700]} {
+					if got, err := d.Message(out.Append(nil, m, true), true); err != nil || !bytes.Equal(got, m) {
+						t.Fatalf("window of %d bits, message of %d: %v", bits, len(m), err)
+					}
+					d.Release()
+					if len(d.out) > d.restSize() || d.joined != nil || len(d.parts) > 0 || d.dyn != nil {
+						t.Fatalf("window of %d bits: %d bytes are held after a message of %d, want at most %d", bits, len(d.out), len(m), d.restSize())
+					}
+				}
+			}
+		}
+	}
+}
