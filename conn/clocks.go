@@ -32,7 +32,7 @@ func (m moment) since(before moment) time.Duration { return time.Duration(m - be
 
 // lookEvery returns the time between looks, 0 if no clock is on.
 func (cfg *Config) lookEvery() (period time.Duration) {
-	for _, limit := range [...]time.Duration{cfg.KeepAlive, cfg.DataTimeout, cfg.StallTimeout} {
+	for _, limit := range [...]time.Duration{cfg.KeepAlive, cfg.DataTimeout, cfg.StallTimeout, cfg.releaseIdle()} {
 		if limit > 0 && (period == 0 || limit/8 < period) {
 			period = max(limit/8, 1)
 		}
@@ -43,7 +43,7 @@ func (cfg *Config) lookEvery() (period time.Duration) {
 // lazyClock reports whether the timer is to run only while a write waits: nothing else needs it, and a pending timer makes each
 // wait for bytes slower (see Config.KeepAlive).
 func (c *Conn) lazyClock() bool {
-	return c.cfg.KeepAlive <= 0 && c.cfg.DataTimeout <= 0 && c.cfg.StallTimeout > 0
+	return c.cfg.KeepAlive <= 0 && c.cfg.DataTimeout <= 0 && c.cfg.releaseIdle() <= 0 && c.cfg.StallTimeout > 0
 }
 
 func (c *Conn) startClocks() {
@@ -126,6 +126,7 @@ func (c *Conn) look(now moment) (next time.Duration, err error) {
 		k.dataAt = now
 	}
 	k.bytes, k.messages = bytes, messages
+	c.restCompressor(now)
 	if written := c.messagesWritten(); written == k.written {
 		c.restQueue()
 	} else {

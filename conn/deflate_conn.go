@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/frame"
@@ -19,6 +20,11 @@ type compression struct {
 	threshold int
 	bits      int // of the window that out may use
 	level     int
+
+	// What follows is the tick's alone.
+	written   uint64 // messages
+	writtenAt moment
+	released  bool // by restCompressor since then
 }
 
 // Compression returns what was agreed about permessage-deflate. ok is false if the connection does not compress.
@@ -105,6 +111,38 @@ func newCompression(role frame.Role, cfg *Config) *compression {
 		panic(err) // Check has passed, and Accept and Choose agree to nothing else
 	}
 	return z
+}
+
+// releaseIdle returns deflate.Config.ReleaseIdle.
+func (cfg *Config) releaseIdle() time.Duration {
+	if cfg.Deflate == nil {
+		return 0
+	}
+	return cfg.Deflate.ReleaseIdle
+}
+
+// restCompressor is called at each look of the clocks. Where nothing was written since the one before, a client that compresses
+// gives its queue back, too; and the compressor's memory goes where that has been so for deflate.Config.ReleaseIdle.
+func (c *Conn) restCompressor(now moment) {
+	z, limit := c.packed, c.cfg.releaseIdle()
+	if z == nil {
+		return
+	}
+	if written := c.messagesWritten(); written != z.written {
+		z.written, z.writtenAt, z.released = written, now, false
+		return
+	}
+	release := limit > 0 && !z.released && now.since(z.writtenAt) >= limit
+	if (release || c.role == frame.Client) && c.lock.tryLock() {
+		if c.role == frame.Client {
+			c.w.Release()
+		}
+		if release {
+			z.released = true
+			z.out.Release()
+		}
+		c.releaseWrite(true)
+	}
 }
 
 // takes reports whether a message is to be compressed.

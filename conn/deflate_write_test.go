@@ -10,6 +10,7 @@ import (
 	"os"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
@@ -112,4 +113,58 @@ func writeSomehow(c *Conn, way int, m []byte, intn func(int) int) (written bool,
 		}
 	}
 	return err == nil, err
+}
+
+// F78: an idle connection gives its compressor back after ReleaseIdle, an eighth late at most, and not before; every message
+// arrives as it was. One that is begun and not ended keeps its context.
+func TestF78ReleaseIdle(t *testing.T) {
+	const limit = 8 * time.Second
+	for _, role := range []frame.Role{frame.Client, frame.Server} {
+		for _, level := range []int{0, 1} {
+			t.Run(fmt.Sprintf("%v, level %d", role, level), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					a, b := netsim.Pipe(1 << 20)
+					d := deflate.Config{ReleaseIdle: limit, Level: level}
+					c, peer := New(a, role, agreed(d, frame.Options{})), New(b, 1-role, agreed(d, frame.Options{}))
+					defer peer.Close()
+					defer c.Close()
+					m := feedMessage(1, 600)
+					size := func() int {
+						t.Helper()
+						before := c.Stats().BytesWritten
+						if err := c.WriteMessage(Text, m); err != nil {
+							t.Fatal(err)
+						}
+						wantMessage(t, peer, Text, string(m))
+						return int(c.Stats().BytesWritten - before)
+					}
+					alone := size()
+					for range 3 {
+						if n := size(); n > alone/3 {
+							t.Fatalf("%d bytes for a message that was just sent, %d alone", n, alone)
+						}
+						time.Sleep(limit - time.Second)
+						if n := size(); n > alone/3 {
+							t.Fatalf("%d bytes before the compressor was to be given back, %d alone", n, alone)
+						}
+						time.Sleep(limit + limit/4) // one look to see the message, and an eighth
+						if n := size(); n < alone*9/10 {
+							t.Fatalf("%d bytes after the compressor was to be given back, %d alone", n, alone)
+						}
+					}
+					w, err := c.NextWriter(Text)
+					if err != nil {
+						t.Fatal(err)
+					}
+					w.Write(m[:300])
+					time.Sleep(3 * limit)
+					w.Write(m[300:])
+					if err := w.Close(); err != nil {
+						t.Fatal(err)
+					}
+					wantMessage(t, peer, Text, string(m))
+				})
+			})
+		}
+	}
 }

@@ -5,6 +5,7 @@ package conn
 import (
 	"crypto/tls"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
@@ -37,10 +39,13 @@ func TestIdleProcess(t *testing.T) {
 		t.Skip("run by TestIdleMemory")
 	}
 	var address string
-	var n int
-	var secure bool
-	fmt.Sscan(spec, &address, &n, &secure)
-	message := frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: Text, Masked: true, Key: 1}, make([]byte, 300))
+	var n, compressed int
+	var secure, masked bool
+	fmt.Sscan(spec, &address, &n, &secure, &compressed, &masked)
+	message := frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: Text, Masked: masked, Key: 1}, make([]byte, 300))
+	if compressed > 0 {
+		message = idleFeed(compressed, masked)
+	}
 	var conns []net.Conn
 	for range n {
 		nc, err := net.Dial("tcp", address)
@@ -56,13 +61,31 @@ func TestIdleProcess(t *testing.T) {
 		nc.Write(message)
 		conns[i] = nc
 	}
-	buf := make([]byte, 1024)
+	buf := make([]byte, 16<<10)
 	for _, nc := range conns {
-		nc.Read(buf)
+		for { // until the other end closes
+			if _, err := nc.Read(buf); err != nil {
+				break
+			}
+		}
 	}
-	for _, nc := range conns {
-		nc.Read(buf) // until the server closes
+}
+
+// idleFeed returns n messages of some 4 KiB, each compressed alone.
+func idleFeed(n int, masked bool) (stream []byte) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range n {
+		var m []byte
+		for len(m) < 4<<10 {
+			m = fmt.Appendf(m, `{"price":%d,"size":%d},`, 60_000+r.IntN(1000), r.IntN(1_000_000))
+		}
+		p, err := deflate.AppendMessage(nil, m, 15, 0)
+		if err != nil {
+			panic(err)
+		}
+		stream = frame.AppendFrame(stream, frame.Header{Fin: true, RSV1: true, Opcode: Text, Masked: masked, Key: 1}, p)
 	}
+	return stream
 }
 
 // An idle connection holds no buffer: 10,000 that have each read and written a message and wait for the next one.
@@ -71,7 +94,7 @@ func TestIdleMemory(t *testing.T) {
 	if testing.CoverMode() != "" {
 		most = idleLimitCover
 	}
-	idleMemory(t, 10000, most, nil)
+	idleMemory(t, idleCase{n: 10000, most: most, messages: 1, role: frame.Server})
 }
 
 // Under TLS there is crypto/tls's own memory beside, which holds what a connection has read: its buffer for records, which keeps the size that
@@ -83,11 +106,58 @@ func TestIdleMemoryUnderTLS(t *testing.T) {
 	if os.Getenv("TICKWIRE_FULL") != "" {
 		n = 10000
 	}
-	idleMemory(t, n, idleLimitTLS, serverTLS)
+	idleMemory(t, idleCase{n: n, most: idleLimitTLS, messages: 1, role: frame.Server, secure: serverTLS})
 }
 
-// idleMemory measures what n connections take that have each read and written a message and wait for the next one.
-func idleMemory(t *testing.T, n int, most int64, secure *tls.Config) {
+// idleLimitTakeover and idleLimitAlone are idleLimit where messages are compressed, with context takeover and without, in
+// both directions, after so many that both windows are full.
+const (
+	idleLimitTakeover = int64(64 << 10)
+	idleLimitAlone    = int64(8 << 10)
+)
+
+// What a connection holds that compresses with the defaults, in both roles: after one message, after many, and after
+// ReleaseIdle. TICKWIRE_FULL=1 has 10,000 connections, which take 600 MB.
+func TestF78IdleMemoryCompressed(t *testing.T) {
+	n := 300
+	if os.Getenv("TICKWIRE_FULL") != "" {
+		n = 10000
+	}
+	for _, role := range []frame.Role{frame.Server, frame.Client} {
+		for _, c := range []struct {
+			name     string
+			alone    bool
+			release  time.Duration
+			messages int
+			most     int64
+		}{
+			{"takeover, one message of 4 KiB", false, 0, 1, 28 << 10},
+			{"takeover", false, 0, 20, idleLimitTakeover},
+			{"takeover, released", false, 400 * time.Millisecond, 20, idleLimitTakeover - 12<<10},
+			{"no takeover", true, 0, 20, idleLimitAlone},
+		} {
+			t.Run(fmt.Sprintf("%v/%s", role, c.name), func(t *testing.T) {
+				cfg := (&Config{KeepAlive: -1, Deflate: &deflate.Config{ReleaseIdle: c.release}}).with(deflate.Params{ServerMaxWindowBits: 15, ClientMaxWindowBits: 15,
+					ServerNoContextTakeover: c.alone, ClientNoContextTakeover: c.alone})
+				idleMemory(t, idleCase{n: n, most: c.most, messages: c.messages, role: role, cfg: cfg})
+			})
+		}
+	}
+}
+
+// An idleCase is n connections that have each read messages and written them back.
+type idleCase struct {
+	n        int
+	most     int64 // bytes that each may hold
+	messages int
+	secure   *tls.Config
+	role     frame.Role
+	cfg      *Config // compresses, if it is not nil
+}
+
+// idleMemory measures what n connections take that have each read and written messages and wait for the next one.
+func idleMemory(t *testing.T, ic idleCase) {
+	n, most, secure := ic.n, ic.most, ic.secure
 	if raceEnabled || testing.Short() {
 		t.Skip("memory is not measured under the race detector")
 	}
@@ -102,7 +172,11 @@ func idleMemory(t *testing.T, n int, most int64, secure *tls.Config) {
 	}
 	defer l.Close()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestIdleProcess$")
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %v", idleEnv, l.Addr(), n, secure != nil))
+	compressed := 0
+	if ic.cfg != nil {
+		compressed = ic.messages
+	}
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %v %d %v", idleEnv, l.Addr(), n, secure != nil, compressed, ic.role == frame.Server))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -123,12 +197,12 @@ func idleMemory(t *testing.T, n int, most int64, secure *tls.Config) {
 		if secure != nil {
 			nc = tls.Server(underTLS(nc, &Config{}), secure)
 		}
-		c := New(nc, frame.Server, nil)
+		c := New(nc, ic.role, ic.cfg)
 		conns[i] = c
 		go func() {
-			m, err := c.ReadMessage()
-			if err == nil {
-				err = c.WriteMessage(m.Opcode, m.Data)
+			var err error
+			for i := 0; i < ic.messages && err == nil; i++ {
+				err = echoReader(c)
 			}
 			answered <- err
 			c.ReadMessage()
@@ -138,6 +212,12 @@ func idleMemory(t *testing.T, n int, most int64, secure *tls.Config) {
 	for range conns {
 		if err := <-answered; err != nil {
 			t.Fatal(err)
+		}
+	}
+	if ic.cfg != nil && ic.cfg.releaseIdle() == 0 { // no clock is on
+		for _, c := range conns {
+			c.look(1)
+			c.look(2) // nothing was written since
 		}
 	}
 	// The last reads park in their own time.
@@ -156,6 +236,17 @@ func idleMemory(t *testing.T, n int, most int64, secure *tls.Config) {
 	for range conns {
 		<-ended
 	}
+}
+
+// echoReader is a function of its own, so that the message is gone from the goroutine's stack.
+//
+//go:noinline
+func echoReader(c *Conn) error {
+	m, err := c.ReadMessage()
+	if err == nil {
+		err = c.WriteMessage(m.Opcode, m.Data)
+	}
+	return err
 }
 
 // smallStacks has goroutines begin with 2 KiB of stack while the test runs, as those of a server of many connections do: the runtime begins

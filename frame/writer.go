@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"io"
 	"math/bits"
+	"sync"
 
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 	"github.com/seed-7f57ff33/tickwire/mask"
@@ -37,7 +38,7 @@ type Writer struct {
 	dst     io.Writer
 	role    Role
 	maskBit byte           // set in each header
-	keys    *mask.Source   // nil for a server
+	keys    *mask.Source   // a client's, nil until the first frame and after Release
 	queue   *buffer.Buffer // nil while nothing is queued
 	start   int            // the queue is queue.B[start:end]
 	end     int
@@ -57,7 +58,7 @@ func (w *Writer) Reset(dst io.Writer, role Role) {
 	buffer.Put(w.queue)
 	*w = Writer{dst: dst, role: role}
 	if role == Client {
-		w.keys, w.maskBit = new(mask.Source), bitMask
+		w.maskBit = bitMask
 	}
 }
 
@@ -195,7 +196,7 @@ func (w *Writer) WriteOwned(op Opcode, b []byte) error {
 	payload := b[MaxHeaderSize:]
 	h := Header{Fin: true, Opcode: op, Length: uint64(len(payload))}
 	if w.role == Client {
-		h.Masked, h.Key = true, w.keys.Next()
+		h.Masked, h.Key = true, w.takeKeys().Next()
 		mask.XOR(payload, h.Key)
 	}
 	b = b[MaxHeaderSize-h.Size():]
@@ -234,12 +235,28 @@ func (w *Writer) DropFront(n int) {
 	}
 }
 
-// Release gives the queue's memory back if nothing is queued.
+// Release gives the queue's memory back if nothing is queued, and a client's supply of keys.
 func (w *Writer) Release() {
-	if w.Queued() == 0 {
-		buffer.Put(w.queue)
-		w.queue, w.start, w.end = nil, 0, 0
+	if w.Queued() != 0 {
+		return
 	}
+	buffer.Put(w.queue)
+	w.queue, w.start, w.end = nil, 0, 0
+	if w.keys != nil {
+		sources.Put(w.keys)
+		w.keys = nil
+	}
+}
+
+// sources lends supplies of keys. Each key of one is used once, by whichever Writer has it then.
+var sources = sync.Pool{New: func() any { return new(mask.Source) }}
+
+// takeKeys returns a client's supply of keys. The first frame takes it, and the first after Release.
+func (w *Writer) takeKeys() *mask.Source {
+	if w.keys == nil {
+		w.keys = sources.Get().(*mask.Source)
+	}
+	return w.keys
 }
 
 // append queues one frame with the given first octet.
@@ -271,10 +288,14 @@ func (w *Writer) put(b []byte, b0 byte, payload []byte) int {
 		binary.BigEndian.PutUint64(b[2:], uint64(size))
 		n = 10
 	}
-	if w.keys == nil {
-		return n + copy(b[n:], payload)
+	keys := w.keys
+	if keys == nil {
+		if w.role != Client {
+			return n + copy(b[n:], payload)
+		}
+		keys = w.takeKeys()
 	}
-	key := w.keys.Next()
+	key := keys.Next()
 	binary.LittleEndian.PutUint32(b[n:], uint32(key))
 	mask.Copy(b[n+4:], payload, key)
 	return n + 4 + size

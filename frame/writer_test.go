@@ -420,3 +420,47 @@ func TestWriterEncode(t *testing.T) {
 		}
 	}
 }
+
+// R3: each way to write masks the first frame that a client writes, and the first after Release, with a key that no other had.
+func TestR3FirstFrameAfterReleaseIsMasked(t *testing.T) {
+	ways := map[string]func(w *Writer, dst *bytes.Buffer) error{
+		"Append":        func(w *Writer, _ *bytes.Buffer) error { return w.Append(Text, []byte("tick")) },
+		"AppendFrame":   func(w *Writer, _ *bytes.Buffer) error { return w.AppendFrame(Header{Opcode: Text}, []byte("tick")) },
+		"AppendControl": func(w *Writer, _ *bytes.Buffer) error { return w.AppendControl(Pong, []byte("tick")) },
+		"AppendClose":   func(w *Writer, _ *bytes.Buffer) error { return w.AppendClose(1000, "ck") },
+		"Write":         func(w *Writer, _ *bytes.Buffer) error { return w.Write(Text, []byte("tick")) },
+		"WriteOwned": func(w *Writer, _ *bytes.Buffer) error {
+			return w.WriteOwned(Text, append(make([]byte, MaxHeaderSize), "tick"...))
+		},
+		"Encode": func(w *Writer, dst *bytes.Buffer) error {
+			_, err := dst.Write(w.Encode(Text, []byte("tick")))
+			return err
+		},
+	}
+	seen := map[uint32]string{}
+	for name, write := range ways {
+		var dst bytes.Buffer
+		w := NewWriter(&dst, Client)
+		for range 3 {
+			dst.Reset()
+			if err := write(w, &dst); err != nil {
+				t.Fatal(name, err)
+			}
+			w.Flush()
+			w.Release()
+			h, n := ParseHeader(dst.Bytes())
+			if !h.Masked || h.Length != 4 || dst.Len() != n+4 {
+				t.Fatalf("%s: % x is no masked frame of four bytes", name, dst.Bytes())
+			}
+			payload := dst.Bytes()[n:]
+			mask.XOR(payload, h.Key)
+			if s := string(payload); s != "tick" && s != "\x03\xe8ck" {
+				t.Errorf("%s: %q", name, s)
+			}
+			if other := seen[uint32(h.Key)]; other != "" {
+				t.Errorf("%s has a key that %s had", name, other)
+			}
+			seen[uint32(h.Key)] = name
+		}
+	}
+}

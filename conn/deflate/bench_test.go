@@ -70,12 +70,15 @@ func BenchmarkPays(b *testing.B) {
 			name string
 			o    DeflateOptions
 		}{
-			{"takeover, level 1", DeflateOptions{Level: 1}},
-			{"takeover, level 5", DeflateOptions{}},
-			{"takeover, level 9", DeflateOptions{Level: 9}},
-			{"takeover, history of 2 KiB", DeflateOptions{History: 2048}},
-			{"takeover, window of 10 bits", DeflateOptions{WindowBits: 10}},
+			{"default", DeflateOptions{}},
+			{"history of 2 KiB", DeflateOptions{History: 2048}},
+			{"history of 32 KiB", DeflateOptions{History: 32768}},
+			{"window of 10 bits", DeflateOptions{WindowBits: 10}},
 			{"no takeover", DeflateOptions{NoContextTakeover: true}},
+			{"level 1", DeflateOptions{Level: 1}},
+			{"level 5", DeflateOptions{Level: 5}},
+			{"level 9", DeflateOptions{Level: 9}},
+			{"level 5, history of 2 KiB", DeflateOptions{Level: 5, History: 2048}},
 		} {
 			out := newDeflater(b, c.o)
 			wire := 0

@@ -2,6 +2,7 @@ package deflate
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
@@ -23,7 +24,8 @@ const (
 )
 
 // Config says what an endpoint offers or accepts, and how it compresses what it sends. The zero value allows everything
-// the extension has, with context takeover both ways, which compresses best and holds most memory.
+// the extension has, with context takeover both ways, which compresses best. An idle connection
+// then holds 60 KiB at most, see the package comment.
 type Config struct {
 	// ServerNoContextTakeover and ClientNoContextTakeover ask that the server, or the client, compresses every message
 	// alone. A wish about the other side is a demand where the protocol has one: a client that asks for the first fails
@@ -35,13 +37,19 @@ type Config struct {
 	ServerMaxWindowBits int
 	ClientMaxWindowBits int
 
-	// Level of compression: 1 (fastest) to 9 (smallest), or HuffmanOnly. 0 means DefaultLevel. It counts only where a
-	// window of 15 bits was agreed: smaller ones have one level.
+	// Level of compression. 0, DefaultLevel, is the package's own compressor, which holds little.
+	// 1 (fastest) to 9 (smallest) are those of a library, and hold a megabyte for each connection that takes its context
+	// over. HuffmanOnly looks for no repetitions and holds nothing. Where a window below 15 bits was agreed, 1 to 9 are as 0.
 	Level int
-	// History, if it is not 0, is how many bytes of what was sent are kept between messages, instead of a compressor of
-	// a megabyte, wherever the context is taken over. 1024 to 4096 compress feeds nearly as well, for two or three
-	// times the CPU a message: see the package comment.
+	// History is how many bytes of what was sent are held between messages at most, to refer to, where the context is
+	// taken over. At level 0 it is rounded up to a power of two from 1 KiB on; half of it is held beside for a table,
+	// and 0 means DefaultHistory. At levels 1 to 9 the library's compressor is not held then, but made ready for each
+	// message, which takes some times the CPU; 0 holds it. See the package comment.
 	History int
+	// ReleaseIdle, if it is not 0, is the time without a message sent after which a connection gives back all that its
+	// compressor holds. The next message then refers to none before it, so that it is larger. It may take an eighth
+	// longer, or until the next look of another clock.
+	ReleaseIdle time.Duration
 	// Threshold is the size in bytes from which a message is compressed. 0 means DefaultThreshold, negative every
 	// message.
 	Threshold int

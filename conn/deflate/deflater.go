@@ -3,6 +3,7 @@ package deflate
 import (
 	"bytes"
 	"errors"
+	"math/bits"
 	"sync"
 
 	"github.com/klauspost/compress/flate"
@@ -11,11 +12,13 @@ import (
 const (
 	// HuffmanOnly is a Level that codes bytes but looks for no repetitions.
 	HuffmanOnly = flate.HuffmanOnly
-	// DefaultLevel is the level that 0 stands for.
-	DefaultLevel = 5
+	// DefaultLevel is the package's own compressor, which holds little: Config.History.
+	DefaultLevel = 0
+	// DefaultHistory is the Config.History that 0 stands for at DefaultLevel.
+	DefaultHistory = 8 << 10
 	// DefaultThreshold is the size in bytes of the smallest message that is compressed, if Config.Threshold does not
-	// say. Under it the compressor of levels 1 to 6 and of windows below 15 bits looks for no repetitions, and the
-	// message behind would find none before it.
+	// say. Under it the compressor of levels 1 to 6 looks for no repetitions, and the message after it would find none
+	// before it.
 	DefaultThreshold = 128
 )
 
@@ -31,14 +34,15 @@ type DeflateOptions struct {
 }
 
 // A Deflater compresses messages, one after the other, for as long as a connection lives (RFC 7692 §7.2.1). It must be made
-// by NewDeflater, and not be used by two goroutines at once. It takes its compressor (the package comment says of what size)
-// when the first message comes.
+// by NewDeflater, and not be used by two goroutines at once. It takes memory when the first message comes, and no more than
+// what was sent needs: the package comment says how much.
 type Deflater struct {
 	options DeflateOptions
-	encoder *encoder
-	inside  bool   // a message
-	forget  bool   // start the next message with no context
-	history []byte // the end of what was sent, if that is kept instead of the compressor
+	inside  bool // a message
+	forget  bool // start the next message with no context
+	own     compressor
+	encoder *encoder // of levels 1 to 9
+	history []byte   // the end of what was sent, if that is kept instead of the encoder
 }
 
 // NewDeflater returns a Deflater. The error is that of a window or level out of range.
@@ -46,7 +50,11 @@ func NewDeflater(o DeflateOptions) (*Deflater, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	return &Deflater{options: o}, nil
+	d := &Deflater{options: o}
+	if o.own() {
+		d.own = o.compressor()
+	}
+	return d, nil
 }
 
 func (o *DeflateOptions) check() error {
@@ -59,10 +67,24 @@ func (o *DeflateOptions) check() error {
 	if o.NoContextTakeover {
 		o.History = 0
 	}
-	if o.Level == 0 {
-		o.Level = DefaultLevel
-	}
 	return nil
+}
+
+// own reports whether the package's own compressor is to be used.
+func (o *DeflateOptions) own() bool { return o.Level <= 0 || o.WindowBits < maxWindowBits }
+
+// compressor returns the package's own one for options that were checked.
+func (o *DeflateOptions) compressor() compressor {
+	z := compressor{window: 1 << o.WindowBits, search: o.Level != HuffmanOnly}
+	if z.search && !o.NoContextTakeover {
+		history := o.History
+		if history == 0 {
+			// Between the half and all of the buffer is history: two windows are needed to have one always.
+			history = min(DefaultHistory, 2*z.window)
+		}
+		z.keep = max(keepLeast, 1<<bits.Len(uint(history-1)))
+	}
+	return z
 }
 
 // Append appends to dst what the peer needs to inflate p, the whole message or its next piece; last says that the message
@@ -73,6 +95,9 @@ func (d *Deflater) Append(dst, p []byte, last bool) []byte {
 		d.start()
 	}
 	d.inside = !last
+	if d.options.own() {
+		return d.own.append(dst, p, last)
+	}
 	dst = d.encoder.append(dst, p, last)
 	if d.options.History > 0 {
 		d.remember(p)
@@ -89,8 +114,11 @@ func (d *Deflater) start() {
 	d.forget = false
 	if forget {
 		d.history = d.history[:0]
+		d.own.forget()
 	}
 	switch {
+	case d.options.own():
+		return
 	case d.encoder != nil && !forget:
 		return
 	case d.encoder == nil:
@@ -125,9 +153,18 @@ func (d *Deflater) Forget() {
 	d.forget = true
 }
 
-// Close gives the compressor back. A later Append starts anew.
+// Release gives all memory back, if no message is begun and not ended. The next message then refers to none before it, which
+// the peer need not be told.
+func (d *Deflater) Release() {
+	if !d.inside {
+		d.Close()
+	}
+}
+
+// Close gives all memory back. A later Append starts anew.
 func (d *Deflater) Close() {
 	d.inside, d.history = false, nil
+	d.own.discard()
 	d.giveBack()
 }
 
@@ -146,6 +183,11 @@ func AppendMessage(dst, p []byte, windowBits, level int) ([]byte, error) {
 	if err := o.check(); err != nil {
 		return dst, err
 	}
+	if o.own() {
+		o.NoContextTakeover = true
+		z := o.compressor()
+		return z.append(dst, p, true), nil
+	}
 	e := borrow(o)
 	e.w.ResetDict(e, nil)
 	dst = e.append(dst, p, true)
@@ -155,8 +197,8 @@ func AppendMessage(dst, p []byte, windowBits, level int) ([]byte, error) {
 
 // Bound returns the most bytes that Append yields for a message of n bytes.
 func Bound(n int) int {
-	// Stored blocks of at most 65,535 bytes with five bytes of header each, and the end.
-	return n + 5*(n/32768+1) + 16
+	// Stored blocks with five bytes of header each, the end, and room to write eight bytes at once.
+	return n + 5*(n/blockMost+1) + 24
 }
 
 // An encoder is a library's compressor and where it writes to.
@@ -165,15 +207,10 @@ type encoder struct {
 	out []byte
 }
 
-// encoders lends one pool for each level, and one for each window below 15 bits.
-var encoders [9 - HuffmanOnly + 1 + maxWindowBits - minWindowBits]sync.Pool
+// encoders lends one pool for each level.
+var encoders [9]sync.Pool
 
-func lend(o DeflateOptions) *sync.Pool {
-	if o.WindowBits < maxWindowBits {
-		return &encoders[9-HuffmanOnly+1+o.WindowBits-minWindowBits]
-	}
-	return &encoders[o.Level-HuffmanOnly]
-}
+func lend(o DeflateOptions) *sync.Pool { return &encoders[o.Level-1] }
 
 func borrow(o DeflateOptions) *encoder {
 	if e, ok := lend(o).Get().(*encoder); ok {
@@ -181,12 +218,7 @@ func borrow(o DeflateOptions) *encoder {
 	}
 	e := new(encoder)
 	var err error
-	if o.WindowBits < maxWindowBits {
-		e.w, err = flate.NewWriterWindow(e, 1<<o.WindowBits)
-	} else {
-		e.w, err = flate.NewWriter(e, o.Level)
-	}
-	if err != nil {
+	if e.w, err = flate.NewWriter(e, o.Level); err != nil {
 		panic(err) // the options were checked
 	}
 	return e

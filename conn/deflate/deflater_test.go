@@ -5,6 +5,7 @@ import (
 	stdflate "compress/flate"
 	"fmt"
 	"io"
+	"math/bits"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -50,7 +51,7 @@ func newDeflater(t testing.TB, o DeflateOptions) *Deflater {
 func TestDeflaterRoundTrip(t *testing.T) {
 	messages := mixed(150)
 	for _, o := range []DeflateOptions{{}, {Level: 1}, {Level: 3}, {Level: 9}, {Level: HuffmanOnly}, {NoContextTakeover: true}, {History: 2048}, {History: 1, Level: 1},
-		{History: 32768}, {History: 5000, WindowBits: 9}, {WindowBits: 8}, {WindowBits: 11}, {WindowBits: 14, NoContextTakeover: true}} {
+		{History: 32768}, {History: 5000, WindowBits: 9}, {History: 4096, Level: 6}, {Level: 9, WindowBits: 13}, {WindowBits: 8}, {WindowBits: 11}, {WindowBits: 14, NoContextTakeover: true}} {
 		t.Run(fmt.Sprintf("%+v", o), func(t *testing.T) {
 			d := newDeflater(t, o)
 			defer d.Close()
@@ -109,7 +110,7 @@ func TestR72NoContextTakeover(t *testing.T) {
 		if err != nil || !bytes.Equal(got, m) {
 			t.Fatalf("message %d does not inflate alone: %v", i, err)
 		}
-		if d.encoder != nil {
+		if d.encoder != nil || d.own.buf != nil || d.own.table != nil || d.own.work != nil {
 			t.Fatal("a compressor is held between messages")
 		}
 	}
@@ -124,7 +125,7 @@ func TestR76WindowIsNeverExceeded(t *testing.T) {
 		}
 	}
 	for bits := 8; bits <= 15; bits++ {
-		for _, history := range []int{0, 3000} {
+		for _, history := range []int{1 << bits, 3000} {
 			d := newDeflater(t, DeflateOptions{WindowBits: bits, History: history})
 			var reference slowInflater
 			for i, m := range messages {
@@ -136,7 +137,7 @@ func TestR76WindowIsNeverExceeded(t *testing.T) {
 			if reference.farthest > 1<<bits {
 				t.Errorf("window of %d bits: refers %d bytes back", bits, reference.farthest)
 			}
-			if reference.farthest < 1<<bits/2 && history == 0 && !instrumented {
+			if reference.farthest < 1<<bits/2 && history != 3000 && !instrumented {
 				t.Errorf("window of %d bits: only %d bytes of it are used", bits, reference.farthest)
 			}
 		}
@@ -192,6 +193,125 @@ func TestPreparedMessage(t *testing.T) {
 				}
 				want(c, p)
 				d.Forget()
+			}
+		}
+	}
+}
+
+// F78: memory is given back between messages, and never inside one. What comes after refers to nothing before, and the peer, which
+// is told nothing, has its own context as before.
+func TestF78Release(t *testing.T) {
+	messages := mixed(60)
+	for _, o := range []DeflateOptions{{}, {Level: 1}, {Level: 1, History: 2000}, {History: 32768}, {WindowBits: 9}, {NoContextTakeover: true}, {Level: HuffmanOnly}} {
+		d := newDeflater(t, o)
+		inflater := newInflater(t, InflateOptions{WindowBits: o.WindowBits, NoContextTakeover: o.NoContextTakeover})
+		for i, m := range messages {
+			c := d.Append(nil, m[:len(m)/2], false)
+			if i%2 == 0 {
+				d.Release()
+			}
+			c = d.Append(c, m[len(m)/2:], true)
+			if got, err := inflater.Message(c, false); err != nil || !bytes.Equal(got, m) {
+				t.Fatalf("%+v: message %d: %v", o, i, err)
+			}
+			if i%5 != 0 {
+				continue
+			}
+			d.Release()
+			if d.encoder != nil || d.history != nil || d.own.buf != nil || d.own.table != nil || d.own.work != nil {
+				t.Fatalf("%+v: memory is held", o)
+			}
+			next := messages[(i+1)%len(messages)]
+			c = d.Append(nil, next, true)
+			if got, err := newInflater(t, InflateOptions{WindowBits: o.WindowBits}).Message(c, false); err != nil || !bytes.Equal(got, next) {
+				t.Fatalf("%+v: the message after it refers back: %v", o, err)
+			}
+			if got, err := inflater.Message(c, false); err != nil || !bytes.Equal(got, next) {
+				t.Fatalf("%+v: message %d: %v", o, i, err)
+			}
+		}
+	}
+}
+
+// F78: what is held between messages grows with what was sent, and is no more than was asked for after any message.
+func TestF78HeldAsUsed(t *testing.T) {
+	large := feed(2, 300_000)
+	for _, o := range []DeflateOptions{{}, {History: 2000}, {History: 32768}, {WindowBits: 8}, {WindowBits: 11}} {
+		d := newDeflater(t, o)
+		held := func() (n int) {
+			if d.own.work != nil {
+				t.Fatal("what is lent is held between messages")
+			}
+			return cap(d.own.buf.B) + cap(d.own.table.B)
+		}
+		d.Append(nil, large[0][:300], true)
+		if n := held(); n > 2<<10 {
+			t.Errorf("%+v: %d bytes after one message of 300", o, n)
+		}
+		most := d.own.keep * 3 / 2
+		for i := range 40 {
+			d.Append(nil, large[i%2][i*100:i*100+1000*(1+i%4)], true)
+			d.Append(nil, large[i%2][:i*7000], true)
+			if n := held(); n > most {
+				t.Fatalf("%+v: %d bytes after a message of %d, at most %d expected", o, n, i*7000, most)
+			}
+		}
+		if n := held(); n != most {
+			t.Errorf("%+v: %d bytes after many messages, want %d", o, n, most)
+		}
+	}
+}
+
+// The codes of a block are complete and no longer than may be, also where frequencies call for the longest ones (Fibonacci's).
+func TestBlockCodes(t *testing.T) {
+	b := new(block)
+	for name, frequency := range map[string]func(i int) int{
+		"one":   func(i int) int { return min(1, max(0, 1-i)) },
+		"two":   func(i int) int { return min(1, max(0, 2-i)) },
+		"even":  func(int) int { return 3 },
+		"steep": func(i int) int { return 1 << min(13, i/2) },
+		"fibonacci": func(i int) int {
+			a, b := 1, 1
+			for range min(i, 20) {
+				a, b = b, a+b
+			}
+			return a
+		},
+		"large": func(i int) int { return 16000 - 50*i },
+	} {
+		for _, limit := range []int{preBits, codeBitsMax} {
+			var f [litUsed]uint16
+			n := 0
+			for i := range preMax {
+				f[i*15] = uint16(frequency(i))
+				n += min(1, int(f[i*15]))
+			}
+			codes := make([]code, litUsed)
+			b.makeCode(f[:], codes, limit)
+			seen, sum := map[string]bool{}, 0
+			for s, c := range codes {
+				if (c.length > 0) != (f[s] > 0) || int(c.length) > limit {
+					t.Fatalf("%s: symbol %d, %d times: %d bits", name, s, f[s], c.length)
+				}
+				if c.length > 0 {
+					sum += 1 << (codeBitsMax - c.length)
+					seen[fmt.Sprintf("%0*b", c.length, bits.Reverse16(c.bits)>>(16-c.length))] = true
+				}
+				for r := range codes {
+					if codes[r].length > 0 && c.length > 0 && f[r] > f[s] && codes[r].length > c.length {
+						t.Fatalf("%s: a symbol that occurs more has a longer code", name)
+					}
+				}
+			}
+			for a := range seen {
+				for b := range seen {
+					if a != b && strings.HasPrefix(a, b) {
+						t.Fatalf("%s: %s begins with %s", name, a, b)
+					}
+				}
+			}
+			if len(seen) != n || n > 1 && sum != 1<<codeBitsMax {
+				t.Fatalf("%s: %d codes of %d symbols, sum %d", name, len(seen), n, sum)
 			}
 		}
 	}

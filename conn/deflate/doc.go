@@ -2,9 +2,9 @@
 // ([Config], [Params]), the [Inflater] for what comes and the [Deflater] for what goes.
 //
 // The Inflater is the package's own. It lives as long as the connection, keeps its window in place and says exactly where a
-// message's last block ends, so that a cut message is never delivered as a shorter one. The compressor is
-// klauspost/compress/flate: at about the same size of output it takes 0.6 to 0.8 of the CPU of the standard library's
-// (go test -bench 'Deflate$' ./conn/deflate), and it can bound its window.
+// message's last block ends, so that a cut message is never delivered as a shorter one. The compressor of the default level is
+// the package's own, too. It holds little, keeps to any window, and finds nearly as much in feeds as larger ones do. Levels 1 to
+// 9 are those of klauspost/compress/flate, which holds a megabyte for each connection.
 //
 // # Risk
 //
@@ -16,14 +16,14 @@
 // other, though not the parts of one; for a connection: do not offer or accept the extension.
 //
 // What comes compressed can be far larger than it looks. The limit on a message's size is on the inflated bytes and always
-// there; inflating stops at the byte that passes it, and until then has taken no more than the limit and 64 KiB, the window of
-// context takeover included (76 KiB where the limit is under 12 KiB). Compressed bytes are inflated as they come, and not kept:
-// conn.Conn.ReadMessage and TakeBatch hold that and the connection's read buffer (conn.Config.ReadBuffer, 64 KiB by default),
-// however a message is cut into frames, and conn.Conn.NextReader never more than the window. Whatever is wrong, text that is not
-// UTF-8 too, ends the connection with the bytes that show it, and does not wait for the rest of the message.
+// there. Inflating stops at the byte that passes it. Until then it has taken no more than the limit, a quarter of it for a
+// moment, and 72 KiB, the window of context takeover included. The same holds for a message that is delivered: it is put
+// together from parts at its end, and from a fifth of the limit on as it comes, in memory of the whole limit.
 //
-// A message over 32 KiB that is delivered is put together from parts at its end, and has both for that moment: one of two fifths
-// of the limit still fits into the limit and 64 KiB, and one of the whole limit takes it twice.
+// Compressed bytes are inflated as they come, and not kept: conn.Conn.ReadMessage and TakeBatch hold that and the connection's
+// read buffer (conn.Config.ReadBuffer, 64 KiB by default), however a message is cut into frames, and conn.Conn.NextReader never
+// more than the window. Whatever is wrong, text that is not UTF-8 too, ends the connection with the bytes that show it, and
+// does not wait for the rest of the message.
 //
 // # When it pays
 //
@@ -32,15 +32,20 @@
 //
 //	                               200 B                1000 B               8000 B
 //	                       deflate inflate wire  deflate inflate wire  deflate inflate wire
-//	takeover, level 1          7.3    0.39   54     14     5.2   393       63      24  2960
-//	takeover, level 5          6.1    0.31   44     26     5.2   374      117      26  2873
-//	takeover, level 9           26    0.44   38    233     5.0   335      991      22  2599
-//	history of 2 KiB            14    0.35   49     45     5.6   376      117      26  2927
-//	window of 10 bits          6.6    0.45   52     22     4.1   369       87      25  2785
-//	no takeover                 11     1.9  124     26     5.8   430       86      28  2885
+//	default                    5.3    0.36   45     25     4.3   359      135      24  2732
+//	history of 2 KiB           5.3    0.46   51     23     4.5   390      128      25  2682
+//	history of 32 KiB          6.3    0.33   42     24     4.0   360      140      23  2731
+//	window of 10 bits          5.2    0.37   51     23     4.4   389      131      25  2678
+//	no takeover                7.0     2.0  121     23     4.5   420      127      23  2727
+//	level 1                    6.0    0.35   54     14     4.0   393       59      24  2960
+//	level 5                    5.8    0.32   44     19     3.8   374      103      21  2873
+//	level 9                     21    0.30   38    243     3.8   335     1008      21  2599
+//	level 5, 2 KiB              16    0.34   49     33     4.2   376      106      25  2927
+//
+// The last line is level 5 with a History of 2 KiB: the library's compressor, made ready for each message.
 //
 // A receiver of small messages pays a third of a microsecond to read a quarter of the bytes: on any network that is
-// billed, shared or slower than some gigabits it pays. A sender pays twenty times that, for each connection: where the same
+// billed, shared or slower than some gigabits it pays. A sender pays fifteen times that, for each connection: where the same
 // message goes to many, prepare it once (conn.Prepare). Within a host, and for payloads that are compressed or random
 // already, it does not pay. Small messages need context takeover: without it a message of 200 bytes saves little and costs
 // more. Below DefaultThreshold messages go as they are, and the context is kept for the next.
@@ -49,15 +54,29 @@
 //
 // What an idle connection holds after a megabyte of feed (go test -run IdleMemory -v ./conn/deflate):
 //
-//	Inflater, context takeover, window of 15 bits     65 KiB
+//	Inflater, context takeover, window of 15 bits     41 KiB
 //	                                   12 bits         9 KiB
 //	                                    9 bits         5 KiB
 //	Inflater, no context takeover                    1.1 KiB
-//	Deflater, context takeover, level 1              800 KiB
-//	                            level 5, or a window 1.1 MiB
-//	                            with History 2048      4 KiB
-//	Deflater, no context takeover                    0.1 KiB
+//	Deflater, context takeover, default               12 KiB
+//	                            History of 2 KiB       3 KiB
+//	                            History of 32 KiB     48 KiB
+//	                            window of 10 bits      3 KiB
+//	                            level 1              800 KiB
+//	                            level 5              1.1 MiB
+//	                            level 5, 2 KiB         4 KiB
+//	Deflater, no context takeover                    0.2 KiB
+//
+// The whole of a connection that compresses with the defaults and waits, its goroutine's stack included, in either role
+// (TICKWIRE_FULL=1 go test -run F78IdleMemoryCompressed -v ./conn, 10,000 connections):
+//
+//	context takeover, after one message of 4 KiB      27 KiB
+//	                  after many                      60 KiB
+//	                  and with Config.ReleaseIdle     52 KiB
+//	no context takeover                                7 KiB
 //
 // Both take memory with the first message only, and hold no more of a window than has been used. Decoding tables, and
-// compressors that no context binds, are lent for a message and shared by all connections.
+// what compressing a message needs beside its history, are lent for a message and shared by all connections. A compressor
+// may forget its history whenever it likes, and that of an idle connection does, with Config.ReleaseIdle. An Inflater may not:
+// the peer may refer to all of the window. To bound that, agree on a smaller one, or on no context takeover.
 package deflate

@@ -78,8 +78,9 @@ type Inflater struct {
 	dyn   *dynamic
 	buf   *buffer.Buffer
 	parts []*buffer.Buffer
-	free  int // room in the last part
-	given int // parts that Next has returned
+	free  int  // room in the last part
+	given int  // parts that Next has returned
+	whole bool // there is one part, which has room for the limit
 
 	joined *buffer.Buffer
 	view   []byte
@@ -242,8 +243,12 @@ func (d *Inflater) Release() {
 	}
 	d.view = nil
 	d.closeMessage()
-	if d.alone {
+	switch {
+	case d.alone:
 		d.discard()
+	case len(d.out) > d.restSize():
+		d.move(max(d.base, d.op-d.window), d.restSize())
+		d.start, d.shown, d.checked = d.op, d.op, d.op
 	}
 }
 

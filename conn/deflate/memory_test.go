@@ -33,7 +33,7 @@ func TestNoAllocations(t *testing.T) {
 			n = 300_000 / size * 10
 		}
 		messages := feed(300, size)
-		for _, o := range []DeflateOptions{{Level: 1}, {}, {NoContextTakeover: true}, {History: 2048, Level: 1}, {WindowBits: 10}} {
+		for _, o := range []DeflateOptions{{Level: 1}, {}, {NoContextTakeover: true}, {History: 2048, Level: 1}, {History: 2048}, {Level: HuffmanOnly}, {WindowBits: 10}} {
 			t.Run(fmt.Sprintf("%d/%+v", size, o), func(t *testing.T) {
 				d := newDeflater(t, o)
 				defer d.Close()
@@ -181,16 +181,20 @@ func TestIdleMemory(t *testing.T) {
 		got   int
 		limit int // bytes
 	}{
-		{"Inflater, takeover", idleInflater(t, InflateOptions{}), 66 << 10},
+		{"Inflater, takeover", idleInflater(t, InflateOptions{}), 42 << 10},
 		{"Inflater, takeover, 12 bits", idleInflater(t, InflateOptions{WindowBits: 12}), 10 << 10},
 		{"Inflater, takeover, 9 bits", idleInflater(t, InflateOptions{WindowBits: 9}), 6 << 10},
 		{"Inflater, no takeover", idleInflater(t, InflateOptions{NoContextTakeover: true}), 1200},
 		{"Deflater, takeover, level 1", idleDeflater(t, DeflateOptions{Level: 1}), 820 << 10},
-		{"Deflater, takeover, level 5", idleDeflater(t, DeflateOptions{}), 1080 << 10},
-		{"Deflater, takeover, history of 2 KiB", idleDeflater(t, DeflateOptions{History: 2048}), 5 << 10},
+		{"Deflater, takeover, level 5", idleDeflater(t, DeflateOptions{Level: 5}), 1080 << 10},
+		{"Deflater, takeover, level 5, history of 2 KiB", idleDeflater(t, DeflateOptions{Level: 5, History: 2048}), 5 << 10},
+		{"Deflater, takeover", idleDeflater(t, DeflateOptions{}), 13 << 10},
+		{"Deflater, takeover, history of 2 KiB", idleDeflater(t, DeflateOptions{History: 2048}), 4 << 10},
+		{"Deflater, takeover, history of 32 KiB", idleDeflater(t, DeflateOptions{History: 32768}), 50 << 10},
+		{"Deflater, takeover, 10 bits", idleDeflater(t, DeflateOptions{WindowBits: 10}), 4 << 10},
 		{"Deflater, no takeover", idleDeflater(t, DeflateOptions{NoContextTakeover: true}), 1 << 10},
 	} {
-		t.Logf("%-40s %8.1f KiB", c.name, float64(c.got)/1024)
+		t.Logf("%-46s %8.1f KiB", c.name, float64(c.got)/1024)
 		if c.got > c.limit {
 			t.Errorf("%s: %d bytes, stated are %d", c.name, c.got, c.limit)
 		}

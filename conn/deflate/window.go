@@ -1,20 +1,28 @@
 package deflate
 
-import "github.com/seed-7f57ff33/tickwire/frame/buffer"
+import (
+	"sync"
+
+	"github.com/seed-7f57ff33/tickwire/frame/buffer"
+)
 
 const (
 	windowMax  = 1 << 15
+	windowRest = windowMax + 8<<10
 	bufferMin  = 4 << 10
 	bufferMax  = 2 * windowMax
 	partMin    = 32 << 10
-	partLeast  = 4 << 10 // of the last ones before the limit
 	pooledJoin = 1 << 20 // joined messages over this size, or half the limit, are allocated as large as they are
+	wholeFrom  = 5       // a message over so great a part of the limit is put together as it comes
 )
 
-// The inflater writes into one buffer that holds the history and, behind it, the message: a match is a copy inside it, and
-// the next message goes on where the last one ended. Only when its end is reached do the last 32 KiB move to its front, once
-// in 32 KiB of output. The buffer starts small and grows to two windows; a message that does not fit moves out in parts, and is
-// joined at its end, so that a message that is refused never has more memory than the limit and the buffer.
+// The inflater writes into one buffer that holds the history and, after it, the message: a match is a copy inside it, and
+// the next message goes on where the last one ended. Only when its end is reached does the window move to its front. The
+// buffer starts small and grows to the resting size, the window and some room. A long message has one of 64 KiB until it
+// ends. What does not fit there moves out in parts, which are joined at the end of the message.
+//
+// Joining needs the message twice for a moment. So a message of more than a fifth of the limit moves from its parts into
+// memory of the whole limit: no message needs more than the limit and a quarter of it, and the buffer.
 //
 //	out: … base ─ history ─ start ─ message ─ op ─ free … slack
 
@@ -31,27 +39,70 @@ func (d *Inflater) open() {
 	d.start, d.shown, d.checked = d.op, d.op, d.op
 }
 
+// windows lends buffers of windowRest bytes, a size that package buffer has not.
+var windows = sync.Pool{New: func() any { return &buffer.Buffer{B: make([]byte, windowRest)} }}
+
+func getWindow(size int) *buffer.Buffer {
+	if size == windowRest {
+		return windows.Get().(*buffer.Buffer)
+	}
+	return buffer.Get(size)
+}
+
+func putWindow(b *buffer.Buffer) {
+	if b != nil && len(b.B) == windowRest {
+		windows.Put(b)
+		return
+	}
+	buffer.Put(b)
+}
+
 func (d *Inflater) hold(b *buffer.Buffer) {
 	d.buf = b
 	d.out = b.B
 }
 
+// restSize returns the size of the buffer that is held between messages. The largest window has less room beside it than
+// the others: moving it once in 8 KiB of output costs 4 % of inflating these.
+func (d *Inflater) restSize() int {
+	if d.window == windowMax {
+		return windowRest
+	}
+	return max(bufferMin, 2*d.window)
+}
+
 // makeRoom is called when d.op has reached the end of the buffer.
 func (d *Inflater) makeRoom() {
 	keep := max(d.base, min(d.start, d.op-d.window))
-	if d.op-keep > len(d.out)/2 {
-		if len(d.out) < bufferMax {
-			b := buffer.Get(2 * len(d.out))
-			copy(b.B, d.out[keep:d.op])
-			buffer.Put(d.buf)
-			d.hold(b)
-			d.shift(keep)
+	size, rest := len(d.out), d.restSize()
+	if d.op-keep > size/2 {
+		switch {
+		case size < rest:
+			next := 2 * size
+			if d.op-d.start <= size/2 {
+				next = min(next, rest)
+			}
+			d.move(keep, next)
 			return
+		case d.op-d.start <= d.window: // only the window is in the way
+		case size < bufferMax:
+			d.move(keep, min(2*size, bufferMax))
+			return
+		default:
+			d.moveOut(d.op - windowMax)
+			keep = d.op - windowMax
 		}
-		d.moveOut(d.op - windowMax)
-		keep = d.op - windowMax
 	}
 	copy(d.out, d.out[keep:d.op])
+	d.shift(keep)
+}
+
+// move has what stands at keep and after it begin another buffer.
+func (d *Inflater) move(keep, size int) {
+	b := getWindow(size)
+	copy(b.B, d.out[keep:d.op])
+	putWindow(d.buf)
+	d.hold(b)
 	d.shift(keep)
 }
 
@@ -65,6 +116,9 @@ func (d *Inflater) shift(n int) {
 
 // moveOut puts the message's bytes up to end into parts.
 func (d *Inflater) moveOut(end int) {
+	if n := d.moved + end - d.start; n > d.limit/wholeFrom && !d.whole {
+		d.gather()
+	}
 	for d.start < end {
 		if d.free == 0 {
 			part := buffer.Get(d.partSize())
@@ -80,16 +134,23 @@ func (d *Inflater) moveOut(end int) {
 	d.shown = d.start
 }
 
-// partSize returns the size of the next part. Parts grow with the message, so that there are few, and fall short of what the
-// message may still have in them: its last 32 KiB stay in the window, so that all parts have 28 KiB less than the limit at most.
-// The window's buffer, and the tables of a block, then fit into the limit and 64 KiB.
+// gather makes memory for a message of any size up to the limit the only part.
+func (d *Inflater) gather() {
+	b := &buffer.Buffer{B: make([]byte, d.limit)}
+	n, moved := 0, d.moved
+	for _, part := range d.parts {
+		n += copy(b.B[n:moved], part.B)
+	}
+	d.dropParts()
+	d.parts = append(d.parts, b)
+	d.whole, d.moved, d.free = true, moved, d.limit-moved
+}
+
+// partSize returns the size of the next part. Parts grow with the message, so that there are few.
 func (d *Inflater) partSize() int {
 	size := partMin
 	for size < d.moved/8 && size < buffer.MaxPooled {
 		size <<= 1
-	}
-	for left := d.limit - windowMax - d.moved; size > left && size > partLeast; {
-		size >>= 1
 	}
 	return size
 }
@@ -115,6 +176,13 @@ func (d *Inflater) join() []byte {
 		return d.out[d.start:d.op:d.op]
 	}
 	n := d.moved + d.op - d.start
+	if d.whole {
+		d.joined = d.parts[0]
+		d.parts = d.parts[:0]
+		copy(d.joined.B[d.moved:], d.out[d.start:d.op])
+		d.dropParts()
+		return d.joined.B[:n:n]
+	}
 	if n <= pooledJoin && d.moved+d.free+2*n <= d.limit {
 		d.joined = buffer.Get(n)
 	} else {
@@ -138,7 +206,7 @@ func (d *Inflater) dropParts() {
 		d.parts[i] = nil
 	}
 	d.parts = d.parts[:0]
-	d.moved, d.free, d.given = 0, 0, 0
+	d.moved, d.free, d.given, d.whole = 0, 0, 0, false
 }
 
 // closeMessage gives back what only the last message needed.
@@ -157,7 +225,7 @@ func (d *Inflater) closeMessage() {
 // discard gives everything back, the history too.
 func (d *Inflater) discard() {
 	d.closeMessage()
-	buffer.Put(d.buf)
+	putWindow(d.buf)
 	d.buf, d.out, d.in, d.more, d.codes = nil, nil, nil, nil, nil
 	d.base, d.start, d.shown, d.op, d.checked = 0, 0, 0, 0, 0
 }

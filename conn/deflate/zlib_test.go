@@ -151,15 +151,17 @@ func TestR88EqualsZlib(t *testing.T) {
 						t.Fatalf("message %d, compressed by zlib: %v", i, err)
 					}
 				}
-				out := newDeflater(t, DeflateOptions{Level: c.level, WindowBits: c.bits})
-				defer out.Close()
-				compressed := make([][]byte, len(messages))
-				for i, m := range messages {
-					compressed[i] = out.Append(nil, m, true)
-				}
-				for i, p := range original(t, zlib.command, "inflate", c.level, c.bits, compressed) {
-					if crc32.ChecksumIEEE(p) != crc32.ChecksumIEEE(messages[i]) {
-						t.Fatalf("message %d, inflated by zlib, is %.60q", i, p)
+				for _, o := range []DeflateOptions{{WindowBits: c.bits}, {WindowBits: c.bits, History: 1 << c.bits}, {Level: c.level, WindowBits: c.bits}} {
+					out := newDeflater(t, o)
+					compressed := make([][]byte, len(messages))
+					for i, m := range messages {
+						compressed[i] = out.Append(nil, m, true)
+					}
+					out.Close()
+					for i, p := range original(t, zlib.command, "inflate", c.level, c.bits, compressed) {
+						if crc32.ChecksumIEEE(p) != crc32.ChecksumIEEE(messages[i]) {
+							t.Fatalf("%+v: message %d, inflated by zlib, is %.60q", o, i, p)
+						}
 					}
 				}
 			})
