@@ -114,6 +114,7 @@ const queueRetry = 5 * time.Millisecond
 // sendOn sends on s.
 func (c *Client) sendOn(s *Session, op conn.Opcode, data []byte) error {
 	if err := s.Conn.WriteMessage(op, data); err != nil {
+		c.failed(s, err)
 		return err
 	}
 	c.count(func(n *Counts) { n.Sent++ })
@@ -123,10 +124,24 @@ func (c *Client) sendOn(s *Session, op conn.Opcode, data []byte) error {
 // sendSign sends a sign of life, which was encoded once.
 func (c *Client) sendSign(s *Session, sign *conn.Prepared) error {
 	if err := s.Conn.WritePrepared(sign); err != nil {
+		c.failed(s, err)
 		return err
 	}
 	c.count(func(n *Counts) { n.Sent++ })
 	return nil
+}
+
+// failed has Send do what WhenDown says from now on, if nothing more can be written on s. Reading can go on for a while.
+func (c *Client) failed(s *Session, err error) {
+	if !errors.Is(err, net.ErrClosed) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.live == s {
+		c.live = nil
+		c.notify()
+	}
 }
 
 func (c *Client) count(f func(*Counts)) {
