@@ -85,6 +85,7 @@ func newSocket(nc net.Conn, cfg *Config, to sink) *socket {
 	s.readFn, s.writeFn = s.reader(), s.writer()
 	if cfg.Spin > 0 {
 		s.spin = &spin{length: cfg.Spin}
+		s.spin.ended.Store(true) // until startSpin
 	}
 	if cfg.Timestamps && tcp {
 		s.stamped = newStampedRead(rc)
