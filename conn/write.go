@@ -448,6 +448,9 @@ func (c *Conn) closingError(err error) error {
 	if err != errWriteDeadline || c.deadlines.open() {
 		return err
 	}
+	if err := c.writeErr(); err != nil {
+		return err
+	}
 	<-c.Done()
 	return c.Err()
 }
