@@ -332,3 +332,62 @@ func TestF71StoppedProcessIsNotADeadPeer(t *testing.T) {
 		})
 	}
 }
+
+// Of a transport that nobody can look into a slow peer shows by the writes that return.
+func TestF72SlowStreamIsNotJudged(t *testing.T) {
+	both(t, func(t *testing.T, role frame.Role) {
+		const size = 1 << 20
+		c, _, p := simulate(t, role, Config{StallTimeout: time.Minute}, 4<<10)
+		defer c.Close()
+		written := make(chan error, 1)
+		go func() { written <- c.WriteMessage(Binary, make([]byte, size)) }()
+		for b, n := make([]byte, 4<<10), 0; n < size; {
+			time.Sleep(time.Second)
+			k, err := p.nc.Read(b)
+			if err != nil {
+				t.Fatal(n, err)
+			}
+			n += k
+		}
+		if err := <-written; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// The clocks may look at bytes of a tunnel that came early while a read takes them.
+func TestF71UnreadOfATunnel(t *testing.T) {
+	a, b := loopback(t)
+	var early []byte
+	for range 1000 {
+		early = append(early, encodedFrame(frame.Server, frame.Header{Fin: true, Opcode: Text}, []byte("early"))...)
+	}
+	tunnel := newTunnelConn(a, a, early)
+	c := New(tunnel, frame.Client, &Config{KeepAlive: -1})
+	defer c.Close()
+	if n, waits := c.unread(); n != len(early) || !waits {
+		t.Errorf("%d bytes wait, want %d", n, len(early))
+	}
+	looked := make(chan bool)
+	stop := make(chan struct{})
+	go func() {
+		defer close(looked)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				c.unread()
+			}
+		}
+	}()
+	for range 1000 {
+		wantMessage(t, c, Text, "early")
+	}
+	close(stop)
+	<-looked
+	if n, _ := c.unread(); n != 0 {
+		t.Errorf("%d bytes wait, want none", n)
+	}
+	b.Close()
+}
