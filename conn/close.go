@@ -18,7 +18,7 @@ import (
 // first; if the peer's did, or something is wrong with its answer, it returns the *CloseError too, and otherwise the error that ended the connection.
 //
 // It ends with ctx or after Config.CloseTimeout, whichever is first, whatever the peer does; the connection is then closed
-// all the same, as by Close. code and reason are checked before anything is written, with the errors of frame.AppendClose.
+// all the same. code and reason are checked before anything is written, with the errors of frame.AppendClose.
 func (c *Conn) Shutdown(ctx context.Context, code frame.CloseCode, reason string) error {
 	var body [frame.MaxControlPayload]byte
 	if _, err := frame.AppendClose(body[:0], c.role, code, reason); err != nil {
@@ -28,11 +28,11 @@ func (c *Conn) Shutdown(ctx context.Context, code frame.CloseCode, reason string
 	defer cancel()
 	until, _ := ctx.Deadline()
 	stop := context.AfterFunc(ctx, func() {
+		e := &TimeoutError{Clock: ClockClose, Limit: c.cfg.CloseTimeout}
 		if cause := context.Cause(ctx); cause != errCloseTimeout {
-			c.part(&TimeoutError{Clock: ClockClose, Err: cause}) // the peer has had less time than it may need to take our Close frame
-			return
+			e.Limit, e.Err = 0, cause
 		}
-		c.end(&TimeoutError{Clock: ClockClose, Limit: c.cfg.CloseTimeout})
+		c.end(e)
 	})
 	defer stop()
 	// The end of ctx closes the connection and says why; the write deadline behind it is for safety.

@@ -1,7 +1,6 @@
 package conn
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -200,38 +199,6 @@ func TestServerShutdownWaitsForLinger(t *testing.T) {
 		}
 		if _, err := c.ReadMessage(); CloseCode(err) != frame.CodeProtocolError {
 			t.Error(err)
-		}
-	})
-}
-
-// A Shutdown whose context ends before the peer has answered leaves it the time to take the Close frame, as Close does; without a
-// Close frame that could be sent the transport is closed at once.
-func TestF70ShutdownWithLittleTime(t *testing.T) {
-	both(t, func(t *testing.T, role frame.Role) {
-		for _, sent := range []bool{true, false} {
-			c, a, p := simulate(t, role, Config{CloseTimeout: 3 * time.Second}, 1000)
-			if !sent {
-				go c.WriteMessage(Binary, make([]byte, 5000))
-				synctest.Wait()
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			defer cancel()
-			var late *TimeoutError
-			if err := c.Shutdown(ctx, frame.CodeGoingAway, "rotation"); !errors.As(err, &late) || late.Err != context.DeadlineExceeded {
-				t.Errorf("Shutdown returns %v", err)
-			}
-			synctest.Wait()
-			if a.Closed() == sent {
-				t.Errorf("the Close frame was sent: %v, the transport is closed: %v", sent, a.Closed())
-			}
-			if sent {
-				p.expectClose(frame.CodeGoingAway)
-			}
-			time.Sleep(3 * time.Second)
-			synctest.Wait()
-			if !a.Closed() {
-				t.Error("it lingers for ever")
-			}
 		}
 	})
 }
