@@ -497,9 +497,8 @@ func (o *outlet) data(a, b []byte) (int, error) {
 	return total, nil
 }
 
-// maxStreamWrite is how much is given at once to a transport of which nobody can see how far it is: see stalled. Of a peer that takes less
-// in all of StallTimeout it cannot be told that it takes something.
-const maxStreamWrite = 64 << 10
+// maxStreamWrite is how much is given at once to a transport of which nobody can see how far it is: see stalled.
+const maxStreamWrite = 1 << 20
 
 // write writes a and then b, without waiting if noWait is set, which only a socket can.
 func (o *outlet) write(a, b []byte, noWait bool) (n int, err error) {
