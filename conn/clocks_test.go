@@ -315,7 +315,7 @@ func TestF71StoppedProcessIsNotADeadPeer(t *testing.T) {
 					}()
 				}
 				time.Sleep(36 * time.Second) // between two looks
-				c.mu.Lock() // behind the last look
+				c.mu.Lock()                  // behind the last look
 				c.clocks.timer.Stop()
 				c.mu.Unlock()
 				time.Sleep(time.Hour)
