@@ -1,6 +1,9 @@
 package conn
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // clocks judge whether the peer is alive, and takes what is written. They look at counters from time to time, so that nothing is paid
 // per message or read; what is seen at a look may have happened since the one before, so a limit is exceeded by an eighth at most.
@@ -8,16 +11,21 @@ type clocks struct {
 	timer *time.Timer // nil if no clock is on
 	idle  bool        // timer does not run: see lazyClock; under Conn.mu
 
-	// What follows is the tick's alone.
-	told            bool   // the Observer was told that this side does not read
-	pinged          bool   // since the last byte
-	pingGone        bool   // Config.Outbound, if there is one, has let it go
-	written         uint64 // messages
-	bytes, messages uint64 // seen at the last look
-	byteAt, dataAt  moment
-	ping            uint64
-	pingAt          moment
-	stall           *stallWatch // nil while nothing is being written
+	// What follows is the tick's alone, but for pushing.
+	told     bool        // the Observer was told that this side does not read
+	pinged   bool        // since the last byte
+	pingGone bool        // Config.Outbound, if there is one, has let it go
+	pushing  atomic.Bool // stream is being written to, where that is no socket and not over records
+
+	// Seen at the last look; of the messages the lower half of their number, which tells that there was one.
+	lookedAt                   moment
+	bytes                      uint64
+	messagesRead, messagesSent uint32
+
+	byteAt, dataAt moment
+	ping           uint64
+	pingAt         moment
+	stall          *stallWatch // nil while no write waits
 }
 
 // A moment is a time.Time in a third of its memory: how long after epoch.
@@ -53,7 +61,7 @@ func (c *Conn) startClocks() {
 		return
 	}
 	k.byteAt = momentOf(time.Now())
-	k.dataAt = k.byteAt
+	k.dataAt, k.lookedAt = k.byteAt, k.byteAt
 	c.mu.Lock() // the first tick may come before timer is set
 	defer c.mu.Unlock()
 	if k.idle = c.lazyClock(); !k.idle {
@@ -92,6 +100,7 @@ func (c *Conn) stopClocks() {
 
 func (c *Conn) tick() {
 	now := momentOf(time.Now())
+	c.passOverSleep(now)
 	if err := c.stalled(now); err != nil {
 		c.endWriting(err)
 	}
@@ -108,29 +117,44 @@ func (c *Conn) tick() {
 	switch {
 	case c.err != nil:
 	case c.lazyClock() && !c.lock.has(lockHeld):
-		c.clocks.idle = true
+		c.clocks.idle, c.clocks.stall = true, nil
 	default:
 		c.clocks.timer.Reset(next)
 	}
 }
 
+// passOverSleep has time not count in which this process did not run, or too seldom to look: it was stopped, say. What the peer did then
+// shows only now.
+func (c *Conn) passOverSleep(now moment) {
+	k, period := &c.clocks, c.cfg.lookEvery()
+	if late := now.since(k.lookedAt) - period; late > period {
+		k.byteAt += moment(late)
+		k.dataAt += moment(late)
+		k.pingAt += moment(late)
+		if k.stall != nil {
+			k.stall.at += moment(late)
+		}
+	}
+	k.lookedAt = now
+}
+
 // look returns when to look again, or the error of the clock that has run out.
 func (c *Conn) look(now moment) (next time.Duration, err error) {
 	k := &c.clocks
-	bytes, messages := c.received(), c.readers.Load()/readCount
+	bytes, messages := c.received(), uint32(c.readers.Load()/readCount)
 	// A reader that is still taking what came before has not listened since: that is no silence of the peer's.
-	if bytes != k.bytes || messages != k.messages {
+	if bytes != k.bytes || messages != k.messagesRead {
 		k.byteAt, k.pinged, k.told = now, false, false
 	}
-	if messages != k.messages {
+	if messages != k.messagesRead {
 		k.dataAt = now
 	}
-	k.bytes, k.messages = bytes, messages
+	k.bytes, k.messagesRead = bytes, messages
 	c.restCompressor(now)
-	if written := c.messagesWritten(); written == k.written {
+	if sent := uint32(c.messagesWritten()); sent == k.messagesSent {
 		c.restQueue()
 	} else {
-		k.written = written
+		k.messagesSent = sent
 	}
 	next, dead := c.silent(now)
 	if dead == nil {
@@ -209,10 +233,12 @@ func (c *Conn) lookAtPing(now moment) {
 // that is at work. n is how many bytes of it can be seen. Where the transport cannot be looked into, a side that does not read
 // cannot say that nothing came.
 func (c *Conn) unread() (n int, waits bool) {
+	inflating := false
 	s := c.readers.Load()
 	away := s&readBusy == 0 && c.readers.CompareAndSwap(s, s|readBusy|readLooked)
 	if away { // no read call runs
-		n = c.r.Pending()
+		n = c.r.Pending() + len(c.reading.rest)
+		inflating = c.reading.packed && !c.reading.framed // nobody knows what is still to come out
 		if r := c.records; r != nil {
 			n += r.end - r.pos + r.held
 		}
@@ -224,7 +250,7 @@ func (c *Conn) unread() (n int, waits bool) {
 	}
 	more, ok := unreadBytes(c.base)
 	ok = ok && (c.secure == nil || c.records != nil) // crypto/tls alone may hold more
-	return n + more, n+more > 0 || away && !ok
+	return n + more, n+more > 0 || inflating || away && !ok
 }
 
 // tellUnread tells the Observer, once, that this side does not read what has come.
@@ -252,12 +278,11 @@ type writeProgress struct {
 // stalled returns the error of the write clock if it has run out: the same write has waited for all of StallTimeout without progress.
 func (c *Conn) stalled(now moment) error {
 	k, limit := &c.clocks, c.cfg.StallTimeout
-	state := c.lock.state.Load()
-	if limit <= 0 || state&lockHeld == 0 {
+	if limit <= 0 || !c.writeWaits() {
 		k.stall = nil
 		return nil
 	}
-	p := writeProgress{direct: state / lockCount, writes: c.stats.writes.Load(), bytes: c.stats.bytesWritten.Load()}
+	p := writeProgress{direct: c.lock.state.Load() / lockCount, writes: c.stats.writes.Load(), bytes: c.stats.bytesWritten.Load()}
 	if c.records != nil {
 		p.below = c.records.writes.Load()
 	}

@@ -259,3 +259,116 @@ func TestF71UnreadUnderForeignTLS(t *testing.T) {
 	_, err := c.ReadMessage()
 	wantClock(t, err, ClockTransport)
 }
+
+// Who has the write lock and does something else than write, as compressing a large message, waits for nobody: the peer is not judged.
+func TestF72OnlyWaitingIsJudged(t *testing.T) {
+	for name, keepAlive := range map[string]time.Duration{"with a keepalive": 1000 * time.Hour, "lazy": -1} {
+		t.Run(name, func(t *testing.T) {
+			both(t, func(t *testing.T, role frame.Role) {
+				c, _, p := simulate(t, role, Config{KeepAlive: keepAlive, StallTimeout: time.Second}, 0)
+				defer c.Close()
+				if err := c.WriteMessage(Text, []byte("one")); err != nil { // it starts the lazy clock
+					t.Fatal(err)
+				}
+				p.expect(Text, "one")
+				for range 3 {
+					c.lock.tryLock()
+					time.Sleep(time.Hour)
+					c.unlockWrite()
+					if err := c.WriteMessage(Text, []byte("two")); err != nil {
+						t.Fatal(err)
+					}
+					p.expect(Text, "two")
+				}
+			})
+		})
+	}
+}
+
+// A process that was stopped for a while has not listened, nor sent its ping: the peer is judged by the time before and behind.
+func TestF71StoppedProcessIsNotADeadPeer(t *testing.T) {
+	for name, cfg := range map[string]Config{
+		"transport": {KeepAlive: time.Minute},
+		"data":      {KeepAlive: -1, DataTimeout: time.Minute},
+		"pong":      {KeepAlive: 20 * time.Second, PongTimeout: time.Minute},
+		"write":     {KeepAlive: time.Hour, StallTimeout: time.Minute, CloseTimeout: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			both(t, func(t *testing.T, role frame.Role) {
+				c, _, p := simulate(t, role, cfg, 1000)
+				defer c.Close()
+				go c.ReadMessage()
+				if name == "write" {
+					go c.WriteMessage(Binary, make([]byte, 5000))
+				}
+				if name == "pong" { // other bytes keep the transport clock away
+					stop := make(chan struct{})
+					defer close(stop)
+					go func() {
+						for {
+							select {
+							case <-stop:
+								return
+							case <-time.After(15 * time.Second):
+								p.nc.Write(p.message(frame.Pong, ""))
+							}
+						}
+					}()
+				}
+				time.Sleep(36 * time.Second) // between two looks
+				c.mu.Lock()                  // behind the last look
+				c.clocks.timer.Stop()
+				c.mu.Unlock()
+				time.Sleep(time.Hour)
+				start := time.Now()
+				c.clocks.timer.Reset(0)
+				time.Sleep(time.Second)
+				if err := c.Err(); err != nil {
+					t.Fatal(err)
+				}
+				<-c.Done()
+				wantClock(t, c.Err(), Clock(name))
+				if d := time.Since(start); d > 90*time.Second {
+					t.Errorf("judged after %v", d)
+				}
+			})
+		})
+	}
+}
+
+// The clocks may look at bytes of a tunnel that came early while a read takes them.
+func TestF71UnreadOfATunnel(t *testing.T) {
+	a, b := loopback(t)
+	var early []byte
+	for range 1000 {
+		early = append(early, encodedFrame(frame.Server, frame.Header{Fin: true, Opcode: Text}, []byte("early"))...)
+	}
+	tunnel := newTunnelConn(a, a, early)
+	c := New(tunnel, frame.Client, &Config{KeepAlive: -1})
+	defer c.Close()
+	if n, waits := c.unread(); n != len(early) || !waits {
+		t.Errorf("%d bytes wait, want %d", n, len(early))
+	}
+	looked := make(chan bool)
+	stop := make(chan struct{})
+	go func() {
+		defer close(looked)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				c.unread()
+			}
+		}
+	}()
+	for range 1000 {
+		wantMessage(t, c, Text, "early")
+	}
+	close(stop)
+	<-looked
+	if n, _ := c.unread(); n != 0 {
+		t.Errorf("%d bytes wait, want none", n)
+	}
+	b.Close()
+}

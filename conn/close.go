@@ -208,10 +208,10 @@ func (c *Conn) takeClose(body []byte) error {
 	if code != frame.CodeNoStatus && !code.Sendable(c.role) {
 		answer = frame.CodeNormal
 	}
-	failed := c.sendClose(time.Now().Add(c.cfg.CloseTimeout), answer, "")
+	_ = c.sendClose(time.Now().Add(c.cfg.CloseTimeout), answer, "")
 	c.mu.Lock()
 	e := &CloseError{Code: code, Reason: reason, SentCode: frame.CodeAbnormal, Local: g.local}
-	if g.sent.done && failed == nil {
+	if g.sent.done {
 		e.SentCode, e.SentReason = g.sent.code, g.sent.reason
 	}
 	c.mu.Unlock()

@@ -557,3 +557,58 @@ func TestShutdownBehindThePeersClose(t *testing.T) {
 		p.nc.Close()
 	})
 }
+
+// The close clock does not take what waits to be read from a reader that is behind: it gets the messages and the peer's Close. It does
+// end a connection on which nobody reads, and one whose peer sends on for ever.
+func TestF71SlowReaderBehindStartClose(t *testing.T) {
+	both(t, func(t *testing.T, role frame.Role) {
+		const total = 10
+		c, _, p := simulate(t, role, Config{CloseTimeout: 3 * time.Second}, 0)
+		for i := range total {
+			p.send(p.message(Text, fmt.Sprint(i)))
+		}
+		if err := c.StartClose(frame.CodeGoingAway, "rotation"); err != nil {
+			t.Fatal(err)
+		}
+		p.expectClose(frame.CodeGoingAway)
+		p.send(p.closing(frame.CodeGoingAway, "seen"))
+		for i := range total {
+			wantMessage(t, c, Text, fmt.Sprint(i))
+			time.Sleep(2 * time.Second)
+		}
+		_, err := c.ReadMessage()
+		var closed *CloseError
+		if !errors.As(err, &closed) || closed.Reason != "seen" || !closed.Local || closed.SentReason != "rotation" {
+			t.Errorf("the end is %v", err)
+		}
+
+		c, _, p = simulate(t, role, Config{CloseTimeout: 3 * time.Second}, 0)
+		p.send(p.message(Text, "one"), p.message(Text, "two"))
+		start := time.Now()
+		c.StartClose(frame.CodeGoingAway, "")
+		wantMessage(t, c, Text, "one")
+		<-c.Done()
+		wantClock(t, c.Err(), ClockClose)
+		if d := time.Since(start); d != 6*time.Second {
+			t.Errorf("nobody reads: ended after %v", d)
+		}
+
+		c, _, p = simulate(t, role, Config{CloseTimeout: 3 * time.Second}, 0)
+		go func() {
+			for {
+				if _, err := p.nc.Write(p.message(Binary, string(make([]byte, 16<<10)))); err != nil {
+					return
+				}
+			}
+		}()
+		start = time.Now()
+		c.StartClose(frame.CodeGoingAway, "")
+		for err = nil; err == nil; _, err = c.ReadMessage() {
+			time.Sleep(time.Millisecond)
+		}
+		wantClock(t, err, ClockClose)
+		if d := time.Since(start); d > 12*time.Second {
+			t.Errorf("the peer sends on: ended after %v", d)
+		}
+	})
+}

@@ -132,6 +132,7 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 	} else {
 		c.sock = newSocket(nc, c.cfg, (*plainSink)(c))
 	}
+	c.startSpin()
 	c.reading.c = c
 	c.r.Reset(nil, role, c.cfg.Frame)
 	c.r.SetMaxBuffer(c.cfg.ReadBuffer)

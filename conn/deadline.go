@@ -56,6 +56,15 @@ func (c *Conn) setReadDeadline(t time.Time) error {
 	return c.base.SetReadDeadline(t)
 }
 
+// setWriteDeadline puts a deadline on the transport. When nothing more can be written it stays in the past, so that no write waits.
+// The caller has deadlines.mu.
+func (c *Conn) setWriteDeadline(t time.Time) error {
+	if c.cut.Load() != nil {
+		t = past
+	}
+	return c.base.SetWriteDeadline(t)
+}
+
 // SetWriteDeadline sets the time at which write calls fail with an error that matches os.ErrDeadlineExceeded; the zero time
 // means never. It holds until it is set again. If it passes when a part of a frame has been written the connection ends.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
@@ -67,7 +76,7 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 		return nil
 	}
 	d.wakeWaiters()
-	return c.base.SetWriteDeadline(t)
+	return c.setWriteDeadline(t)
 }
 
 // SetDeadline sets both deadlines.
@@ -93,7 +102,7 @@ func (c *Conn) startClosing(until time.Time) time.Time {
 	if times.closing.IsZero() || until.Before(times.closing) {
 		times.closing = until
 		d.wakeWaiters()
-		_ = c.base.SetWriteDeadline(until)
+		_ = c.setWriteDeadline(until)
 	}
 	return times.closing
 }
@@ -157,7 +166,7 @@ func (c *Conn) armWrite() {
 	}
 	if at, ok := arm(times.armedWrite, now, c.cfg.WriteTimeout); ok {
 		times.armedWrite = at
-		_ = c.base.SetWriteDeadline(earlier(times.write, at))
+		_ = c.setWriteDeadline(earlier(times.write, at))
 	}
 }
 

@@ -8,7 +8,8 @@ import (
 
 // StartClose begins the close handshake and leaves the rest to the goroutine that reads: it writes what is queued and a Close
 // frame, and returns. Read calls go on to deliver the messages that still come, until the peer's Close ends them with the
-// *CloseError, or Config.CloseTimeout with a *TimeoutError. Shutdown is for those who do not want these messages.
+// *CloseError, or Config.CloseTimeout with a *TimeoutError. A reader that is behind then still gets what has come, the peer's Close too, if
+// it takes no longer than CloseTimeout for a message. Shutdown is for those who do not want these messages.
 //
 // code and reason are checked before anything is written, with the errors of frame.AppendClose.
 func (c *Conn) StartClose(code frame.CloseCode, reason string) error {
@@ -17,7 +18,8 @@ func (c *Conn) StartClose(code frame.CloseCode, reason string) error {
 		return err
 	}
 	limit := c.cfg.CloseTimeout
-	timer := time.AfterFunc(limit, func() { c.end(&TimeoutError{Clock: ClockClose, Limit: limit}) })
+	before := c.readers.Load() / readCount
+	timer := time.AfterFunc(limit, func() { c.closeLate(&TimeoutError{Clock: ClockClose, Limit: limit}, before) })
 	// The timer says how the connection ends; the write deadline behind it is for safety.
 	err := c.sendClose(time.Now().Add(limit+closeSlack), code, reason)
 	switch {
@@ -32,4 +34,19 @@ func (c *Conn) StartClose(code frame.CloseCode, reason string) error {
 		return c.end(err)
 	}
 	return nil
+}
+
+// closeLate is the end of CloseTimeout after StartClose: of the connection, or, while this side reads on through what has come, of the
+// wait for more. before is how many messages were delivered a CloseTimeout ago.
+func (c *Conn) closeLate(e *TimeoutError, before uint64) {
+	delivered := c.readers.Load() / readCount
+	if _, waits := c.unread(); !waits || delivered == before {
+		c.end(e)
+		return
+	}
+	c.endWriting(e)
+	if w := c.cut.Load(); !c.ended() {
+		c.stopWaiting(w)
+		time.AfterFunc(e.Limit, func() { c.closeLate(e, delivered) })
+	}
 }

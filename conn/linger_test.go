@@ -141,12 +141,12 @@ func TestF70LingerIsBounded(t *testing.T) {
 		}
 		c.Close()
 		p.expectClose(frame.CodeProtocolError)
-		time.Sleep(3*time.Second - 1)
+		time.Sleep(3*time.Second - time.Nanosecond)
 		synctest.Wait()
 		if a.Closed() {
 			t.Error("closed too early")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if !a.Closed() {
 			t.Error("still open")

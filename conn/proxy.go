@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/net/proxy"
 
@@ -137,7 +138,7 @@ func (o *opening) tunnel(p *url.URL) (net.Conn, error) {
 			o.noTLS(err, &h.heard)
 			return nil, err
 		}
-		nc = &tunnelConn{Conn: t, raw: o.raw}
+		nc = newTunnelConn(t, o.raw, nil)
 	}
 	return o.connectMethod(nc, p)
 }
@@ -173,7 +174,7 @@ func (o *opening) connectMethod(nc net.Conn, p *url.URL) (net.Conn, error) {
 		return nil, err
 	}
 	if n < len(b) {
-		return &tunnelConn{Conn: nc, raw: o.raw, early: b[n:]}, nil
+		return newTunnelConn(nc, o.raw, b[n:]), nil
 	}
 	return nc, nil
 }
@@ -232,6 +233,13 @@ type tunnelConn struct {
 	net.Conn
 	raw   net.Conn
 	early []byte
+	here  atomic.Int32 // len(early), for Unread
+}
+
+func newTunnelConn(nc, raw net.Conn, early []byte) *tunnelConn {
+	t := &tunnelConn{Conn: nc, raw: raw, early: early}
+	t.here.Store(int32(len(early)))
+	return t
 }
 
 func (t *tunnelConn) Read(p []byte) (int, error) {
@@ -240,15 +248,16 @@ func (t *tunnelConn) Read(p []byte) (int, error) {
 		if t.early = t.early[n:]; len(t.early) == 0 {
 			t.early = nil
 		}
+		t.here.Store(int32(len(t.early)))
 		return n, nil
 	}
 	return t.Conn.Read(p)
 }
 
-// Unread tells what the keepalive asks, unless there is TLS with the proxy.
+// Unread tells what the keepalive asks, also while a read runs, unless there is TLS with the proxy.
 func (t *tunnelConn) Unread() (n int, ok bool) {
 	n, ok = unreadBytes(t.Conn)
-	return len(t.early) + n, ok
+	return int(t.here.Load()) + n, ok
 }
 
 func (t *tunnelConn) Close() error { return t.raw.Close() }

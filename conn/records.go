@@ -57,6 +57,7 @@ type records struct {
 	received atomic.Uint64 // bytes of the socket
 	onWait   func()        // called when a write has to wait for room; nil before there is a Conn
 	writes   atomic.Uint64 // of the connection below
+	pushing  atomic.Bool   // it is being written to, where it is no socket
 	heard    *heard        // nil behind the handshake
 
 	gathering gathering

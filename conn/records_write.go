@@ -102,6 +102,8 @@ func (r *records) writeThrough(p []byte) (int, error) {
 	if r.sock != nil {
 		return r.sock.write(p, nil, false)
 	}
+	r.pushing.Store(true)
+	defer r.pushing.Store(false)
 	r.WriteWaits()
 	return r.Conn.Write(p)
 }

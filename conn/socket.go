@@ -71,6 +71,13 @@ func (c *Conn) spinning() *spin {
 	return nil
 }
 
+// startSpin lets reads poll. Before there is a Conn nothing would end that: under TLS the handshake has deadlines, and a context, of its own.
+func (c *Conn) startSpin() {
+	if s := c.spinning(); s != nil {
+		s.ended.Store(false)
+	}
+}
+
 // stopSpin has a read that polls its socket wait, and none poll from then on: closing a socket waits for those who use it.
 func (c *Conn) stopSpin() {
 	if s := c.spinning(); s != nil {

@@ -37,6 +37,7 @@ type socket struct {
 	busy              bool          // the last read that brought bytes brought many
 	woken             bool          // the read waited within a frame, and is to be tried again
 	waits             atomic.Uint32 // how often a write has waited for room: see stalled
+	waiting           atomic.Bool   // a write does
 	errno, writeErrno int32
 
 	// Reading, by one goroutine.
@@ -85,6 +86,7 @@ func newSocket(nc net.Conn, cfg *Config, to sink) *socket {
 	s.readFn, s.writeFn = s.reader(), s.writer()
 	if cfg.Spin > 0 {
 		s.spin = &spin{length: cfg.Spin}
+		s.spin.ended.Store(true) // until startSpin
 	}
 	if cfg.Timestamps && tcp {
 		s.stamped = newStampedRead(rc)
@@ -234,6 +236,9 @@ func (s *socket) write(a, b []byte, noWait bool) (n int, err error) {
 		s.behind.more = b
 	}
 	err = s.rc.Write(s.writeFn)
+	if s.waiting.Load() {
+		s.waiting.Store(false)
+	}
 	s.out = nil
 	if len(b) > 0 {
 		*s.behind = vector{}
@@ -259,6 +264,7 @@ func (s *socket) writer() func(fd uintptr) bool {
 					return true
 				}
 				s.waits.Add(1)
+				s.waiting.Store(true)
 				s.sink.WriteWaits()
 				return false
 			default:

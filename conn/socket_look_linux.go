@@ -16,7 +16,12 @@ func unreadBytes(nc net.Conn) (n int, ok bool) {
 }
 
 // unsentBytes returns how many bytes the kernel has taken from us that the peer's has not.
-func unsentBytes(nc net.Conn) (n int, ok bool) { return askSocket(nc, unix.SIOCOUTQ) }
+func unsentBytes(nc net.Conn) (n int, ok bool) {
+	if t, ok := nc.(*tunnelConn); ok {
+		nc = t.raw
+	}
+	return askSocket(nc, unix.SIOCOUTQ)
+}
 
 // askSocket asks with an ioctl whose answer is a number.
 func askSocket(nc net.Conn, request uint) (n int, ok bool) {

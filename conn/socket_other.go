@@ -15,6 +15,7 @@ type socket struct {
 	spin    *spin
 	often   bool
 	waits   atomic.Uint32
+	waiting atomic.Bool
 }
 
 type spin struct{ ended atomic.Bool }

@@ -4,6 +4,7 @@ package conn
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -88,5 +89,39 @@ func TestSpinIsEndedFromOutside(t *testing.T) {
 				c.Close()
 			})
 		}
+	}
+}
+
+// Nothing polls in the handshake of TLS, which has deadlines and contexts of its own: in both roles.
+func TestSpinBeginsBehindTheHandshake(t *testing.T) {
+	cfg := Config{Spin: time.Hour}
+	serverTLS, _ := testCertificate(t)
+	for name, open := range map[string]func(a net.Conn) error{
+		"Dial": func(a net.Conn) error {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			defer cancel()
+			d := Dialer{Config: cfg, NetDial: func(context.Context, string, string) (net.Conn, error) { return a, nil }}
+			_, err := d.Dial(ctx, "wss://localhost/")
+			return err
+		},
+		"Accept": func(a net.Conn) error {
+			u := Upgrader{Config: cfg, HandshakeTimeout: 20 * time.Millisecond}
+			_, err := u.Accept(tls.Server(underTLS(a, &cfg), serverTLS))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, _ := loopback(t)
+			done := make(chan error, 1)
+			go func() { done <- open(a) }()
+			select {
+			case err := <-done:
+				if !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, context.DeadlineExceeded) {
+					t.Error(err)
+				}
+			case <-time.After(20 * time.Second):
+				t.Fatal("the handshake polls on")
+			}
+		})
 	}
 }

@@ -50,10 +50,7 @@ func (c *Conn) writeEncoded(b []byte, often bool) error {
 		n, err = s.write(b, nil, false)
 		s.often = false
 	} else {
-		if c.records == nil {
-			c.wakeClock()
-		}
-		n, err = c.stream.Write(b)
+		n, err = c.writeStream(b)
 	}
 	if err != nil || n != len(b) {
 		return c.encodedFailed(n, len(b), err)
@@ -451,6 +448,9 @@ func (c *Conn) closingError(err error) error {
 	if err != errWriteDeadline || c.deadlines.open() {
 		return err
 	}
+	if err := c.writeErr(); err != nil {
+		return err
+	}
 	<-c.Done()
 	return c.Err()
 }
@@ -524,8 +524,7 @@ func (o *outlet) writeOnce(a, b []byte, noWait bool) (n int, err error) {
 	case o.records != nil:
 		n, err = o.records.writeTo(o.secure, a)
 	default:
-		(*Conn)(o).wakeClock()
-		n, err = o.stream.Write(a)
+		n, err = (*Conn)(o).writeStream(a)
 	}
 	o.stats.writes.Add(1)
 	if n < 0 || n > len(a)+len(b) {
@@ -533,6 +532,29 @@ func (o *outlet) writeOnce(a, b []byte, noWait bool) (n int, err error) {
 	}
 	o.stats.bytesWritten.Add(uint64(n))
 	return n, err
+}
+
+// writeStream writes to what is not a socket.
+func (c *Conn) writeStream(b []byte) (int, error) {
+	if c.records != nil {
+		return c.stream.Write(b)
+	}
+	c.clocks.pushing.Store(true)
+	defer c.clocks.pushing.Store(false)
+	c.wakeClock()
+	return c.stream.Write(b)
+}
+
+// writeWaits reports whether a write waits for room, or might: of what is not a socket that is all the time in which it writes. Who has
+// the write lock may be doing something else, as compressing a message.
+func (c *Conn) writeWaits() bool {
+	switch s := c.lowestSocket(); {
+	case s != nil:
+		return s.waiting.Load()
+	case c.records != nil:
+		return c.records.pushing.Load()
+	}
+	return c.clocks.pushing.Load()
 }
 
 var errWriteCount = errors.New("the transport returned an impossible count from Write")

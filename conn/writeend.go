@@ -43,7 +43,9 @@ func (c *Conn) endWriting(err error) error {
 	w.timer = time.AfterFunc(c.cfg.CloseTimeout, func() { c.stopWaiting(w) })
 	c.mu.Unlock()
 	c.refusePings(err)
-	_ = c.base.SetWriteDeadline(past) // for who waits in a write
+	c.deadlines.lock()
+	_ = c.setWriteDeadline(past) // for who waits in a write
+	c.deadlines.mu.Unlock()
 	if h, ok := c.base.(interface{ CloseWrite() error }); ok && !brokenPipe(err) {
 		_ = h.CloseWrite() // the peer learns that nothing more comes, and need not be waited for long
 	}
@@ -78,18 +80,29 @@ func (c *Conn) stopWaiting(w *writeEnd) {
 		return
 	}
 	c.deadlines.lock()
-	defer c.deadlines.mu.Unlock()
+	var err error
 	if !c.ended() {
-		_ = c.setReadDeadline(past) // for who waits in a read
+		err = c.setReadDeadline(past) // for who waits in a read
+	}
+	c.deadlines.mu.Unlock()
+	if err != nil && c.filling.Load() {
+		c.end(w.err) // the transport has no deadlines: only closing it wakes who waits
 	}
 }
 
 // armLast bounds the next read of a connection whose writing has ended, once waiting is over. It returns false if enough was read.
 func (c *Conn) armLast(w *writeEnd) bool {
 	times := c.deadlines.lock()
-	defer c.deadlines.mu.Unlock()
 	w.armed = true
-	_ = c.setReadDeadline(earlier(times.read, time.Now().Add(lastWait)))
+	err := c.setReadDeadline(earlier(times.read, time.Now().Add(lastWait)))
+	c.deadlines.mu.Unlock()
+	if err != nil {
+		c.mu.Lock()
+		if w.timer != nil && c.err == nil {
+			w.timer.Reset(lastWait) // see stopWaiting
+		}
+		c.mu.Unlock()
+	}
 	return w.taken < lastBytes
 }
 

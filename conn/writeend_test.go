@@ -391,3 +391,128 @@ func TestF69GroupLosesNothing(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What NextReader has of a message that its caller has not taken yet is not lost either: to a write that failed, or to a clock.
+func TestF69WithinAMessage(t *testing.T) {
+	for _, packed := range []bool{false, true} {
+		for _, clock := range []bool{false, true} {
+			t.Run(fmt.Sprintf("compressed %v, clock %v", packed, clock), func(t *testing.T) {
+				both(t, func(t *testing.T, role frame.Role) {
+					var cfg Config
+					kind := "whole"
+					if packed {
+						cfg, kind = *agreed(deflate.Config{}, frame.Options{}), "compressed"
+					}
+					cfg.CloseTimeout = time.Second
+					if clock {
+						cfg.KeepAlive = time.Second
+					}
+					c, a, p := simulate(t, role, cfg, 0)
+					defer c.Close()
+					text := fmt.Sprintf("%2000d", 7)
+					p.send(encodedText(t, 1-role, kind, text))
+					_, r, err := c.NextReader()
+					if err != nil {
+						t.Fatal(err)
+					}
+					got := make([]byte, 1000)
+					if _, err := io.ReadFull(r, got); err != nil {
+						t.Fatal(err)
+					}
+					if !clock {
+						a.Script(func(op netsim.Op, _, _ int) netsim.Step {
+							if op == netsim.Write {
+								return netsim.Step{Max: -1, Err: syscall.EPIPE}
+							}
+							return netsim.Step{}
+						})
+						wantTransport(t, c.WriteMessage(Text, nil), syscall.EPIPE)
+					}
+					time.Sleep(time.Minute)
+					rest, err := io.ReadAll(r)
+					if string(got)+string(rest) != text || err != nil {
+						t.Errorf("%d bytes of %d, %v", len(got)+len(rest), len(text), err)
+					}
+					if _, err := c.ReadMessage(); !errors.Is(err, net.ErrClosed) {
+						t.Error(err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// noDeadlines is a connection that has none.
+type noDeadlines struct{ net.Conn }
+
+func (noDeadlines) SetDeadline(time.Time) error      { return os.ErrNoDeadline }
+func (noDeadlines) SetReadDeadline(time.Time) error  { return os.ErrNoDeadline }
+func (noDeadlines) SetWriteDeadline(time.Time) error { return os.ErrNoDeadline }
+
+// Over a connection without deadlines, as a channel of SSH, a read returns too when nothing more is waited for: one that waits then, and one that comes later.
+func TestFailedWriteWithoutDeadlines(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		t.Run(fmt.Sprint("late ", late), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, b := netsim.Pipe(0)
+				defer b.Close()
+				c := New(noDeadlines{a}, frame.Client, &Config{KeepAlive: -1})
+				a.Script(func(op netsim.Op, _, _ int) netsim.Step {
+					if op == netsim.Write {
+						return netsim.Step{Max: -1, Err: syscall.EPIPE}
+					}
+					return netsim.Step{}
+				})
+				start := time.Now()
+				read := make(chan error, 1)
+				next := func() { _, err := c.ReadMessage(); read <- err }
+				if !late {
+					go next()
+					synctest.Wait()
+				}
+				wantTransport(t, c.WriteMessage(Text, nil), syscall.EPIPE)
+				want := DefaultCloseTimeout
+				if late {
+					b.Write(encodedFrame(frame.Server, frame.Header{Fin: true, Opcode: Text}, []byte("here")))
+					time.Sleep(time.Minute)
+					wantMessage(t, c, Text, "here")
+					want = time.Minute + lastWait
+					go next()
+				}
+				select {
+				case err := <-read:
+					wantTransport(t, err, syscall.EPIPE)
+				case <-time.After(time.Hour):
+					t.Error("the read waits for ever")
+				}
+				if d := time.Since(start); d != want {
+					t.Errorf("it ended after %v, want %v", d, want)
+				}
+				c.Close()
+			})
+		})
+	}
+}
+
+// A write deadline that is set behind the failure does not have a write wait that the failure was to end.
+func TestWriteDeadlineAfterAFailedWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, timeout := range []time.Duration{0, time.Hour} {
+			c, a, p := simulate(t, frame.Client, Config{WriteTimeout: timeout}, 1000)
+			blocked := make(chan error, 1)
+			go func() { blocked <- c.WriteMessage(Binary, make([]byte, 5000)) }()
+			synctest.Wait()
+			cause := errors.New("judged")
+			c.endWriting(cause)
+			c.SetWriteDeadline(time.Now().Add(time.Hour))
+			if _, err := a.Write([]byte("x")); err != os.ErrDeadlineExceeded {
+				t.Errorf("a write waits: %v", err)
+			}
+			if err := <-blocked; err != cause {
+				t.Error(err)
+			}
+			c.Close()
+			p.nc.Close()
+		}
+	})
+}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +17,7 @@ import (
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
@@ -739,7 +742,7 @@ func TestF69HeartbeatsCostNoMessages(t *testing.T) {
 			t.Errorf("epoch %d, message %d: %q", m.Epoch, m.Number, m.Data)
 		}
 		switch {
-		case m.Number == 10:
+		case m.Number == 10 || m.Number == 20:
 			for until := time.Now().Add(10 * time.Second); c.Send(ctx, conn.Text, []byte("heartbeat")) == nil; {
 				if time.Now().After(until) {
 					t.Error("no heartbeat has failed")
@@ -754,4 +757,51 @@ func TestF69HeartbeatsCostNoMessages(t *testing.T) {
 	if n := c.Counts(); !errors.Is(err, errEnough) || n.Messages != total*sessions {
 		t.Errorf("%v after %d messages, want %d", err, n.Messages, total*sessions)
 	}
+}
+
+// A connection of which nothing can be written any more is none to send on, though what has come of it is still read: the write that
+// failed tells of it, and those behind it wait in the queue.
+func TestQueueBehindAFailedWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var got []string
+		s := &sim{t: t, session: func(n int, sc *conn.Conn) {
+			if n == 1 {
+				sc.WriteMessage(conn.Text, []byte("one"))
+			}
+			for {
+				m, err := sc.ReadMessage()
+				if err != nil {
+					return
+				}
+				if got = append(got, fmt.Sprint(n, " ", string(m.Data))); len(got) == 2 {
+					cancel()
+				}
+			}
+		}}
+		c := &Client{WhenDown: QueueWhenDown, Queue: 3, URL: "ws://sim/", Backoff: Backoff{Base: time.Second}}
+		c.Dialer = s.dialer()
+		c.Run(ctx, func(context.Context, Message) error {
+			s.open[0].Script(func(op netsim.Op, _, _ int) netsim.Step {
+				if op == netsim.Write {
+					return netsim.Step{Max: -1, Err: io.ErrClosedPipe}
+				}
+				return netsim.Step{}
+			})
+			if err := c.Send(ctx, conn.Text, []byte("lost")); !errors.Is(err, io.ErrClosedPipe) {
+				t.Error(err)
+			}
+			for _, text := range []string{"a", "b"} {
+				if err := c.Send(ctx, conn.Text, []byte(text)); err != nil {
+					t.Error(err)
+				}
+			}
+			return nil
+		})
+		s.wg.Wait()
+		if !slices.Equal(got, []string{"2 a", "2 b"}) {
+			t.Errorf("the server got %q", got)
+		}
+	})
 }

@@ -84,7 +84,6 @@ func numbered(n int, skew time.Duration, lost ...int) (out []sent) {
 
 // A log is what the handler and the hooks saw.
 type log struct {
-	began  time.Time
 	inside atomic.Int32
 	events []string
 }

@@ -111,9 +111,11 @@ func (c *Client) writable(op conn.Opcode, data []byte) error {
 // reports false if the connection ended, or was shut down, before the message was written.
 func (c *Client) sendQueued(s *Session, q queued) bool {
 	for {
-		err := c.sendOn(s, q.op, q.data) // a refusal by Outbound has been counted
-		if !errors.Is(err, conn.ErrWouldBlock) && !errors.Is(err, os.ErrDeadlineExceeded) {
-			return err == nil || !errors.Is(err, net.ErrClosed) && err != conn.ErrShutdown
+		switch err := c.sendOn(s, q.op, q.data); {
+		case errors.Is(err, net.ErrClosed), err == conn.ErrShutdown:
+			return false
+		case !errors.Is(err, conn.ErrWouldBlock) && !errors.Is(err, os.ErrDeadlineExceeded):
+			return true // a refusal by Outbound has been counted
 		}
 		select {
 		case <-s.Conn.Done():
@@ -129,10 +131,25 @@ const queueRetry = 5 * time.Millisecond
 // sendOn sends on s.
 func (c *Client) sendOn(s *Session, op conn.Opcode, data []byte) error {
 	if err := s.Conn.WriteMessage(op, data); err != nil {
+		c.failed(s, err)
 		return err
 	}
 	c.count(func(n *Counts) { n.Sent++ })
 	return nil
+}
+
+// failed has Send do what WhenDown says from now on, if nothing more can be written on s. Reading can go on for a while, so with
+// WaitWhenDown each Send returns the error: the handler that called it would wait for a connection that comes after it returns.
+func (c *Client) failed(s *Session, err error) {
+	if c.WhenDown == WaitWhenDown || !errors.Is(err, net.ErrClosed) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.live == s {
+		c.live = nil
+		c.notify()
+	}
 }
 
 // setLive makes s the session on which messages are sent, nil for none, after what was queued has gone out on it.
