@@ -49,6 +49,7 @@ func (r *runner) replacement(s *Session) *Session {
 			return next
 		}
 		decision := r.c.decide(err)
+		r.notBefore = time.Now().Add(decision.After) // also if s ends before that
 		if !decision.Retry || r.ctx.Err() != nil {
 			return nil
 		}

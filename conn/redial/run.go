@@ -31,8 +31,9 @@ type runner struct {
 	last     error
 	hook     chan struct{} // of the attempt that was given up last: closed when its hook has returned
 
-	failures int           // attempts and unstable sessions in a row
-	delay    time.Duration // before the next attempt
+	failures  int           // attempts and unstable sessions in a row
+	delay     time.Duration // before the next attempt
+	notBefore time.Time     // what a server has asked for in a rotation; by whoever dials
 
 	helpers  sync.WaitGroup
 	rotation chan rotated // of the rotation under way, nil if there is none; under Client.mu
@@ -176,10 +177,11 @@ func undecoded(err error) bool {
 // connect dials until there is a session.
 func (r *runner) connect() error {
 	for {
-		if r.delay > 0 {
-			r.tell(Change{State: Waiting, Epoch: r.epoch, Delay: r.delay, Attempt: r.dials + 1, Err: r.last})
+		delay := max(r.delay, time.Until(r.notBefore))
+		if delay > 0 {
+			r.tell(Change{State: Waiting, Epoch: r.epoch, Delay: delay, Attempt: r.dials + 1, Err: r.last})
 		}
-		if err := sleep(r.ctx, r.delay); err != nil {
+		if err := sleep(r.ctx, delay); err != nil {
 			return err
 		}
 		s, op, err := r.dial()
