@@ -7,7 +7,10 @@ import (
 )
 
 // rotated is what a rotation with Overlap ended in: a session, or none.
-type rotated struct{ s *Session }
+type rotated struct {
+	s   *Session
+	gap bool // the old one had ended before this one was there
+}
 
 // rotate replaces s, which has reached MaxAge. It runs in a goroutine of its own.
 func (r *runner) rotate(s *Session) {
@@ -25,8 +28,9 @@ func (r *runner) rotate(s *Session) {
 		result <- rotated{}
 		return
 	}
+	gap := s.Conn.Err() != nil || s.cause.Load() != nil
 	r.setLive(next) // nothing can be sent on s from the next line on
-	result <- rotated{next}
+	result <- rotated{next, gap}
 	r.retire(s)
 }
 

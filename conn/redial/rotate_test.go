@@ -45,3 +45,58 @@ func TestF76RetryAfterInARotation(t *testing.T) {
 		})
 	}
 }
+
+// A connection that ends in a rotation before the new one is up leaves a gap, which is told.
+func TestGapInARotation(t *testing.T) {
+	for name, tt := range map[string]struct {
+		end func(c *Client, s *conn.Conn)
+		gap bool
+	}{
+		"cut":       {func(_ *Client, s *conn.Conn) { s.NetConn().(*netsim.Conn).Reset() }, true},
+		"closed":    {func(_ *Client, s *conn.Conn) { s.Close() }, true},
+		"reconnect": {func(c *Client, _ *conn.Conn) { c.Reconnect(errDown) }, true},
+		"lives":     {func(*Client, *conn.Conn) {}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var ended time.Time
+				var first *conn.Conn
+				c := &Client{MaxAge: time.Hour, Rotation: Overlap}
+				s := &sim{t: t, session: func(n int, sc *conn.Conn) {
+					if n == 1 {
+						first = sc
+						drain(sc)
+						return
+					}
+					time.Sleep(5 * time.Second)
+					ended = time.Now()
+					tt.end(c, first)
+					time.Sleep(5 * time.Second)
+					text(sc, "subscribed")
+					text(sc, "new")
+					drain(sc)
+				}}
+				c.OnConnect = func(_ context.Context, s *Session) error {
+					if s.Epoch == 1 {
+						return nil
+					}
+					_, err := s.Await(is("subscribed"))
+					return err
+				}
+				err := s.run(t.Context(), c, func(_ context.Context, m Message) error {
+					if want := ended; tt.gap {
+						if !m.Session.GapBegan.Equal(want) || m.Session.Last == nil {
+							t.Errorf("the gap began %v, want %v, by %v", m.Session.GapBegan, want, m.Session.Last)
+						}
+					} else if !m.Session.GapBegan.IsZero() || m.Session.Last != nil {
+						t.Errorf("a gap since %v by %v where there is none", m.Session.GapBegan, m.Session.Last)
+					}
+					return errEnough
+				})
+				if !errors.Is(err, errEnough) || s.dialed() != 2 {
+					t.Error(err, s.dialed())
+				}
+			})
+		})
+	}
+}

@@ -237,7 +237,7 @@ func (r *runner) leave(s *Session) {
 // lost deals with the end of the session: it returns the error that ends the run, or nil when there is a new session or is to be
 // one.
 func (r *runner) lost(err error) error {
-	s := r.s
+	s, ended := r.s, time.Now() // nothing more of it is delivered
 	if cause := s.cause.Load(); cause != nil {
 		err = *cause
 		s.part(frame.CodeGoingAway) // if it has not ended yet
@@ -251,6 +251,9 @@ func (r *runner) lost(err error) error {
 		select {
 		case n := <-next:
 			if n.s != nil {
+				if n.gap {
+					n.s.GapBegan, n.s.Last = ended, err
+				}
 				r.failures = 0
 				r.adopt(n.s)
 				return nil
@@ -260,7 +263,7 @@ func (r *runner) lost(err error) error {
 			return r.ctx.Err()
 		}
 	}
-	r.gapBegan = time.Now()
+	r.gapBegan = ended
 	if s.due.Load() != nil && s.cause.Load() == nil {
 		r.last, r.delay = nil, 0
 		return nil

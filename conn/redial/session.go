@@ -34,9 +34,10 @@ type Session struct {
 	// Began is when the connection was made.
 	Began time.Time
 	// GapBegan is when the session before it ended, zero for the first one. In a rotation with Overlap there is no gap: it is
-	// zero as well.
+	// zero as well. If the old session ends before OnConnect of the new one has returned, there is one: OnConnect sees zero
+	// then, the handler sees when it began.
 	GapBegan time.Time
-	// Last is the error that ended the session before it, or the attempt before it; nil in a rotation.
+	// Last is the error that ended the session before it, or the attempt before it; nil in a rotation, unless that left a gap.
 	Last error
 
 	c   *Client                 // nil in one that a caller made for a test of his OnConnect
