@@ -83,6 +83,7 @@ type keeper struct {
 	s *Session
 
 	look   *time.Ticker // nil if no clock is on
+	every  time.Duration
 	data   time.Duration
 	dataAt time.Time
 	phase  uint64 // at the last look
@@ -160,9 +161,18 @@ func (k *keeper) start() {
 	k.setLook()
 }
 
+// stop waits for a sign that is being written: the connection has ended, so that takes no time. One that is never made is left.
 func (k *keeper) stop() {
 	k.stopLook()
 	k.stopSilence()
+	if k.signing {
+		t := time.NewTimer(DefaultCloseWait)
+		defer t.Stop()
+		select {
+		case <-k.sent:
+		case <-t.C:
+		}
+	}
 }
 
 // setLook sets how often to look.
@@ -176,9 +186,16 @@ func (k *keeper) setLook() {
 		}
 	}
 	c.mu.RUnlock()
-	k.stopLook()
+	every := time.Duration(0)
 	if shortest > 0 {
-		k.look = time.NewTicker(max(shortest/8, 1))
+		every = max(shortest/8, 1)
+	}
+	if every == k.every {
+		return // one that begins anew with each Watch would never come to its end
+	}
+	k.stopLook()
+	if k.every = every; every > 0 {
+		k.look = time.NewTicker(every)
 	}
 }
 
@@ -230,7 +247,7 @@ func (k *keeper) sign() {
 	if k.fresh && l.Timeout > 0 {
 		k.silence = time.NewTimer(l.Timeout)
 	}
-	k.r.helpers.Go(func() { k.sent <- s.sendSign() })
+	go func() { k.sent <- s.sendSign() }() // stop waits for it
 }
 
 // signed is told what became of a sign: no answer comes to one that was not sent.

@@ -358,3 +358,62 @@ func TestGracefulEnd(t *testing.T) {
 		})
 	}
 }
+
+// A consumer that calls Watch for each message keeps no other clock from running out.
+func TestWatchOftenStopsNoClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sim{t: t, session: func(_ int, c *conn.Conn) {
+			go drain(c)
+			for text(c, "a") == nil {
+				time.Sleep(100 * time.Millisecond)
+			}
+		}}
+		var ended time.Duration
+		began := time.Now()
+		c := &Client{
+			OnConnect: func(_ context.Context, s *Session) error { s.Watch("b", 30*time.Second); return nil },
+			OnChange: func(ch Change) {
+				if ch.State == Down && errors.Is(ch.Err, ErrNoData) {
+					ended = time.Since(began)
+				}
+			},
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		_ = s.run(ctx, c, func(_ context.Context, m Message) error {
+			if m.Epoch == 2 {
+				return errEnough
+			}
+			m.Session.Watch("a", 30*time.Second)
+			return nil
+		})
+		if ended < 30*time.Second || ended > 34*time.Second {
+			t.Errorf("a silent subscription was seen after %v", ended)
+		}
+	})
+}
+
+// A Send of LifeSign that does not return keeps neither the session nor the end of Run.
+func TestF73SignsThatAreNeverMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sim{t: t, session: func(_ int, c *conn.Conn) { drain(c) }}
+		never := make(chan struct{})
+		silent := 0
+		c := &Client{
+			LifeSign: &LifeSign{Every: time.Minute, Timeout: 10 * time.Second, IsAnswer: Prefix("pong"), Send: func(dst []byte) []byte { <-never; return dst }},
+			OnChange: func(ch Change) {
+				if ch.State == Down && errors.Is(ch.Err, ErrSilent) {
+					silent++
+				}
+			},
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
+		defer cancel()
+		began := time.Now()
+		err := s.run(ctx, c, nil)
+		if took := time.Since(began); err != context.DeadlineExceeded || took > 151*time.Second || silent != 2 {
+			t.Errorf("%v after %v; silent %d times", err, took, silent)
+		}
+		close(never)
+	})
+}
