@@ -40,7 +40,8 @@ type Client struct {
 	// well. It must return then. Of one that does not, the client goes on without: what it returns later is not looked at. The next
 	// attempt waits a second for it at most.
 	OnConnect func(ctx context.Context, s *Session) error
-	// OnChange hears what becomes of the connection, one call at a time. It must not block. See LogChanges.
+	// OnChange hears what becomes of the connection, one call at a time. It must not block. Send by it works at Up; where Send would
+	// have to wait for a connection it returns ErrInConnect. See LogChanges.
 	OnChange func(Change)
 
 	Backoff Backoff
@@ -86,7 +87,8 @@ type Client struct {
 	WhenDown SendPolicy
 	// Queue is how many messages wait with QueueWhenDown.
 	Queue int
-	// MaxUnread is how many bytes Session.Unread and Await keep for the handler; 0 means DefaultMaxUnread.
+	// MaxUnread is how many bytes Session.Unread and Await keep for the handler, each message counted with 64 more; 0 means
+	// DefaultMaxUnread.
 	MaxUnread int
 
 	mu       sync.Mutex

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
@@ -36,8 +37,9 @@ type runner struct {
 	notBefore time.Time     // what a server has asked for in a rotation; by whoever dials
 
 	helpers  sync.WaitGroup
-	rotation chan rotated // of the rotation under way, nil if there is none; under Client.mu
-	telling  sync.Mutex   // one OnChange at a time
+	rotation chan rotated           // of the rotation under way, nil if there is none; under Client.mu
+	telling  sync.Mutex             // one OnChange at a time
+	teller   atomic.Pointer[[]byte] // the goroutine that calls it
 }
 
 func (c *Client) start(ctx context.Context) (*runner, error) {
@@ -222,8 +224,8 @@ func (r *runner) adopt(s *Session) {
 		s.clocks.on.Store(true)
 	}
 	r.c.setCurrent(s)
-	r.tell(Change{State: Up, Epoch: s.Epoch, Attempt: s.Attempt, URL: s.URL})
 	r.setLive(s)
+	r.tell(Change{State: Up, Epoch: s.Epoch, Attempt: s.Attempt, URL: s.URL})
 	r.helpers.Go(func() { r.keep(s) })
 }
 
@@ -301,6 +303,9 @@ func (r *runner) tell(ch Change) {
 	}
 	r.telling.Lock()
 	defer r.telling.Unlock()
+	name := goroutine()
+	r.teller.Store(&name)
+	defer r.teller.Store(nil)
 	r.c.OnChange(ch)
 }
 

@@ -80,7 +80,7 @@ func (s *Session) Await(is func(conn.Message) bool) (conn.Message, error) {
 	for i, m := range s.kept {
 		if is(m) {
 			s.kept = slices.Delete(s.kept, i, i+1)
-			s.keptSize -= len(m.Data)
+			s.keptSize -= keptSize(m)
 			return m, nil
 		}
 	}
@@ -102,14 +102,18 @@ func (s *Session) Unread(m conn.Message) error {
 	if s.c != nil && s.c.MaxUnread > 0 {
 		limit = s.c.MaxUnread
 	}
-	if len(m.Data) > limit-s.keptSize {
+	size := keptSize(m)
+	if size > limit-s.keptSize {
 		return ErrUnreadFull
 	}
-	s.keptSize += len(m.Data)
+	s.keptSize += size
 	m.Data = append(make([]byte, 0, len(m.Data)), m.Data...)
 	s.kept = append(s.kept, m)
 	return nil
 }
+
+// keptSize is what a message counts for in MaxUnread: one without data takes memory as well.
+func keptSize(m conn.Message) int { return len(m.Data) + 64 }
 
 // More reports whether another message is already here, so that the one in hand need not be the newest. It may be one that LifeSign
 // takes. It is for the handler.
@@ -119,8 +123,9 @@ func (s *Session) More() bool { return len(s.kept) > 0 || s.Conn.More() }
 func (s *Session) next() (m conn.Message, ok bool, err error) {
 	if len(s.kept) > 0 {
 		m, s.kept[0] = s.kept[0], conn.Message{}
+		s.keptSize -= keptSize(m)
 		if s.kept = s.kept[1:]; len(s.kept) == 0 {
-			s.kept, s.keptSize = nil, 0
+			s.kept = nil
 		}
 		return m, true, nil
 	}

@@ -84,7 +84,7 @@ func TestUnread(t *testing.T) {
 			text(c, "subscribed")
 			drain(c)
 		}}
-		c := &Client{MaxUnread: 27}
+		c := &Client{MaxUnread: 9 * (3 + 64)}
 		full := 0
 		c.OnConnect = func(_ context.Context, s *Session) error {
 			if s.Epoch == 1 {
@@ -501,4 +501,70 @@ func TestDecodeAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, step); n != 0 && !raceEnabled {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// Small messages take memory as well.
+func TestUnreadCountsSmallMessages(t *testing.T) {
+	for _, data := range [][]byte{nil, {1}} {
+		s := &Session{c: &Client{MaxUnread: 64 << 10}}
+		n := 0
+		for ; n < 1<<20; n++ {
+			if err := s.Unread(conn.Message{Data: data}); err != nil {
+				break
+			}
+		}
+		if n > 1024 || n < 256 {
+			t.Errorf("%d messages of %d bytes are kept in 64 KiB", n, len(data))
+		}
+	}
+}
+
+// OnChange may call Send: at Up it works, and where it would have to wait for what comes after it, it says so.
+func TestSendInOnChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sim{t: t, session: func(n int, c *conn.Conn) {
+			m, err := c.ReadMessage()
+			if err == nil {
+				text(c, "got %s", m.Data)
+			}
+			if n == 2 {
+				drain(c)
+			}
+		}}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		c := &Client{}
+		var errs []error
+		var states []State
+		c.OnChange = func(ch Change) {
+			states, errs = append(states, ch.State), append(errs, c.Send(ctx, conn.Text, []byte("subscribe")))
+		}
+		err := s.run(ctx, c, func(_ context.Context, m Message) error {
+			if string(m.Data) != "got subscribe" {
+				t.Errorf("%q", m.Data)
+			}
+			if m.Epoch == 2 {
+				return errEnough
+			}
+			return nil
+		})
+		if !errors.Is(err, errEnough) {
+			t.Error(err)
+		}
+		for i, state := range states {
+			want := ErrInConnect
+			switch state {
+			case Up:
+				want = nil
+			case Stopped:
+				want = ErrStopped
+			}
+			if errs[i] != want && !(state == Down && i == len(states)-2) {
+				t.Errorf("%d: Send at %v: %v, want %v", i, state, errs[i], want)
+			}
+		}
+		if len(states) < 8 {
+			t.Errorf("%v", states)
+		}
+	})
 }
