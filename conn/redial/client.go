@@ -99,6 +99,7 @@ type Client struct {
 	attempts map[*attempt]bool // whose hooks run
 	changed  chan struct{}     // closed when live or run changes
 	queue    []queued
+	flushing bool // it is being sent
 	counts   Counts
 
 	messages, consumed atomic.Uint64

@@ -105,13 +105,6 @@ func (s *Session) partAtEnd(ctx context.Context) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { s.part(frame.CodeGoingAway) })
 }
 
-// setLive is Client.setLive for a session of this run.
-func (r *runner) setLive(s *Session) {
-	stop := s.partAtEnd(r.ctx)
-	defer stop()
-	r.c.setLive(s)
-}
-
 // read returns the next message, over as many connections as it takes.
 func (r *runner) read() (Message, error) {
 	if s := r.s; s != nil {
@@ -233,6 +226,9 @@ func (r *runner) adopt(s *Session) {
 func (r *runner) leave(s *Session) {
 	r.s = nil
 	r.c.unsetLive(s)
+	if s.flushed != nil {
+		<-s.flushed // what did not go out is queued again
+	}
 	s.end(conn.ErrClosed)
 }
 

@@ -56,6 +56,7 @@ type Session struct {
 	due      atomic.Pointer[time.Time] // when it was replaced, for its age
 	drain    draining                  // by the reading goroutine
 	lost     bool                      // the reading goroutine has seen its end; under Client.mu
+	flushed  chan struct{}             // closed when the queue has gone out, or cannot; nil if there was none; by the reading goroutine
 	clocks   clocks
 }
 
