@@ -248,6 +248,9 @@ func (a *attempt) steps(ctx context.Context, r *runner, cancel context.CancelCau
 		defer stop()
 	}
 	nc, err := c.dialerFor(a.info.Epoch).Dial(dialCtx, url)
+	if errors.Is(err, handshake.ErrValue) && c.Dialer != nil && c.Dialer.HeaderFunc != nil {
+		err = madeAnew{err}
+	}
 	if err != nil {
 		return nil, err
 	}

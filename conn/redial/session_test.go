@@ -568,3 +568,43 @@ func TestSendInOnChange(t *testing.T) {
 		}
 	})
 }
+
+// The handler's message stays as it is until the handler returns, also if Reconnect or the end of Run says goodbye meanwhile, which
+// reads on.
+func TestViewOutlivesTheGoodbye(t *testing.T) {
+	for name, decode := range map[string]func([]byte, conn.Message) ([]byte, error){
+		"as it came": nil,
+		"decoded":    func(dst []byte, m conn.Message) ([]byte, error) { return append(dst, m.Data...), nil },
+	} {
+		for _, how := range []string{"reconnect", "end"} {
+			t.Run(name+" "+how, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := &sim{t: t, session: func(n int, c *conn.Conn) {
+						for i := byte('a'); ; i++ {
+							if c.WriteMessage(conn.Text, bytes.Repeat([]byte{'a' + i%26}, 3000)) != nil {
+								return
+							}
+							time.Sleep(time.Millisecond)
+						}
+					}}
+					ctx, cancel := context.WithCancel(t.Context())
+					defer cancel()
+					c := &Client{Decode: decode, CloseWait: time.Second, Backoff: Backoff{Cap: time.Millisecond}}
+					_ = s.run(ctx, c, func(_ context.Context, m Message) error {
+						before := bytes.Clone(m.Data)
+						if how == "end" {
+							cancel()
+						} else if c.Reconnect(nil) != nil {
+							t.Error("no session")
+						}
+						time.Sleep(2 * time.Second)
+						if !bytes.Equal(before, m.Data) {
+							t.Error("the message has changed under the handler")
+						}
+						return errEnough
+					})
+				})
+			})
+		}
+	}
+}
