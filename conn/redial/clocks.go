@@ -32,8 +32,8 @@ type watch struct {
 
 // Watch starts a clock for key, a subscription for example: if Alive is not called with key for timeout, and an eighth of that more at
 // most, the session ends with a *TimeoutError that matches ErrNoData. It is for subscriptions that are confirmed and bring nothing,
-// beside others that do. The clock runs once OnConnect has returned; while one call of the handler lasts it stands still. A timeout of
-// 0 or less stops it. Watch may be called from any goroutine.
+// beside others that do. The clock runs once OnConnect has returned; while one call of the handler lasts it stands still, except in
+// the call that set the first clock of the session. A timeout of 0 or less stops it. Watch may be called from any goroutine.
 func (s *Session) Watch(key string, timeout time.Duration) {
 	k := &s.clocks
 	k.mu.Lock()
@@ -93,6 +93,8 @@ type keeper struct {
 	fresh   bool // silence counts from that one
 	sent    chan error
 	silence *time.Timer // nil unless an answer is awaited
+	busy    uint64      // the phase in which the handler had a message when that ran out, 0 if it had none
+	graced  bool        // the reader got some more time after that
 }
 
 func (r *runner) keep(s *Session) {
@@ -139,10 +141,7 @@ func (r *runner) keep(s *Session) {
 		case err := <-k.sent:
 			k.signed(err)
 		case <-silent:
-			k.silence = nil
-			if !s.answered.Load() {
-				s.judgedDead(&TimeoutError{Clock: ClockAnswer, Limit: r.c.LifeSign.Timeout})
-			}
+			k.judgeSilence()
 		}
 	}
 }
@@ -245,7 +244,7 @@ func (k *keeper) sign() {
 	}
 	k.signing, k.fresh = true, k.silence == nil
 	if k.fresh && l.Timeout > 0 {
-		k.silence = time.NewTimer(l.Timeout)
+		k.silence, k.busy, k.graced = time.NewTimer(l.Timeout), 0, false
 	}
 	go func() { k.sent <- s.sendSign() }() // stop waits for it
 }
@@ -260,6 +259,26 @@ func (k *keeper) signed(err error) {
 		k.stopSilence()
 	}
 	k.s.unsent("LifeSign.Send", err)
+}
+
+// judgeSilence is called when no answer has come in time. While the handler has a message nobody reads: the answer may be waiting.
+func (k *keeper) judgeSilence() {
+	limit, phase := k.r.c.LifeSign.Timeout, k.s.clocks.phase.Load()
+	still := phase&1 == 1 && (k.busy == 0 || k.busy == phase)
+	switch {
+	case k.s.answered.Load():
+		k.stopSilence()
+		return
+	case still:
+		k.busy = phase
+	case k.busy != 0 && !k.graced:
+		k.graced = true
+	default:
+		k.silence = nil
+		k.s.judgedDead(&TimeoutError{Clock: ClockAnswer, Limit: limit})
+		return
+	}
+	k.silence.Reset(max(limit/8, 1))
 }
 
 func (k *keeper) stopSilence() {

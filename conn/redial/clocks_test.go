@@ -417,3 +417,49 @@ func TestF73SignsThatAreNeverMade(t *testing.T) {
 		close(never)
 	})
 }
+
+// An answer that waits unread while the handler works is no silence; that of a server which gives none is, right after.
+func TestBusyHandlerIsNoLostAnswer(t *testing.T) {
+	for _, answers := range map[string]bool{"answers": true, "does not": false} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &sim{t: t, session: func(n int, c *conn.Conn) {
+				go func() {
+					time.Sleep(14 * time.Second)
+					text(c, "work")
+				}()
+				for {
+					m, err := c.ReadMessage()
+					if err != nil {
+						return
+					}
+					if answers && string(m.Data) == "ping" {
+						time.Sleep(2 * time.Second)
+						text(c, "pong")
+					}
+				}
+			}}
+			began := time.Now()
+			silent := time.Duration(0)
+			c := &Client{
+				LifeSign: &LifeSign{Send: Fixed("ping"), Every: 15 * time.Second, IsAnswer: Prefix("pong"), Timeout: 8 * time.Second},
+				OnChange: func(ch Change) {
+					if ch.State == Down && errors.Is(ch.Err, ErrSilent) && silent == 0 {
+						silent = time.Since(began)
+					}
+				},
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
+			defer cancel()
+			_ = s.run(ctx, c, func(context.Context, Message) error {
+				time.Sleep(26 * time.Second) // from 14 to 40
+				return nil
+			})
+			if answers && (silent != 0 || s.dialed() != 1) {
+				t.Errorf("a server that answers was judged silent after %v", silent)
+			}
+			if !answers && (silent < 40*time.Second || silent > 42*time.Second) {
+				t.Errorf("a server that does not answer was judged silent after %v", silent)
+			}
+		})
+	}
+}

@@ -213,7 +213,7 @@ func (r *runner) judge(op string, err error, n uint64) error {
 func (r *runner) adopt(s *Session) {
 	r.s = s
 	r.last, r.delay, r.gapBegan = nil, 0, time.Time{}
-	if r.c.dataTimeout() > 0 {
+	if l := r.c.LifeSign; r.c.dataTimeout() > 0 || l != nil && l.Timeout > 0 {
 		s.clocks.on.Store(true)
 	}
 	r.c.setCurrent(s)
