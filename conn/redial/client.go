@@ -133,9 +133,9 @@ const (
 	// Replace closes the old connection and then dials the new one: for servers that allow one.
 	Replace Rotation = iota
 	// Overlap dials the new connection and runs OnConnect on it while messages of the old one are still delivered, then closes
-	// the old one, delivers what it still brings, and goes on with the new. Nothing is missed in between; what both
-	// connections delivered comes twice, and is the consumer's to drop (see Arbiter). If the new connection cannot be had, the old
-	// one lives on, and when it ends the client dials again.
+	// the old one, delivers what it still brings, and goes on with the new. If anything was missed in between, Session.GapBegan
+	// says so. What both connections delivered comes twice, and is the consumer's to drop (see Arbiter). If the new connection
+	// cannot be had, the old one lives on, and when it ends the client dials again.
 	Overlap
 )
 

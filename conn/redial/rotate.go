@@ -1,8 +1,10 @@
 package redial
 
 import (
+	"errors"
 	"time"
 
+	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
@@ -122,6 +124,12 @@ func (s *Session) deadlinePassed() {
 	default:
 		_ = s.Conn.Close()
 	}
+}
+
+// cutShort reports whether Config.CloseTimeout has ended a drain in which the handler was behind: what it had not got yet is lost.
+func (s *Session) cutShort() bool {
+	var timeout *conn.TimeoutError
+	return s.drain.spent > s.overlapWait() && errors.As(s.Conn.Err(), &timeout) && timeout.Clock == conn.ClockClose
 }
 
 // takeRotation returns the result channel of the rotation under way, nil if there is none, and forgets it.

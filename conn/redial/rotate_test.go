@@ -100,3 +100,53 @@ func TestGapInARotation(t *testing.T) {
 		})
 	}
 }
+
+// A handler that is so far behind that the old connection ends before all was delivered misses something, and is told.
+func TestGapOfAHandlerThatIsBehind(t *testing.T) {
+	for name, tt := range map[string]struct {
+		backlog int
+		gap     bool
+	}{"behind": {100, true}, "a little": {20, false}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := &Client{MaxAge: time.Hour, Rotation: Overlap}
+				var first *conn.Conn
+				s := &sim{t: t, cfg: conn.Config{CloseTimeout: 5 * time.Second}, session: func(n int, sc *conn.Conn) {
+					if n == 1 {
+						first = sc
+						drain(sc)
+						return
+					}
+					for i := range tt.backlog {
+						text(first, "%d", i)
+					}
+					text(sc, "subscribed")
+					text(sc, "new")
+					drain(sc)
+				}}
+				c.OnConnect = func(_ context.Context, s *Session) error {
+					if s.Epoch == 1 {
+						return nil
+					}
+					_, err := s.Await(is("subscribed"))
+					return err
+				}
+				var last Message
+				err := s.run(t.Context(), c, func(_ context.Context, m Message) error {
+					if m.Epoch == 2 {
+						if missed := last.Number != uint64(tt.backlog); missed != tt.gap || m.Session.GapBegan.IsZero() == tt.gap || (m.Session.Last == nil) == tt.gap {
+							t.Errorf("got %d of %d; gap began %v, by %v", last.Number, tt.backlog, m.Session.GapBegan, m.Session.Last)
+						}
+						return errEnough
+					}
+					last = m
+					time.Sleep(100 * time.Millisecond)
+					return nil
+				})
+				if !errors.Is(err, errEnough) {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}

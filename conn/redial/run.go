@@ -249,7 +249,7 @@ func (r *runner) lost(err error) error {
 		select {
 		case n := <-next:
 			if n.s != nil {
-				if n.gap {
+				if n.gap || s.cutShort() {
 					n.s.GapBegan, n.s.Last = ended, err
 				}
 				r.failures = 0

@@ -23,7 +23,8 @@ type Message struct {
 // Session is one connection of a Client.
 type Session struct {
 	// Conn is the connection. Its reading side belongs to OnConnect, then to the Client, and to the handler while that runs. A
-	// read deadline that OnConnect or the handler leaves on it is undone.
+	// read deadline that OnConnect or the handler leaves on it is undone. A write deadline that the handler sets stays, and once
+	// it has passed nothing goes out any more, pings of the keepalive included: set it back to zero.
 	Conn *conn.Conn
 	// Epoch counts the connections on which OnConnect ran, from 1.
 	Epoch uint64
@@ -34,8 +35,8 @@ type Session struct {
 	// Began is when the connection was made.
 	Began time.Time
 	// GapBegan is when the session before it ended, zero for the first one. In a rotation with Overlap there is no gap: it is
-	// zero as well. If the old session ends before OnConnect of the new one has returned, there is one: OnConnect sees zero
-	// then, the handler sees when it began.
+	// zero as well. If the old session ends before OnConnect of the new one has returned, or before a slow handler got all of
+	// it (see Client.OverlapWait), there is one: OnConnect sees zero then, the handler sees when it began.
 	GapBegan time.Time
 	// Last is the error that ended the session before it, or the attempt before it; nil in a rotation, unless that left a gap.
 	Last error
