@@ -34,9 +34,12 @@ type Session struct {
 	Attempt int
 	// Began is when the connection was made.
 	Began time.Time
-	// GapBegan is when the session before it ended, zero for the first one. In a rotation with Overlap there is no gap: it is
-	// zero as well. If the old session ends before OnConnect of the new one has returned, or before a slow handler got all of
-	// it (see Client.OverlapWait), there is one: OnConnect sees zero then, the handler sees when it began.
+	// GapBegan is when the session before it was seen to end, zero for the first one. A handler that works when the connection
+	// ends has that seen when it returns: what is missing begins after the last message that was delivered.
+	//
+	// In a rotation with Overlap there is no gap: it is zero as well. If the old session ends before OnConnect of the new one has
+	// returned, or before a slow handler got all of it (see Client.OverlapWait), there is one: OnConnect sees zero then, the
+	// handler sees when it began.
 	GapBegan time.Time
 	// Last is the error that ended the session before it, or the attempt before it; nil in a rotation, unless that left a gap.
 	Last error
