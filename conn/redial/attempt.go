@@ -248,6 +248,9 @@ func (a *attempt) steps(ctx context.Context, r *runner, cancel context.CancelCau
 		defer stop()
 	}
 	nc, err := c.dialerFor(a.info.Epoch).Dial(dialCtx, url)
+	if errors.Is(err, handshake.ErrValue) && c.Dialer != nil && c.Dialer.HeaderFunc != nil {
+		err = madeAnew{err}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -327,9 +330,13 @@ func (c *Client) ended(a *attempt) {
 	delete(c.attempts, a)
 }
 
-// inHook tells whether ctx is that of OnConnect, or the calling goroutine one that runs hooks. The caller holds c.mu.
+// inHook tells whether ctx is that of OnConnect, or the calling goroutine one that runs hooks or OnChange. The caller holds c.mu.
 func (c *Client) inHook(ctx context.Context) (hook, connect bool) {
-	if len(c.attempts) == 0 {
+	var teller *[]byte
+	if c.run != nil {
+		teller = c.run.teller.Load()
+	}
+	if len(c.attempts) == 0 && teller == nil {
 		return false, false
 	}
 	if a, ok := ctx.Value(attemptKey{}).(*attempt); ok && c.attempts[a] && a.greeting.Load() {
@@ -341,11 +348,11 @@ func (c *Client) inHook(ctx context.Context) (hook, connect bool) {
 			return true, a.greeting.Load()
 		}
 	}
-	return false, false
+	return teller != nil && bytes.Equal(*teller, name), false
 }
 
 // goroutine returns the name of the calling goroutine, as it stands at the head of its stack: "goroutine 17". It tells a hook that would
-// wait for itself, whatever context it does that with. It takes a microsecond, and is asked for only while a hook runs.
+// wait for itself, whatever context it does that with. It takes a microsecond, and is asked for only by and beside hooks.
 func goroutine() []byte {
 	var b [64]byte
 	head, _, _ := bytes.Cut(b[:runtime.Stack(b[:], false)], []byte(" ["))

@@ -574,3 +574,27 @@ func TestSendInOnConnect(t *testing.T) {
 		}
 	})
 }
+
+// A header that cannot be sent is final, unless HeaderFunc makes one anew for each attempt: a token with a line break at its end.
+func TestHeaderFuncMayDoBetter(t *testing.T) {
+	for name, again := range map[string]bool{"HeaderFunc": true, "Header": false} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &sim{t: t, session: func(_ int, c *conn.Conn) { text(c, "x"); drain(c) }}
+			c := &Client{URL: "ws://sim/", Dialer: s.dialer()}
+			calls := 0
+			if again {
+				c.Dialer.HeaderFunc = func(context.Context, *handshake.URL) (http.Header, error) {
+					calls++
+					return http.Header{"Authorization": {[]string{"Bearer abc\n", "Bearer abc"}[min(calls-1, 1)]}}, nil
+				}
+			} else {
+				c.Dialer.Header = http.Header{"Authorization": {"Bearer abc\n"}}
+			}
+			err := c.Run(t.Context(), func(context.Context, Message) error { return errEnough })
+			s.wg.Wait()
+			if errors.Is(err, errEnough) != again || errors.Is(err, handshake.ErrValue) == again || strings.Contains(err.Error(), "abc") {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+}

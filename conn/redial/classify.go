@@ -24,7 +24,8 @@ const (
 	// certificate that is not valid, every Close code, a peer that broke the protocol, an end that this side has caused. The back-off
 	// bounds what that costs. It gives up only where no attempt can do better:
 	//   - an error wrapped with Fatal, and a sign of life that can never be sent;
-	//   - a request that cannot be sent: a bad value in the header, a bad URL of the server's or the proxy's;
+	//   - a request that cannot be sent: a bad value in the header, unless there is a HeaderFunc to make another, a bad URL of the
+	//     server's or the proxy's, unless URLFunc made it;
 	//   - a socket option that the system or the connection does not have or allow, or that is negative;
 	//   - an answer about our own extensions or subprotocols that is malformed, or was not offered;
 	//   - Client.FinalCodes.
@@ -60,6 +61,11 @@ type fatalError struct{ err error }
 func (e *fatalError) Error() string { return e.err.Error() }
 func (e *fatalError) Unwrap() error { return e.err }
 
+// madeAnew is a value that cannot be sent, where HeaderFunc makes another one for the next attempt.
+type madeAnew struct{ error }
+
+func (e madeAnew) Unwrap() error { return e.error }
+
 // Classify is the policy's decision. After is what a refused handshake's Retry-After says, whatever the status.
 func (p Policy) Classify(err error) Decision {
 	return Decision{Retry: p.retries(err), After: retryAfter(err)}
@@ -69,12 +75,13 @@ func (p Policy) retries(err error) bool {
 	var timeout *TimeoutError
 	var undecoded *DecodeError
 	var refused *handshake.Error
+	var anew madeAnew
 	switch {
 	case errors.As(err, &timeout):
 		return true
 	case isFatal(err):
 		return false
-	case errors.As(err, &refused) && finalRefusal(refused):
+	case errors.As(err, &refused) && finalRefusal(refused) && !errors.As(err, &anew):
 		return false
 	case p != Strict:
 		return true

@@ -40,7 +40,8 @@ type Client struct {
 	// well. It must return then. Of one that does not, the client goes on without: what it returns later is not looked at. The next
 	// attempt waits a second for it at most.
 	OnConnect func(ctx context.Context, s *Session) error
-	// OnChange hears what becomes of the connection, one call at a time. It must not block. See LogChanges.
+	// OnChange hears what becomes of the connection, one call at a time. It must not block. Send by it works at Up; where Send would
+	// have to wait for a connection it returns ErrInConnect. See LogChanges.
 	OnChange func(Change)
 
 	Backoff Backoff
@@ -63,8 +64,8 @@ type Client struct {
 	// Rotation says how it is replaced.
 	Rotation Rotation
 	// OverlapWait is how long, in a rotation with Overlap, the new epoch may have to wait for what the old connection still brings; 0
-	// means DefaultOverlapWait. Time that the handler takes does not count: what has come is delivered, as far as the handler gets
-	// within Config.CloseTimeout.
+	// means DefaultOverlapWait. Time that the handler takes does not count: what has come is delivered, while the handler takes no
+	// longer than Config.CloseTimeout for a message.
 	OverlapWait time.Duration
 	// CloseWait is how long the end of a session by this side waits for the answer to our Close frame; 0 means DefaultCloseWait.
 	CloseWait time.Duration
@@ -86,7 +87,8 @@ type Client struct {
 	WhenDown SendPolicy
 	// Queue is how many messages wait with QueueWhenDown.
 	Queue int
-	// MaxUnread is how many bytes Session.Unread and Await keep for the handler; 0 means DefaultMaxUnread.
+	// MaxUnread is how many bytes Session.Unread and Await keep for the handler, each message counted with 64 more; 0 means
+	// DefaultMaxUnread.
 	MaxUnread int
 
 	mu       sync.Mutex
@@ -97,6 +99,7 @@ type Client struct {
 	attempts map[*attempt]bool // whose hooks run
 	changed  chan struct{}     // closed when live or run changes
 	queue    []queued
+	flushing bool // it is being sent
 	counts   Counts
 
 	messages, consumed atomic.Uint64
@@ -130,9 +133,9 @@ const (
 	// Replace closes the old connection and then dials the new one: for servers that allow one.
 	Replace Rotation = iota
 	// Overlap dials the new connection and runs OnConnect on it while messages of the old one are still delivered, then closes
-	// the old one, delivers what it still brings, and goes on with the new. Nothing is missed in between; what both
-	// connections delivered comes twice, and is the consumer's to drop (see Arbiter). If the new connection cannot be had, the old
-	// one lives on, and when it ends the client dials again.
+	// the old one, delivers what it still brings, and goes on with the new. If anything was missed in between, Session.GapBegan
+	// says so. What both connections delivered comes twice, and is the consumer's to drop (see Arbiter). If the new connection
+	// cannot be had, the old one lives on, and when it ends the client dials again.
 	Overlap
 )
 

@@ -805,3 +805,67 @@ func TestQueueBehindAFailedWrite(t *testing.T) {
 		}
 	})
 }
+
+// A server that reads only after all that it has to say was taken gets what is queued: the client reads meanwhile.
+func TestQueueAndFeedInEachOthersWay(t *testing.T) {
+	for name, overlap := range map[string]bool{"first session": false, "rotation": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const messages = 200
+				got := 0
+				s := &sim{t: t, cfg: conn.Config{CloseTimeout: time.Second}, session: func(n int, c *conn.Conn) {
+					for range 300 {
+						if c.WriteMessage(conn.Binary, make([]byte, 1<<10)) != nil {
+							return
+						}
+					}
+					for {
+						m, err := c.ReadMessage()
+						if err != nil {
+							return
+						}
+						if m.Opcode == conn.Binary {
+							if m.Data[0] != byte(got) {
+								t.Errorf("message %d came as %d", m.Data[0], got)
+							}
+							if got++; got == messages {
+								text(c, "all")
+							}
+						}
+					}
+				}}
+				c := &Client{WhenDown: QueueWhenDown, Queue: 1000}
+				if overlap {
+					c.MaxAge, c.Rotation = time.Hour, Overlap
+				}
+				send := func() {
+					for i := range messages {
+						data := make([]byte, 1<<10)
+						data[0] = byte(i)
+						if err := c.Send(t.Context(), conn.Binary, data); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+				s.dial = func(_ context.Context, n int) error {
+					if n == 1 {
+						send()
+					}
+					return nil
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Hour)
+				defer cancel()
+				all := false
+				err := s.run(ctx, c, func(_ context.Context, m Message) error {
+					if all = all || m.Opcode == conn.Text; all && (!overlap || m.Epoch == 2) {
+						return errEnough
+					}
+					return nil
+				})
+				if n := c.Counts(); !errors.Is(err, errEnough) || n.Sent != messages || n.Dials != map[bool]uint64{false: 1, true: 2}[overlap] {
+					t.Errorf("%v; %+v", err, n)
+				}
+			})
+		})
+	}
+}

@@ -32,8 +32,8 @@ type watch struct {
 
 // Watch starts a clock for key, a subscription for example: if Alive is not called with key for timeout, and an eighth of that more at
 // most, the session ends with a *TimeoutError that matches ErrNoData. It is for subscriptions that are confirmed and bring nothing,
-// beside others that do. The clock runs once OnConnect has returned; while one call of the handler lasts it stands still. A timeout of
-// 0 or less stops it. Watch may be called from any goroutine.
+// beside others that do. The clock runs once OnConnect has returned; while one call of the handler lasts it stands still, except in
+// the call that set the first clock of the session. A timeout of 0 or less stops it. Watch may be called from any goroutine.
 func (s *Session) Watch(key string, timeout time.Duration) {
 	k := &s.clocks
 	k.mu.Lock()
@@ -83,6 +83,7 @@ type keeper struct {
 	s *Session
 
 	look   *time.Ticker // nil if no clock is on
+	every  time.Duration
 	data   time.Duration
 	dataAt time.Time
 	phase  uint64 // at the last look
@@ -92,6 +93,8 @@ type keeper struct {
 	fresh   bool // silence counts from that one
 	sent    chan error
 	silence *time.Timer // nil unless an answer is awaited
+	busy    uint64      // the phase in which the handler had a message when that ran out, 0 if it had none
+	graced  bool        // the reader got some more time after that
 }
 
 func (r *runner) keep(s *Session) {
@@ -138,10 +141,7 @@ func (r *runner) keep(s *Session) {
 		case err := <-k.sent:
 			k.signed(err)
 		case <-silent:
-			k.silence = nil
-			if !s.answered.Load() {
-				s.judgedDead(&TimeoutError{Clock: ClockAnswer, Limit: r.c.LifeSign.Timeout})
-			}
+			k.judgeSilence()
 		}
 	}
 }
@@ -160,9 +160,18 @@ func (k *keeper) start() {
 	k.setLook()
 }
 
+// stop waits for a sign that is being written: the connection has ended, so that takes no time. One that is never made is left.
 func (k *keeper) stop() {
 	k.stopLook()
 	k.stopSilence()
+	if k.signing {
+		t := time.NewTimer(DefaultCloseWait)
+		defer t.Stop()
+		select {
+		case <-k.sent:
+		case <-t.C:
+		}
+	}
 }
 
 // setLook sets how often to look.
@@ -176,9 +185,16 @@ func (k *keeper) setLook() {
 		}
 	}
 	c.mu.RUnlock()
-	k.stopLook()
+	every := time.Duration(0)
 	if shortest > 0 {
-		k.look = time.NewTicker(max(shortest/8, 1))
+		every = max(shortest/8, 1)
+	}
+	if every == k.every {
+		return // one that begins anew with each Watch would never come to its end
+	}
+	k.stopLook()
+	if k.every = every; every > 0 {
+		k.look = time.NewTicker(every)
 	}
 }
 
@@ -228,9 +244,9 @@ func (k *keeper) sign() {
 	}
 	k.signing, k.fresh = true, k.silence == nil
 	if k.fresh && l.Timeout > 0 {
-		k.silence = time.NewTimer(l.Timeout)
+		k.silence, k.busy, k.graced = time.NewTimer(l.Timeout), 0, false
 	}
-	k.r.helpers.Go(func() { k.sent <- s.sendSign() })
+	go func() { k.sent <- s.sendSign() }() // stop waits for it
 }
 
 // signed is told what became of a sign: no answer comes to one that was not sent.
@@ -243,6 +259,26 @@ func (k *keeper) signed(err error) {
 		k.stopSilence()
 	}
 	k.s.unsent("LifeSign.Send", err)
+}
+
+// judgeSilence is called when no answer has come in time. While the handler has a message nobody reads: the answer may be waiting.
+func (k *keeper) judgeSilence() {
+	limit, phase := k.r.c.LifeSign.Timeout, k.s.clocks.phase.Load()
+	still := phase&1 == 1 && (k.busy == 0 || k.busy == phase)
+	switch {
+	case k.s.answered.Load():
+		k.stopSilence()
+		return
+	case still:
+		k.busy = phase
+	case k.busy != 0 && !k.graced:
+		k.graced = true
+	default:
+		k.silence = nil
+		k.s.judgedDead(&TimeoutError{Clock: ClockAnswer, Limit: limit})
+		return
+	}
+	k.silence.Reset(max(limit/8, 1))
 }
 
 func (k *keeper) stopSilence() {

@@ -358,3 +358,108 @@ func TestGracefulEnd(t *testing.T) {
 		})
 	}
 }
+
+// A consumer that calls Watch for each message keeps no other clock from running out.
+func TestWatchOftenStopsNoClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sim{t: t, session: func(_ int, c *conn.Conn) {
+			go drain(c)
+			for text(c, "a") == nil {
+				time.Sleep(100 * time.Millisecond)
+			}
+		}}
+		var ended time.Duration
+		began := time.Now()
+		c := &Client{
+			OnConnect: func(_ context.Context, s *Session) error { s.Watch("b", 30*time.Second); return nil },
+			OnChange: func(ch Change) {
+				if ch.State == Down && errors.Is(ch.Err, ErrNoData) {
+					ended = time.Since(began)
+				}
+			},
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		_ = s.run(ctx, c, func(_ context.Context, m Message) error {
+			if m.Epoch == 2 {
+				return errEnough
+			}
+			m.Session.Watch("a", 30*time.Second)
+			return nil
+		})
+		if ended < 30*time.Second || ended > 34*time.Second {
+			t.Errorf("a silent subscription was seen after %v", ended)
+		}
+	})
+}
+
+// A Send of LifeSign that does not return keeps neither the session nor the end of Run.
+func TestF73SignsThatAreNeverMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sim{t: t, session: func(_ int, c *conn.Conn) { drain(c) }}
+		never := make(chan struct{})
+		silent := 0
+		c := &Client{
+			LifeSign: &LifeSign{Every: time.Minute, Timeout: 10 * time.Second, IsAnswer: Prefix("pong"), Send: func(dst []byte) []byte { <-never; return dst }},
+			OnChange: func(ch Change) {
+				if ch.State == Down && errors.Is(ch.Err, ErrSilent) {
+					silent++
+				}
+			},
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
+		defer cancel()
+		began := time.Now()
+		err := s.run(ctx, c, nil)
+		if took := time.Since(began); err != context.DeadlineExceeded || took > 151*time.Second || silent != 2 {
+			t.Errorf("%v after %v; silent %d times", err, took, silent)
+		}
+		close(never)
+	})
+}
+
+// An answer that waits unread while the handler works is no silence; that of a server which gives none is, right after.
+func TestBusyHandlerIsNoLostAnswer(t *testing.T) {
+	for _, answers := range map[string]bool{"answers": true, "does not": false} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &sim{t: t, session: func(n int, c *conn.Conn) {
+				go func() {
+					time.Sleep(14 * time.Second)
+					text(c, "work")
+				}()
+				for {
+					m, err := c.ReadMessage()
+					if err != nil {
+						return
+					}
+					if answers && string(m.Data) == "ping" {
+						time.Sleep(2 * time.Second)
+						text(c, "pong")
+					}
+				}
+			}}
+			began := time.Now()
+			silent := time.Duration(0)
+			c := &Client{
+				LifeSign: &LifeSign{Send: Fixed("ping"), Every: 15 * time.Second, IsAnswer: Prefix("pong"), Timeout: 8 * time.Second},
+				OnChange: func(ch Change) {
+					if ch.State == Down && errors.Is(ch.Err, ErrSilent) && silent == 0 {
+						silent = time.Since(began)
+					}
+				},
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
+			defer cancel()
+			_ = s.run(ctx, c, func(context.Context, Message) error {
+				time.Sleep(26 * time.Second) // from 14 to 40
+				return nil
+			})
+			if answers && (silent != 0 || s.dialed() != 1) {
+				t.Errorf("a server that answers was judged silent after %v", silent)
+			}
+			if !answers && (silent < 40*time.Second || silent > 42*time.Second) {
+				t.Errorf("a server that does not answer was judged silent after %v", silent)
+			}
+		})
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -40,14 +42,18 @@ type window struct {
 	breaks   bool // the connections at its beginning
 }
 
-// day is an exchange with two numbered feeds, a and b, each with a message every tick: the number of the ticks since the start. Several
-// lines can lead to it, each with its own troubles.
+// day is an exchange with two numbered feeds, a and b, each with a burst of messages every tick. Several lines can lead to it, each with
+// its own troubles.
 type day struct {
 	t     *testing.T
 	start time.Time
+	burst int64 // messages of a feed in a tick
 }
 
-const dayTick = 5 * time.Second
+const (
+	dayTick  = 5 * time.Second
+	dayPause = 5 * time.Millisecond // between two messages of a burst
+)
 
 func (d *day) now() time.Duration { return time.Since(d.start) }
 
@@ -58,6 +64,11 @@ type line struct {
 	client  *Client
 	windows []window
 
+	skew   time.Duration // how late it brings what the exchange sends
+	jitter bool          // and how even
+	loss   bool          // of 1 % of the messages
+	seed   uint64
+
 	mu      sync.Mutex
 	rand    *rand.Rand
 	until   time.Time // of the ban
@@ -66,7 +77,7 @@ type line struct {
 
 // newLine returns a line whose client does all that a consumer would have it do.
 func (d *day) newLine(seed uint64, windows []window) *line {
-	l := &line{day: d, windows: windows, rand: rand.New(rand.NewPCG(seed, 1))}
+	l := &line{day: d, windows: windows, seed: seed, rand: rand.New(rand.NewPCG(seed, 1))}
 	l.sim = &sim{t: d.t, cfg: conn.Config{KeepAlive: 20 * time.Second, DataTimeout: time.Minute}, raw: l.refuse, session: l.serve, dial: l.reach}
 	l.client = &Client{
 		URL: "ws://sim/", Dialer: l.dialer(), MaxAge: 4 * time.Hour, Rotation: Overlap,
@@ -78,7 +89,30 @@ func (d *day) newLine(seed uint64, windows []window) *line {
 		},
 		OnChange: func(ch Change) { l.changes = append(l.changes, ch) },
 	}
+	for _, w := range l.windows {
+		if w.breaks {
+			time.AfterFunc(w.from, func() {
+				for _, nc := range l.connections() {
+					nc.Reset()
+				}
+			})
+		}
+	}
 	return l
+}
+
+// sends returns when the line brings a number, and whether it loses it: the same on each of its connections.
+func (l *line) sends(key string, number int64) (at time.Duration, lost bool) {
+	tick, i := number/l.day.burst, number%l.day.burst
+	at = time.Duration(tick)*dayTick + time.Duration(i)*dayPause + l.skew
+	if l.jitter {
+		late := rand.New(rand.NewPCG(l.seed, uint64(tick)))
+		at += time.Duration(late.Int64N(int64(25 * time.Millisecond)))
+		if late.IntN(50) == 0 {
+			at += 100 * time.Millisecond
+		}
+	}
+	return at, l.loss && rand.New(rand.NewPCG(l.seed+uint64(key[0])<<32, uint64(number))).IntN(100) == 0
 }
 
 // in reports whether the line is in trouble.
@@ -174,10 +208,15 @@ func (l *line) serve(_ int, c *conn.Conn) {
 	if _, in := l.in(flapping); in {
 		end = l.day.now() + time.Duration(l.intN(20))*time.Second
 	}
-	for {
-		tick := l.day.now()/dayTick + 1
+	number := max(int64(l.day.now()/dayTick)-1, 1) * l.day.burst
+	for ; ; number++ {
+		at, lostA := l.sends("a", number)
+		_, lostB := l.sends("b", number)
+		if at <= l.day.now() {
+			continue
+		}
 		select {
-		case <-time.After(tick*dayTick - l.day.now()):
+		case <-time.After(at - l.day.now()):
 		case <-c.Done():
 			return
 		}
@@ -187,9 +226,11 @@ func (l *line) serve(_ int, c *conn.Conn) {
 			text(c, "pong")
 			continue
 		}
-		text(c, "a %d", tick)
-		if !mute {
-			text(c, "b %d", tick)
+		if !lostA {
+			text(c, "a %d", number)
+		}
+		if !mute && !lostB {
+			text(c, "b %d", number)
 		}
 		if _, in := l.in(broken); in {
 			c.NetConn().Write([]byte{0x83, 0})
@@ -227,9 +268,7 @@ type book struct {
 	t    *testing.T
 	last map[string]int64  // number
 	from map[string]uint64 // epoch
-	at   time.Time         // of the last message
 	gaps int
-	most time.Duration // between two messages
 }
 
 // take checks a message that is not one that came before.
@@ -255,11 +294,55 @@ func (b *book) take(m Message) (key string, fresh bool) {
 	return key, true
 }
 
+// A pace is how long a feed stood still, and why.
+type pace struct {
+	day     *day
+	windows []window
+	at      time.Time // of the last message
+	longest map[trouble]time.Duration
+	outside time.Duration
+}
+
+func (d *day) pace(windows []window) *pace {
+	return &pace{day: d, windows: windows, at: d.start, longest: map[trouble]time.Duration{}}
+}
+
+// step is told of a message.
+func (p *pace) step() {
+	gap := time.Since(p.at)
+	p.at = time.Now()
+	// Troubles that end within the gap explain it up to there; the rest is ours.
+	for _, w := range p.windows {
+		if to := p.day.start.Add(w.to); to.After(p.at.Add(-gap)) && p.day.start.Add(w.from).Before(p.at) {
+			gap = min(gap, max(time.Since(to), 0))
+			p.longest[w.trouble] = max(p.longest[w.trouble], gap)
+		}
+	}
+	p.outside = max(p.outside, gap)
+}
+
+// mostStill is how long a feed may stand still with no trouble: a retry may have begun just before the end of one, and then takes
+// ConnectTimeout and a wait.
+const mostStill = DefaultConnectTimeout + DefaultCap + 2*dayTick
+
+// check looks at the whole.
+func (p *pace) check(what string) {
+	p.step() // that nothing came to the end is no way out
+	for trouble, still := range p.longest {
+		if still > mostStill {
+			p.day.t.Errorf("after trouble %v %s stood still for %v", trouble, what, still)
+		}
+	}
+	if p.outside > mostStill {
+		p.day.t.Errorf("%s stood still for %v with no reason, at most %v", what, p.outside, mostStill)
+	}
+}
+
 // TestADay reads a feed for 24 hours, in which all goes wrong that can: no message comes twice or out of order, every gap is told, the
 // feed goes on as soon as the exchange does, and the exchange is not asked too often.
 func TestADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := &day{t: t, start: time.Now()}
+		d := &day{t: t, start: time.Now(), burst: 1}
 		at := func(hour, minute int) time.Duration {
 			return time.Duration(hour)*time.Hour + time.Duration(minute)*time.Minute
 		}
@@ -277,39 +360,19 @@ func TestADay(t *testing.T) {
 			{parted, at(9, 30), at(9, 40), false},
 			{unconfirmed, at(13, 0), at(13, 39), false}, // at the time of a rotation, which takes longer then
 		})
-		for _, w := range l.windows {
-			if w.breaks {
-				time.AfterFunc(w.from, func() {
-					for _, nc := range l.connections() {
-						nc.Reset()
-					}
-				})
-			}
-		}
-		b := &book{t: t, last: map[string]int64{}, from: map[string]uint64{}, at: time.Now()}
-		longest := map[trouble]time.Duration{}
-		outside := time.Duration(0)
+		b := &book{t: t, last: map[string]int64{}, from: map[string]uint64{}}
+		p := d.pace(l.windows)
 		quiet := 0 // gaps before the last hours, in which there are rotations only
 		time.AfterFunc(at(9, 45), func() { quiet = b.gaps })
 		l.run(func(m Message) {
 			key, fresh := b.take(m)
 			m.Session.Alive(key)
-			if !fresh {
-				return
+			if fresh {
+				p.step()
 			}
-			gap := time.Since(b.at)
-			b.at = time.Now()
-			// Troubles that end within the gap explain it up to there; the rest is ours.
-			for _, w := range l.windows {
-				if to := d.start.Add(w.to); to.After(b.at.Add(-gap)) && d.start.Add(w.from).Before(b.at) {
-					gap = min(gap, max(time.Since(to), 0))
-					longest[w.trouble] = max(longest[w.trouble], gap)
-				}
-			}
-			outside = max(outside, gap)
 		})
 		n := l.client.Counts()
-		t.Logf("%d dials, %d sessions, %d rotations, %d messages, %d gaps; after the troubles %v, outside of them %v", n.Dials, n.Connections, n.Rotations, n.Messages, b.gaps, longest, outside)
+		t.Logf("%d dials, %d sessions, %d rotations, %d messages, %d gaps; after the troubles %v, outside of them %v", n.Dials, n.Connections, n.Rotations, n.Messages, b.gaps, p.longest, p.outside)
 		// 4.4 hours of troubles at half of the back-off's cap would be some 1,000 dials.
 		if n.Dials > 1000 || l.most > 2 {
 			t.Errorf("%d dials, %d connections at once", n.Dials, l.most)
@@ -317,17 +380,7 @@ func TestADay(t *testing.T) {
 		if n.Rotations < 2 || n.Messages < 29000 || b.gaps < 8 {
 			t.Errorf("%+v, %d gaps: the day was too quiet", n, b.gaps)
 		}
-		// A retry may have begun just before a trouble's end, and then takes ConnectTimeout and a wait.
-		most := DefaultConnectTimeout + DefaultCap + 2*dayTick
-		for what, still := range longest {
-			outside = max(outside, still)
-			if still > most {
-				t.Errorf("after trouble %v the feed stood still for %v", what, still)
-			}
-		}
-		if outside > most {
-			t.Errorf("the feed stood still for %v with no reason, at most %v", outside, most)
-		}
+		p.check("the feed")
 		if b.gaps != quiet {
 			t.Errorf("%d gaps by rotations", b.gaps-quiet)
 		}
@@ -366,5 +419,199 @@ func (l *line) checkChanges() {
 	l.t.Logf("%d connect timeouts, %d silent subscriptions, %d lost answers, %d by the clocks of conn, %d refused, %d closed", timeout, noData, noAnswer, dead, refused, closed)
 	if timeout == 0 || noData == 0 || noAnswer == 0 || refused == 0 || closed == 0 {
 		l.t.Error("a trouble did not show as what it is")
+	}
+}
+
+// brought is what a line has brought, whether it was delivered or not.
+type brought struct {
+	line *line
+	pace *pace
+	when map[string]map[int64]time.Duration // first, by key and number
+}
+
+func (b *brought) take(key string, number int64) {
+	at := b.line.day.now()
+	if first, there := b.when[key][number]; !there {
+		b.when[key][number] = at
+		b.pace.step()
+	} else if at-first > time.Second {
+		b.line.t.Errorf("%s %d came again after %v", key, number, at-first)
+	}
+}
+
+// checkCalm looks whether the line brought all that it did not lose while nothing went wrong: through rotations, that is.
+func (b *brought) checkCalm(from time.Duration) {
+	for key, when := range b.when {
+		for number := int64(from/dayTick) * b.line.day.burst; ; number++ {
+			at, lost := b.line.sends(key, number)
+			if at >= 24*time.Hour {
+				break
+			}
+			if _, there := when[number]; !there && !lost {
+				b.line.t.Errorf("%s %d, sent after %v, did not arrive", key, number, at)
+			}
+		}
+	}
+}
+
+// A wholeBook is what the consumer of two lines knows: each number came once, in order, or was told to be missing.
+type wholeBook struct {
+	t     *testing.T
+	lines []*brought
+	due   map[string]int64
+	gaps  int        // without those at which both lines were in trouble
+	lost  int        // numbers in all gaps
+	mu    sync.Mutex // of what the lines brought
+}
+
+func (b *wholeBook) take(d Delivery[string]) {
+	number := int64(d.From)
+	if due := b.due[d.Key]; due != 0 && number != due {
+		b.t.Errorf("%s %d where %d is due", d.Key, number, due)
+	}
+	if want := fmt.Sprintf("%s %d", d.Key, number); string(d.Data) != want {
+		b.t.Errorf("%q where %s is meant", d.Data, want)
+	}
+	b.due[d.Key] = number + 1
+}
+
+// gap checks that no line brought what is told to be missing, and that the wait was as long as the window.
+func (b *wholeBook) gap(g Gap[string]) {
+	from, to := int64(g.From), int64(g.To)
+	if g.Restarted || from != b.due[g.Key] || to < from {
+		b.t.Errorf("%+v where %d is due", g, b.due[g.Key])
+	}
+	b.due[g.Key] = to + 1
+	now := b.lines[0].line.day.now()
+	next := now
+	lost := 0
+	for _, l := range b.lines {
+		for number := from; number <= to; number++ {
+			if at, there := l.when[g.Key][number]; there {
+				b.t.Errorf("%+v, of which a line brought %d %v before", g, number, now-at)
+			}
+			if _, is := l.line.sends(g.Key, number); is {
+				lost++
+			}
+		}
+		// What follows at once: the next may be lost, or be late on one line.
+		for number := to + 1; number < to+100; number++ {
+			if at, there := l.when[g.Key][number]; there {
+				next = min(next, at)
+			}
+		}
+	}
+	if g.Waited != DefaultWindow || now-next != g.Waited {
+		b.t.Errorf("%+v after %v", g, now-next)
+	}
+	b.lost += int(to - from + 1)
+	if lost == len(b.lines)*int(to-from+1) {
+		b.gaps++
+	}
+}
+
+// bothIn returns when two lines are in trouble, whatever the troubles are.
+func bothIn(a, b []window) (both []window) {
+	for _, x := range a {
+		for _, y := range b {
+			if from, to := max(x.from, y.from), min(x.to, y.to); from < to {
+				both = append(both, window{x.trouble, from, to, false})
+			}
+		}
+	}
+	return both
+}
+
+// troubles returns every trouble once, in any order, from an hour on, with time to recover in between.
+func troubles(random *rand.Rand, begin time.Duration) (windows []window, calm time.Duration) {
+	for _, i := range random.Perm(int(parted) + 1) {
+		what := trouble(i)
+		begin += time.Duration(5+random.IntN(20)) * time.Minute
+		to := begin + time.Duration(10+random.IntN(25))*time.Minute
+		breaks := what == flapping || what == maintenance || what == banned || what == unconfirmed || what == deaf || what == unreachable
+		windows = append(windows, window{what, begin, to, breaks})
+		begin = to
+	}
+	return windows, begin + mostStill
+}
+
+// TestADayOnTwoLines is the day on two lines, each with its own troubles, losses and delay: no message comes twice or out of order, every
+// number that is not delivered is told to be missing, and only where no line brought it within the window. With TICKWIRE_FULL it is
+// many days.
+func TestADayOnTwoLines(t *testing.T) {
+	days := 1
+	if os.Getenv("TICKWIRE_FULL") != "" {
+		days = 50
+	}
+	for seed := range days {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { twoLinesFor24Hours(t, uint64(seed)) })
+		})
+	}
+}
+
+func twoLinesFor24Hours(t *testing.T, seed uint64) {
+	d := &day{t: t, start: time.Now(), burst: 3}
+	random := rand.New(rand.NewPCG(seed, 2))
+	b := &wholeBook{t: t, due: map[string]int64{}}
+	lines := &Lines[string]{
+		Number: func(data []byte) (key string, from, to uint64, ok bool) {
+			key, rest, _ := strings.Cut(string(data), " ")
+			from, err := strconv.ParseUint(rest, 10, 64)
+			return key, from, from, err == nil
+		},
+		Each: func(line int, key string, m Message) {
+			m.Session.Alive(key)
+			_, rest, _ := strings.Cut(string(m.Data), " ")
+			number, _ := strconv.ParseInt(rest, 10, 64)
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.lines[line].take(key, number)
+		},
+		Other: func(_ context.Context, line int, m Message) error {
+			return fmt.Errorf("line %d brought %q", line, m.Data)
+		},
+	}
+	var calm [2]time.Duration
+	for i, begin := range []time.Duration{time.Hour, 7 * time.Hour} { // some hours alone, some together
+		var windows []window
+		windows, calm[i] = troubles(random, begin)
+		l := d.newLine(2*seed+uint64(i), windows)
+		l.skew, l.jitter, l.loss = time.Duration(1+14*i)*time.Millisecond, true, true
+		b.lines = append(b.lines, &brought{line: l, pace: d.pace(windows), when: map[string]map[int64]time.Duration{"a": {}, "b": {}}})
+		lines.Clients = append(lines.Clients, l.client)
+	}
+	whole := d.pace(bothIn(b.lines[0].line.windows, b.lines[1].line.windows))
+	lines.OnGap = func(g Gap[string]) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.gap(g)
+	}
+	ctx, cancel := context.WithDeadline(t.Context(), d.start.Add(24*time.Hour))
+	defer cancel()
+	err := lines.Run(ctx, func(_ context.Context, m Delivery[string]) error {
+		b.take(m)
+		whole.step()
+		return nil
+	})
+	if err != context.DeadlineExceeded {
+		t.Errorf("the lines ended with %v after %v", err, d.now())
+	}
+	whole.check("the feed")
+	n := lines.Counts()
+	t.Logf("%d delivered, %d gaps of %d numbers, %d of them lost on both lines; outside of troubles %v still; %+v", n.Delivered, n.Gaps, b.lost, b.gaps, whole.outside, n.Lines)
+	if n.Forced != 0 || n.Restarts != 0 || n.Missing != uint64(b.lost) || n.Lines[0].Filled == 0 || n.Lines[1].Filled < 100 || b.gaps == 0 {
+		t.Errorf("%+v, %d gaps where both lines lost something", n, b.gaps)
+	}
+	for i, l := range b.lines {
+		l.line.wg.Wait()
+		l.pace.check(fmt.Sprintf("line %d", i))
+		l.checkCalm(calm[i])
+		n := l.line.client.Counts()
+		t.Logf("line %d: %d dials, %d sessions, %d rotations, still %v", i, n.Dials, n.Connections, n.Rotations, l.pace.longest)
+		if n.Dials > 1000 || l.line.most > 2 || n.Rotations < 2 {
+			t.Errorf("line %d: %+v, %d connections at once", i, n, l.line.most)
+		}
+		l.line.checkChanges()
 	}
 }

@@ -17,7 +17,7 @@ var (
 	// ErrQueueFull is Send without a connection and with Queue messages waiting. It comes within an error that tells Queue.
 	ErrQueueFull = errors.New("redial: no connection, and the queue is full")
 	// ErrInConnect is Send by OnConnect, which has its own connection to write on, Session.Conn; and Send by another hook of an
-	// attempt that would have to wait for that attempt.
+	// attempt, or by OnChange, that would have to wait for what comes after it.
 	ErrInConnect = errors.New("redial: Send within the attempt to connect: write on Session.Conn")
 	// ErrUnreadFull says that what OnConnect has read past takes more than Client.MaxUnread.
 	ErrUnreadFull = errors.New("redial: more was read past in OnConnect than MaxUnread allows")

@@ -27,7 +27,8 @@ type LifeSign struct {
 	// true, and the message is not delivered. The reply is sent before the next message is delivered.
 	Reply func(dst, message []byte) (reply []byte, ok bool)
 	// Timeout ends the connection when no answer (IsAnswer) has come for so long after a sign was sent, with a *TimeoutError that
-	// matches ErrSilent; 0 means never.
+	// matches ErrSilent; 0 means never. While one call of the handler lasts, and a quarter of Timeout after it at most, an answer
+	// may wait unread.
 	Timeout time.Duration
 
 	// With Decode all of these see what that has made of a message. Session.Read has IsAnswer and Reply work during OnConnect: they

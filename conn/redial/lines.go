@@ -25,6 +25,10 @@ type Lines[K comparable] struct {
 	// Number returns the key of a message and its number (from = to) or range of numbers: see Arbiter. It reports false for a
 	// message that has none. Several lines call it at once; it must not keep data.
 	Number func(data []byte) (key K, from, to uint64, ok bool)
+	// Each, if not nil, sees every message with a number on every line, before it is known which line was first: a clock of
+	// Session.Watch is wound here, for the handler never gets what the slower line brings. It is called like Number, and m is a
+	// view until it returns.
+	Each func(line int, key K, m Message)
 	// Other gets the messages without a number, or with a range that ends before it begins: answers to a subscription, errors,
 	// heartbeats. They come from every line, at once and not arbitrated. It is called like the handler, and its error ends Run
 	// as the handler's does. nil drops them; LineCounts.Other counts them.
@@ -127,6 +131,10 @@ func (l *Lines[K]) begin(ctx context.Context, handler func(context.Context, Deli
 // take takes a message from a line.
 func (l *Lines[K]) take(line int, m Message) error {
 	key, from, to, ok := l.Number(m.Data)
+	ok = ok && from <= to
+	if ok && l.Each != nil {
+		l.Each(line, key, m)
+	}
 	l.mu.lock()
 	if l.over {
 		l.mu.unlock()
@@ -134,7 +142,7 @@ func (l *Lines[K]) take(line int, m Message) error {
 	}
 	l.answer()
 	kept := false
-	if !ok || from > to {
+	if !ok {
 		l.other(line, m)
 	} else if kept, _ = l.arbiter.offer(line, key, from, to, m); kept && l.Window < 0 { // an error is in l.err
 		_ = l.arbiter.Tick()

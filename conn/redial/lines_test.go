@@ -492,3 +492,33 @@ func BenchmarkLines(b *testing.B) {
 		b.Fatalf("%d delivered", delivered)
 	}
 }
+
+// Each sees what the slower line brings, which the handler never gets: it can keep the clocks of that line wound.
+func TestLinesEachWindsClocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var messages, later []sent
+		for i := range 60 {
+			messages = append(messages, sent{time.Duration(i) * time.Second, fmt.Sprintf("k %d", i)}, sent{time.Duration(i) * time.Second, "none"})
+			later = append(later, sent{time.Duration(i)*time.Second + 10*time.Millisecond, fmt.Sprintf("k %d", i)})
+		}
+		l, stop := linesOf(t, script{messages: messages}, script{messages: later})
+		for _, c := range l.Clients {
+			c.OnConnect = func(_ context.Context, s *Session) error { s.Watch("k", 3*time.Second); return nil }
+			c.OnChange = func(ch Change) {
+				if errors.Is(ch.Err, ErrNoData) {
+					t.Errorf("a line that brings messages was judged silent: %v", ch.Err)
+				}
+			}
+		}
+		seen := [2]atomic.Int32{}
+		l.Each = func(line int, key byte, m Message) {
+			seen[line].Add(1)
+			m.Session.Alive(string(key))
+		}
+		_ = l.Run(t.Context(), func(context.Context, Delivery[byte]) error { return nil })
+		stop()
+		if n := l.Counts(); seen[0].Load() != 60 || seen[1].Load() != 60 || n.Lines[1].Duplicate != 60 {
+			t.Errorf("saw %d and %d messages, %+v", seen[0].Load(), seen[1].Load(), n)
+		}
+	})
+}

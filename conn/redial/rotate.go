@@ -1,13 +1,18 @@
 package redial
 
 import (
+	"errors"
 	"time"
 
+	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
 // rotated is what a rotation with Overlap ended in: a session, or none.
-type rotated struct{ s *Session }
+type rotated struct {
+	s   *Session
+	gap bool // the old one had ended before this one was there
+}
 
 // rotate replaces s, which has reached MaxAge. It runs in a goroutine of its own.
 func (r *runner) rotate(s *Session) {
@@ -25,8 +30,9 @@ func (r *runner) rotate(s *Session) {
 		result <- rotated{}
 		return
 	}
+	gap := s.Conn.Err() != nil || s.cause.Load() != nil
 	r.setLive(next) // nothing can be sent on s from the next line on
-	result <- rotated{next}
+	result <- rotated{next, gap}
 	r.retire(s)
 }
 
@@ -49,6 +55,7 @@ func (r *runner) replacement(s *Session) *Session {
 			return next
 		}
 		decision := r.c.decide(err)
+		r.notBefore = time.Now().Add(decision.After) // also if s ends before that
 		if !decision.Retry || r.ctx.Err() != nil {
 			return nil
 		}
@@ -117,6 +124,12 @@ func (s *Session) deadlinePassed() {
 	default:
 		_ = s.Conn.Close()
 	}
+}
+
+// cutShort reports whether Config.CloseTimeout has ended a drain in which the handler took too long for a message: what it had not got yet is lost.
+func (s *Session) cutShort() bool {
+	var timeout *conn.TimeoutError
+	return s.drain.spent > s.overlapWait() && errors.As(s.Conn.Err(), &timeout) && timeout.Clock == conn.ClockClose
 }
 
 // takeRotation returns the result channel of the rotation under way, nil if there is none, and forgets it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
@@ -31,12 +32,14 @@ type runner struct {
 	last     error
 	hook     chan struct{} // of the attempt that was given up last: closed when its hook has returned
 
-	failures int           // attempts and unstable sessions in a row
-	delay    time.Duration // before the next attempt
+	failures  int           // attempts and unstable sessions in a row
+	delay     time.Duration // before the next attempt
+	notBefore time.Time     // what a server has asked for in a rotation; by whoever dials
 
 	helpers  sync.WaitGroup
-	rotation chan rotated // of the rotation under way, nil if there is none; under Client.mu
-	telling  sync.Mutex   // one OnChange at a time
+	rotation chan rotated           // of the rotation under way, nil if there is none; under Client.mu
+	telling  sync.Mutex             // one OnChange at a time
+	teller   atomic.Pointer[[]byte] // the goroutine that calls it
 }
 
 func (c *Client) start(ctx context.Context) (*runner, error) {
@@ -100,13 +103,6 @@ func (r *runner) stop(err error) {
 // for a peer that does not read.
 func (s *Session) partAtEnd(ctx context.Context) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { s.part(frame.CodeGoingAway) })
-}
-
-// setLive is Client.setLive for a session of this run.
-func (r *runner) setLive(s *Session) {
-	stop := s.partAtEnd(r.ctx)
-	defer stop()
-	r.c.setLive(s)
 }
 
 // read returns the next message, over as many connections as it takes.
@@ -176,10 +172,11 @@ func undecoded(err error) bool {
 // connect dials until there is a session.
 func (r *runner) connect() error {
 	for {
-		if r.delay > 0 {
-			r.tell(Change{State: Waiting, Epoch: r.epoch, Delay: r.delay, Attempt: r.dials + 1, Err: r.last})
+		delay := max(r.delay, time.Until(r.notBefore))
+		if delay > 0 {
+			r.tell(Change{State: Waiting, Epoch: r.epoch, Delay: delay, Attempt: r.dials + 1, Err: r.last})
 		}
-		if err := sleep(r.ctx, r.delay); err != nil {
+		if err := sleep(r.ctx, delay); err != nil {
 			return err
 		}
 		s, op, err := r.dial()
@@ -216,12 +213,12 @@ func (r *runner) judge(op string, err error, n uint64) error {
 func (r *runner) adopt(s *Session) {
 	r.s = s
 	r.last, r.delay, r.gapBegan = nil, 0, time.Time{}
-	if r.c.dataTimeout() > 0 {
+	if l := r.c.LifeSign; r.c.dataTimeout() > 0 || l != nil && l.Timeout > 0 {
 		s.clocks.on.Store(true)
 	}
 	r.c.setCurrent(s)
-	r.tell(Change{State: Up, Epoch: s.Epoch, Attempt: s.Attempt, URL: s.URL})
 	r.setLive(s)
+	r.tell(Change{State: Up, Epoch: s.Epoch, Attempt: s.Attempt, URL: s.URL})
 	r.helpers.Go(func() { r.keep(s) })
 }
 
@@ -229,13 +226,16 @@ func (r *runner) adopt(s *Session) {
 func (r *runner) leave(s *Session) {
 	r.s = nil
 	r.c.unsetLive(s)
+	if s.flushed != nil {
+		<-s.flushed // what did not go out is queued again
+	}
 	s.end(conn.ErrClosed)
 }
 
 // lost deals with the end of the session: it returns the error that ends the run, or nil when there is a new session or is to be
 // one.
 func (r *runner) lost(err error) error {
-	s := r.s
+	s, ended := r.s, time.Now() // nothing more of it is delivered
 	if cause := s.cause.Load(); cause != nil {
 		err = *cause
 		s.part(frame.CodeGoingAway) // if it has not ended yet
@@ -249,6 +249,9 @@ func (r *runner) lost(err error) error {
 		select {
 		case n := <-next:
 			if n.s != nil {
+				if n.gap || s.cutShort() {
+					n.s.GapBegan, n.s.Last = ended, err
+				}
 				r.failures = 0
 				r.adopt(n.s)
 				return nil
@@ -258,7 +261,7 @@ func (r *runner) lost(err error) error {
 			return r.ctx.Err()
 		}
 	}
-	r.gapBegan = time.Now()
+	r.gapBegan = ended
 	if s.due.Load() != nil && s.cause.Load() == nil {
 		r.last, r.delay = nil, 0
 		return nil
@@ -296,6 +299,9 @@ func (r *runner) tell(ch Change) {
 	}
 	r.telling.Lock()
 	defer r.telling.Unlock()
+	name := goroutine()
+	r.teller.Store(&name)
+	defer r.teller.Store(nil)
 	r.c.OnChange(ch)
 }
 

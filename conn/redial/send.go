@@ -152,11 +152,30 @@ func (c *Client) failed(s *Session, err error) {
 	}
 }
 
-// setLive makes s the session on which messages are sent, nil for none, after what was queued has gone out on it.
-func (c *Client) setLive(s *Session) {
+// setLive makes s the session on which messages are sent, after what was queued has gone out on it. That is done beside the reading: a
+// peer may take nothing before what it sends is taken.
+func (r *runner) setLive(s *Session) {
+	c := r.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for s != nil && len(c.queue) > 0 {
+	switch {
+	case len(c.queue) == 0 && !c.flushing:
+		c.live = s
+		c.notify()
+	case c.current == s: // otherwise adopt sees to it
+		c.flushing = true
+		s.flushed = make(chan struct{})
+		r.helpers.Go(func() { c.flush(s) })
+	}
+}
+
+// flush sends what was queued. The end of the connection ends it.
+func (c *Client) flush(s *Session) {
+	defer close(s.flushed)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer func() { c.flushing = false }()
+	for len(c.queue) > 0 {
 		q := c.queue[0]
 		c.queue = c.queue[1:]
 		c.mu.Unlock()
@@ -165,11 +184,13 @@ func (c *Client) setLive(s *Session) {
 		if !sent {
 			// The peer cannot have got the whole of it: the next session sends it again.
 			c.queue = append([]queued{q}, c.queue...)
-			s = nil
+			return
 		}
 	}
-	c.live = s
-	c.notify()
+	if !s.lost && s.due.Load() == nil {
+		c.live = s
+		c.notify()
+	}
 }
 
 // setCurrent makes s the session that delivers messages.

@@ -23,7 +23,8 @@ type Message struct {
 // Session is one connection of a Client.
 type Session struct {
 	// Conn is the connection. Its reading side belongs to OnConnect, then to the Client, and to the handler while that runs. A
-	// read deadline that OnConnect or the handler leaves on it is undone.
+	// read deadline that OnConnect or the handler leaves on it is undone. A write deadline that the handler sets stays, and once
+	// it has passed nothing goes out any more, pings of the keepalive included: set it back to zero.
 	Conn *conn.Conn
 	// Epoch counts the connections on which OnConnect ran, from 1.
 	Epoch uint64
@@ -33,10 +34,14 @@ type Session struct {
 	Attempt int
 	// Began is when the connection was made.
 	Began time.Time
-	// GapBegan is when the session before it ended, zero for the first one. In a rotation with Overlap there is no gap: it is
-	// zero as well.
+	// GapBegan is when the session before it was seen to end, zero for the first one. A handler that works when the connection
+	// ends has that seen when it returns: what is missing begins after the last message that was delivered.
+	//
+	// In a rotation with Overlap there is no gap: it is zero as well. If the old session ends before OnConnect of the new one has
+	// returned, or before a slow handler got all of it (see Client.OverlapWait), there is one: OnConnect sees zero then, the
+	// handler sees when it began.
 	GapBegan time.Time
-	// Last is the error that ended the session before it, or the attempt before it; nil in a rotation.
+	// Last is the error that ended the session before it, or the attempt before it; nil in a rotation, unless that left a gap.
 	Last error
 
 	c   *Client                 // nil in one that a caller made for a test of his OnConnect
@@ -55,6 +60,7 @@ type Session struct {
 	due      atomic.Pointer[time.Time] // when it was replaced, for its age
 	drain    draining                  // by the reading goroutine
 	lost     bool                      // the reading goroutine has seen its end; under Client.mu
+	flushed  chan struct{}             // closed when the queue has gone out, or cannot; nil if there was none; by the reading goroutine
 	clocks   clocks
 }
 
@@ -79,7 +85,7 @@ func (s *Session) Await(is func(conn.Message) bool) (conn.Message, error) {
 	for i, m := range s.kept {
 		if is(m) {
 			s.kept = slices.Delete(s.kept, i, i+1)
-			s.keptSize -= len(m.Data)
+			s.keptSize -= keptSize(m)
 			return m, nil
 		}
 	}
@@ -101,14 +107,18 @@ func (s *Session) Unread(m conn.Message) error {
 	if s.c != nil && s.c.MaxUnread > 0 {
 		limit = s.c.MaxUnread
 	}
-	if len(m.Data) > limit-s.keptSize {
+	size := keptSize(m)
+	if size > limit-s.keptSize {
 		return ErrUnreadFull
 	}
-	s.keptSize += len(m.Data)
+	s.keptSize += size
 	m.Data = append(make([]byte, 0, len(m.Data)), m.Data...)
 	s.kept = append(s.kept, m)
 	return nil
 }
+
+// keptSize is what a message counts for in MaxUnread: one without data takes memory as well.
+func keptSize(m conn.Message) int { return len(m.Data) + 64 }
 
 // More reports whether another message is already here, so that the one in hand need not be the newest. It may be one that LifeSign
 // takes. It is for the handler.
@@ -118,8 +128,9 @@ func (s *Session) More() bool { return len(s.kept) > 0 || s.Conn.More() }
 func (s *Session) next() (m conn.Message, ok bool, err error) {
 	if len(s.kept) > 0 {
 		m, s.kept[0] = s.kept[0], conn.Message{}
+		s.keptSize -= keptSize(m)
 		if s.kept = s.kept[1:]; len(s.kept) == 0 {
-			s.kept, s.keptSize = nil, 0
+			s.kept = nil
 		}
 		return m, true, nil
 	}

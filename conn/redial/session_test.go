@@ -84,7 +84,7 @@ func TestUnread(t *testing.T) {
 			text(c, "subscribed")
 			drain(c)
 		}}
-		c := &Client{MaxUnread: 27}
+		c := &Client{MaxUnread: 9 * (3 + 64)}
 		full := 0
 		c.OnConnect = func(_ context.Context, s *Session) error {
 			if s.Epoch == 1 {
@@ -500,5 +500,111 @@ func TestDecodeAllocatesNothing(t *testing.T) {
 	step()
 	if n := testing.AllocsPerRun(1000, step); n != 0 && !raceEnabled {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// Small messages take memory as well.
+func TestUnreadCountsSmallMessages(t *testing.T) {
+	for _, data := range [][]byte{nil, {1}} {
+		s := &Session{c: &Client{MaxUnread: 64 << 10}}
+		n := 0
+		for ; n < 1<<20; n++ {
+			if err := s.Unread(conn.Message{Data: data}); err != nil {
+				break
+			}
+		}
+		if n > 1024 || n < 256 {
+			t.Errorf("%d messages of %d bytes are kept in 64 KiB", n, len(data))
+		}
+	}
+}
+
+// OnChange may call Send: at Up it works, and where it would have to wait for what comes after it, it says so.
+func TestSendInOnChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sim{t: t, session: func(n int, c *conn.Conn) {
+			m, err := c.ReadMessage()
+			if err == nil {
+				text(c, "got %s", m.Data)
+			}
+			if n == 2 {
+				drain(c)
+			}
+		}}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		c := &Client{}
+		var errs []error
+		var states []State
+		c.OnChange = func(ch Change) {
+			states, errs = append(states, ch.State), append(errs, c.Send(ctx, conn.Text, []byte("subscribe")))
+		}
+		err := s.run(ctx, c, func(_ context.Context, m Message) error {
+			if string(m.Data) != "got subscribe" {
+				t.Errorf("%q", m.Data)
+			}
+			if m.Epoch == 2 {
+				return errEnough
+			}
+			return nil
+		})
+		if !errors.Is(err, errEnough) {
+			t.Error(err)
+		}
+		for i, state := range states {
+			want := ErrInConnect
+			switch state {
+			case Up:
+				want = nil
+			case Stopped:
+				want = ErrStopped
+			}
+			if errs[i] != want && !(state == Down && i == len(states)-2) {
+				t.Errorf("%d: Send at %v: %v, want %v", i, state, errs[i], want)
+			}
+		}
+		if len(states) < 8 {
+			t.Errorf("%v", states)
+		}
+	})
+}
+
+// The handler's message stays as it is until the handler returns, also if Reconnect or the end of Run says goodbye meanwhile, which
+// reads on.
+func TestViewOutlivesTheGoodbye(t *testing.T) {
+	for name, decode := range map[string]func([]byte, conn.Message) ([]byte, error){
+		"as it came": nil,
+		"decoded":    func(dst []byte, m conn.Message) ([]byte, error) { return append(dst, m.Data...), nil },
+	} {
+		for _, how := range []string{"reconnect", "end"} {
+			t.Run(name+" "+how, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := &sim{t: t, session: func(n int, c *conn.Conn) {
+						for i := byte('a'); ; i++ {
+							if c.WriteMessage(conn.Text, bytes.Repeat([]byte{'a' + i%26}, 3000)) != nil {
+								return
+							}
+							time.Sleep(time.Millisecond)
+						}
+					}}
+					ctx, cancel := context.WithCancel(t.Context())
+					defer cancel()
+					c := &Client{Decode: decode, CloseWait: time.Second, Backoff: Backoff{Cap: time.Millisecond}}
+					_ = s.run(ctx, c, func(_ context.Context, m Message) error {
+						before := bytes.Clone(m.Data)
+						if how == "end" {
+							cancel()
+						} else if c.Reconnect(nil) != nil {
+							t.Error("no session")
+						}
+						time.Sleep(2 * time.Second)
+						if !bytes.Equal(before, m.Data) {
+							t.Error("the message has changed under the handler")
+						}
+						return errEnough
+					})
+				})
+			})
+		}
 	}
 }
