@@ -108,6 +108,7 @@ class Connection:
     def __init__(self, exchange, ws, line):
         self.exchange, self.ws, self.line = exchange, ws, line
         self.queue, self.streams, self.recent = asyncio.Queue(), set(), collections.deque()
+        self.sent = []  # of its streams
         self.began = self.pinged = time.monotonic()
         self.deaf = exchange.spend("deaf")
         self.unanswered = False
@@ -301,6 +302,7 @@ class Exchange:
                 c.recent.append((now, event))
                 while now - c.recent[0][0] > UNSURE:
                     c.recent.popleft()
+                c.sent.append(text)
                 c.send(text)
 
     def loses(self, line, stream, number):
