@@ -288,6 +288,9 @@ func (c *Conn) linger(g *goodbyes) {
 	c.startClosing(until)
 	c.takeReading()
 	c.startDiscarding(until)
+	if c.secure != nil {
+		_ = c.secure.CloseWrite() // a server that has sent its close_notify may wait for ours before it ends the connection
+	}
 	if !peerFirst {
 		c.halfClose()
 	}

@@ -3,6 +3,7 @@ package conn
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -128,6 +129,42 @@ func TestF70CloseBehindStartClose(t *testing.T) {
 				peer.Close()
 			}
 		})
+	}
+}
+
+// A server that has answered our Close ends TLS, and waits for our end of it before it ends the connection: it gets that.
+func TestF70ServerWaitsForTheEndOfTLS(t *testing.T) {
+	serverTLS, clientTLS := testCertificate(t)
+	clientTLS.ServerName = "localhost"
+	a, b := loopback(t)
+	defer b.Close()
+	ours, theirs := tls.Client(a, clientTLS), tls.Server(b, serverTLS)
+	c := New(ours, frame.Client, &Config{KeepAlive: -1, CloseTimeout: time.Hour})
+	defer c.drop()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := io.ReadFull(theirs, make([]byte, 8)) // our Close: header, key and code
+		if err == nil {
+			_, err = theirs.Write([]byte{0x88, 2, 3, 232}) // 1000
+		}
+		if err == nil {
+			err = theirs.CloseWrite()
+		}
+		if err == nil {
+			_ = b.SetReadDeadline(time.Now().Add(20 * time.Second)) // of a test that fails
+			_, err = theirs.Read(make([]byte, 1))
+		}
+		ended <- err
+	}()
+	if err := c.StartClose(frame.CodeNormal, ""); err != nil {
+		t.Fatal(err)
+	}
+	var closed *CloseError
+	if _, err := c.ReadMessage(); !errors.As(err, &closed) || closed.Code != frame.CodeNormal {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != io.EOF {
+		t.Errorf("the server waits for the end of TLS, and gets %v", err)
 	}
 }
 

@@ -1,0 +1,357 @@
+#!/usr/bin/python3
+"""Builds the examples, runs each against exchange.py, and compares what it did with what the exchange has sent.
+
+    python3 check.py                 all of them
+    python3 check.py book consumer   these
+"""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+sys.dont_write_bytecode = True  # nothing is left in the checkout
+
+from exchange import Exchange, make_certificate
+
+LIMIT = 40  # seconds for a check
+AT_ONCE = 3
+checks = []
+
+
+def check(f):
+    checks.append(f)
+    return f
+
+
+class World:
+    """What a check works with: the programs, a certificate, and a folder."""
+
+    def __init__(self, folder):
+        self.folder, self.certificate = folder, make_certificate(folder)
+
+    def exchange(self, **faults):
+        return Exchange(self.certificate, **faults)
+
+    def start(self, name, *flags):
+        return Program(self, name, *flags)
+
+
+class Program:
+    """An example that runs, as a context manager. Its end, however it comes, is that of the process."""
+
+    def __init__(self, world, name, *flags):
+        self.command = [f"{world.folder}/{name}", "-ca", world.certificate[0], *flags]
+
+    async def __aenter__(self):
+        pipe = asyncio.subprocess.PIPE
+        self.process = await asyncio.create_subprocess_exec(*self.command, stdout=pipe, stderr=pipe, limit=1 << 20)
+        self.out, self.log = [], []
+        self.readers = [asyncio.create_task(read(self.process.stdout, self.out)), asyncio.create_task(read(self.process.stderr, self.log))]
+        return self
+
+    async def __aexit__(self, kind, *_):
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+        await asyncio.gather(*self.readers)
+        if kind:
+            print("\n".join([" ".join(self.command), *self.out[-10:], *self.log[-40:]]), flush=True)
+
+    async def end(self, status=0):
+        got = await self.process.wait()
+        await asyncio.gather(*self.readers)
+        assert got == status, f"exit status {got}"
+
+    async def interrupt(self, sig=signal.SIGINT):
+        self.process.send_signal(sig)
+        await self.end()
+
+    def logged(self, text):
+        return [line for line in self.log if text in line]
+
+
+async def read(stream, lines):
+    async for line in stream:
+        lines.append(line.decode().rstrip("\n"))
+
+
+async def until(condition):
+    while not condition():
+        await asyncio.sleep(0.02)
+
+
+async def ended(exchange):
+    """Waits until the exchange has seen the ends of all connections."""
+    await until(lambda: not exchange.open())
+
+
+def by_epoch(lines):
+    epochs = {}
+    for line in lines:
+        epoch, data = line.split(" ", 1)
+        epochs.setdefault(int(epoch), []).append(data)
+    return epochs
+
+
+def as_sent(exchange, lines):
+    """Each epoch is a connection. What was printed of it is what was sent on it, from the first on: all of it where the exchange has said
+    goodbye and the client has seen that."""
+    epochs = by_epoch(lines)
+    for epoch, printed in epochs.items():
+        c = exchange.connections[epoch - 1]
+        assert printed == c.sent[: len(printed)], f"epoch {epoch}: something else was printed than sent"
+        if c.by_us and epoch != max(epochs):
+            assert len(printed) == len(c.sent), f"epoch {epoch}: {len(printed)} printed of {len(c.sent)} sent"
+    return epochs
+
+
+def tiled(ranges):
+    """Ranges that follow each other without a hole, in order."""
+    for (_, last), (first, _) in zip(ranges, ranges[1:]):
+        assert first == last + 1, f"{first} follows {last}"
+
+
+def numbers(ranges):
+    return {n for first, last in ranges for n in range(first, last + 1)}
+
+
+def same_book(exchange, symbol, last, checksum):
+    assert f"{exchange.checksums[symbol, int(last)]:08x}" == checksum, f"the book of {symbol} is not the exchange's at {last}"
+
+
+def said_goodbye(exchange, code=1001):
+    last = exchange.connections[-1]
+    assert last.code == code, f"the last connection ended with {last.code}"
+
+
+@check
+async def subscribe(world):
+    """A refusal with Retry-After, a subscription that is never confirmed, messages across the confirmation, ends by the server."""
+    async with world.exchange(refuse=1, unconfirmed=1, max_age=1.2) as x:
+        async with world.start("subscribe", "-url", x.url(), "-connect-timeout", "1s", "-n", "80") as p:
+            await p.end()
+        await ended(x)
+        assert len(p.out) == 80
+        epochs = as_sent(x, p.out)
+        assert not x.connections[0].subscribed and x.connections[0].by_us is None, "the unconfirmed one was not given up"
+        assert x.connections[0].began - x.refused[0] >= 1, "Retry-After was not obeyed"
+        assert 1 not in epochs and len(epochs) >= 2
+        said_goodbye(x)
+        return f"{len(p.out)} messages as sent, in {len(epochs)} sessions, after 1 refusal and 1 silence"
+
+
+@check
+async def subscribe_refused(world):
+    """A subscription that is refused ends the program."""
+    async with world.exchange() as x:
+        async with world.start("subscribe", "-url", x.url(), "-stream", "btcusdt@nothing") as p:
+            await p.end(1)
+        await ended(x)
+        assert p.logged("unknown stream btcusdt@nothing") and not p.out and len(x.connections) == 1
+        return "exit status 1"
+
+
+@check
+async def textping(world):
+    """A connection that is deaf to pings is replaced; neither side's pings reach the handler, and both are answered."""
+    async with world.exchange(need_ping=4, ping=0.4, deaf=1) as x:
+        async with world.start("textping", "-url", x.url(), "-every", "300ms", "-timeout", "1s", "-n", "200") as p:
+            await p.end()
+        await ended(x)
+        as_sent(x, p.out)
+        assert len(p.out) == 200 and p.logged("no answer to a sign of life"), "the deaf one was not replaced"
+        assert len(x.connections) >= 2 and not any(c.by_us for c in x.connections), [c.by_us for c in x.connections]
+        assert x.connections[-1].pings and x.connections[-1].pongs
+        said_goodbye(x)
+        return f"{len(p.out)} messages as sent, {sum(c.pings for c in x.connections)} pings, {sum(c.pongs for c in x.connections)} pongs"
+
+
+@check
+async def watch(world):
+    """A subscription that is confirmed and silent, beside one that is not."""
+    async with world.exchange(silent=1) as x:
+        async with world.start("watch", "-url", x.url(), "-silence", "1500ms", "-n", "200") as p:
+            await p.end()
+        await ended(x)
+        epochs = as_sent(x, p.out)
+        lost = p.logged("feed: lost")
+        assert len(p.out) == 200 and len(lost) == 1 and "no message for a watched key" in lost[0] and "btcusdt" in lost[0], lost
+        assert not any("btcusdt" in m for m in epochs[1]) and any("btcusdt" in m for m in epochs[2])
+        return f"{len(p.out)} messages as sent, in {len(epochs)} sessions"
+
+
+@check
+async def gzip(world):
+    """Messages and pings that are gzip members."""
+    async with world.exchange(gzip=True, ping=0.3) as x:
+        async with world.start("gzip", "-url", x.url(), "-n", "150") as p:
+            await p.end()
+        await ended(x)
+        as_sent(x, p.out)
+        assert len(p.out) == 150 and len(x.connections) == 1 and x.connections[0].pongs
+        said_goodbye(x)
+        return f"{len(p.out)} messages as sent, {x.connections[0].pongs} pongs"
+
+
+@check
+async def book(world):
+    """A book whose updates are lost now and then."""
+    async with world.exchange(both=60) as x:
+        async with world.start("book", "-url", x.url(), "-n", "200") as p:
+            await p.end()
+        await ended(x)
+        again = [re.fullmatch(r"again: (\d+) to (\d+) are missing", line) for line in p.out[:-2]]
+        assert all(again) and len(again) == len(x.connections) - 1 >= 2, p.out
+        for m in again:
+            first, last = int(m[1]), int(m[2])
+            assert x.missing("btcusdt@depth", first, last)[0] == numbers([(first, last)]), f"{first} to {last} are not missing"
+        _, symbol, last, checksum = p.out[-1].split()
+        same_book(x, symbol, last, checksum)
+        said_goodbye(x)
+        return f"the book is the exchange's at {last}, after {len(again)} losses"
+
+
+@check
+async def rotation(world):
+    """A server that ends connections at an age which they never reach."""
+    async with world.exchange(max_age=5) as x:
+        async with world.start("rotation", "-url", x.url(), "-max-age", "1500ms", "-duration", "6s") as p:
+            await p.end()
+        await ended(x)
+        got = [int(line) for line in p.out]
+        assert got == list(range(got[0], got[-1] + 1)), "a trade is missing"
+        assert got[0] == int(re.search(r'"t":(\d+)', x.connections[0].sent[0])[1])
+        assert p.logged(" 0 are missing") and not p.logged("feed: lost")
+        assert re.search(r" [1-9][0-9]* messages came twice", p.log[-1]), "no two connections brought the same: they did not overlap"
+        codes = [c.code for c in x.connections]
+        if codes[-1] == 1006:  # the end came while this one was being made
+            codes.pop()
+        assert codes == [1000] * (len(codes) - 1) + [1001] and len(codes) >= 4, codes
+        assert x.most_open["stream"] == 2, x.most_open
+        return f"{len(got)} trades without a hole, over {len(codes)} connections, 2 at once at most"
+
+
+@check
+async def lines(world):
+    """Two lines that lose messages, sometimes the same."""
+    async with world.exchange(loss=0.05, both=40) as x:
+        urls = "-url", x.url("a"), "-url", x.url("b")
+        async with world.start("lines", *urls, "-window", "500ms", "-duration", "5s") as p:
+            await p.end()
+        await ended(x)
+        gaps = [tuple(map(int, line.split()[1:])) for line in p.out if line.startswith("gap")]
+        got = [tuple(map(int, line.split())) for line in p.out if not line.startswith("gap")]
+        tiled([tuple(map(int, line.removeprefix("gap ").split())) for line in p.out])
+        missing, _ = x.missing("btcusdt@depth", got[0][0], got[-1][1])
+        assert numbers(gaps) == missing and gaps, f"gaps {sorted(numbers(gaps))}, missing {sorted(missing)}"
+        lost = [len([e for e in x.events["btcusdt@depth"] if got[0][0] <= e.first and e.last <= got[-1][1] and x.loses(n, "btcusdt@depth", e.last)]) for n in "ab"]
+        return f"{len(got)} updates in order, {lost[0]} and {lost[1]} lost by the lines, {len(missing)} numbers by both: as told"
+
+
+@check
+async def shutdown(world):
+    """A signal: what was taken is written, and the server hears a goodbye."""
+    for sig in signal.SIGINT, signal.SIGTERM:
+        async with world.exchange() as x:
+            file = f"{world.folder}/trades.{sig.name}"
+            async with world.start("shutdown", "-url", x.url(), "-o", file) as p:
+                await until(lambda: x.connections and len(x.connections[0].sent) > 50)
+                await p.interrupt(sig)
+            await ended(x)
+            with open(file) as f:
+                written = f.read().splitlines()
+            assert len(written) > 30 and written == x.connections[0].sent[: len(written)]
+            assert f"messages={len(written)} " in p.logged("feed: closed")[0], "not all that was delivered is written"
+            said_goodbye(x)
+    return f"{len(written)} messages delivered and written, goodbye with 1001"
+
+
+@check
+async def consumer(world):
+    """Everything at once."""
+    faults = dict(refuse=1, unconfirmed=1, loss=0.03, both=83, abort=2.3, max_age=3, need_ping=3, ping=0)
+    async with world.exchange(**faults) as x:
+        flags = "-connect-timeout 1s -ping-every 400ms -max-age 2s -window 400ms".split()
+        async with world.start("consumer", "-url", x.url("a"), "-url", x.url("b"), *flags) as p:
+            await asyncio.sleep(8)
+            x.faults.loss = x.faults.both = x.faults.abort = 0
+            await asyncio.sleep(3)  # a snapshot whose answer was cut off is asked for again after 2
+            last_open = x.open()
+            await p.interrupt()
+        await ended(x)
+        books = [line.split() for line in p.out if line.startswith("book")]
+        assert len(books) == 2
+        for _, symbol, last, checksum, live, _ in books:
+            assert live == "live=true", f"the book of {symbol} is not live"
+            same_book(x, symbol, last, checksum)
+        assert not p.logged("checksum") and not p.logged("follows"), "a gap was not told"
+        gaps = {}
+        for line in p.out:
+            if line.startswith("gap"):
+                _, stream, first, last = line.split()
+                gaps.setdefault(stream, []).append((int(first), int(last)))
+        told = 0
+        for _, symbol, last, *_ in books:
+            stream = f"{symbol}@depth"
+            begin = next(e.first for e in x.events[stream] if e.sure)
+            surely, perhaps = x.missing(stream, begin, int(last))
+            got = {n for n in numbers(gaps.get(stream, [])) if begin <= n <= int(last)}
+            assert surely <= got <= perhaps, f"{stream}: gaps {sorted(got)}, missing {sorted(surely)}, perhaps {sorted(perhaps)}"
+            told += len(got)
+        assert told, "nothing was missing"
+        reasons = [c.by_us for c in x.connections if c.by_us and c.subscribed]
+        assert "cut" in reasons and not {"no ping", "too old"} & set(reasons), reasons
+        assert all(re.search(r" rotations=[1-9]", line) for line in p.out if line.startswith("line")), p.out
+        assert {c.line for c in last_open if c.code == 1001} == {"a", "b"}, [(c.line, c.code) for c in last_open]
+        assert all(n <= 2 for n in x.most_open.values()), x.most_open
+        return f"2 books are the exchange's, {told} numbers missing as told, {len(x.connections)} connections, {reasons.count('cut')} of them cut"
+
+
+@check
+async def consumer_refused(world):
+    """A feed that cannot be had is exit status 1, and flags that make no sense are 2."""
+    async with world.exchange() as x:
+        async with world.start("consumer", "-url", x.url("a"), "-url", x.url("b"), "-symbols", "nosuch") as p:
+            await p.end(1)
+        assert len(p.logged("a line has ended")) == 2 and p.logged("unknown stream nosuch@trade")
+    async with world.start("consumer") as p:
+        await p.end(2)
+    return "exit status 1, and 2"
+
+
+async def run(f, world, turn):
+    async with turn:
+        began = time.monotonic()
+        try:
+            said = await asyncio.wait_for(f(world), LIMIT)
+        except Exception as e:
+            lines = [frame.lineno for frame in traceback.extract_tb(e.__traceback__) if frame.filename == __file__]
+            print(f"FAIL {f.__name__}, line {lines[-1]}: {type(e).__name__} {e}", flush=True)
+        else:
+            print(f"ok   {f.__name__} ({time.monotonic() - began:.1f} s): {said}", flush=True)
+            return True
+        return False
+
+
+async def main(names):
+    chosen = [f for f in checks if not names or f.__name__ in names]
+    if len(chosen) < len(names):
+        sys.exit(f"there are {' '.join(f.__name__ for f in checks)}")
+    with tempfile.TemporaryDirectory() as folder:
+        here = os.path.dirname(os.path.abspath(__file__))
+        subprocess.run(["go", "build", "-o", folder + "/", "./..."], cwd=here, env={**os.environ, "GOWORK": "off"}, check=True)
+        world, turn = World(folder), asyncio.Semaphore(AT_ONCE)
+        # The longest goes first.
+        chosen.sort(key=lambda f: f is not consumer)
+        done = await asyncio.gather(*(run(f, world, turn) for f in chosen))
+    sys.exit(not all(done))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1:]))

@@ -1,0 +1,105 @@
+// Gzip reads a feed whose messages are gzip members, each in a binary frame of its own.
+//
+// Decode inflates each message once, before LifeSign and the loop get it, into memory that is used again. What the server sends to see
+// whether the client is alive is compressed as well; the replies are text.
+//
+//	gzip -url wss://feed.example/ws -n 1000
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"log/slog"
+	"os"
+	"os/signal"
+
+	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/redial"
+)
+
+func main() {
+	url := flag.String("url", "", "`URL` of the server")
+	ca := flag.String("ca", "", "`file` of the root certificate in PEM, if the system does not know it")
+	stream := flag.String("stream", "btcusdt@depth", "what to subscribe to")
+	count := flag.Uint64("n", 0, "how many messages to print; 0 means until Ctrl-C")
+	flag.Parse()
+	dialer, err := newDialer(*ca)
+	if err != nil {
+		log.Fatal(err)
+	}
+	client := &redial.Client{
+		URL:       *url,
+		Dialer:    dialer,
+		OnConnect: func(_ context.Context, s *redial.Session) error { return subscribe(s, *stream) },
+		OnChange:  redial.LogChanges(slog.Default()),
+		Decode:    redial.Gunzip(1 << 20), // no message may inflate to more
+		LifeSign:  &redial.LifeSign{Reply: reply},
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	var printed uint64
+	for m, err := range client.Messages(ctx) {
+		if ctx.Err() != nil {
+			break
+		}
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("%d %s\n", m.Epoch, m.Data) // inflated
+		if printed++; printed == *count {
+			break
+		}
+	}
+}
+
+// reply answers {"ping":1700000000000} with {"pong":1700000000000}.
+func reply(dst, message []byte) ([]byte, bool) {
+	number, ok := bytes.CutPrefix(message, []byte(`{"ping":`))
+	if !ok {
+		return dst, false
+	}
+	return append(append(dst, `{"pong":`...), number...), true
+}
+
+// subscribe asks for a stream and waits for the answer. Messages that come before that are not lost: Await keeps them.
+func subscribe(s *redial.Session, stream string) error {
+	request := fmt.Appendf(nil, `{"method":"SUBSCRIBE","params":[%q],"id":1}`, stream)
+	if err := s.Conn.WriteMessage(conn.Text, request); err != nil {
+		return err
+	}
+	var answer struct {
+		ID    int
+		Error *struct{ Msg string }
+	}
+	_, err := s.Await(func(m conn.Message) bool {
+		answer.ID = 0
+		return json.Unmarshal(m.Data, &answer) == nil && answer.ID == 1
+	})
+	if err == nil && answer.Error != nil {
+		return redial.Fatal(errors.New("subscribe: " + answer.Error.Msg))
+	}
+	return err
+}
+
+// newDialer returns a Dialer that trusts the root certificate in a file, or those of the system if there is no file.
+func newDialer(ca string) (*conn.Dialer, error) {
+	if ca == "" {
+		return &conn.Dialer{}, nil
+	}
+	pem, err := os.ReadFile(ca)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s has no certificate", ca)
+	}
+	return &conn.Dialer{TLSConfig: &tls.Config{RootCAs: roots}}, nil
+}

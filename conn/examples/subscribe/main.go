@@ -1,0 +1,96 @@
+// Subscribe prints the messages of a stream. It shows how a subscription is confirmed.
+//
+// OnConnect runs on each new connection. It asks for the stream and waits for the answer: a server that never answers costs
+// ConnectTimeout, and another attempt. A server that refuses the stream ends the program: asking again would not help.
+//
+//	subscribe -url wss://feed.example/stream -stream btcusdt@trade -n 10
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"log/slog"
+	"os"
+	"os/signal"
+
+	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/redial"
+)
+
+func main() {
+	url := flag.String("url", "", "`URL` of the server")
+	ca := flag.String("ca", "", "`file` of the root certificate in PEM, if the system does not know it")
+	stream := flag.String("stream", "btcusdt@trade", "what to subscribe to")
+	count := flag.Uint64("n", 0, "how many messages to print; 0 means until Ctrl-C")
+	timeout := flag.Duration("connect-timeout", redial.DefaultConnectTimeout, "how long an attempt may take, confirmation included")
+	flag.Parse()
+	dialer, err := newDialer(*ca)
+	if err != nil {
+		log.Fatal(err)
+	}
+	client := &redial.Client{
+		URL:            *url,
+		Dialer:         dialer,
+		ConnectTimeout: *timeout,
+		OnConnect:      func(_ context.Context, s *redial.Session) error { return subscribe(s, *stream) },
+		OnChange:       redial.LogChanges(slog.Default()),
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	var printed uint64
+	for m, err := range client.Messages(ctx) { // leaving the loop closes the connection
+		if ctx.Err() != nil {
+			break
+		}
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("%d %s\n", m.Epoch, m.Data)
+		if printed++; printed == *count {
+			break
+		}
+	}
+}
+
+// subscribe asks for a stream and waits for the answer. Messages of the stream can come before that: Await keeps them, and the
+// loop gets them first.
+func subscribe(s *redial.Session, stream string) error {
+	request := fmt.Appendf(nil, `{"method":"SUBSCRIBE","params":[%q],"id":1}`, stream)
+	if err := s.Conn.WriteMessage(conn.Text, request); err != nil {
+		return err
+	}
+	var answer struct {
+		ID    int
+		Error *struct{ Msg string }
+	}
+	_, err := s.Await(func(m conn.Message) bool {
+		answer.ID = 0
+		return json.Unmarshal(m.Data, &answer) == nil && answer.ID == 1
+	})
+	if err == nil && answer.Error != nil {
+		return redial.Fatal(errors.New("subscribe: " + answer.Error.Msg))
+	}
+	return err
+}
+
+// newDialer returns a Dialer that trusts the root certificate in a file, or those of the system if there is no file.
+func newDialer(ca string) (*conn.Dialer, error) {
+	if ca == "" {
+		return &conn.Dialer{}, nil
+	}
+	pem, err := os.ReadFile(ca)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s has no certificate", ca)
+	}
+	return &conn.Dialer{TLSConfig: &tls.Config{RootCAs: roots}}, nil
+}
