@@ -15,7 +15,7 @@
 // The number of series is bounded. No label holds a URL, a key or a text of the peer's. The names of feeds and groups are the
 // program's own. Close codes and statuses are folded, since the peer chooses them: codes to the registered ones, 3xxx, 4xxx and other;
 // statuses to their hundreds. A line of a feed has at most 125 series and a histogram; without an end it has 35.
-
+//
 // The metrics, by their names in OpenTelemetry. In Prometheus they have underscores, and their unit and _total at the end.
 //
 //   - tickwire.client.dials ({dial}; feed, line): Attempts to connect that have begun.
