@@ -14,9 +14,11 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// A peer chooses the Close code and the status, so neither may become a label as it is: a hostile one would make a series of each.
+// A peer chooses the Close code and the status, so neither may become a label as it is: a
+// hostile one would make a series of each.
 
-// codeNames are the values of LabelCode: the registered codes from 1000 to 1015 except 1004, then the classes.
+// codeNames are the values of LabelCode: the registered codes from 1000 to 1015 except
+// 1004, then the classes.
 var codeNames = func() (names [numCodes]string) {
 	for i := range names[:code3xxx] {
 		names[i] = strconv.Itoa(int(frame.CodeNormal) + i)
@@ -54,7 +56,8 @@ func sideIndex(s redial.Side) int {
 	return int(redial.Unknown)
 }
 
-// endOf tells how a connection that no Client runs has ended: by the same rules as redial.Change.
+// endOf tells how a connection that no Client runs has ended: by the same rules as
+// redial.Change.
 func endOf(err error) (redial.Side, frame.CloseCode) {
 	var closed *conn.CloseError
 	var broken *frame.ProtocolError

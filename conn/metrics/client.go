@@ -10,7 +10,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/redial"
 )
 
-// A client measures a redial.Client. It hears of what is rare: a connection that begins or ends, an attempt that fails.
+// A client measures a redial.Client. It hears of what is rare: a connection that begins
+// or ends, an attempt that fails.
 type client struct {
 	meter
 	c      *redial.Client

@@ -10,7 +10,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// A meter has the counters of connections under one name. Only what is rare is counted here; the rest is read from the connections.
+// A meter has the counters of connections under one name. Only what is rare is counted
+// here; the rest is read from the connections.
 type meter struct {
 	set        *Set
 	feed, line string
@@ -53,7 +54,8 @@ func (m *meter) read(emit Emit, total conn.Stats, open int) {
 	}
 }
 
-// add adds a connection's counters to a sum. Of the longest and the most it keeps the longer and the more.
+// add adds a connection's counters to a sum. Of the longest and the most it keeps the
+// longer and the more.
 func add(sum *conn.Stats, s conn.Stats) {
 	sum.MessagesRead += s.MessagesRead
 	sum.MessagesWritten += s.MessagesWritten
@@ -72,7 +74,8 @@ func add(sum *conn.Stats, s conn.Stats) {
 	sum.MaxBacklog = max(sum.MaxBacklog, s.MaxBacklog)
 }
 
-// fold adds the counters of a connection that has ended: its longest and most are no longer told.
+// fold adds the counters of a connection that has ended: its longest and most are no
+// longer told.
 func fold(sum *conn.Stats, s conn.Stats) {
 	s.MaxLag, s.MaxBacklog = 0, 0
 	add(sum, s)
@@ -111,7 +114,8 @@ func (o *observer) Ended(c *conn.Conn, err error) {
 	}
 }
 
-// Conns are connections that no redial.Client runs. Each is added when it is there, and removed when its reader and writers are done:
+// Conns are connections that no redial.Client runs. Each is added when it is there, and
+// removed when its reader and writers are done:
 //
 //	defer conns.Add(c)()
 //
@@ -142,7 +146,8 @@ func (s *Conns) remove(c *conn.Conn) {
 	}
 }
 
-// Observer returns what to set as conn.Config.Observer. It calls next, which may be nil, as the connection would.
+// Observer returns what to set as conn.Config.Observer. It calls next, which may be nil,
+// as the connection would.
 func (s *Conns) Observer(next conn.Observer) conn.Observer { return &observer{&s.meter, next} }
 
 func (s *Conns) read(emit Emit) {

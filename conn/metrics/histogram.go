@@ -33,7 +33,8 @@ func (h *histogram) add(d time.Duration) {
 	h.buckets[i].Add(1)
 }
 
-// read returns what is there. Values that come meanwhile may be in Sum and not yet in Count.
+// read returns what is there. Values that come meanwhile may be in Sum and not yet in
+// Count.
 func (h *histogram) read() Buckets {
 	b := Buckets{Below: make([]uint64, len(roundTripBounds))}
 	for i := range h.buckets {

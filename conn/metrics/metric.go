@@ -30,8 +30,9 @@ type Metric struct {
 	Bounds []float64
 }
 
-// Prometheus returns the name by the rules of Prometheus: underscores, the unit, and _total at a counter. It is the one that an
-// OpenTelemetry exporter for Prometheus makes of Name and Unit.
+// Prometheus returns the name by the rules of Prometheus: underscores, the unit, and
+// _total at a counter. It is the one that an OpenTelemetry exporter for Prometheus makes
+// of Name and Unit.
 func (m *Metric) Prometheus() string {
 	name := strings.ReplaceAll(m.Name, ".", "_")
 	switch m.Unit {
@@ -94,7 +95,7 @@ var (
 // Of connections: sums over those that are open and those that have ended.
 var (
 	connOpen       = define(UpDown, "conn.open", "{connection}", "Connections that are open.", LabelFeed, LabelLine)
-	connClosed     = define(Counter, "conn.closed", "{connection}", "Connections that have ended, by who ended them and the peer's Close code.", LabelFeed, LabelLine, LabelSide, LabelCode)
+	connClosed     = define(Counter, "conn.closed", "{connection}", "Connections that have ended, by who ended them and the peer's code.", LabelFeed, LabelLine, LabelSide, LabelCode)
 	connMessages   = define(Counter, "conn.messages", "{message}", "Messages read and written.", LabelFeed, LabelLine, LabelDirection)
 	connIO         = define(Counter, "conn.io", "By", "Bytes read from and written to the transport.", LabelFeed, LabelLine, LabelDirection)
 	connPings      = define(Counter, "conn.pings", "{ping}", "Pings read and written.", LabelFeed, LabelLine, LabelDirection)
@@ -103,9 +104,9 @@ var (
 	connWaits      = define(Counter, "conn.waits", "{wait}", "Reads that found nothing and waited.", LabelFeed, LabelLine)
 	connWrites     = define(Counter, "conn.writes", "{write}", "Writes to the transport.", LabelFeed, LabelLine)
 	connStamped    = define(Counter, "conn.stamped_reads", "{read}", "Reads of which the receive lag is known (Config.Timestamps).", LabelFeed, LabelLine)
-	connLag        = define(Counter, "conn.receive_lag.time", "s", "Sum of the receive lag over stamped reads: how long bytes waited in the kernel.", LabelFeed, LabelLine)
-	connMaxLag     = define(Gauge, "conn.receive_lag.max", "s", "Longest receive lag of the connections that are open, since each began.", LabelFeed, LabelLine)
-	connMaxBacklog = define(Gauge, "conn.receive_backlog.max", "By", "Most bytes that a read left in the kernel, of the connections that are open, since each began.", LabelFeed, LabelLine)
+	connLag        = define(Counter, "conn.receive_lag.time", "s", "Sum of the receive lags of stamped reads: the wait in the kernel.", LabelFeed, LabelLine)
+	connMaxLag     = define(Gauge, "conn.receive_lag.max", "s", "Longest receive lag of the open connections, since each began.", LabelFeed, LabelLine)
+	connMaxBacklog = define(Gauge, "conn.receive_backlog.max", "By", "Most bytes that a read of an open connection left in the kernel.", LabelFeed, LabelLine)
 	connSlow       = define(Counter, "conn.slow_reads", "{event}", "Times that this side was found to read too slowly (Observer.Slow).", LabelFeed, LabelLine)
 	connRoundTrip  = define(Histogram, "conn.round_trip.duration", "s", "Round-trip time of pings.", LabelFeed, LabelLine)
 )
@@ -113,7 +114,7 @@ var (
 // Of a redial.Arbiter or redial.Lines, and of each line in it.
 var (
 	arbiterDelivered = define(Counter, "arbiter.messages.delivered", "{message}", "Messages delivered in order, once each.", LabelFeed)
-	arbiterDropped   = define(Counter, "arbiter.messages.dropped", "{message}", "Messages that came first and were not delivered: covered by others, by a snapshot or a reset.", LabelFeed)
+	arbiterDropped   = define(Counter, "arbiter.messages.dropped", "{message}", "Messages that were first and are covered by others, a snapshot or a reset.", LabelFeed)
 	arbiterGaps      = define(Counter, "arbiter.gaps", "{gap}", "Gaps: runs of numbers that no line brought in time.", LabelFeed)
 	arbiterForced    = define(Counter, "arbiter.forced_gaps", "{gap}", "Gaps given up before the window ended, since too much waited.", LabelFeed)
 	arbiterMissing   = define(Counter, "arbiter.numbers.missing", "{number}", "Numbers that are missing in gaps.", LabelFeed)
@@ -121,7 +122,7 @@ var (
 	arbiterWaiting   = define(UpDown, "arbiter.waiting", "{message}", "Messages that wait for earlier numbers.", LabelFeed)
 	arbiterBytes     = define(UpDown, "arbiter.waiting.size", "By", "Size of the messages that wait for earlier numbers.", LabelFeed)
 	lineMessages     = define(Counter, "arbiter.line.messages", "{message}", "Messages that a line brought, by what they were worth.", LabelFeed, LabelLine, LabelOutcome)
-	lineFilled       = define(Counter, "arbiter.line.filled", "{message}", "Messages of a line, first there, for which later ones were waiting.", LabelFeed, LabelLine)
+	lineFilled       = define(Counter, "arbiter.line.filled", "{message}", "Messages of a line for which later ones were waiting.", LabelFeed, LabelLine)
 )
 
 // Of a conn.Group.

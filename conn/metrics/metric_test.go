@@ -8,13 +8,14 @@ import (
 	"testing"
 )
 
-// The package comment lists each metric with its unit, labels and help. After a change that is meant, write the list anew:
+// The package comment lists each metric with its unit, labels and help. After a change
+// that is meant, write the list anew:
 //
 //	TICKWIRE_UPDATE_METRICS=1 go test -run TestPackageCommentListsTheMetrics .
 func TestPackageCommentListsTheMetrics(t *testing.T) {
 	var list strings.Builder
 	for _, m := range Metrics() {
-		fmt.Fprintf(&list, "//   - %s (%s; %s): %s\n", m.Name, m.Unit, strings.Join(m.Labels, ", "), m.Help)
+		fmt.Fprintf(&list, "//   - %s (%s; %s)\n//     %s\n", m.Name, m.Unit, strings.Join(m.Labels, ", "), m.Help)
 	}
 	text, err := os.ReadFile("doc.go")
 	if err != nil {
@@ -22,7 +23,7 @@ func TestPackageCommentListsTheMetrics(t *testing.T) {
 	}
 	doc := strings.ReplaceAll(string(text), "\r\n", "\n")
 	if os.Getenv("TICKWIRE_UPDATE_METRICS") != "" {
-		lines := regexp.MustCompile(`(?m)^//   - tickwire\..*\n|^package`)
+		lines := regexp.MustCompile(`(?m)^//   - tickwire\.|^package`)
 		at := lines.FindStringIndex(doc)[0]
 		doc = doc[:at] + list.String() + doc[strings.Index(doc, "package metrics"):]
 		if err := os.WriteFile("doc.go", []byte(doc), 0o644); err != nil {
@@ -34,7 +35,8 @@ func TestPackageCommentListsTheMetrics(t *testing.T) {
 	}
 }
 
-// Names are unique and of the form that both ecosystems ask for; a name is not the beginning of another's path.
+// Names are unique and of the form that both ecosystems ask for; a name is not the
+// beginning of another's path.
 func TestNames(t *testing.T) {
 	dotted := regexp.MustCompile(`^tickwire(\.[a-z]+(_[a-z]+)*)+$`)
 	unit := regexp.MustCompile(`^(s|By|\{[a-z]+\})$`)

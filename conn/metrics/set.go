@@ -16,8 +16,9 @@ import (
 // ErrName is a name that is empty, not UTF-8, or taken.
 var ErrName = errors.New("the name is empty, not UTF-8, or taken")
 
-// Set is what is measured: clients, lines, groups and connections, each under a name. The zero value is ready. What a Set measures it
-// does not own: nothing runs or ends because of it. All methods may be called at any time from any goroutine.
+// Set is what is measured: clients, lines, groups and connections, each under a name. The
+// zero value is ready. What a Set measures it does not own: nothing runs or ends because
+// of it. All methods may be called at any time from any goroutine.
 //
 // The name of a feed stands in its labels. A Client, an Arbiter and Conns may share one.
 type Set struct {
@@ -39,13 +40,15 @@ type key struct{ of, name, line string }
 // Emit takes a value of a metric, with the values of Metric.Labels.
 type Emit func(m *Metric, value float64, labels ...string)
 
-// Client measures c as the feed's one line, "0". Call it before c runs, after the fields of c are set: it puts itself before
-// OnChange, OnConnect and Dialer.Config.Observer, all of which are called as before. The Dialer is copied, so it can be shared.
+// Client measures c as the feed's one line, "0". Call it before c runs, after the fields
+// of c are set: it puts itself before OnChange, OnConnect and Dialer.Config.Observer, all
+// of which are called as before. The Dialer is copied, so it can be shared.
 func (s *Set) Client(feed string, c *redial.Client) error {
 	return s.clients(feed, []*redial.Client{c})
 }
 
-// Lines measures l, and its Clients as the lines of the feed. Call it before l runs, after the fields of l and its Clients are set.
+// Lines measures l, and its Clients as the lines of the feed. Call it before l runs,
+// after the fields of l and its Clients are set.
 func Lines[K comparable](s *Set, feed string, l *redial.Lines[K]) error {
 	return s.clients(feed, l.Clients, arbiterSource(feed, l, len(l.Clients)))
 }
@@ -70,7 +73,8 @@ func (s *Set) clients(feed string, lines []*redial.Client, more ...source) error
 // An Arbiter is a *redial.Arbiter or a *redial.Lines.
 type Arbiter interface{ Counts() redial.ArbiterCounts }
 
-// Arbiter measures an Arbiter whose lines are not measured, or by Client under other names.
+// Arbiter measures an Arbiter whose lines are not measured, or by Client under other
+// names.
 func (s *Set) Arbiter(feed string, a Arbiter) error { return s.add(feed, arbiterSource(feed, a, 0)) }
 
 func arbiterSource(feed string, a Arbiter, lines int) source {
@@ -119,14 +123,16 @@ func (s *Set) snapshot() []source {
 	return slices.Clone(s.sources)
 }
 
-// Collect reads the values of all metrics but Histograms, and gives each to emit. It is for whoever exports them.
+// Collect reads the values of all metrics but Histograms, and gives each to emit. It is
+// for whoever exports them.
 func (s *Set) Collect(emit Emit) {
 	for _, c := range s.snapshot() {
 		c.read(emit)
 	}
 }
 
-// Histograms reads the distributions, and gives each to emit, with the values of Metric.Labels.
+// Histograms reads the distributions, and gives each to emit, with the values of
+// Metric.Labels.
 func (s *Set) Histograms(emit func(m *Metric, b Buckets, labels ...string)) {
 	for _, c := range s.snapshot() {
 		if c.rtts != nil {
@@ -139,8 +145,9 @@ type ear struct {
 	hear func(m *Metric, value float64, labels ...string)
 }
 
-// Observe gives each value that goes into a Histogram to emit, as it comes: for exporters that keep distributions of their own.
-// emit must return soon; several goroutines call it. stop ends that.
+// Observe gives each value that goes into a Histogram to emit, as it comes: for exporters
+// that keep distributions of their own. emit must return soon; several goroutines call
+// it. stop ends that.
 func (s *Set) Observe(emit Emit) (stop func()) {
 	e := &ear{emit}
 	s.mu.Lock()

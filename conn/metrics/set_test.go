@@ -19,7 +19,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// values reads all that a Set tells, by name and labels. It fails if two values have the same, or labels that are not the metric's.
+// values reads all that a Set tells, by name and labels. It fails if two values have the
+// same, or labels that are not the metric's.
 func values(t *testing.T, s *Set) map[string]float64 {
 	t.Helper()
 	got := map[string]float64{}
@@ -46,8 +47,8 @@ func (m *client) expect(t *testing.T, at string, want map[string]float64) {
 	}
 }
 
-// Time without a session is from the first dial or the end of a session to the next one; an attempt that fails beside a session, in
-// a rotation, is none of it.
+// Time without a session is from the first dial or the end of a session to the next one;
+// an attempt that fails beside a session, in a rotation, is none of it.
 func TestTimeWithoutASession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var set Set
@@ -81,7 +82,8 @@ func TestTimeWithoutASession(t *testing.T) {
 	})
 }
 
-// A connection counts from OnConnect on; how its epoch ends does not matter for the sums, and an epoch is free again in the next run.
+// A connection counts from OnConnect on; how its epoch ends does not matter for the sums,
+// and an epoch is free again in the next run.
 func TestConnectionsOfAClient(t *testing.T) {
 	var set Set
 	m := newClient(&set, "f", "0", &redial.Client{})
@@ -139,7 +141,8 @@ func written(t *testing.T) *conn.Conn {
 	return c
 }
 
-// Whatever code a peer closes with, and whatever it refuses with, the series of a line are as many as the package comment says.
+// Whatever code a peer closes with, and whatever it refuses with, the series of a line
+// are as many as the package comment says.
 func TestSeriesAreBounded(t *testing.T) {
 	var set Set
 	c := &redial.Client{URL: "ws://sim/"}
@@ -244,7 +247,8 @@ func (h *heard) Slow(_ *conn.Conn, i conn.ReadInfo) {
 }
 func (h *heard) Ended(_ *conn.Conn, err error) { h.calls = append(h.calls, "ended "+err.Error()) }
 
-// The hooks that the Client has are called as before, two Sets can measure the same one, and a Dialer that is shared stays as it was.
+// The hooks that the Client has are called as before, two Sets can measure the same one,
+// and a Dialer that is shared stays as it was.
 func TestHooksAreComposed(t *testing.T) {
 	var h heard
 	refused := errors.New("refused")

@@ -12,7 +12,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/metrics/otelbridge"
 )
 
-// A reader of clients and a server that run is told, value by value, what their own counters say; so is one after the end.
+// A reader of clients and a server that run is told, value by value, what their own
+// counters say; so is one after the end.
 func TestCollect(t *testing.T) {
 	var set metrics.Set
 	reader := sdk.NewManualReader()
@@ -40,7 +41,8 @@ var labels = map[attribute.Key]string{
 	"tickwire.side": "side", "tickwire.code": "code", "error.type": "reason", "tickwire.outcome": "outcome",
 }
 
-// collect returns what the reader is told, under the names of Prometheus: so the values of both exporters are compared with the same.
+// collect returns what the reader is told, under the names of Prometheus: so the values
+// of both exporters are compared with the same.
 func collect(t *testing.T, reader sdk.Reader) map[string]world.Value {
 	t.Helper()
 	var all metricdata.ResourceMetrics
@@ -71,7 +73,8 @@ func collect(t *testing.T, reader sdk.Reader) map[string]world.Value {
 	return got
 }
 
-// described returns the metric that an instrument is of: the name, unit and help must be the same.
+// described returns the metric that an instrument is of: the name, unit and help must be
+// the same.
 func described(t *testing.T, m metricdata.Metrics) *metrics.Metric {
 	t.Helper()
 	for _, of := range metrics.Metrics() {
@@ -119,7 +122,8 @@ func points(t *testing.T, m metricdata.Metrics, kind metrics.Kind, keep func(att
 	}
 }
 
-// withEmptyHistograms adds the histograms into which nothing has gone: OpenTelemetry has no point for them, Prometheus has.
+// withEmptyHistograms adds the histograms into which nothing has gone: OpenTelemetry has
+// no point for them, Prometheus has.
 func withEmptyHistograms(got map[string]world.Value) {
 	for _, of := range []map[string]string{{"feed": "server"}, {"feed": "lines", "line": "0"}, {"feed": "lines", "line": "1"}} {
 		v := world.Value{Prom: "tickwire_conn_round_trip_duration_seconds", OTel: "tickwire.conn.round_trip.duration", Labels: of}

@@ -2,8 +2,8 @@
 //
 //	prometheus.MustRegister(prom.New(&set))
 //
-// Names are those of Metric.Prometheus, and labels those of Metric.Labels. The folder has a dashboard for Grafana, dashboard.json,
-// which uses them.
+// Names are those of Metric.Prometheus, and labels those of Metric.Labels. The folder has
+// a dashboard for Grafana, dashboard.json, which uses them.
 package prom
 
 import (
@@ -18,8 +18,8 @@ type Collector struct {
 	descs map[*metrics.Metric]*prometheus.Desc
 }
 
-// New returns the collector of a Set. What is added to the Set later is told too. To tell several Sets apart in one registry, wrap
-// the registerer: prometheus.WrapRegistererWith.
+// New returns the collector of a Set. What is added to the Set later is told too. To tell
+// several Sets apart in one registry, wrap the registerer: prometheus.WrapRegistererWith.
 func New(set *metrics.Set) *Collector {
 	c := &Collector{set, map[*metrics.Metric]*prometheus.Desc{}}
 	for _, m := range metrics.Metrics() {

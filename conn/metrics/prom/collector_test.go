@@ -18,7 +18,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/metrics/prom"
 )
 
-// A scrape over HTTP of clients and a server that run tells, value by value, what their own counters say; so does one after the end.
+// A scrape over HTTP of clients and a server that run tells, value by value, what their
+// own counters say; so does one after the end.
 func TestScrape(t *testing.T) {
 	var set metrics.Set
 	registry := prometheus.NewPedanticRegistry()
@@ -89,7 +90,8 @@ func scrape(t *testing.T, url string) map[string]world.Value {
 	return got
 }
 
-// Nothing is told, and nothing is wrong, of an empty Set; and two collectors of one registry are told apart by labels.
+// Nothing is told, and nothing is wrong, of an empty Set; and two collectors of one
+// registry are told apart by labels.
 func TestRegistries(t *testing.T) {
 	var one, two metrics.Set
 	registry := prometheus.NewPedanticRegistry()

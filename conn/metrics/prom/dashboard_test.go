@@ -68,8 +68,8 @@ func exported() map[string]*metrics.Metric {
 	return names
 }
 
-// Each query of the dashboard names metrics that are exported, by labels that they have; counters are asked for by their rate; and no
-// metric is left out.
+// Each query of the dashboard names metrics that are exported, by labels that they have;
+// counters are asked for by their rate; and no metric is left out.
 func TestDashboardQueries(t *testing.T) {
 	names, shown := exported(), map[*metrics.Metric]bool{}
 	for _, p := range readDashboard(t).Panels {
@@ -107,7 +107,8 @@ func TestDashboardQueries(t *testing.T) {
 	}
 }
 
-// checkGrouping fails if a query groups by what is no label, or its legend names what it does not group by.
+// checkGrouping fails if a query groups by what is no label, or its legend names what it
+// does not group by.
 func checkGrouping(t *testing.T, title string, q target, labels []string) {
 	t.Helper()
 	groups := grouping.FindAllStringSubmatch(q.Expr, -1)
@@ -136,7 +137,8 @@ func checkGrouping(t *testing.T, title string, q target, labels []string) {
 	}
 }
 
-// Panels are told apart, lie beside each other on Grafana's 24 columns, and their variables ask for what is exported.
+// Panels are told apart, lie beside each other on Grafana's 24 columns, and their
+// variables ask for what is exported.
 func TestDashboardForm(t *testing.T) {
 	d := readDashboard(t)
 	if d.Title == "" || d.UID == "" || d.SchemaVersion < 36 || len(d.Panels) < 20 {

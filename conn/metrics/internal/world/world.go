@@ -1,4 +1,5 @@
-// Package world is what the tests of the exporters measure: a client and two lines over real sockets, and what is to be told of them.
+// Package world is what the tests of the exporters measure: a client and two lines over
+// real sockets, and what is to be told of them.
 package world
 
 import (
@@ -44,7 +45,8 @@ type World struct {
 	stop func()
 }
 
-// A watched is a client with what its own hooks have heard: they stand beside those of the Set.
+// A watched is a client with what its own hooks have heard: they stand beside those of
+// the Set.
 type watched struct {
 	*redial.Client
 	watchedConns
@@ -96,7 +98,8 @@ func watch(address string) *watched {
 
 var errRefused = errors.New("the subscription was refused")
 
-// Start starts all, measured by set as "flapping", "lines", "server" and "viewers", and returns when all has come that will.
+// Start starts all, measured by set as "flapping", "lines", "server" and "viewers", and
+// returns when all has come that will.
 func Start(t testing.TB, set *metrics.Set) *World {
 	t.Helper()
 	w := new(World)
@@ -140,7 +143,8 @@ func check(t testing.TB, err error) {
 	}
 }
 
-// startClient runs a client whose first five connections fail, each in another way, and returns when the sixth has brought all.
+// startClient runs a client whose first five connections fail, each in another way, and
+// returns when the sixth has brought all.
 func (w *World) startClient(ctx context.Context, set *metrics.Set, address string, running *sync.WaitGroup) error {
 	w.client = watch(address)
 	keep := w.client.OnConnect
@@ -212,7 +216,8 @@ func readOut(c *conn.Conn) {
 	}
 }
 
-// startLines runs two lines, each with losses, and a server whose connections are in a Group; it returns when all was judged.
+// startLines runs two lines, each with losses, and a server whose connections are in a
+// Group; it returns when all was judged.
 func (w *World) startLines(ctx context.Context, set *metrics.Set, listen func(func(int, net.Conn)) string, running *sync.WaitGroup) error {
 	conns, err := set.Conns("server")
 	if err != nil {
@@ -251,7 +256,8 @@ func (w *World) startLines(ctx context.Context, set *metrics.Set, listen func(fu
 		_ = w.lines.Run(ctx, func(context.Context, redial.Delivery[string]) error { return nil })
 		close(news)
 	})
-	// Numbers do not begin at 1 for a line that is late: what is sure is how many messages were judged.
+	// Numbers do not begin at 1 for a line that is late: what is sure is how many
+	// messages were judged.
 	limit := time.NewTimer(time.Minute)
 	defer limit.Stop()
 	look := time.NewTicker(time.Millisecond)
@@ -399,8 +405,9 @@ func (l *list) arbiter(feed string, n redial.ArbiterCounts) {
 	}
 }
 
-// Compare fails unless got is what is wanted, value by value; it reads got until nothing has changed meanwhile. The time without a
-// session is apart: that of the client which lost sessions is not 0.
+// Compare fails unless got is what is wanted, value by value; it reads got until nothing
+// has changed meanwhile. The time without a session is apart: that of the client which
+// lost sessions is not 0.
 func (w *World) Compare(t testing.TB, stopped bool, read func() map[string]Value) {
 	t.Helper()
 	var got map[string]Value
