@@ -8,14 +8,13 @@ import (
 // clocks judge whether the peer is alive, and takes what is written. They look at counters from time to time, so that nothing is paid
 // per message or read; what is seen at a look may have happened since the one before, so a limit is exceeded by an eighth at most.
 type clocks struct {
-	timer *time.Timer // nil if no clock is on
-	idle  bool        // timer does not run: see lazyClock; under Conn.mu
+	timer *time.Timer   // nil if no clock is on
+	flags atomic.Uint32 // see below
 
-	// What follows is the tick's alone, but for pushing.
-	told     bool        // the Observer was told that this side does not read
-	pinged   bool        // since the last byte
-	pingGone bool        // Config.Outbound, if there is one, has let it go
-	pushing  atomic.Bool // stream is being written to, where that is no socket and not over records
+	// What follows is the tick's alone.
+	told     bool // the Observer was told that this side does not read
+	pinged   bool // since the last byte
+	pingGone bool // Config.Outbound, if there is one, has let it go
 
 	// Seen at the last look; of the messages the lower half of their number, which tells that there was one.
 	lookedAt                   moment
@@ -27,6 +26,12 @@ type clocks struct {
 	pingAt         moment
 	stall          *stallWatch // nil while no write waits
 }
+
+// The flags of clocks.
+const (
+	clockIdle    = 1 << iota // timer does not run: see lazyClock; written under Conn.mu
+	clockPushing             // stream is being written to, where that is no socket and not over records
+)
 
 // A moment is a time.Time in a third of its memory: how long after epoch.
 type moment time.Duration
@@ -64,28 +69,30 @@ func (c *Conn) startClocks() {
 	k.dataAt, k.lookedAt = k.byteAt, k.byteAt
 	c.mu.Lock() // the first tick may come before timer is set
 	defer c.mu.Unlock()
-	if k.idle = c.lazyClock(); !k.idle {
+	if c.lazyClock() {
+		k.flags.Or(clockIdle)
+	} else {
 		k.timer = time.AfterFunc(period, c.tick)
 	}
 }
 
 // wakeClock starts the timer if it is idle.
 func (c *Conn) wakeClock() {
-	if !c.lazyClock() {
+	k := &c.clocks
+	if k.flags.Load()&clockIdle == 0 { // so is it with each write but the first while the timer runs
 		return
 	}
-	k := &c.clocks
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case !k.idle || c.err != nil:
+	case k.flags.Load()&clockIdle == 0 || c.err != nil:
 		return
 	case k.timer == nil:
 		k.timer = time.AfterFunc(c.cfg.lookEvery(), c.tick)
 	default:
 		k.timer.Reset(c.cfg.lookEvery())
 	}
-	k.idle = false
+	k.flags.And(^uint32(clockIdle))
 }
 
 // stopClocks is called with c.mu held.
@@ -116,8 +123,14 @@ func (c *Conn) tick() {
 	defer c.mu.Unlock()
 	switch {
 	case c.err != nil:
-	case c.lazyClock() && !c.lock.has(lockHeld):
-		c.clocks.idle, c.clocks.stall = true, nil
+	case c.lazyClock():
+		c.clocks.flags.Or(clockIdle)
+		if !c.lock.has(lockHeld) { // after idle was set: a write that begins now sees one of the two
+			c.clocks.stall = nil
+			return
+		}
+		c.clocks.flags.And(^uint32(clockIdle))
+		c.clocks.timer.Reset(next)
 	default:
 		c.clocks.timer.Reset(next)
 	}

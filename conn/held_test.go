@@ -364,8 +364,9 @@ func heldIn(t *testing.T, kind string, role frame.Role, cfg *Config, busy bool, 
 	t.Helper()
 	const connections = 4
 	small := encoded(role, false, make([]byte, 100), 100)
-	warm := small
+	warm, messages := small, uint64(1)
 	if busy {
+		messages = 302
 		warm = bytes.Repeat(encoded(role, false, make([]byte, 1000), 1000), 300)
 		warm = append(warm, encoded(role, false, make([]byte, 1<<20), 1<<20)...)
 		warm = append(warm, small...)
@@ -378,24 +379,23 @@ func heldIn(t *testing.T, kind string, role frame.Role, cfg *Config, busy bool, 
 	for i := range lines {
 		l := lineOver(t, kind, role, cfg)
 		lines[i] = l
-		started := make(chan struct{})
 		go func() {
 			defer func() { ended <- struct{}{} }()
 			scratch := make([]byte, 100<<10)
 			for {
-				n, err := way(l.c, scratch)
-				if err != nil {
+				if _, err := way(l.c, scratch); err != nil {
 					return
-				}
-				if n == 100 {
-					close(started)
 				}
 			}
 		}()
 		if _, err := l.peer.Write(warm); err != nil {
 			t.Fatal(err)
 		}
-		<-started
+		for until := time.Now().Add(20 * time.Second); l.c.Stats().MessagesRead < messages; time.Sleep(100 * time.Microsecond) {
+			if time.Now().After(until) {
+				t.Fatalf("%d of %d messages were read", l.c.Stats().MessagesRead, messages)
+			}
+		}
 	}
 	time.Sleep(time.Millisecond)
 	base := heapNow()

@@ -539,8 +539,8 @@ func (c *Conn) writeStream(b []byte) (int, error) {
 	if c.records != nil {
 		return c.stream.Write(b)
 	}
-	c.clocks.pushing.Store(true)
-	defer c.clocks.pushing.Store(false)
+	c.clocks.flags.Or(clockPushing)
+	defer c.clocks.flags.And(^uint32(clockPushing))
 	c.wakeClock()
 	return c.stream.Write(b)
 }
@@ -554,7 +554,7 @@ func (c *Conn) writeWaits() bool {
 	case c.records != nil:
 		return c.records.pushing.Load()
 	}
-	return c.clocks.pushing.Load()
+	return c.clocks.flags.Load()&clockPushing != 0
 }
 
 var errWriteCount = errors.New("the transport returned an impossible count from Write")

@@ -282,7 +282,7 @@ func (r *Reader) fillInto(dst []byte) error {
 		return r.endError(err)
 	}
 	for range maxEmptyReads {
-		space := r.space(dst, true)
+		space := r.space(dst, false)
 		n, err := r.src.Read(space)
 		if n < 0 || n > len(space) {
 			return errReadCount
