@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -472,31 +473,41 @@ func TestAllocsUnderTLS(t *testing.T) {
 		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 			t.Run(fmt.Sprintf("%d bytes/%s", tt.size, tls.VersionName(version)), func(t *testing.T) {
 				const records = 800
-				c, near, messages := recordedFeed(t, version, tt.size, records)
-				defer c.Close()
 				defer debug.SetGCPercent(debug.SetGCPercent(-1))
-				read := func() {
-					for range messages / 2 {
-						if _, err := c.ReadMessage(); err != nil {
-							t.Fatal(err)
-						}
+				least := math.Inf(1)
+				for range 3 { // what an earlier test has left behind allocates too
+					each := allocsOfRecords(t, version, tt.size, records)
+					if least = min(least, each); least <= tt.most {
+						return
 					}
 				}
-				read()
-				near.reads = 0
-				var before, after runtime.MemStats
-				runtime.ReadMemStats(&before)
-				read()
-				runtime.ReadMemStats(&after)
-				each := float64(after.Mallocs-before.Mallocs) / (records / 2)
-				t.Logf("%.3f allocations and %.3f reads for a record, %.4f allocations for a message; the tls.Conn has room for %d bytes",
-					each, float64(near.reads)/(records/2), each*records/float64(messages), tlsRoom(c.secure))
-				if each > tt.most {
-					t.Errorf("%.3f allocations for a record, want at most %.2f", each, tt.most)
-				}
+				t.Errorf("%.3f allocations for a record, want at most %.2f", least, tt.most)
 			})
 		}
 	}
+}
+
+// allocsOfRecords reads a feed of so many records and returns the allocations for each of the second half.
+func allocsOfRecords(t *testing.T, version uint16, size, records int) float64 {
+	c, near, messages := recordedFeed(t, version, size, records)
+	defer c.Close()
+	read := func() {
+		for range messages / 2 {
+			if _, err := c.ReadMessage(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	read()
+	near.reads = 0
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	read()
+	runtime.ReadMemStats(&after)
+	each := float64(after.Mallocs-before.Mallocs) / float64(records/2)
+	t.Logf("%.3f allocations and %.3f reads for a record, %.4f allocations for a message; the tls.Conn has room for %d bytes",
+		each, float64(near.reads)/float64(records/2), each*float64(records)/float64(messages), tlsRoom(c.secure))
+	return each
 }
 
 // More tells of messages that are here, in whatever way their records fit the memory they are read into.
