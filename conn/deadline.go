@@ -30,6 +30,14 @@ func (d *deadlines) lock() *deadlineTimes {
 	return d.times
 }
 
+// readUntil returns the caller's read deadline, zero where it does not count. The caller has mu.
+func (d *deadlines) readUntil() time.Time {
+	if d.times == nil || d.discarding {
+		return time.Time{}
+	}
+	return d.times.read
+}
+
 // SetReadDeadline sets the time at which read calls fail with an error that matches os.ErrDeadlineExceeded; the zero time
 // means never. It holds until it is set again. A passed deadline ends nothing: with a later one reading goes on where it
 // stopped, also in the middle of a frame.
@@ -118,7 +126,7 @@ func (c *Conn) startDiscarding(until time.Time) {
 
 // waitWrite returns what ends a wait for the write lock: a timer, nil if there is no deadline, and a channel that is closed when
 // the deadline changes.
-func (d *deadlines) waitWrite(timeout time.Duration) (timer *time.Timer, changed <-chan struct{}, passed bool) {
+func (d *deadlines) waitWrite(timeout time.Duration) (timer *time.Timer, changed <-chan struct{}, over bool) {
 	times := d.lock()
 	defer d.mu.Unlock()
 	until := times.write
@@ -192,17 +200,20 @@ func earlier(a, b time.Time) time.Time {
 
 // readPassed reports whether the caller's read deadline has passed.
 func (d *deadlines) readPassed() bool {
-	times := d.lock()
+	d.mu.Lock()
 	defer d.mu.Unlock()
-	return !times.read.IsZero() && !time.Now().Before(times.read)
+	return passed(d.readUntil())
 }
+
+// passed reports whether a deadline has passed; zero means none.
+func passed(t time.Time) bool { return !t.IsZero() && !time.Now().Before(t) }
 
 // readDeadlinePassed returns the error for a read that a deadline ended.
 func (c *Conn) readDeadlinePassed() error {
 	d := &c.deadlines
 	times := d.lock()
 	defer d.mu.Unlock()
-	if times.armedRead.IsZero() || !times.read.IsZero() && !time.Now().Before(times.read) {
+	if times.armedRead.IsZero() || passed(d.readUntil()) {
 		return errReadDeadline
 	}
 	times.armedRead = time.Time{}

@@ -92,9 +92,9 @@ func (c *Conn) stopWaiting(w *writeEnd) {
 
 // armLast bounds the next read of a connection whose writing has ended, once waiting is over. It returns false if enough was read.
 func (c *Conn) armLast(w *writeEnd) bool {
-	times := c.deadlines.lock()
+	c.deadlines.mu.Lock()
 	w.armed = true
-	err := c.setReadDeadline(earlier(times.read, time.Now().Add(lastWait)))
+	err := c.setReadDeadline(earlier(c.deadlines.readUntil(), time.Now().Add(lastWait)))
 	c.deadlines.mu.Unlock()
 	if err != nil {
 		c.mu.Lock()
