@@ -15,6 +15,7 @@ type clocks struct {
 	told     bool // the Observer was told that this side does not read
 	pinged   bool // since the last byte
 	pingGone bool // Config.Outbound, if there is one, has let it go
+	spared   byte // looks in a row at which a read call was just taking what would have been too late
 
 	// Seen at the last look; of the messages the lower half of their number, which tells that there was one.
 	lookedAt                   moment
@@ -171,19 +172,30 @@ func (c *Conn) look(now moment) (next time.Duration, err error) {
 	}
 	next, dead := c.silent(now)
 	if dead == nil {
+		k.spared = 0
 		return next, nil
 	}
-	if n, waits := c.unread(); waits {
-		k.byteAt, k.dataAt, k.pingAt = now, now, now
+	n, waits, at := c.unread()
+	reads := at == readerFills || at == readerWorks && k.byteAt == now
+	switch {
+	case !waits, reads && k.spared == maxSpared:
+		return 0, dead
+	case reads: // at the moment of the look: at the next one it has what it takes
+		k.spared++
+	default:
+		k.byteAt, k.dataAt, k.pingAt, k.spared = now, now, now, 0
 		c.tellUnread(n)
-		return next, nil
 	}
-	return 0, dead
+	return next, nil
 }
 
-// received returns how many bytes have come, under TLS those of records too.
+// maxSpared is how often in a row a clock that has run out waits for the next look because of what a read call is taking: a peer that
+// sends without end, but not what the clock waits for, gets another limit's time at most.
+const maxSpared = 8
+
+// received changes whenever bytes come, under TLS those of records too, and with each Ping and Pong that is taken out of them.
 func (c *Conn) received() uint64 {
-	n := c.stats.bytesRead.Load()
+	n := c.stats.bytesRead.Load() + c.stats.pingsRead.Load() + c.stats.pongsRead.Load()
 	if c.records != nil {
 		n += c.records.received.Load()
 	}
@@ -245,7 +257,7 @@ func (c *Conn) lookAtPing(now moment) {
 // unread reports whether something that the peer has sent waits for this side: in the kernel, in the buffers, or in a read call
 // that is at work. n is how many bytes of it can be seen. Where the transport cannot be looked into, a side that does not read
 // cannot say that nothing came.
-func (c *Conn) unread() (n int, waits bool) {
+func (c *Conn) unread() (n int, waits bool, at readerState) {
 	inflating := false
 	s := c.readers.Load()
 	away := s&readBusy == 0 && c.readers.CompareAndSwap(s, s|readBusy|readLooked)
@@ -258,13 +270,22 @@ func (c *Conn) unread() (n int, waits bool) {
 		if c.readers.Add(^uint64(readBusy|readLooked-1))&readWanted != 0 {
 			c.readReleased()
 		}
-	} else if !c.filling.Load() {
-		return 0, true
+	} else if at = readerFills; !c.filling.Load() {
+		return 0, true, readerWorks
 	}
 	more, ok := unreadBytes(c.base)
 	ok = ok && (c.secure == nil || c.records != nil) // crypto/tls alone may hold more
-	return n + more, n+more > 0 || inflating || away && !ok
+	return n + more, n+more > 0 || inflating || away && !ok, at
 }
+
+// A readerState is what the goroutine that reads is doing.
+type readerState byte
+
+const (
+	readerAway  readerState = iota // no read call runs
+	readerFills                    // it reads from the transport
+	readerWorks                    // it is busy with what it has, or in a hook
+)
 
 // tellUnread tells the Observer, once, that this side does not read what has come.
 func (c *Conn) tellUnread(n int) {

@@ -1,9 +1,11 @@
 package conn
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -74,7 +76,7 @@ func TestF71BusyConsumerOverSockets(t *testing.T) {
 		t.Run(fmt.Sprint("TLS ", secure), func(t *testing.T) {
 			var o backlogObserver
 			a, b := loopback(t)
-			cfg := Config{KeepAlive: 40 * time.Millisecond, Observer: &o}
+			cfg := Config{KeepAlive: 200 * time.Millisecond, Observer: &o}
 			var c *Conn
 			write := b.Write
 			if secure {
@@ -227,6 +229,48 @@ func TestF72StalledSocket(t *testing.T) {
 }
 
 // What crypto/tls holds of a connection that was not made for it cannot be seen: a side that does not read does not judge.
+// F71: what a reader is just taking spares nobody for ever: pings without end are no data, and no answer to a ping of ours.
+func TestF71AFloodOfPingsIsNoData(t *testing.T) {
+	for _, tt := range []struct {
+		clock Clock
+		cfg   Config
+	}{
+		{ClockData, Config{KeepAlive: -1, DataTimeout: 100 * time.Millisecond}},
+		{ClockPong, Config{KeepAlive: 200 * time.Millisecond, PongTimeout: 100 * time.Millisecond}},
+	} {
+		t.Run(string(tt.clock), func(t *testing.T) {
+			a, b := loopback(t)
+			c := New(a, frame.Client, &tt.cfg)
+			defer c.Close()
+			pings := bytes.Repeat([]byte("\x89\x00"), 8<<10)
+			flood := make(chan struct{})
+			go func() {
+				defer close(flood)
+				if tt.clock == ClockPong {
+					b.Read(make([]byte, 100)) // the ping
+				}
+				go io.Copy(io.Discard, b)
+				for {
+					if _, err := b.Write(pings); err != nil {
+						return
+					}
+				}
+			}()
+			read := make(chan error, 1)
+			go func() { _, err := c.ReadMessage(); read <- err }()
+			select {
+			case err := <-read:
+				wantClock(t, err, tt.clock)
+			case <-time.After(20 * time.Second):
+				t.Error("the clock did not run out")
+			}
+			c.Close()
+			b.Close()
+			<-flood
+		})
+	}
+}
+
 func TestF71UnreadUnderForeignTLS(t *testing.T) {
 	a, b := loopback(t)
 	serverTLS, clientTLS := testCertificate(t)
@@ -346,7 +390,7 @@ func TestF71UnreadOfATunnel(t *testing.T) {
 	tunnel := newTunnelConn(a, a, early)
 	c := New(tunnel, frame.Client, &Config{KeepAlive: -1})
 	defer c.Close()
-	if n, waits := c.unread(); n != len(early) || !waits {
+	if n, waits, _ := c.unread(); n != len(early) || !waits {
 		t.Errorf("%d bytes wait, want %d", n, len(early))
 	}
 	looked := make(chan bool)
@@ -367,7 +411,7 @@ func TestF71UnreadOfATunnel(t *testing.T) {
 	}
 	close(stop)
 	<-looked
-	if n, _ := c.unread(); n != 0 {
+	if n, _, _ := c.unread(); n != 0 {
 		t.Errorf("%d bytes wait, want none", n)
 	}
 	b.Close()

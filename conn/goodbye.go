@@ -40,7 +40,7 @@ func (c *Conn) StartClose(code frame.CloseCode, reason string) error {
 // wait for more. before is how many messages were delivered a CloseTimeout ago.
 func (c *Conn) closeLate(e *TimeoutError, before uint64) {
 	delivered := c.readers.Load() / readCount
-	if _, waits := c.unread(); !waits || delivered == before {
+	if _, waits, _ := c.unread(); !waits || delivered == before {
 		c.end(e)
 		return
 	}

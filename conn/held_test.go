@@ -148,7 +148,8 @@ func TestF77RestsBehindLargeMessages(t *testing.T) {
 		t.Skip("memory is not measured under the race detector")
 	}
 	sizes := []int{1 << 20, 9<<20 + 1}
-	if os.Getenv("TICKWIRE_FULL") != "" {
+	full := os.Getenv("TICKWIRE_FULL") != ""
+	if full {
 		sizes = append(sizes, 4<<20, 33<<20, 64<<20)
 	}
 	largest := sizes[len(sizes)-1] + 64<<20
@@ -214,9 +215,12 @@ func TestF77RestsBehindLargeMessages(t *testing.T) {
 							slack = 48 << 10 // crypto/tls keeps a buffer of two or three records
 						}
 						base := rest(waysToWait[0].read, 300_000, 300_000, -1) // a window is kept
-						for _, way := range waysToWait {
-							for _, size := range sizes {
-								for _, piece := range []int{1 << 30, 700_001, 40_000} {
+						for i, way := range waysToWait {
+							for j, size := range sizes {
+								for k, piece := range []int{1 << 30, 700_001, 40_000} {
+									if (i+j+k)%2 != 0 && !full { // the rest comes in the other kinds
+										continue
+									}
 									if rest(way.read, size, piece, base); t.Failed() { // a test in a test would keep memory of its own
 										t.Fatalf("%s: behind %d bytes in frames of %d, by %s", t.Name(), size, piece, way.name)
 									}

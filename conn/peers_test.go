@@ -140,13 +140,10 @@ func converse(t *testing.T, c *Conn, inTurn bool) {
 		under = make(chan struct{}, places)
 	}
 	shape := func(n int) (times, takes int) {
-		switch {
-		case !inTurn || n <= 1000:
+		if !inTurn || n <= 1000 {
 			return 20, 1
-		case testing.Short(): // one takes a fifth of a second
-			return 4, places
 		}
-		return 20, places
+		return 3, places // one takes a fifth of a second
 	}
 	var writer sync.WaitGroup
 	writer.Go(func() {

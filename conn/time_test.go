@@ -470,6 +470,7 @@ func TestF40SlowLoris(t *testing.T) {
 		defer func() { <-gone }()
 		go func() {
 			defer close(gone)
+			time.Sleep(time.Second / 2) // no byte comes at the very moment of a look
 			for _, b := range p.message(Text, strings.Repeat("d", 10000)) {
 				if _, err := p.nc.Write([]byte{b}); err != nil {
 					return
