@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn/deflate"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
@@ -308,6 +309,30 @@ func TestF79CutClose(t *testing.T) {
 			}
 		})
 	}
+}
+
+// So it does where writing had ended before, and nothing more comes.
+func TestF79CutCloseBehindAFailedWrite(t *testing.T) {
+	both(t, func(t *testing.T, role frame.Role) {
+		c, a, p := simulate(t, role, Config{}, 0)
+		a.Script(func(op netsim.Op, _, _ int) netsim.Step {
+			if op == netsim.Write {
+				return netsim.Step{Max: -1, Err: errReset}
+			}
+			return netsim.Step{}
+		})
+		if err := c.WriteMessage(Text, []byte("lost")); !errors.Is(err, errReset) {
+			t.Fatal(err)
+		}
+		wire := p.closing(frame.CodeTryAgainLater, "later")
+		p.send(wire[:len(wire)-2])
+		_, err := c.ReadMessage()
+		var e *CloseError
+		if !errors.As(err, &e) || e.Code != frame.CodeTryAgainLater || e.Reason != "lat" || !errors.Is(err, errReset) {
+			t.Errorf("%#v", err)
+		}
+		p.nc.Close()
+	})
 }
 
 // What is to come of a broken Close is waited for, but no longer than for the close handshake; what ends the wait is not taken for

@@ -280,13 +280,16 @@ const lingerBytes = 64 << 20
 func (c *Conn) linger(g *goodbyes) {
 	defer close(g.lingering)
 	until := time.Now().Add(c.cfg.CloseTimeout)
-	timer := time.AfterFunc(c.cfg.CloseTimeout, func() { c.drop() })
+	late := make(chan struct{})
+	timer := time.AfterFunc(c.cfg.CloseTimeout, func() { c.drop(); close(late) })
 	defer timer.Stop()
 	c.mu.Lock()
 	peerFirst := c.role == frame.Client && g.received.done
 	c.mu.Unlock()
 	c.startClosing(until)
-	c.takeReading()
+	if !c.takeReading(late) {
+		return
+	}
 	c.startDiscarding(until)
 	if c.secure != nil {
 		_ = c.secure.CloseWrite() // a server that has sent its close_notify may wait for ours before it ends the connection
@@ -301,12 +304,18 @@ func (c *Conn) linger(g *goodbyes) {
 	c.drop()
 }
 
-// takeReading returns when no read call runs any more on a connection that has ended: the one that waits for bytes is woken.
-func (c *Conn) takeReading() {
+// takeReading returns when no read call runs any more on a connection that has ended: the one that waits for bytes is woken. It
+// returns false if one still runs when late is closed: a hook that panics, or never returns, leaves one behind.
+func (c *Conn) takeReading(late <-chan struct{}) bool {
 	c.startDiscarding(past)
 	for c.readers.Or(readWanted)&readBusy != 0 {
-		<-c.readFree
+		select {
+		case <-c.readFree:
+		case <-late:
+			return false
+		}
 	}
+	return true
 }
 
 // dropIncoming reads the transport, under TLS its records as they are, to its end.

@@ -74,7 +74,8 @@ func (c *Conn) setWriteDeadline(t time.Time) error {
 }
 
 // SetWriteDeadline sets the time at which write calls fail with an error that matches os.ErrDeadlineExceeded; the zero time
-// means never. It holds until it is set again. If it passes when a part of a frame has been written the connection ends.
+// means never. It holds until it is set again. If it passes when a part of a frame has been written the connection ends. While it
+// has passed no Ping is answered either, and under TLS the next Pong then ends the writing side: set the zero time after the write.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
 	d := &c.deadlines
 	times := d.lock()

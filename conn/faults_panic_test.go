@@ -2,6 +2,7 @@ package conn
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"log"
@@ -149,6 +150,52 @@ func TestF36HandlerPanics(t *testing.T) {
 			}
 			if err := <-serving; err != ErrServerClosed {
 				t.Error(err)
+			}
+		})
+	}
+}
+
+// A panic in a read call leaves that call for good. A goodbye that was sent before still has its time, and no more: Shutdown ends.
+func TestF36PanicBehindAGoodbye(t *testing.T) {
+	ping := frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: frame.Ping, Masked: true}, nil)
+	for name, tt := range map[string]struct {
+		observer *panicker
+		wire     []byte
+		handler  func(c *Conn)
+		code     frame.CloseCode
+	}{
+		"StartClose": {&panicker{op: frame.Ping}, ping, func(c *Conn) {
+			c.StartClose(frame.CodeGoingAway, "")
+			c.ReadMessage()
+		}, frame.CodeGoingAway},
+		"protocol error": {&panicker{}, []byte{0xff, 0xff}, func(c *Conn) { c.ReadMessage() }, frame.CodeProtocolError},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newListener(t)
+			heard := make(chan error, 1)
+			s := Server{OnError: func(err error) { heard <- err }}
+			s.Upgrader.Config = Config{Observer: tt.observer, CloseTimeout: 100 * time.Millisecond}
+			s.Handler = func(c *Conn) {
+				tt.observer.armed.Store(c, true)
+				tt.handler(c)
+			}
+			go s.Serve(l)
+			c := dial(t, "ws://"+l.Addr().String())
+			defer c.Close()
+			if _, err := c.NetConn().Write(tt.wire); err != nil {
+				t.Fatal(err)
+			}
+			var closed *CloseError
+			if _, err := c.ReadMessage(); !errors.As(err, &closed) || closed.Code != tt.code {
+				t.Errorf("the peer got %v, want %d", err, tt.code)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			if err := s.Shutdown(ctx); err != nil {
+				t.Error(err)
+			}
+			if err := <-heard; !strings.Contains(err.Error(), "kaboom") {
+				t.Errorf("OnError heard %v", err)
 			}
 		})
 	}

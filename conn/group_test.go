@@ -367,9 +367,7 @@ func TestGroupSlow(t *testing.T) {
 		}
 		say()
 		say()
-		if err := slow.Err(); !errors.Is(err, ErrTooSlow) || !errors.Is(err, net.ErrClosed) {
-			t.Errorf("%v with 600 bytes behind", err)
-		}
+		wantTooSlow(t, slow, "600 bytes")
 		if err := g.Flush(t.Context()); err != nil || g.Len() != 1 {
 			t.Errorf("%v, %d connections", err, g.Len())
 		}
@@ -427,10 +425,20 @@ func TestGroupSlowInPieces(t *testing.T) {
 			t.Errorf("%d messages counted", n)
 		}
 		say(1)
-		if err := c.Err(); !errors.Is(err, ErrTooSlow) {
-			t.Errorf("%v with more than Lag behind", err)
-		}
+		wantTooSlow(t, c, "more than Lag")
 	})
+}
+
+// wantTooSlow checks that a connection so far behind cannot write, and has ended when nothing more came for as long as it waits.
+func wantTooSlow(t *testing.T, c *Conn, behind string) {
+	t.Helper()
+	if err := c.WriteMessage(Text, nil); !errors.Is(err, ErrTooSlow) || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("%v with %s behind", err, behind)
+	}
+	time.Sleep(2 * DefaultCloseTimeout)
+	if err := c.Err(); !errors.Is(err, ErrTooSlow) {
+		t.Errorf("ended with %v with %s behind", err, behind)
+	}
 }
 
 // A slow connection that is removed and added again gets what waits for it first, and stays as slow as it was.
@@ -463,9 +471,7 @@ func TestGroupSlowAgain(t *testing.T) {
 			t.Errorf("%v with 500 bytes behind", c.Err())
 		}
 		say(5)
-		if err := c.Err(); !errors.Is(err, ErrTooSlow) {
-			t.Errorf("%v with 600 bytes behind", err)
-		}
+		wantTooSlow(t, c, "600 bytes")
 		if err := g.Flush(t.Context()); err != nil {
 			t.Error(err)
 		}

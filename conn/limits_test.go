@@ -120,14 +120,15 @@ func TestEveryLimitIsNamed(t *testing.T) {
 			if err := g.Add(c); err != nil {
 				t.Fatal(err)
 			}
-			for c.Err() == nil {
+			for c.writeErr() == nil {
 				if err := g.WriteMessage(Text, bytes.Repeat([]byte("x"), 99)); err != nil {
 					t.Fatal(err)
 				}
 				synctest.Wait()
 			}
 			p.nc.Close()
-			return c.Err()
+			_, err := c.ReadMessage()
+			return err
 		}},
 	} {
 		t.Run(fmt.Sprint(x.field, "=", x.value), func(t *testing.T) {

@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -237,5 +238,35 @@ func TestServerShutdownWaitsForLinger(t *testing.T) {
 		if _, err := c.ReadMessage(); CloseCode(err) != frame.CodeProtocolError {
 			t.Error(err)
 		}
+	})
+}
+
+// When its context ends, Server.Shutdown leaves no connection to linger.
+func TestServerShutdownEndsLinger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLobby()
+		s := &Server{Upgrader: Upgrader{Config: Config{CloseTimeout: time.Hour}}, Handler: func(c *Conn) {
+			_, _ = c.ReadMessage()
+		}}
+		go s.Serve(l)
+		c, err := (&Dialer{NetDial: l.dial}).Dial(t.Context(), "ws://h")
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if _, err := c.base.Write([]byte("\xff\xff")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != context.DeadlineExceeded {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if n := len(s.lingering); n != 0 || time.Since(start) != 3*time.Second {
+			t.Errorf("%d connections linger after %v", n, time.Since(start))
+		}
+		c.Close()
 	})
 }

@@ -71,7 +71,7 @@ func (m *member) take(now *batch) bool {
 		s.mu.Unlock()
 		if !kept {
 			m.gone.Store(true)
-			go m.c.end(&limitError{ErrTooSlow, m.g.lag(), "conn.Group.Lag"}) // not here: the Observer hears of it
+			go m.c.endWriting(&limitError{ErrTooSlow, m.g.lag(), "conn.Group.Lag"}) // not here: it may wait for others
 		}
 		return kept
 	}

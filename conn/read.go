@@ -145,7 +145,7 @@ func (c *Conn) fill(dst []byte) error {
 		c.armRead()
 	}
 	if w := c.cut.Load(); w != nil && w.over.Load() && !c.armLast(w) {
-		return c.end(w.err)
+		return c.end(c.cutClose(w.err))
 	}
 	var n int
 	var err error
@@ -272,7 +272,7 @@ func (c *Conn) readFailed(err error) error {
 			if !w.armed {
 				return nil // stopWaiting has woken it
 			}
-			return c.end(w.err)
+			return c.end(c.cutClose(w.err))
 		}
 		return c.readDeadlinePassed()
 	case err == io.EOF && c.r.Decoder().Midway():

@@ -31,6 +31,7 @@ type Server struct {
 	listeners map[net.Listener]struct{}
 	opening   map[net.Conn]struct{} // in Serve, before they are connections
 	conns     map[*Conn]struct{}
+	lingering map[*Conn]struct{} // whose handlers have returned: see Conn.Close
 	draining  bool
 	running   int           // handshakes and handlers
 	stop      chan struct{} // closed when draining begins
@@ -141,27 +142,36 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // handle runs Handler on a connection that Shutdown knows of. It returns when the peer had its time to take our Close frame:
 // Shutdown waits for that, and a process that ends at once would have the kernel reset what is left.
 func (s *Server) handle(c *Conn) {
-	defer func() {
-		if done := c.lingerDone(); done != nil {
-			<-done
-		}
-	}()
-	defer c.Close()
 	s.mu.Lock()
 	put(&s.conns, c)
 	draining := s.draining
 	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.conns, c)
-		s.mu.Unlock()
-	}()
+	defer s.leave(c)
+	defer c.Close()
 	if draining { // Shutdown has passed over the list already
 		_ = c.StartClose(frame.CodeGoingAway, "")
 	}
 	if s.Handler != nil {
 		s.Handler(c)
 	}
+}
+
+// leave waits for what Close has left to linger, if anything. Server.Close can still find the connection.
+func (s *Server) leave(c *Conn) {
+	done := c.lingerDone()
+	s.mu.Lock()
+	delete(s.conns, c)
+	if done != nil {
+		put(&s.lingering, c)
+	}
+	s.mu.Unlock()
+	if done == nil {
+		return
+	}
+	<-done
+	s.mu.Lock()
+	delete(s.lingering, c)
+	s.mu.Unlock()
 }
 
 // Len is the number of open connections.
@@ -191,10 +201,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	s.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.lingering {
+		c.drop()
+	}
 	return context.Cause(ctx)
 }
 
-// Close takes no more connections and closes all there are at once. It does not wait for handlers.
+// Close takes no more connections and closes all there are, as Conn.Close does. It does not wait for handlers.
 func (s *Server) Close() error {
 	conns, _ := s.drain()
 	for _, c := range conns {

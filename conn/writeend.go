@@ -75,7 +75,7 @@ func (c *Conn) cannotWrite() bool { return c.ended() || c.cut.Load() != nil }
 // stopWaiting has reads take what is here and then end. If nobody reads, and there is nothing that could be, this is the end.
 func (c *Conn) stopWaiting(w *writeEnd) {
 	w.over.Store(true)
-	if _, waits := c.unread(); !waits && !c.filling.Load() {
+	if _, waits, _ := c.unread(); !waits && !c.filling.Load() {
 		c.end(w.err)
 		return
 	}

@@ -357,9 +357,14 @@ func TestFailedWriteEndsWithoutAReader(t *testing.T) {
 
 // So where a Group writes: a member whose peer has gone, or takes nothing, still gives what it has received.
 func TestF69GroupLosesNothing(t *testing.T) {
+	t.Run("gone", func(t *testing.T) { groupLosesNothing(t, true) })
+	t.Run("too slow", func(t *testing.T) { groupLosesNothing(t, false) })
+}
+
+func groupLosesNothing(t *testing.T, gone bool) {
 	const total = 201
 	a, b := loopback(t)
-	c := New(a, frame.Server, &Config{KeepAlive: -1, ReadBuffer: 4 << 10})
+	c := New(a, frame.Server, &Config{KeepAlive: -1, ReadBuffer: 4 << 10, CloseTimeout: 100 * time.Millisecond})
 	defer c.Close()
 	var stream []byte
 	for i := range total {
@@ -368,9 +373,14 @@ func TestF69GroupLosesNothing(t *testing.T) {
 	if _, err := b.Write(stream); err != nil {
 		t.Fatal(err)
 	}
-	b.Close()
+	if gone {
+		b.Close()
+	}
 	wantMessage(t, c, Text, fmt.Sprintf("%0200d", 0))
-	var g Group
+	g, message := Group{Lag: 1}, []byte("to all")
+	if !gone {
+		message = make([]byte, 1<<20)
+	}
 	if err := g.Add(c); err != nil {
 		t.Fatal(err)
 	}
@@ -378,18 +388,50 @@ func TestF69GroupLosesNothing(t *testing.T) {
 		if time.Now().After(until) {
 			t.Fatal("no write has failed")
 		}
-		if err := g.WriteMessage(Text, []byte("to all")); err != nil {
+		if err := g.WriteMessage(Text, message); err != nil {
 			t.Fatal(err)
 		}
-		flush(t, &g)
+		if gone {
+			flush(t, &g)
+		}
 	}
 	for i := 1; i < total; i++ {
 		wantMessage(t, c, Text, fmt.Sprintf("%0200d", i))
 	}
 	_, err := c.ReadMessage()
-	if lost := (*TransportError)(nil); !errors.As(err, &lost) || lost.Op != "write" || !brokenPipe(err) {
+	if lost := (*TransportError)(nil); gone && (!errors.As(err, &lost) || lost.Op != "write" || !brokenPipe(err)) {
 		t.Error(err)
 	}
+	if !gone && !errors.Is(err, ErrTooSlow) {
+		t.Error(err)
+	}
+}
+
+// Shutdown after a write that failed is not held up by a read deadline of the caller's, which does not count for it.
+func TestF69ShutdownPastAReadDeadline(t *testing.T) {
+	both(t, func(t *testing.T, role frame.Role) {
+		c, a, p := simulate(t, role, Config{}, 0)
+		reads := 0
+		a.Script(func(op netsim.Op, _, _ int) netsim.Step {
+			if op == netsim.Write {
+				return netsim.Step{Max: -1, Err: errReset}
+			}
+			if reads++; reads == 1000 {
+				t.Error("Shutdown reads on and on")
+				go c.Close()
+			}
+			return netsim.Step{}
+		})
+		c.SetReadDeadline(time.Unix(1, 0))
+		p.send(p.message(Text, "cut")[:3])
+		if err := c.WriteMessage(Text, []byte("lost")); !errors.Is(err, errReset) {
+			t.Fatal(err)
+		}
+		if err := c.Shutdown(t.Context(), frame.CodeNormal, ""); !errors.Is(err, errReset) {
+			t.Error(err)
+		}
+		p.nc.Close()
+	})
 }
 
 // What NextReader has of a message that its caller has not taken yet is not lost either: to a write that failed, or to a clock.
