@@ -104,6 +104,7 @@ func (c *Conn) stopClocks() {
 	if w := c.cut.Load(); w != nil && w.timer != nil {
 		w.timer.Stop()
 	}
+	c.goodbye.stopLate()
 }
 
 func (c *Conn) tick() {

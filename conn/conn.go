@@ -13,6 +13,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
@@ -92,6 +93,7 @@ type goodbyes struct {
 	sent, received closeStatus
 	local          bool          // ours went first
 	lingering      chan struct{} // closed when linger is done; nil if it has not begun
+	late           *time.Timer   // of StartClose, until closeLate
 	verdict        error         // on the peer's Close, which breaks a rule, while its rest is waited for: then nothing else is the last word
 }
 

@@ -18,22 +18,39 @@ func (c *Conn) StartClose(code frame.CloseCode, reason string) error {
 		return err
 	}
 	limit := c.cfg.CloseTimeout
-	before := c.readers.Load() / readCount
-	timer := time.AfterFunc(limit, func() { c.closeLate(&TimeoutError{Clock: ClockClose, Limit: limit}, before) })
+	c.closeAfter(&TimeoutError{Clock: ClockClose, Limit: limit}, c.readers.Load()/readCount)
 	// The timer says how the connection ends; the write deadline behind it is for safety.
 	err := c.sendClose(time.Now().Add(limit+closeSlack), code, reason)
 	switch {
 	case c.ended():
-		timer.Stop()
 		return c.Err()
 	case c.cut.Load() != nil:
-		timer.Stop()
+		c.mu.Lock()
+		c.goodbye.stopLate()
+		c.mu.Unlock()
 		return err // reading goes on through what has come
 	case err != nil:
-		timer.Stop()
 		return c.end(err)
 	}
 	return nil
+}
+
+// closeAfter has closeLate called when the time for the close handshake has passed, unless the connection has ended by then.
+func (c *Conn) closeAfter(e *TimeoutError, before uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g := c.goodbyes()
+	if c.err == nil && g.late == nil { // the first call counts
+		g.late = time.AfterFunc(e.Limit, func() { c.closeLate(e, before) })
+	}
+}
+
+// stopLate is called with Conn.mu held.
+func (g *goodbyes) stopLate() {
+	if g != nil && g.late != nil {
+		g.late.Stop()
+		g.late = nil
+	}
 }
 
 // closeLate is the end of CloseTimeout after StartClose: of the connection, or, while this side reads on through what has come, of the
@@ -47,6 +64,9 @@ func (c *Conn) closeLate(e *TimeoutError, before uint64) {
 	c.endWriting(e)
 	if w := c.cut.Load(); !c.ended() {
 		c.stopWaiting(w)
-		time.AfterFunc(e.Limit, func() { c.closeLate(e, delivered) })
+		c.mu.Lock()
+		c.goodbye.stopLate()
+		c.mu.Unlock()
+		c.closeAfter(e, delivered)
 	}
 }
