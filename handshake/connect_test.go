@@ -3,6 +3,7 @@ package handshake_test
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -124,6 +125,24 @@ func TestURLErrorsAreWithoutThePassword(t *testing.T) {
 		}
 		if !errors.Is(err, handshake.ErrURL) {
 			t.Errorf("%s: %v", s, err)
+		}
+	}
+}
+
+// What is told of a URL that cannot be parsed is the kind of the fault, of an error that wraps package url's too.
+func TestURLFault(t *testing.T) {
+	for s, want := range map[string]string{
+		"http://u:hunter2/x@h/":    "invalid port after host",
+		"http://u:%zzhunter2@h/":   "invalid URL escape",
+		"http://u:hunter2@[::1/":   "missing ']' in host",
+		"http://u:hunt\"er2/\"x@h": "invalid port after host",
+	} {
+		_, err := url.Parse(s)
+		if got := handshake.URLFault(err); got != want {
+			t.Errorf("%s: %q, want %q", s, got, want)
+		}
+		if got := handshake.URLFault(fmt.Errorf("the proxy: %w", err)); got != want {
+			t.Errorf("%s, wrapped: %q, want %q", s, got, want)
 		}
 	}
 }
