@@ -10,6 +10,8 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,22 +21,17 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// waysToWait are all ways to read. Each reads one message, in as many calls as that takes.
-var waysToWait = []struct {
+type wayToWait struct {
 	name string
 	read func(c *Conn, scratch []byte) (n int, err error)
-}{
+}
+
+// waysToWait are all ways to read. Each reads one message, in as many calls as that takes.
+var waysToWait = []wayToWait{
 	{"ReadMessage", func(c *Conn, _ []byte) (int, error) { return ways[0].read(c) }},
 	{"TakeBatch", func(c *Conn, _ []byte) (int, error) { return ways[1].read(c) }},
-	{"NextReader", func(c *Conn, _ []byte) (int, error) { return ways[2].read(c) }},
-	{"NextReader, large", func(c *Conn, scratch []byte) (int, error) {
-		_, r, err := c.NextReader()
-		if err != nil {
-			return 0, err
-		}
-		n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, r, scratch)
-		return int(n), err
-	}},
+	{"NextReader", func(c *Conn, scratch []byte) (int, error) { return readBy(c, scratch[:1024]) }},
+	{"NextReader, large", readBy},
 	{"Messages", func(c *Conn, _ []byte) (int, error) {
 		for m, err := range c.Messages() {
 			return len(m.Data), err
@@ -51,14 +48,43 @@ var waysToWait = []struct {
 	}},
 }
 
+// readBy reads a message by NextReader into buf, again and again.
+func readBy(c *Conn, buf []byte) (int, error) {
+	_, r, err := c.NextReader()
+	if err != nil {
+		return 0, err
+	}
+	n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{r}, buf)
+	return int(n), err
+}
+
 // heapNow returns the bytes of heap objects that are held, without what only pools have.
 func heapNow() int {
+	runtime.GC()
+	return heapSoon()
+}
+
+// heapSoon is heapNow for those who look again: what has a finalizer may still be there.
+func heapSoon() int {
 	var m runtime.MemStats
-	for range 3 {
+	for range 2 {
 		runtime.GC()
 	}
 	runtime.ReadMemStats(&m)
 	return int(m.HeapAlloc)
+}
+
+// leastHeld waits until no more than most bytes are held beside base, or until that many looks have found no less than those
+// before, and returns how many are.
+func leastHeld(base, most, looks int) int {
+	held := heapSoon() - base // reads park in their own time
+	for left := looks; held > most && left > 0; left-- {
+		time.Sleep(time.Millisecond)
+		if now := heapSoon() - base; now < held {
+			held, left = now, looks
+		}
+	}
+	return held
 }
 
 // wantHeld waits until no more than most bytes are held beside base, and returns how many are.
@@ -241,45 +267,48 @@ func TestF78HeldIsInProportion(t *testing.T) {
 	}
 	const declared = 15 << 20
 	body := bytes.Repeat([]byte("0123456789abcdef"), declared/16)
-	type state struct {
-		name   string
-		pieces [][]byte // the bytes that come, each by a write
-	}
 	cut := func(b []byte, n int) (pieces [][]byte) {
 		for ; len(b) > n; b = b[n:] {
 			pieces = append(pieces, b[:n])
 		}
 		return append(pieces, b)
 	}
-	block := 0
-	for _, kind := range []string{"socket", "TLS", "any connection"} {
-		for _, role := range []frame.Role{frame.Client, frame.Server} {
-			var states []state
-			for _, length := range []int{125, 126, 4000, 60_000, 65_536, declared} {
-				whole := encoded(role, false, body[:length], length)
-				head := len(whole) - length
-				for _, n := range []int{1, 2, head, head + 1, 100, 2048, 4095, 4096, 4097, 5000, 8193, 9000, 16384 + head, 16385 + head, 33_000, 65_537, 70_000, 140_000, 300_000, 1<<20 + 20} {
-					if n >= len(whole) {
-						break
-					}
-					states = append(states, state{fmt.Sprintf("%d of a frame of %d", n, length), [][]byte{whole[:n]}})
-					if n > 100 && n < 40_000 {
-						states = append(states, state{fmt.Sprintf("%d of a frame of %d, in parts", n, length), cut(whole[:n], n/7)})
-					}
+	states := map[frame.Role][]halfway{}
+	for _, role := range []frame.Role{frame.Client, frame.Server} {
+		var list []halfway
+		for _, length := range []int{125, 126, 4000, 60_000, 65_536, declared} {
+			whole := encoded(role, false, body[:length], length)
+			head := len(whole) - length
+			for _, n := range []int{1, 2, head, head + 1, 100, 2048, 4095, 4096, 4097, 5000, 8193, 9000, 16384 + head, 16385 + head, 33_000, 65_537, 70_000, 140_000, 300_000, 1<<20 + 20} {
+				if n >= len(whole) {
+					break
 				}
-				for _, n := range []int{1, 200, 5000, 9000, 20_000} {
-					if n >= length {
-						break
-					}
-					fragments := encoded(role, false, body[:length], n)
-					n += len(encoded(role, false, body[:n], n)) - n
-					states = append(states,
-						state{fmt.Sprintf("a fragment of %d of %d", n, length), [][]byte{fragments[:n]}},
-						state{fmt.Sprintf("and a header behind %d of %d", n, length), [][]byte{fragments[:n+2]}})
-					ping := frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: frame.Ping, Masked: role == frame.Server}, body[:100])
-					states = append(states, state{fmt.Sprintf("and part of a ping behind %d of %d", n, length), [][]byte{fragments[:n], ping[:50]}})
+				list = append(list, halfway{name: fmt.Sprintf("%d of a frame of %d", n, length), pieces: [][]byte{whole[:n]}})
+				if n > 100 && n < 40_000 {
+					list = append(list, halfway{name: fmt.Sprintf("%d of a frame of %d, in parts", n, length), pieces: cut(whole[:n], n/7)})
 				}
 			}
+			for _, n := range []int{1, 200, 5000, 9000, 20_000} {
+				if n >= length {
+					break
+				}
+				fragments := encoded(role, false, body[:3*n], n) // the beginning
+				n += len(encoded(role, false, body[:n], n)) - n
+				list = append(list,
+					halfway{name: fmt.Sprintf("a fragment of %d of %d", n, length), pieces: [][]byte{fragments[:n]}},
+					halfway{name: fmt.Sprintf("and a header behind %d of %d", n, length), pieces: [][]byte{fragments[:n+2]}})
+				ping := frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: frame.Ping, Masked: role == frame.Server}, body[:100])
+				list = append(list, halfway{name: fmt.Sprintf("and part of a ping behind %d of %d", n, length), pieces: [][]byte{fragments[:n], ping[:50]}})
+			}
+		}
+		states[role] = list
+	}
+	// Each state is looked at in one of the blocks, with TICKWIRE_FULL=1 in all of them.
+	const blocks = 20
+	block, looked := 0, map[int]bool{}
+	full := os.Getenv("TICKWIRE_FULL") != ""
+	for _, kind := range []string{"socket", "TLS", "any connection"} {
+		for _, role := range []frame.Role{frame.Client, frame.Server} {
 			for _, readBuffer := range []int{0, 16 << 20} {
 				for _, busy := range []bool{false, true} { // was the connection before
 					if kind == "TLS" && !busy {
@@ -287,29 +316,32 @@ func TestF78HeldIsInProportion(t *testing.T) {
 					}
 					t.Run(fmt.Sprintf("%s/%v/%d/busy %v", kind, role, readBuffer, busy), func(t *testing.T) {
 						cfg := &Config{ReadBuffer: readBuffer, Frame: frame.Options{MaxMessage: 1 << 30, MaxFrame: 1 << 30}}
-						worst, at := 0.0, ""
-						for i, s := range states {
-							if block++; block%11 != 0 && os.Getenv("TICKWIRE_FULL") == "" {
-								continue
-							}
-							held, n := heldIn(t, kind, role, cfg, busy, s.pieces, waysToWait[i%len(waysToWait)].read)
-							if most := max(4<<10, 2*n); held > most+200 { // what the runtime takes now and then
-								t.Errorf("%s: %d bytes held after %d, by %s", s.name, held, n, waysToWait[i%len(waysToWait)].name)
-							}
-							if r := float64(held) / float64(max(2<<10, n)); r > worst {
-								worst, at = r, s.name
+						var list []halfway
+						block++
+						for i, h := range states[role] {
+							if (i+block)%blocks == 0 || full {
+								h.way, h.slack = waysToWait[(i+block)/blocks%len(waysToWait)], 200 // what the runtime takes now and then
+								list, looked[i] = append(list, h), true
 							}
 						}
+						worst, at := 0.0, ""
+						heldIn(t, kind, role, cfg, busy, list, func(h halfway, held int) {
+							if r := float64(held) / float64(max(2<<10, h.received())); r > worst {
+								worst, at = r, h.name
+							}
+						})
 						t.Logf("at most %.2f times what came, and 4 KiB: %s", worst, at)
 					})
 				}
 			}
 		}
 	}
+	if n := len(states[frame.Client]); !t.Failed() && (block != blocks || len(looked) < n || len(states[frame.Server]) != n) {
+		t.Errorf("%d of %d states were looked at, in %d blocks", len(looked), n, block)
+	}
 }
 
-// F78 for compressed messages: what inflates them takes 4 KiB with the first byte of the payload, and the window that was agreed
-// beside what came.
+// F78 for compressed messages: what inflates them takes 4 KiB with the first byte of the payload, and the window grows with what came.
 func TestF78HeldOfCompressedMessages(t *testing.T) {
 	if raceEnabled || testing.Short() {
 		t.Skip("memory is not measured under the race detector")
@@ -318,21 +350,15 @@ func TestF78HeldOfCompressedMessages(t *testing.T) {
 	stream := storedBlocks(make([]byte, declared))[:declared]
 	for _, role := range []frame.Role{frame.Client, frame.Server} {
 		for _, readBuffer := range []int{0, 16 << 20} {
-			for i, n := range []int{0, 1, 100, 3000, 5000, 20_000, 70_000} {
-				whole := encoded(role, true, stream, declared)
+			cfg := &Config{ReadBuffer: readBuffer, Deflate: &deflate.Config{}, Frame: frame.Options{MaxMessage: 1 << 30}}
+			cfg.agreed = &deflate.Params{}
+			whole := encoded(role, true, stream, declared)
+			var list []halfway
+			for i, n := range []int{0, 1, 100, 3000, 4000, 5000, 8000, 10_000, 17_000, 20_000, 33_000, 40_000, 70_000} {
 				n += len(whole) - declared
-				cfg := &Config{ReadBuffer: readBuffer, Deflate: &deflate.Config{}, Frame: frame.Options{MaxMessage: 1 << 30}}
-				cfg.agreed = &deflate.Params{}
-				way := waysToWait[i%3]
-				held, received := heldIn(t, "socket", role, cfg, false, [][]byte{whole[:n]}, way.read)
-				most := max(4<<10, 2*received) + 600
-				if received > 2000 {
-					most += 32 << 10
-				}
-				if held > most {
-					t.Errorf("%v, %d: %d bytes held after %d, by %s", role, readBuffer, held, received, way.name)
-				}
+				list = append(list, halfway{fmt.Sprintf("%v, %d: %d", role, readBuffer, n), [][]byte{whole[:n]}, waysToWait[i%len(waysToWait)], 600})
 			}
+			heldIn(t, "socket", role, cfg, false, list, func(halfway, int) {})
 		}
 	}
 }
@@ -363,8 +389,24 @@ func TestF78RecordsGrowWithWhatCame(t *testing.T) {
 	}
 }
 
-// heldIn returns how much each of some connections holds after the pieces have come, more than before, and how long those are.
-func heldIn(t *testing.T, kind string, role frame.Role, cfg *Config, busy bool, pieces [][]byte, way func(*Conn, []byte) (int, error)) (held, received int) {
+// A halfway is a state of a connection: of a message some has come.
+type halfway struct {
+	name   string
+	pieces [][]byte // the bytes that come, each by a write
+	way    wayToWait
+	slack  int // that may be held beside
+}
+
+func (h *halfway) received() (n int) {
+	for _, p := range h.pieces {
+		n += len(p)
+	}
+	return n
+}
+
+// heldIn looks in each state at how much each of some connections holds, more than before the pieces came: at most twice what those
+// are, or 4 KiB, and the slack. The connections of a group of states all wait first, and stay: what is held counts from state to state.
+func heldIn(t *testing.T, kind string, role frame.Role, cfg *Config, busy bool, states []halfway, look func(h halfway, held int)) {
 	t.Helper()
 	const connections = 4
 	small := encoded(role, false, make([]byte, 100), 100)
@@ -375,56 +417,66 @@ func heldIn(t *testing.T, kind string, role frame.Role, cfg *Config, busy bool, 
 		warm = append(warm, encoded(role, false, make([]byte, 1<<20), 1<<20)...)
 		warm = append(warm, small...)
 	}
-	for _, p := range pieces {
-		received += len(p)
-	}
-	lines := make([]*line, connections)
-	ended := make(chan struct{}, connections)
-	for i := range lines {
-		l := lineOver(t, kind, role, cfg)
-		lines[i] = l
-		go func() {
-			defer func() { ended <- struct{}{} }()
-			scratch := make([]byte, 100<<10)
-			for {
-				if _, err := way(l.c, scratch); err != nil {
-					return
+	for group := range slices.Chunk(states, 16) {
+		var lines []*line
+		ended := make(chan struct{}, connections*len(group))
+		for _, h := range group {
+			for range connections {
+				lines = append(lines, waitingLine(t, lineOver(t, kind, role, cfg), warm, messages, h.way, ended))
+			}
+		}
+		time.Sleep(time.Millisecond)
+		base := heapNow()
+		for i, h := range group {
+			for _, l := range lines[i*connections : (i+1)*connections] {
+				n := l.c.Stats().BytesRead
+				for _, p := range h.pieces {
+					l.peer.Write(p)
+					n += uint64(len(p))
+					l.until(t, n)
 				}
 			}
-		}()
-		if _, err := l.peer.Write(warm); err != nil {
-			t.Fatal(err)
+			most := max(4<<10, 2*h.received()) + h.slack
+			held := leastHeld(base, connections*most, 100)
+			if held > connections*most {
+				t.Errorf("%s: %d bytes held after %d, want at most %d, by %s", h.name, held/connections, h.received(), most, h.way.name)
+			}
+			look(h, held/connections)
+			base += held
 		}
-		for until := time.Now().Add(20 * time.Second); l.c.Stats().MessagesRead < messages; time.Sleep(100 * time.Microsecond) {
-			if time.Now().After(until) {
-				t.Fatalf("%d of %d messages were read", l.c.Stats().MessagesRead, messages)
+		for _, l := range lines {
+			l.c.Close()
+			<-ended
+			if c, ok := l.peer.(net.Conn); ok {
+				lowest(c).Close()
 			}
 		}
 	}
-	time.Sleep(time.Millisecond)
-	base := heapNow()
-	for _, l := range lines {
-		n := l.c.Stats().BytesRead
-		for _, p := range pieces {
-			l.peer.Write(p)
-			n += uint64(len(p))
-			l.until(t, n)
+	runtime.KeepAlive(states) // what they and warm have freed would hide what is held
+	runtime.KeepAlive(warm)
+}
+
+// waitingLine is a line that has read warm, of so many messages, and reads on until it ends.
+func waitingLine(t *testing.T, l *line, warm []byte, messages uint64, way wayToWait, ended chan<- struct{}) *line {
+	t.Helper()
+	go func() {
+		defer func() { ended <- struct{}{} }()
+		scratch := make([]byte, 100<<10)
+		for {
+			if _, err := way.read(l.c, scratch); err != nil {
+				return
+			}
+		}
+	}()
+	if _, err := l.peer.Write(warm); err != nil {
+		t.Fatal(err)
+	}
+	for until := time.Now().Add(20 * time.Second); l.c.Stats().MessagesRead < messages; time.Sleep(100 * time.Microsecond) {
+		if time.Now().After(until) {
+			t.Fatalf("%d of %d messages were read", l.c.Stats().MessagesRead, messages)
 		}
 	}
-	most := connections * max(4<<10, 2*received)
-	held = heapNow() - base
-	for until := time.Now().Add(100 * time.Millisecond); held > most && time.Now().Before(until); {
-		time.Sleep(time.Millisecond)
-		held = heapNow() - base
-	}
-	for _, l := range lines {
-		l.c.Close()
-		<-ended
-		if c, ok := l.peer.(net.Conn); ok {
-			lowest(c).Close()
-		}
-	}
-	return held / connections, received
+	return l
 }
 
 // F78 for the heads of handshakes: of a request, of an answer and of a proxy's.
@@ -433,9 +485,11 @@ func TestF78HeldForAHandshake(t *testing.T) {
 		t.Skip("memory is not measured under the race detector")
 	}
 	const connections = 16
-	filler := strings.Repeat("X-Filler: "+strings.Repeat("f", 100)+"\r\n", 120)
-	answer := "HTTP/1.1 101 Switching Protocols\r\n" + filler
-	limits := handshake.Limits{Bytes: 1 << 20, Lines: 1000}
+	var shortest strings.Builder // lines of 4 bytes, with 36 names
+	for i := range 2500 {
+		shortest.WriteString(strconv.FormatInt(int64(i%36), 36) + ":\r\n")
+	}
+	limits := handshake.Limits{Bytes: 1 << 20, Lines: 5000}
 	open := func(d *Dialer, url string) func(net.Conn) {
 		return func(nc net.Conn) {
 			d := *d
@@ -445,52 +499,52 @@ func TestF78HeldForAHandshake(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct {
-		name   string
-		begin  func(net.Conn)
-		asks   bool // it writes a request first
-		stream string
-		times  int // held per received
+		name  string
+		begin func(net.Conn)
+		asks  bool // it writes a request first
+		start string
 	}{
-		{"Accept", func(nc net.Conn) { (&Upgrader{Limits: limits, HandshakeTimeout: -1}).Accept(nc) }, false, "GET / HTTP/1.1\r\nHost: a\r\n" + filler, 2},
-		{"Dial", open(&Dialer{}, "ws://a/"), true, answer, 4}, // the lines of its header are kept as strings, too
-		{"CONNECT", open(&Dialer{Proxy: through("http://proxy:1")}, "ws://a/"), true, "HTTP/1.1 200 OK\r\n" + filler, 4},
+		{"Accept", func(nc net.Conn) { (&Upgrader{Limits: limits, HandshakeTimeout: -1}).Accept(nc) }, false, "GET / HTTP/1.1\r\nHost: a\r\n"},
+		{"Dial", open(&Dialer{}, "ws://a/"), true, "HTTP/1.1 101 Switching Protocols\r\n"},
+		{"CONNECT", open(&Dialer{Proxy: through("http://proxy:1")}, "ws://a/"), true, "HTTP/1.1 200 OK\r\n"},
 	} {
-		for _, n := range []int{1, 100, 1023, 1024, 1025, 2048, 2049, 3600, 4096, 4097, 8192, 8193, 10_000} {
-			t.Run(fmt.Sprintf("%s/%d", tt.name, n), func(t *testing.T) {
+		for _, lines := range []struct{ name, text string }{
+			{"long", strings.Repeat("X-Filler: "+strings.Repeat("f", 100)+"\r\n", 120)},
+			{"short", shortest.String()},
+		} {
+			hold := func(n int, held func() int) int {
 				ended := make(chan struct{}, connections)
 				near, far := make([]net.Conn, connections), make([]net.Conn, connections)
-				hold := func(n, before, most int) int {
-					for i := range near {
-						near[i], far[i] = net.Pipe()
-						go func() {
-							tt.begin(near[i])
-							ended <- struct{}{}
-						}()
-						if tt.asks {
-							request(far[i])
-						}
-						if _, err := io.WriteString(far[i], tt.stream[:n]); err != nil {
-							t.Fatal(err)
-						}
+				for i := range near {
+					near[i], far[i] = net.Pipe()
+					go func() {
+						tt.begin(near[i])
+						ended <- struct{}{}
+					}()
+					if tt.asks {
+						request(far[i])
 					}
-					held := (heapNow() - before) / connections
-					for until := time.Now().Add(200 * time.Millisecond); held > most && time.Now().Before(until); {
-						time.Sleep(time.Millisecond)
-						held = (heapNow() - before) / connections
+					if _, err := io.WriteString(far[i], (tt.start + lines.text)[:n]); err != nil {
+						t.Fatal(err)
 					}
-					for i := range near {
-						far[i].Close()
-						<-ended
-					}
-					return held
 				}
-				hold(n, 0, 1<<30)
-				before := hold(1, 0, 0) * connections
-				most := tt.times * max(2<<10, n)
-				if held := hold(n, before, most); held > most {
-					t.Errorf("%d bytes held after %d, want at most %d", held, n, most)
+				now := held()
+				for i := range near {
+					far[i].Close()
+					<-ended
 				}
-			})
+				return now
+			}
+			sizes := []int{1, 100, 636, 1023, 1024, 1025, 2048, 2049, 3600, 4096, 4097, 8192, 8193, 10_000}
+			hold(sizes[len(sizes)-1], heapNow)
+			before := hold(1, func() int { return leastHeld(0, 0, 3) })
+			for _, n := range sizes {
+				most := 2 * max(2<<10, n)
+				held := hold(n, func() int { return leastHeld(before, most*connections, 100) }) / connections
+				if held > most {
+					t.Errorf("%s of %s lines: %d bytes held after %d, want at most %d", tt.name, lines.name, held, n, most)
+				}
+			}
 		}
 	}
 }

@@ -44,6 +44,13 @@ func TestEveryLimitIsNamed(t *testing.T) {
 			return err
 		}
 	}
+	tunneled := func(l handshake.Limits, answer string) func(*testing.T) error {
+		return func(t *testing.T) error {
+			w := &world{hosts: map[string]func(net.Conn){"proxy:1": answering(answer)}}
+			_, err := (&Dialer{Limits: l, NetDial: w.dial, Proxy: through("http://proxy:1")}).Dial(t.Context(), "ws://a")
+			return err
+		}
+	}
 	accepted := func(l handshake.Limits, lines ...string) func(*testing.T) error {
 		return func(t *testing.T) error {
 			near, far := netsim.Pipe(0)
@@ -90,6 +97,10 @@ func TestEveryLimitIsNamed(t *testing.T) {
 		{"Limits.Line", "100", handshake.ErrLineTooLong, dialed(Dialer{Limits: handshake.Limits{Line: 100}}, func() string { return status(101, "X: "+strings.Repeat("a", 200)) })},
 		{"Limits.Lines", "3", handshake.ErrTooManyLines, dialed(Dialer{Limits: handshake.Limits{Lines: 3}}, func() string { return status(101, "A: b", "A: b", "A: b", "A: b") })},
 		{"Limits.Interim", "2", handshake.ErrInterim, dialed(Dialer{Limits: handshake.Limits{Interim: 2}}, func() string { return strings.Repeat(status(103), 3) })},
+		{"Limits.Bytes", "60", handshake.ErrHeadTooLarge, tunneled(handshake.Limits{Bytes: 60}, status(200, "X: "+strings.Repeat("a", 100)))},
+		{"Limits.Line", "70", handshake.ErrLineTooLong, tunneled(handshake.Limits{Line: 70}, status(200, "X: "+strings.Repeat("a", 100)))},
+		{"Limits.Lines", "1", handshake.ErrTooManyLines, tunneled(handshake.Limits{Lines: 1}, status(200, "A: b", "A: b"))},
+		{"Limits.Interim", "16", handshake.ErrInterim, tunneled(handshake.Limits{}, strings.Repeat(status(103), 17))},
 		{"Limits.Bytes", "50", handshake.ErrHeadTooLarge, accepted(handshake.Limits{Bytes: 50})},
 		{"Limits.Line", "20", handshake.ErrLineTooLong, accepted(handshake.Limits{Line: 20})},
 		{"Limits.Lines", "2", handshake.ErrTooManyLines, accepted(handshake.Limits{Lines: 2})},

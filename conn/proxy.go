@@ -49,21 +49,13 @@ func withoutURL(err error) error {
 	text := err.Error()
 	var parse *url.Error
 	if errors.As(err, &parse) {
-		text = "the URL cannot be used: " + unquoted(parse.Err.Error())
+		text = "the URL cannot be used: " + handshake.URLFault(parse)
 	} else if clean := hideUserinfo(text); clean == text {
 		return err
 	} else {
 		text = clean
 	}
 	return &cleanError{text, err}
-}
-
-// unquoted is s without what is between its first and its last quote.
-func unquoted(s string) string {
-	if from, to := strings.IndexByte(s, '"'), strings.LastIndexByte(s, '"'); from < to {
-		return strings.TrimSpace(s[:from]) + s[to+1:]
-	}
-	return s
 }
 
 // hideUserinfo puts *** in the place of all that stands between "://" and the last "@" before the next white space or quote.

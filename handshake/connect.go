@@ -1,9 +1,6 @@
 package handshake
 
-import (
-	"net/http"
-	"net/textproto"
-)
+import "net/http"
 
 // A ConnectResponse is a proxy's answer to CONNECT (RFC 9110 §9.3.6), filled by [ParseConnect].
 type ConnectResponse struct {
@@ -15,6 +12,7 @@ type ConnectResponse struct {
 	scan    scanner
 	ready   bool
 	interim int
+	fields  int // where the header lines begin
 }
 
 // ParseConnect reads a proxy's answer to CONNECT from all the bytes received so far, and returns the length of what belongs to
@@ -24,6 +22,8 @@ type ConnectResponse struct {
 //
 // Every error is an [*Error] with the status as far as it was read. A status other than 2xx is [ErrTunnel], 101 too: a CONNECT asks for
 // no other protocol. It comes with the header and the head's length: what follows is the answer's body.
+//
+// Header is filled when the head is complete: before, nothing is kept of what came.
 func ParseConnect(p *ConnectResponse, b []byte) (n int, err error) {
 	if !p.ready {
 		p.scan.limits = p.Limits.withDefaults()
@@ -44,22 +44,19 @@ func ParseConnect(p *ConnectResponse, b []byte) (n int, err error) {
 				continue
 			}
 			if p.interim++; p.interim > p.scan.limits.Interim {
-				return 0, p.refuse(ErrInterim)
+				return 0, p.refuse(ErrInterim.passed(p.scan.limits.Interim))
 			}
-			p.Status, p.Header = 0, nil
+			p.Status = 0
 			p.scan.begin()
 		case p.scan.first:
 			var e *Error
 			if p.Status, e = statusOf(b[p.scan.cur.value.from:p.scan.cur.value.to]); e != nil {
 				return 0, p.refuse(e)
 			}
-			p.Header = make(http.Header, 4)
-		default:
-			l := &p.scan.cur
-			name := textproto.CanonicalMIMEHeaderKey(string(b[l.name.from:l.name.to]))
-			p.Header[name] = append(p.Header[name], string(b[l.value.from:l.value.to]))
+			p.fields = p.scan.pos
 		}
 	}
+	p.Header = p.scan.header(b, p.fields)
 	if p.Status/100 != 2 {
 		return p.scan.pos, p.refuse(ErrTunnel)
 	}

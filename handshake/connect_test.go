@@ -3,6 +3,7 @@ package handshake_test
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -77,6 +78,37 @@ func TestF75ParseConnect(t *testing.T) {
 	}
 }
 
+// F78: an answer that has not come whole, of whatever lines, costs the parser nothing beside the caller's bytes.
+func TestF78AnswersThatHaveNotComeWhole(t *testing.T) {
+	for _, lines := range []string{strings.Repeat("7:\r\n", 127), strings.Repeat("7: 8\r\n", 127), "A:\r\nB:\r\nC: " + strings.Repeat("c", 5000) + "\r\n"} {
+		for _, before := range []string{"", "HTTP/1.1 103 Early Hints\r\n" + lines + "\r\n"} {
+			ok, switched := []byte(before+"HTTP/1.1 200 OK\r\n"+lines), []byte(before+"HTTP/1.1 101 Switching\r\n"+lines)
+			var p handshake.ConnectResponse
+			var q handshake.Response
+			req := new(handshake.Request)
+			for name, parse := range map[string]func() (int, error){
+				"ParseConnect": func() (int, error) {
+					p = handshake.ConnectResponse{}
+					handshake.ParseConnect(&p, ok[:len(ok)/2])
+					return handshake.ParseConnect(&p, ok)
+				},
+				"ParseResponse": func() (int, error) {
+					q.Reset()
+					handshake.ParseResponse(&q, req, switched[:len(switched)/2])
+					return handshake.ParseResponse(&q, req, switched)
+				},
+			} {
+				if n, err := parse(); n != 0 || err != nil || p.Header != nil || q.Header != nil {
+					t.Fatalf("%s of %.20q…: %d, %v, %v, %v", name, lines, n, err, p.Header, q.Header)
+				}
+				if n := testing.AllocsPerRun(10, func() { parse() }); n != 0 {
+					t.Errorf("%s of %.20q…: %v allocations", name, lines, n)
+				}
+			}
+		}
+	}
+}
+
 // Nothing of a URL that cannot be parsed stands in the error: where a password has a slash, a question mark or a percent sign, a piece of it
 // is taken for a port or an escape.
 func TestURLErrorsAreWithoutThePassword(t *testing.T) {
@@ -93,6 +125,24 @@ func TestURLErrorsAreWithoutThePassword(t *testing.T) {
 		}
 		if !errors.Is(err, handshake.ErrURL) {
 			t.Errorf("%s: %v", s, err)
+		}
+	}
+}
+
+// What is told of a URL that cannot be parsed is the kind of the fault, of an error that wraps package url's too.
+func TestURLFault(t *testing.T) {
+	for s, want := range map[string]string{
+		"http://u:hunter2/x@h/":    "invalid port after host",
+		"http://u:%zzhunter2@h/":   "invalid URL escape",
+		"http://u:hunter2@[::1/":   "missing ']' in host",
+		"http://u:hunt\"er2/\"x@h": "invalid port after host",
+	} {
+		_, err := url.Parse(s)
+		if got := handshake.URLFault(err); got != want {
+			t.Errorf("%s: %q, want %q", s, got, want)
+		}
+		if got := handshake.URLFault(fmt.Errorf("the proxy: %w", err)); got != want {
+			t.Errorf("%s, wrapped: %q, want %q", s, got, want)
 		}
 	}
 }

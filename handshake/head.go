@@ -1,5 +1,10 @@
 package handshake
 
+import (
+	"net/http"
+	"net/textproto"
+)
+
 // span is a piece of a head, by offsets: the caller may move its bytes between two calls.
 type span struct{ from, to int }
 
@@ -200,4 +205,26 @@ func fieldAt(head []byte, at int) (name, value []byte, next int) {
 	}
 	value = trim(head[colon+1 : end])
 	return head[at:colon:colon], value[:len(value):len(value)], end + 2
+}
+
+// header is a copy of the lines of a complete head, which begin at an offset. Their number is known, so that nothing grows.
+func (s *scanner) header(b []byte, from int) http.Header {
+	head := b[:s.pos]
+	h := make(http.Header, s.lines)
+	values := make([]string, 0, s.lines)
+	for at := from; ; {
+		raw, v, next := fieldAt(head, at)
+		if raw == nil {
+			return h
+		}
+		s.looked += next - at
+		at = next
+		name, value := textproto.CanonicalMIMEHeaderKey(string(raw)), string(v)
+		if before, ok := h[name]; ok {
+			h[name] = append(before, value)
+			continue
+		}
+		values = append(values, value)
+		h[name] = values[len(values)-1 : len(values) : len(values)]
+	}
 }

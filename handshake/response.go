@@ -2,7 +2,6 @@ package handshake
 
 import (
 	"net/http"
-	"net/textproto"
 	"slices"
 )
 
@@ -74,7 +73,7 @@ func ParseResponse(p *Response, req *Request, b []byte) (n int, err error) {
 			p.header(req, b)
 		}
 	}
-	p.keep(b[:p.scan.pos])
+	p.Header = p.scan.header(b, p.fields)
 	if e := p.verdict(req, b); e != nil {
 		return p.scan.pos, p.refuse(e)
 	}
@@ -132,27 +131,6 @@ func (p *Response) header(req *Request, b []byte) {
 		}
 	case equalFold(name, "Sec-WebSocket-Extensions"):
 		p.scan.looked += countExtensions(&p.extension, value)
-	}
-}
-
-// keep fills Header from a complete head. The number of lines is known, so that nothing grows.
-func (p *Response) keep(head []byte) {
-	p.Header = make(http.Header, p.scan.lines)
-	values := make([]string, 0, p.scan.lines)
-	for at := p.fields; ; {
-		raw, v, next := fieldAt(head, at)
-		if raw == nil {
-			return
-		}
-		p.scan.looked += next - at
-		at = next
-		name, value := textproto.CanonicalMIMEHeaderKey(string(raw)), string(v)
-		if before, ok := p.Header[name]; ok {
-			p.Header[name] = append(before, value)
-			continue
-		}
-		values = append(values, value)
-		p.Header[name] = values[len(values)-1 : len(values) : len(values)]
 	}
 }
 

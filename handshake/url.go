@@ -2,6 +2,7 @@ package handshake
 
 import (
 	"encoding/base64"
+	"errors"
 	"net"
 	"net/netip"
 	"net/url"
@@ -34,7 +35,7 @@ func ParseURL(s string) (*URL, error) {
 	}
 	p, err := url.Parse(s)
 	if err != nil {
-		return nil, badURL(unquoted(err))
+		return nil, badURL(URLFault(err))
 	}
 	u := &URL{User: p.User}
 	switch p.Scheme {
@@ -73,15 +74,15 @@ func ParseURL(s string) (*URL, error) {
 	return u, nil
 }
 
-// unquoted is what package url has against a URL, without anything of the URL: where a password has a slash or a percent sign, even what it
-// takes for a port or an escape is a piece of that.
-func unquoted(err error) string {
-	if e, ok := err.(*url.Error); ok {
-		err = e.Err
+// URLFault is what package net/url has against a URL, without anything of the URL, which may have a password: where that has a slash or a percent
+// sign, even what is taken for a port or an escape is a piece of it.
+func URLFault(err error) string {
+	var parse *url.Error
+	if errors.As(err, &parse) {
+		err = parse.Err
 	}
 	s := err.Error()
-	from, to := strings.IndexByte(s, '"'), strings.LastIndexByte(s, '"')
-	if from < to {
+	if from, to := strings.IndexByte(s, '"'), strings.LastIndexByte(s, '"'); from < to {
 		s = strings.TrimSpace(s[:from]) + s[to+1:]
 	}
 	return s

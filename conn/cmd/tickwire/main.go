@@ -11,7 +11,9 @@
 //
 // Exit codes: 0 all is well, 1 the run failed (a gap, a wrong checksum, a lost
 // connection, output that could not be written), 2 the command line, the URL or
-// the file cannot be used.
+// the file cannot be used. A reader of the output that has gone, as head, is output
+// that could not be written; messages on standard error that nobody reads are lost,
+// and the command goes on.
 //
 // Record and tail -reconnect go on until Ctrl-C, -n or -duration: a server that
 // closes with 1000 is dialed again. When they give up that is exit code 1. Record
@@ -67,6 +69,7 @@ type streams struct {
 }
 
 func main() {
+	ignoreBrokenPipes()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The second Ctrl-C kills: whatever the first one waits for may never come.
 	context.AfterFunc(ctx, stop)

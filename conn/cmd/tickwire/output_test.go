@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"io"
@@ -8,10 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
 // noRoom is a writer that fails after so many bytes.
@@ -100,6 +103,70 @@ func TestF81OutputThatCannotBeWritten(t *testing.T) {
 		if code := cmd.ProcessState.ExitCode(); code != exitFailed || !strings.Contains(stderr.String(), "no space left") {
 			t.Errorf("tickwire %v: exit code %d, %q", args, code, stderr.String())
 		}
+	}
+}
+
+// A reader that has gone does not kill a command: a standard output that breaks is one that cannot be written, and a standard error that
+// breaks is of no account.
+func TestF81BrokenPipes(t *testing.T) {
+	t.Parallel()
+	broken := func() *os.File {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+		t.Cleanup(func() { w.Close() })
+		return w
+	}
+	var dials atomic.Int64
+	url := steps(t, &dials, says("tick", frame.CodeNormal))
+	recording := filepath.Join(t.TempDir(), "whole")
+	if _, stderr, code := run(t, "record", "-n", "1", url, recording); code != exitOK {
+		t.Fatalf("exit code %d, %q", code, stderr)
+	}
+	for _, args := range [][]string{
+		{"help"}, {"tier"}, {"feed", "-h"}, {"tail", url}, {"tail", "-reconnect", url}, {"serve", "-addr", "127.0.0.1:0"}, {"exchange"},
+		{"replay", "-addr", "127.0.0.1:0", recording}, {"feed", "-duration", "200ms", "-rate", "1000"},
+	} {
+		cmd := tickwire(t, args...)
+		var stderr strings.Builder
+		cmd.Stdout, cmd.Stderr = broken(), &stderr
+		cmd.Run()
+		if code := cmd.ProcessState.ExitCode(); code != exitFailed || !strings.Contains(stderr.String(), "the output cannot be written") {
+			t.Errorf("tickwire %v, its output broken: %v, %q", args, cmd.ProcessState, stderr.String())
+		}
+	}
+	file := filepath.Join(t.TempDir(), "x")
+	for _, test := range []struct {
+		args   []string
+		code   int
+		stdout string
+	}{
+		{[]string{"record", "-n", "2", url, file}, exitOK, ""},
+		{[]string{"record", "-n", "2", url, file}, exitUsage, ""}, // it is there already
+		{[]string{"tail", "-reconnect", "-timings", "-n", "2", url}, exitOK, "tick"},
+		{[]string{"feed", "-json", "-duration", "1200ms", "-rate", "1000"}, exitOK, `"verified": true`},
+		{[]string{"feed", "-reconnect", "-duration", "200ms", "-url", url}, exitOK, ""},
+		{[]string{"feed", "-duration", "0s"}, exitUsage, ""},
+		{nil, exitUsage, ""},
+	} {
+		cmd := tickwire(t, test.args...)
+		var stdout strings.Builder
+		cmd.Stdout, cmd.Stderr = &stdout, broken()
+		cmd.Run()
+		if code := cmd.ProcessState.ExitCode(); code != test.code || !strings.Contains(stdout.String(), test.stdout) {
+			t.Errorf("tickwire %v, its standard error broken: %v, %q", test.args, cmd.ProcessState, stdout.String())
+		}
+	}
+	if b, err := os.ReadFile(file); bytes.Count(b, []byte("\x04tick")) != 2 {
+		t.Errorf("%q was recorded, %v", b, err)
+	}
+	both := tickwire(t, "help")
+	both.Stdout, both.Stderr = broken(), broken()
+	both.Run()
+	if both.ProcessState.ExitCode() != exitFailed {
+		t.Errorf("tickwire help, both broken: %v", both.ProcessState)
 	}
 }
 
