@@ -63,9 +63,10 @@ type Client struct {
 	MaxAge time.Duration
 	// Rotation says how it is replaced.
 	Rotation Rotation
-	// OverlapWait is how long, in a rotation with Overlap, the new epoch may have to wait for what the old connection still brings; 0
-	// means DefaultOverlapWait. Time that the handler takes does not count: what has come is delivered, while the handler takes no
-	// longer than Config.CloseTimeout for a message.
+	// OverlapWait is how long, in a rotation with Overlap, the new epoch may have to wait for what the old connection still brings
+	// and for its answer to our Close; 0 means DefaultOverlapWait. It should be longer than the round trip to the server: without
+	// the answer something may be missing, and Session.GapBegan says so. Time that the handler takes does not count: what has come is
+	// delivered, while the handler takes no longer than Config.CloseTimeout for a message.
 	OverlapWait time.Duration
 	// CloseWait is how long the end of a session by this side waits for the answer to our Close frame; 0 means DefaultCloseWait.
 	CloseWait time.Duration
@@ -132,10 +133,13 @@ type Rotation uint8
 const (
 	// Replace closes the old connection and then dials the new one: for servers that allow one.
 	Replace Rotation = iota
-	// Overlap dials the new connection and runs OnConnect on it while messages of the old one are still delivered, then closes
-	// the old one, delivers what it still brings, and goes on with the new. If anything was missed in between, Session.GapBegan
-	// says so. What both connections delivered comes twice, and is the consumer's to drop (see Arbiter). If the new connection
-	// cannot be had, the old one lives on, and when it ends the client dials again.
+	// Overlap dials the new connection and runs OnConnect on it while messages of the old one are still delivered. It then closes
+	// the old one, delivers what that still brings, and goes on with the new. If the old one answers our Close within OverlapWait
+	// nothing is missing. If it does not, or ends in any other way, something may be: Session.GapBegan says so. Of a server that
+	// answers no Close, or with another code, that is so in each rotation.
+	//
+	// What both connections delivered comes twice, and is the consumer's to drop (see Arbiter). If the new connection cannot be
+	// had, the old one lives on, and when it ends the client dials again.
 	Overlap
 )
 

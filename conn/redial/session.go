@@ -37,9 +37,10 @@ type Session struct {
 	// GapBegan is when the session before it was seen to end, zero for the first one. A handler that works when the connection
 	// ends has that seen when it returns: what is missing begins after the last message that was delivered.
 	//
-	// In a rotation with Overlap there is no gap: it is zero as well. If the old session ends before OnConnect of the new one has
-	// returned, or before a slow handler got all of it (see Client.OverlapWait), there is one: OnConnect sees zero then, the
-	// handler sees when it began.
+	// In a rotation with Overlap OnConnect sees zero. The handler sees zero as well if the old session brought all that it had:
+	// its answer to our Close, which comes last, was read. Otherwise something may be missing, and the handler sees when the old
+	// session ended. So it is if that ended by itself or by Reconnect, if a slow handler did not get all of it, or if the server did
+	// not answer the Close within Client.OverlapWait or not with its code.
 	GapBegan time.Time
 	// Last is the error that ended the session before it, or the attempt before it; nil in a rotation, unless that left a gap.
 	Last error

@@ -277,12 +277,12 @@ func TestOverlapWait(t *testing.T) {
 		least   time.Duration
 		most    time.Duration
 	}{
-		"answered":             {0, true, false, 0, 0, 0},
+		"answered":             {0, true, false, 0, 0, drainPause},
 		"silent":               {0, false, false, 0, 100 * time.Millisecond, 100 * time.Millisecond},
 		"goes on":              {0, false, true, 0, 100 * time.Millisecond, 101 * time.Millisecond},
 		"shorter":              {20 * time.Millisecond, false, true, 0, 20 * time.Millisecond, 21 * time.Millisecond},
 		"longer":               {2 * time.Second, false, false, 0, 2 * time.Second, 2 * time.Second},
-		"no longer than Close": {time.Hour, false, true, 0, 3 * time.Second, 3*time.Second + 10*time.Millisecond},
+		"no longer than Close": {time.Hour, false, true, 0, 3 * time.Second, 3*time.Second + drainMost + 10*time.Millisecond},
 		// The handler is behind: what has come before the Close's answer is delivered, however long it takes.
 		"behind": {0, true, false, 20 * time.Millisecond, 900 * time.Millisecond, 1100 * time.Millisecond},
 	} {
@@ -319,10 +319,11 @@ func TestOverlapWait(t *testing.T) {
 				}
 				var last uint64
 				var took time.Duration
+				var gap time.Time
 				told := newTold(c)
 				err := s.run(t.Context(), c, func(_ context.Context, m Message) error {
 					if m.Epoch == 2 {
-						took = time.Since(retired)
+						took, gap = time.Since(retired), m.Session.GapBegan
 						return errEnough
 					}
 					if last = m.Number; string(m.Data) != fmt.Sprintf("old %d", last-1) {
@@ -339,6 +340,9 @@ func TestOverlapWait(t *testing.T) {
 				}
 				if !errors.Is(err, errEnough) || tt.slow == 0 && (took < tt.least || took > tt.most) {
 					t.Errorf("%v; the new epoch waited for %v, want %v", err, took, tt.most)
+				}
+				if gap.IsZero() != tt.answers {
+					t.Errorf("told a gap since %v", gap)
 				}
 				if ch, _ := told.first(Down); ch.By != ByUs || tt.answers && (ch.Code != 1000 || ch.SentCode != 1000) || !tt.answers && ch.SentCode != 1000 {
 					t.Errorf("told %+v", ch)
