@@ -22,7 +22,9 @@ type Client struct {
 	// error is judged like that of a dial. Dialer.HeaderFunc does the same for the header.
 	URLFunc func(ctx context.Context, a Attempt) (string, error)
 	// Dialer makes the connections; nil means one with no options. Its Config holds the keepalive clocks. Of these the data clock,
-	// Config.DataTimeout, counts only messages that reach the handler here, not those that LifeSign takes.
+	// Config.DataTimeout, counts only messages that reach the handler here, not those that LifeSign takes. Config.ReadTimeout ends
+	// nothing here, since reading goes on after it: with KeepAlive turned off and no DataTimeout, LifeSign.Timeout or Session.Watch, a
+	// peer that falls silent is waited for without end.
 	Dialer *conn.Dialer
 
 	// ConnectTimeout bounds each attempt, from URLFunc to the return of OnConnect; 0 means DefaultConnectTimeout, negative none. An
@@ -53,7 +55,7 @@ type Client struct {
 	// to a peer that broke the protocol.
 	FinalCodes []frame.CloseCode
 	// Classify, if not nil, decides in the place of Policy and FinalCodes. It can begin from Policy.Classify. A server's
-	// Retry-After is obeyed whatever it says of After.
+	// Retry-After is obeyed whatever it says of After. It is not asked after Reconnect.
 	Classify func(error) Decision
 	// MaxRetryAfter bounds Decision.After; 0 means DefaultMaxRetryAfter, negative no bound.
 	MaxRetryAfter time.Duration
@@ -196,8 +198,9 @@ func (c *Client) Messages(ctx context.Context) iter.Seq2[Message, error] {
 }
 
 // Reconnect ends the session whose messages are delivered, from any goroutine, and has the client dial again: for a consumer that
-// finds out that the session is of no use. reason is told as *ReconnectError in Session.Last and Change. A handler that calls it
-// gets no other message of this session. If the session was not stable the back-off counts it like one that was lost.
+// finds out that the session is of no use. reason is told as *ReconnectError in Session.Last and Change. Whatever it is, the client
+// dials again, unless it was wrapped with Fatal: that ends Run. A handler that calls Reconnect gets no other message of this session.
+// If the session was not stable the back-off counts it like one that was lost, also towards MaxAttempts.
 //
 // Without a session it returns ErrDown, and does nothing: an attempt is under way. OnConnect returns an error instead.
 func (c *Client) Reconnect(reason error) error {
@@ -218,7 +221,7 @@ func (c *Client) Reconnect(reason error) error {
 // Counts are totals over the life of a Client.
 type Counts struct {
 	Dials       uint64 // attempts begun
-	Connections uint64 // of these, with OnConnect done: the epochs
+	Connections uint64 // of these, whose OnConnect returned nil; epochs count also those on which it failed
 	Rotations   uint64 // connections replaced at MaxAge
 	Messages    uint64 // delivered
 	Consumed    uint64 // answers and pings that LifeSign took

@@ -24,6 +24,6 @@
 // Redundant lines. Lines runs several Clients that bring the same numbered feed and delivers each message once, in order, from the line
 // that brings it first; what no line brings within a window is told as a gap. Arbiter does that without the Clients.
 //
-// One goroutine reads, that of Run or Messages. At most one dial is under way at any time, and at most one connection is open
+// One goroutine reads, that of Run or Messages; what OnConnect reads it reads in a goroutine of its own, before that. At most one dial is under way at any time, and at most one connection is open
 // except during a rotation with Overlap. Only a hook that goes on after its context has ended can still run beside the next dial.
 package redial

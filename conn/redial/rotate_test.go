@@ -289,3 +289,60 @@ func TestGapOfAHandlerThatIsBehind(t *testing.T) {
 		})
 	}
 }
+
+// The age of a connection counts from its beginning, and what a session is told of a rotation comes before what it is told of its end.
+func TestMaxAgeCountsFromTheDial(t *testing.T) {
+	for _, rotation := range []Rotation{Replace, Overlap} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &sim{t: t, session: func(n int, c *conn.Conn) { drain(c) }}
+			c := &Client{MaxAge: 10 * time.Minute, ConnectTimeout: -1, Rotation: rotation}
+			c.OnConnect = func(_ context.Context, s *Session) error {
+				if s.Epoch < 4 {
+					time.Sleep(time.Duration(s.Epoch) * 4 * time.Minute) // of the last one it is old when it is up
+				}
+				return nil
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			c.OnChange = func(ch Change) {
+				if ch.State == Down && ch.Epoch < 3 && ch.Age > 10*time.Minute+time.Duration(ch.Epoch+1)*4*time.Minute {
+					t.Errorf("%v: epoch %d ended at %v", rotation, ch.Epoch, ch.Age)
+				}
+				if ch.State == Rotating {
+					if age := time.Since(s.dials[ch.Epoch-1]); ch.Epoch < 3 && age > 10*time.Minute || age > 12*time.Minute+drainPause {
+						t.Errorf("%v: epoch %d is replaced at %v", rotation, ch.Epoch, age)
+					}
+				}
+			}
+			if err := s.run(ctx, c, nil); err != context.DeadlineExceeded || c.Counts().Rotations < 4 {
+				t.Error(err, c.Counts())
+			}
+		})
+	}
+}
+
+// A session that ends when it is to be replaced is not told to be replaced after its end.
+func TestRotatingIsNotToldAfterDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sim{t: t, session: func(n int, c *conn.Conn) { drain(c) }}
+		c := &Client{Rotation: Overlap}
+		var old *Session
+		c.OnConnect = func(_ context.Context, s *Session) error { old = s; return nil }
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		c.OnChange = func(ch Change) {
+			switch ch.State {
+			case Down:
+				if r, s := c.run, old; ch.Epoch == 1 {
+					r.helpers.Go(func() { r.rotate(s) }) // its MaxAge is reached now, and the turn to tell it comes after this
+				}
+			case Rotating:
+				t.Errorf("told %+v", ch)
+			}
+		}
+		time.AfterFunc(time.Second, func() { s.open[0].Reset() })
+		if err := s.run(ctx, c, nil); err != context.DeadlineExceeded || s.dialed() != 2 {
+			t.Error(err, s.dialed())
+		}
+	})
+}

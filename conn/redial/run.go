@@ -249,7 +249,8 @@ func (r *runner) lost(err error) error {
 	if stable {
 		r.failures = 0
 	}
-	if next := r.takeRotation(); next != nil {
+	if fatal(err) && !r.c.decide(err).Retry { // a successor is left to stop
+	} else if next := r.takeRotation(); next != nil {
 		select {
 		case n := <-next:
 			if n != nil {

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/http"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
 // What crosses the confirmations is handed on in order, before what comes after OnConnect; life signs are answered meanwhile, and answers
@@ -265,6 +268,60 @@ func TestReconnect(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A reconnect that was asked for is one whatever its reason: no policy looks into that, except for Fatal.
+func TestReconnectWhateverTheReason(t *testing.T) {
+	closed := &conn.CloseError{Code: frame.CodePolicyViolation, SentCode: frame.CodePolicyViolation}
+	refused := &handshake.Error{Status: 403, Header: http.Header{"Retry-After": {"60"}}}
+	never := func(error) Decision { return Decision{} }
+	for _, stable := range []bool{false, true} {
+		for name, tt := range map[string]struct {
+			client *Client
+			reason error
+			final  bool
+		}{
+			"strict, a context":            {&Client{Policy: Strict}, context.Canceled, false},
+			"strict, a refusal":            {&Client{Policy: Strict}, refused, false},
+			"strict, a certificate":        {&Client{Policy: Strict}, x509.HostnameError{}, false},
+			"a socket option":              {&Client{}, &conn.SocketOptionError{Err: errors.ErrUnsupported}, false},
+			"a final code":                 {&Client{FinalCodes: []frame.CloseCode{frame.CodePolicyViolation}}, closed, false},
+			"Classify":                     {&Client{Classify: never}, errDown, false},
+			"no reason":                    {&Client{Policy: Strict}, nil, false},
+			"fatal":                        {&Client{}, Fatal(errDown), true},
+			"fatal, and a clock":           {&Client{}, Fatal(&TimeoutError{Clock: ClockWatch}), true},
+			"fatal, in a rotation's drain": {&Client{MaxAge: time.Minute, Rotation: Overlap}, Fatal(errDown), true},
+		} {
+			t.Run(fmt.Sprintf("%s, stable %v", name, stable), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := &sim{t: t, session: func(n int, c *conn.Conn) {
+						if stable && n == 1 {
+							time.Sleep(40 * time.Second)
+						}
+						text(c, "data")
+						drain(c)
+					}}
+					c := tt.client
+					start := time.Now()
+					err := s.run(t.Context(), c, func(_ context.Context, m Message) error {
+						if m.Epoch == 2 {
+							return errEnough
+						}
+						if c.MaxAge > 0 {
+							time.Sleep(2 * c.MaxAge) // the next session is there
+						}
+						return c.Reconnect(tt.reason)
+					})
+					if tt.final && (!errors.Is(err, tt.reason) || c.Counts().Messages != 1) || !tt.final && !errors.Is(err, errEnough) {
+						t.Errorf("ended with %v", err)
+					}
+					if took := time.Since(start); c.MaxAge == 0 && took > 41*time.Second {
+						t.Errorf("after %v", took)
+					}
+				})
+			})
+		}
+	}
 }
 
 // The new epoch waits for what the old connection still brings, and no longer than OverlapWait for what does not come.
