@@ -106,6 +106,7 @@ type Client struct {
 	counts   Counts
 
 	messages, consumed atomic.Uint64
+	unsentErr          atomic.Pointer[error] // what Send returned last for want of a connection; since the last session began
 }
 
 // The defaults of Client.
@@ -154,7 +155,8 @@ func (r Rotation) MarshalText() ([]byte, error) { return []byte(r.String()), nil
 // LogValue returns String.
 func (r Rotation) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
-// Run dials and delivers messages to handler until ctx ends, handler returns an error, or an error comes that is not to be retried.
+// Run dials and delivers messages to handler until ctx ends, handler returns an error of its own, or an error comes that is not to be
+// retried. The end of a connection that handler has met in Send or on Message.Session is none: Run goes on with the next message.
 // The message is a view, valid until handler returns. Run returns the error of ctx, or an *Error; of a Client that cannot run
 // ErrNoHandler, ErrNoURL, ErrRunning, or what is wrong with a URL or with LifeSign.Opcode.
 func (c *Client) Run(ctx context.Context, handler func(context.Context, Message) error) (err error) {
@@ -171,7 +173,7 @@ func (c *Client) Run(ctx context.Context, handler func(context.Context, Message)
 		if err != nil {
 			return err
 		}
-		if err := handler(ctx, m); err != nil {
+		if err := handler(ctx, m); err != nil && !c.ownEnd(m.Session, err) {
 			return &Error{Op: "handler", Epoch: m.Epoch, Number: m.Number, Err: err}
 		}
 	}

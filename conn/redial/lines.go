@@ -73,7 +73,7 @@ var errOver = errors.New("redial: the lines have ended")
 // are called by one goroutine at a time, not always the same. A message is a view, valid until handler returns; the reading side of
 // its connection must be left alone.
 //
-// Run ends when ctx does, with its error; when handler returns an error, with an *Error; and when all lines have ended, with their
+// Run ends when ctx does, with its error; when handler returns an error of its own (see Client.Run), with an *Error; and when all lines have ended, with their
 // errors joined, after what still waited was delivered. No Client runs any more then, and nothing is called. Of Lines that cannot run
 // the error is ErrLines or ErrRunning.
 func (l *Lines[K]) Run(ctx context.Context, handler func(context.Context, Delivery[K]) error) error {
@@ -203,7 +203,7 @@ func (l *Lines[K]) deliver(d Delivery[K]) error {
 	began := l.pause()
 	err := l.handler(l.ctx, d)
 	l.resume(began)
-	if err != nil {
+	if err != nil && !l.ownEnd(d.Line, d.Session, err) {
 		l.fail(d.Message, err)
 		return err
 	}
@@ -219,9 +219,22 @@ func (l *Lines[K]) other(line int, m Message) {
 	began := l.pause()
 	err := l.Other(l.ctx, line, m)
 	l.resume(began)
-	if err != nil {
+	if err != nil && !l.ownEnd(line, m.Session, err) {
 		l.fail(m, err)
 	}
+}
+
+// ownEnd is that of the line which has brought the message, or of another on which the handler has called Send.
+func (l *Lines[K]) ownEnd(line int, s *Session, err error) bool {
+	if l.Clients[line].ownEnd(s, err) {
+		return true
+	}
+	for _, c := range l.Clients {
+		if unsent := c.unsentErr.Load(); unsent != nil && errors.Is(err, *unsent) && !fatal(err) {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *Lines[K]) gap(g Gap[K]) {

@@ -522,3 +522,38 @@ func TestLinesEachWindsClocks(t *testing.T) {
 		}
 	})
 }
+
+// A handler of Lines that returns the end of a line's connection does not end the feed.
+func TestLinesHandlerReturnsTheEndOfALine(t *testing.T) {
+	for name, handle := range map[string]func(ctx context.Context, c *Client, d Delivery[string]) error{
+		"Send": func(ctx context.Context, c *Client, d Delivery[string]) error {
+			return untilError(func() error { return c.Send(ctx, conn.Text, nil) })
+		},
+		"a write": func(_ context.Context, _ *Client, d Delivery[string]) error {
+			return untilError(func() error { return d.Session.Conn.WriteMessage(conn.Text, nil) })
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &sim{t: t, session: func(n int, c *conn.Conn) {
+				text(c, "%d", n)
+				go drain(c)
+				time.Sleep(time.Second)
+			}}
+			c := &Client{URL: "ws://sim/", Dialer: s.dialer()}
+			l := &Lines[string]{Clients: []*Client{c}, Number: func(data []byte) (string, uint64, uint64, bool) {
+				n, err := strconv.ParseUint(string(data), 10, 64)
+				return "k", n, n, err == nil
+			}}
+			err := l.Run(t.Context(), func(ctx context.Context, d Delivery[string]) error {
+				if d.Epoch == 3 {
+					return errEnough
+				}
+				return handle(ctx, c, d)
+			})
+			s.wg.Wait()
+			if !errors.Is(err, errEnough) {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+}

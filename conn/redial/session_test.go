@@ -7,7 +7,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -17,6 +19,7 @@ import (
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
@@ -667,5 +670,219 @@ func TestViewOutlivesTheGoodbye(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// TakeBatch takes what is here and waits for nothing, also while the connection is being replaced and when it has ended: a handler may
+// return its error.
+func TestSessionTakeBatch(t *testing.T) {
+	for _, rotation := range []Rotation{Replace, Overlap} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &sim{t: t, session: func(n int, c *conn.Conn) {
+				go drain(c)
+				for i := 0; ; i += 3 {
+					var b []byte
+					for j := range 3 {
+						b = frame.AppendFrame(b, frame.Header{Fin: true, Opcode: frame.Text}, fmt.Appendf(nil, "%d", i+j))
+					}
+					part := frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: frame.Text}, []byte("rest"))
+					if _, err := c.NetConn().Write(append(b, part[:3]...)); err != nil {
+						return
+					}
+					time.Sleep(time.Second)
+					if _, err := c.NetConn().Write(part[3:]); err != nil {
+						return
+					}
+				}
+			}}
+			c := &Client{MaxAge: time.Minute, Rotation: rotation}
+			next, taken := map[uint64]int{}, 0
+			take := func(epoch uint64, data []byte) {
+				if string(data) == "rest" {
+					return
+				}
+				if want := fmt.Sprint(next[epoch]); string(data) != want {
+					t.Fatalf("%v: %q in epoch %d, want %s", rotation, data, epoch, want)
+				}
+				next[epoch]++
+			}
+			err := s.run(t.Context(), c, func(_ context.Context, m Message) error {
+				if m.Epoch == 5 {
+					return errEnough
+				}
+				take(m.Epoch, m.Data)
+				at := time.Now()
+				b, err := m.Session.TakeBatch()
+				if b != nil {
+					for _, m2 := range b.Messages {
+						take(m.Epoch, m2.Data)
+						taken++
+					}
+					b.Release()
+				}
+				if again, err := m.Session.TakeBatch(); again != nil || err != nil || !time.Now().Equal(at) {
+					t.Errorf("again %v %v after %v", again, err, time.Since(at))
+				}
+				if m.Number == 3 {
+					c.live.Conn.Close()
+					if b, err := m.Session.TakeBatch(); b != nil || err != nil {
+						t.Errorf("at the end %v, %v", b, err)
+					}
+				}
+				return err
+			})
+			if !errors.Is(err, errEnough) || taken < 4 {
+				t.Errorf("%v: %v, %d taken", rotation, err, taken)
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) { // after what OnConnect has kept
+		s := &sim{t: t, session: func(n int, c *conn.Conn) {
+			for _, m := range []string{"0", "1", "subscribed", "2", "3", "4"} {
+				text(c, "%s", m)
+			}
+			drain(c)
+		}}
+		c := &Client{OnConnect: subscribe0}
+		var got string
+		err := s.run(t.Context(), c, func(_ context.Context, m Message) error {
+			synctest.Wait()
+			got += string(m.Data)
+			b, err := m.Session.TakeBatch()
+			if b != nil {
+				got += "+"
+				for _, m := range b.Messages {
+					got += string(m.Data)
+				}
+				b.Release()
+			}
+			if strings.HasSuffix(got, "4") {
+				return errEnough
+			}
+			return err
+		})
+		if !errors.Is(err, errEnough) || got != "012+34" && got != "01+234" {
+			t.Errorf("got %s: %v", got, err)
+		}
+	})
+}
+
+// A handler that returns the error of a connection of the client's keeps the feed from nothing; its own errors end Run.
+func TestHandlerReturnsTheEndOfItsConnection(t *testing.T) {
+	foreign := func() *conn.Conn { // somebody else's connection, which has ended
+		nc, _ := netsim.Pipe(0)
+		c := conn.New(nc, frame.Client, nil)
+		c.Close()
+		return c
+	}
+	for name, tt := range map[string]struct {
+		client *Client
+		handle func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error
+		want   error // ends Run; nil: it goes on
+	}{
+		"Send": {&Client{}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			peer.NetConn().(*netsim.Conn).Reset()
+			return untilError(func() error { return c.Send(ctx, conn.Text, nil) })
+		}, nil},
+		"Send, wrapped": {&Client{}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			peer.NetConn().(*netsim.Conn).Reset()
+			return fmt.Errorf("cannot order: %w", untilError(func() error { return c.Send(ctx, conn.Text, nil) }))
+		}, nil},
+		"Send, down": {&Client{WhenDown: FailWhenDown}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			peer.NetConn().(*netsim.Conn).Reset()
+			untilError(func() error { return c.Send(ctx, conn.Text, nil) })
+			err := c.Send(ctx, conn.Text, nil)
+			if err != ErrDown {
+				t.Errorf("Send: %v", err)
+			}
+			return err
+		}, nil},
+		"Send, the queue is full": {&Client{WhenDown: QueueWhenDown}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			peer.NetConn().(*netsim.Conn).Reset()
+			untilError(func() error { return c.Send(ctx, conn.Text, nil) })
+			return c.Send(ctx, conn.Text, nil)
+		}, nil},
+		"a write": {&Client{}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			peer.NetConn().(*netsim.Conn).Reset()
+			return untilError(func() error { return m.Session.Conn.WriteMessage(conn.Text, nil) })
+		}, nil},
+		"a write after our Close": {&Client{}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			m.Session.Conn.StartClose(frame.CodeNormal, "")
+			return m.Session.Conn.WriteMessage(conn.Text, nil)
+		}, nil},
+		"a read": {&Client{}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			peer.StartClose(frame.CodeGoingAway, "")
+			_, err := m.Session.Conn.ReadMessage()
+			return err
+		}, nil},
+		"a batch": {&Client{}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			peer.NetConn().(*netsim.Conn).Reset()
+			_, err := m.Session.Conn.TakeBatch()
+			return err
+		}, nil},
+		"a read in a rotation": {&Client{MaxAge: time.Minute}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			_, err := m.Session.Conn.ReadMessage()
+			return err
+		}, nil},
+		"a read in a rotation with Overlap": {&Client{MaxAge: time.Minute, Rotation: Overlap}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			_, err := m.Session.Conn.ReadMessage()
+			return err
+		}, nil},
+		"its own":     {&Client{}, func(context.Context, *Client, Message, *conn.Conn) error { return errDown }, errDown},
+		"its context": {&Client{}, func(context.Context, *Client, Message, *conn.Conn) error { return context.Canceled }, context.Canceled},
+		"fatal": {&Client{}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			m.Session.Conn.Close()
+			return Fatal(m.Session.Conn.Err())
+		}, conn.ErrClosed},
+		"that of another connection": {&Client{}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			return foreign().WriteMessage(conn.Text, nil)
+		}, conn.ErrClosed},
+		"that of another socket": {&Client{}, func(context.Context, *Client, Message, *conn.Conn) error { return net.ErrClosed }, net.ErrClosed},
+		"a deadline of its own in a rotation": {&Client{MaxAge: time.Minute}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			time.Sleep(2 * time.Minute)
+			return fmt.Errorf("my store: %w", os.ErrDeadlineExceeded)
+		}, os.ErrDeadlineExceeded},
+		"a deadline that it has set": {&Client{}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			m.Session.Conn.SetReadDeadline(time.Now().Add(time.Second))
+			_, err := m.Session.Conn.ReadMessage()
+			return err
+		}, os.ErrDeadlineExceeded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				peers := map[int]*conn.Conn{}
+				s := &sim{t: t, session: func(n int, c *conn.Conn) {
+					peers[n] = c
+					text(c, "data")
+					drain(c)
+				}}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				told := newTold(tt.client)
+				err := s.run(ctx, tt.client, func(ctx context.Context, m Message) error {
+					if m.Epoch == 2 {
+						return errEnough
+					}
+					return tt.handle(ctx, tt.client, m, peers[1])
+				})
+				want := tt.want
+				if want == nil {
+					want = errEnough
+				}
+				if !errors.Is(err, want) || tt.want != nil && errors.Is(err, errEnough) {
+					t.Errorf("Run returned %v, want %v; told %+v", err, want, told.changes)
+				}
+			})
+		})
+	}
+}
+
+// untilError calls f until it fails: the first write to a peer that is gone need not.
+func untilError(f func() error) error {
+	for {
+		if err := f(); err != nil {
+			return err
+		}
+		time.Sleep(time.Second)
 	}
 }
