@@ -662,3 +662,31 @@ func TestArbiterAgainstReference(t *testing.T) {
 		playRestarts(t, time.Duration(rnd.IntN(40))*time.Millisecond, 1+rnd.IntN(40), program)
 	}
 }
+
+// A key too many is refused with an error that tells the limit; the others go on, and Reset makes room.
+func TestArbiterKeys(t *testing.T) {
+	for _, limit := range []int{0, 3} {
+		got := 0
+		a := &Arbiter[int]{Keys: limit, Deliver: func(Delivery[int]) error { got++; return nil }}
+		if limit == 0 {
+			limit = DefaultKeys
+		}
+		for key := range limit {
+			if err := a.Offer(0, key, 1, 1, Message{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, err := range []error{a.Offer(0, limit, 1, 1, Message{}), a.Snapshot(limit+1, 5)} {
+			if !errors.Is(err, ErrKeys) || !strings.Contains(err.Error(), fmt.Sprintf("limit of %d (redial.Arbiter.Keys)", limit)) {
+				t.Errorf("one key too many: %v", err)
+			}
+		}
+		if err := a.Offer(0, 0, 2, 2, Message{}); err != nil || got != limit+1 {
+			t.Errorf("a known key: %v; %d delivered", err, got)
+		}
+		a.Reset(1)
+		if err := a.Offer(0, limit, 1, 1, Message{}); err != nil || got != limit+2 {
+			t.Errorf("after Reset: %v; %d delivered", err, got)
+		}
+	}
+}

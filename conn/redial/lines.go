@@ -39,12 +39,13 @@ type Lines[K comparable] struct {
 	// the handler. What a Client tries again is told by its OnChange only.
 	OnEnd func(line int, err error)
 
-	// Window, Count, Bytes and Restart are those of Arbiter. Window counts only time in which lines can bring something: it stands
+	// Window, Count, Bytes, Restart and Keys are those of Arbiter. One key too many ends Run with an error that matches ErrKeys. Window counts only time in which lines can bring something: it stands
 	// still while the handler runs.
 	Window  time.Duration
 	Count   int
 	Bytes   int
 	Restart uint64
+	Keys    int
 
 	running atomic.Bool
 
@@ -105,7 +106,13 @@ func (l *Lines[K]) Counts() ArbiterCounts { return l.arbiter.Counts() }
 // Snapshot is Arbiter.Snapshot. It may be called at any time, also by the handler and the hooks: it is done before the next message
 // is delivered.
 func (l *Lines[K]) Snapshot(key K, last uint64) {
-	l.ask(func() error { return l.arbiter.Snapshot(key, last) })
+	l.ask(func() error {
+		err := l.arbiter.Snapshot(key, last)
+		if errors.Is(err, ErrKeys) && l.err == nil && !l.over {
+			l.endWith(&Error{Op: "key", Err: err})
+		}
+		return err
+	})
 }
 
 // Reset is Arbiter.Reset, and may be called like Snapshot.
@@ -121,7 +128,7 @@ func (l *Lines[K]) begin(ctx context.Context, handler func(context.Context, Deli
 	defer l.mu.unlock()
 	a := &l.arbiter
 	a.resetAll()
-	a.Window, a.Count, a.Bytes, a.Restart = l.Window, l.Count, l.Bytes, l.Restart
+	a.Window, a.Count, a.Bytes, a.Restart, a.Keys = l.Window, l.Count, l.Bytes, l.Restart, l.Keys
 	a.Deliver, a.OnGap, a.Clock = l.deliver, l.gap, l.now
 	l.ctx, l.cancel = context.WithCancel(ctx)
 	l.handler, l.err, l.over = handler, nil, false
@@ -144,8 +151,13 @@ func (l *Lines[K]) take(line int, m Message) error {
 	kept := false
 	if !ok {
 		l.other(line, m)
-	} else if kept, _ = l.arbiter.offer(line, key, from, to, m); kept && l.Window < 0 { // an error is in l.err
-		_ = l.arbiter.Tick()
+	} else {
+		var err error
+		if kept, err = l.arbiter.offer(line, key, from, to, m); errors.Is(err, ErrKeys) && l.err == nil {
+			l.endWith(&Error{Op: "key", Epoch: m.Epoch, Number: m.Number, Err: err})
+		} else if kept && l.Window < 0 { // an error is in l.err
+			_ = l.arbiter.Tick()
+		}
 	}
 	over := l.over
 	l.unlock()
@@ -248,8 +260,11 @@ func (l *Lines[K]) gap(g Gap[K]) {
 }
 
 func (l *Lines[K]) fail(m Message, err error) {
-	l.err = &Error{Op: "handler", Epoch: m.Epoch, Number: m.Number, Err: err}
-	l.over = true
+	l.endWith(&Error{Op: "handler", Epoch: m.Epoch, Number: m.Number, Err: err})
+}
+
+func (l *Lines[K]) endWith(err error) {
+	l.err, l.over = err, true
 	l.cancel()
 }
 

@@ -557,3 +557,23 @@ func TestLinesHandlerReturnsTheEndOfALine(t *testing.T) {
 		})
 	}
 }
+
+func TestLinesKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sim{t: t, session: func(n int, c *conn.Conn) {
+			for i := range 5 {
+				text(c, "%d", i)
+			}
+			drain(c)
+		}}
+		l := &Lines[string]{Keys: 3, Clients: []*Client{{URL: "ws://sim/", Dialer: s.dialer()}}}
+		l.Number = func(data []byte) (string, uint64, uint64, bool) { return string(data), 1, 1, true }
+		got := 0
+		err := l.Run(t.Context(), func(context.Context, Delivery[string]) error { got++; return nil })
+		s.wg.Wait()
+		var e *Error
+		if !errors.Is(err, ErrKeys) || !errors.As(err, &e) || e.Op != "key" || e.Number != 4 || got != 3 {
+			t.Errorf("%v after %d messages", err, got)
+		}
+	})
+}

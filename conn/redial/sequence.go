@@ -1,6 +1,7 @@
 package redial
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
@@ -34,17 +35,27 @@ type place struct {
 
 type span struct{ from, to uint64 }
 
-// sequence returns that of a key, a new one if there is none.
-func (a *Arbiter[K]) sequence(key K) *sequence[K] {
+// sequence returns that of a key, a new one if there is none. The error is that there are too many.
+func (a *Arbiter[K]) sequence(key K) (*sequence[K], error) {
 	s := a.keys[key]
 	if s == nil {
+		if limit := a.mostKeys(); len(a.keys) >= limit {
+			return nil, fmt.Errorf("%w: over the limit of %d (redial.Arbiter.Keys)", ErrKeys, limit)
+		}
 		s = &sequence[K]{key: key, since: noWait}
 		if a.keys == nil {
 			a.keys = map[K]*sequence[K]{}
 		}
 		a.keys[key] = s
 	}
-	return s
+	return s, nil
+}
+
+func (a *Arbiter[K]) mostKeys() int {
+	if a.Keys <= 0 {
+		return DefaultKeys
+	}
+	return a.Keys
 }
 
 // meet makes places for lines up to this one. A new line is taken to have been where the others are, so that one which begins far
