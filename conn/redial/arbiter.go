@@ -67,7 +67,13 @@ type Arbiter[K comparable] struct {
 	// message that goes on from the old numbers, the key begins anew with the lowest new number. OnGap is told, and nothing of
 	// what came meanwhile is lost. 0 means DefaultRestart; NoRestart means never. A line that sends more than Restart old messages
 	// again, while the others are silent, is taken for a restart as well. Choose it greater than the numbers by which one line is
-	// behind another. For restarts after fewer numbers see Reset; or make what tells them apart a part of the key.
+	// behind another.
+	//
+	// On a new connection (Message.Epoch) numbers may go back by any distance for that, if no other line still has the connection on
+	// which it brought the old numbers: the server has dropped all lines, or there is only this one. It is no restart if the line
+	// reaches the old numbers within Window, as one does that sends the last messages again. An Arbiter takes lines to have the
+	// connection of their last message, Lines knows which are down. Where Window is less than 0 any distance is not enough.
+	// For restarts on the same connection after fewer numbers see Reset; or make what tells them apart a part of the key.
 	Restart uint64
 	// Keys is how many keys there may be; 0 means DefaultKeys. What is of one more is refused with an error that matches ErrKeys and not
 	// delivered, and the other keys go on. Reset makes room.
@@ -80,6 +86,9 @@ type Arbiter[K comparable] struct {
 	bytes          int          // of what waits
 	base           time.Time    // when the clock was first asked
 	latest         int64        // what it told last, from base
+
+	epochs  [MaxLines]uint64                              // of the lines, as far as messages have told
+	session func(line int) (epoch uint64, connected bool) // nil means epochs; by Lines
 
 	counts totals
 	lines  [MaxLines]lineTotals
@@ -287,8 +296,8 @@ func (a *Arbiter[K]) offer(line int, key K, from, to uint64, m Message) (kept bo
 		s.meet(line)
 	}
 	l := &s.lines[line]
-	if l.gen != s.gen || l.high > to && l.high-to > a.restart() {
-		switch s.belongs(l, to, a.restart()) {
+	if l.gen != s.gen || l.epoch != m.Epoch || l.high > to && l.high-to > a.restart() {
+		switch s.belongs(l, to, m.Epoch, a.back(s, line, to, m.Epoch), a.restart()) {
 		case toFresh:
 			return a.offerFresh(s, line, from, to, m), nil
 		case toNone:

@@ -130,6 +130,7 @@ func (l *Lines[K]) begin(ctx context.Context, handler func(context.Context, Deli
 	a.resetAll()
 	a.Window, a.Count, a.Bytes, a.Restart, a.Keys = l.Window, l.Count, l.Bytes, l.Restart, l.Keys
 	a.Deliver, a.OnGap, a.Clock = l.deliver, l.gap, l.now
+	a.session = func(line int) (uint64, bool) { return l.Clients[line].sessionEpoch() }
 	l.ctx, l.cancel = context.WithCancel(ctx)
 	l.handler, l.err, l.over = handler, nil, false
 	l.timer, l.armed = nil, false

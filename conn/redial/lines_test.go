@@ -577,3 +577,55 @@ func TestLinesKeys(t *testing.T) {
 		}
 	})
 }
+
+// A server that begins its numbers anew after few is followed as soon as its lines have come back, whether there is one or more.
+func TestLinesRestart(t *testing.T) {
+	for _, n := range []int{1, 2} {
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now()
+			restart := start.Add(time.Hour)
+			l := &Lines[int]{Number: func(data []byte) (int, uint64, uint64, bool) {
+				n, err := strconv.ParseUint(string(data), 10, 64)
+				return 0, n, n, err == nil
+			}}
+			var sims []*sim
+			for i := range n {
+				s := &sim{t: t, session: func(_ int, c *conn.Conn) {
+					go drain(c)
+					began := start
+					if time.Now().After(restart) {
+						began = restart
+					}
+					for {
+						number := time.Since(began)/time.Second + 1
+						time.Sleep(time.Until(began.Add(number*time.Second + time.Duration(i)*time.Millisecond)))
+						if began == start && time.Now().After(restart) || text(c, "%d", number) != nil {
+							return
+						}
+					}
+				}}
+				sims = append(sims, s)
+				l.Clients = append(l.Clients, &Client{URL: "ws://sim/", Dialer: s.dialer(), MaxAge: 10 * time.Minute, Rotation: Overlap})
+			}
+			restarts, last, most := 0, start, time.Duration(0)
+			l.OnGap = func(g Gap[int]) {
+				if restarts++; !g.Restarted || time.Now().Before(restart) {
+					t.Errorf("%d lines: %+v after %v", n, g, time.Since(start))
+				}
+			}
+			err := l.Run(t.Context(), func(_ context.Context, d Delivery[int]) error {
+				most, last = max(most, time.Since(last)), time.Now()
+				if d.From == 1000 && last.After(restart) {
+					return errEnough
+				}
+				return nil
+			})
+			for _, s := range sims {
+				s.wg.Wait()
+			}
+			if !errors.Is(err, errEnough) || restarts != 1 || most > 10*time.Second {
+				t.Errorf("%d lines: %v, %d restarts, silent for %v, %+v", n, err, restarts, most, l.Counts())
+			}
+		})
+	}
+}

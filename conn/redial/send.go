@@ -250,6 +250,16 @@ func (c *Client) setCurrent(s *Session) {
 	c.current = s
 }
 
+// sessionEpoch returns the epoch of the session that delivers messages; false if there is none.
+func (c *Client) sessionEpoch() (epoch uint64, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current == nil {
+		return 0, false
+	}
+	return c.current.Epoch, true
+}
+
 // unsetLive makes s no longer the session that delivers messages, nor that on which they are sent.
 func (c *Client) unsetLive(s *Session) {
 	c.mu.Lock()
