@@ -615,8 +615,11 @@ func TestLinesRestart(t *testing.T) {
 			}
 			err := l.Run(t.Context(), func(_ context.Context, d Delivery[int]) error {
 				most, last = max(most, time.Since(last)), time.Now()
-				if d.From == 1000 && last.After(restart) {
+				switch {
+				case d.From == 1000 && last.After(restart):
 					return errEnough
+				case time.Since(restart) > time.Hour:
+					return errDown
 				}
 				return nil
 			})
