@@ -309,7 +309,7 @@ func TestMaxAgeCountsFromTheDial(t *testing.T) {
 					t.Errorf("%v: epoch %d ended at %v", rotation, ch.Epoch, ch.Age)
 				}
 				if ch.State == Rotating {
-					if age := time.Since(s.dials[ch.Epoch-1]); ch.Epoch < 3 && age > 10*time.Minute || age > 12*time.Minute+drainPause {
+					if age := time.Since(s.dialedAt(ch.Epoch)); ch.Epoch < 3 && age > 10*time.Minute || age > 12*time.Minute+drainPause {
 						t.Errorf("%v: epoch %d is replaced at %v", rotation, ch.Epoch, age)
 					}
 				}
@@ -340,7 +340,7 @@ func TestRotatingIsNotToldAfterDown(t *testing.T) {
 				t.Errorf("told %+v", ch)
 			}
 		}
-		time.AfterFunc(time.Second, func() { s.open[0].Reset() })
+		time.AfterFunc(time.Second, func() { s.connections()[0].Reset() })
 		if err := s.run(ctx, c, nil); err != context.DeadlineExceeded || s.dialed() != 2 {
 			t.Error(err, s.dialed())
 		}
