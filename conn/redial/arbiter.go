@@ -13,6 +13,7 @@ const (
 	DefaultWindowCount = 4096
 	DefaultWindowBytes = 16 << 20
 	DefaultRestart     = 10000
+	DefaultKeys        = 1 << 16
 )
 
 const (
@@ -27,6 +28,9 @@ const (
 
 // ErrOffer is an Offer with a line below 0 or from MaxLines on, with a range that ends before it begins, or without Deliver.
 var ErrOffer = errors.New("redial: no such line, a range that ends before it begins, or nowhere to deliver")
+
+// ErrKeys is a message or a snapshot of a key that would be one more than Arbiter.Keys. It comes within an error that tells Keys.
+var ErrKeys = errors.New("redial: too many keys")
 
 // Arbiter joins redundant lines of a feed whose messages are numbered. It delivers every message once, in the order of its
 // key's numbers, from whichever line brings it first. A message that is ahead of its turn waits until a line brings what is
@@ -63,8 +67,17 @@ type Arbiter[K comparable] struct {
 	// message that goes on from the old numbers, the key begins anew with the lowest new number. OnGap is told, and nothing of
 	// what came meanwhile is lost. 0 means DefaultRestart; NoRestart means never. A line that sends more than Restart old messages
 	// again, while the others are silent, is taken for a restart as well. Choose it greater than the numbers by which one line is
-	// behind another. For restarts after fewer numbers see Reset; or make what tells them apart a part of the key.
+	// behind another.
+	//
+	// On a new connection (Message.Epoch) numbers may go back by any distance for that, if no other line still has the connection on
+	// which it brought the old numbers: the server has dropped all lines, or there is only this one. It is no restart if the line
+	// reaches the old numbers within Window, as one does that sends the last messages again. An Arbiter takes lines to have the
+	// connection of their last message, Lines knows which are down. Where Window is less than 0 any distance is not enough.
+	// For restarts on the same connection after fewer numbers see Reset; or make what tells them apart a part of the key.
 	Restart uint64
+	// Keys is how many keys there may be; 0 means DefaultKeys. What is of one more is refused with an error that matches ErrKeys and not
+	// delivered, and the other keys go on. Reset makes room.
+	Keys int
 	// Clock tells the time; nil means time.Now. It is asked only while messages wait.
 	Clock func() time.Time
 
@@ -73,6 +86,9 @@ type Arbiter[K comparable] struct {
 	bytes          int          // of what waits
 	base           time.Time    // when the clock was first asked
 	latest         int64        // what it told last, from base
+
+	epochs  [MaxLines]uint64                              // of the lines, as far as messages have told
+	session func(line int) (epoch uint64, connected bool) // nil means epochs; by Lines
 
 	counts totals
 	lines  [MaxLines]lineTotals
@@ -150,7 +166,7 @@ func (a *Arbiter[K]) Counts() ArbiterCounts {
 }
 
 // Offer takes a message that a line brought, the lines being counted from 0, and delivers what is in step. m is a view: what waits
-// is copied. Then it does what Tick does. It returns the error of Deliver, or ErrOffer.
+// is copied. Then it does what Tick does. It returns the error of Deliver, or ErrOffer, or one that matches ErrKeys.
 func (a *Arbiter[K]) Offer(line int, key K, from, to uint64, m Message) error {
 	kept, err := a.offer(line, key, from, to, m)
 	switch {
@@ -205,7 +221,10 @@ func (a *Arbiter[K]) Flush() error {
 // What waits and goes on from there is delivered. A last below the numbers that were delivered means that the sequence has begun
 // anew: what waits is dropped.
 func (a *Arbiter[K]) Snapshot(key K, last uint64) error {
-	s := a.sequence(key)
+	s, err := a.sequence(key)
+	if err != nil {
+		return err
+	}
 	if s.begun && last < s.last {
 		a.drop(&s.kept)
 		s.kept, s.fresh = s.fresh, s.kept
@@ -269,14 +288,16 @@ func (a *Arbiter[K]) offer(line int, key K, from, to uint64, m Message) (kept bo
 	}
 	s := a.keys[key]
 	if s == nil {
-		s = a.sequence(key)
+		if s, err = a.sequence(key); err != nil {
+			return false, err
+		}
 	}
 	if line >= len(s.lines) {
 		s.meet(line)
 	}
 	l := &s.lines[line]
-	if l.gen != s.gen || l.high > to && l.high-to > a.restart() {
-		switch s.belongs(l, to, a.restart()) {
+	if l.gen != s.gen || l.epoch != m.Epoch || l.high > to && l.high-to > a.restart() {
+		switch s.belongs(l, to, m.Epoch, a.back(s, line, to, m.Epoch), a.restart()) {
 		case toFresh:
 			return a.offerFresh(s, line, from, to, m), nil
 		case toNone:

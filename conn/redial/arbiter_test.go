@@ -21,6 +21,7 @@ type rig struct {
 	at     time.Duration
 	events []string
 	inside func(Delivery[string]) error // called by Deliver
+	epoch  [4]uint64                    // of the lines
 }
 
 func newRig() *rig {
@@ -58,7 +59,7 @@ func numbers(from, to uint64) string {
 func (r *rig) offer(line int, key string, from, to uint64) error {
 	data := fmt.Appendf(nil, "%s%s", key, numbers(from, to))
 	data = data[:len(data):len(data)]
-	err := r.Offer(line, key, from, to, Message{Message: conn.Message{Opcode: conn.Text, Data: data}})
+	err := r.Offer(line, key, from, to, Message{Message: conn.Message{Opcode: conn.Text, Data: data}, Epoch: r.epoch[uint(line)%4]})
 	for i := range data {
 		data[i] = '!'
 	}
@@ -66,7 +67,7 @@ func (r *rig) offer(line int, key string, from, to uint64) error {
 }
 
 // play runs steps: "0:5" brings number 5 on line 0, "1:5-7" a range, "0:B9" one of key B (A otherwise), "+20" lets time pass
-// in ms, "tick" and "flush" call it, "reset", "reset:B", "snap:7" too.
+// in ms, "tick" and "flush" call it, "reset", "reset:B", "snap:7" too. "e1" is a new connection of line 1.
 func (r *rig) play(t *testing.T, steps string) {
 	t.Helper()
 	for step := range strings.FieldsSeq(steps) {
@@ -82,6 +83,8 @@ func (r *rig) play(t *testing.T, steps string) {
 		case strings.HasPrefix(step, "snap:"):
 			fmt.Sscanf(step, "snap:%d", &from)
 			err = r.Snapshot(key, from)
+		case step[0] == 'e':
+			r.epoch[step[1]-'0']++
 		case step[0] == '+':
 			fmt.Sscanf(step, "+%d", &ms)
 			r.at += time.Duration(ms) * time.Millisecond
@@ -281,6 +284,54 @@ func TestArbiterRestart(t *testing.T) {
 			t.Errorf("%s:\n got %s\nwant %s", name, got, c.want)
 		}
 		r.settled(t, name)
+	}
+}
+
+// A server that begins anew after few numbers is known by its connections: all that live are new.
+func TestArbiterRestartOfAllLines(t *testing.T) {
+	for name, c := range map[string]struct {
+		steps, want string
+		down        string // lines known to be down
+	}{
+		"one line":                      {"0:50 e0 0:1 0:2 +50 tick 0:3", "A50@0+0=A50 restart:A51-1+50 A1@0+50=A1 A2@0+50=A2 A3@0+0=A3", ""},
+		"by one number":                 {"0:50 e0 0:49 +50 tick", "A50@0+0=A50 restart:A51-49+50 A49@0+50=A49", ""},
+		"one line, twice":               {"0:50 e0 0:1 0:2 +50 tick e0 0:1 +50 tick 0:2", "A50@0+0=A50 restart:A51-1+50 A1@0+50=A1 A2@0+50=A2 restart:A3-1+50 A1@0+50=A1 A2@0+0=A2", ""},
+		"the same connection":           {"0:50 0:1 0:2 +90 tick 0:51", "A50@0+0=A50 A51@0+0=A51", ""},
+		"a new connection that is lost": {"0:50 e0 0:1 e0 0:2 +50 tick 0:3", "A50@0+0=A50 restart:A51-1+50 A1@0+50=A1 A2@0+50=A2 A3@0+0=A3", ""},
+		"the last messages again":       {"0:50 e0 0:48 0:49 0:50 +90 tick 0:51", "A50@0+0=A50 A51@0+0=A51", ""},
+		"the last messages and on":      {"0:50 e0 0:48 0:49 0:51 +90 tick 0:52", "A50@0+0=A50 A51@0+0=A51 A52@0+0=A52", ""},
+		"the last messages but one":     {"0:50 e0 0:48 0:49 0:52 0:51 +90 tick", "A50@0+0=A50 A51@0+0=A51 A52@0+0=A52", ""},
+		"it goes on":                    {"0:50 e0 0:51 0:50 0:49 +90 tick 0:52", "A50@0+0=A50 A51@0+0=A51 A52@0+0=A52", ""},
+		"another line stays":            {"0:50 1:50 e0 0:1 0:2 +90 tick 1:51", "A50@0+0=A50 A51@1+0=A51", ""},
+		"both lines":                    {"0:50 1:50 e0 0:1 e1 1:2 0:3 1:3 +50 tick 0:4 1:4 1:5", "A50@0+0=A50 restart:A51-2+50 A2@1+50=A2 A3@0+50=A3 A4@0+0=A4 A5@1+0=A5", ""},
+		"the other is down":             {"0:50 1:50 e0 0:1 0:2 +50 tick 0:3 e1 1:3 1:4 0:4 1:5", "A50@0+0=A50 restart:A51-1+50 A1@0+50=A1 A2@0+50=A2 A3@0+0=A3 A4@1+0=A4 A5@1+0=A5", "1"},
+		"the other comes meanwhile":     {"0:50 1:50 e0 0:1 e1 1:1 1:2 +50 tick 0:2 0:3", "A50@0+0=A50 restart:A51-1+50 A1@0+50=A1 A2@1+50=A2 A3@0+0=A3", "1"},
+		"a slower line comes back":      {"0:50 1:40 e1 1:41 0:51 1:42 +90 tick 0:52", "A50@0+0=A50 A51@0+0=A51 A52@0+0=A52", ""},
+		"after a snapshot":              {"snap:100 0:90 +90 tick 0:101 e0 snap:200 0:190 +90 tick 0:201", "A101@0+0=A101 A201@0+0=A201", ""},
+		"a line that is new":            {"0:50 1:40 +90 tick 1:41 0:51", "A50@0+0=A50 A51@0+0=A51", ""},
+		"other keys":                    {"0:50 0:B50 e0 0:1 0:B51 +50 tick 0:2", "A50@0+0=A50 B50@0+0=B50 B51@0+0=B51 restart:A51-1+50 A1@0+50=A1 A2@0+0=A2", ""},
+	} {
+		r := newRig()
+		r.Restart = 100
+		if c.down != "" {
+			r.session = func(line int) (uint64, bool) { return r.epoch[line], !strings.Contains(c.down, fmt.Sprint(line)) }
+		}
+		r.play(t, c.steps)
+		if got := strings.Join(r.events, " "); got != c.want {
+			t.Errorf("%s:\n got %s\nwant %s", name, got, c.want)
+		}
+		r.settled(t, name)
+		r = newRig() // NoRestart
+		r.play(t, c.steps)
+		if n := r.Counts(); n.Restarts != 0 {
+			t.Errorf("%s: %d restarts", name, n.Restarts)
+		}
+		r = newRig()
+		r.Restart, r.Window = 100, -1
+		r.play(t, c.steps)
+		if n := r.Counts(); n.Restarts != 0 {
+			t.Errorf("%s, no window: %d restarts", name, n.Restarts)
+		}
 	}
 }
 
@@ -660,5 +711,33 @@ func TestArbiterAgainstReference(t *testing.T) {
 			program[i+1], program[i+2] = byte(int(low)+rnd.IntN(8)), program[i+2]|byte(rnd.IntN(32)/27*rnd.IntN(5)<<3)
 		}
 		playRestarts(t, time.Duration(rnd.IntN(40))*time.Millisecond, 1+rnd.IntN(40), program)
+	}
+}
+
+// A key too many is refused with an error that tells the limit; the others go on, and Reset makes room.
+func TestArbiterKeys(t *testing.T) {
+	for _, limit := range []int{0, 3} {
+		got := 0
+		a := &Arbiter[int]{Keys: limit, Deliver: func(Delivery[int]) error { got++; return nil }}
+		if limit == 0 {
+			limit = DefaultKeys
+		}
+		for key := range limit {
+			if err := a.Offer(0, key, 1, 1, Message{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, err := range []error{a.Offer(0, limit, 1, 1, Message{}), a.Snapshot(limit+1, 5)} {
+			if !errors.Is(err, ErrKeys) || !strings.Contains(err.Error(), fmt.Sprintf("limit of %d (redial.Arbiter.Keys)", limit)) {
+				t.Errorf("one key too many: %v", err)
+			}
+		}
+		if err := a.Offer(0, 0, 2, 2, Message{}); err != nil || got != limit+1 {
+			t.Errorf("a known key: %v; %d delivered", err, got)
+		}
+		a.Reset(1)
+		if err := a.Offer(0, limit, 1, 1, Message{}); err != nil || got != limit+2 {
+			t.Errorf("after Reset: %v; %d delivered", err, got)
+		}
 	}
 }

@@ -48,7 +48,7 @@ type Decision struct {
 	After time.Duration
 }
 
-// Fatal wraps an error of OnConnect, or of a Dialer's hook, so that no policy retries it. Fatal(nil) is nil.
+// Fatal wraps an error of OnConnect, or of a Dialer's hook, or the reason of Reconnect, so that no policy retries it. Fatal(nil) is nil.
 func Fatal(err error) error {
 	if err == nil {
 		return nil
@@ -77,6 +77,8 @@ func (p Policy) retries(err error) bool {
 	var refused *handshake.Error
 	var anew madeAnew
 	switch {
+	case askedFor(err):
+		return !fatal(err)
 	case errors.As(err, &timeout):
 		return true
 	case isFatal(err):
@@ -97,11 +99,15 @@ func (p Policy) retries(err error) bool {
 // decide is the decision that holds for this Client.
 func (c *Client) decide(err error) Decision {
 	var d Decision
-	if c.Classify != nil {
+	code, ended := endCode(err)
+	switch {
+	case askedFor(err):
+		d = Persistent.Classify(err)
+	case c.Classify != nil:
 		d = c.Classify(err)
-	} else {
+	default:
 		d = c.Policy.Classify(err)
-		if code, ended := endCode(err); ended && slices.Contains(c.FinalCodes, code) {
+		if ended && slices.Contains(c.FinalCodes, code) {
 			d.Retry = false
 		}
 	}
@@ -115,18 +121,29 @@ func (c *Client) decide(err error) Decision {
 // retryAfter is how long the answer that refused a handshake asked to wait.
 func retryAfter(err error) time.Duration {
 	var refused *handshake.Error
-	if !errors.As(err, &refused) {
+	if askedFor(err) || !errors.As(err, &refused) {
 		return 0
 	}
 	after, _ := refused.RetryAfter(time.Now())
 	return after
 }
 
+// askedFor tells a session that Reconnect has ended. What its reason may be is not the end of a connection.
+func askedFor(err error) bool {
+	var asked *ReconnectError
+	return errors.As(err, &asked)
+}
+
+// fatal tells what was wrapped with Fatal.
+func fatal(err error) bool {
+	var fatal *fatalError
+	return errors.As(err, &fatal)
+}
+
 // isFatal tells what no attempt will do better.
 func isFatal(err error) bool {
-	var fatal *fatalError
 	var option *conn.SocketOptionError
-	return errors.As(err, &fatal) || errors.Is(err, conn.ErrProxyURL) ||
+	return fatal(err) || errors.Is(err, conn.ErrProxyURL) ||
 		errors.As(err, &option) && (errors.Is(option, errors.ErrUnsupported) || errors.Is(option, fs.ErrInvalid) || errors.Is(option, fs.ErrPermission))
 }
 

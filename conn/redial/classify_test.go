@@ -365,7 +365,10 @@ func TestLogChanges(t *testing.T) {
 		}}))
 		c := &Client{URL: "ws://user:password@sim/listen-key?token=secret", Dialer: s.dialer(), OnChange: LogChanges(logger)}
 		err := c.Run(t.Context(), func(_ context.Context, m Message) error {
-			if m.Epoch == 2 {
+			switch m.Epoch {
+			case 2:
+				return c.Reconnect(errors.New("stale"))
+			case 3:
 				return errEnough
 			}
 			return nil
@@ -380,8 +383,12 @@ level=INFO msg="feed: attempt failed" state=failed epoch=1 attempt=1 host=ws://s
 level=INFO msg="feed: waiting to dial again" state=waiting epoch=1 attempt=2 error="conn: dial ws://sim: connect: network is down"
 level=DEBUG msg="feed: dialing" state=dialing epoch=1 attempt=2 host=ws://sim
 level=INFO msg="feed: up" state=up epoch=2 attempt=2 host=ws://sim
-level=INFO msg="feed: closed" state=down epoch=2 attempt=2 host=ws://sim by=us code=1001 sent_code=1001 age=0s messages=1 error="conn: closed by this side with 1001 (going away), answered with 1001 (going away)"
-level=ERROR msg="feed: gave up" state=stopped epoch=2 error="redial: handler in epoch 2 after 1 messages: enough"
+level=WARN msg="feed: given up" state=down epoch=2 attempt=2 host=ws://sim by=us code=1001 sent_code=1001 age=0s messages=1 error="redial: reconnect was asked for: stale"
+level=INFO msg="feed: waiting to dial again" state=waiting epoch=2 attempt=1 error="redial: reconnect was asked for: stale"
+level=DEBUG msg="feed: dialing" state=dialing epoch=2 attempt=1 host=ws://sim
+level=INFO msg="feed: up" state=up epoch=3 attempt=1 host=ws://sim
+level=INFO msg="feed: closed" state=down epoch=3 attempt=1 host=ws://sim by=us code=1001 sent_code=1001 age=0s messages=1 error="conn: closed by this side with 1001 (going away), answered with 1001 (going away)"
+level=ERROR msg="feed: gave up" state=stopped epoch=3 error="redial: handler in epoch 3 after 1 messages: enough"
 `
 		if got := b.String(); got != want || !errors.Is(err, errEnough) {
 			t.Errorf("%v, wrote\n%swant\n%s", err, got, want)

@@ -105,7 +105,7 @@ func (r *runner) keep(s *Session) {
 	defer k.stop()
 	var age, sign <-chan time.Time
 	if limit := r.c.MaxAge; limit > 0 {
-		t := time.NewTimer(limit - rand.N(limit/10+1))
+		t := time.NewTimer(limit - rand.N(limit/10+1) - time.Since(s.Began))
 		defer t.Stop()
 		age = t.C
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -299,6 +300,60 @@ func TestDeadlinesLeftBehind(t *testing.T) {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 		time.Sleep(time.Millisecond)
+	})
+}
+
+// A write deadline that a handler has left fails one Send at most, and none of the time before it has passed.
+func TestWriteDeadlineLeftBehind(t *testing.T) {
+	for _, timeout := range []time.Duration{0, 10 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &sim{t: t, cfg: conn.Config{WriteTimeout: timeout}, session: func(n int, c *conn.Conn) {
+				go drain(c)
+				for i := 0; text(c, "%d", i) == nil; i++ {
+					time.Sleep(time.Second)
+				}
+			}}
+			c, failed := &Client{}, 0
+			err := s.run(t.Context(), c, func(ctx context.Context, m Message) error {
+				switch m.Number {
+				case 1:
+					m.Session.Conn.SetWriteDeadline(time.Now().Add(5 * time.Second))
+				case 30:
+					return errEnough
+				}
+				err := c.Send(ctx, conn.Text, []byte("y"))
+				if err != nil {
+					if failed++; !errors.Is(err, os.ErrDeadlineExceeded) || m.Number < 6 {
+						t.Errorf("Send at message %d: %v", m.Number, err)
+					}
+				}
+				return nil
+			})
+			if !errors.Is(err, errEnough) || failed != 1 || s.dialed() != 1 {
+				t.Errorf("%v, %d times Send failed, %d dials", err, failed, s.dialed())
+			}
+		})
+	}
+	// Of a WriteTimeout that passes nothing is undone: a peer that does not read is still held up by it.
+	synctest.Test(t, func(t *testing.T) {
+		s := &sim{t: t, cfg: conn.Config{WriteTimeout: 5 * time.Second, KeepAlive: -1}, session: func(n int, c *conn.Conn) {
+			text(c, "data")
+			time.Sleep(time.Hour)
+		}}
+		c := &Client{}
+		err := s.run(t.Context(), c, func(ctx context.Context, m Message) error {
+			m.Session.Conn.SetWriteDeadline(time.Now().Add(time.Minute))
+			start := time.Now()
+			for c.Send(ctx, conn.Binary, make([]byte, 40000)) == nil {
+			}
+			if took := time.Since(start); took < 5*time.Second || took > 6*time.Second {
+				t.Errorf("Send was held up for %v", took)
+			}
+			return errEnough
+		})
+		if !errors.Is(err, errEnough) {
+			t.Error(err)
+		}
 	})
 }
 

@@ -33,6 +33,7 @@ const (
 	broken                     // frames that no one may send
 	unreachable                // dials fail
 	parted                     // the network carries nothing, and says nothing
+	severed                    // so it is for the old connection only when it is to be replaced, and the new one takes a while
 )
 
 // A window is a trouble and its time, from the beginning of the day.
@@ -87,7 +88,14 @@ func (d *day) newLine(seed uint64, windows []window) *line {
 			s.Watch("b", 30*time.Second)
 			return subscribe(ctx, s)
 		},
-		OnChange: func(ch Change) { l.changes = append(l.changes, ch) },
+		OnChange: func(ch Change) {
+			l.changes = append(l.changes, ch)
+			if _, in := l.in(severed); in && ch.State == Rotating {
+				for _, nc := range l.connections() {
+					nc.Script(blocked)
+				}
+			}
+		},
 	}
 	for _, w := range l.windows {
 		if w.breaks {
@@ -181,6 +189,9 @@ func (l *line) serve(_ int, c *conn.Conn) {
 	if _, in := l.in(unconfirmed); in {
 		drain(c)
 		return
+	}
+	if _, in := l.in(severed); in {
+		time.Sleep(2*dayTick + time.Second) // what is being waited for still comes
 	}
 	text(c, "subscribed")
 	c.NetConn().(*netsim.Conn).Script(func(netsim.Op, int, int) netsim.Step {
@@ -359,6 +370,7 @@ func TestADay(t *testing.T) {
 			{unreachable, at(8, 30), at(9, 0), true},
 			{parted, at(9, 30), at(9, 40), false},
 			{unconfirmed, at(13, 0), at(13, 39), false}, // at the time of a rotation, which takes longer then
+			{severed, at(17, 0), at(18, 0), false},      // at the time of the next one
 		})
 		b := &book{t: t, last: map[string]int64{}, from: map[string]uint64{}}
 		p := d.pace(l.windows)
@@ -381,7 +393,7 @@ func TestADay(t *testing.T) {
 			t.Errorf("%+v, %d gaps: the day was too quiet", n, b.gaps)
 		}
 		p.check("the feed")
-		if b.gaps != quiet {
+		if b.gaps-quiet != 2 { // of a and b, when the old connection was severed
 			t.Errorf("%d gaps by rotations", b.gaps-quiet)
 		}
 		l.checkChanges()

@@ -36,7 +36,7 @@ var (
 
 // Error is why a Client ended. It wraps the error of the handler, of a hook, of the dial or of the connection.
 type Error struct {
-	// Op is "URL", "dial", "connect hook", "read" or "handler".
+	// Op is "URL", "dial", "connect hook", "read" or "handler"; of Lines "handler" or "key".
 	Op string
 	// Epoch is the session's, 0 if there was none yet. Number is that of the last message delivered in it.
 	Epoch, Number uint64

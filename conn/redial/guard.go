@@ -40,3 +40,10 @@ func (c *Client) dataTimeout() time.Duration {
 	}
 	return max(c.Dialer.Config.DataTimeout, 0)
 }
+
+func (c *Client) writeTimeout() time.Duration {
+	if c.Dialer == nil {
+		return 0
+	}
+	return c.Dialer.Config.WriteTimeout
+}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
@@ -96,15 +95,13 @@ func (s *Session) sendSign() error {
 }
 
 // unsent is the end of a session whose signs of life can never be sent. Other errors are left to the connection: what ended it shows at
-// the next read. A write deadline that somebody left there is undone.
+// the next read.
 func (s *Session) unsent(what string, err error) error {
 	switch {
 	case errors.Is(err, conn.ErrNotUTF8), errors.Is(err, frame.ErrOpcode):
 		err = Fatal(fmt.Errorf("redial: %s: %w", what, err))
 		s.judgedDead(err)
 		return err
-	case errors.Is(err, os.ErrDeadlineExceeded) && s.Conn.Err() == nil:
-		_ = s.Conn.SetWriteDeadline(time.Time{})
 	}
 	return nil
 }

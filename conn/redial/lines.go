@@ -39,12 +39,13 @@ type Lines[K comparable] struct {
 	// the handler. What a Client tries again is told by its OnChange only.
 	OnEnd func(line int, err error)
 
-	// Window, Count, Bytes and Restart are those of Arbiter. Window counts only time in which lines can bring something: it stands
+	// Window, Count, Bytes, Restart and Keys are those of Arbiter. One key too many ends Run with an error that matches ErrKeys. Window counts only time in which lines can bring something: it stands
 	// still while the handler runs.
 	Window  time.Duration
 	Count   int
 	Bytes   int
 	Restart uint64
+	Keys    int
 
 	running atomic.Bool
 
@@ -73,7 +74,7 @@ var errOver = errors.New("redial: the lines have ended")
 // are called by one goroutine at a time, not always the same. A message is a view, valid until handler returns; the reading side of
 // its connection must be left alone.
 //
-// Run ends when ctx does, with its error; when handler returns an error, with an *Error; and when all lines have ended, with their
+// Run ends when ctx does, with its error; when handler returns an error of its own (see Client.Run), with an *Error; and when all lines have ended, with their
 // errors joined, after what still waited was delivered. No Client runs any more then, and nothing is called. Of Lines that cannot run
 // the error is ErrLines or ErrRunning.
 func (l *Lines[K]) Run(ctx context.Context, handler func(context.Context, Delivery[K]) error) error {
@@ -105,7 +106,13 @@ func (l *Lines[K]) Counts() ArbiterCounts { return l.arbiter.Counts() }
 // Snapshot is Arbiter.Snapshot. It may be called at any time, also by the handler and the hooks: it is done before the next message
 // is delivered.
 func (l *Lines[K]) Snapshot(key K, last uint64) {
-	l.ask(func() error { return l.arbiter.Snapshot(key, last) })
+	l.ask(func() error {
+		err := l.arbiter.Snapshot(key, last)
+		if errors.Is(err, ErrKeys) && l.err == nil && !l.over {
+			l.endWith(&Error{Op: "key", Err: err})
+		}
+		return err
+	})
 }
 
 // Reset is Arbiter.Reset, and may be called like Snapshot.
@@ -121,8 +128,9 @@ func (l *Lines[K]) begin(ctx context.Context, handler func(context.Context, Deli
 	defer l.mu.unlock()
 	a := &l.arbiter
 	a.resetAll()
-	a.Window, a.Count, a.Bytes, a.Restart = l.Window, l.Count, l.Bytes, l.Restart
+	a.Window, a.Count, a.Bytes, a.Restart, a.Keys = l.Window, l.Count, l.Bytes, l.Restart, l.Keys
 	a.Deliver, a.OnGap, a.Clock = l.deliver, l.gap, l.now
+	a.session = func(line int) (uint64, bool) { return l.Clients[line].sessionEpoch() }
 	l.ctx, l.cancel = context.WithCancel(ctx)
 	l.handler, l.err, l.over = handler, nil, false
 	l.timer, l.armed = nil, false
@@ -144,8 +152,13 @@ func (l *Lines[K]) take(line int, m Message) error {
 	kept := false
 	if !ok {
 		l.other(line, m)
-	} else if kept, _ = l.arbiter.offer(line, key, from, to, m); kept && l.Window < 0 { // an error is in l.err
-		_ = l.arbiter.Tick()
+	} else {
+		var err error
+		if kept, err = l.arbiter.offer(line, key, from, to, m); errors.Is(err, ErrKeys) && l.err == nil {
+			l.endWith(&Error{Op: "key", Epoch: m.Epoch, Number: m.Number, Err: err})
+		} else if kept && l.Window < 0 { // an error is in l.err
+			_ = l.arbiter.Tick()
+		}
 	}
 	over := l.over
 	l.unlock()
@@ -203,7 +216,7 @@ func (l *Lines[K]) deliver(d Delivery[K]) error {
 	began := l.pause()
 	err := l.handler(l.ctx, d)
 	l.resume(began)
-	if err != nil {
+	if err != nil && !l.ownEnd(d.Line, d.Session, err) {
 		l.fail(d.Message, err)
 		return err
 	}
@@ -219,9 +232,22 @@ func (l *Lines[K]) other(line int, m Message) {
 	began := l.pause()
 	err := l.Other(l.ctx, line, m)
 	l.resume(began)
-	if err != nil {
+	if err != nil && !l.ownEnd(line, m.Session, err) {
 		l.fail(m, err)
 	}
+}
+
+// ownEnd is that of the line which has brought the message, or of another on which the handler has called Send.
+func (l *Lines[K]) ownEnd(line int, s *Session, err error) bool {
+	if l.Clients[line].ownEnd(s, err) {
+		return true
+	}
+	for _, c := range l.Clients {
+		if unsent := c.unsentErr.Load(); unsent != nil && errors.Is(err, *unsent) && !fatal(err) {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *Lines[K]) gap(g Gap[K]) {
@@ -235,8 +261,11 @@ func (l *Lines[K]) gap(g Gap[K]) {
 }
 
 func (l *Lines[K]) fail(m Message, err error) {
-	l.err = &Error{Op: "handler", Epoch: m.Epoch, Number: m.Number, Err: err}
-	l.over = true
+	l.endWith(&Error{Op: "handler", Epoch: m.Epoch, Number: m.Number, Err: err})
+}
+
+func (l *Lines[K]) endWith(err error) {
+	l.err, l.over = err, true
 	l.cancel()
 }
 

@@ -522,3 +522,113 @@ func TestLinesEachWindsClocks(t *testing.T) {
 		}
 	})
 }
+
+// A handler of Lines that returns the end of a line's connection does not end the feed.
+func TestLinesHandlerReturnsTheEndOfALine(t *testing.T) {
+	for name, handle := range map[string]func(ctx context.Context, c *Client, d Delivery[string]) error{
+		"Send": func(ctx context.Context, c *Client, d Delivery[string]) error {
+			return untilError(func() error { return c.Send(ctx, conn.Text, nil) })
+		},
+		"a write": func(_ context.Context, _ *Client, d Delivery[string]) error {
+			return untilError(func() error { return d.Session.Conn.WriteMessage(conn.Text, nil) })
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &sim{t: t, session: func(n int, c *conn.Conn) {
+				text(c, "%d", n)
+				go drain(c)
+				time.Sleep(time.Second)
+			}}
+			c := &Client{URL: "ws://sim/", Dialer: s.dialer()}
+			l := &Lines[string]{Clients: []*Client{c}, Number: func(data []byte) (string, uint64, uint64, bool) {
+				n, err := strconv.ParseUint(string(data), 10, 64)
+				return "k", n, n, err == nil
+			}}
+			err := l.Run(t.Context(), func(ctx context.Context, d Delivery[string]) error {
+				if d.Epoch == 3 {
+					return errEnough
+				}
+				return handle(ctx, c, d)
+			})
+			s.wg.Wait()
+			if !errors.Is(err, errEnough) {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+}
+
+func TestLinesKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sim{t: t, session: func(n int, c *conn.Conn) {
+			for i := range 5 {
+				text(c, "%d", i)
+			}
+			drain(c)
+		}}
+		l := &Lines[string]{Keys: 3, Clients: []*Client{{URL: "ws://sim/", Dialer: s.dialer()}}}
+		l.Number = func(data []byte) (string, uint64, uint64, bool) { return string(data), 1, 1, true }
+		got := 0
+		err := l.Run(t.Context(), func(context.Context, Delivery[string]) error { got++; return nil })
+		s.wg.Wait()
+		var e *Error
+		if !errors.Is(err, ErrKeys) || !errors.As(err, &e) || e.Op != "key" || e.Number != 4 || got != 3 {
+			t.Errorf("%v after %d messages", err, got)
+		}
+	})
+}
+
+// A server that begins its numbers anew after few is followed as soon as its lines have come back, whether there is one or more.
+func TestLinesRestart(t *testing.T) {
+	for _, n := range []int{1, 2} {
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now()
+			restart := start.Add(time.Hour)
+			l := &Lines[int]{Number: func(data []byte) (int, uint64, uint64, bool) {
+				n, err := strconv.ParseUint(string(data), 10, 64)
+				return 0, n, n, err == nil
+			}}
+			var sims []*sim
+			for i := range n {
+				s := &sim{t: t, session: func(_ int, c *conn.Conn) {
+					go drain(c)
+					began := start
+					if time.Now().After(restart) {
+						began = restart
+					}
+					for {
+						number := time.Since(began)/time.Second + 1
+						time.Sleep(time.Until(began.Add(number*time.Second + time.Duration(i)*time.Millisecond)))
+						if began == start && time.Now().After(restart) || text(c, "%d", number) != nil {
+							return
+						}
+					}
+				}}
+				sims = append(sims, s)
+				l.Clients = append(l.Clients, &Client{URL: "ws://sim/", Dialer: s.dialer(), MaxAge: 10 * time.Minute, Rotation: Overlap})
+			}
+			restarts, last, most := 0, start, time.Duration(0)
+			l.OnGap = func(g Gap[int]) {
+				if restarts++; !g.Restarted || time.Now().Before(restart) {
+					t.Errorf("%d lines: %+v after %v", n, g, time.Since(start))
+				}
+			}
+			err := l.Run(t.Context(), func(_ context.Context, d Delivery[int]) error {
+				most, last = max(most, time.Since(last)), time.Now()
+				switch {
+				case d.From == 1000 && last.After(restart):
+					return errEnough
+				case time.Since(restart) > time.Hour:
+					return errDown
+				}
+				return nil
+			})
+			for _, s := range sims {
+				s.wg.Wait()
+			}
+			if !errors.Is(err, errEnough) || restarts != 1 || most > 10*time.Second {
+				t.Errorf("%d lines: %v, %d restarts, silent for %v, %+v", n, err, restarts, most, l.Counts())
+			}
+		})
+	}
+}

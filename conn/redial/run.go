@@ -37,7 +37,7 @@ type runner struct {
 	notBefore time.Time     // what a server has asked for in a rotation; by whoever dials
 
 	helpers  sync.WaitGroup
-	rotation chan rotated           // of the rotation under way, nil if there is none; under Client.mu
+	rotation chan *Session          // of the rotation under way, nil if there is none; under Client.mu
 	telling  sync.Mutex             // one OnChange at a time
 	teller   atomic.Pointer[[]byte] // the goroutine that calls it
 }
@@ -87,9 +87,9 @@ func (r *runner) stop(err error) {
 	c.mu.Unlock()
 	r.helpers.Wait()
 	if next := r.takeRotation(); next != nil {
-		if n := <-next; n.s != nil {
-			n.s.part(frame.CodeGoingAway)
-			n.s.end(conn.ErrClosed)
+		if n := <-next; n != nil {
+			n.part(frame.CodeGoingAway)
+			n.end(conn.ErrClosed)
 		}
 	}
 	c.mu.Lock()
@@ -129,8 +129,8 @@ func (r *runner) read() (Message, error) {
 			}
 			continue
 		}
-		if s.due.Load() != nil && !s.drain.begun {
-			r.beginDrain(s)
+		if s.due.Load() != nil && !s.drain.closing {
+			r.drain(s)
 		}
 		m, ok, err := s.next()
 		switch {
@@ -212,6 +212,7 @@ func (r *runner) judge(op string, err error, n uint64) error {
 // adopt begins to deliver from s.
 func (r *runner) adopt(s *Session) {
 	r.s = s
+	r.c.unsentErr.Store(nil)
 	r.last, r.delay, r.gapBegan = nil, 0, time.Time{}
 	if l := r.c.LifeSign; r.c.dataTimeout() > 0 || l != nil && l.Timeout > 0 {
 		s.clocks.on.Store(true)
@@ -245,15 +246,19 @@ func (r *runner) lost(err error) error {
 	if r.ctx.Err() != nil {
 		return r.ctx.Err()
 	}
-	if next := r.takeRotation(); next != nil {
+	stable := r.c.Backoff.stable(time.Since(s.Began), s.messages)
+	if stable {
+		r.failures = 0
+	}
+	if fatal(err) && !r.c.decide(err).Retry { // a successor is left to stop
+	} else if next := r.takeRotation(); next != nil {
 		select {
 		case n := <-next:
-			if n.s != nil {
-				if n.gap || s.cutShort() {
-					n.s.GapBegan, n.s.Last = ended, err
+			if n != nil {
+				if !s.drained() {
+					n.GapBegan, n.Last = ended, err
 				}
-				r.failures = 0
-				r.adopt(n.s)
+				r.adopt(n)
 				return nil
 			}
 		case <-r.ctx.Done():
@@ -267,10 +272,9 @@ func (r *runner) lost(err error) error {
 		return nil
 	}
 	r.last = err
-	if !r.c.Backoff.stable(time.Since(s.Began), s.messages) {
+	if !stable {
 		return r.judge("read", err, s.messages)
 	}
-	r.failures = 0
 	decision := r.c.decide(err)
 	if !decision.Retry {
 		return &Error{Op: "read", Epoch: s.Epoch, Number: s.messages, Err: err}
@@ -293,16 +297,23 @@ func (r *runner) sleepWhile(s *Session, d time.Duration) bool {
 }
 
 // tell gives a change to OnChange.
-func (r *runner) tell(ch Change) {
-	if r.c.OnChange == nil {
-		return
-	}
+func (r *runner) tell(ch Change) { r.tellIf(nil, ch) }
+
+// tellIf is tell if a condition, where there is one, still holds when it is this change's turn. It reports whether it did.
+func (r *runner) tellIf(holds func() bool, ch Change) bool {
 	r.telling.Lock()
 	defer r.telling.Unlock()
+	if holds != nil && !holds() {
+		return false
+	}
+	if r.c.OnChange == nil {
+		return true
+	}
 	name := goroutine()
 	r.teller.Store(&name)
 	defer r.teller.Store(nil)
 	r.c.OnChange(ch)
+	return true
 }
 
 // tellDown tells how a session ended with err. The codes are those of the connection's own end.

@@ -52,7 +52,9 @@ type queued struct {
 
 // Send sends a message on the connection of the moment. Without one it does what WhenDown says, and ctx bounds the wait. How long
 // the writing may take is for the Config of the Dialer to say: WriteTimeout, or FailFast. An error of the connection comes back
-// as it is: whether the message arrived is not known then, and it is not sent again. Send may be called from any goroutine, but not
+// as it is: whether the message arrived is not known then, and it is not sent again. After a write that failed the error can come
+// again for up to Config.CloseTimeout: so long what the peer has sent is still read, and the next session waits for that. With
+// FailWhenDown and QueueWhenDown the connection counts as down by then. A handler may return such errors. Send may be called from any goroutine, but not
 // by OnConnect, nor with the context of OnConnect before that has returned: the error is ErrInConnect.
 func (c *Client) Send(ctx context.Context, op conn.Opcode, data []byte) error {
 	for {
@@ -68,10 +70,10 @@ func (c *Client) Send(ctx context.Context, op conn.Opcode, data []byte) error {
 			return ErrInConnect
 		case s != nil:
 			c.mu.Unlock()
-			return c.sendOn(s, op, data)
+			return c.unsent(c.sendOn(s, op, data))
 		case c.WhenDown == FailWhenDown:
 			c.mu.Unlock()
-			return ErrDown
+			return c.unsent(ErrDown)
 		case c.WhenDown == QueueWhenDown:
 			if err := c.writable(op, data); err != nil { // now, for there is nobody to tell when it is sent
 				c.mu.Unlock()
@@ -83,7 +85,7 @@ func (c *Client) Send(ctx context.Context, op conn.Opcode, data []byte) error {
 			}
 			c.mu.Unlock()
 			if full {
-				return fmt.Errorf("%w: over the limit of %d (redial.Client.Queue)", ErrQueueFull, c.Queue)
+				return c.unsent(fmt.Errorf("%w: over the limit of %d (redial.Client.Queue)", ErrQueueFull, c.Queue))
 			}
 			return nil
 		}
@@ -128,9 +130,57 @@ func (c *Client) sendQueued(s *Session, q queued) bool {
 // queueRetry is how long a message of the queue waits for the next try.
 const queueRetry = 5 * time.Millisecond
 
-// sendOn sends on s.
+// unsent keeps an error of Send that only says that there is no connection, or one that can no longer be written: see ownEnd.
+func (c *Client) unsent(err error) error {
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, conn.ErrShutdown) || errors.Is(err, ErrDown) || errors.Is(err, ErrQueueFull) {
+		c.unsentErr.Store(&err)
+	}
+	return err
+}
+
+// ownEnd reports whether an error that the handler has returned for a message of s only says that a connection of this client has ended,
+// can no longer be written, or is about to be replaced. The client goes on with that: it is no error of the handler's own.
+func (c *Client) ownEnd(s *Session, err error) bool {
+	if fatal(err) {
+		return false
+	}
+	if unsent := c.unsentErr.Load(); unsent != nil && errors.Is(err, *unsent) {
+		return true
+	}
+	if s.due.Load() != nil && passedInConn(err) {
+		return true // it is the client's: see retire
+	}
+	if !errors.Is(err, net.ErrClosed) && !errors.Is(err, conn.ErrShutdown) {
+		return false
+	}
+	if s.Conn.Err() != nil {
+		return true
+	}
+	now := s.Conn.Flush() // reading can go on after the end of writing, and shows no error until it ends
+	return now != nil && (errors.Is(now, net.ErrClosed) || errors.Is(now, conn.ErrShutdown))
+}
+
+// passedInConn tells a passed deadline of a conn.Conn from one of the system's.
+func passedInConn(err error) bool {
+	var passed interface {
+		Is(error) bool
+		Timeout() bool
+	}
+	return errors.As(err, &passed) && passed.Is(os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed)
+}
+
+// sendOn sends on s. A write deadline that somebody has left on its connection fails one message, and is undone then. It is known from
+// Config.WriteTimeout by the time: that is never early.
 func (c *Client) sendOn(s *Session, op conn.Opcode, data []byte) error {
+	var began time.Time
+	timeout := c.writeTimeout()
+	if timeout > 0 {
+		began = time.Now()
+	}
 	if err := s.Conn.WriteMessage(op, data); err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) && s.Conn.Err() == nil && (timeout <= 0 || time.Since(began) < timeout) {
+			_ = s.Conn.SetWriteDeadline(time.Time{})
+		}
 		c.failed(s, err)
 		return err
 	}
@@ -198,6 +248,16 @@ func (c *Client) setCurrent(s *Session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.current = s
+}
+
+// sessionEpoch returns the epoch of the session that delivers messages; false if there is none.
+func (c *Client) sessionEpoch() (epoch uint64, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current == nil {
+		return 0, false
+	}
+	return c.current.Epoch, true
 }
 
 // unsetLive makes s no longer the session that delivers messages, nor that on which they are sent.

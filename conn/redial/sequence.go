@@ -1,6 +1,8 @@
 package redial
 
 import (
+	"fmt"
+	"math"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
@@ -28,30 +30,45 @@ type sequence[K comparable] struct {
 
 // A place is where a line stands in a sequence.
 type place struct {
-	high uint64 // its highest number
-	gen  uint32 // the sequence's, one more in one that may have begun anew, less in an old one
+	high  uint64 // its highest number
+	epoch uint64 // of the connection on which it brought that; noEpoch if it has brought nothing
+	gen   uint32 // the sequence's, one more in one that may have begun anew, less in an old one
+	anew  bool   // in one that may have begun anew: any distance is enough for that
 }
+
+// noEpoch is that of a line which has brought nothing of a key.
+const noEpoch = math.MaxUint64
 
 type span struct{ from, to uint64 }
 
-// sequence returns that of a key, a new one if there is none.
-func (a *Arbiter[K]) sequence(key K) *sequence[K] {
+// sequence returns that of a key, a new one if there is none. The error is that there are too many.
+func (a *Arbiter[K]) sequence(key K) (*sequence[K], error) {
 	s := a.keys[key]
 	if s == nil {
+		if limit := a.mostKeys(); len(a.keys) >= limit {
+			return nil, fmt.Errorf("%w: over the limit of %d (redial.Arbiter.Keys)", ErrKeys, limit)
+		}
 		s = &sequence[K]{key: key, since: noWait}
 		if a.keys == nil {
 			a.keys = map[K]*sequence[K]{}
 		}
 		a.keys[key] = s
 	}
-	return s
+	return s, nil
+}
+
+func (a *Arbiter[K]) mostKeys() int {
+	if a.Keys <= 0 {
+		return DefaultKeys
+	}
+	return a.Keys
 }
 
 // meet makes places for lines up to this one. A new line is taken to have been where the others are, so that one which begins far
 // below them shows a restart.
 func (s *sequence[K]) meet(line int) {
 	for len(s.lines) <= line {
-		s.lines = append(s.lines, place{high: s.last, gen: s.gen})
+		s.lines = append(s.lines, place{high: s.last, gen: s.gen, epoch: noEpoch})
 	}
 }
 
@@ -76,14 +93,52 @@ const (
 	toNone                   // to a sequence that is over
 )
 
-// belongs judges a message with the last number to, whose line went back by more than back or is not in the current sequence.
-func (s *sequence[K]) belongs(l *place, to, back uint64) belonging {
-	wentBack := l.high > to && l.high-to > back
-	below := s.last > to && s.last-to > back
-	above := to > s.last && to-s.last > back
+// back returns by how much the numbers of a line must have gone back for a restart. On a new connection it is any distance, unless another
+// line still has the one on which it brought numbers of this sequence. While a line shows nothing new on it the connection stays new.
+func (a *Arbiter[K]) back(s *sequence[K], line int, to, epoch uint64) uint64 {
+	l, restart := &s.lines[line], a.restart()
+	a.epochs[line] = epoch
+	switch {
+	case l.epoch == noEpoch, restart == NoRestart, a.window() == 0, to > l.high, l.gen == s.gen && to >= s.last:
+		l.epoch = epoch
+	case l.gen == s.gen+1:
+		l.epoch = epoch
+	case l.epoch != epoch && (l.gen != s.gen || !a.othersStay(s, line)):
+		return 0
+	}
+	if l.gen == s.gen+1 && l.anew {
+		return 0
+	}
+	return restart
+}
+
+// othersStay reports whether a line other than this one has the connection on which it brought numbers of the sequence.
+func (a *Arbiter[K]) othersStay(s *sequence[K], line int) bool {
+	for i := range s.lines {
+		l := &s.lines[i]
+		if i == line || l.epoch == noEpoch || l.gen != s.gen {
+			continue
+		}
+		epoch, connected := a.epochs[i], true
+		if a.session != nil {
+			epoch, connected = a.session(i)
+		}
+		if connected && epoch == l.epoch {
+			return true
+		}
+	}
+	return false
+}
+
+// belongs judges a message with the last number to, whose line went back by more than down, is on a new connection or is not in the
+// current sequence. Numbers above the last one by more than up are not of the sequence either.
+func (s *sequence[K]) belongs(l *place, to, epoch, down, up uint64) belonging {
+	wentBack := l.high > to && l.high-to > down
+	below := s.last > to && s.last-to > down
+	above := to > s.last && to-s.last > up
 	switch {
 	case l.gen == s.gen && wentBack && below:
-		*l = place{to, s.gen + 1}
+		*l = place{to, epoch, s.gen + 1, down == 0}
 		return toFresh
 	case l.gen == s.gen:
 		return toCurrent
@@ -91,10 +146,10 @@ func (s *sequence[K]) belongs(l *place, to, back uint64) belonging {
 		l.high = to
 		return toFresh
 	case l.gen == s.gen+1:
-		*l = place{to, s.gen}
+		*l = place{to, epoch, s.gen, false}
 		return toCurrentAgain
 	case wentBack || s.last >= l.high:
-		*l = place{to, s.gen}
+		*l = place{to, epoch, s.gen, false}
 		return toCurrent
 	}
 	l.high = max(l.high, to)

@@ -2,6 +2,8 @@ package redial
 
 import (
 	"context"
+	"errors"
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -16,15 +18,17 @@ type Message struct {
 	Epoch        uint64
 	Number       uint64 // of the message within its epoch, from 1
 	// Session is where the message came. Until the handler returns the reading side of Session.Conn is the handler's: it may ask for
-	// LastRead, or take what else is there with TakeBatch. What it takes is not counted, decoded or shown to LifeSign.
+	// LastRead, or take what else is there with Session.TakeBatch. What it takes is not counted, decoded or shown to LifeSign. A
+	// handler that waits in a read of Session.Conn is under no clock of the client's. That read can end with a passed deadline of the
+	// client's own, when the connection is to be replaced.
 	Session *Session
 }
 
 // Session is one connection of a Client.
 type Session struct {
 	// Conn is the connection. Its reading side belongs to OnConnect, then to the Client, and to the handler while that runs. A
-	// read deadline that OnConnect or the handler leaves on it is undone. A write deadline that the handler sets stays, and once
-	// it has passed nothing goes out any more, pings of the keepalive included: set it back to zero.
+	// read deadline that OnConnect or the handler leaves on it is undone. A write deadline that the handler leaves holds for
+	// Client.Send too: the first one after it has passed fails, with nothing written, and undoes it.
 	Conn *conn.Conn
 	// Epoch counts the connections on which OnConnect ran, from 1.
 	Epoch uint64
@@ -37,9 +41,10 @@ type Session struct {
 	// GapBegan is when the session before it was seen to end, zero for the first one. A handler that works when the connection
 	// ends has that seen when it returns: what is missing begins after the last message that was delivered.
 	//
-	// In a rotation with Overlap there is no gap: it is zero as well. If the old session ends before OnConnect of the new one has
-	// returned, or before a slow handler got all of it (see Client.OverlapWait), there is one: OnConnect sees zero then, the
-	// handler sees when it began.
+	// In a rotation with Overlap OnConnect sees zero. The handler sees zero as well if the old session brought all that it had:
+	// its answer to our Close, which comes last, was read. Otherwise something may be missing, and the handler sees when the old
+	// session ended. So it is if that ended by itself or by Reconnect, if a slow handler did not get all of it, or if the server did
+	// not answer the Close within Client.OverlapWait or not with its code.
 	GapBegan time.Time
 	// Last is the error that ended the session before it, or the attempt before it; nil in a rotation, unless that left a gap.
 	Last error
@@ -123,6 +128,23 @@ func keptSize(m conn.Message) int { return len(m.Data) + 64 }
 // More reports whether another message is already here, so that the one in hand need not be the newest. It may be one that LifeSign
 // takes. It is for the handler.
 func (s *Session) More() bool { return len(s.kept) > 0 || s.Conn.More() }
+
+// TakeBatch returns the whole messages that are here already, for the handler: it waits for nothing. Without any it returns nil and no
+// error, and so it does where the connection has ended, which the client deals with. Release the batch after use. What OnConnect has
+// kept comes first, as messages: until all of that is delivered there is no batch. The messages are not counted, decoded or shown to
+// LifeSign. The error is one of misuse, as conn.ErrConcurrentRead.
+func (s *Session) TakeBatch() (*conn.Batch, error) {
+	if !s.More() || len(s.kept) > 0 {
+		return nil, nil
+	}
+	_ = s.Conn.SetReadDeadline(time.Unix(1, 0)) // what is here may be a part of a message; the next read sets what is to be
+	b, err := s.Conn.TakeBatch()
+	_ = s.Conn.SetReadDeadline(time.Time{})
+	if err != nil && (s.Conn.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded)) {
+		err = nil
+	}
+	return b, err
+}
 
 // next returns the next message for the handler; ok is false if there was one that is not for it.
 func (s *Session) next() (m conn.Message, ok bool, err error) {

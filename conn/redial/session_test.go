@@ -4,8 +4,12 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -15,7 +19,9 @@ import (
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
 	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
 // What crosses the confirmations is handed on in order, before what comes after OnConnect; life signs are answered meanwhile, and answers
@@ -267,6 +273,60 @@ func TestReconnect(t *testing.T) {
 	})
 }
 
+// A reconnect that was asked for is one whatever its reason: no policy looks into that, except for Fatal.
+func TestReconnectWhateverTheReason(t *testing.T) {
+	closed := &conn.CloseError{Code: frame.CodePolicyViolation, SentCode: frame.CodePolicyViolation}
+	refused := &handshake.Error{Status: 403, Header: http.Header{"Retry-After": {"60"}}}
+	never := func(error) Decision { return Decision{} }
+	for _, stable := range []bool{false, true} {
+		for name, tt := range map[string]struct {
+			client *Client
+			reason error
+			final  bool
+		}{
+			"strict, a context":            {&Client{Policy: Strict}, context.Canceled, false},
+			"strict, a refusal":            {&Client{Policy: Strict}, refused, false},
+			"strict, a certificate":        {&Client{Policy: Strict}, x509.HostnameError{}, false},
+			"a socket option":              {&Client{}, &conn.SocketOptionError{Err: errors.ErrUnsupported}, false},
+			"a final code":                 {&Client{FinalCodes: []frame.CloseCode{frame.CodePolicyViolation}}, closed, false},
+			"Classify":                     {&Client{Classify: never}, errDown, false},
+			"no reason":                    {&Client{Policy: Strict}, nil, false},
+			"fatal":                        {&Client{}, Fatal(errDown), true},
+			"fatal, and a clock":           {&Client{}, Fatal(&TimeoutError{Clock: ClockWatch}), true},
+			"fatal, in a rotation's drain": {&Client{MaxAge: time.Minute, Rotation: Overlap}, Fatal(errDown), true},
+		} {
+			t.Run(fmt.Sprintf("%s, stable %v", name, stable), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := &sim{t: t, session: func(n int, c *conn.Conn) {
+						if stable && n == 1 {
+							time.Sleep(40 * time.Second)
+						}
+						text(c, "data")
+						drain(c)
+					}}
+					c := tt.client
+					start := time.Now()
+					err := s.run(t.Context(), c, func(_ context.Context, m Message) error {
+						if m.Epoch == 2 {
+							return errEnough
+						}
+						if c.MaxAge > 0 {
+							time.Sleep(2 * c.MaxAge) // the next session is there
+						}
+						return c.Reconnect(tt.reason)
+					})
+					if tt.final && (!errors.Is(err, tt.reason) || c.Counts().Messages != 1) || !tt.final && !errors.Is(err, errEnough) {
+						t.Errorf("ended with %v", err)
+					}
+					if took := time.Since(start); c.MaxAge == 0 && took > 41*time.Second {
+						t.Errorf("after %v", took)
+					}
+				})
+			})
+		}
+	}
+}
+
 // The new epoch waits for what the old connection still brings, and no longer than OverlapWait for what does not come.
 func TestOverlapWait(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -277,12 +337,12 @@ func TestOverlapWait(t *testing.T) {
 		least   time.Duration
 		most    time.Duration
 	}{
-		"answered":             {0, true, false, 0, 0, 0},
+		"answered":             {0, true, false, 0, 0, drainPause},
 		"silent":               {0, false, false, 0, 100 * time.Millisecond, 100 * time.Millisecond},
 		"goes on":              {0, false, true, 0, 100 * time.Millisecond, 101 * time.Millisecond},
 		"shorter":              {20 * time.Millisecond, false, true, 0, 20 * time.Millisecond, 21 * time.Millisecond},
 		"longer":               {2 * time.Second, false, false, 0, 2 * time.Second, 2 * time.Second},
-		"no longer than Close": {time.Hour, false, true, 0, 3 * time.Second, 3*time.Second + 10*time.Millisecond},
+		"no longer than Close": {time.Hour, false, true, 0, 3 * time.Second, 3*time.Second + drainMost + 10*time.Millisecond},
 		// The handler is behind: what has come before the Close's answer is delivered, however long it takes.
 		"behind": {0, true, false, 20 * time.Millisecond, 900 * time.Millisecond, 1100 * time.Millisecond},
 	} {
@@ -303,7 +363,7 @@ func TestOverlapWait(t *testing.T) {
 						go drain(c)
 					}
 					for i := 0; tt.talks && text(c, "old %d", i) == nil; i++ {
-						time.Sleep(time.Millisecond)
+						time.Sleep(time.Millisecond + 7*time.Microsecond) // no message comes at the very time at which a clock runs out
 					}
 					if tt.slow > 0 {
 						for i := range 50 { // a burst just before it
@@ -319,10 +379,11 @@ func TestOverlapWait(t *testing.T) {
 				}
 				var last uint64
 				var took time.Duration
+				var gap time.Time
 				told := newTold(c)
 				err := s.run(t.Context(), c, func(_ context.Context, m Message) error {
 					if m.Epoch == 2 {
-						took = time.Since(retired)
+						took, gap = time.Since(retired), m.Session.GapBegan
 						return errEnough
 					}
 					if last = m.Number; string(m.Data) != fmt.Sprintf("old %d", last-1) {
@@ -339,6 +400,9 @@ func TestOverlapWait(t *testing.T) {
 				}
 				if !errors.Is(err, errEnough) || tt.slow == 0 && (took < tt.least || took > tt.most) {
 					t.Errorf("%v; the new epoch waited for %v, want %v", err, took, tt.most)
+				}
+				if gap.IsZero() != tt.answers {
+					t.Errorf("told a gap since %v", gap)
 				}
 				if ch, _ := told.first(Down); ch.By != ByUs || tt.answers && (ch.Code != 1000 || ch.SentCode != 1000) || !tt.answers && ch.SentCode != 1000 {
 					t.Errorf("told %+v", ch)
@@ -606,5 +670,219 @@ func TestViewOutlivesTheGoodbye(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// TakeBatch takes what is here and waits for nothing, also while the connection is being replaced and when it has ended: a handler may
+// return its error.
+func TestSessionTakeBatch(t *testing.T) {
+	for _, rotation := range []Rotation{Replace, Overlap} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &sim{t: t, session: func(n int, c *conn.Conn) {
+				go drain(c)
+				for i := 0; ; i += 3 {
+					var b []byte
+					for j := range 3 {
+						b = frame.AppendFrame(b, frame.Header{Fin: true, Opcode: frame.Text}, fmt.Appendf(nil, "%d", i+j))
+					}
+					part := frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: frame.Text}, []byte("rest"))
+					if _, err := c.NetConn().Write(append(b, part[:3]...)); err != nil {
+						return
+					}
+					time.Sleep(time.Second)
+					if _, err := c.NetConn().Write(part[3:]); err != nil {
+						return
+					}
+				}
+			}}
+			c := &Client{MaxAge: time.Minute, Rotation: rotation}
+			next, taken := map[uint64]int{}, 0
+			take := func(epoch uint64, data []byte) {
+				if string(data) == "rest" {
+					return
+				}
+				if want := fmt.Sprint(next[epoch]); string(data) != want {
+					t.Fatalf("%v: %q in epoch %d, want %s", rotation, data, epoch, want)
+				}
+				next[epoch]++
+			}
+			err := s.run(t.Context(), c, func(_ context.Context, m Message) error {
+				if m.Epoch == 5 {
+					return errEnough
+				}
+				take(m.Epoch, m.Data)
+				at := time.Now()
+				b, err := m.Session.TakeBatch()
+				if b != nil {
+					for _, m2 := range b.Messages {
+						take(m.Epoch, m2.Data)
+						taken++
+					}
+					b.Release()
+				}
+				if again, err := m.Session.TakeBatch(); again != nil || err != nil || !time.Now().Equal(at) {
+					t.Errorf("again %v %v after %v", again, err, time.Since(at))
+				}
+				if m.Number == 3 {
+					c.live.Conn.Close()
+					if b, err := m.Session.TakeBatch(); b != nil || err != nil {
+						t.Errorf("at the end %v, %v", b, err)
+					}
+				}
+				return err
+			})
+			if !errors.Is(err, errEnough) || taken < 4 {
+				t.Errorf("%v: %v, %d taken", rotation, err, taken)
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) { // after what OnConnect has kept
+		s := &sim{t: t, session: func(n int, c *conn.Conn) {
+			for _, m := range []string{"0", "1", "subscribed", "2", "3", "4"} {
+				text(c, "%s", m)
+			}
+			drain(c)
+		}}
+		c := &Client{OnConnect: subscribe0}
+		var got string
+		err := s.run(t.Context(), c, func(_ context.Context, m Message) error {
+			synctest.Wait()
+			got += string(m.Data)
+			b, err := m.Session.TakeBatch()
+			if b != nil {
+				got += "+"
+				for _, m := range b.Messages {
+					got += string(m.Data)
+				}
+				b.Release()
+			}
+			if strings.HasSuffix(got, "4") {
+				return errEnough
+			}
+			return err
+		})
+		if !errors.Is(err, errEnough) || got != "012+34" && got != "01+234" {
+			t.Errorf("got %s: %v", got, err)
+		}
+	})
+}
+
+// A handler that returns the error of a connection of the client's keeps the feed from nothing; its own errors end Run.
+func TestHandlerReturnsTheEndOfItsConnection(t *testing.T) {
+	foreign := func() *conn.Conn { // somebody else's connection, which has ended
+		nc, _ := netsim.Pipe(0)
+		c := conn.New(nc, frame.Client, nil)
+		c.Close()
+		return c
+	}
+	for name, tt := range map[string]struct {
+		client *Client
+		handle func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error
+		want   error // ends Run; nil: it goes on
+	}{
+		"Send": {&Client{}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			peer.NetConn().(*netsim.Conn).Reset()
+			return untilError(func() error { return c.Send(ctx, conn.Text, nil) })
+		}, nil},
+		"Send, wrapped": {&Client{}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			peer.NetConn().(*netsim.Conn).Reset()
+			return fmt.Errorf("cannot order: %w", untilError(func() error { return c.Send(ctx, conn.Text, nil) }))
+		}, nil},
+		"Send, down": {&Client{WhenDown: FailWhenDown}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			peer.NetConn().(*netsim.Conn).Reset()
+			untilError(func() error { return c.Send(ctx, conn.Text, nil) })
+			err := c.Send(ctx, conn.Text, nil)
+			if err != ErrDown {
+				t.Errorf("Send: %v", err)
+			}
+			return err
+		}, nil},
+		"Send, the queue is full": {&Client{WhenDown: QueueWhenDown}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			peer.NetConn().(*netsim.Conn).Reset()
+			untilError(func() error { return c.Send(ctx, conn.Text, nil) })
+			return c.Send(ctx, conn.Text, nil)
+		}, nil},
+		"a write": {&Client{}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			peer.NetConn().(*netsim.Conn).Reset()
+			return untilError(func() error { return m.Session.Conn.WriteMessage(conn.Text, nil) })
+		}, nil},
+		"a write after our Close": {&Client{}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			m.Session.Conn.StartClose(frame.CodeNormal, "")
+			return m.Session.Conn.WriteMessage(conn.Text, nil)
+		}, nil},
+		"a read": {&Client{}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			peer.StartClose(frame.CodeGoingAway, "")
+			_, err := m.Session.Conn.ReadMessage()
+			return err
+		}, nil},
+		"a batch": {&Client{}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			peer.NetConn().(*netsim.Conn).Reset()
+			_, err := m.Session.Conn.TakeBatch()
+			return err
+		}, nil},
+		"a read in a rotation": {&Client{MaxAge: time.Minute}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			_, err := m.Session.Conn.ReadMessage()
+			return err
+		}, nil},
+		"a read in a rotation with Overlap": {&Client{MaxAge: time.Minute, Rotation: Overlap}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			_, err := m.Session.Conn.ReadMessage()
+			return err
+		}, nil},
+		"its own":     {&Client{}, func(context.Context, *Client, Message, *conn.Conn) error { return errDown }, errDown},
+		"its context": {&Client{}, func(context.Context, *Client, Message, *conn.Conn) error { return context.Canceled }, context.Canceled},
+		"fatal": {&Client{}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			m.Session.Conn.Close()
+			return Fatal(m.Session.Conn.Err())
+		}, conn.ErrClosed},
+		"that of another connection": {&Client{}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			return foreign().WriteMessage(conn.Text, nil)
+		}, conn.ErrClosed},
+		"that of another socket": {&Client{}, func(context.Context, *Client, Message, *conn.Conn) error { return net.ErrClosed }, net.ErrClosed},
+		"a deadline of its own in a rotation": {&Client{MaxAge: time.Minute}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			time.Sleep(2 * time.Minute)
+			return fmt.Errorf("my store: %w", os.ErrDeadlineExceeded)
+		}, os.ErrDeadlineExceeded},
+		"a deadline that it has set": {&Client{}, func(ctx context.Context, c *Client, m Message, peer *conn.Conn) error {
+			m.Session.Conn.SetReadDeadline(time.Now().Add(time.Second))
+			_, err := m.Session.Conn.ReadMessage()
+			return err
+		}, os.ErrDeadlineExceeded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				peers := map[int]*conn.Conn{}
+				s := &sim{t: t, session: func(n int, c *conn.Conn) {
+					peers[n] = c
+					text(c, "data")
+					drain(c)
+				}}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				told := newTold(tt.client)
+				err := s.run(ctx, tt.client, func(ctx context.Context, m Message) error {
+					if m.Epoch == 2 {
+						return errEnough
+					}
+					return tt.handle(ctx, tt.client, m, peers[1])
+				})
+				want := tt.want
+				if want == nil {
+					want = errEnough
+				}
+				if !errors.Is(err, want) || tt.want != nil && errors.Is(err, errEnough) {
+					t.Errorf("Run returned %v, want %v; told %+v", err, want, told.changes)
+				}
+			})
+		})
+	}
+}
+
+// untilError calls f until it fails: the first write to a peer that is gone need not.
+func untilError(f func() error) error {
+	for {
+		if err := f(); err != nil {
+			return err
+		}
+		time.Sleep(time.Second)
 	}
 }

@@ -87,6 +87,13 @@ func (s *sim) dialed() int {
 	return len(s.dials)
 }
 
+// dialedAt is when the n-th dial came, from 1.
+func (s *sim) dialedAt(n uint64) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dials[n-1]
+}
+
 // run is Run of a Client on the simulated network.
 func (s *sim) run(ctx context.Context, c *Client, handler func(context.Context, Message) error) error {
 	c.URL, c.Dialer = "ws://sim/", s.dialer()
