@@ -71,6 +71,7 @@ func (m *member) take(now *batch) bool {
 		s.mu.Unlock()
 		if !kept {
 			m.gone.Store(true)
+			m.g.tooSlow.Add(1)
 			go m.c.end(&limitError{ErrTooSlow, m.g.lag(), "conn.Group.Lag"}) // not here: the Observer hears of it
 		}
 		return kept
