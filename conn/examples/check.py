@@ -21,7 +21,7 @@ sys.dont_write_bytecode = True  # nothing is left in the checkout
 from exchange import Exchange, make_certificate
 
 LIMIT = 40  # seconds for a check
-AT_ONCE = 4
+AT_ONCE = 3
 checks = []
 
 

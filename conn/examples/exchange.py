@@ -39,6 +39,7 @@ import websockets
 SYMBOLS = ("btcusdt", "ethusdt")
 TICK = 0.01  # seconds from one look at the market to the next
 UNSURE = 1.0  # seconds before the end of a connection in which what was sent may not have arrived
+PATIENCE = 2.0  # seconds for the answer to a ping
 
 
 @dataclasses.dataclass
@@ -58,7 +59,7 @@ class Faults:
     max_age: float = 0  # seconds after which a connection is closed with 1001
     abort: float = 0  # seconds from one connection that is cut without a goodbye to the next
     gzip: bool = False  # messages are gzip members in binary frames
-    ping: float = 0  # seconds from one {"ping":…} to the next; who does not answer is closed with 1008
+    ping: float = 0  # seconds from one {"ping":…} to the next; who does not answer in time is closed with 1008
     need_ping: float = 0  # seconds without a ping of the client's after which it is closed with 1008
     deaf: int = 0  # so many connections get no pong
 
@@ -118,7 +119,8 @@ class Connection:
         self.sent = []  # of its streams
         self.began = self.pinged = time.monotonic()
         self.deaf = exchange.spend("deaf")
-        self.unanswered = False
+        self.unanswered = None  # since when a ping of ours is
+        self.gone = None  # when nothing could be sent any more: before ended, which waits for the transport
         self.ended = self.by_us = None  # when; why
         self.code = None  # the client's
         self.subscribed = False  # and to be confirmed
@@ -152,6 +154,7 @@ class Connection:
             for task in tasks:
                 task.cancel()
             self.ended, self.code = time.monotonic(), self.ws.close_code
+            self.gone = self.gone or self.ended
 
     async def sender(self):
         while True:
@@ -162,6 +165,7 @@ class Connection:
                 else:
                     await self.ws.send(gzip.compress(item.encode(), 1) if self.exchange.faults.gzip else item)
             except (websockets.ConnectionClosed, ConnectionError):
+                self.gone = time.monotonic()
                 return
 
     async def clocks(self):
@@ -174,9 +178,9 @@ class Connection:
             if f.need_ping and now - self.pinged > f.need_ping:
                 self.close(1008, "no ping")
             if f.ping and now - asked > f.ping:
-                if self.unanswered:
+                if self.unanswered and now - self.unanswered > PATIENCE:
                     self.close(1008, "no pong")
-                self.unanswered, asked = True, now
+                self.unanswered, asked = self.unanswered or now, now
                 self.send(json.dumps({"ping": time.time_ns() // 1_000_000}))
 
     def receive(self, text):
@@ -187,7 +191,7 @@ class Connection:
             return
         message = json.loads(text)
         if "pong" in message:
-            self.unanswered, self.pongs = False, self.pongs + 1
+            self.unanswered, self.pongs = None, self.pongs + 1
         elif message["method"] not in ("SUBSCRIBE", "SNAPSHOT"):
             self.refuse(message, 1, f"unknown method {message['method']}")
         elif self.exchange.spend("busy"):
@@ -301,7 +305,7 @@ class Exchange:
         self.most_open[c.line] = max(self.most_open.get(c.line, 0), len(self.open(c.line)))
         await c.run()
         for event in c.recent:
-            if c.by_us in (None, "cut") and c.ended - event.at < UNSURE:
+            if c.by_us in (None, "cut") and c.gone - event.at < UNSURE:
                 event.sure.discard(c)
                 event.unsure.add(c)
         c.recent.clear()
@@ -341,7 +345,7 @@ class Exchange:
         if self.faults.both and len(self.events[stream]) % self.faults.both == 0:
             return
         for c in self.open():
-            if stream in c.streams and not c.by_us and not self.loses(c.line, stream, last):
+            if stream in c.streams and not c.by_us and not c.gone and not self.loses(c.line, stream, last):
                 # What comes before the confirmation is not lost, but waits for it: perhaps for too long.
                 (event.sure if c.confirmed else event.unsure).add(c)
                 c.recent.append(event)
