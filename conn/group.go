@@ -58,6 +58,7 @@ type Group struct {
 	swept    uint64            // of them, those whose sweep is over
 	draining map[*Conn]*member // those that have a goroutine, removed ones too
 	running  bool              // there is a goroutine that sweeps
+	tooSlow  atomic.Uint64     // connections that were ended with ErrTooSlow
 	encoder  frame.Writer      // gives the bytes of prepared messages
 
 	// A sweep: by the goroutine that runs, and its helpers.

@@ -160,6 +160,9 @@ func TestGroupOrder(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
+				if s := g.Stats(); s.Connections != len(clients) || s.MostWaiting > s.Waiting || s.Removed != 0 {
+					t.Errorf("%+v", s)
+				}
 			}
 		})
 	}
@@ -478,6 +481,64 @@ func TestGroupSlowAgain(t *testing.T) {
 	})
 }
 
+// Stats tells what waits for slow connections, to the byte, and who was ended for it.
+func TestGroupStats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &Group{Lag: 500}
+		want := func(when string, s GroupStats) {
+			t.Helper()
+			synctest.Wait()
+			if got := g.Stats(); got != s {
+				t.Errorf("%s: %+v, not %+v", when, got, s)
+			}
+		}
+		want("the zero value", GroupStats{})
+		quick, _, reader := simulate(t, frame.Server, Config{}, 1<<20)
+		one, _, late := simulate(t, frame.Server, Config{}, 64)
+		two, _, _ := simulate(t, frame.Server, Config{}, 64)
+		for _, c := range []*Conn{quick, one, two} {
+			defer c.Close()
+		}
+		var sent []string
+		say := func() {
+			sent = append(sent, fmt.Sprintf("%098d", len(sent))) // 100 B on the wire
+			if err := g.WriteMessage(Text, []byte(sent[len(sent)-1])); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+			reader.expect(Text, sent[len(sent)-1])
+		}
+		addAll(t, g, quick, one)
+		want("nothing sent", GroupStats{Connections: 2})
+		say()
+		say()
+		want("one is slow", GroupStats{Connections: 2, Slow: 1, Waiting: 200, MostWaiting: 200})
+		addAll(t, g, two)
+		for range 3 {
+			say()
+		}
+		want("two are", GroupStats{Connections: 3, Slow: 2, Waiting: 800, MostWaiting: 500})
+		late.expect(Text, sent[0])
+		want("one has taken a message", GroupStats{Connections: 3, Slow: 2, Waiting: 700, MostWaiting: 400})
+		g.Remove(one)
+		want("one was removed", GroupStats{Connections: 2, Slow: 2, Waiting: 700, MostWaiting: 400})
+		for _, s := range sent[1:] {
+			late.expect(Text, s)
+		}
+		want("and has taken all", GroupStats{Connections: 2, Slow: 1, Waiting: 300, MostWaiting: 300})
+		for range 3 {
+			say()
+		}
+		want("two is too slow", GroupStats{Connections: 1, Removed: 1})
+		if err := two.Err(); !errors.Is(err, ErrTooSlow) {
+			t.Error(err)
+		}
+		say()
+		flush(t, g)
+		want("and one more", GroupStats{Connections: 1, Removed: 1})
+	})
+}
+
 // A socket that is full within a frame gets the rest of it, and what is sent meanwhile, once its peer reads again.
 func TestGroupFullSocket(t *testing.T) {
 	servers, clients := sockets(t, 2, Config{})
@@ -703,8 +764,8 @@ func TestGroupAllocatesNothing(t *testing.T) {
 						}
 					}
 				}
-				if err := g.Flush(context.Background()); err != nil || g.Len() != 3 {
-					t.Fatal(err, g.Len())
+				if err := g.Flush(context.Background()); err != nil || g.Stats() != (GroupStats{Connections: 3}) {
+					t.Fatal(err, g.Stats())
 				}
 			}
 			loop()

@@ -71,6 +71,7 @@ func (m *member) take(now *batch) bool {
 		s.mu.Unlock()
 		if !kept {
 			m.gone.Store(true)
+			m.g.tooSlow.Add(1)
 			go m.c.endWriting(&limitError{ErrTooSlow, m.g.lag(), "conn.Group.Lag"}) // not here: it may wait for others
 		}
 		return kept

@@ -3,6 +3,7 @@ package conn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -138,9 +139,14 @@ func LogObserver(logger *slog.Logger) Observer { return &logObserver{logger} }
 type logObserver struct{ logger *slog.Logger }
 
 func (l *logObserver) log(level slog.Level, c *Conn, text string, attrs ...slog.Attr) {
-	if ctx := context.Background(); l.logger.Enabled(ctx, level) {
-		l.logger.LogAttrs(ctx, level, text, append(attrs, slog.String("peer", c.RemoteAddr().String()))...)
+	ctx := context.Background()
+	if !l.logger.Enabled(ctx, level) {
+		return
 	}
+	if peer := c.RemoteAddr(); peer != nil { // a transport that is no socket may have none
+		attrs = append(attrs, slog.String("peer", fmt.Sprint(peer))) // not String, which may panic for a nil pointer
+	}
+	l.logger.LogAttrs(ctx, level, text, attrs...)
 }
 
 func (l *logObserver) Control(c *Conn, op frame.Opcode, payload []byte, sent bool) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -170,4 +171,44 @@ level=INFO msg="websocket: closed" error="conn: closed by peer with 1001 (going 
 			p.nc.Close()
 		}
 	})
+}
+
+// addressless is a transport that is no socket: its address is nil, or a nil pointer whose String cannot be called.
+type addressless struct {
+	net.Conn
+	addr net.Addr
+}
+
+func (a addressless) RemoteAddr() net.Addr { return a.addr }
+func (a addressless) LocalAddr() net.Addr  { return a.addr }
+
+type nameless struct{ name string }
+
+func (*nameless) Network() string  { return "none" }
+func (n *nameless) String() string { return n.name }
+
+// LogObserver writes of connections that have no address as of others, in all that it hears.
+func TestLogObserverWithoutAddress(t *testing.T) {
+	for want, addr := range map[string]net.Addr{"": nil, " peer=<nil>": (*nameless)(nil), " peer=here": &nameless{"here"}} {
+		both(t, func(t *testing.T, role frame.Role) {
+			var b bytes.Buffer
+			o := LogObserver(slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: slog.LevelDebug})))
+			a, far := netsim.Pipe(1 << 10)
+			c := New(addressless{a, addr}, role, &Config{Observer: o, KeepAlive: -1})
+			o.Slow(c, ReadInfo{Backlog: 7})
+			o.RoundTrip(c, time.Second)
+			o.Control(c, frame.Ping, []byte("1"), true)
+			c.Close()
+			far.Close()
+			lines := strings.Split(strings.TrimSpace(b.String()), "\n")
+			if len(lines) != 4 {
+				t.Errorf("wrote\n%s", b.String())
+			}
+			for _, line := range lines {
+				if _, after, found := strings.Cut(line, " peer="); found != (want != "") || found && " peer="+after != want {
+					t.Errorf("%q does not end with %q", line, want)
+				}
+			}
+		})
+	}
 }

@@ -72,7 +72,7 @@ func newSocket(nc net.Conn, cfg *Config, to sink) *socket {
 		tcp = true
 		rc, err = t.SyscallConn()
 	case *net.UnixConn:
-		if t.LocalAddr().Network() != "unix" {
+		if a := t.LocalAddr(); a == nil || a.Network() != "unix" {
 			return nil
 		}
 		rc, err = t.SyscallConn()
@@ -122,10 +122,11 @@ func (s *socket) read(dst []byte) (n int, err error) {
 }
 
 func (s *socket) opError(op string, errno syscall.Errno) error {
-	return &net.OpError{
-		Op: op, Net: s.nc.LocalAddr().Network(), Source: s.nc.LocalAddr(), Addr: s.nc.RemoteAddr(),
-		Err: os.NewSyscallError(op, errno),
+	e := &net.OpError{Op: op, Source: s.nc.LocalAddr(), Addr: s.nc.RemoteAddr(), Err: os.NewSyscallError(op, errno)}
+	if e.Source != nil {
+		e.Net = e.Source.Network()
 	}
+	return e
 }
 
 // reader returns what rc.Read calls: true ends the read, false has it wait for bytes. It is a literal, since a method value is

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 import traceback
+import urllib.request
 
 sys.dont_write_bytecode = True  # nothing is left in the checkout
 
@@ -74,6 +75,14 @@ class Program:
 
     def logged(self, text):
         return [line for line in self.log if text in line]
+
+    async def scrape(self):
+        """Asks for /metrics; the values by name and the values of labels."""
+        await until(lambda: self.logged("msg=metrics"))
+        url = re.search(r" url=(\S+)", self.logged("msg=metrics")[0])[1]
+        text = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=10).read().decode())
+        lines = re.findall(r"^(\w+)(?:{(.*)})? (\S+)$", text, re.M)
+        return {(name, *re.findall(r'="([^"]*)"', labels)): float(value) for name, labels, value in lines}
 
 
 async def read(stream, lines):
@@ -147,6 +156,19 @@ async def subscribe(world):
 
 
 @check
+async def subscribe_busy(world):
+    """An error that passes, too many requests, is tried again."""
+    async with world.exchange(busy=2) as x:
+        async with world.start("subscribe", "-url", x.url(), "-n", "20") as p:
+            await p.end()
+        await ended(x)
+        assert len(p.logged("subscribe: too many requests")) >= 2 and not any(c.subscribed for c in x.connections[:2])
+        assert list(as_sent(x, p.out)) == [3] and len(p.out) == 20
+        said_goodbye(x)
+        return f"{len(p.out)} messages as sent, after 2 answers that there were too many requests"
+
+
+@check
 async def subscribe_refused(world):
     """A subscription that is refused ends the program."""
     async with world.exchange() as x:
@@ -155,6 +177,22 @@ async def subscribe_refused(world):
         await ended(x)
         assert p.logged("unknown stream btcusdt@nothing") and not p.out and len(x.connections) == 1
         return "exit status 1"
+
+
+@check
+async def token(world):
+    """URLs that are good for one handshake."""
+    async with world.exchange(tokens=True, refuse=1, retry_after=0, max_age=0.5) as x:
+        tokens = x.url("token").replace("wss:", "https:")
+        async with world.start("token", "-url", x.url(), "-tokens", tokens, "-n", "40") as p:
+            await p.end()
+        await ended(x)
+        epochs = as_sent(x, p.out)
+        assert len(p.out) == 40 and len(epochs) >= 2 and len(x.refused) == 1, f"{len(x.refused)} refusals"
+        assert len(set(x.spent)) == len(x.connections) == len(x.tokens) - 1
+        assert not [line for line in p.log for t in x.tokens if t in line], "a token is in the log"
+        said_goodbye(x)
+        return f"{len(p.out)} messages as sent, in {len(epochs)} sessions, each with a token of its own"
 
 
 @check
@@ -202,12 +240,12 @@ async def gzip(world):
 @check
 async def book(world):
     """A book whose updates are lost now and then."""
-    async with world.exchange(both=60) as x:
+    async with world.exchange(both=100, busy=1) as x:
         async with world.start("book", "-url", x.url(), "-n", "200") as p:
             await p.end()
         await ended(x)
         again = [re.fullmatch(r"again: (\d+) to (\d+) are missing", line) for line in p.out[:-2]]
-        assert all(again) and len(again) == len(x.connections) - 1 >= 2, p.out
+        assert all(again) and len(again) == len(x.connections) - 2 >= 2, p.out  # the first was told that there is too much
         for m in again:
             first, last = int(m[1]), int(m[2])
             assert x.missing("btcusdt@depth", first, last)[0] == numbers([(first, last)]), f"{first} to {last} are not missing"
@@ -275,16 +313,26 @@ async def shutdown(world):
 @check
 async def consumer(world):
     """Everything at once."""
-    faults = dict(refuse=1, unconfirmed=1, loss=0.03, both=83, abort=2.3, max_age=3, need_ping=3, ping=0)
-    async with world.exchange(**faults) as x:
-        flags = "-connect-timeout 1s -ping-every 400ms -max-age 2s -window 400ms".split()
+    once = dict(refuse=1, busy=2, unconfirmed=1, silent=1)
+    async with world.exchange(**once, loss=0.03, both=83, abort=2.3, max_age=3, need_ping=3) as x:
+        flags = "-connect-timeout 1s -ping-every 400ms -max-age 2s -window 600ms -silence 1500ms -metrics 127.0.0.1:0".split()
         async with world.start("consumer", "-url", x.url("a"), "-url", x.url("b"), *flags) as p:
-            await asyncio.sleep(8)
+
+            def all_faults():
+                spent = not any(getattr(x.faults, name) for name in once) and p.logged("no message for a watched key")
+                gaps = re.findall(r"msg=gap stream=(\S+@depth) from=(\d+)", "\n".join(p.logged("msg=gap")))
+                lost = any(x.begin(stream) and int(first) >= x.begin(stream) for stream, first in gaps)
+                cut = any(c.by_us == "cut" for c in x.connections)
+                return spent and lost and cut and {c.line for c in x.connections if c.code == 1000} == {"a", "b"}  # rotations
+
+            await until(all_faults)
             x.faults.loss = x.faults.both = x.faults.abort = 0
-            await asyncio.sleep(3)  # a snapshot whose answer was cut off is asked for again after 2
+            await until(lambda: {c.line for c in x.open() if c.streams} == {"a", "b"})
+            values = await settled(x, p)
             last_open = x.open()
             await p.interrupt()
         await ended(x)
+        check_metrics(x, values)
         books = [line.split() for line in p.out if line.startswith("book")]
         assert len(books) == 2
         for _, symbol, last, checksum, live, _ in books:
@@ -299,7 +347,7 @@ async def consumer(world):
         told = 0
         for _, symbol, last, *_ in books:
             stream = f"{symbol}@depth"
-            begin = next(e.first for e in x.events[stream] if e.sure)
+            begin = x.begin(stream)
             surely, perhaps = x.missing(stream, begin, int(last))
             got = {n for n in numbers(gaps.get(stream, [])) if begin <= n <= int(last)}
             assert surely <= got <= perhaps, f"{stream}: gaps {sorted(got)}, missing {sorted(surely)}, perhaps {sorted(perhaps)}"
@@ -311,6 +359,38 @@ async def consumer(world):
         assert {c.line for c in last_open if c.code == 1001} == {"a", "b"}, [(c.line, c.code) for c in last_open]
         assert all(n <= 2 for n in x.most_open.values()), x.most_open
         return f"2 books are the exchange's, {told} numbers missing as told, {len(x.connections)} connections, {reasons.count('cut')} of them cut"
+
+
+async def settled(x, p):
+    """Waits until the consumer has told all gaps and its books are live, where nothing is lost any more; returns what it tells then. A book
+    is begun by a snapshot, which can be ahead of the lines: that is over when updates bring it further, without another gap meanwhile."""
+    values = await p.scrape()
+    while True:
+        gaps, last = values[GAPS], {symbol: b.last for symbol, b in x.books.items()}
+        while not all(values.get(("consumer_book_live", s)) and values["consumer_book_last_update", s] > n for s, n in last.items()):
+            values = await p.scrape()
+        if values[GAPS] == gaps:
+            return values
+
+
+GAPS = "tickwire_arbiter_gaps_total", "market"
+
+
+def check_metrics(x, values):
+    """What the consumer has told Prometheus before its end is no more than the exchange has seen, and tells of every kind of fault."""
+
+    def total(name, *labels):
+        return sum(v for (n, *has), v in values.items() if n == f"tickwire_{name}" and set(labels) <= set(has))
+
+    assert total("client_failed_attempts_total", "refused_4xx") == len(x.refused) == 1
+    assert total("client_failed_attempts_total", "other") >= 2, "too many requests, twice"
+    assert total("client_failed_attempts_total", "timeout") >= 1, "the unconfirmed one"
+    assert total("conn_closed_total", "clock") >= 2, "the unconfirmed one, and the silent one"
+    assert total("conn_closed_total", "network") >= 1, "those that were cut"
+    assert total("conn_closed_total") + total("conn_open") <= len(x.connections)
+    assert total("arbiter_gaps_total", "market") >= 1
+    for line in "01":
+        assert total("client_rotations_total", "market", line) >= 1 and total("arbiter_line_messages_total", line, "first") > 0
 
 
 @check

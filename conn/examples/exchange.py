@@ -12,6 +12,9 @@ bring the same feed. What a client sends, and what it gets:
     ping                                                                        pong
     {"pong":1700000000000}                                                      (asked for by {"ping":1700000000000})
 
+A request that cannot be done gets {"error":{"code":…,"msg":…},"id":…}: 1 it is not understood, 2 an unknown stream or symbol, 3 too many
+requests, which passes. GET /token gets a token for one handshake, which has it in its query: ?token=…
+
 Trades are numbered by t. Updates of a book have the numbers U..u, and c, the CRC-32 of the whole book after them.
 """
 
@@ -23,6 +26,7 @@ import gzip
 import http
 import json
 import random
+import secrets
 import signal
 import ssl
 import subprocess
@@ -34,7 +38,8 @@ import websockets
 
 SYMBOLS = ("btcusdt", "ethusdt")
 TICK = 0.01  # seconds from one look at the market to the next
-UNSURE = 2.0  # seconds before the end of a connection in which what was sent may not have arrived
+UNSURE = 1.0  # seconds before the end of a connection in which what was sent may not have arrived
+PATIENCE = 2.0  # seconds for the answer to a ping
 
 
 @dataclasses.dataclass
@@ -44,15 +49,17 @@ class Faults:
     seed: int = 1
     loss: float = 0  # part of the messages that a line loses, each line others
     both: int = 0  # every message of this number is lost by all lines
-    unconfirmed: int = 0  # so many subscriptions are never confirmed
+    busy: int = 0  # so many requests are too many
+    unconfirmed: int = 0  # after those, so many subscriptions are never confirmed
     silent: int = 0  # after those, so many are confirmed and bring nothing
     refuse: int = 0  # so many handshakes get status
     status: int = 429
+    tokens: bool = False  # a handshake without a token of its own gets 403
     retry_after: int = 1  # seconds that a refusal asks to wait
     max_age: float = 0  # seconds after which a connection is closed with 1001
     abort: float = 0  # seconds from one connection that is cut without a goodbye to the next
     gzip: bool = False  # messages are gzip members in binary frames
-    ping: float = 0  # seconds from one {"ping":…} to the next; who does not answer is closed with 1008
+    ping: float = 0  # seconds from one {"ping":…} to the next; who does not answer in time is closed with 1008
     need_ping: float = 0  # seconds without a ping of the client's after which it is closed with 1008
     deaf: int = 0  # so many connections get no pong
 
@@ -100,6 +107,7 @@ class Event:
 
     first: int
     last: int
+    at: float
     sure: set = dataclasses.field(default_factory=set)
     unsure: set = dataclasses.field(default_factory=set)
 
@@ -111,10 +119,12 @@ class Connection:
         self.sent = []  # of its streams
         self.began = self.pinged = time.monotonic()
         self.deaf = exchange.spend("deaf")
-        self.unanswered = False
+        self.unanswered = None  # since when a ping of ours is
+        self.gone = None  # when nothing could be sent any more: before ended, which waits for the transport
         self.ended = self.by_us = None  # when; why
         self.code = None  # the client's
-        self.subscribed = False  # and confirmed
+        self.subscribed = False  # and to be confirmed
+        self.confirmed = False
         self.pings = self.pongs = 0
 
     def send(self, text):
@@ -144,6 +154,7 @@ class Connection:
             for task in tasks:
                 task.cancel()
             self.ended, self.code = time.monotonic(), self.ws.close_code
+            self.gone = self.gone or self.ended
 
     async def sender(self):
         while True:
@@ -154,6 +165,7 @@ class Connection:
                 else:
                     await self.ws.send(gzip.compress(item.encode(), 1) if self.exchange.faults.gzip else item)
             except (websockets.ConnectionClosed, ConnectionError):
+                self.gone = time.monotonic()
                 return
 
     async def clocks(self):
@@ -166,9 +178,9 @@ class Connection:
             if f.need_ping and now - self.pinged > f.need_ping:
                 self.close(1008, "no ping")
             if f.ping and now - asked > f.ping:
-                if self.unanswered:
+                if self.unanswered and now - self.unanswered > PATIENCE:
                     self.close(1008, "no pong")
-                self.unanswered, asked = True, now
+                self.unanswered, asked = self.unanswered or now, now
                 self.send(json.dumps({"ping": time.time_ns() // 1_000_000}))
 
     def receive(self, text):
@@ -179,23 +191,40 @@ class Connection:
             return
         message = json.loads(text)
         if "pong" in message:
-            self.unanswered, self.pongs = False, self.pongs + 1
+            self.unanswered, self.pongs = None, self.pongs + 1
+        elif message["method"] not in ("SUBSCRIBE", "SNAPSHOT"):
+            self.refuse(message, 1, f"unknown method {message['method']}")
+        elif self.exchange.spend("busy"):
+            self.refuse(message, 3, "too many requests")
         elif message["method"] == "SUBSCRIBE":
             self.subscribe(message)
-        elif message["method"] == "SNAPSHOT":
-            book = self.exchange.books[message["params"][0]]
-            snapshot = {"symbol": message["params"][0], "lastUpdateId": book.last, "bids": book.levels("b"), "asks": book.levels("a")}
-            later(0.05, lambda: self.answer(message["id"], result=snapshot))
+        else:
+            self.snapshot(message)
+
+    def refuse(self, message, code, why):
+        self.answer(message["id"], error={"code": code, "msg": why})
+
+    def snapshot(self, message):
+        symbol = message["params"][0]
+        book = self.exchange.books.get(symbol)
+        if not book:
+            return self.refuse(message, 2, f"unknown symbol {symbol}")
+        snapshot = {"symbol": symbol, "lastUpdateId": book.last, "bids": book.levels("b"), "asks": book.levels("a")}
+        later(0.05, lambda: self.answer(message["id"], result=snapshot))
 
     def subscribe(self, message):
         unknown = [s for s in message["params"] if s not in self.exchange.events]
         if unknown:
-            self.answer(message["id"], error={"code": 2, "msg": f"unknown stream {unknown[0]}"})
+            self.refuse(message, 2, f"unknown stream {unknown[0]}")
         elif not self.exchange.spend("unconfirmed"):
             if not self.exchange.spend("silent"):
                 self.streams.update(message["params"])
             self.subscribed = True
-            later(0.05, lambda: self.answer(message["id"], result=None))  # messages cross it
+            later(0.05, lambda: self.confirm(message))  # messages cross it
+
+    def confirm(self, message):
+        self.confirmed = True
+        self.answer(message["id"], result=None)
 
 
 def later(seconds, f):
@@ -212,6 +241,7 @@ class Exchange:
         self.events = {f"{s}@{kind}": [] for s in SYMBOLS for kind in ("trade", "depth")}
         self.checksums = {}  # by symbol and number
         self.connections, self.refused, self.most_open = [], [], {}
+        self.tokens, self.spent = [], []  # that were given, and that a handshake had
 
     async def __aenter__(self):
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -241,24 +271,41 @@ class Exchange:
         return [c for c in self.connections if c.ended is None and line in (None, c.line)]
 
     async def request(self, connection, request):  # or, in versions before 14, path and headers
-        if not self.spend("refuse"):
+        old = isinstance(connection, str)
+        status, text, headers = self.judge(connection if old else request.path)
+        if not status:
             return None
-        self.refused.append(time.monotonic())
-        status, headers = http.HTTPStatus(self.faults.status), {"Retry-After": str(self.faults.retry_after)}
-        if isinstance(connection, str):
-            return status, headers, b"not now\n"
-        response = connection.respond(status, "not now\n")
+        if old:
+            return status, headers, text.encode()
+        response = connection.respond(status, text)
         response.headers.update(headers)
         return response
 
+    def judge(self, path):
+        """The answer to a request as status, text and headers; without a status it becomes a connection."""
+        path, _, query = path.partition("?")
+        if path == "/token":
+            self.tokens.append(secrets.token_hex(16))
+            return http.HTTPStatus.OK, self.tokens[-1], {}
+        if self.spend("refuse"):
+            self.refused.append(time.monotonic())
+            return http.HTTPStatus(self.faults.status), "not now\n", {"Retry-After": str(self.faults.retry_after)}
+        if self.faults.tokens:
+            token = query.removeprefix("token=")
+            if token not in self.tokens or token in self.spent:
+                self.refused.append(time.monotonic())
+                return http.HTTPStatus.FORBIDDEN, "a token that is unknown or spent\n", {}
+            self.spent.append(token)
+        return None, "", {}
+
     async def serve(self, ws, *_):
         path = ws.request.path if hasattr(ws, "request") else ws.path
-        c = Connection(self, ws, path.lstrip("/"))
+        c = Connection(self, ws, path.partition("?")[0].lstrip("/"))
         self.connections.append(c)
         self.most_open[c.line] = max(self.most_open.get(c.line, 0), len(self.open(c.line)))
         await c.run()
-        for at, event in c.recent:
-            if c.by_us in (None, "cut") and c.ended - at < UNSURE:
+        for event in c.recent:
+            if c.by_us in (None, "cut") and c.gone - event.at < UNSURE:
                 event.sure.discard(c)
                 event.unsure.add(c)
         c.recent.clear()
@@ -292,21 +339,28 @@ class Exchange:
     def publish(self, stream, first, last, data):
         data = {**data, "E": time.time_ns() // 1_000_000, "s": stream.split("@")[0].upper()}
         text = json.dumps({"stream": stream, "data": data}, separators=(",", ":"))
-        event, now = Event(first, last), time.monotonic()
+        now = time.monotonic()
+        event = Event(first, last, now)
         self.events[stream].append(event)
         if self.faults.both and len(self.events[stream]) % self.faults.both == 0:
             return
         for c in self.open():
-            if stream in c.streams and not c.by_us and not self.loses(c.line, stream, last):
-                event.sure.add(c)
-                c.recent.append((now, event))
-                while now - c.recent[0][0] > UNSURE:
+            if stream in c.streams and not c.by_us and not c.gone and not self.loses(c.line, stream, last):
+                # What comes before the confirmation is not lost, but waits for it: perhaps for too long.
+                (event.sure if c.confirmed else event.unsure).add(c)
+                c.recent.append(event)
+                while now - c.recent[0].at > UNSURE:
                     c.recent.popleft()
                 c.sent.append(text)
                 c.send(text)
 
     def loses(self, line, stream, number):
         return self.faults.loss and random.Random(f"{self.faults.seed} {line} {stream} {number}").random() < self.faults.loss
+
+    def begin(self, stream):
+        """The first number that a connection has surely brought; none before there is one."""
+        now = time.monotonic()
+        return next((e.first for e in self.events[stream] if e.sure and now - e.at > UNSURE), None)
 
     def missing(self, stream, first, last):
         """The numbers from first to last that no connection can have brought, and those that perhaps none has brought."""

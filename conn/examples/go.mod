@@ -2,14 +2,27 @@ module github.com/seed-7f57ff33/tickwire/conn/examples
 
 go 1.25.0
 
-require github.com/seed-7f57ff33/tickwire v0.0.0
+require (
+	github.com/prometheus/client_golang v1.24.1
+	github.com/seed-7f57ff33/tickwire v0.0.0
+	github.com/seed-7f57ff33/tickwire/conn/metrics v0.0.0
+)
 
 require (
+	github.com/beorn7/perks v1.0.1 // indirect
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
 	github.com/klauspost/cpuid/v2 v2.4.2 // indirect
+	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
+	github.com/prometheus/client_model v0.6.2 // indirect
+	github.com/prometheus/common v0.70.1 // indirect
+	github.com/prometheus/procfs v0.21.1 // indirect
 	github.com/valyala/bytebufferpool v1.0.0 // indirect
 	golang.org/x/net v0.58.0 // indirect
 	golang.org/x/sys v0.47.0 // indirect
+	google.golang.org/protobuf v1.36.11 // indirect
 )
 
 replace github.com/seed-7f57ff33/tickwire => ../../
+
+replace github.com/seed-7f57ff33/tickwire/conn/metrics => ../metrics

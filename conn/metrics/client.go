@@ -2,12 +2,14 @@ package metrics
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/conn/redial"
+	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
 // A client measures a redial.Client. It hears of what is rare: a connection that begins
@@ -22,6 +24,7 @@ type client struct {
 	past conn.Stats            // of those that have ended
 	last uint64                // the newest epoch that was up
 	gone uint64                // the newest epoch of which the attempt failed
+	why  error                 // it did
 	up   bool                  // there is a session
 	down time.Duration         // without one
 	from time.Time             // when the present time without one began; zero with a session, and while the Client does not run
@@ -59,19 +62,44 @@ func (m *client) hook() {
 func (m *client) begin(epoch uint64, c *conn.Conn) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if epoch <= m.gone {
-		return // the Client has given it up already
+	if epoch <= m.gone { // the Client has given it up already
+		m.end(failedBy(m.why), frame.CodeAbnormal)
+		return
 	}
-	m.leave(epoch) // of an earlier run
+	m.leave(epoch, nil) // of an earlier run
 	m.open[epoch] = c
 }
 
-// leave keeps the counters of a connection that has ended. The caller holds mu.
-func (m *client) leave(epoch uint64) {
-	if c := m.open[epoch]; c != nil {
+// leave keeps the counters of a connection whose end no Down has told, and counts the end;
+// err is why the attempt failed of which it was. The caller holds mu.
+func (m *client) leave(epoch uint64, err error) {
+	if c := m.forget(epoch); c != nil {
+		side, code := endOf(c.Err())
+		if by := failedBy(err); by == redial.ByClock {
+			side = by // which has closed it
+		}
+		m.end(side, code)
+	}
+}
+
+// forget keeps the counters of a connection that has ended. The caller holds mu.
+func (m *client) forget(epoch uint64) *conn.Conn {
+	c := m.open[epoch]
+	if c != nil {
 		delete(m.open, epoch)
 		fold(&m.past, c.Stats())
 	}
+	return c
+}
+
+// failedBy tells who has ended the connection of an attempt that failed with err, where the
+// connection itself says no more than that this side did.
+func failedBy(err error) redial.Side {
+	var timeout *redial.TimeoutError
+	if errors.As(err, &timeout) {
+		return redial.ByClock
+	}
+	return redial.ByUs
 }
 
 // changed is the Client's OnChange: one call at a time.
@@ -86,21 +114,21 @@ func (m *client) changed(ch redial.Change) {
 	case redial.Failed:
 		m.failed[reasonOf(ch.Err)].Add(1)
 		if ch.Epoch > m.last { // otherwise there was no connection, and the epoch is that of the last session, which may live
-			m.gone = ch.Epoch
-			m.leave(ch.Epoch)
+			m.gone, m.why = ch.Epoch, ch.Err
+			m.leave(ch.Epoch, ch.Err)
 		}
 	case redial.Up:
 		m.up, m.last = true, ch.Epoch
 		m.stopClock()
 	case redial.Down:
 		m.end(ch.By, ch.Code)
-		m.leave(ch.Epoch)
+		m.forget(ch.Epoch)
 		m.up, m.from = false, time.Now()
 	case redial.Stopped:
 		for epoch := range m.open { // those of a rotation that was not finished
-			m.leave(epoch)
+			m.leave(epoch, nil)
 		}
-		m.up, m.last, m.gone = false, 0, 0 // epochs begin again with the next run
+		m.up, m.last, m.gone, m.why = false, 0, 0, nil // epochs begin again with the next run
 		m.stopClock()
 	}
 }

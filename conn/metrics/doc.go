@@ -45,7 +45,7 @@
 //   - tickwire.conn.open ({connection}; feed, line)
 //     Connections that are open.
 //   - tickwire.conn.closed ({connection}; feed, line, side, code)
-//     Connections that have ended, by who ended them and the peer's code.
+//     Connections that have ended, before a session too, by who ended them and the peer's code.
 //   - tickwire.conn.messages ({message}; feed, line, direction)
 //     Messages read and written.
 //   - tickwire.conn.io (By; feed, line, direction)
@@ -94,4 +94,12 @@
 //     Messages of a line for which later ones were waiting.
 //   - tickwire.group.connections ({connection}; group)
 //     Connections in the group.
+//   - tickwire.group.slow ({connection}; group)
+//     Connections for which something waits.
+//   - tickwire.group.waiting.size (By; group)
+//     Bytes that wait for slow connections.
+//   - tickwire.group.waiting.max (By; group)
+//     Most bytes that wait for one connection, which Group.Lag bounds.
+//   - tickwire.group.removed ({connection}; group)
+//     Connections that were ended for being too slow.
 package metrics

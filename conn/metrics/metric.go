@@ -95,7 +95,7 @@ var (
 // Of connections: sums over those that are open and those that have ended.
 var (
 	connOpen       = define(UpDown, "conn.open", "{connection}", "Connections that are open.", LabelFeed, LabelLine)
-	connClosed     = define(Counter, "conn.closed", "{connection}", "Connections that have ended, by who ended them and the peer's code.", LabelFeed, LabelLine, LabelSide, LabelCode)
+	connClosed     = define(Counter, "conn.closed", "{connection}", "Connections that have ended, before a session too, by who ended them and the peer's code.", LabelFeed, LabelLine, LabelSide, LabelCode)
 	connMessages   = define(Counter, "conn.messages", "{message}", "Messages read and written.", LabelFeed, LabelLine, LabelDirection)
 	connIO         = define(Counter, "conn.io", "By", "Bytes read from and written to the transport.", LabelFeed, LabelLine, LabelDirection)
 	connPings      = define(Counter, "conn.pings", "{ping}", "Pings read and written.", LabelFeed, LabelLine, LabelDirection)
@@ -126,4 +126,10 @@ var (
 )
 
 // Of a conn.Group.
-var groupConnections = define(UpDown, "group.connections", "{connection}", "Connections in the group.", LabelGroup)
+var (
+	groupConnections = define(UpDown, "group.connections", "{connection}", "Connections in the group.", LabelGroup)
+	groupSlow        = define(UpDown, "group.slow", "{connection}", "Connections for which something waits.", LabelGroup)
+	groupWaiting     = define(UpDown, "group.waiting.size", "By", "Bytes that wait for slow connections.", LabelGroup)
+	groupMost        = define(Gauge, "group.waiting.max", "By", "Most bytes that wait for one connection, which Group.Lag bounds.", LabelGroup)
+	groupRemoved     = define(Counter, "group.removed", "{connection}", "Connections that were ended for being too slow.", LabelGroup)
+)

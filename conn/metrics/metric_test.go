@@ -50,7 +50,7 @@ func TestNames(t *testing.T) {
 		}
 		seen[m.Prometheus()] = true
 	}
-	if n := len(seen); n != 36 {
+	if n := len(seen); n != 40 {
 		t.Errorf("%d metrics", n)
 	}
 }
@@ -69,6 +69,9 @@ func TestPrometheusNames(t *testing.T) {
 		{connRoundTrip, "tickwire_conn_round_trip_duration_seconds"},
 		{arbiterBytes, "tickwire_arbiter_waiting_size_bytes"},
 		{groupConnections, "tickwire_group_connections"},
+		{groupWaiting, "tickwire_group_waiting_size_bytes"},
+		{groupMost, "tickwire_group_waiting_max_bytes"},
+		{groupRemoved, "tickwire_group_removed_total"},
 	} {
 		if got := test.m.Prometheus(); got != test.want {
 			t.Errorf("%s is %s, not %s", test.m.Name, got, test.want)

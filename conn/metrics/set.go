@@ -83,7 +83,7 @@ func arbiterSource(feed string, a Arbiter, lines int) source {
 
 // Group measures g.
 func (s *Set) Group(name string, g *conn.Group) error {
-	return s.add(name, source{name: key{of: "group", name: name}, read: func(emit Emit) { emit(groupConnections, float64(g.Len()), name) }})
+	return s.add(name, source{name: key{of: "group", name: name}, read: func(emit Emit) { readGroup(emit, name, g.Stats()) }})
 }
 
 // Conns measures connections that no Client runs, a server's for example: see there.
@@ -191,4 +191,12 @@ func readArbiter(emit Emit, feed string, n redial.ArbiterCounts, lines int) {
 		emit(lineMessages, float64(l.Other), feed, line, "other")
 		emit(lineFilled, float64(l.Filled), feed, line)
 	}
+}
+
+func readGroup(emit Emit, name string, s conn.GroupStats) {
+	emit(groupConnections, float64(s.Connections), name)
+	emit(groupSlow, float64(s.Slow), name)
+	emit(groupWaiting, float64(s.Waiting), name)
+	emit(groupMost, float64(s.MostWaiting), name)
+	emit(groupRemoved, float64(s.Removed), name)
 }

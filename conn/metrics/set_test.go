@@ -91,17 +91,19 @@ func TestConnectionsOfAClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	sent := 0.0
-	begin := func(epoch uint64) {
+	begin := func(epoch uint64) *conn.Conn {
 		c := written(t)
 		sent++
 		m.begin(epoch, c)
+		return c
 	}
 	expect := func(at string, open, messages float64) {
 		t.Helper()
 		m.expect(t, at, map[string]float64{"conn.open f 0": open, "conn.messages f 0 transmit": messages})
 	}
-	begin(1)
+	c := begin(1)
 	expect("in OnConnect", 1, sent)
+	c.Close()
 	m.changed(redial.Change{State: redial.Failed, Epoch: 1, Err: io.EOF})
 	expect("failed in it", 0, sent)
 	m.begin(1, written(t))
@@ -115,8 +117,9 @@ func TestConnectionsOfAClient(t *testing.T) {
 	m.changed(redial.Change{State: redial.Down, Epoch: 2, By: redial.ByUs, Code: 1000})
 	expect("the old one is down", 1, sent)
 	m.changed(redial.Change{State: redial.Up, Epoch: 3})
-	begin(4)
-	m.changed(redial.Change{State: redial.Down, Epoch: 3, By: redial.ByUs, Code: 1006})
+	c = begin(4)
+	m.changed(redial.Change{State: redial.Down, Epoch: 3, By: redial.ByUs, Code: 1007})
+	c.Close()
 	m.changed(redial.Change{State: redial.Stopped, Epoch: 4})
 	expect("stopped in a rotation", 0, sent)
 	begin(1)
@@ -124,8 +127,76 @@ func TestConnectionsOfAClient(t *testing.T) {
 	expect("the next run", 1, sent)
 	m.expect(t, "at the end", map[string]float64{
 		"client.failed_attempts f 0 network": 0, "client.failed_attempts f 0 other": 2,
-		"conn.closed f 0 us 1000": 1, "conn.closed f 0 us 1006": 1, "client.up f 0": 1,
+		"conn.closed f 0 us 1000": 1, "conn.closed f 0 us 1007": 1, "conn.closed f 0 us 1006": 3, "client.up f 0": 1,
 	})
+}
+
+// A connection on which OnConnect fails has ended too, and it is told who ended it: also
+// where OnConnect hangs, and where the run ends meanwhile.
+func TestEndsBeforeASession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		dials := 0
+		c := &redial.Client{
+			URL: "ws://sim/", ConnectTimeout: time.Second, CloseWait: time.Minute, Backoff: redial.Backoff{Base: 1, Cap: 1},
+			MaxAge: time.Hour, Rotation: redial.Overlap,
+			Dialer: &conn.Dialer{NetDial: func(context.Context, string, string) (net.Conn, error) {
+				near, far := net.Pipe()
+				dials++
+				go serveAttempt(dials, far)
+				return near, nil
+			}},
+			OnConnect: func(_ context.Context, s *redial.Session) error {
+				switch s.Epoch {
+				case 1:
+					return errors.New("refused")
+				case 6: // a rotation
+					cancel()
+				}
+				_, err := s.Await(func(m conn.Message) bool { return string(m.Data) == "yes" })
+				return err
+			},
+		}
+		var set Set
+		if err := set.Client("f", c); err != nil {
+			t.Fatal(err)
+		}
+		err := c.Run(ctx, func(context.Context, redial.Message) error { return nil })
+		if !errors.Is(err, context.Canceled) || dials != 6 {
+			t.Fatalf("%v after %d dials", err, dials)
+		}
+		ends := map[string]float64{}
+		for k, v := range values(t, &set) {
+			if end, ok := strings.CutPrefix(k, "conn.closed f 0 "); ok {
+				ends[end] = v
+			}
+		}
+		want := map[string]float64{"us 1001": 2, "peer 1008": 1, "clock 1006": 1, "network 1006": 1, "us 1006": 1}
+		if !reflect.DeepEqual(ends, want) {
+			t.Errorf("%v, not %v", ends, want)
+		}
+	})
+}
+
+// serveAttempt is the server's end of connection n in TestEndsBeforeASession.
+func serveAttempt(n int, nc net.Conn) {
+	defer nc.Close()
+	c, err := new(conn.Upgrader).Accept(nc)
+	if err != nil {
+		return
+	}
+	switch n {
+	case 2:
+		_ = c.StartClose(frame.CodePolicyViolation, "no")
+	case 4:
+		return // cut
+	case 5:
+		_ = c.WriteMessage(conn.Text, []byte("yes"))
+	}
+	for err == nil {
+		_, err = c.ReadMessage()
+	}
 }
 
 // written is a connection on which one message was written.

@@ -28,7 +28,7 @@ type Message struct {
 type Session struct {
 	// Conn is the connection. Its reading side belongs to OnConnect, then to the Client, and to the handler while that runs. A
 	// read deadline that OnConnect or the handler leaves on it is undone. A write deadline that the handler leaves holds for
-	// Client.Send too: the first one after it has passed fails, with nothing written, and undoes it.
+	// Client.Send too: the first one after it has passed fails, with nothing written, and undoes it. Until then no Ping is answered.
 	Conn *conn.Conn
 	// Epoch counts the connections on which OnConnect ran, from 1.
 	Epoch uint64

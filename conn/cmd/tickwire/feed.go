@@ -36,6 +36,7 @@ type feedOptions struct {
 	ca        string
 	insecure  bool
 	reconnect bool
+	policy    policyFlag
 	json      bool
 	profile   string
 }
@@ -52,6 +53,7 @@ func (o *feedOptions) register(f *flag.FlagSet) {
 	f.StringVar(&o.ca, "ca", "", "with -url: a PEM file with the roots to trust, instead of the system's")
 	f.BoolVar(&o.insecure, "insecure", false, "with -url: do not verify the server's certificate")
 	f.BoolVar(&o.reconnect, "reconnect", false, "with -url: dial again when a connection ends, and print each session and its end")
+	o.policy.register(f)
 	f.BoolVar(&o.json, "json", false, "print the summary as JSON; the live line goes to standard error")
 	f.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of the consumer to this file")
 }
@@ -71,6 +73,8 @@ func (o *feedOptions) check() error {
 		return badUsage("-tls is for the embedded exchange; give -url a wss:// URL")
 	case o.url == "" && (o.send != "" || o.ca != "" || o.insecure || o.reconnect):
 		return badUsage("-text, -ca, -insecure and -reconnect go with -url")
+	case o.policy.given && !o.reconnect:
+		return badUsage("-policy goes with -reconnect")
 	}
 	return nil
 }

@@ -19,10 +19,10 @@ type following struct {
 }
 
 func (f *feed) newFollowing() *following {
-	w := &following{url: f.url}
+	w, judge := &following{url: f.url}, &judge{policy: f.options.policy.policy}
 	tell := tellChange(&redactor{f.display, f.secrets})
 	w.client = &redial.Client{
-		Classify: classify,
+		Classify: judge.classify,
 		URL:      f.url,
 		Dialer:   f.dialer,
 		OnConnect: func(_ context.Context, s *redial.Session) error {
@@ -34,12 +34,12 @@ func (f *feed) newFollowing() *following {
 			}
 			return sendTexts(s.Conn, []string{f.options.send})
 		},
-		OnChange: func(ch redial.Change) {
+		OnChange: judge.hear(func(ch redial.Change) {
 			if ch.State == redial.Down {
 				w.ended(ch.Stats)
 			}
 			tell(ch)
-		},
+		}),
 	}
 	return w
 }

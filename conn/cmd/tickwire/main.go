@@ -15,10 +15,14 @@
 // that could not be written; messages on standard error that nobody reads are lost,
 // and the command goes on.
 //
-// Record and tail -reconnect go on until Ctrl-C, -n or -duration: a server that
-// closes with 1000 is dialed again. When they give up that is exit code 1. Record
-// refuses a FILE that is there without -force, with which it is emptied when there
-// is a connection.
+// Record, tail -reconnect and feed -reconnect go on until Ctrl-C, -n or -duration.
+// Until they are connected they give up at once where the URL, the key or the
+// certificate may be wrong: that is exit code 2. From then on they dial again
+// whatever happens, and print each end. With -policy strict a refusal that is not
+// said to pass, or a final Close code, still ends them. To give up is exit code 1.
+//
+// Record refuses a FILE that is there without -force, with which it is emptied when
+// there is a connection.
 //
 // Passwords of URLs and values of -header are shown nowhere.
 package main

@@ -19,6 +19,8 @@ func runRecord(ctx context.Context, std *streams, args []string) error {
 	client := addClientFlags(flags)
 	duration := flags.Duration("duration", 0, "stop after so long; 0 is never")
 	force := flags.Bool("force", false, "overwrite FILE, when there is a connection")
+	var policy policyFlag
+	policy.register(flags)
 	arguments, err := parse(flags, std, args, 2)
 	if err != nil {
 		return err
@@ -39,11 +41,11 @@ func runRecord(ctx context.Context, std *streams, args []string) error {
 		ctx, cancel = context.WithTimeout(ctx, *duration)
 		defer cancel()
 	}
-	return record(ctx, std, d, arguments[0], client, t)
+	return record(ctx, std, d, arguments[0], client, policy.policy, t)
 }
 
-// record writes to t until ctx ends, the limit of messages is reached, the server is final, or t fails.
-func record(ctx context.Context, std *streams, d *conn.Dialer, url string, client *clientFlags, t *target) error {
+// record writes to t until ctx ends, the limit of messages is reached, the client gives up, or t fails.
+func record(ctx context.Context, std *streams, d *conn.Dialer, url string, client *clientFlags, policy redial.Policy, t *target) error {
 	recorder := conn.NewRecorder(t, 0)
 	d.Config.Timestamps, d.Config.Recorder = true, recorder
 	run, stop := context.WithCancel(ctx)
@@ -56,12 +58,17 @@ func record(ctx context.Context, std *streams, d *conn.Dialer, url string, clien
 		}
 	}()
 	start := time.Now()
-	c := &redial.Client{Classify: classify, URL: url, Dialer: d, OnChange: tellChange(std.err), OnConnect: func(_ context.Context, s *redial.Session) error {
-		if err := t.begin(); err != nil {
-			return redial.Fatal(err)
-		}
-		return sendTexts(s.Conn, client.texts)
-	}}
+	judge := &judge{policy: policy}
+	c := &redial.Client{
+		Classify: judge.classify, URL: url, Dialer: d,
+		OnChange: judge.hear(tellChange(std.err)),
+		OnConnect: func(_ context.Context, s *redial.Session) error {
+			if err := t.begin(); err != nil {
+				return redial.Fatal(err)
+			}
+			return sendTexts(s.Conn, client.texts)
+		},
+	}
 	bytes := 0
 	err := c.Run(run, func(_ context.Context, m redial.Message) error {
 		if bytes += len(m.Data); *client.limit > 0 && c.Counts().Messages >= uint64(*client.limit) {

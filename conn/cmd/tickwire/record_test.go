@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -9,6 +10,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -80,15 +83,27 @@ func says(text string, code frame.CloseCode) func(net.Conn) {
 	}
 }
 
+// breaks sends one message and then a frame that is none.
+func breaks(nc net.Conn) {
+	if c, err := new(conn.Upgrader).Accept(nc); err == nil {
+		c.WriteMessage(conn.Text, []byte("tick"))
+		nc.Write([]byte{0xf1, 0}) // reserved bits
+		io.Copy(io.Discard, nc)
+	}
+}
+
 // refuses answers with 403.
 func refuses(nc net.Conn) {
 	u := conn.Upgrader{Check: func(*handshake.RequestView) (http.Header, error) { return nil, errors.New("no") }}
 	u.Accept(nc)
 }
 
-// A server that is done (1000) is dialed again, until there is enough; one that is final ends the command with exit code 1.
+// Once there was a connection the command goes on, whatever ends it or an attempt. Until then what may be the fault of the command line
+// ends it at once; with -policy strict later too. To give up is exit code 1, or 2 if there was no connection.
 func TestF81GoodbyeIsNotTheEnd(t *testing.T) {
 	t.Parallel()
+	done, final := says("tick", frame.CodeNormal), says("tick", frame.CodePolicyViolation)
+	const strict = "-policy strict "
 	for _, command := range []string{"tail", "record", "feed"} {
 		for _, test := range []struct {
 			name  string
@@ -98,28 +113,90 @@ func TestF81GoodbyeIsNotTheEnd(t *testing.T) {
 			dials int64
 			want  string // on standard error
 		}{
-			{"enough after three goodbyes", []func(net.Conn){says("tick", frame.CodeNormal)}, "-n 3", exitOK, 3, "ended by the peer after"},
-			{"a refusal behind a goodbye", []func(net.Conn){says("tick", frame.CodeNormal), refuses}, "-n 3", exitFailed, 2, "403"},
-			{"a goodbye that is final", []func(net.Conn){says("tick", frame.CodeNormal), says("tick", frame.CodePolicyViolation)}, "-n 3", exitFailed, 2, "1008"},
-			{"a refusal at once", []func(net.Conn){refuses}, "-n 3", exitUsage, 1, "403"},
+			{"enough after three goodbyes", []func(net.Conn){done}, "-n 3", exitOK, 3, "ended by the peer after"},
+			{"enough after three goodbyes, strict", []func(net.Conn){done}, strict + "-n 3", exitOK, 3, "ended by the peer after"},
+			{"a refusal behind a goodbye goes on", []func(net.Conn){done, refuses, done}, "-n 3", exitOK, 4, "403"},
+			{"a refusal behind a goodbye, strict", []func(net.Conn){done, refuses, done}, strict + "-n 3", exitFailed, 2, "403"},
+			{"a goodbye for a fault goes on", []func(net.Conn){done, final, done}, "-policy persistent -n 3", exitOK, 3, "1008"},
+			{"a goodbye that is final, strict", []func(net.Conn){done, final, done}, strict + "-n 3", exitFailed, 2, "1008"},
+			{"a peer that breaks the protocol goes on", []func(net.Conn){breaks, done}, "-n 2", exitOK, 2, "reserved bits"},
+			{"a peer that breaks the protocol, strict", []func(net.Conn){breaks, done}, strict + "-n 2", exitFailed, 1, "reserved bits"},
+			{"a refusal at once", []func(net.Conn){refuses, done}, "-n 3", exitUsage, 1, "403"},
+			{"a refusal at once, persistent", []func(net.Conn){refuses, done}, "-policy persistent -n 3", exitUsage, 1, "403"},
 		} {
+			if command == "feed" && test.code == exitOK {
+				continue // it has no -n: see TestFeedGoesOn
+			}
 			var dials atomic.Int64
 			url := steps(t, &dials, test.steps...)
+			flags := strings.Fields(test.args)
 			args := map[string][]string{
-				"tail":   append(append([]string{"tail", "-reconnect"}, strings.Fields(test.args)...), url),
-				"record": append(append([]string{"record"}, strings.Fields(test.args)...), url, filepath.Join(t.TempDir(), "x")),
-				"feed":   {"feed", "-reconnect", "-duration", "3s", "-url", url},
+				"tail":   append(append([]string{"tail", "-reconnect"}, flags...), url),
+				"record": append(append([]string{"record"}, flags...), url, filepath.Join(t.TempDir(), "x")),
+				"feed":   append([]string{"feed", "-reconnect", "-duration", "1m", "-url", url}, flags[:len(flags)-2]...),
 			}[command]
-			if command == "feed" && test.code == exitOK {
-				continue // it has no -n
-			}
 			stdout, stderr, code := run(t, args...)
 			if code != test.code || dials.Load() != test.dials || !strings.Contains(stderr, test.want) {
 				t.Errorf("%s, %s: exit code %d after %d dials, %q", command, test.name, code, dials.Load(), stderr)
 			}
-			if messages := min(test.dials, 3); command == "tail" && test.code == exitOK && stdout != strings.Repeat("tick\n", int(messages)) {
+			if n, _ := strconv.Atoi(flags[len(flags)-1]); command == "tail" && test.code == exitOK && stdout != strings.Repeat("tick\n", n) {
 				t.Errorf("%s, %s: %q", command, test.name, stdout)
 			}
+		}
+	}
+}
+
+// A feed over connections goes on like tail -reconnect, until it is told to stop.
+func TestFeedGoesOn(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("no interrupt to send")
+	}
+	var dials atomic.Int64
+	enough := make(chan struct{})
+	stays := func(nc net.Conn) {
+		c, err := new(conn.Upgrader).Accept(nc)
+		if err != nil {
+			return
+		}
+		close(enough)
+		for err == nil {
+			_, err = c.ReadMessage()
+		}
+	}
+	url := steps(t, &dials, says("tick", frame.CodeNormal), refuses, says("tick", frame.CodePolicyViolation), stays)
+	cmd := tickwire(t, "feed", "-reconnect", "-duration", "10m", "-url", url)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case <-enough:
+	case err := <-ended:
+		t.Fatalf("%v after %d dials: %s", err, dials.Load(), out.String())
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil || dials.Load() != 4 || !strings.Contains(out.String(), "403") || !strings.Contains(out.String(), "1008") {
+		t.Errorf("%v after %d dials: %s", err, dials.Load(), out.String())
+	}
+}
+
+// A policy that is none, or that nothing would ask, is not passed over.
+func TestPolicyFlag(t *testing.T) {
+	for _, args := range [][]string{
+		{"tail", "-reconnect", "-policy", "Strict", "ws://127.0.0.1:1/"},
+		{"tail", "-policy", "strict", "ws://127.0.0.1:1/"},
+		{"record", "-policy", "", "ws://127.0.0.1:1/", filepath.Join(t.TempDir(), "x")},
+		{"feed", "-policy", "strict", "-url", "ws://127.0.0.1:1/"},
+		{"feed", "-policy", "strict"},
+	} {
+		if _, stderr, code := run(t, args...); code != exitUsage || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "-policy") {
+			t.Errorf("%v: exit code %d, %q", args, code, stderr)
 		}
 	}
 }
@@ -209,14 +286,14 @@ func TestF81RecordOnAFullDisk(t *testing.T) {
 	} {
 		limit := 0
 		var stderr strings.Builder
-		err := record(t.Context(), &streams{err: &stderr}, new(conn.Dialer), url, &clientFlags{limit: &limit}, target)
+		err := record(t.Context(), &streams{err: &stderr}, new(conn.Dialer), url, &clientFlags{limit: &limit}, redial.Persistent, target)
 		var bad *usageError
 		if !errors.Is(err, errFull) || errors.As(err, &bad) {
 			t.Errorf("%s: %v, %s", name, err, stderr.String())
 		}
 	}
 	limit := 5
-	err := record(t.Context(), &streams{err: io.Discard}, new(conn.Dialer), url, &clientFlags{limit: &limit}, &target{file: &disk{room: 1 << 30, closes: errFull}})
+	err := record(t.Context(), &streams{err: io.Discard}, new(conn.Dialer), url, &clientFlags{limit: &limit}, redial.Persistent, &target{file: &disk{room: 1 << 30, closes: errFull}})
 	if !errors.Is(err, errFull) {
 		t.Errorf("it cannot be closed: %v", err)
 	}

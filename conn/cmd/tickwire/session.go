@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
@@ -36,14 +38,57 @@ func tellChange(w io.Writer) func(redial.Change) {
 	}
 }
 
-// classify is redial.Strict for commands that are to go on until they are told to stop: a server that says it is done (1000) is
-// dialed again.
-func classify(err error) redial.Decision {
+// A policyFlag is the flag -policy: which ends another attempt follows, once there has been a session.
+type policyFlag struct {
+	policy redial.Policy
+	given  bool
+}
+
+func (p *policyFlag) String() string { return p.policy.String() }
+
+func (p *policyFlag) Set(s string) error {
+	for _, policy := range []redial.Policy{redial.Persistent, redial.Strict} {
+		if s == policy.String() {
+			p.policy, p.given = policy, true
+			return nil
+		}
+	}
+	return errors.New("want persistent or strict")
+}
+
+func (p *policyFlag) register(flags *flag.FlagSet) {
+	flags.Var(p, "policy", "`which` ends are dialed again once there was a connection: persistent, the default, gives up only what no attempt can "+
+		"mend; strict gives up at a refusal that may last, a bad certificate, or a Close with 1002, 1003 or 1007 to 1010")
+}
+
+// A judge decides what is dialed again. Until there is a session it is strict: the URL may be mistyped, or the key wrong, and a
+// command that tries for ever hides that. After a session they are known to be good.
+type judge struct {
+	policy    redial.Policy
+	connected atomic.Bool
+}
+
+// classify is a redial.Client's. A server that says it is done (1000) is dialed again under either policy: these commands go on
+// until they are told to stop.
+func (j *judge) classify(err error) redial.Decision {
+	if j.policy == redial.Persistent && j.connected.Load() {
+		return redial.Persistent.Classify(err)
+	}
 	d := redial.Strict.Classify(err)
 	if conn.CloseCode(err) == frame.CodeNormal {
 		d.Retry = true
 	}
 	return d
+}
+
+// hear is a redial.Client's OnChange: it tells next.
+func (j *judge) hear(next func(redial.Change)) func(redial.Change) {
+	return func(ch redial.Change) {
+		if ch.State == redial.Up {
+			j.connected.Store(true)
+		}
+		next(ch)
+	}
 }
 
 // redialEnd turns the end of a run over connections into that of a command: to give up is an error, whatever the reason.

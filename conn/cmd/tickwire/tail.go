@@ -24,9 +24,14 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 	client := addClientFlags(flags)
 	timings := flags.Bool("timings", false, "print how long dialing took, and when each message came")
 	reconnect := flags.Bool("reconnect", false, "dial again when the connection ends, with a goodbye too, and print each session and its end")
+	var policy policyFlag
+	policy.register(flags)
 	arguments, err := parse(flags, std, args, 1)
 	if err != nil {
 		return err
+	}
+	if policy.given && !*reconnect {
+		return badUsage("-policy goes with -reconnect")
 	}
 	d, err := client.dialer(arguments[0])
 	if err != nil {
@@ -39,7 +44,7 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 		t.start, t.last = start, start
 	}
 	if *reconnect {
-		err = t.follow(ctx, std, d, arguments[0], client.texts)
+		err = t.follow(ctx, std, d, arguments[0], client.texts, policy.policy)
 	} else {
 		err = t.once(ctx, std, d, arguments[0], client.texts)
 	}
@@ -145,10 +150,13 @@ func (t *tail) once(ctx context.Context, std *streams, d *conn.Dialer, url strin
 }
 
 // follow prints the messages of as many connections as it takes.
-func (t *tail) follow(ctx context.Context, std *streams, d *conn.Dialer, url string, texts []string) error {
-	client := &redial.Client{Classify: classify, URL: url, Dialer: d, OnChange: tellChange(std.err), OnConnect: func(_ context.Context, s *redial.Session) error {
-		return sendTexts(s.Conn, texts)
-	}}
+func (t *tail) follow(ctx context.Context, std *streams, d *conn.Dialer, url string, texts []string, policy redial.Policy) error {
+	judge := &judge{policy: policy}
+	client := &redial.Client{
+		Classify: judge.classify, URL: url, Dialer: d,
+		OnChange:  judge.hear(tellChange(std.err)),
+		OnConnect: func(_ context.Context, s *redial.Session) error { return sendTexts(s.Conn, texts) },
+	}
 	err := client.Run(ctx, func(_ context.Context, m redial.Message) error { return t.take(m.Message, m.Session.More()) })
 	return redialEnd(ctx, url, err, client.Counts().Connections)
 }

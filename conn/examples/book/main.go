@@ -13,7 +13,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"hash/crc32"
@@ -47,7 +46,7 @@ func main() {
 			return err
 		},
 		OnChange: redial.LogChanges(slog.Default()),
-		Backoff:  redial.Backoff{StableMessages: 100},
+		Backoff:  redial.Backoff{StableMessages: 50},
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -109,16 +108,24 @@ func ask(s *redial.Session, request string, id int) (json.RawMessage, error) {
 	var answer struct {
 		ID     int
 		Result json.RawMessage
-		Error  *struct{ Msg string }
+		Error  *struct {
+			Code int
+			Msg  string
+		}
 	}
 	_, err := s.Await(func(m conn.Message) bool {
 		answer.ID = 0
 		return json.Unmarshal(m.Data, &answer) == nil && answer.ID == id
 	})
-	if err == nil && answer.Error != nil {
-		err = redial.Fatal(errors.New(request + ": " + answer.Error.Msg))
+	if err != nil || answer.Error == nil {
+		return answer.Result, err
 	}
-	return answer.Result, err
+	err = fmt.Errorf("%s: %s", request, answer.Error.Msg)
+	switch answer.Error.Code {
+	case 1, 2: // a request that is not understood, an unknown stream: to ask again would not help
+		return nil, redial.Fatal(err)
+	}
+	return nil, err // too many requests, for example: the client waits, and tries again
 }
 
 // A book has both sides, the best price first, and the number of the last update in it.

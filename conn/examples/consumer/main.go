@@ -6,8 +6,11 @@
 //
 //	consumer -url wss://a.example/stream -url wss://b.example/stream
 //
+// A subscription that is confirmed and then silent on a line has its connection replaced, though the other line brings the stream.
+//
 // It runs until Ctrl-C or -duration, says goodbye to the servers, and prints what it has: each book with its checksum, each gap, the
-// counts of each line. The log goes to standard error. The exit status is 1 if the feed could not be had.
+// counts of each line. The log goes to standard error; with -metrics Prometheus can scrape all of it. The exit status is 1 if the feed
+// could not be had.
 package main
 
 import (
@@ -21,6 +24,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"slices"
@@ -29,7 +34,12 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/metrics"
+	"github.com/seed-7f57ff33/tickwire/conn/metrics/prom"
 	"github.com/seed-7f57ff33/tickwire/conn/redial"
 )
 
@@ -42,6 +52,8 @@ var (
 	pingEvery      = flag.Duration("ping-every", 20*time.Second, "time from one text ping to the next")
 	maxAge         = flag.Duration("max-age", 23*time.Hour, "age at which a connection is replaced")
 	window         = flag.Duration("window", redial.DefaultWindow, "how long to wait for what one line lost")
+	silence        = flag.Duration("silence", time.Minute, "how long a stream may bring nothing on a line; 0 means for ever")
+	metricsAt      = flag.String("metrics", "", "`address` to serve /metrics on, as 127.0.0.1:9100; none if it is empty")
 )
 
 func main() {
@@ -67,6 +79,10 @@ func main() {
 	}
 
 	f := newFeed(log, dialer)
+	if err := f.serveMetrics(*metricsAt); err != nil {
+		fmt.Fprintln(os.Stderr, "consumer: -metrics:", err)
+		os.Exit(2)
+	}
 	err = f.lines.Run(ctx, f.deliver) // until ctx ends; every Client has said goodbye then
 	f.report()
 	if ctx.Err() == nil {
@@ -113,7 +129,7 @@ func newFeed(log *slog.Logger, dialer *conn.Dialer) *feed {
 			ConnectTimeout: *connectTimeout,
 			OnConnect:      f.subscribe,
 			OnChange:       redial.LogChanges(log.With("line", i)),
-			Backoff:        redial.Backoff{StableMessages: 1000},
+			Backoff:        redial.Backoff{StableMessages: 200},
 			MaxAge:         *maxAge,
 			Rotation:       redial.Overlap, // the new connection is there before the old one is closed
 			LifeSign: &redial.LifeSign{
@@ -128,6 +144,7 @@ func newFeed(log *slog.Logger, dialer *conn.Dialer) *feed {
 	}
 	f.lines.Window = *window
 	f.lines.Number = number
+	f.lines.Each = func(_ int, stream string, m redial.Message) { m.Session.Alive(stream) } // deliver gets only what was first
 	f.lines.Other = f.answer
 	f.lines.OnGap = f.gap
 	f.lines.OnEnd = func(line int, err error) { log.Error("a line has ended", "line", line, "error", err) }
@@ -185,7 +202,16 @@ func (f *feed) subscribe(_ context.Context, s *redial.Session) error {
 		return json.Unmarshal(m.Data, &answer) == nil && answer.ID == 1
 	})
 	if err == nil && answer.Error != nil {
-		err = redial.Fatal(errors.New("subscribe: " + answer.Error.Text)) // it is our request that is wrong
+		err = fmt.Errorf("subscribe: %s", answer.Error.Text)
+		switch answer.Error.Code {
+		case 1, 2: // a request that is not understood, an unknown stream: to ask again would not help
+			err = redial.Fatal(err)
+		} // too many requests, for example, will pass: the client waits, and tries again
+	}
+	if err == nil && *silence > 0 {
+		for _, stream := range streams {
+			s.Watch(stream, *silence)
+		}
 	}
 	return err
 }
@@ -212,6 +238,7 @@ func (f *feed) deliver(ctx context.Context, d redial.Delivery[string]) error {
 		b.waiting = append(b.waiting, m.Data.update)
 		f.ask(ctx, symbol, b)
 	}
+	b.show(symbol)
 	return nil
 }
 
@@ -222,6 +249,7 @@ func (f *feed) gap(g redial.Gap[string]) {
 	if symbol, kind, _ := strings.Cut(g.Key, "@"); kind == "depth" {
 		b := f.books[symbol]
 		*b = book{resyncs: b.resyncs + 1}
+		b.show(symbol)
 	}
 }
 
@@ -248,17 +276,63 @@ func (f *feed) answer(_ context.Context, line int, m redial.Message) error {
 	if err == nil && a.ID == 2 && a.Error == nil {
 		err = json.Unmarshal(a.Result, &s)
 	}
-	if b := f.books[s.Symbol]; err == nil && b != nil {
-		if !b.live {
-			err = b.begin(s)
-		}
-	} else {
+	b := f.books[s.Symbol]
+	switch {
+	case err == nil && a.Error != nil: // ask does it again
+		err = errors.New(a.Error.Text)
+	case err != nil || b == nil:
 		err = errors.Join(err, fmt.Errorf("not understood: %.100q", m.Data))
+	case !b.live:
+		err = b.begin(s)
+		b.show(s.Symbol)
 	}
 	if err != nil {
 		f.log.Warn("answer", "line", line, "error", err)
 	}
 	return nil
+}
+
+// Beside the metrics of the lines there are two of the books.
+var (
+	bookLast = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "consumer_book_last_update", Help: "Number of the last update in the book.",
+	}, []string{"symbol"})
+	bookLive = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "consumer_book_live", Help: "1 if the book is that of the exchange, 0 while it waits for a snapshot.",
+	}, []string{"symbol"})
+)
+
+// serveMetrics has the lines measured, before they run, and serves that until the process ends.
+func (f *feed) serveMetrics(address string) error {
+	if address == "" {
+		return nil
+	}
+	var set metrics.Set
+	if err := metrics.Lines(&set, "market", &f.lines); err != nil {
+		return err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(prom.New(&set), bookLast, bookLive)
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	f.log.Info("metrics", "url", "http://"+listener.Addr().String()+"/metrics")
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	go func() { f.log.Error("metrics", "error", server.Serve(listener)) }()
+	return nil
+}
+
+// show tells the metrics how the book is.
+func (b *book) show(symbol string) {
+	live := 0.0
+	if b.live {
+		live = 1
+	}
+	bookLive.WithLabelValues(symbol).Set(live)
+	bookLast.WithLabelValues(symbol).Set(float64(b.last))
 }
 
 func (f *feed) report() {

@@ -1,7 +1,8 @@
 // Subscribe prints the messages of a stream. It shows how a subscription is confirmed.
 //
 // OnConnect runs on each new connection. It asks for the stream and waits for the answer: a server that never answers costs
-// ConnectTimeout, and another attempt. A server that refuses the stream ends the program: asking again would not help.
+// ConnectTimeout, and another attempt. An answer that says the request is wrong ends the program. Any other error, such as too many
+// requests, is tried again after a while.
 //
 //	subscribe -url wss://feed.example/stream -stream btcusdt@trade -n 10
 package main
@@ -11,7 +12,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -67,16 +67,24 @@ func subscribe(s *redial.Session, stream string) error {
 	}
 	var answer struct {
 		ID    int
-		Error *struct{ Msg string }
+		Error *struct {
+			Code int
+			Msg  string
+		}
 	}
 	_, err := s.Await(func(m conn.Message) bool {
 		answer.ID = 0
 		return json.Unmarshal(m.Data, &answer) == nil && answer.ID == 1
 	})
-	if err == nil && answer.Error != nil {
-		return redial.Fatal(errors.New("subscribe: " + answer.Error.Msg))
+	if err != nil || answer.Error == nil {
+		return err
 	}
-	return err
+	err = fmt.Errorf("subscribe: %s", answer.Error.Msg)
+	switch answer.Error.Code {
+	case 1, 2: // a request that is not understood, an unknown stream: to ask again would not help
+		return redial.Fatal(err)
+	}
+	return err // too many requests, for example: the client waits, and tries again
 }
 
 // newDialer returns a Dialer that trusts the root certificate in a file, or those of the system if there is no file.

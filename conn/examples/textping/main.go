@@ -12,7 +12,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -86,16 +85,24 @@ func subscribe(s *redial.Session, stream string) error {
 	}
 	var answer struct {
 		ID    int
-		Error *struct{ Msg string }
+		Error *struct {
+			Code int
+			Msg  string
+		}
 	}
 	_, err := s.Await(func(m conn.Message) bool {
 		answer.ID = 0
 		return json.Unmarshal(m.Data, &answer) == nil && answer.ID == 1
 	})
-	if err == nil && answer.Error != nil {
-		return redial.Fatal(errors.New("subscribe: " + answer.Error.Msg))
+	if err != nil || answer.Error == nil {
+		return err
 	}
-	return err
+	err = fmt.Errorf("subscribe: %s", answer.Error.Msg)
+	switch answer.Error.Code {
+	case 1, 2: // a request that is not understood, an unknown stream: to ask again would not help
+		return redial.Fatal(err)
+	}
+	return err // too many requests, for example: the client waits, and tries again
 }
 
 // newDialer returns a Dialer that trusts the root certificate in a file, or those of the system if there is no file.

@@ -41,6 +41,7 @@ type World struct {
 	line   [2]*watched
 	server watchedConns
 	group  conn.Group
+	stuck  conn.Group
 
 	stop func()
 }
@@ -98,8 +99,8 @@ func watch(address string) *watched {
 
 var errRefused = errors.New("the subscription was refused")
 
-// Start starts all, measured by set as "flapping", "lines", "server" and "viewers", and
-// returns when all has come that will.
+// Start starts all, measured by set as "flapping", "lines", "server", "viewers" and
+// "stuck", and returns when all has come that will.
 func Start(t testing.TB, set *metrics.Set) *World {
 	t.Helper()
 	w := new(World)
@@ -133,6 +134,7 @@ func Start(t testing.TB, set *metrics.Set) *World {
 	}
 	check(t, w.startClient(ctx, set, listen(flapping), &running))
 	check(t, w.startLines(ctx, set, listen, &running))
+	check(t, w.startStuck(ctx, set))
 	return w
 }
 
@@ -169,7 +171,7 @@ func (w *World) startClient(ctx context.Context, set *metrics.Set, address strin
 	select {
 	case s := <-last:
 		_, err := s.Conn.Ping(ctx)
-		w.client.ends = map[string]float64{"peer 1012": 1, "peer 4xxx": 1, "network 1006": 1}
+		w.client.ends = map[string]float64{"peer 1012": 1, "peer 4xxx": 1, "network 1006": 1, "us 1001": 1} // the last by OnConnect
 		return errors.Join(err, w.client.Send(ctx, conn.Text, []byte("thanks")))
 	case <-time.After(time.Minute):
 		return errors.New("the last message has not come")
@@ -258,6 +260,14 @@ func (w *World) startLines(ctx context.Context, set *metrics.Set, listen func(fu
 	})
 	// Numbers do not begin at 1 for a line that is late: what is sure is how many
 	// messages were judged.
+	if !until(func() bool { return w.judged() == 7+6 && w.group.Len() == 2 && w.lines.Counts().Waiting == 0 }) {
+		return fmt.Errorf("the lines have brought %+v", w.lines.Counts())
+	}
+	return nil
+}
+
+// until waits for a condition. It reports false if that takes a minute.
+func until(condition func() bool) bool {
 	limit := time.NewTimer(time.Minute)
 	defer limit.Stop()
 	look := time.NewTicker(time.Millisecond)
@@ -265,13 +275,48 @@ func (w *World) startLines(ctx context.Context, set *metrics.Set, listen func(fu
 	for {
 		select {
 		case <-look.C:
-			if w.judged() == 7+6 && w.group.Len() == 2 && w.lines.Counts().Waiting == 0 {
-				return nil
+			if condition() {
+				return true
 			}
 		case <-limit.C:
-			return fmt.Errorf("the lines have brought %+v", w.lines.Counts())
+			return false
 		}
 	}
+}
+
+// startStuck sends to connections whose peers do not read, until one is ended for that,
+// one waits with a message, and one with two.
+func (w *World) startStuck(ctx context.Context, set *metrics.Set) error {
+	w.stuck.Lag = 1000
+	if err := set.Group("stuck", &w.stuck); err != nil {
+		return err
+	}
+	message := make([]byte, 400-4) // 400 B on the wire
+	for _, step := range []struct {
+		joins bool
+		want  conn.GroupStats
+	}{
+		{true, conn.GroupStats{Connections: 1, Slow: 1, Waiting: 400, MostWaiting: 400}},
+		{false, conn.GroupStats{Connections: 1, Slow: 1, Waiting: 800, MostWaiting: 800}},
+		{true, conn.GroupStats{Connections: 1, Slow: 1, Waiting: 400, MostWaiting: 400, Removed: 1}},
+		{true, conn.GroupStats{Connections: 2, Slow: 2, Waiting: 1200, MostWaiting: 800, Removed: 1}},
+	} {
+		if step.joins {
+			near, _ := net.Pipe()
+			c := conn.New(near, frame.Server, &conn.Config{KeepAlive: -1})
+			context.AfterFunc(ctx, func() { c.Close() })
+			if err := w.stuck.Add(c); err != nil {
+				return err
+			}
+		}
+		if err := w.stuck.WriteMessage(conn.Binary, message); err != nil {
+			return err
+		}
+		if !until(func() bool { return w.stuck.Stats() == step.want }) {
+			return fmt.Errorf("the group has %+v, not %+v", w.stuck.Stats(), step.want)
+		}
+	}
+	return nil
 }
 
 func (w *World) judged() (n uint64) {
@@ -309,7 +354,8 @@ func (w *World) Want(stopped bool) []Value {
 	all.arbiter("lines", w.lines.Counts())
 	all.conns(&w.server, map[string]string{"feed": "server"}, map[string]float64{"peer 1001": 2 * (1 - up)})
 	all.add("tickwire_conn_round_trip_duration_seconds", "tickwire.conn.round_trip.duration", map[string]string{"feed": "server"}, 0)
-	all.add("tickwire_group_connections", "tickwire.group.connections", map[string]string{"group": "viewers"}, float64(w.group.Len()))
+	all.group("viewers", w.group.Stats())
+	all.group("stuck", w.stuck.Stats())
 	return all
 }
 
@@ -403,6 +449,15 @@ func (l *list) arbiter(feed string, n redial.ArbiterCounts) {
 		add("other", c.Other)
 		l.add("tickwire_arbiter_line_filled_total", "tickwire.arbiter.line.filled", of, float64(c.Filled), "line", strconv.Itoa(i))
 	}
+}
+
+func (l *list) group(name string, s conn.GroupStats) {
+	of := map[string]string{"group": name}
+	l.add("tickwire_group_connections", "tickwire.group.connections", of, float64(s.Connections))
+	l.add("tickwire_group_slow", "tickwire.group.slow", of, float64(s.Slow))
+	l.add("tickwire_group_waiting_size_bytes", "tickwire.group.waiting.size", of, float64(s.Waiting))
+	l.add("tickwire_group_waiting_max_bytes", "tickwire.group.waiting.max", of, float64(s.MostWaiting))
+	l.add("tickwire_group_removed_total", "tickwire.group.removed", of, float64(s.Removed))
 }
 
 // Compare fails unless got is what is wanted, value by value; it reads got until nothing
