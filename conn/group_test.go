@@ -530,7 +530,7 @@ func TestGroupStats(t *testing.T) {
 			say()
 		}
 		want("two is too slow", GroupStats{Connections: 1, Removed: 1})
-		if err := two.Err(); !errors.Is(err, ErrTooSlow) {
+		if err := two.WriteMessage(Text, nil); !errors.Is(err, ErrTooSlow) {
 			t.Error(err)
 		}
 		say()

@@ -135,7 +135,7 @@ func TestR88EqualsZlib(t *testing.T) {
 				c.size = min(c.size, 1000)
 			}
 			if instrumented || testing.Short() {
-				c.n = min(c.n, 3_000)
+				c.n = min(c.n, 1_000)
 			}
 			c.n = few(c.n)
 			t.Run(fmt.Sprintf("%s/%d of %d, level %d, %d bits", zlib.name, c.n, c.size, c.level, c.bits), func(t *testing.T) {
