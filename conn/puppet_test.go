@@ -21,6 +21,7 @@ import (
 	"hash"
 	"io"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"slices"
 	"sync"
@@ -37,7 +38,8 @@ var puppetIdentity = sync.OnceValues(func() (key *ecdsa.PrivateKey, der []byte) 
 	if err != nil {
 		panic(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"puppet"}, NotAfter: time.Now().Add(time.Hour)}
+	// The clock of a synctest is another.
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"puppet"}, NotAfter: time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)}
 	if der, err = x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key); err != nil {
 		panic(err)
 	}
@@ -123,7 +125,8 @@ type puppet struct {
 	sent    [][]byte // the records of data sent
 
 	transcript hash.Hash
-	behind     []byte // what the flight has behind its Finished, in the same record
+	behind     []byte        // what the flight has behind its Finished, in the same record
+	early      func(s *play) // what is sent together with the flight
 	said       []string
 	stream     []byte // of the client's data, what is no whole frame
 	raw        bool   // the client's data is told as it is
@@ -233,7 +236,9 @@ func (p *puppet) handshake() error {
 		}
 		return b
 	}
-	derive := func(secret []byte, label string) []byte { return p.in.expand(secret, label, p.transcript.Sum(nil), size) }
+	derive := func(secret []byte, label string) []byte {
+		return p.in.expand(secret, label, p.transcript.Sum(nil), size)
+	}
 	empty := p.in.hash().Sum(nil)
 	early := extract(make([]byte, size), nil)
 	handshake := extract(shared, p.in.expand(early, "derived", empty, size))
@@ -257,12 +262,17 @@ func (p *puppet) handshake() error {
 
 	out := slices.Concat([]byte{22, 3, 3}, sized(2, serverHello), []byte{20, 3, 3, 0, 1, 1})
 	out = append(out, p.out.seal(23, append(flight, 22))...)
-	if _, err := p.nc.Write(out); err != nil {
-		return err
-	}
 	master := extract(make([]byte, size), p.in.expand(handshake, "derived", empty, size))
 	clientSecret, serverSecret := derive(master, "c ap traffic"), derive(master, "s ap traffic")
 	p.out.use(serverSecret)
+	if p.early != nil {
+		s := &play{puppet: p, rand: mathrand.New(mathrand.NewPCG(3, 3))}
+		p.early(s)
+		out = append(out, s.out...)
+	}
+	if _, err := p.nc.Write(out); err != nil {
+		return err
+	}
 	for {
 		record, err := p.readRecord()
 		if err != nil {
