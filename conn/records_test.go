@@ -444,6 +444,12 @@ func (s *sender) Write(p []byte) (int, error) {
 // reads.
 func recordedFeed(t testing.TB, version uint16, size, count int) (c *Conn, near *recordedConn, messages int) {
 	t.Helper()
+	return recordedMessages(t, version, 196, size, count)
+}
+
+// recordedMessages is recordedFeed with messages of so much text.
+func recordedMessages(t testing.TB, version uint16, text, size, count int) (c *Conn, near *recordedConn, messages int) {
+	t.Helper()
 	a, b := netsim.Pipe(0)
 	near = &recordedConn{Conn: a}
 	serverTLS, clientTLS := testCertificate(t)
@@ -466,7 +472,7 @@ func recordedFeed(t testing.TB, version uint16, size, count int) (c *Conn, near 
 	near.held = true
 	var run []byte
 	for len(run) < size {
-		run = frame.AppendFrame(run, frame.Header{Fin: true, Opcode: Text}, bytes.Repeat([]byte("r"), 196))
+		run = frame.AppendFrame(run, frame.Header{Fin: true, Opcode: Text}, bytes.Repeat([]byte("r"), text))
 		messages++
 	}
 	for range count {

@@ -153,7 +153,6 @@ func (o *Opener) pass(b []byte) {
 // spoil leaves to the tls.Conn a record that nobody can open. It must not get the one that came: behind a KeyUpdate both count from 0, and
 // the first record sent once more, which is refused here, would be the one that the tls.Conn waits for if it was data.
 func (o *Opener) spoil() {
-	o.markDue()
 	b := o.otherMade[:]
 	header := append(b[:0], typeData, 3, 3, 0, 1+tagSize)
 	b[HeaderSize] = typeData
