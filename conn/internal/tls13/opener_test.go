@@ -278,6 +278,18 @@ func TestMessagesCutAnywhere(t *testing.T) {
 	}
 }
 
+// A length has 24 bits: crypto/tls takes a message of 65,536 bytes.
+func TestLongMessage(t *testing.T) {
+	var m messages
+	n := m.walk([]byte{4, 1, 0, 0})
+	for range 1 << 10 {
+		n += m.walk(bytes.Repeat([]byte{typeKeyUpdate}, 64))
+	}
+	if n != 0 || m.midway() {
+		t.Errorf("%d updates, midway %v", n, m.midway())
+	}
+}
+
 // FuzzMessages walks over a stream of handshake messages in pieces.
 func FuzzMessages(f *testing.F) {
 	f.Add(slices.Concat(ticket, []byte{24, 0, 0, 1, 1}, ticket[:9]), uint8(7))
