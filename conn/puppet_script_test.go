@@ -329,3 +329,61 @@ func perform(p *puppet, script int) error {
 func scriptName(script int) string {
 	return fmt.Sprintf("%d %s", script, puppetEnds[script%len(puppetEnds)].name)
 }
+
+// follow does what the bytes of a script say, two for each step. An alert that is not protected is left out: see TestTrapUnprotectedAlert.
+func (p *play) follow(script []byte) {
+	for ; len(script) >= 2; script = script[2:] {
+		arg := script[1]
+		switch what := script[0]; {
+		case what < 100:
+			p.inner(23, bytes.Repeat([]byte{arg}, 1+int(what)*int(arg)/16), int(arg)%7)
+		case what < 110:
+			p.update(arg % 2)
+		case what < 120:
+			p.inner(22, newTicket(int(arg)), int(what)-110)
+		case what < 130:
+			p.pieces(newTicket(int(arg)))
+		case what < 135:
+			p.put([]byte{20, 3, 3, 0, 1, 1})
+		case what < 140:
+			p.inner(23, nil, int(arg))
+		case what < 145:
+			p.inner(21, []byte{1, 90}, int(arg))
+		case what < 150:
+			p.inner(22, keyUpdate(arg)[:1+int(arg)%4], 0)
+			p.inner(22, keyUpdate(arg)[1+int(arg)%4:], int(arg))
+			p.puppet.out.update()
+		case what < 170: // any message
+			p.inner(22, append([]byte{arg, 0, 0, what - 150}, make([]byte, what-150)...), 0)
+		case what < 190: // any inner type
+			p.inner(arg, make([]byte, what-170), int(arg))
+		case what < 200: // any outer type
+			if arg != 21 {
+				p.put(p.puppet.out.seal(arg, []byte("outer\x17")))
+			}
+		case what < 205:
+			p.spoiled(int(arg)%70 + 5)
+		case what < 210:
+			if len(p.sent) > 0 {
+				p.put(p.sent[int(arg)%len(p.sent)])
+			}
+		case what < 215: // any header
+			p.put(long(23, int(arg)*80))
+		case what < 220:
+			p.puppet.out.seq += uint64(arg)
+		case what < 225:
+			p.puppet.out.update()
+		case what < 230:
+			p.data(string(bytes.Repeat([]byte{arg}, 1+int(arg))))
+		case what < 235:
+			p.inner(22, bytes.Repeat(keyUpdate(1), 1+int(arg)%3), 0)
+			p.puppet.out.update()
+		case what < 240:
+			p.inner(23, make([]byte, 16384-int(arg)%3), int(arg)%5)
+		default: // any bytes
+			if arg != 21 {
+				p.put(append([]byte{arg}, script...))
+			}
+		}
+	}
+}

@@ -103,10 +103,7 @@ func (o *ownRecords) give(p []byte) (int, error) {
 func (o *ownRecords) let(t *tls.Conn, b []byte, last error) (n int, err error) {
 	o.given, o.last, o.giving = b, last, true
 	n, err = t.Read(o.one[:])
-	if o.giving = false; len(o.given) > 0 && (err == nil || err == errNoWait) {
-		err = errOutOfStep
-	}
-	o.given, o.last = nil, nil
+	o.given, o.last, o.giving = nil, nil, false
 	return n, err
 }
 

@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -157,6 +158,42 @@ var waysToRead = map[string]func(c *Conn, got func(string)) error{
 			got(string(b))
 		}
 	},
+}
+
+// FuzzOpenedConversation has a puppet do what the input's bytes say, and compares with crypto/tls alone.
+func FuzzOpenedConversation(f *testing.F) {
+	for script := range 40 {
+		rand := rand.New(rand.NewPCG(uint64(script), 3))
+		b := make([]byte, 3*script)
+		for i := range b {
+			b[i] = byte(rand.UintN(256))
+		}
+		f.Add(b, byte(script), uint16(script*11))
+	}
+	f.Fuzz(func(t *testing.T, script []byte, piece byte, room uint16) {
+		var outcomes [bothSides]outcome
+		for side := range bothSides {
+			client, p, a := puppets(t, side, suiteOfScript(int(piece)), int(piece), func(p *puppet) { p.raw = true })
+			s := &play{puppet: p, rand: rand.New(rand.NewPCG(uint64(piece), 4))}
+			s.follow(script[:min(len(script), 80)])
+			s.ends(t)
+			o := &outcomes[side]
+			r, b, all := readable(client), make([]byte, int(room)+1), []byte(nil)
+			for {
+				n, err := r.Read(b)
+				if all = append(all, b[:n]...); err != nil {
+					o.got, o.err = []string{string(all)}, describeError(err)
+					break
+				}
+			}
+			n, err := client.Write([]byte("is there someone?"))
+			o.after = fmt.Sprint(n, describeError(err))
+			a.Close()
+			o.peer = p.drain()
+			p.nc.Close()
+		}
+		outcomes[ourTLS].compare(t, outcomes[plainTLS])
+	})
 }
 
 // Whatever a server sends, a Conn that opens records by itself sees and does the same as one over crypto/tls alone: messages, the error, what
@@ -533,6 +570,51 @@ func TestReadingAheadFailsClosed(t *testing.T) {
 			}
 			a.Close()
 			b.Close()
+		}
+	}
+}
+
+// Of a record that is cut by the end of the stream the tls.Conn gets the length and no content: it is not to have what it could open.
+func TestTrapNoPartOfARecordIsHandedOn(t *testing.T) {
+	client, p := opened(t)
+	p.text("cut")
+	record := slices.Clone(p.sent[0])
+	p.out = p.out[:len(p.out)-3]
+	p.ends(t)
+	if got, err := readsAll(client); got != "" || err != io.ErrUnexpectedEOF {
+		t.Errorf("%q, %v", got, err)
+	}
+	held := reflect.ValueOf(client).Elem().FieldByName("rawInput").FieldByName("buf").Bytes()
+	if !bytes.Contains(held, record[:tlsRecordHeader]) {
+		t.Skip("crypto/tls keeps what it has read elsewhere")
+	}
+	if bytes.Contains(held, record[tlsRecordHeader:tlsRecordHeader+4]) {
+		t.Errorf("%x of %x", held, record)
+	}
+}
+
+// An error is for good, also one behind which crypto/tls would go on: it does behind a handshake message of the wrong kind.
+func TestTrapErrorsAreForGood(t *testing.T) {
+	for name, bad := range map[string]func(p *play){
+		"a Finished":   func(p *play) { p.inner(22, append([]byte{20, 0, 0, 32}, make([]byte, 32)...), 0) },
+		"a spoiled":    func(p *play) { p.spoiled(-1) },
+		"close_notify": func(p *play) { p.inner(21, []byte{1, 0}, 0) },
+	} {
+		client, p := opened(t)
+		p.data("x")
+		bad(p)
+		p.data("y")
+		p.ends(t)
+		r := readable(client)
+		got, err := io.ReadAll(struct{ io.Reader }{r})
+		if err == nil {
+			err = io.EOF
+		}
+		for range 3 {
+			n, again := r.Read(make([]byte, 10))
+			if string(got) != "x" || n != 0 || again == nil || again.Error() != err.Error() {
+				t.Errorf("%s: %q, %v, and then %d, %v", name, got, err, n, again)
+			}
 		}
 	}
 }

@@ -107,7 +107,7 @@ func listen(std *streams, addr string, secure bool, path string, eachARecord boo
 		return nil, err
 	}
 	if eachARecord {
-		return tls.NewListener(exchange.RecordPerMessage(l), config), nil
+		return exchange.RecordPerMessage(l, config), nil
 	}
 	return tls.NewListener(conn.UnderTLS(l, nil), config), nil
 }

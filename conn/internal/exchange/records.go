@@ -1,92 +1,87 @@
 package exchange
 
 import (
+	"crypto/tls"
 	"net"
 	"sync"
 
-	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// RecordPerMessage returns the listener to give to tls.NewListener in the place of l, so that a Server over it sends each message in a TLS record
-// of its own, as most exchanges do. The records of a batch still leave in one piece: the consumer is what is measured.
-func RecordPerMessage(l net.Listener) net.Listener { return corkedListener{l} }
+// RecordPerMessage is tls.NewListener for a Server that is to send each message in a TLS record of its own, as most exchanges do. The
+// records of a batch still leave in one piece: the consumer is what is measured.
+func RecordPerMessage(l net.Listener, config *tls.Config) net.Listener {
+	return framedListener{l, config}
+}
 
-type corkedListener struct{ net.Listener }
+type framedListener struct {
+	net.Listener
+	config *tls.Config
+}
 
-func (l corkedListener) Accept() (net.Conn, error) {
+func (l framedListener) Accept() (net.Conn, error) {
 	nc, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return &corked{Conn: nc}, nil
+	under := &gathered{Conn: nc}
+	return &framed{tls.Server(under, l.config), under}, nil
 }
 
-// corked keeps what is written while it is closed, up to about a batch.
-type corked struct {
+// framed is a tls.Conn that writes each frame of a server in a record of its own.
+type framed struct {
+	*tls.Conn
+	under *gathered
+}
+
+// Write takes whole frames. What is none, as the answer of the opening handshake, is cut anywhere.
+func (f *framed) Write(p []byte) (written int, err error) {
+	f.under.gather()
+	for written < len(p) && err == nil {
+		n := len(p) - written
+		if h, size := frame.ParseHeader(p[written:]); size > 0 && h.Length < uint64(n-size) {
+			n = size + int(h.Length)
+		}
+		n, err = f.Conn.Write(p[written : written+n])
+		written += n
+	}
+	if failed := f.under.flush(); err == nil {
+		err = failed
+	}
+	return written, err
+}
+
+// Close ends the connection at once: that of a tls.Conn may wait for the peer.
+func (f *framed) Close() error { return f.under.Conn.Close() }
+
+// gathered keeps what is written from gather to flush.
+type gathered struct {
 	net.Conn
-	mu     sync.Mutex
-	closed bool
-	kept   []byte
+	mu      sync.Mutex // the reader may have crypto/tls write too
+	gathers bool
+	kept    []byte
 }
 
-// corkOf returns what is under the TLS of c; nil if that is none of RecordPerMessage.
-func corkOf(c *conn.Conn) *corked {
-	if t, ok := c.NetConn().(interface{ NetConn() net.Conn }); ok {
-		k, _ := t.NetConn().(*corked)
-		return k
-	}
-	return nil
+func (g *gathered) gather() {
+	g.mu.Lock()
+	g.gathers = true
+	g.mu.Unlock()
 }
 
-func (k *corked) Write(p []byte) (int, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if !k.closed {
-		return k.Conn.Write(p)
+func (g *gathered) Write(p []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.gathers {
+		return g.Conn.Write(p)
 	}
-	k.kept = append(k.kept, p...)
-	if len(k.kept) < batch {
-		return len(p), nil
-	}
-	if err := k.flush(); err != nil {
-		return 0, err
-	}
+	g.kept = append(g.kept, p...)
 	return len(p), nil
 }
 
-func (k *corked) flush() error {
-	_, err := k.Conn.Write(k.kept)
-	k.kept = k.kept[:0]
+func (g *gathered) flush() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, err := g.Conn.Write(g.kept)
+	g.gathers, g.kept = false, g.kept[:0]
 	return err
-}
-
-// cork has what is written kept, until uncork.
-func (k *corked) cork() {
-	k.mu.Lock()
-	k.closed = true
-	k.mu.Unlock()
-}
-
-func (k *corked) uncork() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.closed = false
-	return k.flush()
-}
-
-// write writes the message in f.scratch, in a record of its own or with others.
-func (f *feed) write() error {
-	if f.cork != nil {
-		return f.conn.WriteMessage(frame.Text, f.scratch)
-	}
-	return f.conn.AppendMessage(frame.Text, f.scratch)
-}
-
-// flush ends a batch.
-func (f *feed) flush() error {
-	if f.cork != nil {
-		return f.cork.uncork()
-	}
-	return f.conn.Flush()
 }

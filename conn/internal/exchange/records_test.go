@@ -56,11 +56,13 @@ func TestRecordPerMessage(t *testing.T) {
 			}
 			address := l.Addr().String()
 			if each {
-				l = RecordPerMessage(l)
+				l = RecordPerMessage(l, config)
+			} else {
+				l = tls.NewListener(l, config)
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			served := make(chan error, 1)
-			go func() { served <- new(Server).Serve(ctx, tls.NewListener(l, config)) }()
+			go func() { served <- new(Server).Serve(ctx, l) }()
 			records := 0
 			d := conn.Dialer{TLSConfig: &tls.Config{RootCAs: roots}, OpenRecords: opens, NetDial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				nc, err := new(net.Dialer).DialContext(ctx, "tcp", address)

@@ -155,7 +155,6 @@ func reply(c *conn.Conn, answer Subscribed) error {
 // A feed is what one client gets.
 type feed struct {
 	conn  *conn.Conn
-	cork  *corked // nil unless each message is to be a TLS record
 	epoch time.Time
 	rate  float64 // 0: as fast as it goes
 	first uint64
@@ -171,7 +170,7 @@ type feed struct {
 const batch = 64 << 10
 
 func (s *Server) newFeed(c *conn.Conn, request Subscribe) *feed {
-	f := &feed{conn: c, cork: corkOf(c), epoch: s.epoch, rate: request.Rate, left: request.Limit, cycle: s.cycle}
+	f := &feed{conn: c, epoch: s.epoch, rate: request.Rate, left: request.Limit, cycle: s.cycle}
 	if f.left == 0 {
 		f.left = -1
 	}
@@ -241,13 +240,10 @@ func (f *feed) send(n int64) (sent int64, err error) {
 		n = min(n, f.left)
 	}
 	f.stamp.setTime(time.Now().UnixNano())
-	if f.cork != nil {
-		f.cork.cork()
-	}
 	for bytes := 0; sent < n && bytes < batch; sent++ {
 		body := &f.cycle[f.at]
 		f.scratch = f.stamp.appendTo(append(f.scratch[:0], body.text...), body.sum)
-		if err := f.write(); err != nil {
+		if err := f.conn.AppendMessage(frame.Text, f.scratch); err != nil {
 			return sent, err
 		}
 		bytes += len(f.scratch)
@@ -258,5 +254,5 @@ func (f *feed) send(n int64) (sent int64, err error) {
 	if f.left >= 0 {
 		f.left -= sent
 	}
-	return sent, f.flush()
+	return sent, f.conn.Flush()
 }
