@@ -10,21 +10,22 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// ownRecords is what a records needs that opens the peer's records by itself: Dialer.OpenRecords.
+// ownRecords is the state of a records that opens the peer's records by itself: Dialer.OpenRecords.
 //
-// crypto/tls has read nothing behind the handshake then, since it gets one record at a time. What is not data is read by the
-// tls.Conn above, from a record that was sealed again for it; so it goes on to do all else, and every alert and error is its own.
+// crypto/tls gets one record at a time during the handshake, so it has read nothing after that. What
+// is not data is sealed again, and the tls.Conn reads it. So crypto/tls still does everything else,
+// and every alert and every error is its own.
 type ownRecords struct {
 	keys   tls13.KeyLog
 	opener *tls13.Opener // nil before the handshake is done, and where crypto/tls opens the records
-	why    string        // it does
+	why    string        // crypto/tls opens them
 
-	data    int // what of a record that was opened in its place is to be handed out; it begins at records.pos
-	behind  int // the bytes behind it that belong to the record
-	pending int // the length of a record that the tls.Conn is to be given
+	data    int // left of a record that was opened in its place; it begins at records.pos
+	behind  int // the bytes after it that belong to the record
+	pending int // the length of a record that the tls.Conn must be given
 
 	given     []byte // by Read to the tls.Conn
-	last      error  // what Read returns behind given
+	last      error  // what Read returns after given
 	giving    bool
 	one       [1]byte
 	err       error         // for good
@@ -36,7 +37,7 @@ var (
 	errNotToRead = errors.New("conn: the tls.Conn of a Conn was read (Dialer.OpenRecords)")
 )
 
-// openLater makes ready for openNow, before the handshake with cfg, the connection's own.
+// openLater prepares for openNow, before the handshake. cfg is the connection's own.
 func (r *records) openLater(cfg *tls.Config) {
 	r.own = &ownRecords{why: "the handshake is not done"}
 	r.own.keys.To = cfg.KeyLogWriter
@@ -44,7 +45,8 @@ func (r *records) openLater(cfg *tls.Config) {
 	r.alone = true
 }
 
-// openNow begins to open records behind the handshake of t, the tls.Conn above, if openLater was called.
+// openNow begins to open records after the handshake of t, the tls.Conn above. Without openLater it
+// does nothing.
 func (r *records) openNow(t *tls.Conn) {
 	o := r.own
 	if o == nil {
@@ -73,7 +75,7 @@ func (r *records) openNow(t *tls.Conn) {
 // opens reports whether the peer's records are opened here.
 func (r *records) opens() bool { return r.own != nil && r.own.opener != nil }
 
-// end gives up what cannot be used any more.
+// end clears what cannot be used any more.
 func (o *ownRecords) end() {
 	o.data, o.behind, o.pending, o.given = 0, 0, 0, nil
 	if o.err == nil {
@@ -84,7 +86,7 @@ func (o *ownRecords) end() {
 	}
 }
 
-// give is Read for the tls.Conn: it gets what let was called with, and nothing else.
+// give is Read for the tls.Conn, which gets what let was called with and nothing else.
 func (o *ownRecords) give(p []byte) (int, error) {
 	if !o.giving {
 		return 0, errNotToRead
@@ -107,8 +109,9 @@ func (o *ownRecords) let(t *tls.Conn, b []byte, last error) (n int, err error) {
 	return n, err
 }
 
-// readOwn fills p with the data of whole records that are here, until it has enough, or what comes next is not data: that waits for the next call, so
-// that crypto/tls does not answer it before the caller has answered the data. n is 0, and err nil, if there is nothing to hand out.
+// readOwn fills p with the data of whole records that are here, until it has enough. A record that is
+// not data ends it too, and waits for the next call: crypto/tls must not answer it before the caller
+// has answered the data. n is 0 and err nil if there is nothing to hand out.
 func (r *records) readOwn(t *tls.Conn, p []byte, enough int) (n int, err error) {
 	o := r.own
 	for o.err == nil && n < min(enough, len(p)) {
@@ -178,8 +181,8 @@ func (r *records) passOn(t *tls.Conn) error {
 	return o.opener.Passed(o.unwritten.Load() == before)
 }
 
-// passEnd gives the tls.Conn what has come of a record, and then the error behind which nothing comes. It gets no more of the record than its header:
-// it looks at nothing else, and is not to have what it could open.
+// passEnd gives the tls.Conn what has come of a record, and then the last error. Only the header and
+// the length are real: crypto/tls looks at nothing else, and must not get what it could open.
 func (r *records) passEnd(t *tls.Conn) error {
 	var part []byte
 	if r.end > r.pos {
@@ -197,7 +200,7 @@ func (r *records) passEnd(t *tls.Conn) error {
 // fillOwn is fillSecure where the records are opened here.
 func (c *Conn) fillOwn(dst []byte) (int, error) {
 	r := c.records
-	for { // each turn takes a record, or waits, or ends: crypto/tls bounds how many in a row are not data
+	for { // each turn takes a record, waits, or ends; crypto/tls bounds records without data
 		if !r.ready() {
 			c.r.Release()
 			if err := r.wait(); err != nil {
@@ -216,13 +219,13 @@ func (c *Conn) fillOwn(dst []byte) (int, error) {
 	}
 }
 
-// ownReader is a tls.Conn whose records are opened by the one below, before there is a Conn.
+// ownReader reads a tls.Conn with readOwn, before there is a Conn.
 type ownReader struct {
 	*tls.Conn
 	r *records
 }
 
-// readable returns what to read in the place of nc.
+// readable returns what to read instead of nc.
 func readable(nc net.Conn) net.Conn {
 	if t, ok := nc.(*tls.Conn); ok {
 		if r, ok := t.NetConn().(*records); ok && r.opens() {
@@ -233,27 +236,29 @@ func readable(nc net.Conn) net.Conn {
 }
 
 func (o *ownReader) Read(p []byte) (int, error) {
-	for {
+	for len(p) > 0 {
 		if !o.r.ready() {
 			if err := o.r.wait(); err != nil {
 				return 0, err
 			}
 		}
-		if n, err := o.r.readOwn(o.Conn, p, 1); n > 0 || err != nil || len(p) == 0 {
+		if n, err := o.r.readOwn(o.Conn, p, 1); n > 0 || err != nil {
 			return n, err
 		}
 	}
+	return 0, nil
 }
 
 // TransportInfo is what Conn.TransportInfo tells.
 type TransportInfo struct {
-	// OpensRecords tells that the records of TLS are opened by the engine: see Dialer.OpenRecords.
+	// OpensRecords says that the engine opens the records of TLS: see Dialer.OpenRecords.
 	OpensRecords bool
-	// Why says why they are not; "" if they are.
+	// Why says why it does not; "" if it does.
 	Why string
 }
 
-// TransportInfo tells how what carries the connection is read. It does not change while the connection lives.
+// TransportInfo tells how the connection's transport is read. It stays the same for the life of the
+// connection.
 func (c *Conn) TransportInfo() TransportInfo {
 	switch {
 	case c.secure == nil:

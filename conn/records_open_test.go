@@ -196,8 +196,8 @@ func FuzzOpenedConversation(f *testing.F) {
 	})
 }
 
-// Whatever a server sends, a Conn that opens records by itself sees and does the same as one over crypto/tls alone: messages, the error, what
-// the peer gets and in which order.
+// Whatever a server sends, a Conn that opens records by itself sees and does the same as one over
+// crypto/tls alone: messages, the error, what the peer gets and in which order.
 func TestOpenedLikeCryptoTLS(t *testing.T) {
 	for name, way := range waysToRead {
 		t.Run(name, func(t *testing.T) {

@@ -8,8 +8,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// RecordPerMessage is tls.NewListener for a Server that is to send each message in a TLS record of its own, as most exchanges do. The
-// records of a batch still leave in one piece: the consumer is what is measured.
+// RecordPerMessage is tls.NewListener for a Server that sends each message in a TLS record of its
+// own, as most exchanges do. The records of a batch still leave in one piece, because the consumer is
+// what is measured.
 func RecordPerMessage(l net.Listener, config *tls.Config) net.Listener {
 	return framedListener{l, config}
 }
@@ -28,13 +29,13 @@ func (l framedListener) Accept() (net.Conn, error) {
 	return &framed{tls.Server(under, l.config), under}, nil
 }
 
-// framed is a tls.Conn that writes each frame of a server in a record of its own.
+// framed is a tls.Conn that writes each frame of a server in its own record.
 type framed struct {
 	*tls.Conn
 	under *gathered
 }
 
-// Write takes whole frames. What is none, as the answer of the opening handshake, is cut anywhere.
+// Write takes whole frames. Other bytes, as of the opening handshake, are cut anywhere.
 func (f *framed) Write(p []byte) (written int, err error) {
 	f.under.gather()
 	for written < len(p) && err == nil {

@@ -22,10 +22,11 @@ const (
 	maxSecret = sha512.Size384
 )
 
-// keyLogLabel is that of the secret from which the keys of the server's data are made (the NSS key log format).
+// keyLogLabel begins the line with the secret of the server's data (NSS key log format).
 const keyLogLabel = "SERVER_TRAFFIC_SECRET_0 "
 
-// A KeyLog is the KeyLogWriter of one client's connection. It keeps the secret of the server's data and passes each line on.
+// A KeyLog is the KeyLogWriter of one client connection. It keeps the secret of the server's
+// data and passes each line on.
 type KeyLog struct {
 	To     io.Writer // the caller's own; nil for none
 	secret [maxSecret]byte
@@ -36,7 +37,7 @@ type KeyLog struct {
 func (k *KeyLog) Write(line []byte) (int, error) {
 	if rest, ok := bytes.CutPrefix(line, []byte(keyLogLabel)); ok {
 		k.Forget()
-		_, secret, _ := bytes.Cut(bytes.TrimRight(rest, "\n"), []byte(" ")) // behind the client's random
+		_, secret, _ := bytes.Cut(bytes.TrimRight(rest, "\n"), []byte(" ")) // after the client's random
 		if len(secret) <= 2*maxSecret {
 			if n, err := hex.Decode(k.secret[:], secret); err == nil {
 				k.size = n
@@ -58,10 +59,10 @@ func (k *KeyLog) Forget() {
 	k.size = 0
 }
 
-// errSecret is a secret that is not as long as the hash of its cipher suite.
+// errSecret means a secret that is not as long as the hash of the cipher suite.
 var errSecret = errors.New("crypto/tls gave no secret of that length")
 
-// A suite is what TLS_AES_128_GCM_SHA256 and TLS_AES_256_GCM_SHA384 differ in.
+// A suite is what the two AES-GCM suites differ in.
 type suite struct {
 	keySize int
 	hash    func() hash.Hash
@@ -87,7 +88,7 @@ func (s suite) expand(secret []byte, label string, size int) ([]byte, error) {
 	return hkdf.Expand(s.hash, secret, string(append(info, 0)), size)
 }
 
-// next returns the secret behind a KeyUpdate (RFC 8446 §7.2).
+// next returns the secret after a KeyUpdate (RFC 8446 §7.2).
 func (s suite) next(secret []byte) ([]byte, error) { return s.expand(secret, "traffic upd", s.size) }
 
 // keys are those of a secret (RFC 8446 §7.3).

@@ -5,7 +5,7 @@ const (
 	typeKeyUpdate = 24 // RFC 8446 §4: key_update
 )
 
-// messages follows the boundaries of handshake messages over the records that they are cut into.
+// messages follows the boundaries of handshake messages. Records may cut them anywhere.
 type messages struct {
 	header [messageHeader]byte
 	got    int // of the header

@@ -1,8 +1,9 @@
-// Package tls13 is the reading half of TLS 1.3's record layer (RFC 8446 §5), for a client that leaves all but the opening of data to a
-// tls.Conn below: whatever is not data is sealed again for that, as the record that it waits for.
+// Package tls13 is the reading half of the record layer of TLS 1.3 (RFC 8446 §5), for a client.
+// It opens data. Everything else it leaves to a tls.Conn: it seals such a record again, as the
+// record that the tls.Conn waits for.
 //
-// What is sealed here is read by the tls.Conn in this process's memory. It must never be written to anything: its nonces are those
-// of the peer's own records.
+// The tls.Conn reads what is sealed here from this process's memory. It must never be written to
+// anything: its nonces are those of the peer's own records.
 package tls13
 
 import "encoding/binary"
@@ -18,8 +19,8 @@ const (
 	typeData             = 23
 )
 
-// Span returns the length of the record at the beginning of b, 0 if it has not come whole. Of a record that crypto/tls refuses at its
-// header that is the header alone.
+// Span returns the length of the record at the beginning of b, 0 if it has not come whole. If
+// crypto/tls refuses the record at its header, that is the length of the header.
 func Span(b []byte) int {
 	if len(b) < HeaderSize {
 		return 0
@@ -39,7 +40,8 @@ func refused(b []byte) bool {
 	return b[1] != 3 || b[2] != 3 || binary.BigEndian.Uint16(b[3:]) > maxBody
 }
 
-// An Opener opens the records that the server sends after its Finished. One goroutine at a time uses it.
+// An Opener opens the records that a server sends after its Finished. One goroutine at a time may
+// use it.
 type Opener struct {
 	suite  suite
 	secret []byte
@@ -47,13 +49,13 @@ type Opener struct {
 	nonce  [nonceSize]byte
 
 	seq      uint64 // of the peer's next record
-	below    uint64 // of the record that the tls.Conn waits for, under the same key
+	below    uint64 // of the record that the tls.Conn waits for, with the same key
 	messages messages
 
-	counted bool // the tls.Conn has had a record that is not data behind its last data
+	counted bool // the tls.Conn got a record that is not data after its last data
 	opened  bool // data was opened since
 
-	// What the tls.Conn is to be given, one behind the other.
+	// What the tls.Conn must be given, in this order.
 	mark    []byte // a byte of data, nil if none is due
 	other   []byte
 	updates int // KeyUpdates in other
@@ -62,8 +64,8 @@ type Opener struct {
 	otherMade [HeaderSize + 1 + tagSize]byte
 }
 
-// New returns the Opener of a connection whose handshake is done, of which crypto/tls has read nothing behind the server's Finished.
-// It keeps no reference to secret.
+// New returns the Opener of a connection whose handshake is done. crypto/tls must not have read
+// anything after the server's Finished. New keeps no reference to secret.
 func New(cipherSuite uint16, secret []byte) (*Opener, error) {
 	s, err := suiteOf(cipherSuite)
 	if err != nil {
@@ -79,10 +81,12 @@ func New(cipherSuite uint16, secret []byte) (*Opener, error) {
 	return o, nil
 }
 
-// Open opens a record, as long as Span says. Data goes to dst if that has room for what the record holds, padding included, and
-// otherwise stands in the record itself; whole tells which. What of dst is behind the data may be overwritten.
+// Open opens a record, which is as long as Span says. Data goes to dst if all that the record holds
+// fits there, with its padding; otherwise it stands in the record itself. whole tells which. Open
+// may overwrite what follows the data in dst.
 //
-// There is no data if the record is for the tls.Conn: see Pending. It is then changed, and stays with the Opener until Passed.
+// There is no data if the record is for the tls.Conn: see Pending. The Opener then changes the
+// record, and keeps it until Passed.
 func (o *Opener) Open(dst, record []byte) (data []byte, whole bool) {
 	header, body := record[:HeaderSize], record[HeaderSize:]
 	switch {
@@ -99,7 +103,7 @@ func (o *Opener) Open(dst, record []byte) (data []byte, whole bool) {
 	size := len(body) - tagSize
 	into := body[:0:size]
 	if whole = len(dst) >= size; whole {
-		into = dst[:0:size] // more is more than the record may write, and less would have Open take other memory
+		into = dst[:0:size] // with less room Open would take other memory, in silence
 	}
 	inner, err := o.keys.aead.Open(into, o.keys.nonce(&o.nonce, o.seq), body, header)
 	if err != nil {
@@ -124,8 +128,8 @@ func (o *Opener) Open(dst, record []byte) (data []byte, whole bool) {
 	return nil, false
 }
 
-// split returns what a record holds, and of which type it is: RFC 8446 §5.4. The type is 0 if there is nothing but padding, and data
-// if there is nothing at all, as crypto/tls has it.
+// split returns what a record holds, and its type (RFC 8446 §5.4). Like crypto/tls it takes a record
+// with nothing at all for data. The type is 0 if there is only padding.
 func split(inner []byte) (content []byte, kind byte) {
 	for i := len(inner) - 1; i >= 0; i-- {
 		if inner[i] != 0 {
@@ -150,8 +154,9 @@ func (o *Opener) pass(b []byte) {
 	o.other = b
 }
 
-// spoil leaves to the tls.Conn a record that nobody can open. It must not get the one that came: behind a KeyUpdate both count from 0, and
-// the first record sent once more, which is refused here, would be the one that the tls.Conn waits for if it was data.
+// spoil leaves to the tls.Conn a record that nobody can open. It must not get the record that came.
+// Say the first record of a key was data, and comes again: it is refused here, but the tls.Conn has
+// seen none of that key and would take it.
 func (o *Opener) spoil() {
 	b := o.otherMade[:]
 	header := append(b[:0], typeData, 3, 3, 0, 1+tagSize)
@@ -161,8 +166,8 @@ func (o *Opener) spoil() {
 	o.other = b
 }
 
-// markDue makes a byte of data for the tls.Conn if it has counted records without data and does not know of data behind them: it
-// refuses to go on at the seventeenth in a row.
+// markDue makes a byte of data for the tls.Conn if that has counted records without data and does
+// not know of the data after them. It ends the connection at the seventeenth in a row.
 func (o *Opener) markDue() {
 	if !o.counted || !o.opened {
 		return
@@ -174,12 +179,12 @@ func (o *Opener) markDue() {
 	o.mark = b
 }
 
-// Pending returns what the tls.Conn is to be given because a record was not data: first mark, if there is one, of which it makes one
-// byte of data, and then other, of which it makes none.
+// Pending returns what the tls.Conn must be given because a record was not data: first mark, unless
+// it is nil, then other. Of mark it makes one byte of data, of other none.
 func (o *Opener) Pending() (mark, other []byte) { return o.mark, o.other }
 
-// Passed says that the tls.Conn has taken what was pending, and whether it has followed a KeyUpdate in it: it does not if it cannot
-// write its answer.
+// Passed says that the tls.Conn has taken what was pending, and whether it has followed a KeyUpdate
+// in it. It does not if it cannot write its answer.
 func (o *Opener) Passed(followed bool) error {
 	o.mark, o.other = nil, nil
 	o.counted, o.opened = true, false
@@ -203,5 +208,5 @@ func (o *Opener) Passed(followed bool) error {
 	return nil
 }
 
-// Forget clears the secret. The Opener opens nothing more behind a KeyUpdate.
+// Forget clears the secret. The Opener opens nothing more after a KeyUpdate.
 func (o *Opener) Forget() { clear(o.secret) }
