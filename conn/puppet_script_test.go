@@ -105,9 +105,8 @@ func (p *play) feed() {
 			n = p.rand.IntN(5000)
 		}
 		text := fmt.Appendf(nil, "%d %s", i, bytes.Repeat([]byte{'a' + byte(i%26)}, n))
-		cut := len(text)
 		if p.rand.IntN(5) == 0 {
-			cut = p.rand.IntN(len(text))
+			cut := p.rand.IntN(len(text))
 			stream = frame.AppendFrame(stream, frame.Header{Opcode: Text}, text[:cut])
 			stream = frame.AppendFrame(stream, frame.Header{Fin: true, Opcode: frame.Continuation}, text[cut:])
 			continue

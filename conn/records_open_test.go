@@ -20,6 +20,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/handshake"
@@ -504,6 +505,64 @@ func (w *writesKept) Write(p []byte) (int, error) {
 	return w.Conn.Write(p)
 }
 
+// During the handshake a Read ends with its record, however many are here and however much room there is.
+func TestTrapOneRecordARead(t *testing.T) {
+	var stream []byte
+	ends := map[int]bool{}
+	for _, n := range []int{1, 100, 5000, 0, 16000, 30, 30} {
+		stream = append(stream, long(22, n)...)
+		ends[len(stream)] = true
+	}
+	for _, room := range []int{1, 517, 1000, 70000} {
+		a, b := netsim.Pipe(1 << 20)
+		r := underTLS(a, &Config{}).(*records)
+		r.openLater(new(tls.Config))
+		b.Write(stream)
+		b.Close()
+		for at := 0; at < len(stream); {
+			n, err := r.Read(make([]byte, room))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := at + 1; i < at+n; i++ {
+				if ends[i] {
+					t.Fatalf("room for %d: a Read of %d at %d goes over the end of a record at %d", room, n, at, i)
+				}
+			}
+			at += n
+		}
+		r.drop()
+	}
+}
+
+// What comes with the server's Finished, in the same record, is as wrong here as for crypto/tls.
+func TestTrapBytesWithFinished(t *testing.T) {
+	for _, behind := range [][]byte{{4}, {4, 0, 0, 50, 1, 2}, newTicket(9), keyUpdate(0), {24, 0, 0}} {
+		var outcomes [bothSides]outcome
+		for side := range bothSides {
+			a, b := netsim.Pipe(1 << 20)
+			p := newPuppet(b, tls.TLS_AES_128_GCM_SHA256)
+			p.behind = behind
+			p.early = func(s *play) { s.data("x"); s.update(0); s.data("y") }
+			go func() {
+				p.handshake()
+				b.CloseWrite()
+			}()
+			client, err := clientOf(a, side)
+			o := &outcomes[side]
+			if err == nil {
+				var got string
+				got, err = readsAll(client)
+				o.got = []string{got}
+			}
+			o.err = describeError(err)
+			a.Close()
+			b.Close()
+		}
+		outcomes[ourTLS].compare(t, outcomes[plainTLS])
+	}
+}
+
 // readsAhead stands for a crypto/tls that reads more than it needs: it takes all that has come.
 type readsAhead struct {
 	*records
@@ -936,6 +995,44 @@ func TestOpenRecordsAreRecorded(t *testing.T) {
 	if !bytes.Equal(got, wire) {
 		t.Errorf("%d bytes were recorded of %d", len(got), len(wire))
 	}
+}
+
+// Compressed messages and large ones, in every size of record that crypto/tls makes of them.
+func TestOpenRecordsCompressed(t *testing.T) {
+	serverTLS, clientTLS := testCertificate(t)
+	clientTLS.ServerName = "localhost"
+	a, b := loopback(t)
+	served := make(chan error, 1)
+	go func() {
+		c, err := (&Upgrader{Config: Config{KeepAlive: -1, Deflate: &deflate.Config{}}}).Accept(tls.Server(b, serverTLS))
+		if err == nil {
+			err = echo(c)
+		}
+		served <- err
+	}()
+	d := Dialer{TLSConfig: clientTLS, OpenRecords: true, Config: Config{KeepAlive: -1, Deflate: &deflate.Config{}},
+		NetDial: func(context.Context, string, string) (net.Conn, error) { return a, nil }}
+	c, err := d.Dial(t.Context(), "wss://localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.packed == nil || !c.TransportInfo().OpensRecords {
+		t.Fatalf("compressed %v, %+v", c.packed != nil, c.TransportInfo())
+	}
+	random := rand.New(rand.NewPCG(5, 5))
+	for i, size := range []int{0, 1, 100, 1000, 5000, 16384, 65536, 300_000, 2_000_000, 10} {
+		text := make([]byte, size)
+		for j := range text {
+			text[j] = 'a' + byte(random.UintN(1+uint(i%3)*12))
+		}
+		go c.WriteMessage(Text, text)
+		m, err := c.ReadMessage()
+		if err != nil || !bytes.Equal(m.Data, text) {
+			t.Fatalf("%d bytes: %d came back, %v", size, len(m.Data), err)
+		}
+	}
+	c.Close()
+	<-served
 }
 
 const fipsEnv = "TICKWIRE_TEST_FIPS"
