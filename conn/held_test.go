@@ -131,7 +131,7 @@ func lineOver(t *testing.T, kind string, role frame.Role, cfg *Config) *line {
 	}
 	serverTLS, clientTLS := testCertificate(t)
 	clientTLS.ServerName = "localhost"
-	near, far := tls.Client(underTLS(a, &full), clientTLS), tls.Server(b, serverTLS)
+	near, far := clientUnderTLS(a, &full, clientTLS), tls.Server(b, serverTLS)
 	if role == frame.Server {
 		near, far = tls.Server(underTLS(a, &full), serverTLS), tls.Client(b, clientTLS)
 	}
@@ -140,7 +140,11 @@ func lineOver(t *testing.T, kind string, role frame.Role, cfg *Config) *line {
 		shaken <- far.Handshake()
 		io.Copy(io.Discard, far) // a pipe has no room for what comes
 	}()
-	if err := errors.Join(near.Handshake(), <-shaken); err != nil {
+	shake := near.Handshake
+	if role == frame.Client {
+		shake = func() error { return shakeClient(near) }
+	}
+	if err := errors.Join(shake(), <-shaken); err != nil {
 		t.Fatal(err)
 	}
 	return &line{c: New(near, role, &full), peer: far}

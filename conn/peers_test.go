@@ -204,6 +204,20 @@ func terminated(t *testing.T, p *program, roots *x509.CertPool, gone string) {
 		}
 		converse(t, c, false)
 	}
+	opening := &Dialer{TLSConfig: &tls.Config{RootCAs: roots, ClientSessionCache: tls.NewLRUClientSessionCache(1)}, OpenRecords: true}
+	for i := range 3 {
+		c, err := opening.Dial(t.Context(), "wss://"+p.address+"/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := c.NetConn().(*tls.Conn).ConnectionState(); s.DidResume != (i > 0) {
+			t.Errorf("connection %d resumed: %v", i, s.DidResume)
+		}
+		if i := c.TransportInfo(); !i.OpensRecords {
+			t.Errorf("%+v", i)
+		}
+		converse(t, c, false)
+	}
 	_, err := (&Dialer{TLSConfig: &tls.Config{RootCAs: roots}}).Dial(t.Context(), "wss://"+p.address+gone)
 	if e := refusal(t, err); e.Status < 500 || len(e.Body) == 0 || len(e.Body) > DefaultMaxBody {
 		t.Errorf("%v, body %q", err, e.Body)
@@ -229,7 +243,7 @@ http {
   client_body_temp_path b; proxy_temp_path p; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;
   proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"; proxy_set_header Host $http_host;
   server {
-    listen %s ssl http2; ssl_certificate c.pem; ssl_certificate_key k.pem;
+    listen %s ssl http2; ssl_certificate c.pem; ssl_certificate_key k.pem; ssl_protocols TLSv1.2 TLSv1.3;
     location / { proxy_pass http://%s; }
     location /gone { proxy_pass http://127.0.0.1:1; }
   }

@@ -6,8 +6,10 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,12 +27,17 @@ type openssl struct {
 	url   string
 }
 
-func startOpenSSL(t *testing.T, version string) *openssl {
+// It tells of each record.
+func startOpenSSL(t *testing.T, version string, more ...string) *openssl {
+	return runOpenSSL(t, version, append(more, "-msg")...)
+}
+
+func runOpenSSL(t *testing.T, version string, more ...string) *openssl {
 	p, path := newProgram(t, "openssl")
 	serverTLS, _ := testCertificate(t)
 	certificate, key := pemOf(t, serverTLS.Certificates[0])
-	cmd := exec.Command(path, "s_server", "-accept", "127.0.0.1:0", "-"+version, "-msg",
-		"-cert", p.file(t, "cert.pem", certificate), "-key", p.file(t, "key.pem", key))
+	args := []string{"s_server", "-accept", "127.0.0.1:0", "-" + version, "-cert", p.file(t, "cert.pem", certificate), "-key", p.file(t, "key.pem", key)}
+	cmd := exec.Command(path, append(args, more...)...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -130,9 +137,20 @@ func (p pinged) Slow(*Conn, ReadInfo)           {}
 // those that follow too, and what we send is understood.
 func TestPeerF20KeyUpdate(t *testing.T) {
 	server := startOpenSSL(t, "tls1_3")
+	server.updateKeys(Dialer{TLSConfig: &tls.Config{InsecureSkipVerify: true}}, "")
+}
+
+// updateKeys is TestPeerF20KeyUpdate for a Dialer, of which TransportInfo is to say why crypto/tls opens the records.
+func (s *openssl) updateKeys(d Dialer, why string) {
+	t, server := s.t, s
+	t.Helper()
 	pings := make(pinged, 1)
-	c := server.dial(Dialer{TLSConfig: &tls.Config{InsecureSkipVerify: true}, Config: Config{Observer: pings, KeepAlive: -1}})
+	d.Config = Config{Observer: pings, KeepAlive: -1}
+	c := server.dial(d)
 	defer c.Close()
+	if i := c.TransportInfo(); d.OpenRecords && (i.OpensRecords != (why == "") || !strings.Contains(i.Why, why)) {
+		t.Fatalf("%+v", i)
+	}
 	type result struct {
 		data []byte
 		err  error
@@ -198,5 +216,90 @@ func TestPeerRenegotiation(t *testing.T) {
 		if err := <-got; err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// Records opened by the engine, of each cipher suite, with padding and with tickets: key updates of both kinds between any two bytes, and
+// the next connection resumes.
+func TestPeerOpenRecords(t *testing.T) {
+	for _, tt := range []struct {
+		suite string
+		why   string
+		flags []string
+	}{
+		{"TLS_AES_128_GCM_SHA256", "", nil},
+		{"TLS_AES_256_GCM_SHA384", "", nil},
+		{"TLS_CHACHA20_POLY1305_SHA256", "TLS_CHACHA20_POLY1305_SHA256", nil},
+		{"TLS_AES_128_GCM_SHA256", "", []string{"-record_padding", "512"}},
+		{"TLS_AES_256_GCM_SHA384", "", []string{"-record_padding", "16384", "-num_tickets", "5"}},
+		{"TLS_AES_128_GCM_SHA256", "", []string{"-num_tickets", "0"}},
+		{"TLS_AES_128_GCM_SHA256", "", []string{"-num_tickets", "12", "-max_send_frag", "512"}},
+	} {
+		t.Run(strings.Join(append([]string{tt.suite}, tt.flags...), " "), func(t *testing.T) {
+			server := startOpenSSL(t, "tls1_3", append([]string{"-ciphersuites", tt.suite}, tt.flags...)...)
+			d := Dialer{TLSConfig: &tls.Config{InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(1)}, OpenRecords: true}
+			server.updateKeys(d, tt.why)
+			c := server.dial(d)
+			defer c.Close()
+			want := !slices.Contains(tt.flags, "0")
+			if s := c.NetConn().(*tls.Conn).ConnectionState(); s.DidResume != want {
+				t.Errorf("the second connection resumed: %v, want %v", s.DidResume, want)
+			}
+			server.send(frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: Text}, []byte("the very last")))
+			wantMessage(t, c, Text, "the very last")
+		})
+	}
+	t.Run("TLS 1.2", func(t *testing.T) {
+		c := startOpenSSL(t, "tls1_2").dial(Dialer{TLSConfig: &tls.Config{InsecureSkipVerify: true}, OpenRecords: true})
+		defer c.Close()
+		if i := c.TransportInfo(); i != (TransportInfo{Why: "the connection has TLS 1.2"}) {
+			t.Errorf("%+v", i)
+		}
+	})
+}
+
+// openedRecordsEnv is about how many records TestPeerManyOpenRecords reads; without it 50,000.
+const openedRecordsEnv = "TICKWIRE_TEST_RECORDS"
+
+// A long feed of records of 512 bytes at most, each message in two or more of them, or several in one.
+func TestPeerManyOpenRecords(t *testing.T) {
+	records := 50_000
+	fmt.Sscan(os.Getenv(openedRecordsEnv), &records)
+	for _, suite := range []string{"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384"} {
+		t.Run(suite, func(t *testing.T) {
+			server := runOpenSSL(t, "tls1_3", "-ciphersuites", suite, "-max_send_frag", "512")
+			c := server.dial(Dialer{TLSConfig: &tls.Config{InsecureSkipVerify: true}, OpenRecords: true, Config: Config{KeepAlive: -1}})
+			defer c.Close()
+			if i := c.TransportInfo(); !i.OpensRecords {
+				t.Fatalf("%+v", i)
+			}
+			payload := bytes.Repeat([]byte("0123456789"), 100)
+			var run []byte
+			const inRun = 64
+			for i := range inRun { // no line begins with a letter
+				run = frame.AppendFrame(run, frame.Header{Fin: true, Opcode: Text}, payload[:100+14*i])
+			}
+			runs := records * 512 / len(run)
+			sent := make(chan error, 1)
+			go func() {
+				for range runs {
+					if _, err := server.in.Write(run); err != nil {
+						sent <- err
+						return
+					}
+				}
+				sent <- nil
+			}()
+			for i := range runs * inRun {
+				m, err := c.ReadMessage()
+				if err != nil || string(m.Data) != string(payload[:100+14*(i%inRun)]) {
+					t.Fatalf("message %d: %d bytes, %v", i, len(m.Data), err)
+				}
+			}
+			if err := <-sent; err != nil {
+				t.Error(err)
+			}
+			t.Logf("%d messages, %d bytes, %d reads", runs*inRun, c.Stats().BytesRead, c.Stats().Reads)
+		})
 	}
 }

@@ -116,7 +116,7 @@ func (c *Conn) endRead(n int) {
 func (c *Conn) giveBack() {
 	c.r.Reset(nil, c.role, c.cfg.Frame)
 	if c.records != nil {
-		c.records.drop()
+		c.records.finish()
 	}
 }
 
@@ -224,6 +224,9 @@ const gatherSecure = 4 << 10
 // fillSecure reads from the tls.Conn over c.records. While nothing is there no buffer is held.
 func (c *Conn) fillSecure(dst []byte) (int, error) {
 	r := c.records
+	if r.opens() {
+		return c.fillOwn(dst)
+	}
 	if !r.shaken {
 		if err := r.shake(c.secure); err != nil {
 			return 0, err

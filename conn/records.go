@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/seed-7f57ff33/tickwire/conn/internal/tls13"
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
@@ -61,6 +62,9 @@ type records struct {
 	heard    *heard        // nil behind the handshake
 
 	gathering gathering
+
+	alone bool        // Read hands out one record at a time
+	own   *ownRecords // nil where Dialer.OpenRecords is off
 }
 
 // underTLS returns what to give to tls.Client and tls.Server in the place of nc, so that the Conn made of the tls.Conn reads in
@@ -114,6 +118,9 @@ func (r *records) CloseWrite() error {
 // beginning of one too where nothing more will come, where one alone is too long for p, and where that has crypto/tls make more
 // room: its bytes.Buffer doubles, instead of moving what it holds to the front, if that and what is missing are more than half of it.
 func (r *records) Read(p []byte) (int, error) {
+	if r.opens() {
+		return r.own.give(p)
+	}
 	r.held = 0 // crypto/tls reads when it has no whole record
 	if r.noWait && r.odd(0) {
 		return 0, errNoWait
@@ -146,7 +153,7 @@ func (r *records) Read(p []byte) (int, error) {
 	}
 	for r.left == 0 && n < len(p) {
 		k := r.span(r.pos + n)
-		if k == 0 || n > 0 && r.odd(n) {
+		if k == 0 || n > 0 && (r.alone || r.odd(n)) {
 			break
 		}
 		if r.odd(n) {
@@ -177,6 +184,9 @@ func (r *records) span(at int) int {
 		return 0
 	}
 	b := r.lent.B[at:r.end]
+	if r.opens() {
+		return tls13.Span(b)
+	}
 	n := tlsRecordHeader + int(binary.BigEndian.Uint16(b[3:]))
 	switch {
 	case b[0]-20 > 4 || b[1] != 3 || n > maxRecord:
@@ -217,7 +227,9 @@ func (r *records) dataIn(n int) int { return max(n-tlsRecordHeader-r.overhead, 0
 func (r *records) whole() bool { return r.span(r.pos) > 0 }
 
 // ready reports whether the tls.Conn may have data that need no more bytes of the socket.
-func (r *records) ready() bool { return r.held > 0 || r.left > 0 || r.whole() }
+func (r *records) ready() bool {
+	return r.held > 0 || r.left > 0 || r.opens() && (r.own.data > 0 || r.own.pending > 0) || r.whole()
+}
 
 // cut reports whether an error other than a passed deadline has come: nothing follows what is here.
 func (r *records) cut() bool { return r.err != nil && !errors.Is(r.err, os.ErrDeadlineExceeded) }
@@ -360,4 +372,12 @@ func (r *records) Release() {
 func (r *records) drop() {
 	buffer.Put(r.lent)
 	r.lent, r.pos, r.end, r.left = nil, 0, 0, 0
+}
+
+// finish is drop for a connection that has ended.
+func (r *records) finish() {
+	r.drop()
+	if r.own != nil {
+		r.own.end()
+	}
 }

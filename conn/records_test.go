@@ -27,6 +27,28 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
+// secureOpens has the clients of secureOver and clientUnderTLS open TLS 1.3 records by themselves: TestUnderTLSWithOpenRecords.
+var secureOpens bool
+
+// clientUnderTLS returns a client over records. Its handshake is for shakeClient.
+func clientUnderTLS(nc net.Conn, cfg *Config, clientTLS *tls.Config) *tls.Conn {
+	r := underTLS(nc, cfg).(*records)
+	if secureOpens {
+		clientTLS = clientTLS.Clone()
+		r.openLater(clientTLS)
+	}
+	return tls.Client(r, clientTLS)
+}
+
+// shakeClient does a client's handshake, as Dial does.
+func shakeClient(client *tls.Conn) error {
+	err := client.Handshake()
+	if err == nil {
+		client.NetConn().(*records).openNow(client)
+	}
+	return err
+}
+
 // secureOver returns a client's Conn and the server's tls.Conn over two ends of a connection.
 func secureOver(t testing.TB, a, b net.Conn, cfg Config) (*Conn, *tls.Conn) {
 	t.Helper()
@@ -35,8 +57,8 @@ func secureOver(t testing.TB, a, b net.Conn, cfg Config) (*Conn, *tls.Conn) {
 	server := tls.Server(b, serverTLS)
 	shaken := make(chan error, 1)
 	go func() { shaken <- server.Handshake() }()
-	client := tls.Client(underTLS(a, &cfg), clientTLS)
-	if err := errors.Join(client.Handshake(), <-shaken); err != nil {
+	client := clientUnderTLS(a, &cfg, clientTLS)
+	if err := errors.Join(shakeClient(client), <-shaken); err != nil {
 		t.Fatal(err)
 	}
 	if cfg.KeepAlive == 0 {
@@ -204,8 +226,8 @@ func TestReadDeadlineUnderTLS(t *testing.T) {
 	}()
 	shaken := make(chan error, 1)
 	go func() { shaken <- server.Handshake() }()
-	client := tls.Client(underTLS(a, &Config{}), clientTLS)
-	if err := errors.Join(client.Handshake(), <-shaken); err != nil {
+	client := clientUnderTLS(a, &Config{}, clientTLS)
+	if err := errors.Join(shakeClient(client), <-shaken); err != nil {
 		t.Fatal(err)
 	}
 	c := New(client, frame.Client, &Config{KeepAlive: -1})
@@ -422,16 +444,22 @@ func (s *sender) Write(p []byte) (int, error) {
 // reads.
 func recordedFeed(t testing.TB, version uint16, size, count int) (c *Conn, near *recordedConn, messages int) {
 	t.Helper()
+	return recordedMessages(t, version, 196, size, count)
+}
+
+// recordedMessages is recordedFeed with messages of so much text.
+func recordedMessages(t testing.TB, version uint16, text, size, count int) (c *Conn, near *recordedConn, messages int) {
+	t.Helper()
 	a, b := netsim.Pipe(0)
 	near = &recordedConn{Conn: a}
 	serverTLS, clientTLS := testCertificate(t)
 	serverTLS.DynamicRecordSizingDisabled = true
 	serverTLS.MaxVersion = version
 	clientTLS.ServerName = "localhost"
-	client, server := tls.Client(underTLS(near, &Config{}), clientTLS), tls.Server(&sender{b, near}, serverTLS)
+	client, server := clientUnderTLS(near, &Config{}, clientTLS), tls.Server(&sender{b, near}, serverTLS)
 	shaken := make(chan error, 1)
 	go func() { shaken <- server.Handshake() }()
-	if err := errors.Join(client.Handshake(), <-shaken); err != nil {
+	if err := errors.Join(shakeClient(client), <-shaken); err != nil {
 		t.Fatal(err)
 	}
 	// The session tickets are still in the pipe; they come first.
@@ -444,7 +472,7 @@ func recordedFeed(t testing.TB, version uint16, size, count int) (c *Conn, near 
 	near.held = true
 	var run []byte
 	for len(run) < size {
-		run = frame.AppendFrame(run, frame.Header{Fin: true, Opcode: Text}, bytes.Repeat([]byte("r"), 196))
+		run = frame.AppendFrame(run, frame.Header{Fin: true, Opcode: Text}, bytes.Repeat([]byte("r"), text))
 		messages++
 	}
 	for range count {
@@ -516,9 +544,9 @@ func TestMoreUnderTLS(t *testing.T) {
 		a, b := netsim.Pipe(1 << 20)
 		serverTLS, clientTLS := testCertificate(t)
 		serverTLS.MaxVersion, clientTLS.ServerName = version, "localhost"
-		client, server := tls.Client(underTLS(a, &Config{}), clientTLS), tls.Server(b, serverTLS)
+		client, server := clientUnderTLS(a, &Config{}, clientTLS), tls.Server(b, serverTLS)
 		go server.Handshake()
-		if err := client.Handshake(); err != nil {
+		if err := shakeClient(client); err != nil {
 			t.Fatal(err)
 		}
 		c := New(client, frame.Client, &Config{KeepAlive: -1})
@@ -599,9 +627,9 @@ func TestWarningBetweenRecords(t *testing.T) {
 			serverTLS, clientTLS := testCertificate(t)
 			serverTLS.MaxVersion, clientTLS.ServerName = tls.VersionTLS12, "localhost"
 			serverTLS.CipherSuites = []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}
-			client, server := tls.Client(underTLS(a, &Config{}), clientTLS), tls.Server(b, serverTLS)
+			client, server := clientUnderTLS(a, &Config{}, clientTLS), tls.Server(b, serverTLS)
 			go server.Handshake()
-			if err := client.Handshake(); err != nil {
+			if err := shakeClient(client); err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait()

@@ -71,6 +71,15 @@ func (r *records) flushLocked() error {
 // Write writes whole records to the connection below, or keeps them for flush: but for those of a handshake, for whose answer the
 // tls.Conn's Write, and so flush, may have to wait.
 func (r *records) Write(p []byte) (int, error) {
+	n, err := r.take(p)
+	if err != nil && r.own != nil {
+		r.own.unwritten.Add(1)
+	}
+	return n, err
+}
+
+// take is Write.
+func (r *records) take(p []byte) (int, error) {
 	g := &r.gathering
 	g.mu.Lock()
 	defer g.mu.Unlock()

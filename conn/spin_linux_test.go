@@ -125,3 +125,10 @@ func TestSpinBeginsBehindTheHandshake(t *testing.T) {
 		})
 	}
 }
+
+// Reads poll, and are ended from outside, where the records are opened by the engine.
+func TestSpinWithOpenRecords(t *testing.T) {
+	secureOpens = true
+	defer func() { secureOpens = false }()
+	TestSpinIsEndedFromOutside(t)
+}

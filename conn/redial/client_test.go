@@ -2,6 +2,7 @@ package redial
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +34,7 @@ type feed struct {
 	mu   sync.Mutex
 	live int
 	most int
+	tls  atomic.Pointer[tls.Config] // nil: plain
 }
 
 func newFeed(t *testing.T, session func(n int, c *conn.Conn)) *feed {
@@ -55,6 +57,9 @@ func newFeed(t *testing.T, session func(n int, c *conn.Conn)) *feed {
 }
 
 func (f *feed) serve(n int, nc net.Conn, session func(int, *conn.Conn)) {
+	if config := f.tls.Load(); config != nil {
+		nc = tls.Server(nc, config)
+	}
 	c, err := new(conn.Upgrader).Accept(nc)
 	if err != nil {
 		return

@@ -30,7 +30,7 @@ func startExchange(ctx context.Context, o *feedOptions, stderr io.Writer) (*chil
 	}
 	args := []string{"exchange", "-leash"}
 	if o.secure {
-		args = append(args, "-tls")
+		args = append(args, "-tls", "-records", o.records)
 	}
 	if o.deflate {
 		args = append(args, "-deflate")

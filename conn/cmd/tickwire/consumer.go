@@ -25,6 +25,7 @@ type feed struct {
 	url     string
 	meter   *meter
 	display *display
+	opened  string   // by whom TLS records are, as the last connection says
 	secrets []string // of the command line, not to be shown
 }
 
@@ -201,6 +202,11 @@ func (f *feed) dial(ctx context.Context, p phase) (*consumer, error) {
 	c, err := dialURL(ctx, f.dialer, f.url)
 	if err != nil {
 		return nil, err
+	}
+	if i := c.TransportInfo(); i.OpensRecords {
+		f.opened = "by the engine"
+	} else {
+		f.opened = "by crypto/tls: " + i.Why
 	}
 	consumer := &consumer{conn: c}
 	if p.latency {

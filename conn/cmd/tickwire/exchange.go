@@ -23,6 +23,7 @@ func runExchange(ctx context.Context, std *streams, args []string) error {
 	flags := newFlags("exchange")
 	addr := flags.String("addr", "127.0.0.1:0", "host:port to listen on; port 0 is any")
 	secure := flags.Bool("tls", false, "over TLS, with a self-made certificate; its root is printed after the URL")
+	records := flags.String("records", "", recordsUsage)
 	compress := flags.Bool("deflate", false, "accept permessage-deflate, RFC 7692")
 	leash := flags.Bool("leash", false, "end when standard input ends, not on Ctrl-C")
 	if _, err := parse(flags, std, args, 0); err != nil {
@@ -40,7 +41,10 @@ func runExchange(ctx context.Context, std *streams, args []string) error {
 			cancel()
 		}()
 	}
-	l, err := listen(std, *addr, *secure, "/feed")
+	if err := checkRecords(*records, *secure); err != nil {
+		return err
+	}
+	l, err := listen(std, *addr, *secure, "/feed", *records == recordPerMessage)
 	if err != nil {
 		return err
 	}
@@ -53,9 +57,28 @@ func runExchange(ctx context.Context, std *streams, args []string) error {
 	return s.Serve(ctx, l)
 }
 
+// The values of -records.
+const (
+	recordPerMessage = "per-message"
+	largeRecords     = "large"
+	recordsUsage     = "with -tls: what a TLS record holds, per-message (as most exchanges send) or large (default: large)"
+)
+
+// checkRecords says what is wrong with -records.
+func checkRecords(records string, secure bool) error {
+	switch {
+	case records == "":
+	case records != recordPerMessage && records != largeRecords:
+		return badUsage("-records must be %s or %s, not %q", recordPerMessage, largeRecords, records)
+	case !secure:
+		return badUsage("-records goes with -tls")
+	}
+	return nil
+}
+
 // listen opens a listener and prints the URL it serves; with TLS, the PEM text
 // of the root of its certificate too.
-func listen(std *streams, addr string, secure bool, path string) (net.Listener, error) {
+func listen(std *streams, addr string, secure bool, path string, eachARecord bool) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, badUsage("-addr: %w", err)
@@ -82,6 +105,9 @@ func listen(std *streams, addr string, secure bool, path string) (net.Listener, 
 	if _, err := fmt.Fprintf(std.out, "%swss://%s%s\n%s", urlLine, l.Addr(), path, root); err != nil {
 		l.Close()
 		return nil, err
+	}
+	if eachARecord {
+		return exchange.RecordPerMessage(l, config), nil
 	}
 	return tls.NewListener(conn.UnderTLS(l, nil), config), nil
 }

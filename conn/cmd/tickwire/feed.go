@@ -30,6 +30,8 @@ type feedOptions struct {
 	rate      float64
 	conns     int
 	secure    bool
+	records   string
+	open      bool
 	deflate   bool
 	url       string
 	send      string
@@ -47,6 +49,8 @@ func (o *feedOptions) register(f *flag.FlagSet) {
 		quantity(defaultRate)+" in the second, "+quantity(deflateRate)+" with -deflate)")
 	f.IntVar(&o.conns, "conns", 1, "connections, each with a feed of its own")
 	f.BoolVar(&o.secure, "tls", false, "over TLS, with a self-made certificate that is verified against its own root")
+	f.StringVar(&o.records, "records", "", recordsUsage)
+	f.BoolVar(&o.open, "open-records", false, "with -tls or a wss:// -url: open the records of TLS 1.3 in the engine (conn.Dialer.OpenRecords)")
 	f.BoolVar(&o.deflate, "deflate", false, "with permessage-deflate, RFC 7692; what is measured is then mostly inflating")
 	f.StringVar(&o.url, "url", "", "consume this ws:// or wss:// server instead, without the checks")
 	f.StringVar(&o.send, "text", "", "with -url: a text message to send first, to subscribe")
@@ -76,8 +80,13 @@ func (o *feedOptions) check() error {
 	case o.policy.given && !o.reconnect:
 		return badUsage("-policy goes with -reconnect")
 	}
-	return nil
+	if o.open && !o.secure && !isSecure(o.url) {
+		return badUsage("-open-records goes with -tls or a wss:// -url")
+	}
+	return checkRecords(o.records, o.secure)
 }
+
+func isSecure(url string) bool { return strings.HasPrefix(strings.ToLower(url), "wss:") }
 
 // A phase is a part of a run.
 type phase struct {
@@ -112,7 +121,10 @@ func runFeed(ctx context.Context, std *streams, args []string) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	f := &feed{options: o, dialer: new(conn.Dialer), url: o.url, meter: newMeter(), secrets: std.secrets}
+	if o.secure && o.records == "" {
+		o.records = largeRecords
+	}
+	f := &feed{options: o, dialer: &conn.Dialer{OpenRecords: o.open}, url: o.url, meter: newMeter(), secrets: std.secrets}
 	if o.deflate {
 		f.dialer.Config.Deflate = new(deflate.Config)
 	}
@@ -154,7 +166,8 @@ func (f *feed) run(ctx context.Context, std *streams) error {
 	s := &summary{
 		URL:         public(f.url),
 		Connections: f.options.conns,
-		TLS:         strings.HasPrefix(strings.ToLower(f.url), "wss:"),
+		TLS:         isSecure(f.url),
+		Records:     f.options.records,
 		Deflate:     f.options.deflate,
 		Tier:        asm.Active().String(),
 		Verified:    f.options.url == "",
@@ -181,6 +194,9 @@ func (f *feed) run(ctx context.Context, std *streams) error {
 		if errors.As(failure, &bad) && len(s.Phases) == 0 && !f.options.json {
 			return failure // nothing was consumed: the one line is all there is to say
 		}
+	}
+	if s.TLS {
+		s.Opened = f.opened
 	}
 	if err := s.print(std.out, f.options.json); err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +62,8 @@ func TestFeed(t *testing.T) {
 	}{
 		{"plain", nil, []string{"full speed", "fixed rate"}},
 		{"tls", []string{"-tls"}, []string{"full speed", "fixed rate"}},
+		{"a record for each message", []string{"-tls", "-records", "per-message"}, []string{"full speed", "fixed rate"}},
+		{"records opened by the engine", []string{"-tls", "-records", "per-message", "-open-records"}, []string{"full speed", "fixed rate"}},
 		{"deflate", []string{"-deflate"}, []string{"full speed", "fixed rate"}},
 		{"three connections at a rate", []string{"-conns", "3", "-rate", "30000"}, []string{"fixed rate"}},
 	} {
@@ -77,6 +80,11 @@ func TestFeed(t *testing.T) {
 			if !s.Verified || s.Tier != asm.Active().String() || len(s.Phases) != len(test.phases) {
 				t.Fatalf("%+v", s)
 			}
+			if opens := slices.Contains(test.flags, "-open-records"); s.TLS != slices.Contains(test.flags, "-tls") ||
+				strings.HasPrefix(s.Opened, "by the engine") != opens || strings.HasPrefix(s.Opened, "by crypto/tls: ") != (s.TLS && !opens) ||
+				(s.Records == "per-message") != slices.Contains(test.flags, "-records") {
+				t.Errorf("records %q, opened %q", s.Records, s.Opened)
+			}
 			for i, r := range s.Phases {
 				if s.Deflate == (r.WireBytes > r.Bytes*3/4) {
 					t.Errorf("deflate %v: %d bytes, %d on the wire", s.Deflate, r.Bytes, r.WireBytes)
@@ -92,6 +100,9 @@ func TestFeed(t *testing.T) {
 				allowance := 200 + float64(r.Messages)/100
 				if s.TLS {
 					allowance += 2 * (r.ReadsPerMessage*float64(r.Messages) + float64(r.Bytes)/16e3)
+				}
+				if s.Records == "per-message" && !slices.Contains(test.flags, "-open-records") {
+					allowance += float64(r.Messages) / 20 // one read takes some seven of them
 				}
 				if !raceEnabled && float64(r.Allocations) > allowance {
 					t.Errorf("%s: %d allocations for %d messages", r.Phase, r.Allocations, r.Messages)
@@ -145,6 +156,12 @@ func TestUsageErrors(t *testing.T) {
 		{"feed -text x", "-url"},
 		{"feed -url ws://127.0.0.1:1/ -rate 5", "-rate"},
 		{"feed -url ws://127.0.0.1:1/ -tls", "-tls"},
+		{"feed -records large", "-records"},
+		{"feed -tls -records small", "small"},
+		{"feed -url wss://127.0.0.1:1/ -records large", "-records"},
+		{"feed -open-records", "-open-records"},
+		{"feed -url ws://127.0.0.1:1/ -open-records", "-open-records"},
+		{"exchange -records per-message", "-records"},
 		{"feed -url ws://127.0.0.1:1/", "127.0.0.1:1"},
 		{"feed -url http://127.0.0.1:1/", "http"},
 		{"feed -url wss://127.0.0.1:1/ -ca " + file, "-ca"},

@@ -34,7 +34,7 @@ func runReplay(ctx context.Context, std *streams, args []string) error {
 	if err := r.scan(); err != nil {
 		return &usageError{err}
 	}
-	l, err := listen(std, *addr, *secure, "/")
+	l, err := listen(std, *addr, *secure, "/", false)
 	if err != nil {
 		return err
 	}

@@ -112,6 +112,8 @@ type summary struct {
 	URL         string   `json:"url"`
 	Connections int      `json:"connections"`
 	TLS         bool     `json:"tls"`
+	Records     string   `json:"records,omitempty"`        // of the embedded exchange: per-message or large
+	Opened      string   `json:"records_opened,omitempty"` // by whom
 	Deflate     bool     `json:"deflate"`
 	Tier        string   `json:"tier"`
 	Verified    bool     `json:"verified"` // every message: number, checksum
@@ -134,6 +136,13 @@ func (s *summary) print(w io.Writer, machine bool) error {
 		verified = "contents not verified"
 	}
 	fmt.Fprintf(w, "\n%s, %d connection(s), tier %s, %s\n", s.URL, s.Connections, s.Tier, verified)
+	if s.Opened != "" {
+		of := "the server's"
+		if s.Records != "" {
+			of = s.Records
+		}
+		fmt.Fprintf(w, "TLS records: %s, opened %s\n", of, s.Opened)
+	}
 	for i := range s.Phases {
 		s.Phases[i].table(w)
 	}

@@ -23,7 +23,7 @@ func runServe(ctx context.Context, std *streams, args []string) error {
 	if _, err := parse(flags, std, args, 0); err != nil {
 		return err
 	}
-	l, err := listen(std, *addr, *secure, "/")
+	l, err := listen(std, *addr, *secure, "/", false)
 	if err != nil {
 		return err
 	}

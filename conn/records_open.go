@@ -1,0 +1,274 @@
+package conn
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync/atomic"
+
+	"github.com/seed-7f57ff33/tickwire/conn/internal/tls13"
+	"github.com/seed-7f57ff33/tickwire/frame"
+)
+
+// ownRecords is the state of a records that opens the peer's records by itself: Dialer.OpenRecords.
+//
+// crypto/tls gets one record at a time during the handshake, so it has read nothing after that. What
+// is not data is sealed again, and the tls.Conn reads it. So crypto/tls still does everything else,
+// and every alert and every error is its own.
+type ownRecords struct {
+	keys   tls13.KeyLog
+	opener *tls13.Opener // nil before the handshake is done, and where crypto/tls opens the records
+	why    string        // crypto/tls opens them
+
+	data    int // left of a record that was opened in its place; it begins at records.pos
+	behind  int // the bytes after it that belong to the record
+	pending int // the length of a record that the tls.Conn must be given
+
+	given     []byte // by Read to the tls.Conn
+	last      error  // what Read returns after given
+	giving    bool
+	one       [1]byte
+	err       error         // for good
+	unwritten atomic.Uint64 // writes of the tls.Conn that have failed
+}
+
+var (
+	errOutOfStep = errors.New("conn: crypto/tls is not where its records are opened (Dialer.OpenRecords)")
+	errNotToRead = errors.New("conn: the tls.Conn of a Conn was read (Dialer.OpenRecords)")
+)
+
+// openLater prepares for openNow, before the handshake. cfg is the connection's own.
+func (r *records) openLater(cfg *tls.Config) {
+	r.own = &ownRecords{why: "the handshake is not done"}
+	r.own.keys.To = cfg.KeyLogWriter
+	cfg.KeyLogWriter = &r.own.keys
+	r.alone = true
+}
+
+// openNow begins to open records after the handshake of t, the tls.Conn above. Without openLater it
+// does nothing.
+func (r *records) openNow(t *tls.Conn) {
+	o := r.own
+	if o == nil {
+		return
+	}
+	r.alone = false
+	defer o.keys.Forget()
+	s := t.ConnectionState()
+	switch {
+	case s.Version != tls.VersionTLS13:
+		o.why = "the connection has " + tls.VersionName(s.Version)
+		return
+	case r.left > 0:
+		o.why = "crypto/tls has read on"
+		return
+	}
+	opener, err := tls13.New(s.CipherSuite, o.keys.Secret())
+	if err != nil {
+		o.why = err.Error()
+		return
+	}
+	o.opener, o.why = opener, ""
+	r.held = 0
+}
+
+// opens reports whether the peer's records are opened here.
+func (r *records) opens() bool { return r.own != nil && r.own.opener != nil }
+
+// end clears what cannot be used any more.
+func (o *ownRecords) end() {
+	o.data, o.behind, o.pending, o.given = 0, 0, 0, nil
+	if o.err == nil {
+		o.err = net.ErrClosed
+	}
+	if o.opener != nil {
+		o.opener.Forget()
+	}
+}
+
+// give is Read for the tls.Conn, which gets what let was called with and nothing else.
+func (o *ownRecords) give(p []byte) (int, error) {
+	if !o.giving {
+		return 0, errNotToRead
+	}
+	if n := copy(p, o.given); n > 0 {
+		o.given = o.given[n:]
+		return n, nil
+	}
+	if o.last != nil {
+		return 0, o.last
+	}
+	return 0, errNoWait
+}
+
+// let has t read b, and then last if that is not nil.
+func (o *ownRecords) let(t *tls.Conn, b []byte, last error) (n int, err error) {
+	o.given, o.last, o.giving = b, last, true
+	n, err = t.Read(o.one[:])
+	o.given, o.last, o.giving = nil, nil, false
+	return n, err
+}
+
+// readOwn fills p with the data of whole records that are here, until it has enough. A record that is
+// not data ends it too, and waits for the next call: crypto/tls must not answer it before the caller
+// has answered the data. n is 0 and err nil if there is nothing to hand out.
+func (r *records) readOwn(t *tls.Conn, p []byte, enough int) (n int, err error) {
+	o := r.own
+	for o.err == nil && n < min(enough, len(p)) {
+		switch {
+		case o.data > 0:
+			k := copy(p[n:], r.lent.B[r.pos:r.pos+o.data])
+			n += k
+			r.pos += k
+			if o.data -= k; o.data == 0 {
+				r.pos += o.behind
+				o.behind = 0
+			}
+			continue
+		case o.pending > 0:
+			if n > 0 {
+				return n, nil
+			}
+			o.err = r.passOn(t)
+			continue
+		}
+		k := r.span(r.pos)
+		if k == 0 {
+			if n == 0 && r.cut() {
+				o.err = r.passEnd(t)
+				break
+			}
+			return n, nil
+		}
+		switch data, whole := o.opener.Open(p[n:], r.lent.B[r.pos:r.pos+k]); {
+		case data == nil:
+			o.pending = k
+		case whole:
+			n += len(data)
+			r.pos += k
+		default:
+			r.pos += tlsRecordHeader
+			o.data, o.behind = len(data), k-tlsRecordHeader-len(data)
+		}
+	}
+	if n > 0 {
+		return n, nil
+	}
+	return 0, o.err
+}
+
+// passOn gives the tls.Conn the record that is not data.
+func (r *records) passOn(t *tls.Conn) error {
+	o := r.own
+	mark, other := o.opener.Pending()
+	if mark != nil {
+		if n, err := o.let(t, mark, nil); err != nil && err != errNoWait {
+			return err
+		} else if n != 1 || err != nil {
+			return errOutOfStep
+		}
+	}
+	before := o.unwritten.Load()
+	n, err := o.let(t, other, nil)
+	switch {
+	case n != 0 || err == nil:
+		return errOutOfStep
+	case err != errNoWait:
+		return err
+	}
+	r.pos += o.pending
+	o.pending = 0
+	return o.opener.Passed(o.unwritten.Load() == before)
+}
+
+// passEnd gives the tls.Conn what has come of a record, and then the last error. Only the header and
+// the length are real: crypto/tls looks at nothing else, and must not get what it could open.
+func (r *records) passEnd(t *tls.Conn) error {
+	var part []byte
+	if r.end > r.pos {
+		part = r.lent.B[r.pos:r.end]
+		clear(part[min(tlsRecordHeader, len(part)):])
+	}
+	last := r.err
+	r.err = nil
+	if n, err := r.own.let(t, part, last); n == 0 && err != nil && err != errNoWait {
+		return err
+	}
+	return errOutOfStep
+}
+
+// fillOwn is fillSecure where the records are opened here.
+func (c *Conn) fillOwn(dst []byte) (int, error) {
+	r := c.records
+	for { // each turn takes a record, waits, or ends; crypto/tls bounds records without data
+		if !r.ready() {
+			c.r.Release()
+			if err := r.wait(); err != nil {
+				return 0, err
+			}
+		}
+		n, err := r.readOwn(c.secure, c.r.SpaceIn(dst), gatherSecure)
+		if n > 0 {
+			c.r.Filled(n)
+			return n, nil
+		}
+		if err != nil {
+			c.r.Release()
+			return 0, err
+		}
+	}
+}
+
+// ownReader reads a tls.Conn with readOwn, before there is a Conn.
+type ownReader struct {
+	*tls.Conn
+	r *records
+}
+
+// readable returns what to read instead of nc.
+func readable(nc net.Conn) net.Conn {
+	if t, ok := nc.(*tls.Conn); ok {
+		if r, ok := t.NetConn().(*records); ok && r.opens() {
+			return &ownReader{t, r}
+		}
+	}
+	return nc
+}
+
+func (o *ownReader) Read(p []byte) (int, error) {
+	for len(p) > 0 {
+		if !o.r.ready() {
+			if err := o.r.wait(); err != nil {
+				return 0, err
+			}
+		}
+		if n, err := o.r.readOwn(o.Conn, p, 1); n > 0 || err != nil {
+			return n, err
+		}
+	}
+	return 0, nil
+}
+
+// TransportInfo is what Conn.TransportInfo tells.
+type TransportInfo struct {
+	// OpensRecords says that the engine opens the records of TLS: see Dialer.OpenRecords.
+	OpensRecords bool
+	// Why says why it does not; "" if it does.
+	Why string
+}
+
+// TransportInfo tells how the connection's transport is read. It stays the same for the life of the
+// connection.
+func (c *Conn) TransportInfo() TransportInfo {
+	switch {
+	case c.secure == nil:
+		return TransportInfo{Why: "there is no TLS of crypto/tls"}
+	case c.role == frame.Server:
+		return TransportInfo{Why: "this is the server's side"}
+	case c.records == nil:
+		return TransportInfo{Why: "TLS was not done by Dialer"}
+	case c.records.own == nil:
+		return TransportInfo{Why: "Dialer.OpenRecords is off"}
+	}
+	return TransportInfo{OpensRecords: c.records.opens(), Why: c.records.own.why}
+}
