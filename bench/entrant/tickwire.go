@@ -2,6 +2,7 @@ package entrant
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/url"
@@ -22,6 +23,7 @@ type tick struct {
 	batch    bool // TakeBatch instead of ReadMessage
 	noClock  bool // nothing asks whether the peer is alive
 	http     bool // behind net/http instead of on the accepted connection
+	opens    bool // Dialer.OpenRecords
 }
 
 func ticks() []Entrant {
@@ -32,6 +34,7 @@ func ticks() []Entrant {
 		{info: Info{Name: "tickwire-prepared", Calls: "as tickwire, WritePrepared to one connection after the other", In: []string{"fanout"}}},
 		{info: Info{Name: "tickwire-plain", Calls: "as tickwire, SyscallsPlain", In: []string{"feed"}}, syscalls: conn.SyscallsPlain},
 		{info: Info{Name: "tickwire-raw", Calls: "as tickwire, SyscallsRaw", In: []string{"feed"}}, syscalls: conn.SyscallsRaw},
+		{info: Info{Name: "tickwire-opens", Calls: "as tickwire, Dialer.OpenRecords", In: []string{"feed"}, TLS: true}, opens: true},
 		{info: Info{Name: "tickwire-spin", Calls: "as tickwire, Config.Spin of 50 µs", In: []string{"echo"}, Spin: true}, spin: 50 * time.Microsecond},
 		{info: Info{Name: "tickwire-noclock", Calls: "as tickwire, KeepAlive off: no other library here has a clock by itself", In: []string{"echo"}, Raw: true}, noClock: true},
 		{info: Info{Name: "tickwire-http", Calls: "conn.Upgrade behind net/http", In: []string{"handshake", "idle"}}, http: true},
@@ -80,10 +83,14 @@ func (t tick) Dial(o Options) (Conn, error) {
 		}
 		return &tickConn{c: conn.New(nc, frame.Client, &config), batch: t.batch}, nil
 	}
-	d := &conn.Dialer{TLSConfig: o.TLS, Config: config}
+	d := &conn.Dialer{TLSConfig: o.TLS, Config: config, OpenRecords: t.opens}
 	c, err := d.Dial(context.Background(), o.URL)
 	if err != nil {
 		return nil, err
+	}
+	if i := c.TransportInfo(); t.opens && !i.OpensRecords {
+		c.Close()
+		return nil, errors.New(i.Why)
 	}
 	return &tickConn{c: c, batch: t.batch}, nil
 }

@@ -132,6 +132,8 @@ func targets() []target {
 	const record = "feed over TLS, one 200 B record per message"
 	add(faster(record, "feed", feedRecords, "tickwire", leanest, 1.3, 0, "gws", 1.7, 0, "gorilla", 2, 0)...)
 	add(cost(record, "feed", feedRecords, "tickwire", entrant.LimitBuffered, 0, 1.1))
+	const opened = "feed over TLS, one 200 B record per message, with OpenRecords"
+	add(faster(opened, "feed", feedRecords, "tickwire-opens", "tickwire", 1.3, 0, "gobwas-low", 1.75, 0, "gws", 2.4, 0, "gorilla", 3.4, 0)...)
 	const deflate = "feed with permessage-deflate and takeover, 200 B"
 	add(faster(deflate, "feed", feedDeflate, "tickwire", "gws", 2.3, 3.2, "coder", 3, 0)...)
 

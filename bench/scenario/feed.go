@@ -33,6 +33,8 @@ var feedCases = []feedCase{
 	{name: "TCP, 60 B, unchecked", kind: corpus.ASCII, size: 60, limits: []string{entrant.LimitParse, entrant.LimitDiscard}},
 	{name: "TLS, 200 B, large records, UTF-8 checked", kind: corpus.ASCII, size: 200, check: true, tls: "large", limits: []string{entrant.LimitCopy, entrant.LimitDiscard, entrant.LimitBuffered}},
 	{name: "TLS, 200 B, a record per message, UTF-8 checked", kind: corpus.ASCII, size: 200, check: true, tls: "record", limits: []string{entrant.LimitBuffered, entrant.LimitDiscard}},
+	{name: "TLS, 60 B, a record per message, UTF-8 checked", kind: corpus.ASCII, size: 60, check: true, tls: "record", limits: []string{entrant.LimitBuffered, entrant.LimitDiscard}},
+	{name: "TLS, 1000 B, a record per message, UTF-8 checked", kind: corpus.ASCII, size: 1000, check: true, tls: "record", limits: []string{entrant.LimitBuffered, entrant.LimitDiscard}},
 	{name: "TCP, 200 B, deflate with takeover, UTF-8 checked", kind: corpus.ASCII, size: 200, check: true, deflate: true},
 }
 
@@ -62,7 +64,7 @@ func feed(p *Plan) error {
 		}
 		entrants := slices.DeleteFunc(entrant.All(), func(e entrant.Entrant) bool {
 			i := e.Info()
-			return i.Limit && !slices.Contains(c.limits, i.Name) || c.deflate && !i.Deflate
+			return i.Limit && !slices.Contains(c.limits, i.Name) || c.deflate && !i.Deflate || c.tls == "" && i.TLS
 		})
 		if err := p.feedCase(c.name, spec, entrants); err != nil {
 			return err
