@@ -379,7 +379,7 @@ func clientOf(nc net.Conn, side puppetClientSide) (*tls.Conn, error) {
 	client := tls.Client(r, cfg)
 	err := client.Handshake()
 	if err == nil {
-		if r.openNow(client); !r.opens() {
+		if err = r.openNow(client); err == nil && !r.opens() {
 			err = errors.New(r.own.why)
 		}
 	}

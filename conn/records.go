@@ -156,6 +156,9 @@ func (r *records) Read(p []byte) (int, error) {
 		if k == 0 || n > 0 && (r.alone || r.odd(n)) {
 			break
 		}
+		if r.alone && k != tlsRecordHeader+int(binary.BigEndian.Uint16(r.lent.B[r.pos+3:])) {
+			r.own.strayed = true // no record of TLS 1.3: its header is not protected during the handshake
+		}
 		if r.odd(n) {
 			r.overhead = 0 // a renegotiation may bring another cipher suite
 		}

@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"crypto/fips140"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -28,6 +29,7 @@ type ownRecords struct {
 	last      error  // what Read returns after given
 	giving    bool
 	one       [1]byte
+	strayed   bool          // crypto/tls was given more than a record at once
 	err       error         // for good
 	unwritten atomic.Uint64 // writes of the tls.Conn that have failed
 }
@@ -46,11 +48,11 @@ func (r *records) openLater(cfg *tls.Config) {
 }
 
 // openNow begins to open records after the handshake of t, the tls.Conn above. Without openLater it
-// does nothing.
-func (r *records) openNow(t *tls.Conn) {
+// does nothing. An error means that crypto/tls is not where it must be: t is of no use any more.
+func (r *records) openNow(t *tls.Conn) error {
 	o := r.own
 	if o == nil {
-		return
+		return nil
 	}
 	r.alone = false
 	defer o.keys.Forget()
@@ -58,18 +60,27 @@ func (r *records) openNow(t *tls.Conn) {
 	switch {
 	case s.Version != tls.VersionTLS13:
 		o.why = "the connection has " + tls.VersionName(s.Version)
-		return
-	case r.left > 0:
+		return nil
+	case fips140.Enabled():
+		o.why = "FIPS 140-3 mode is on" // it does not approve of nonces that are not its own
+		return nil
+	case r.left > 0 || o.strayed:
 		o.why = "crypto/tls has read on"
-		return
+		return nil
 	}
 	opener, err := tls13.New(s.CipherSuite, o.keys.Secret())
 	if err != nil {
 		o.why = err.Error()
-		return
+		return nil
 	}
 	o.opener, o.why = opener, ""
 	r.held = 0
+	if n, err := o.let(t, opener.Probe(), nil); n != 1 || err != nil || o.one[0] != tls13.Probed {
+		o.err = errOutOfStep
+		opener.Forget()
+		return errors.Join(errOutOfStep, err)
+	}
+	return nil
 }
 
 // opens reports whether the peer's records are opened here.
@@ -101,10 +112,14 @@ func (o *ownRecords) give(p []byte) (int, error) {
 	return 0, errNoWait
 }
 
-// let has t read b, and then last if that is not nil.
+// let has t read b, and then last if that is not nil. A tls.Conn that does not take all of b has
+// something else.
 func (o *ownRecords) let(t *tls.Conn, b []byte, last error) (n int, err error) {
 	o.given, o.last, o.giving = b, last, true
 	n, err = t.Read(o.one[:])
+	if len(o.given) > 0 && (err == nil || err == errNoWait) {
+		err = errOutOfStep
+	}
 	o.given, o.last, o.giving = nil, nil, false
 	return n, err
 }
@@ -171,14 +186,15 @@ func (r *records) passOn(t *tls.Conn) error {
 	before := o.unwritten.Load()
 	n, err := o.let(t, other, nil)
 	switch {
-	case n != 0 || err == nil:
+	case n != 0 || err == nil || err == errNoWait && o.opener.Fatal():
 		return errOutOfStep
 	case err != errNoWait:
 		return err
 	}
 	r.pos += o.pending
 	o.pending = 0
-	return o.opener.Passed(o.unwritten.Load() == before)
+	// A write that fails at the same time is most likely the answer, or the answer fails as well.
+	return o.opener.Passed(!o.opener.Asks() || o.unwritten.Load() == before)
 }
 
 // passEnd gives the tls.Conn what has come of a record, and then the last error. Only the header and
@@ -200,6 +216,10 @@ func (r *records) passEnd(t *tls.Conn) error {
 // fillOwn is fillSecure where the records are opened here.
 func (c *Conn) fillOwn(dst []byte) (int, error) {
 	r := c.records
+	if err := r.own.err; err != nil {
+		c.r.Release()
+		return 0, err
+	}
 	for { // each turn takes a record, waits, or ends; crypto/tls bounds records without data
 		if !r.ready() {
 			c.r.Release()
@@ -236,6 +256,9 @@ func readable(nc net.Conn) net.Conn {
 }
 
 func (o *ownReader) Read(p []byte) (int, error) {
+	if err := o.r.own.err; err != nil {
+		return 0, err
+	}
 	for len(p) > 0 {
 		if !o.r.ready() {
 			if err := o.r.wait(); err != nil {

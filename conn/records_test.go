@@ -18,6 +18,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,8 +28,12 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// secureOpens has the clients of secureOver and clientUnderTLS open TLS 1.3 records by themselves: TestUnderTLSWithOpenRecords.
-var secureOpens bool
+// secureOpens has the clients of secureOver and clientUnderTLS open TLS 1.3 records by themselves. It is for tests that run beside no
+// other: TestUnderTLSWithOpenRecords. secureOpened counts those that do.
+var (
+	secureOpens  bool
+	secureOpened atomic.Int32
+)
 
 // clientUnderTLS returns a client over records. Its handshake is for shakeClient.
 func clientUnderTLS(nc net.Conn, cfg *Config, clientTLS *tls.Config) *tls.Conn {
@@ -44,7 +49,10 @@ func clientUnderTLS(nc net.Conn, cfg *Config, clientTLS *tls.Config) *tls.Conn {
 func shakeClient(client *tls.Conn) error {
 	err := client.Handshake()
 	if err == nil {
-		client.NetConn().(*records).openNow(client)
+		r := client.NetConn().(*records)
+		if err = r.openNow(client); r.opens() {
+			secureOpened.Add(1)
+		}
 	}
 	return err
 }

@@ -25,8 +25,8 @@ type feed struct {
 	url     string
 	meter   *meter
 	display *display
-	opened  string   // by whom TLS records are, as the last connection says
-	secrets []string // of the command line, not to be shown
+	opened  atomic.Pointer[string] // by whom TLS records are, as the last connection says
+	secrets []string               // of the command line, not to be shown
 }
 
 // phase consumes on fresh connections for the phase's duration. The report is
@@ -195,6 +195,15 @@ func (c *consumer) stats() conn.Stats {
 	return c.conn.Stats()
 }
 
+// connected notes who opens the records of a connection.
+func (f *feed) connected(c *conn.Conn) {
+	opened := "by the engine"
+	if i := c.TransportInfo(); !i.OpensRecords {
+		opened = "by crypto/tls: " + i.Why
+	}
+	f.opened.Store(&opened)
+}
+
 // dial connects and subscribes.
 func (f *feed) dial(ctx context.Context, p phase) (*consumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
@@ -203,11 +212,7 @@ func (f *feed) dial(ctx context.Context, p phase) (*consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if i := c.TransportInfo(); i.OpensRecords {
-		f.opened = "by the engine"
-	} else {
-		f.opened = "by crypto/tls: " + i.Why
-	}
+	f.connected(c)
 	consumer := &consumer{conn: c}
 	if p.latency {
 		consumer.latency = newHistogram()

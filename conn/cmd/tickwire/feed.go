@@ -196,7 +196,9 @@ func (f *feed) run(ctx context.Context, std *streams) error {
 		}
 	}
 	if s.TLS {
-		s.Opened = f.opened
+		if opened := f.opened.Load(); opened != nil {
+			s.Opened = *opened
+		}
 	}
 	if err := s.print(std.out, f.options.json); err != nil {
 		return err

@@ -29,6 +29,7 @@ func (f *feed) newFollowing() *following {
 			w.mu.Lock()
 			w.live = s.Conn
 			w.mu.Unlock()
+			f.connected(s.Conn)
 			if f.options.send == "" {
 				return nil
 			}

@@ -41,6 +41,8 @@ func (k *KeyLog) Write(line []byte) (int, error) {
 		if len(secret) <= 2*maxSecret {
 			if n, err := hex.Decode(k.secret[:], secret); err == nil {
 				k.size = n
+			} else {
+				k.Forget()
 			}
 		}
 	}
@@ -107,6 +109,7 @@ func (s suite) keys(secret []byte) (keys, error) {
 	if err != nil {
 		return keys{}, err
 	}
+	defer clear(iv)
 	block, err := aes.NewCipher(key)
 	clear(key)
 	if err != nil {

@@ -58,7 +58,9 @@ type Opener struct {
 	// What the tls.Conn must be given, in this order.
 	mark    []byte // a byte of data, nil if none is due
 	other   []byte
-	updates int // KeyUpdates in other
+	updates int  // KeyUpdates in other
+	asks    bool // one of them asks for an answer
+	fatal   bool // other must end the connection
 
 	markMade  [HeaderSize + 2 + tagSize]byte
 	otherMade [HeaderSize + 1 + tagSize]byte
@@ -92,6 +94,7 @@ func (o *Opener) Open(dst, record []byte) (data []byte, whole bool) {
 	switch {
 	case refused(header):
 		o.pass(header) // the header is all that crypto/tls looks at
+		o.fatal = true
 		return nil, false
 	case header[0] == typeChangeCipherSpec:
 		o.pass(record) // it is not protected (RFC 8446 §5)
@@ -117,7 +120,7 @@ func (o *Opener) Open(dst, record []byte) (data []byte, whole bool) {
 		return content[:len(content):len(content)], whole
 	}
 	if header[0] == typeData && kind == typeHandshake && size <= maxData+1 {
-		o.updates = o.messages.walk(content)
+		o.updates, o.asks = o.messages.walk(content)
 	}
 	o.markDue()
 	o.seal(body[:0], inner, header)
@@ -163,8 +166,15 @@ func (o *Opener) spoil() {
 	b[HeaderSize] = typeData
 	o.keys.aead.Seal(b[:HeaderSize], o.keys.nonce(&o.nonce, o.below), b[HeaderSize:HeaderSize+1], header)
 	b[len(b)-1] ^= 1
-	o.other = b
+	o.other, o.fatal = b, true
 }
+
+// Probe returns a record for the tls.Conn to read before anything else. It makes of it the byte
+// Probed, unless it has read anything after the server's Finished, or has other keys.
+func (o *Opener) Probe() []byte { return o.makeMark(Probed) }
+
+// Probed is what the tls.Conn reads of Probe.
+const Probed = 0xA5
 
 // markDue makes a byte of data for the tls.Conn if that has counted records without data and does
 // not know of the data after them. It ends the connection at the seventeenth in a row.
@@ -172,21 +182,34 @@ func (o *Opener) markDue() {
 	if !o.counted || !o.opened {
 		return
 	}
+	o.mark = o.makeMark(0)
+}
+
+// makeMark makes a record with a byte of data for the tls.Conn.
+func (o *Opener) makeMark(data byte) []byte {
 	b := o.markMade[:]
 	header := append(b[:0], typeData, 3, 3, 0, 2+tagSize)
-	b[HeaderSize], b[HeaderSize+1] = 0, typeData
+	b[HeaderSize], b[HeaderSize+1] = data, typeData
 	o.seal(b[:HeaderSize], b[HeaderSize:HeaderSize+2], header)
-	o.mark = b
+	return b
 }
 
 // Pending returns what the tls.Conn must be given because a record was not data: first mark, unless
 // it is nil, then other. Of mark it makes one byte of data, of other none.
 func (o *Opener) Pending() (mark, other []byte) { return o.mark, o.other }
 
+// Fatal reports whether what is pending must end the connection: the tls.Conn has not taken it if it
+// does not return an error.
+func (o *Opener) Fatal() bool { return o.fatal }
+
+// Asks reports whether a KeyUpdate in what is pending asks for an answer. If that cannot be written
+// the tls.Conn does not follow the update.
+func (o *Opener) Asks() bool { return o.asks }
+
 // Passed says that the tls.Conn has taken what was pending, and whether it has followed a KeyUpdate
 // in it. It does not if it cannot write its answer.
 func (o *Opener) Passed(followed bool) error {
-	o.mark, o.other = nil, nil
+	o.mark, o.other, o.asks = nil, nil, false
 	o.counted, o.opened = true, false
 	updates := o.updates
 	o.updates = 0
@@ -208,5 +231,8 @@ func (o *Opener) Passed(followed bool) error {
 	return nil
 }
 
-// Forget clears the secret. The Opener opens nothing more after a KeyUpdate.
-func (o *Opener) Forget() { clear(o.secret) }
+// Forget gives up the secret and the key. The Opener must not be used after it.
+func (o *Opener) Forget() {
+	clear(o.secret)
+	o.secret, o.keys, o.mark, o.other = nil, keys{}, nil, nil
+}

@@ -267,7 +267,7 @@ func TestMessagesCutAnywhere(t *testing.T) {
 			for i, piece := range [][]byte{stream[:a], stream[a:b], stream[b:]} {
 				before, _ := updatesIn(stream[:[]int{0, a, b}[i]])
 				after, open := updatesIn(stream[:[]int{a, b, len(stream)}[i]])
-				if got := m.walk(piece); got != after-before {
+				if got, _ := m.walk(piece); got != after-before {
 					t.Fatalf("cut at %d and %d: piece %d has %d updates, want %d", a, b, i, got, after-before)
 				}
 				if m.midway() != open {
@@ -281,12 +281,28 @@ func TestMessagesCutAnywhere(t *testing.T) {
 // A length has 24 bits: crypto/tls takes a message of 65,536 bytes.
 func TestLongMessage(t *testing.T) {
 	var m messages
-	n := m.walk([]byte{4, 1, 0, 0})
+	n, _ := m.walk([]byte{4, 1, 0, 0})
 	for range 1 << 10 {
-		n += m.walk(bytes.Repeat([]byte{typeKeyUpdate}, 64))
+		k, _ := m.walk(bytes.Repeat([]byte{typeKeyUpdate}, 64))
+		n += k
 	}
 	if n != 0 || m.midway() {
 		t.Errorf("%d updates, midway %v", n, m.midway())
+	}
+}
+
+// A KeyUpdate asks for an answer if its body is 1, wherever records cut it.
+func TestUpdatesThatAsk(t *testing.T) {
+	for body := range byte(3) {
+		for cut := range 6 {
+			var m messages
+			stream := []byte{typeKeyUpdate, 0, 0, 1, body}
+			_, first := m.walk(stream[:cut])
+			_, second := m.walk(stream[cut:])
+			if asks := first || second; asks != (body == updateRequested) {
+				t.Errorf("%d, cut at %d: %v", body, cut, asks)
+			}
+		}
 	}
 }
 
@@ -298,7 +314,8 @@ func FuzzMessages(f *testing.F) {
 		var m messages
 		n := 0
 		for at := 0; at < len(b); at += int(step) + 1 {
-			n += m.walk(b[at:min(at+int(step)+1, len(b))])
+			k, _ := m.walk(b[at:min(at+int(step)+1, len(b))])
+			n += k
 		}
 		if want, open := updatesIn(b); n != want || m.midway() != open {
 			t.Fatalf("%d updates, open %v; want %d, %v", n, m.midway(), want, open)
@@ -552,8 +569,9 @@ func TestAllocations(t *testing.T) {
 
 func TestForget(t *testing.T) {
 	_, o := newSender(t, tls.TLS_AES_256_GCM_SHA384)
-	if o.Forget(); !bytes.Equal(o.secret, make([]byte, 48)) {
-		t.Error("the secret stays")
+	secret := o.secret
+	if o.Forget(); !bytes.Equal(secret, make([]byte, 48)) || o.keys.aead != nil || o.keys.iv != 0 {
+		t.Error("the secret or the key stays")
 	}
 }
 
