@@ -315,6 +315,9 @@ func TestR81DeadlineInsideAMessage(t *testing.T) {
 		stream = append(stream, framed(Text, cutUp(p, len(p)/(1+i)+1)...)...)
 	}
 	for stop := range stream {
+		if raceEnabled && stop%5 != 0 { // one goroutine
+			continue
+		}
 		for ways := range 9 {
 			reads := 0
 			c := readingHalted(t, agreed(deflate.Config{}, frame.Options{}), bytes.Clone(stream), 1, func() error {

@@ -26,7 +26,11 @@ func stopped(err error) bool {
 // nothing else does. The compressor never refers to what the peer has not got.
 func TestR88DeadlinesStopWrites(t *testing.T) {
 	messages := ticks(200)
-	for seed := range uint64(60) {
+	seeds := uint64(60)
+	if raceEnabled {
+		seeds = 15
+	}
+	for seed := range seeds {
 		synctest.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 88))
 			role := frame.Role(seed & 1)

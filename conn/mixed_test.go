@@ -117,6 +117,9 @@ func TestReaderOfAMessageBeingPassed(t *testing.T) {
 	}
 	for name, first := range map[string][]byte{"plain": plain, "compressed": framed(Text, cutUp(packed(t, []byte(one)), 5)...)} {
 		for stop := 1; stop < len(first); stop++ {
+			if raceEnabled && stop%5 != 0 { // one goroutine
+				continue
+			}
 			reads := 0
 			c := readingHalted(t, agreed(deflate.Config{}, frame.Options{}), append(bytes.Clone(first), framed(Text, packed(t, []byte("two")))...), 1, func() error {
 				if reads++; reads == stop {
