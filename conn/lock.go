@@ -23,6 +23,7 @@ const (
 	lockClosing // a Close frame waits for the lock, or was sent: writers of messages must not take it from under its nose
 	lockOpen    // the message that NextWriter has begun is not finished
 	lockEnded   // the connection has ended
+	lockDirect  // by writeEncoded, which does nothing but encode and write
 	lockCount   // one message
 )
 
@@ -32,6 +33,12 @@ func (l *writeLock) tryLock() bool { return l.state.Or(lockHeld)&lockHeld == 0 }
 func (l *writeLock) tryLockClear() bool {
 	s := l.state.Load()
 	return s&(lockCount-1) == 0 && l.state.CompareAndSwap(s, s|lockHeld)
+}
+
+// tryLockDirect is tryLockClear for writeEncoded.
+func (l *writeLock) tryLockDirect() bool {
+	s := l.state.Load()
+	return s&(lockCount-1) == 0 && l.state.CompareAndSwap(s, s|lockHeld|lockDirect)
 }
 
 func (l *writeLock) set(flag uint64)      { l.state.Or(flag) }

@@ -24,11 +24,12 @@ func (c *Conn) WriteMessage(op Opcode, data []byte) error {
 	if op == Text && !c.cfg.UncheckedText && !utf8.Valid(data) {
 		return ErrNotUTF8
 	}
-	if len(data) <= int(c.direct) && c.lock.tryLockClear() {
+	if len(data) <= int(c.direct) && c.lock.tryLockDirect() {
 		// Nothing to look at: no option that concerns writing, and no flag in the lock.
 		if b := c.w.Encode(op, data); b != nil {
 			return c.writeEncoded(b, false)
 		}
+		c.lock.clear(lockDirect)
 		return c.writeLocked(op, data)
 	}
 	if c.packed != nil && c.packed.takes(op, data) {
@@ -50,7 +51,10 @@ func (c *Conn) writeEncoded(b []byte, often bool) error {
 		n, err = s.write(b, nil, false)
 		s.often = false
 	} else {
-		n, err = c.writeStream(b)
+		if c.records == nil {
+			c.wakeClock()
+		}
+		n, err = c.stream.Write(b)
 	}
 	if err != nil || n != len(b) {
 		return c.encodedFailed(n, len(b), err)
@@ -59,7 +63,7 @@ func (c *Conn) writeEncoded(b []byte, often bool) error {
 	if !c.keepsQueue {
 		c.w.Release()
 	}
-	if s := c.lock.state.Add(lockCount - lockHeld); s&(lockCount-1) != 0 {
+	if s := c.lock.state.Add(lockCount - lockHeld - lockDirect); s&(lockCount-1) != 0 {
 		c.unlocked(s)
 	}
 	return nil
@@ -67,6 +71,7 @@ func (c *Conn) writeEncoded(b []byte, often bool) error {
 
 // encodedFailed ends a writeEncoded that wrote n of size bytes.
 func (c *Conn) encodedFailed(n, size int, err error) error {
+	c.lock.clear(lockDirect)
 	c.stats.writes.Add(1)
 	switch {
 	case n < 0 || n > size:
@@ -147,10 +152,11 @@ func (c *Conn) WritePrepared(p *Prepared) error {
 			return err
 		}
 	}
-	if p.Size() <= int(c.direct) && c.lock.tryLockClear() {
+	if p.Size() <= int(c.direct) && c.lock.tryLockDirect() {
 		if b := c.w.EncodePrepared(encoded); b != nil {
 			return c.writeEncoded(b, true)
 		}
+		c.lock.clear(lockDirect)
 		before := c.w.Queued()
 		return c.wrote(c.w.WritePrepared(encoded), before)
 	}
@@ -534,7 +540,7 @@ func (o *outlet) writeOnce(a, b []byte, noWait bool) (n int, err error) {
 	return n, err
 }
 
-// writeStream writes to what is not a socket.
+// writeStream writes to what is not a socket. writeEncoded has lockDirect in the place of clockPushing.
 func (c *Conn) writeStream(b []byte) (int, error) {
 	if c.records != nil {
 		return c.stream.Write(b)
@@ -554,7 +560,7 @@ func (c *Conn) writeWaits() bool {
 	case c.records != nil:
 		return c.records.pushing.Load()
 	}
-	return c.clocks.flags.Load()&clockPushing != 0
+	return c.lock.has(lockDirect) || c.clocks.flags.Load()&clockPushing != 0
 }
 
 var errWriteCount = errors.New("the transport returned an impossible count from Write")
