@@ -272,10 +272,12 @@ func TestUnderTLSWithOpenRecords(t *testing.T) {
 		"bad count":      TestImpossibleCountUnderTLS,
 		"stamps":         TestStampedOncePerReadUnderTLS,
 	} {
-		before := secureOpened.Load()
-		if t.Run(name, f); secureOpened.Load() == before {
-			t.Errorf("%s: no connection has opened its records", name)
-		}
+		t.Run(name, func(t *testing.T) {
+			before := secureOpened.Load()
+			if f(t); secureOpened.Load() == before { // f is left by Skip
+				t.Error("no connection has opened its records")
+			}
+		})
 	}
 }
 
