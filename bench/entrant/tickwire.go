@@ -88,7 +88,7 @@ func (t tick) Dial(o Options) (Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if i := c.TransportInfo(); t.opens && !i.OpensRecords {
+	if i := c.TransportInfo(); t.opens && o.TLS != nil && !i.OpensRecords {
 		c.Close()
 		return nil, errors.New(i.Why)
 	}
