@@ -141,14 +141,28 @@ func (e *boundError) Is(target error) bool { return target == ErrClosed || targe
 // writable returns the error that a write call would find before it begins.
 func (c *Conn) writable() error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	err, shut := c.err, c.goodbye != nil && c.goodbye.sent.done
+	c.mu.Unlock()
 	switch {
-	case c.err != nil:
-		return c.err
-	case c.goodbye != nil && c.goodbye.sent.done:
-		return ErrShutdown
+	case err != nil:
+		return err
+	case shut:
+		return c.shutErr()
 	}
 	return c.writeErr()
+}
+
+// shutErr returns what a writer gets after our Close frame: ErrShutdown, or, if that was the answer
+// to the peer's, how the connection ends. The goroutine that reads ends it next.
+func (c *Conn) shutErr() error {
+	c.mu.Lock()
+	answered := c.goodbye != nil && c.goodbye.received.done && !c.goodbye.local
+	c.mu.Unlock()
+	if !answered {
+		return ErrShutdown
+	}
+	<-c.Done()
+	return c.Err()
 }
 
 // sendClose writes a Close frame behind what is queued, unless one was sent.

@@ -240,7 +240,8 @@ func (c *Conn) lockWriteAs(m *messageWriter, failFast bool) error {
 		case c.cannotWrite():
 			err = c.endedErr()
 		case c.shut:
-			err = ErrShutdown
+			c.unlockWrite()
+			return c.shutErr()
 		case c.lock.has(lockClosing):
 			// The Close frame goes first: whoever is told ErrShutdown may call Close, and the peer would be left without an answer.
 			c.unlockWrite()
