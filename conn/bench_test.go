@@ -103,8 +103,9 @@ func BenchmarkFeedLarge(b *testing.B) {
 	}
 }
 
-// BenchmarkOpenRecords reads a feed of TLS 1.3 from memory, a record for each message and in large records, with crypto/tls and with
-// Dialer.OpenRecords. An operation is a message.
+// BenchmarkOpenRecords reads a feed of TLS 1.3 from memory, a record for each message and
+// in large records, with crypto/tls and with Dialer.OpenRecords. An operation is a
+// message.
 //
 //	go test -run='^$' -bench=OpenRecords -cpu=1 -count=7 ./conn
 func BenchmarkOpenRecords(b *testing.B) {

@@ -190,11 +190,13 @@ func (c *Conn) look(now moment) (next time.Duration, err error) {
 	return next, nil
 }
 
-// maxSpared is how often in a row a clock that has run out waits for the next look because of what a read call is taking: a peer that
-// sends without end, but not what the clock waits for, gets another limit's time at most.
+// maxSpared is how often in a row a clock that has run out waits for the next look
+// because of what a read call is taking: a peer that sends without end, but not what the
+// clock waits for, gets another limit's time at most.
 const maxSpared = 8
 
-// received changes whenever bytes come, under TLS those of records too, and with each Ping and Pong that is taken out of them.
+// received changes whenever bytes come, under TLS those of records too, and with each
+// Ping and Pong that is taken out of them.
 func (c *Conn) received() uint64 {
 	n := c.stats.bytesRead.Load() + c.stats.pingsRead.Load() + c.stats.pongsRead.Load()
 	if c.records != nil {

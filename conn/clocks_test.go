@@ -228,8 +228,9 @@ func TestF72StalledSocket(t *testing.T) {
 	}
 }
 
-// What crypto/tls holds of a connection that was not made for it cannot be seen: a side that does not read does not judge.
-// F71: what a reader is just taking spares nobody for ever: pings without end are no data, and no answer to a ping of ours.
+// What crypto/tls holds of a connection that was not made for it cannot be seen: a side
+// that does not read does not judge. F71: what a reader is just taking spares nobody for
+// ever: pings without end are no data, and no answer to a ping of ours.
 func TestF71AFloodOfPingsIsNoData(t *testing.T) {
 	for _, tt := range []struct {
 		clock Clock

@@ -152,8 +152,9 @@ func (c *Conn) writable() error {
 	return c.writeErr()
 }
 
-// shutErr returns what a writer gets after our Close frame: ErrShutdown, or, if that was the answer
-// to the peer's, how the connection ends. The goroutine that reads ends it next.
+// shutErr returns what a writer gets after our Close frame: ErrShutdown, or, if that was
+// the answer to the peer's, how the connection ends. The goroutine that reads ends it
+// next.
 func (c *Conn) shutErr() error {
 	c.mu.Lock()
 	answered := c.goodbye != nil && c.goodbye.received.done && !c.goodbye.local
@@ -318,8 +319,9 @@ func (c *Conn) linger(g *goodbyes) {
 	c.drop()
 }
 
-// takeReading returns when no read call runs any more on a connection that has ended: the one that waits for bytes is woken. It
-// returns false if one still runs when late is closed: a hook that panics, or never returns, leaves one behind.
+// takeReading returns when no read call runs any more on a connection that has ended: the
+// one that waits for bytes is woken. It returns false if one still runs when late is
+// closed: a hook that panics, or never returns, leaves one behind.
 func (c *Conn) takeReading(late <-chan struct{}) bool {
 	c.startDiscarding(past)
 	for c.readers.Or(readWanted)&readBusy != 0 {

@@ -30,7 +30,8 @@ func (d *deadlines) lock() *deadlineTimes {
 	return d.times
 }
 
-// readUntil returns the caller's read deadline, zero where it does not count. The caller has mu.
+// readUntil returns the caller's read deadline, zero where it does not count. The caller
+// has mu.
 func (d *deadlines) readUntil() time.Time {
 	if d.times == nil || d.discarding {
 		return time.Time{}
@@ -73,9 +74,11 @@ func (c *Conn) setWriteDeadline(t time.Time) error {
 	return c.base.SetWriteDeadline(t)
 }
 
-// SetWriteDeadline sets the time at which write calls fail with an error that matches os.ErrDeadlineExceeded; the zero time
-// means never. It holds until it is set again. If it passes when a part of a frame has been written the connection ends. While it
-// has passed no Ping is answered either, and under TLS the next Pong then ends the writing side: set the zero time after the write.
+// SetWriteDeadline sets the time at which write calls fail with an error that matches
+// os.ErrDeadlineExceeded; the zero time means never. It holds until it is set again. If
+// it passes when a part of a frame has been written the connection ends. While it has
+// passed no Ping is answered either, and under TLS the next Pong then ends the writing
+// side: set the zero time after the write.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
 	d := &c.deadlines
 	times := d.lock()

@@ -35,18 +35,20 @@ type Dialer struct {
 	// TLSConfig is used for wss; nil means the zero Config. ServerName is filled in from the URL if it is empty, also behind a
 	// proxy. The only protocol offered is http/1.1, whatever NextProtos says: a WebSocket cannot be opened on another.
 	TLSConfig *tls.Config
-	// OpenRecords has the engine open the records of TLS 1.3 with AES-GCM by itself. With a record
-	// for each message of 200 B, reading took about half of the CPU time
-	// (tickwire feed -tls -records per-message, with and without -open-records). crypto/tls still does the handshake and all
-	// else except the opening of data: tickets, key updates, alerts, and all writing. It also opens
-	// the records wherever the engine cannot: with TLS 1.2, ChaCha20 or WrapTLS, in FIPS 140-3 mode, and
-	// those of an https proxy. Conn.TransportInfo tells.
+	// OpenRecords has the engine open the records of TLS 1.3 with AES-GCM by itself. With
+	// a record for each message of 200 B, reading took about half of the CPU time
+	// (tickwire feed -tls -records per-message, with and without -open-records).
+	// crypto/tls still does the handshake and all else except the opening of data:
+	// tickets, key updates, alerts, and all writing. It also opens the records wherever
+	// the engine cannot: with TLS 1.2, ChaCha20 or WrapTLS, in FIPS 140-3 mode, and those
+	// of an https proxy. Conn.TransportInfo tells.
 	//
-	// It is off by default because it needs more than crypto/tls documents. The KeyLogWriter of the
-	// connection's own tls.Config yields the server's secret; the caller's own writer still gets its
-	// lines. So the secret is in memory once more while the connection lives, and the lines of the log
-	// until they are collected. What is not data is sealed again in memory, for crypto/tls only. If a later Go reads
-	// in another way, connections fail; they never deliver other data.
+	// It is off by default because it needs more than crypto/tls documents. The
+	// KeyLogWriter of the connection's own tls.Config yields the server's secret; the
+	// caller's own writer still gets its lines. So the secret is in memory once more
+	// while the connection lives, and the lines of the log until they are collected. What
+	// is not data is sealed again in memory, for crypto/tls only. If a later Go reads in
+	// another way, connections fail; they never deliver other data.
 	OpenRecords bool
 	// WrapTLS, if not nil, does what is done with TLSConfig otherwise: the handshake as a client on a connection to that host, its
 	// certificate checked. The connection below is closed when ctx ends.

@@ -27,9 +27,9 @@ import (
 var (
 	// ErrClosed says that Close was called on this side, or that the context of Bind ended.
 	ErrClosed error = &stateError{"conn: closed by this side", true}
-	// ErrTooSlow says that more messages of a Group waited for the peer than Group.Lag allows. Nothing more is written; what the
-	// peer has sent can still be read.
-	// The error says so with the limit, and matches ErrTooSlow.
+	// ErrTooSlow says that more messages of a Group waited for the peer than Group.Lag
+	// allows. Nothing more is written; what the peer has sent can still be read. The
+	// error says so with the limit, and matches ErrTooSlow.
 	ErrTooSlow error = &stateError{"conn: closed because the peer takes the messages of a Group too slowly", true}
 	// ErrShutdown is a write after the Close frame: nothing may follow it (RFC 6455 §5.5.1).
 	ErrShutdown error = &stateError{"conn: write after the Close frame was sent (RFC 6455 §5.5.1)", false}

@@ -155,7 +155,8 @@ func TestF36HandlerPanics(t *testing.T) {
 	}
 }
 
-// A panic in a read call leaves that call for good. A goodbye that was sent before still has its time, and no more: Shutdown ends.
+// A panic in a read call leaves that call for good. A goodbye that was sent before still
+// has its time, and no more: Shutdown ends.
 func TestF36PanicBehindAGoodbye(t *testing.T) {
 	ping := frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: frame.Ping, Masked: true}, nil)
 	for name, tt := range map[string]struct {

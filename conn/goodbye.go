@@ -35,7 +35,8 @@ func (c *Conn) StartClose(code frame.CloseCode, reason string) error {
 	return nil
 }
 
-// closeAfter has closeLate called when the time for the close handshake has passed, unless the connection has ended by then.
+// closeAfter has closeLate called when the time for the close handshake has passed,
+// unless the connection has ended by then.
 func (c *Conn) closeAfter(e *TimeoutError, before uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

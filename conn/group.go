@@ -29,10 +29,13 @@ var ErrGroup = errors.New("conn: a Group is for connections of a server without 
 // Messages go to a connection whole and in the order in which they were sent. What else is written to it, by its own methods,
 // comes somewhere between them. A connection gets what is sent after its Add.
 //
-// A slow connection does not hold up the others: what it does not take waits in memory of its own, and when that would be more than Lag
-// its writing side ends with ErrTooSlow. So it does, with the *TransportError that a write call would return, where a message cannot
-// be written, or the write deadline or Config.WriteTimeout passes. What the peer has sent can still be read; then the connection ends.
-// One that has ended, or was shut down, drops out of the Group with the next message. Who sends something before a Shutdown calls Flush in between, or it may be lost.
+// A slow connection does not hold up the others: what it does not take waits in memory of
+// its own, and when that would be more than Lag its writing side ends with ErrTooSlow. So
+// it does, with the *TransportError that a write call would return, where a message
+// cannot be written, or the write deadline or Config.WriteTimeout passes. What the peer
+// has sent can still be read; then the connection ends. One that has ended, or was shut
+// down, drops out of the Group with the next message. Who sends something before a
+// Shutdown calls Flush in between, or it may be lost.
 //
 // The zero value is ready; Buffer and Lag are set before the first Add. All methods may be called at any time from any goroutine. A Group has no end: one that nothing is sent to
 // has no goroutine and no buffer.

@@ -432,7 +432,8 @@ func TestGroupSlowInPieces(t *testing.T) {
 	})
 }
 
-// wantTooSlow checks that a connection so far behind cannot write, and has ended when nothing more came for as long as it waits.
+// wantTooSlow checks that a connection so far behind cannot write, and has ended when
+// nothing more came for as long as it waits.
 func wantTooSlow(t *testing.T, c *Conn, behind string) {
 	t.Helper()
 	if err := c.WriteMessage(Text, nil); !errors.Is(err, ErrTooSlow) || !errors.Is(err, net.ErrClosed) {

@@ -74,8 +74,8 @@ func heapSoon() int {
 	return int(m.HeapAlloc)
 }
 
-// leastHeld waits until no more than most bytes are held beside base, or until that many looks have found no less than those
-// before, and returns how many are.
+// leastHeld waits until no more than most bytes are held beside base, or until that many
+// looks have found no less than those before, and returns how many are.
 func leastHeld(base, most, looks int) int {
 	held := heapSoon() - base // reads park in their own time
 	for left := looks; held > most && left > 0; left-- {
@@ -345,7 +345,8 @@ func TestF78HeldIsInProportion(t *testing.T) {
 	}
 }
 
-// F78 for compressed messages: what inflates them takes 4 KiB with the first byte of the payload, and the window grows with what came.
+// F78 for compressed messages: what inflates them takes 4 KiB with the first byte of the
+// payload, and the window grows with what came.
 func TestF78HeldOfCompressedMessages(t *testing.T) {
 	if raceEnabled || testing.Short() {
 		t.Skip("memory is not measured under the race detector")
@@ -408,8 +409,9 @@ func (h *halfway) received() (n int) {
 	return n
 }
 
-// heldIn looks in each state at how much each of some connections holds, more than before the pieces came: at most twice what those
-// are, or 4 KiB, and the slack. The connections of a group of states all wait first, and stay: what is held counts from state to state.
+// heldIn looks in each state at how much each of some connections holds, more than before
+// the pieces came: at most twice what those are, or 4 KiB, and the slack. The connections
+// of a group of states all wait first, and stay: what is held counts from state to state.
 func heldIn(t *testing.T, kind string, role frame.Role, cfg *Config, busy bool, states []halfway, look func(h halfway, held int)) {
 	t.Helper()
 	const connections = 4

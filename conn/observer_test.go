@@ -173,7 +173,8 @@ level=INFO msg="websocket: closed" error="conn: closed by peer with 1001 (going 
 	})
 }
 
-// addressless is a transport that is no socket: its address is nil, or a nil pointer whose String cannot be called.
+// addressless is a transport that is no socket: its address is nil, or a nil pointer
+// whose String cannot be called.
 type addressless struct {
 	net.Conn
 	addr net.Addr

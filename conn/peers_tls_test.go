@@ -140,7 +140,8 @@ func TestPeerF20KeyUpdate(t *testing.T) {
 	server.updateKeys(Dialer{TLSConfig: &tls.Config{InsecureSkipVerify: true}}, "")
 }
 
-// updateKeys is TestPeerF20KeyUpdate for a Dialer, of which TransportInfo is to say why crypto/tls opens the records.
+// updateKeys is TestPeerF20KeyUpdate for a Dialer, of which TransportInfo is to say why
+// crypto/tls opens the records.
 func (s *openssl) updateKeys(d Dialer, why string) {
 	t, server := s.t, s
 	t.Helper()
@@ -219,8 +220,8 @@ func TestPeerRenegotiation(t *testing.T) {
 	}
 }
 
-// Records opened by the engine, of each cipher suite, with padding and with tickets: key updates of both kinds between any two bytes, and
-// the next connection resumes.
+// Records opened by the engine, of each cipher suite, with padding and with tickets: key
+// updates of both kinds between any two bytes, and the next connection resumes.
 func TestPeerOpenRecords(t *testing.T) {
 	for _, tt := range []struct {
 		suite string
@@ -261,7 +262,8 @@ func TestPeerOpenRecords(t *testing.T) {
 // openedRecordsEnv is about how many records TestPeerManyOpenRecords reads; without it 50,000.
 const openedRecordsEnv = "TICKWIRE_TEST_RECORDS"
 
-// A long feed of records of 512 bytes at most, each message in two or more of them, or several in one.
+// A long feed of records of 512 bytes at most, each message in two or more of them, or
+// several in one.
 func TestPeerManyOpenRecords(t *testing.T) {
 	records := 50_000
 	fmt.Sscan(os.Getenv(openedRecordsEnv), &records)

@@ -148,7 +148,8 @@ func long(kind byte, size int) []byte {
 	return b
 }
 
-// An end is how a script ends. All but those of which that is said have data behind, which nobody may get.
+// An end is how a script ends. All but those of which that is said have data behind,
+// which nobody may get.
 type end struct {
 	name string
 	do   func(p *play)
@@ -329,7 +330,8 @@ func scriptName(script int) string {
 	return fmt.Sprintf("%d %s", script, puppetEnds[script%len(puppetEnds)].name)
 }
 
-// follow does what the bytes of a script say, two for each step. An alert that is not protected is left out: see TestTrapUnprotectedAlert.
+// follow does what the bytes of a script say, two for each step. An alert that is not
+// protected is left out: see TestTrapUnprotectedAlert.
 func (p *play) follow(script []byte) {
 	for ; len(script) >= 2; script = script[2:] {
 		arg := script[1]

@@ -342,7 +342,8 @@ const (
 	bothSides                         // how many there are
 )
 
-// puppets returns a client and a puppet behind their handshake. The client reads at most piece bytes at a time; 0 means no bound.
+// puppets returns a client and a puppet behind their handshake. The client reads at most
+// piece bytes at a time; 0 means no bound.
 func puppets(t testing.TB, side puppetClientSide, suite uint16, piece int, prepare func(*puppet)) (*tls.Conn, *puppet, *netsim.Conn) {
 	t.Helper()
 	a, b := netsim.Pipe(4 << 20)

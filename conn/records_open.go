@@ -11,11 +11,12 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// ownRecords is the state of a records that opens the peer's records by itself: Dialer.OpenRecords.
+// ownRecords is the state of a records that opens the peer's records by itself:
+// Dialer.OpenRecords.
 //
-// crypto/tls gets one record at a time during the handshake, so it has read nothing after that. What
-// is not data is sealed again, and the tls.Conn reads it. So crypto/tls still does everything else,
-// and every alert and every error is its own.
+// crypto/tls gets one record at a time during the handshake, so it has read nothing after
+// that. What is not data is sealed again, and the tls.Conn reads it. So crypto/tls still
+// does everything else, and every alert and every error is its own.
 type ownRecords struct {
 	keys   tls13.KeyLog
 	opener *tls13.Opener // nil before the handshake is done, and where crypto/tls opens the records
@@ -47,8 +48,9 @@ func (r *records) openLater(cfg *tls.Config) {
 	r.alone = true
 }
 
-// openNow begins to open records after the handshake of t, the tls.Conn above. Without openLater it
-// does nothing. An error means that crypto/tls is not where it must be: t is of no use any more.
+// openNow begins to open records after the handshake of t, the tls.Conn above. Without
+// openLater it does nothing. An error means that crypto/tls is not where it must be: t is
+// of no use any more.
 func (r *records) openNow(t *tls.Conn) error {
 	o := r.own
 	if o == nil {
@@ -112,8 +114,8 @@ func (o *ownRecords) give(p []byte) (int, error) {
 	return 0, errNoWait
 }
 
-// let has t read b, and then last if that is not nil. A tls.Conn that does not take all of b has
-// something else.
+// let has t read b, and then last if that is not nil. A tls.Conn that does not take all
+// of b has something else.
 func (o *ownRecords) let(t *tls.Conn, b []byte, last error) (n int, err error) {
 	o.given, o.last, o.giving = b, last, true
 	n, err = t.Read(o.one[:])
@@ -124,9 +126,10 @@ func (o *ownRecords) let(t *tls.Conn, b []byte, last error) (n int, err error) {
 	return n, err
 }
 
-// readOwn fills p with the data of whole records that are here, until it has enough. A record that is
-// not data ends it too, and waits for the next call: crypto/tls must not answer it before the caller
-// has answered the data. n is 0 and err nil if there is nothing to hand out.
+// readOwn fills p with the data of whole records that are here, until it has enough. A
+// record that is not data ends it too, and waits for the next call: crypto/tls must not
+// answer it before the caller has answered the data. n is 0 and err nil if there is
+// nothing to hand out.
 func (r *records) readOwn(t *tls.Conn, p []byte, enough int) (n int, err error) {
 	o := r.own
 	for o.err == nil && n < min(enough, len(p)) {
@@ -193,12 +196,14 @@ func (r *records) passOn(t *tls.Conn) error {
 	}
 	r.pos += o.pending
 	o.pending = 0
-	// A write that fails at the same time is most likely the answer, or the answer fails as well.
+	// A write that fails at the same time is most likely the answer, or the answer fails
+	// as well.
 	return o.opener.Passed(!o.opener.Asks() || o.unwritten.Load() == before)
 }
 
-// passEnd gives the tls.Conn what has come of a record, and then the last error. Only the header and
-// the length are real: crypto/tls looks at nothing else, and must not get what it could open.
+// passEnd gives the tls.Conn what has come of a record, and then the last error. Only the
+// header and the length are real: crypto/tls looks at nothing else, and must not get what
+// it could open.
 func (r *records) passEnd(t *tls.Conn) error {
 	var part []byte
 	if r.end > r.pos {
@@ -280,8 +285,8 @@ type TransportInfo struct {
 	Why string
 }
 
-// TransportInfo tells how the connection's transport is read. It stays the same for the life of the
-// connection.
+// TransportInfo tells how the connection's transport is read. It stays the same for the
+// life of the connection.
 func (c *Conn) TransportInfo() TransportInfo {
 	switch {
 	case c.secure == nil:

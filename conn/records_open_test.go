@@ -46,7 +46,8 @@ func describeError(err error) string {
 	return s
 }
 
-// puppetScripts is how many scripts the tests play: each end several times, behind other feeds.
+// puppetScripts is how many scripts the tests play: each end several times, behind other
+// feeds.
 func puppetScripts() int {
 	n := 6 * len(puppetEnds)
 	if testing.Short() || raceEnabled {
@@ -64,7 +65,8 @@ func pieceOfScript(script int) int {
 	return []int{0, 7, 1000, 300}[script/len(puppetEnds)%4]
 }
 
-// play has a puppet play a script before read, which reads to the end, and returns what came of it.
+// play has a puppet play a script before read, which reads to the end, and returns what
+// came of it.
 func playScript(t *testing.T, side puppetClientSide, script int, prepare func(*puppet), read func(*tls.Conn, *netsim.Conn) outcome) outcome {
 	t.Helper()
 	client, p, a := puppets(t, side, suiteOfScript(script), pieceOfScript(script), prepare)
@@ -97,7 +99,8 @@ func (o outcome) compare(t *testing.T, want outcome) {
 	}
 }
 
-// waysToRead are the ways to read a Conn. Each calls got for each message, in order, and returns the error.
+// waysToRead are the ways to read a Conn. Each calls got for each message, in order, and
+// returns the error.
 var waysToRead = map[string]func(c *Conn, got func(string)) error{
 	"ReadMessage": func(c *Conn, got func(string)) error {
 		for {
@@ -161,7 +164,8 @@ var waysToRead = map[string]func(c *Conn, got func(string)) error{
 	},
 }
 
-// FuzzOpenedConversation has a puppet do what the input's bytes say, and compares with crypto/tls alone.
+// FuzzOpenedConversation has a puppet do what the input's bytes say, and compares with
+// crypto/tls alone.
 func FuzzOpenedConversation(f *testing.F) {
 	for script := range 40 {
 		rand := rand.New(rand.NewPCG(uint64(script), 3))
@@ -197,8 +201,8 @@ func FuzzOpenedConversation(f *testing.F) {
 	})
 }
 
-// Whatever a server sends, a Conn that opens records by itself sees and does the same as one over
-// crypto/tls alone: messages, the error, what the peer gets and in which order.
+// Whatever a server sends, a Conn that opens records by itself sees and does the same as
+// one over crypto/tls alone: messages, the error, what the peer gets and in which order.
 func TestOpenedLikeCryptoTLS(t *testing.T) {
 	for name, way := range waysToRead {
 		t.Run(name, func(t *testing.T) {
@@ -225,7 +229,8 @@ func TestOpenedLikeCryptoTLS(t *testing.T) {
 	}
 }
 
-// The same for the bytes themselves, before there is a Conn, and for what can still be written behind the error.
+// The same for the bytes themselves, before there is a Conn, and for what can still be
+// written behind the error.
 func TestBytesOpenedLikeCryptoTLS(t *testing.T) {
 	for script := range puppetScripts() {
 		var outcomes [bothSides]outcome
@@ -333,8 +338,8 @@ func (p *play) ends(t testing.TB) {
 	}
 }
 
-// With a new key both counters begin at 0. The first record sent once more is refused, though the tls.Conn below, which waits for
-// the first, has seen none of it.
+// With a new key both counters begin at 0. The first record sent once more is refused,
+// though the tls.Conn below, which waits for the first, has seen none of it.
 func TestTrapFirstRecordTwice(t *testing.T) {
 	for name, before := range map[string]func(p *play){
 		"first key": func(p *play) {},
@@ -354,7 +359,8 @@ func TestTrapFirstRecordTwice(t *testing.T) {
 	}
 }
 
-// crypto/tls refuses the seventeenth record without data in a row, so it has to learn of the data between them.
+// crypto/tls refuses the seventeenth record without data in a row, so it has to learn of
+// the data between them.
 func TestTrapUselessRecordsAmongData(t *testing.T) {
 	for name, useless := range map[string]func(p *play){
 		"tickets":       func(p *play) { p.inner(22, newTicket(30), 0) },
@@ -392,7 +398,8 @@ func TestTrapUselessRecordsAmongData(t *testing.T) {
 	}
 }
 
-// What is not data ends the batch: crypto/tls answers it behind what the caller writes in answer to the data before it.
+// What is not data ends the batch: crypto/tls answers it behind what the caller writes in
+// answer to the data before it.
 func TestTrapAnswersStayInOrder(t *testing.T) {
 	for name, tt := range map[string]struct {
 		do   func(p *play)
@@ -428,8 +435,9 @@ func TestTrapAnswersStayInOrder(t *testing.T) {
 	}
 }
 
-// The one difference that may stay: crypto/tls alone looks for an alert that is not protected before it returns data. With records
-// opened here the data comes first; the error is the same.
+// The one difference that may stay: crypto/tls alone looks for an alert that is not
+// protected before it returns data. With records opened here the data comes first; the
+// error is the same.
 func TestTrapUnprotectedAlert(t *testing.T) {
 	for side := range bothSides {
 		client, p, a := puppets(t, side, tls.TLS_AES_128_GCM_SHA256, 0, nil)
@@ -445,8 +453,8 @@ func TestTrapUnprotectedAlert(t *testing.T) {
 	}
 }
 
-// Nothing that was sealed for the tls.Conn is ever written: all that leaves the process is what the client's own key opens, and
-// nothing that the server's does.
+// Nothing that was sealed for the tls.Conn is ever written: all that leaves the process
+// is what the client's own key opens, and nothing that the server's does.
 func TestNothingSealedHereIsWritten(t *testing.T) {
 	for script := range puppetEnds {
 		var wire bytes.Buffer
@@ -509,7 +517,8 @@ func (w *writesKept) Write(p []byte) (int, error) {
 	return w.Conn.Write(p)
 }
 
-// During the handshake a Read ends with its record, however many are here and however much room there is.
+// During the handshake a Read ends with its record, however many are here and however
+// much room there is.
 func TestTrapOneRecordARead(t *testing.T) {
 	var stream []byte
 	ends := map[int]bool{}
@@ -539,7 +548,8 @@ func TestTrapOneRecordARead(t *testing.T) {
 	}
 }
 
-// What comes with the server's Finished, in the same record, is as wrong here as for crypto/tls.
+// What comes with the server's Finished, in the same record, is as wrong here as for
+// crypto/tls.
 func TestTrapBytesWithFinished(t *testing.T) {
 	for _, behind := range [][]byte{{4}, {4, 0, 0, 50, 1, 2}, newTicket(9), keyUpdate(0), {24, 0, 0}} {
 		var outcomes [bothSides]outcome
@@ -567,7 +577,8 @@ func TestTrapBytesWithFinished(t *testing.T) {
 	}
 }
 
-// readsAhead stands for a crypto/tls that reads more than it needs: it takes all that has come.
+// readsAhead stands for a crypto/tls that reads more than it needs: it takes all that has
+// come.
 type readsAhead struct {
 	*records
 	ahead []byte
@@ -590,7 +601,8 @@ func (r *readsAhead) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A crypto/tls that reads on gets out of step. That is an error, or it opens the records by itself: never other data.
+// A crypto/tls that reads on gets out of step. That is an error, or it opens the records
+// by itself: never other data.
 func TestReadingAheadFailsClosed(t *testing.T) {
 	for _, most := range []int{1, 4, 5, 20, 1000} {
 		for size := range 30 {
@@ -640,8 +652,9 @@ func TestReadingAheadFailsClosed(t *testing.T) {
 	}
 }
 
-// During the handshake nothing protects the header of a record. One that only crypto/tls takes for a record's must not have
-// crypto/tls get what belongs to the next ones: there forged records, and the peer's close_notify, would be passed over.
+// During the handshake nothing protects the header of a record. One that only crypto/tls
+// takes for a record's must not have crypto/tls get what belongs to the next ones: there
+// forged records, and the peer's close_notify, would be passed over.
 func TestTrapHeaderOfTheFirstRecord(t *testing.T) {
 	for name, script := range map[string]func(s *play){
 		"forged records": func(s *play) {
@@ -699,7 +712,8 @@ func (o *oldVersion) Write(p []byte) (int, error) {
 	return o.Conn.Write(p)
 }
 
-// A tls.Conn that does not end a connection at a record that must end it is out of step: nothing more is delivered.
+// A tls.Conn that does not end a connection at a record that must end it is out of step:
+// nothing more is delivered.
 func TestFatalRecordsAreFatal(t *testing.T) {
 	for name, bad := range map[string]func(p *play){
 		"forged": func(p *play) { p.spoiled(-1) },
@@ -794,7 +808,8 @@ func TestNoWaitBehindTheEnd(t *testing.T) {
 	}
 }
 
-// Of a record that is cut by the end of the stream the tls.Conn gets the length and no content: it is not to have what it could open.
+// Of a record that is cut by the end of the stream the tls.Conn gets the length and no
+// content: it is not to have what it could open.
 func TestTrapNoPartOfARecordIsHandedOn(t *testing.T) {
 	client, p := opened(t)
 	p.text("cut")
@@ -813,7 +828,8 @@ func TestTrapNoPartOfARecordIsHandedOn(t *testing.T) {
 	}
 }
 
-// An error is for good, also one behind which crypto/tls would go on: it does behind a handshake message of the wrong kind.
+// An error is for good, also one behind which crypto/tls would go on: it does behind a
+// handshake message of the wrong kind.
 func TestTrapErrorsAreForGood(t *testing.T) {
 	for name, bad := range map[string]func(p *play){
 		"a Finished":   func(p *play) { p.inner(22, append([]byte{20, 0, 0, 32}, make([]byte, 32)...), 0) },
@@ -839,7 +855,8 @@ func TestTrapErrorsAreForGood(t *testing.T) {
 	}
 }
 
-// Who reads the tls.Conn below gets an error, and so does the Conn then: no data can change hands.
+// Who reads the tls.Conn below gets an error, and so does the Conn then: no data can
+// change hands.
 func TestReadingTheTLSConnFailsClosed(t *testing.T) {
 	client, p := opened(t)
 	c := New(client, frame.Client, &Config{KeepAlive: -1})
@@ -857,7 +874,8 @@ func TestReadingTheTLSConnFailsClosed(t *testing.T) {
 	}
 }
 
-// An answer to a KeyUpdate that cannot be written has crypto/tls keep the old key, and so do we.
+// An answer to a KeyUpdate that cannot be written has crypto/tls keep the old key, and so
+// do we.
 func TestKeyUpdateThatCannotBeAnswered(t *testing.T) {
 	var outcomes [bothSides]outcome
 	for side := range bothSides {
@@ -923,7 +941,8 @@ func TestOpenRecordsDeadlineAnywhere(t *testing.T) {
 	})
 }
 
-// A puppet that speaks HTTP: what is not data comes between the bytes of the answer too, and a message comes with it.
+// A puppet that speaks HTTP: what is not data comes between the bytes of the answer too,
+// and a message comes with it.
 func TestOpenRecordsDuringTheOpening(t *testing.T) {
 	for cut := 1; cut < 138; cut += 3 {
 		a, b := netsim.Pipe(1 << 20)
@@ -995,7 +1014,8 @@ func openServer(t *testing.T, serverTLS *tls.Config) (url string) {
 	return "wss://" + l.Addr().String()
 }
 
-// TransportInfo says whether records are opened here, and why not; whatever it says the connection works.
+// TransportInfo says whether records are opened here, and why not; whatever it says the
+// connection works.
 func TestTransportInfo(t *testing.T) {
 	serverTLS, clientTLS := testCertificate(t)
 	old := serverTLS.Clone()
@@ -1035,7 +1055,8 @@ func TestTransportInfo(t *testing.T) {
 	}
 }
 
-// The caller's own KeyLogWriter gets its lines, its config is not changed, and its error ends the handshake.
+// The caller's own KeyLogWriter gets its lines, its config is not changed, and its error
+// ends the handshake.
 func TestOpenRecordsKeepsTheCallersKeyLog(t *testing.T) {
 	serverTLS, clientTLS := testCertificate(t)
 	var log bytes.Buffer
@@ -1071,7 +1092,8 @@ type refusing struct{}
 
 func (refusing) Write([]byte) (int, error) { return 0, errRefusing }
 
-// crypto/tls gets the tickets, so that the next connection resumes; and the next opens its records too.
+// crypto/tls gets the tickets, so that the next connection resumes; and the next opens
+// its records too.
 func TestOpenRecordsResumes(t *testing.T) {
 	serverTLS, clientTLS := testCertificate(t)
 	clientTLS.ClientSessionCache = tls.NewLRUClientSessionCache(4)
@@ -1096,7 +1118,8 @@ func TestOpenRecordsResumes(t *testing.T) {
 	}
 }
 
-// Behind each kind of proxy the records of the target are opened here; those of an https proxy are crypto/tls's.
+// Behind each kind of proxy the records of the target are opened here; those of an https
+// proxy are crypto/tls's.
 func TestOpenRecordsBehindAProxy(t *testing.T) {
 	proxyCertificate, proxyRoots := certify(t, nil, "p")
 	certificate, roots := certify(t, nil, "h")
@@ -1198,7 +1221,8 @@ func TestOpenRecordsCompressed(t *testing.T) {
 
 const fipsEnv = "TICKWIRE_TEST_FIPS"
 
-// FIPS 140-3 approves of no AES-GCM with nonces that are given: in a process with that mode crypto/tls opens the records.
+// FIPS 140-3 approves of no AES-GCM with nonces that are given: in a process with that
+// mode crypto/tls opens the records.
 func TestOpenRecordsUnderFIPS(t *testing.T) {
 	if os.Getenv(fipsEnv) == "" {
 		for _, mode := range []string{"on", "only"} {

@@ -28,8 +28,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// secureOpens has the clients of secureOver and clientUnderTLS open TLS 1.3 records by themselves. It is for tests that run beside no
-// other: TestUnderTLSWithOpenRecords. secureOpened counts those that do.
+// secureOpens has the clients of secureOver and clientUnderTLS open TLS 1.3 records by
+// themselves. It is for tests that run beside no other: TestUnderTLSWithOpenRecords.
+// secureOpened counts those that do.
 var (
 	secureOpens  bool
 	secureOpened atomic.Int32
@@ -523,7 +524,8 @@ func TestAllocsUnderTLS(t *testing.T) {
 	}
 }
 
-// allocsOfRecords reads a feed of so many records and returns the allocations for each of the second half.
+// allocsOfRecords reads a feed of so many records and returns the allocations for each of
+// the second half.
 func allocsOfRecords(t *testing.T, version uint16, size, records int) float64 {
 	c, near, messages := recordedFeed(t, version, size, records)
 	defer c.Close()

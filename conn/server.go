@@ -156,7 +156,8 @@ func (s *Server) handle(c *Conn) {
 	}
 }
 
-// leave waits for what Close has left to linger, if anything. Server.Close can still find the connection.
+// leave waits for what Close has left to linger, if anything. Server.Close can still find
+// the connection.
 func (s *Server) leave(c *Conn) {
 	done := c.lingerDone()
 	s.mu.Lock()
@@ -209,7 +210,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// Close takes no more connections and closes all there are, as Conn.Close does. It does not wait for handlers.
+// Close takes no more connections and closes all there are, as Conn.Close does. It does
+// not wait for handlers.
 func (s *Server) Close() error {
 	conns, _ := s.drain()
 	for _, c := range conns {

@@ -541,7 +541,8 @@ func (o *outlet) writeOnce(a, b []byte, noWait bool) (n int, err error) {
 	return n, err
 }
 
-// writeStream writes to what is not a socket. writeEncoded has lockDirect in the place of clockPushing.
+// writeStream writes to what is not a socket. writeEncoded has lockDirect in the place of
+// clockPushing.
 func (c *Conn) writeStream(b []byte) (int, error) {
 	if c.records != nil {
 		return c.stream.Write(b)

@@ -407,7 +407,8 @@ func groupLosesNothing(t *testing.T, gone bool) {
 	}
 }
 
-// Shutdown after a write that failed is not held up by a read deadline of the caller's, which does not count for it.
+// Shutdown after a write that failed is not held up by a read deadline of the caller's,
+// which does not count for it.
 func TestF69ShutdownPastAReadDeadline(t *testing.T) {
 	both(t, func(t *testing.T, role frame.Role) {
 		c, a, p := simulate(t, role, Config{}, 0)

@@ -78,7 +78,8 @@ func TestF75ParseConnect(t *testing.T) {
 	}
 }
 
-// F78: an answer that has not come whole, of whatever lines, costs the parser nothing beside the caller's bytes.
+// F78: an answer that has not come whole, of whatever lines, costs the parser nothing
+// beside the caller's bytes.
 func TestF78AnswersThatHaveNotComeWhole(t *testing.T) {
 	for _, lines := range []string{strings.Repeat("7:\r\n", 127), strings.Repeat("7: 8\r\n", 127), "A:\r\nB:\r\nC: " + strings.Repeat("c", 5000) + "\r\n"} {
 		for _, before := range []string{"", "HTTP/1.1 103 Early Hints\r\n" + lines + "\r\n"} {
@@ -129,7 +130,8 @@ func TestURLErrorsAreWithoutThePassword(t *testing.T) {
 	}
 }
 
-// What is told of a URL that cannot be parsed is the kind of the fault, of an error that wraps package url's too.
+// What is told of a URL that cannot be parsed is the kind of the fault, of an error that
+// wraps package url's too.
 func TestURLFault(t *testing.T) {
 	for s, want := range map[string]string{
 		"http://u:hunter2/x@h/":    "invalid port after host",

@@ -207,7 +207,8 @@ func fieldAt(head []byte, at int) (name, value []byte, next int) {
 	return head[at:colon:colon], value[:len(value):len(value)], end + 2
 }
 
-// header is a copy of the lines of a complete head, which begin at an offset. Their number is known, so that nothing grows.
+// header is a copy of the lines of a complete head, which begin at an offset. Their
+// number is known, so that nothing grows.
 func (s *scanner) header(b []byte, from int) http.Header {
 	head := b[:s.pos]
 	h := make(http.Header, s.lines)

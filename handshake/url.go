@@ -74,8 +74,9 @@ func ParseURL(s string) (*URL, error) {
 	return u, nil
 }
 
-// URLFault is what package net/url has against a URL, without anything of the URL, which may have a password: where that has a slash or a percent
-// sign, even what is taken for a port or an escape is a piece of it.
+// URLFault is what package net/url has against a URL, without anything of the URL, which
+// may have a password: where that has a slash or a percent sign, even what is taken for a
+// port or an escape is a piece of it.
 func URLFault(err error) string {
 	var parse *url.Error
 	if errors.As(err, &parse) {

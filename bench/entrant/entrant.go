@@ -58,7 +58,8 @@ type Info struct {
 	Deflate bool
 	// Spin says that the entrant is the library with a wait in a loop before it sleeps: only measured where that matters.
 	Spin bool
-	// TLS says that the entrant is the library as it may be called under TLS: only measured there.
+	// TLS says that the entrant is the library as it may be called under TLS: only
+	// measured there.
 	TLS bool
 	// Raw says that Serve does without net/http.
 	Raw bool

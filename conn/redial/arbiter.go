@@ -29,7 +29,8 @@ const (
 // ErrOffer is an Offer with a line below 0 or from MaxLines on, with a range that ends before it begins, or without Deliver.
 var ErrOffer = errors.New("redial: no such line, a range that ends before it begins, or nowhere to deliver")
 
-// ErrKeys is a message or a snapshot of a key that would be one more than Arbiter.Keys. It comes within an error that tells Keys.
+// ErrKeys is a message or a snapshot of a key that would be one more than Arbiter.Keys.
+// It comes within an error that tells Keys.
 var ErrKeys = errors.New("redial: too many keys")
 
 // Arbiter joins redundant lines of a feed whose messages are numbered. It delivers every message once, in the order of its
@@ -69,14 +70,18 @@ type Arbiter[K comparable] struct {
 	// again, while the others are silent, is taken for a restart as well. Choose it greater than the numbers by which one line is
 	// behind another.
 	//
-	// On a new connection (Message.Epoch) numbers may go back by any distance for that, if no other line still has the connection on
-	// which it brought the old numbers: the server has dropped all lines, or there is only this one. It is no restart if the line
-	// reaches the old numbers within Window, as one does that sends the last messages again. An Arbiter takes lines to have the
-	// connection of their last message, Lines knows which are down. Where Window is less than 0 any distance is not enough.
-	// For restarts on the same connection after fewer numbers see Reset; or make what tells them apart a part of the key.
+	// On a new connection (Message.Epoch) numbers may go back by any distance for that,
+	// if no other line still has the connection on which it brought the old numbers: the
+	// server has dropped all lines, or there is only this one. It is no restart if the
+	// line reaches the old numbers within Window, as one does that sends the last
+	// messages again. An Arbiter takes lines to have the connection of their last
+	// message, Lines knows which are down. Where Window is less than 0 any distance is
+	// not enough. For restarts on the same connection after fewer numbers see Reset; or
+	// make what tells them apart a part of the key.
 	Restart uint64
-	// Keys is how many keys there may be; 0 means DefaultKeys. What is of one more is refused with an error that matches ErrKeys and not
-	// delivered, and the other keys go on. Reset makes room.
+	// Keys is how many keys there may be; 0 means DefaultKeys. What is of one more is
+	// refused with an error that matches ErrKeys and not delivered, and the other keys go
+	// on. Reset makes room.
 	Keys int
 	// Clock tells the time; nil means time.Now. It is asked only while messages wait.
 	Clock func() time.Time
@@ -165,8 +170,9 @@ func (a *Arbiter[K]) Counts() ArbiterCounts {
 	return n
 }
 
-// Offer takes a message that a line brought, the lines being counted from 0, and delivers what is in step. m is a view: what waits
-// is copied. Then it does what Tick does. It returns the error of Deliver, or ErrOffer, or one that matches ErrKeys.
+// Offer takes a message that a line brought, the lines being counted from 0, and delivers
+// what is in step. m is a view: what waits is copied. Then it does what Tick does. It
+// returns the error of Deliver, or ErrOffer, or one that matches ErrKeys.
 func (a *Arbiter[K]) Offer(line int, key K, from, to uint64, m Message) error {
 	kept, err := a.offer(line, key, from, to, m)
 	switch {

@@ -66,8 +66,9 @@ func (r *rig) offer(line int, key string, from, to uint64) error {
 	return err
 }
 
-// play runs steps: "0:5" brings number 5 on line 0, "1:5-7" a range, "0:B9" one of key B (A otherwise), "+20" lets time pass
-// in ms, "tick" and "flush" call it, "reset", "reset:B", "snap:7" too. "e1" is a new connection of line 1.
+// play runs steps: "0:5" brings number 5 on line 0, "1:5-7" a range, "0:B9" one of key B
+// (A otherwise), "+20" lets time pass in ms, "tick" and "flush" call it, "reset",
+// "reset:B", "snap:7" too. "e1" is a new connection of line 1.
 func (r *rig) play(t *testing.T, steps string) {
 	t.Helper()
 	for step := range strings.FieldsSeq(steps) {
@@ -287,7 +288,8 @@ func TestArbiterRestart(t *testing.T) {
 	}
 }
 
-// A server that begins anew after few numbers is known by its connections: all that live are new.
+// A server that begins anew after few numbers is known by its connections: all that live
+// are new.
 func TestArbiterRestartOfAllLines(t *testing.T) {
 	for name, c := range map[string]struct {
 		steps, want string
@@ -714,7 +716,8 @@ func TestArbiterAgainstReference(t *testing.T) {
 	}
 }
 
-// A key too many is refused with an error that tells the limit; the others go on, and Reset makes room.
+// A key too many is refused with an error that tells the limit; the others go on, and
+// Reset makes room.
 func TestArbiterKeys(t *testing.T) {
 	for _, limit := range []int{0, 3} {
 		got := 0

@@ -48,7 +48,8 @@ type Decision struct {
 	After time.Duration
 }
 
-// Fatal wraps an error of OnConnect, or of a Dialer's hook, or the reason of Reconnect, so that no policy retries it. Fatal(nil) is nil.
+// Fatal wraps an error of OnConnect, or of a Dialer's hook, or the reason of Reconnect,
+// so that no policy retries it. Fatal(nil) is nil.
 func Fatal(err error) error {
 	if err == nil {
 		return nil
@@ -128,7 +129,8 @@ func retryAfter(err error) time.Duration {
 	return after
 }
 
-// askedFor tells a session that Reconnect has ended. What its reason may be is not the end of a connection.
+// askedFor tells a session that Reconnect has ended. What its reason may be is not the
+// end of a connection.
 func askedFor(err error) bool {
 	var asked *ReconnectError
 	return errors.As(err, &asked)

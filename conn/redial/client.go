@@ -21,10 +21,12 @@ type Client struct {
 	// URLFunc, if not nil, makes the URL of each attempt, for listen keys, tokens and nonces. URL and URLs may be empty then. Its
 	// error is judged like that of a dial. Dialer.HeaderFunc does the same for the header.
 	URLFunc func(ctx context.Context, a Attempt) (string, error)
-	// Dialer makes the connections; nil means one with no options. Its Config holds the keepalive clocks. Of these the data clock,
-	// Config.DataTimeout, counts only messages that reach the handler here, not those that LifeSign takes. Config.ReadTimeout ends
-	// nothing here, since reading goes on after it: with KeepAlive turned off and no DataTimeout, LifeSign.Timeout or Session.Watch, a
-	// peer that falls silent is waited for without end.
+	// Dialer makes the connections; nil means one with no options. Its Config holds the
+	// keepalive clocks. Of these the data clock, Config.DataTimeout, counts only messages
+	// that reach the handler here, not those that LifeSign takes. Config.ReadTimeout ends
+	// nothing here, since reading goes on after it: with KeepAlive turned off and no
+	// DataTimeout, LifeSign.Timeout or Session.Watch, a peer that falls silent is waited
+	// for without end.
 	Dialer *conn.Dialer
 
 	// ConnectTimeout bounds each attempt, from URLFunc to the return of OnConnect; 0 means DefaultConnectTimeout, negative none. An
@@ -65,10 +67,12 @@ type Client struct {
 	MaxAge time.Duration
 	// Rotation says how it is replaced.
 	Rotation Rotation
-	// OverlapWait is how long, in a rotation with Overlap, the new epoch may have to wait for what the old connection still brings
-	// and for its answer to our Close; 0 means DefaultOverlapWait. It should be longer than the round trip to the server: without
-	// the answer something may be missing, and Session.GapBegan says so. Time that the handler takes does not count: what has come is
-	// delivered, while the handler takes no longer than Config.CloseTimeout for a message.
+	// OverlapWait is how long, in a rotation with Overlap, the new epoch may have to wait
+	// for what the old connection still brings and for its answer to our Close; 0 means
+	// DefaultOverlapWait. It should be longer than the round trip to the server: without
+	// the answer something may be missing, and Session.GapBegan says so. Time that the
+	// handler takes does not count: what has come is delivered, while the handler takes
+	// no longer than Config.CloseTimeout for a message.
 	OverlapWait time.Duration
 	// CloseWait is how long the end of a session by this side waits for the answer to our Close frame; 0 means DefaultCloseWait.
 	CloseWait time.Duration
@@ -136,13 +140,16 @@ type Rotation uint8
 const (
 	// Replace closes the old connection and then dials the new one: for servers that allow one.
 	Replace Rotation = iota
-	// Overlap dials the new connection and runs OnConnect on it while messages of the old one are still delivered. It then closes
-	// the old one, delivers what that still brings, and goes on with the new. If the old one answers our Close within OverlapWait
-	// nothing is missing. If it does not, or ends in any other way, something may be: Session.GapBegan says so. Of a server that
-	// answers no Close, or with another code, that is so in each rotation.
+	// Overlap dials the new connection and runs OnConnect on it while messages of the old
+	// one are still delivered. It then closes the old one, delivers what that still
+	// brings, and goes on with the new. If the old one answers our Close within
+	// OverlapWait nothing is missing. If it does not, or ends in any other way, something
+	// may be: Session.GapBegan says so. Of a server that answers no Close, or with
+	// another code, that is so in each rotation.
 	//
-	// What both connections delivered comes twice, and is the consumer's to drop (see Arbiter). If the new connection cannot be
-	// had, the old one lives on, and when it ends the client dials again.
+	// What both connections delivered comes twice, and is the consumer's to drop (see
+	// Arbiter). If the new connection cannot be had, the old one lives on, and when it
+	// ends the client dials again.
 	Overlap
 )
 
@@ -155,10 +162,12 @@ func (r Rotation) MarshalText() ([]byte, error) { return []byte(r.String()), nil
 // LogValue returns String.
 func (r Rotation) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
-// Run dials and delivers messages to handler until ctx ends, handler returns an error of its own, or an error comes that is not to be
-// retried. The end of a connection that handler has met in Send or on Message.Session is none: Run goes on with the next message.
-// The message is a view, valid until handler returns. Run returns the error of ctx, or an *Error; of a Client that cannot run
-// ErrNoHandler, ErrNoURL, ErrRunning, or what is wrong with a URL or with LifeSign.Opcode.
+// Run dials and delivers messages to handler until ctx ends, handler returns an error of
+// its own, or an error comes that is not to be retried. The end of a connection that
+// handler has met in Send or on Message.Session is none: Run goes on with the next
+// message. The message is a view, valid until handler returns. Run returns the error of
+// ctx, or an *Error; of a Client that cannot run ErrNoHandler, ErrNoURL, ErrRunning, or
+// what is wrong with a URL or with LifeSign.Opcode.
 func (c *Client) Run(ctx context.Context, handler func(context.Context, Message) error) (err error) {
 	if handler == nil {
 		return ErrNoHandler
@@ -199,10 +208,12 @@ func (c *Client) Messages(ctx context.Context) iter.Seq2[Message, error] {
 	}
 }
 
-// Reconnect ends the session whose messages are delivered, from any goroutine, and has the client dial again: for a consumer that
-// finds out that the session is of no use. reason is told as *ReconnectError in Session.Last and Change. Whatever it is, the client
-// dials again, unless it was wrapped with Fatal: that ends Run. A handler that calls Reconnect gets no other message of this session.
-// If the session was not stable the back-off counts it like one that was lost, also towards MaxAttempts.
+// Reconnect ends the session whose messages are delivered, from any goroutine, and has
+// the client dial again: for a consumer that finds out that the session is of no use.
+// reason is told as *ReconnectError in Session.Last and Change. Whatever it is, the
+// client dials again, unless it was wrapped with Fatal: that ends Run. A handler that
+// calls Reconnect gets no other message of this session. If the session was not stable
+// the back-off counts it like one that was lost, also towards MaxAttempts.
 //
 // Without a session it returns ErrDown, and does nothing: an attempt is under way. OnConnect returns an error instead.
 func (c *Client) Reconnect(reason error) error {

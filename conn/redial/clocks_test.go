@@ -303,7 +303,8 @@ func TestDeadlinesLeftBehind(t *testing.T) {
 	})
 }
 
-// A write deadline that a handler has left fails one Send at most, and none of the time before it has passed.
+// A write deadline that a handler has left fails one Send at most, and none of the time
+// before it has passed.
 func TestWriteDeadlineLeftBehind(t *testing.T) {
 	for _, timeout := range []time.Duration{0, 10 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -334,7 +335,8 @@ func TestWriteDeadlineLeftBehind(t *testing.T) {
 			}
 		})
 	}
-	// Of a WriteTimeout that passes nothing is undone: a peer that does not read is still held up by it.
+	// Of a WriteTimeout that passes nothing is undone: a peer that does not read is still
+	// held up by it.
 	synctest.Test(t, func(t *testing.T) {
 		s := &sim{t: t, cfg: conn.Config{WriteTimeout: 5 * time.Second, KeepAlive: -1}, session: func(n int, c *conn.Conn) {
 			text(c, "data")

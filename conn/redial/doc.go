@@ -13,19 +13,25 @@
 // Session.Watch gives it a clock, and Session.Alive, called for each of its messages, winds that clock. A session whose clock
 // runs out is replaced like one that was lost.
 //
-// What the handler may do. It runs in the goroutine of Run, one message at a time, and may keep Message.Data until it returns.
-// Through Message.Session it may look at the connection, read more from it, and write; Client.Send writes from any goroutine and
-// Client.Reconnect ends the session from any goroutine. While the handler works nothing is read, so it must not wait for an
-// answer by itself. An error that it returns ends Run, unless it wraps what only says that a connection of the Client has ended, can
-// no longer be written, or is being replaced: the error of Client.Send or of a call of Session.Conn. That message then counts as
-// handled, and the feed goes on. With Fatal such an error ends Run too.
+// What the handler may do. It runs in the goroutine of Run, one message at a time, and
+// may keep Message.Data until it returns. Through Message.Session it may look at the
+// connection, read more from it, and write; Client.Send writes from any goroutine and
+// Client.Reconnect ends the session from any goroutine. While the handler works nothing
+// is read, so it must not wait for an answer by itself. An error that it returns ends
+// Run, unless it wraps what only says that a connection of the Client has ended, can no
+// longer be written, or is being replaced: the error of Client.Send or of a call of
+// Session.Conn. That message then counts as handled, and the feed goes on. With Fatal
+// such an error ends Run too.
 //
-// How to stop. End the context of Run, or return an error of its own from the handler, or leave the loop over Messages. Run then says
-// goodbye to the server, waits CloseWait for the answer, and returns; nothing runs on, save a hook that does not return.
+// How to stop. End the context of Run, or return an error of its own from the handler, or
+// leave the loop over Messages. Run then says goodbye to the server, waits CloseWait for
+// the answer, and returns; nothing runs on, save a hook that does not return.
 //
 // Redundant lines. Lines runs several Clients that bring the same numbered feed and delivers each message once, in order, from the line
 // that brings it first; what no line brings within a window is told as a gap. Arbiter does that without the Clients.
 //
-// One goroutine reads, that of Run or Messages; what OnConnect reads it reads in a goroutine of its own, before that. At most one dial is under way at any time, and at most one connection is open
-// except during a rotation with Overlap. Only a hook that goes on after its context has ended can still run beside the next dial.
+// One goroutine reads, that of Run or Messages; what OnConnect reads it reads in a
+// goroutine of its own, before that. At most one dial is under way at any time, and at
+// most one connection is open except during a rotation with Overlap. Only a hook that
+// goes on after its context has ended can still run beside the next dial.
 package redial

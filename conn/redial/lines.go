@@ -39,8 +39,9 @@ type Lines[K comparable] struct {
 	// the handler. What a Client tries again is told by its OnChange only.
 	OnEnd func(line int, err error)
 
-	// Window, Count, Bytes, Restart and Keys are those of Arbiter. One key too many ends Run with an error that matches ErrKeys. Window counts only time in which lines can bring something: it stands
-	// still while the handler runs.
+	// Window, Count, Bytes, Restart and Keys are those of Arbiter. One key too many ends
+	// Run with an error that matches ErrKeys. Window counts only time in which lines can
+	// bring something: it stands still while the handler runs.
 	Window  time.Duration
 	Count   int
 	Bytes   int
@@ -74,9 +75,10 @@ var errOver = errors.New("redial: the lines have ended")
 // are called by one goroutine at a time, not always the same. A message is a view, valid until handler returns; the reading side of
 // its connection must be left alone.
 //
-// Run ends when ctx does, with its error; when handler returns an error of its own (see Client.Run), with an *Error; and when all lines have ended, with their
-// errors joined, after what still waited was delivered. No Client runs any more then, and nothing is called. Of Lines that cannot run
-// the error is ErrLines or ErrRunning.
+// Run ends when ctx does, with its error; when handler returns an error of its own (see
+// Client.Run), with an *Error; and when all lines have ended, with their errors joined,
+// after what still waited was delivered. No Client runs any more then, and nothing is
+// called. Of Lines that cannot run the error is ErrLines or ErrRunning.
 func (l *Lines[K]) Run(ctx context.Context, handler func(context.Context, Delivery[K]) error) error {
 	if len(l.Clients) == 0 || len(l.Clients) > MaxLines || l.Number == nil || handler == nil {
 		return ErrLines
@@ -237,7 +239,8 @@ func (l *Lines[K]) other(line int, m Message) {
 	}
 }
 
-// ownEnd is that of the line which has brought the message, or of another on which the handler has called Send.
+// ownEnd is that of the line which has brought the message, or of another on which the
+// handler has called Send.
 func (l *Lines[K]) ownEnd(line int, s *Session, err error) bool {
 	if l.Clients[line].ownEnd(s, err) {
 		return true

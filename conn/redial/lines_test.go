@@ -578,7 +578,8 @@ func TestLinesKeys(t *testing.T) {
 	})
 }
 
-// A server that begins its numbers anew after few is followed as soon as its lines have come back, whether there is one or more.
+// A server that begins its numbers anew after few is followed as soon as its lines have
+// come back, whether there is one or more.
 func TestLinesRestart(t *testing.T) {
 	for _, n := range []int{1, 2} {
 		synctest.Test(t, func(t *testing.T) {

@@ -12,8 +12,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/internal/exchange"
 )
 
-// With Dialer.OpenRecords each epoch opens its records, over a rotation as over a drop, and each but the first resumes the session of
-// TLS: crypto/tls gets the tickets.
+// With Dialer.OpenRecords each epoch opens its records, over a rotation as over a drop,
+// and each but the first resumes the session of TLS: crypto/tls gets the tickets.
 func TestOpenRecordsOverEpochs(t *testing.T) {
 	for _, rotation := range []Rotation{Replace, Overlap} {
 		config, root, err := exchange.SelfMade("127.0.0.1")

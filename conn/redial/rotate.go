@@ -76,11 +76,13 @@ func (r *runner) retire(s *Session) {
 	_ = s.Conn.SetReadDeadline(time.Unix(1, 0)) // the reader may be waiting: see deadlinePassed
 }
 
-// drainReason is in our Close of a drain: it tells it from one that the handler has begun before.
+// drainReason is in our Close of a drain: it tells it from one that the handler has begun
+// before.
 const drainReason = "rotation"
 
-// drain is called before each read of a session that is due, until it has begun the close handshake. With Overlap what is here is
-// read first: a Close that the peer has sent of its own accord would pass for the answer to ours. A feed that never pauses, or a
+// drain is called before each read of a session that is due, until it has begun the close
+// handshake. With Overlap what is here is read first: a Close that the peer has sent of
+// its own accord would pass for the answer to ours. A feed that never pauses, or a
 // handler that is slow, is not waited for.
 func (r *runner) drain(s *Session) {
 	d := &s.drain
@@ -156,8 +158,9 @@ func (s *Session) deadlinePassed() {
 	}
 }
 
-// drained reports whether s brought all that its peer sent before the successor was there: it answered our Close, and the answer, which
-// comes after all else, was read. Every other end may have lost something.
+// drained reports whether s brought all that its peer sent before the successor was
+// there: it answered our Close, and the answer, which comes after all else, was read.
+// Every other end may have lost something.
 func (s *Session) drained() bool {
 	var closed *conn.CloseError
 	return s.cause.Load() == nil && errors.As(s.Conn.Err(), &closed) && closed.Local && closed.Err == nil &&

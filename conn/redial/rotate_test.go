@@ -48,8 +48,9 @@ func TestF76RetryAfterInARotation(t *testing.T) {
 	}
 }
 
-// A connection that ends in a rotation before the new one is up leaves a gap, which is told: whether the reader waits then, or the handler
-// is busy until the new one is there, and the end is seen only after that.
+// A connection that ends in a rotation before the new one is up leaves a gap, which is
+// told: whether the reader waits then, or the handler is busy until the new one is there,
+// and the end is seen only after that.
 func TestGapInARotation(t *testing.T) {
 	for name, tt := range map[string]struct {
 		end func(c *Client, s *conn.Conn)
@@ -117,7 +118,8 @@ func gapInARotation(t *testing.T, end func(*Client, *conn.Conn), gap, busy bool)
 	}
 }
 
-// An old connection that does not bring all that its peer has sent leaves a gap, which is told, however that comes about.
+// An old connection that does not bring all that its peer has sent leaves a gap, which is
+// told, however that comes about.
 func TestGapInADrain(t *testing.T) {
 	reset := func(nc *conn.Conn) { nc.NetConn().(*netsim.Conn).Reset() }
 	for name, tt := range map[string]struct {
@@ -200,7 +202,8 @@ func TestGapInADrain(t *testing.T) {
 	}
 }
 
-// A stable session sets the count of failures back when it is replaced, and one that was not stable does not.
+// A stable session sets the count of failures back when it is replaced, and one that was
+// not stable does not.
 func TestRotationAndTheBackoff(t *testing.T) {
 	for name, tt := range map[string]struct {
 		rotation Rotation
@@ -290,7 +293,8 @@ func TestGapOfAHandlerThatIsBehind(t *testing.T) {
 	}
 }
 
-// The age of a connection counts from its beginning, and what a session is told of a rotation comes before what it is told of its end.
+// The age of a connection counts from its beginning, and what a session is told of a
+// rotation comes before what it is told of its end.
 func TestMaxAgeCountsFromTheDial(t *testing.T) {
 	for _, rotation := range []Rotation{Replace, Overlap} {
 		synctest.Test(t, func(t *testing.T) {

@@ -299,7 +299,8 @@ func (r *runner) sleepWhile(s *Session, d time.Duration) bool {
 // tell gives a change to OnChange.
 func (r *runner) tell(ch Change) { r.tellIf(nil, ch) }
 
-// tellIf is tell if a condition, where there is one, still holds when it is this change's turn. It reports whether it did.
+// tellIf is tell if a condition, where there is one, still holds when it is this change's
+// turn. It reports whether it did.
 func (r *runner) tellIf(holds func() bool, ch Change) bool {
 	r.telling.Lock()
 	defer r.telling.Unlock()

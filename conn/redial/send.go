@@ -50,12 +50,15 @@ type queued struct {
 	data []byte
 }
 
-// Send sends a message on the connection of the moment. Without one it does what WhenDown says, and ctx bounds the wait. How long
-// the writing may take is for the Config of the Dialer to say: WriteTimeout, or FailFast. An error of the connection comes back
-// as it is: whether the message arrived is not known then, and it is not sent again. After a write that failed the error can come
-// again for up to Config.CloseTimeout: so long what the peer has sent is still read, and the next session waits for that. With
-// FailWhenDown and QueueWhenDown the connection counts as down by then. A handler may return such errors. Send may be called from any goroutine, but not
-// by OnConnect, nor with the context of OnConnect before that has returned: the error is ErrInConnect.
+// Send sends a message on the connection of the moment. Without one it does what WhenDown
+// says, and ctx bounds the wait. How long the writing may take is for the Config of the
+// Dialer to say: WriteTimeout, or FailFast. An error of the connection comes back as it
+// is: whether the message arrived is not known then, and it is not sent again. After a
+// write that failed the error can come again for up to Config.CloseTimeout: so long what
+// the peer has sent is still read, and the next session waits for that. With FailWhenDown
+// and QueueWhenDown the connection counts as down by then. A handler may return such
+// errors. Send may be called from any goroutine, but not by OnConnect, nor with the
+// context of OnConnect before that has returned: the error is ErrInConnect.
 func (c *Client) Send(ctx context.Context, op conn.Opcode, data []byte) error {
 	for {
 		c.mu.Lock()
@@ -130,7 +133,8 @@ func (c *Client) sendQueued(s *Session, q queued) bool {
 // queueRetry is how long a message of the queue waits for the next try.
 const queueRetry = 5 * time.Millisecond
 
-// unsent keeps an error of Send that only says that there is no connection, or one that can no longer be written: see ownEnd.
+// unsent keeps an error of Send that only says that there is no connection, or one that
+// can no longer be written: see ownEnd.
 func (c *Client) unsent(err error) error {
 	if errors.Is(err, net.ErrClosed) || errors.Is(err, conn.ErrShutdown) || errors.Is(err, ErrDown) || errors.Is(err, ErrQueueFull) {
 		c.unsentErr.Store(&err)
@@ -138,8 +142,9 @@ func (c *Client) unsent(err error) error {
 	return err
 }
 
-// ownEnd reports whether an error that the handler has returned for a message of s only says that a connection of this client has ended,
-// can no longer be written, or is about to be replaced. The client goes on with that: it is no error of the handler's own.
+// ownEnd reports whether an error that the handler has returned for a message of s only
+// says that a connection of this client has ended, can no longer be written, or is about
+// to be replaced. The client goes on with that: it is no error of the handler's own.
 func (c *Client) ownEnd(s *Session, err error) bool {
 	if fatal(err) {
 		return false
@@ -169,8 +174,9 @@ func passedInConn(err error) bool {
 	return errors.As(err, &passed) && passed.Is(os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed)
 }
 
-// sendOn sends on s. A write deadline that somebody has left on its connection fails one message, and is undone then. It is known from
-// Config.WriteTimeout by the time: that is never early.
+// sendOn sends on s. A write deadline that somebody has left on its connection fails one
+// message, and is undone then. It is known from Config.WriteTimeout by the time: that is
+// never early.
 func (c *Client) sendOn(s *Session, op conn.Opcode, data []byte) error {
 	var began time.Time
 	timeout := c.writeTimeout()
@@ -250,7 +256,8 @@ func (c *Client) setCurrent(s *Session) {
 	c.current = s
 }
 
-// sessionEpoch returns the epoch of the session that delivers messages; false if there is none.
+// sessionEpoch returns the epoch of the session that delivers messages; false if there is
+// none.
 func (c *Client) sessionEpoch() (epoch uint64, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

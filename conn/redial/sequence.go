@@ -41,7 +41,8 @@ const noEpoch = math.MaxUint64
 
 type span struct{ from, to uint64 }
 
-// sequence returns that of a key, a new one if there is none. The error is that there are too many.
+// sequence returns that of a key, a new one if there is none. The error is that there are
+// too many.
 func (a *Arbiter[K]) sequence(key K) (*sequence[K], error) {
 	s := a.keys[key]
 	if s == nil {
@@ -93,8 +94,10 @@ const (
 	toNone                   // to a sequence that is over
 )
 
-// back returns by how much the numbers of a line must have gone back for a restart. On a new connection it is any distance, unless another
-// line still has the one on which it brought numbers of this sequence. While a line shows nothing new on it the connection stays new.
+// back returns by how much the numbers of a line must have gone back for a restart. On a
+// new connection it is any distance, unless another line still has the one on which it
+// brought numbers of this sequence. While a line shows nothing new on it the connection
+// stays new.
 func (a *Arbiter[K]) back(s *sequence[K], line int, to, epoch uint64) uint64 {
 	l, restart := &s.lines[line], a.restart()
 	a.epochs[line] = epoch
@@ -112,7 +115,8 @@ func (a *Arbiter[K]) back(s *sequence[K], line int, to, epoch uint64) uint64 {
 	return restart
 }
 
-// othersStay reports whether a line other than this one has the connection on which it brought numbers of the sequence.
+// othersStay reports whether a line other than this one has the connection on which it
+// brought numbers of the sequence.
 func (a *Arbiter[K]) othersStay(s *sequence[K], line int) bool {
 	for i := range s.lines {
 		l := &s.lines[i]
@@ -130,8 +134,9 @@ func (a *Arbiter[K]) othersStay(s *sequence[K], line int) bool {
 	return false
 }
 
-// belongs judges a message with the last number to, whose line went back by more than down, is on a new connection or is not in the
-// current sequence. Numbers above the last one by more than up are not of the sequence either.
+// belongs judges a message with the last number to, whose line went back by more than
+// down, is on a new connection or is not in the current sequence. Numbers above the last
+// one by more than up are not of the sequence either.
 func (s *sequence[K]) belongs(l *place, to, epoch, down, up uint64) belonging {
 	wentBack := l.high > to && l.high-to > down
 	below := s.last > to && s.last-to > down

@@ -17,18 +17,22 @@ type Message struct {
 	conn.Message // a view, valid until the handler returns or the next message is asked for
 	Epoch        uint64
 	Number       uint64 // of the message within its epoch, from 1
-	// Session is where the message came. Until the handler returns the reading side of Session.Conn is the handler's: it may ask for
-	// LastRead, or take what else is there with Session.TakeBatch. What it takes is not counted, decoded or shown to LifeSign. A
-	// handler that waits in a read of Session.Conn is under no clock of the client's. That read can end with a passed deadline of the
-	// client's own, when the connection is to be replaced.
+	// Session is where the message came. Until the handler returns the reading side of
+	// Session.Conn is the handler's: it may ask for LastRead, or take what else is there
+	// with Session.TakeBatch. What it takes is not counted, decoded or shown to LifeSign.
+	// A handler that waits in a read of Session.Conn is under no clock of the client's.
+	// That read can end with a passed deadline of the client's own, when the connection
+	// is to be replaced.
 	Session *Session
 }
 
 // Session is one connection of a Client.
 type Session struct {
-	// Conn is the connection. Its reading side belongs to OnConnect, then to the Client, and to the handler while that runs. A
-	// read deadline that OnConnect or the handler leaves on it is undone. A write deadline that the handler leaves holds for
-	// Client.Send too: the first one after it has passed fails, with nothing written, and undoes it. Until then no Ping is answered.
+	// Conn is the connection. Its reading side belongs to OnConnect, then to the Client,
+	// and to the handler while that runs. A read deadline that OnConnect or the handler
+	// leaves on it is undone. A write deadline that the handler leaves holds for
+	// Client.Send too: the first one after it has passed fails, with nothing written, and
+	// undoes it. Until then no Ping is answered.
 	Conn *conn.Conn
 	// Epoch counts the connections on which OnConnect ran, from 1.
 	Epoch uint64
@@ -41,10 +45,12 @@ type Session struct {
 	// GapBegan is when the session before it was seen to end, zero for the first one. A handler that works when the connection
 	// ends has that seen when it returns: what is missing begins after the last message that was delivered.
 	//
-	// In a rotation with Overlap OnConnect sees zero. The handler sees zero as well if the old session brought all that it had:
-	// its answer to our Close, which comes last, was read. Otherwise something may be missing, and the handler sees when the old
-	// session ended. So it is if that ended by itself or by Reconnect, if a slow handler did not get all of it, or if the server did
-	// not answer the Close within Client.OverlapWait or not with its code.
+	// In a rotation with Overlap OnConnect sees zero. The handler sees zero as well if
+	// the old session brought all that it had: its answer to our Close, which comes last,
+	// was read. Otherwise something may be missing, and the handler sees when the old
+	// session ended. So it is if that ended by itself or by Reconnect, if a slow handler
+	// did not get all of it, or if the server did not answer the Close within
+	// Client.OverlapWait or not with its code.
 	GapBegan time.Time
 	// Last is the error that ended the session before it, or the attempt before it; nil in a rotation, unless that left a gap.
 	Last error
@@ -129,10 +135,12 @@ func keptSize(m conn.Message) int { return len(m.Data) + 64 }
 // takes. It is for the handler.
 func (s *Session) More() bool { return len(s.kept) > 0 || s.Conn.More() }
 
-// TakeBatch returns the whole messages that are here already, for the handler: it waits for nothing. Without any it returns nil and no
-// error, and so it does where the connection has ended, which the client deals with. Release the batch after use. What OnConnect has
-// kept comes first, as messages: until all of that is delivered there is no batch. The messages are not counted, decoded or shown to
-// LifeSign. The error is one of misuse, as conn.ErrConcurrentRead.
+// TakeBatch returns the whole messages that are here already, for the handler: it waits
+// for nothing. Without any it returns nil and no error, and so it does where the
+// connection has ended, which the client deals with. Release the batch after use. What
+// OnConnect has kept comes first, as messages: until all of that is delivered there is no
+// batch. The messages are not counted, decoded or shown to LifeSign. The error is one of
+// misuse, as conn.ErrConcurrentRead.
 func (s *Session) TakeBatch() (*conn.Batch, error) {
 	if !s.More() || len(s.kept) > 0 {
 		return nil, nil

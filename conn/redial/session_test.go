@@ -273,7 +273,8 @@ func TestReconnect(t *testing.T) {
 	})
 }
 
-// A reconnect that was asked for is one whatever its reason: no policy looks into that, except for Fatal.
+// A reconnect that was asked for is one whatever its reason: no policy looks into that,
+// except for Fatal.
 func TestReconnectWhateverTheReason(t *testing.T) {
 	closed := &conn.CloseError{Code: frame.CodePolicyViolation, SentCode: frame.CodePolicyViolation}
 	refused := &handshake.Error{Status: 403, Header: http.Header{"Retry-After": {"60"}}}
@@ -673,8 +674,8 @@ func TestViewOutlivesTheGoodbye(t *testing.T) {
 	}
 }
 
-// TakeBatch takes what is here and waits for nothing, also while the connection is being replaced and when it has ended: a handler may
-// return its error.
+// TakeBatch takes what is here and waits for nothing, also while the connection is being
+// replaced and when it has ended: a handler may return its error.
 func TestSessionTakeBatch(t *testing.T) {
 	for _, rotation := range []Rotation{Replace, Overlap} {
 		synctest.Test(t, func(t *testing.T) {
@@ -767,7 +768,8 @@ func TestSessionTakeBatch(t *testing.T) {
 	})
 }
 
-// A handler that returns the error of a connection of the client's keeps the feed from nothing; its own errors end Run.
+// A handler that returns the error of a connection of the client's keeps the feed from
+// nothing; its own errors end Run.
 func TestHandlerReturnsTheEndOfItsConnection(t *testing.T) {
 	foreign := func() *conn.Conn { // somebody else's connection, which has ended
 		nc, _ := netsim.Pipe(0)

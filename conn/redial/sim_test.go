@@ -307,8 +307,8 @@ func TestK15CancelInEveryState(t *testing.T) {
 	}
 }
 
-// goroutines returns how many goroutines there are. runtime.NumGoroutine counts a few dozen free
-// ones while the runtime moves them.
+// goroutines returns how many goroutines there are. runtime.NumGoroutine counts a few
+// dozen free ones while the runtime moves them.
 func goroutines() int {
 	b := make([]byte, 64<<10)
 	for {

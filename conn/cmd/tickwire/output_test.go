@@ -106,8 +106,8 @@ func TestF81OutputThatCannotBeWritten(t *testing.T) {
 	}
 }
 
-// A reader that has gone does not kill a command: a standard output that breaks is one that cannot be written, and a standard error that
-// breaks is of no account.
+// A reader that has gone does not kill a command: a standard output that breaks is one
+// that cannot be written, and a standard error that breaks is of no account.
 func TestF81BrokenPipes(t *testing.T) {
 	t.Parallel()
 	broken := func() *os.File {

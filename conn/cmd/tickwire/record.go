@@ -44,7 +44,8 @@ func runRecord(ctx context.Context, std *streams, args []string) error {
 	return record(ctx, std, d, arguments[0], client, policy.policy, t)
 }
 
-// record writes to t until ctx ends, the limit of messages is reached, the client gives up, or t fails.
+// record writes to t until ctx ends, the limit of messages is reached, the client gives
+// up, or t fails.
 func record(ctx context.Context, std *streams, d *conn.Dialer, url string, client *clientFlags, policy redial.Policy, t *target) error {
 	recorder := conn.NewRecorder(t, 0)
 	d.Config.Timestamps, d.Config.Recorder = true, recorder

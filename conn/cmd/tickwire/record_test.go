@@ -98,8 +98,9 @@ func refuses(nc net.Conn) {
 	u.Accept(nc)
 }
 
-// Once there was a connection the command goes on, whatever ends it or an attempt. Until then what may be the fault of the command line
-// ends it at once; with -policy strict later too. To give up is exit code 1, or 2 if there was no connection.
+// Once there was a connection the command goes on, whatever ends it or an attempt. Until
+// then what may be the fault of the command line ends it at once; with -policy strict
+// later too. To give up is exit code 1, or 2 if there was no connection.
 func TestF81GoodbyeIsNotTheEnd(t *testing.T) {
 	t.Parallel()
 	done, final := says("tick", frame.CodeNormal), says("tick", frame.CodePolicyViolation)

@@ -38,7 +38,8 @@ func tellChange(w io.Writer) func(redial.Change) {
 	}
 }
 
-// A policyFlag is the flag -policy: which ends another attempt follows, once there has been a session.
+// A policyFlag is the flag -policy: which ends another attempt follows, once there has
+// been a session.
 type policyFlag struct {
 	policy redial.Policy
 	given  bool
@@ -61,15 +62,16 @@ func (p *policyFlag) register(flags *flag.FlagSet) {
 		"mend; strict gives up at a refusal that may last, a bad certificate, or a Close with 1002, 1003 or 1007 to 1010")
 }
 
-// A judge decides what is dialed again. Until there is a session it is strict: the URL may be mistyped, or the key wrong, and a
-// command that tries for ever hides that. After a session they are known to be good.
+// A judge decides what is dialed again. Until there is a session it is strict: the URL
+// may be mistyped, or the key wrong, and a command that tries for ever hides that. After
+// a session they are known to be good.
 type judge struct {
 	policy    redial.Policy
 	connected atomic.Bool
 }
 
-// classify is a redial.Client's. A server that says it is done (1000) is dialed again under either policy: these commands go on
-// until they are told to stop.
+// classify is a redial.Client's. A server that says it is done (1000) is dialed again
+// under either policy: these commands go on until they are told to stop.
 func (j *judge) classify(err error) redial.Decision {
 	if j.policy == redial.Persistent && j.connected.Load() {
 		return redial.Persistent.Classify(err)

@@ -7,6 +7,6 @@ import (
 	"syscall"
 )
 
-// ignoreBrokenPipes has a write to a pipe that nobody reads fail, as on other systems: the signal would end the process, and a
-// recording with it.
+// ignoreBrokenPipes has a write to a pipe that nobody reads fail, as on other systems:
+// the signal would end the process, and a recording with it.
 func ignoreBrokenPipes() { signal.Ignore(syscall.SIGPIPE) }

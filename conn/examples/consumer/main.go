@@ -6,11 +6,13 @@
 //
 //	consumer -url wss://a.example/stream -url wss://b.example/stream
 //
-// A subscription that is confirmed and then silent on a line has its connection replaced, though the other line brings the stream.
+// A subscription that is confirmed and then silent on a line has its connection replaced,
+// though the other line brings the stream.
 //
-// It runs until Ctrl-C or -duration, says goodbye to the servers, and prints what it has: each book with its checksum, each gap, the
-// counts of each line. The log goes to standard error; with -metrics Prometheus can scrape all of it. The exit status is 1 if the feed
-// could not be had.
+// It runs until Ctrl-C or -duration, says goodbye to the servers, and prints what it has:
+// each book with its checksum, each gap, the counts of each line. The log goes to
+// standard error; with -metrics Prometheus can scrape all of it. The exit status is 1 if
+// the feed could not be had.
 package main
 
 import (
@@ -302,7 +304,8 @@ var (
 	}, []string{"symbol"})
 )
 
-// serveMetrics has the lines measured, before they run, and serves that until the process ends.
+// serveMetrics has the lines measured, before they run, and serves that until the process
+// ends.
 func (f *feed) serveMetrics(address string) error {
 	if address == "" {
 		return nil

@@ -1,8 +1,9 @@
 // Subscribe prints the messages of a stream. It shows how a subscription is confirmed.
 //
-// OnConnect runs on each new connection. It asks for the stream and waits for the answer: a server that never answers costs
-// ConnectTimeout, and another attempt. An answer that says the request is wrong ends the program. Any other error, such as too many
-// requests, is tried again after a while.
+// OnConnect runs on each new connection. It asks for the stream and waits for the answer:
+// a server that never answers costs ConnectTimeout, and another attempt. An answer that
+// says the request is wrong ends the program. Any other error, such as too many requests,
+// is tried again after a while.
 //
 //	subscribe -url wss://feed.example/stream -stream btcusdt@trade -n 10
 package main

@@ -1,8 +1,9 @@
-// Token gets a fresh token for each attempt to connect, for servers whose URLs are good for once or for a while: listen keys, nonces,
-// signatures with a time.
+// Token gets a fresh token for each attempt to connect, for servers whose URLs are good
+// for once or for a while: listen keys, nonces, signatures with a time.
 //
-// URLFunc runs before each dial, within ConnectTimeout. An error of it is one more attempt that failed: the client waits and tries
-// again, with another token. (What stands in the header instead is for Dialer.HeaderFunc.)
+// URLFunc runs before each dial, within ConnectTimeout. An error of it is one more
+// attempt that failed: the client waits and tries again, with another token. (What stands
+// in the header instead is for Dialer.HeaderFunc.)
 //
 //	token -url wss://feed.example/stream -tokens https://feed.example/token
 package main
@@ -83,7 +84,8 @@ func get(ctx context.Context, web *http.Client, tokens string) (string, error) {
 	return strings.TrimSpace(string(text)), err
 }
 
-// subscribe asks for a stream and waits for the answer. Messages that come before that are not lost: Await keeps them.
+// subscribe asks for a stream and waits for the answer. Messages that come before that
+// are not lost: Await keeps them.
 func subscribe(s *redial.Session, stream string) error {
 	request := fmt.Appendf(nil, `{"method":"SUBSCRIBE","params":[%q],"id":1}`, stream)
 	if err := s.Conn.WriteMessage(conn.Text, request); err != nil {
@@ -111,7 +113,8 @@ func subscribe(s *redial.Session, stream string) error {
 	return err // too many requests, for example: the client waits, and tries again
 }
 
-// newConfig returns what trusts the root certificate in a file, or those of the system if there is no file.
+// newConfig returns what trusts the root certificate in a file, or those of the system if
+// there is no file.
 func newConfig(ca string) (*tls.Config, error) {
 	if ca == "" {
 		return &tls.Config{}, nil

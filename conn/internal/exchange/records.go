@@ -8,9 +8,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// RecordPerMessage is tls.NewListener for a Server that sends each message in a TLS record of its
-// own, as most exchanges do. The records of a batch still leave in one piece, because the consumer is
-// what is measured.
+// RecordPerMessage is tls.NewListener for a Server that sends each message in a TLS
+// record of its own, as most exchanges do. The records of a batch still leave in one
+// piece, because the consumer is what is measured.
 func RecordPerMessage(l net.Listener, config *tls.Config) net.Listener {
 	return framedListener{l, config}
 }

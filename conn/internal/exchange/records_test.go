@@ -39,7 +39,8 @@ func (c *countedRecords) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Over RecordPerMessage each message is a record, which the engine opens or crypto/tls; otherwise many are in one.
+// Over RecordPerMessage each message is a record, which the engine opens or crypto/tls;
+// otherwise many are in one.
 func TestRecordPerMessage(t *testing.T) {
 	const messages = 3000
 	config, root, err := SelfMade("localhost")

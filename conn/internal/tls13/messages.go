@@ -15,8 +15,8 @@ type messages struct {
 	last   byte // of the body, so far
 }
 
-// walk takes the content of a record and returns how many KeyUpdates end in it, and whether one of
-// them asks for an answer (RFC 8446 §4.6.3).
+// walk takes the content of a record and returns how many KeyUpdates end in it, and
+// whether one of them asks for an answer (RFC 8446 §4.6.3).
 func (m *messages) walk(b []byte) (updates int, asks bool) {
 	for len(b) > 0 {
 		if m.got < messageHeader {

@@ -1,9 +1,9 @@
-// Package tls13 is the reading half of the record layer of TLS 1.3 (RFC 8446 §5), for a client.
-// It opens data. Everything else it leaves to a tls.Conn: it seals such a record again, as the
-// record that the tls.Conn waits for.
+// Package tls13 is the reading half of the record layer of TLS 1.3 (RFC 8446 §5), for a
+// client. It opens data. Everything else it leaves to a tls.Conn: it seals such a record
+// again, as the record that the tls.Conn waits for.
 //
-// The tls.Conn reads what is sealed here from this process's memory. It must never be written to
-// anything: its nonces are those of the peer's own records.
+// The tls.Conn reads what is sealed here from this process's memory. It must never be
+// written to anything: its nonces are those of the peer's own records.
 package tls13
 
 import "encoding/binary"
@@ -35,13 +35,14 @@ func Span(b []byte) int {
 	return n
 }
 
-// refused reports whether crypto/tls refuses a record at its header: for its version or its length.
+// refused reports whether crypto/tls refuses a record at its header: for its version or
+// its length.
 func refused(b []byte) bool {
 	return b[1] != 3 || b[2] != 3 || binary.BigEndian.Uint16(b[3:]) > maxBody
 }
 
-// An Opener opens the records that a server sends after its Finished. One goroutine at a time may
-// use it.
+// An Opener opens the records that a server sends after its Finished. One goroutine at a
+// time may use it.
 type Opener struct {
 	suite  suite
 	secret []byte
@@ -66,8 +67,8 @@ type Opener struct {
 	otherMade [HeaderSize + 1 + tagSize]byte
 }
 
-// New returns the Opener of a connection whose handshake is done. crypto/tls must not have read
-// anything after the server's Finished. New keeps no reference to secret.
+// New returns the Opener of a connection whose handshake is done. crypto/tls must not
+// have read anything after the server's Finished. New keeps no reference to secret.
 func New(cipherSuite uint16, secret []byte) (*Opener, error) {
 	s, err := suiteOf(cipherSuite)
 	if err != nil {
@@ -83,9 +84,9 @@ func New(cipherSuite uint16, secret []byte) (*Opener, error) {
 	return o, nil
 }
 
-// Open opens a record, which is as long as Span says. Data goes to dst if all that the record holds
-// fits there, with its padding; otherwise it stands in the record itself. whole tells which. Open
-// may overwrite what follows the data in dst.
+// Open opens a record, which is as long as Span says. Data goes to dst if all that the
+// record holds fits there, with its padding; otherwise it stands in the record itself.
+// whole tells which. Open may overwrite what follows the data in dst.
 //
 // There is no data if the record is for the tls.Conn: see Pending. The Opener then changes the
 // record, and keeps it until Passed.
@@ -131,8 +132,8 @@ func (o *Opener) Open(dst, record []byte) (data []byte, whole bool) {
 	return nil, false
 }
 
-// split returns what a record holds, and its type (RFC 8446 §5.4). Like crypto/tls it takes a record
-// with nothing at all for data. The type is 0 if there is only padding.
+// split returns what a record holds, and its type (RFC 8446 §5.4). Like crypto/tls it
+// takes a record with nothing at all for data. The type is 0 if there is only padding.
 func split(inner []byte) (content []byte, kind byte) {
 	for i := len(inner) - 1; i >= 0; i-- {
 		if inner[i] != 0 {
@@ -157,9 +158,9 @@ func (o *Opener) pass(b []byte) {
 	o.other = b
 }
 
-// spoil leaves to the tls.Conn a record that nobody can open. It must not get the record that came.
-// Say the first record of a key was data, and comes again: it is refused here, but the tls.Conn has
-// seen none of that key and would take it.
+// spoil leaves to the tls.Conn a record that nobody can open. It must not get the record
+// that came. Say the first record of a key was data, and comes again: it is refused here,
+// but the tls.Conn has seen none of that key and would take it.
 func (o *Opener) spoil() {
 	b := o.otherMade[:]
 	header := append(b[:0], typeData, 3, 3, 0, 1+tagSize)
@@ -169,15 +170,17 @@ func (o *Opener) spoil() {
 	o.other, o.fatal = b, true
 }
 
-// Probe returns a record for the tls.Conn to read before anything else. It makes of it the byte
-// Probed, unless it has read anything after the server's Finished, or has other keys.
+// Probe returns a record for the tls.Conn to read before anything else. It makes of it
+// the byte Probed, unless it has read anything after the server's Finished, or has other
+// keys.
 func (o *Opener) Probe() []byte { return o.makeMark(Probed) }
 
 // Probed is what the tls.Conn reads of Probe.
 const Probed = 0xA5
 
-// markDue makes a byte of data for the tls.Conn if that has counted records without data and does
-// not know of the data after them. It ends the connection at the seventeenth in a row.
+// markDue makes a byte of data for the tls.Conn if that has counted records without data
+// and does not know of the data after them. It ends the connection at the seventeenth in
+// a row.
 func (o *Opener) markDue() {
 	if !o.counted || !o.opened {
 		return
@@ -194,20 +197,20 @@ func (o *Opener) makeMark(data byte) []byte {
 	return b
 }
 
-// Pending returns what the tls.Conn must be given because a record was not data: first mark, unless
-// it is nil, then other. Of mark it makes one byte of data, of other none.
+// Pending returns what the tls.Conn must be given because a record was not data: first
+// mark, unless it is nil, then other. Of mark it makes one byte of data, of other none.
 func (o *Opener) Pending() (mark, other []byte) { return o.mark, o.other }
 
-// Fatal reports whether what is pending must end the connection: the tls.Conn has not taken it if it
-// does not return an error.
+// Fatal reports whether what is pending must end the connection: the tls.Conn has not
+// taken it if it does not return an error.
 func (o *Opener) Fatal() bool { return o.fatal }
 
-// Asks reports whether a KeyUpdate in what is pending asks for an answer. If that cannot be written
-// the tls.Conn does not follow the update.
+// Asks reports whether a KeyUpdate in what is pending asks for an answer. If that cannot
+// be written the tls.Conn does not follow the update.
 func (o *Opener) Asks() bool { return o.asks }
 
-// Passed says that the tls.Conn has taken what was pending, and whether it has followed a KeyUpdate
-// in it. It does not if it cannot write its answer.
+// Passed says that the tls.Conn has taken what was pending, and whether it has followed a
+// KeyUpdate in it. It does not if it cannot write its answer.
 func (o *Opener) Passed(followed bool) error {
 	o.mark, o.other, o.asks = nil, nil, false
 	o.counted, o.opened = true, false

@@ -107,7 +107,8 @@ func TestKeysOfRFC8448(t *testing.T) {
 	if got, want := k.nonce(&nonce, 0x0102), unhex("cf782b88dd83549aadf1e886"); !bytes.Equal(got, want) {
 		t.Errorf("the nonce of 0x0102 is %x, want %x", got, want)
 	}
-	// The server's record with 50 bytes of data, 0 to 49, is its second: the first is a ticket.
+	// The server's record with 50 bytes of data, 0 to 49, is its second: the first is a
+	// ticket.
 	want := unhex("170303004 32e937e11ef4ac740e538ad36005fc4a46932fc3225d05f82aa1b36e30efaf97d90e6dffc602dcb501a59a8fcc49c4bf2e5f0a21c0047c2abf332540dd032e167c2955d")
 	o, err := New(tls.TLS_AES_128_GCM_SHA256, secret)
 	if err != nil {
@@ -211,7 +212,8 @@ func TestSpan(t *testing.T) {
 	}
 }
 
-// FuzzSpan compares with a plain reading of the header, and goes over the input as a stream of records, cut at will.
+// FuzzSpan compares with a plain reading of the header, and goes over the input as a
+// stream of records, cut at will.
 func FuzzSpan(f *testing.F) {
 	f.Add([]byte{23, 3, 3, 0, 2, 1, 2, 23, 3, 3, 0, 0, 20, 3, 3, 0, 1, 1}, uint8(3))
 	f.Add([]byte{23, 3, 3, 65, 1}, uint8(5))
@@ -240,7 +242,8 @@ func FuzzSpan(f *testing.F) {
 	})
 }
 
-// updatesIn counts the KeyUpdates of whole handshake messages, and tells whether a message is left open.
+// updatesIn counts the KeyUpdates of whole handshake messages, and tells whether a
+// message is left open.
 func updatesIn(b []byte) (n int, open bool) {
 	for len(b) >= 4 {
 		size := 4 + int(b[1])<<16 + int(b[2])<<8 + int(b[3])
@@ -332,8 +335,8 @@ func eachSuite(t *testing.T, f func(t *testing.T, s *sender, o *Opener, below *b
 	}
 }
 
-// Data of every length around where it fits dst goes there, and otherwise stays in the record; and nothing behind the record's own
-// bytes is touched, nor other memory taken.
+// Data of every length around where it fits dst goes there, and otherwise stays in the
+// record; and nothing behind the record's own bytes is touched, nor other memory taken.
 func TestOpenStaysInItsMemory(t *testing.T) {
 	eachSuite(t, func(t *testing.T, s *sender, o *Opener, _ *below) {
 		for _, n := range []int{1, 2, 15, 16, 17, 200, 1000, maxData} {
@@ -368,7 +371,8 @@ func TestOpenStaysInItsMemory(t *testing.T) {
 	})
 }
 
-// What is not data becomes the record that the tls.Conn waits for, however much data was opened before.
+// What is not data becomes the record that the tls.Conn waits for, however much data was
+// opened before.
 func TestOtherRecordsAreSealedAgain(t *testing.T) {
 	eachSuite(t, func(t *testing.T, s *sender, o *Opener, below *below) {
 		for i, tt := range []struct {
@@ -416,7 +420,8 @@ func TestOtherRecordsAreSealedAgain(t *testing.T) {
 	})
 }
 
-// A record that cannot be opened moves no count, and nothing of it reaches dst; the tls.Conn gets one that it cannot open.
+// A record that cannot be opened moves no count, and nothing of it reaches dst; the
+// tls.Conn gets one that it cannot open.
 func TestBadRecords(t *testing.T) {
 	eachSuite(t, func(t *testing.T, s *sender, o *Opener, below *below) {
 		good := s.record(typeData, typeData, []byte("some data"), 0)
@@ -523,7 +528,8 @@ func TestLongestRecords(t *testing.T) {
 	}
 }
 
-// What crypto/tls refuses at its header is given to it as no more than that; what is not protected as it is.
+// What crypto/tls refuses at its header is given to it as no more than that; what is not
+// protected as it is.
 func TestRecordsLeftAsTheyAre(t *testing.T) {
 	_, o := newSender(t, tls.TLS_AES_128_GCM_SHA256)
 	for _, b := range [][]byte{{23, 3, 1, 0, 40}, {23, 3, 3, 65, 1}, {20, 3, 3, 0, 1, 1}, {20, 3, 3, 0, 0}} {
