@@ -102,6 +102,35 @@ func TestMessagesAllocateNothing(t *testing.T) {
 	}
 }
 
+// Send allocates nothing, of a handler's context too.
+func TestSendAllocatesNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	const window = 10000
+	c, text, least := endlessClient(), []byte("a message"), uint64(1<<62)
+	err := c.Run(t.Context(), func(ctx context.Context, m Message) error {
+		for range 20 {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			for range window {
+				if err := c.Send(ctx, conn.Text, text); err != nil {
+					return Fatal(err)
+				}
+			}
+			runtime.ReadMemStats(&after)
+			if least = min(least, after.Mallocs-before.Mallocs); least == 0 {
+				break
+			}
+		}
+		return errEnough
+	})
+	if !errors.Is(err, errEnough) || least != 0 {
+		t.Errorf("%v; %d allocations in %d messages", err, least, window)
+	}
+}
+
 // BenchmarkMessage is what a message costs on the way from the connection's buffer to the handler.
 func BenchmarkMessage(b *testing.B) {
 	for name, full := range map[string]bool{"plain": false, "full": true} {

@@ -106,11 +106,11 @@ type Client struct {
 	attempts map[*attempt]bool // whose hooks run
 	changed  chan struct{}     // closed when live or run changes
 	queue    []queued
-	flushing bool // it is being sent
+	flushing bool     // it is being sent
+	unsent   [4]error // what Send has returned last for want of a connection, each once
 	counts   Counts
 
 	messages, consumed atomic.Uint64
-	unsentErr          atomic.Pointer[error] // what Send returned last for want of a connection; since the last session began
 }
 
 // The defaults of Client.

@@ -97,11 +97,10 @@ func (s *Session) sendSign() error {
 // unsent is the end of a session whose signs of life can never be sent. Other errors are left to the connection: what ended it shows at
 // the next read.
 func (s *Session) unsent(what string, err error) error {
-	switch {
-	case errors.Is(err, conn.ErrNotUTF8), errors.Is(err, frame.ErrOpcode):
-		err = Fatal(fmt.Errorf("redial: %s: %w", what, err))
-		s.judgedDead(err)
-		return err
+	if !errors.Is(err, conn.ErrNotUTF8) && !errors.Is(err, frame.ErrOpcode) {
+		return nil
 	}
-	return nil
+	err = Fatal(fmt.Errorf("redial: %s: %w", what, err))
+	s.judgedDead(err)
+	return err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -242,15 +243,8 @@ func (l *Lines[K]) other(line int, m Message) {
 // ownEnd is that of the line which has brought the message, or of another on which the
 // handler has called Send.
 func (l *Lines[K]) ownEnd(line int, s *Session, err error) bool {
-	if l.Clients[line].ownEnd(s, err) {
-		return true
-	}
-	for _, c := range l.Clients {
-		if unsent := c.unsentErr.Load(); unsent != nil && errors.Is(err, *unsent) && !fatal(err) {
-			return true
-		}
-	}
-	return false
+	return l.Clients[line].ownEnd(s, err) ||
+		!fatal(err) && slices.ContainsFunc(l.Clients, func(c *Client) bool { return c.saidUnsent(err) })
 }
 
 func (l *Lines[K]) gap(g Gap[K]) {

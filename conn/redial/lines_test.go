@@ -558,6 +558,51 @@ func TestLinesHandlerReturnsTheEndOfALine(t *testing.T) {
 	}
 }
 
+// So it is with the error of a line that has come back by then.
+func TestLinesHandlerReturnsTheEndOfAnotherLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one := &sim{t: t, session: func(_ int, c *conn.Conn) {
+			go drain(c)
+			time.Sleep(1500 * time.Millisecond)
+			text(c, "1")
+			time.Sleep(20 * time.Second)
+			text(c, "2")
+			time.Sleep(time.Minute)
+		}}
+		two := &sim{t: t, session: func(n int, c *conn.Conn) {
+			if n > 1 {
+				drain(c)
+				return
+			}
+			go drain(c)
+			time.Sleep(time.Second)
+		}}
+		slow := Backoff{Base: 4 * time.Second, Cap: 4 * time.Second}
+		away := &Client{URL: "ws://sim/", Dialer: two.dialer(), WhenDown: FailWhenDown, Backoff: slow}
+		l := &Lines[string]{Clients: []*Client{{URL: "ws://sim/", Dialer: one.dialer()}, away}}
+		l.Number = func(data []byte) (string, uint64, uint64, bool) {
+			n, err := strconv.ParseUint(string(data), 10, 64)
+			return "k", n, n, err == nil
+		}
+		var got []error
+		err := l.Run(t.Context(), func(ctx context.Context, d Delivery[string]) error {
+			if string(d.Data) == "2" {
+				return errEnough
+			}
+			down := away.Send(ctx, conn.Text, nil)
+			got = append(got, down)
+			time.Sleep(10 * time.Second) // it is up again
+			got = append(got, away.Send(ctx, conn.Text, nil))
+			return down
+		})
+		one.wg.Wait()
+		two.wg.Wait()
+		if !errors.Is(err, errEnough) || len(got) != 2 || got[0] != ErrDown || got[1] != nil {
+			t.Errorf("%v, of Send %v", err, got)
+		}
+	})
+}
+
 func TestLinesKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sim{t: t, session: func(n int, c *conn.Conn) {

@@ -212,7 +212,6 @@ func (r *runner) judge(op string, err error, n uint64) error {
 // adopt begins to deliver from s.
 func (r *runner) adopt(s *Session) {
 	r.s = s
-	r.c.unsentErr.Store(nil)
 	r.last, r.delay, r.gapBegan = nil, 0, time.Time{}
 	if l := r.c.LifeSign; r.c.dataTimeout() > 0 || l != nil && l.Timeout > 0 {
 		s.clocks.on.Store(true)

@@ -73,10 +73,10 @@ func (c *Client) Send(ctx context.Context, op conn.Opcode, data []byte) error {
 			return ErrInConnect
 		case s != nil:
 			c.mu.Unlock()
-			return c.unsent(c.sendOn(s, op, data))
+			return c.keepUnsent(c.sendOn(s, op, data))
 		case c.WhenDown == FailWhenDown:
 			c.mu.Unlock()
-			return c.unsent(ErrDown)
+			return c.keepUnsent(ErrDown)
 		case c.WhenDown == QueueWhenDown:
 			if err := c.writable(op, data); err != nil { // now, for there is nobody to tell when it is sent
 				c.mu.Unlock()
@@ -88,7 +88,7 @@ func (c *Client) Send(ctx context.Context, op conn.Opcode, data []byte) error {
 			}
 			c.mu.Unlock()
 			if full {
-				return c.unsent(fmt.Errorf("%w: over the limit of %d (redial.Client.Queue)", ErrQueueFull, c.Queue))
+				return c.keepUnsent(fullError(c.Queue))
 			}
 			return nil
 		}
@@ -133,13 +133,46 @@ func (c *Client) sendQueued(s *Session, q queued) bool {
 // queueRetry is how long a message of the queue waits for the next try.
 const queueRetry = 5 * time.Millisecond
 
-// unsent keeps an error of Send that only says that there is no connection, or one that
-// can no longer be written: see ownEnd.
-func (c *Client) unsent(err error) error {
-	if errors.Is(err, net.ErrClosed) || errors.Is(err, conn.ErrShutdown) || errors.Is(err, ErrDown) || errors.Is(err, ErrQueueFull) {
-		c.unsentErr.Store(&err)
+// fullError is ErrQueueFull with the limit.
+type fullError int
+
+func (e fullError) Error() string {
+	return fmt.Sprintf("%v: over the limit of %d (redial.Client.Queue)", ErrQueueFull, int(e))
+}
+func (e fullError) Unwrap() error { return ErrQueueFull }
+
+// keepUnsent keeps an error of Send that only says that there is no connection, or one
+// that can no longer be written: see ownEnd.
+func (c *Client) keepUnsent(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, net.ErrClosed), errors.Is(err, conn.ErrShutdown), errors.Is(err, ErrDown), errors.Is(err, ErrQueueFull):
+	default:
+		return err
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, kept := range c.unsent {
+		if errors.Is(kept, err) {
+			return err
+		}
+	}
+	copy(c.unsent[1:], c.unsent[:])
+	c.unsent[0] = err
 	return err
+}
+
+// saidUnsent reports whether err is one that keepUnsent has kept, or wraps it.
+func (c *Client) saidUnsent(err error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, kept := range c.unsent {
+		if kept != nil && errors.Is(err, kept) {
+			return true
+		}
+	}
+	return false
 }
 
 // ownEnd reports whether an error that the handler has returned for a message of s only
@@ -149,7 +182,7 @@ func (c *Client) ownEnd(s *Session, err error) bool {
 	if fatal(err) {
 		return false
 	}
-	if unsent := c.unsentErr.Load(); unsent != nil && errors.Is(err, *unsent) {
+	if c.saidUnsent(err) {
 		return true
 	}
 	if s.due.Load() != nil && passedInConn(err) {

@@ -338,12 +338,12 @@ func TestOverlapWait(t *testing.T) {
 		least   time.Duration
 		most    time.Duration
 	}{
-		"answered":             {0, true, false, 0, 0, drainPause},
+		"answered":             {0, true, false, 0, drainPause, drainPause},
 		"silent":               {0, false, false, 0, 100 * time.Millisecond, 100 * time.Millisecond},
 		"goes on":              {0, false, true, 0, 100 * time.Millisecond, 101 * time.Millisecond},
 		"shorter":              {20 * time.Millisecond, false, true, 0, 20 * time.Millisecond, 21 * time.Millisecond},
 		"longer":               {2 * time.Second, false, false, 0, 2 * time.Second, 2 * time.Second},
-		"no longer than Close": {time.Hour, false, true, 0, 3 * time.Second, 3*time.Second + drainMost + 10*time.Millisecond},
+		"no longer than Close": {time.Hour, false, true, 0, 3*time.Second + drainMost, 3*time.Second + drainMost + 10*time.Millisecond},
 		// The handler is behind: what has come before the Close's answer is delivered, however long it takes.
 		"behind": {0, true, false, 20 * time.Millisecond, 900 * time.Millisecond, 1100 * time.Millisecond},
 	} {
