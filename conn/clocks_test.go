@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -228,9 +229,8 @@ func TestF72StalledSocket(t *testing.T) {
 	}
 }
 
-// What crypto/tls holds of a connection that was not made for it cannot be seen: a side
-// that does not read does not judge. F71: what a reader is just taking spares nobody for
-// ever: pings without end are no data, and no answer to a ping of ours.
+// F71: what a reader is just taking spares nobody for ever. Pings without end are no data,
+// and no answer to a ping of ours.
 func TestF71AFloodOfPingsIsNoData(t *testing.T) {
 	for _, tt := range []struct {
 		clock Clock
@@ -272,6 +272,33 @@ func TestF71AFloodOfPingsIsNoData(t *testing.T) {
 	}
 }
 
+// F71: so it is with a peer that has a byte come at the time of each look, and nothing else.
+func TestF71ADripAtTheLooksIsNoData(t *testing.T) {
+	both(t, func(t *testing.T, role frame.Role) {
+		const limit = 40 * time.Second
+		c, _, p := simulate(t, role, Config{KeepAlive: -1, DataTimeout: limit}, 0)
+		gone := make(chan struct{})
+		defer func() { <-gone }()
+		go func() {
+			defer close(gone)
+			for _, b := range p.message(Text, strings.Repeat("d", 10000)) {
+				if _, err := p.nc.Write([]byte{b}); err != nil {
+					return
+				}
+				time.Sleep(limit / 8)
+			}
+		}()
+		start := time.Now()
+		_, err := c.ReadMessage()
+		wantClock(t, err, ClockData)
+		if d := time.Since(start); d < limit || d > limit+(maxSpared+1)*limit/8 {
+			t.Errorf("judged after %v", d)
+		}
+	})
+}
+
+// What crypto/tls holds of a connection that was not made for it cannot be seen: a side
+// that does not read does not judge.
 func TestF71UnreadUnderForeignTLS(t *testing.T) {
 	a, b := loopback(t)
 	serverTLS, clientTLS := testCertificate(t)

@@ -143,18 +143,17 @@ func (c *Conn) writable() error {
 	c.mu.Lock()
 	err, shut := c.err, c.goodbye != nil && c.goodbye.sent.done
 	c.mu.Unlock()
-	switch {
-	case err != nil:
-		return err
-	case shut:
+	if err == nil && shut {
 		return c.shutErr()
+	} else if err == nil {
+		err = c.writeErr()
 	}
-	return c.writeErr()
+	return err
 }
 
 // shutErr returns what a writer gets after our Close frame: ErrShutdown, or, if that was
-// the answer to the peer's, how the connection ends. The goroutine that reads ends it
-// next.
+// the answer to the peer's, how the connection ends. The goroutine that has answered ends
+// it next, and calls nothing of the caller's before. So no deadline is needed.
 func (c *Conn) shutErr() error {
 	c.mu.Lock()
 	answered := c.goodbye != nil && c.goodbye.received.done && !c.goodbye.local

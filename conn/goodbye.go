@@ -18,16 +18,16 @@ func (c *Conn) StartClose(code frame.CloseCode, reason string) error {
 		return err
 	}
 	limit := c.cfg.CloseTimeout
-	c.closeAfter(&TimeoutError{Clock: ClockClose, Limit: limit}, c.readers.Load()/readCount)
+	first := c.closeAfter(&TimeoutError{Clock: ClockClose, Limit: limit}, c.readers.Load()/readCount)
 	// The timer says how the connection ends; the write deadline behind it is for safety.
 	err := c.sendClose(time.Now().Add(limit+closeSlack), code, reason)
 	switch {
 	case c.ended():
 		return c.Err()
 	case c.cut.Load() != nil:
-		c.mu.Lock()
-		c.goodbye.stopLate()
-		c.mu.Unlock()
+		if first {
+			c.stopLate()
+		}
 		return err // reading goes on through what has come
 	case err != nil:
 		return c.end(err)
@@ -36,14 +36,23 @@ func (c *Conn) StartClose(code frame.CloseCode, reason string) error {
 }
 
 // closeAfter has closeLate called when the time for the close handshake has passed,
-// unless the connection has ended by then.
-func (c *Conn) closeAfter(e *TimeoutError, before uint64) {
+// unless the connection has ended by then. It returns false if an earlier call did.
+func (c *Conn) closeAfter(e *TimeoutError, before uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	g := c.goodbyes()
-	if c.err == nil && g.late == nil { // the first call counts
-		g.late = time.AfterFunc(e.Limit, func() { c.closeLate(e, before) })
+	if c.err != nil || g.late != nil {
+		return false
 	}
+	g.late = time.AfterFunc(e.Limit, func() { c.closeLate(e, before) })
+	return true
+}
+
+// stopLate has closeLate not be called.
+func (c *Conn) stopLate() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.goodbye.stopLate()
 }
 
 // stopLate is called with Conn.mu held.
@@ -65,9 +74,7 @@ func (c *Conn) closeLate(e *TimeoutError, before uint64) {
 	c.endWriting(e)
 	if w := c.cut.Load(); !c.ended() {
 		c.stopWaiting(w)
-		c.mu.Lock()
-		c.goodbye.stopLate()
-		c.mu.Unlock()
+		c.stopLate()
 		c.closeAfter(e, delivered)
 	}
 }

@@ -29,16 +29,10 @@ const (
 
 func (l *writeLock) tryLock() bool { return l.state.Or(lockHeld)&lockHeld == 0 }
 
-// tryLockClear takes the lock if it is free and no flag is set.
-func (l *writeLock) tryLockClear() bool {
+// tryLockClear takes the lock if it is free and no flag is set, and sets more flags.
+func (l *writeLock) tryLockClear(more uint64) bool {
 	s := l.state.Load()
-	return s&(lockCount-1) == 0 && l.state.CompareAndSwap(s, s|lockHeld)
-}
-
-// tryLockDirect is tryLockClear for writeEncoded.
-func (l *writeLock) tryLockDirect() bool {
-	s := l.state.Load()
-	return s&(lockCount-1) == 0 && l.state.CompareAndSwap(s, s|lockHeld|lockDirect)
+	return s&(lockCount-1) == 0 && l.state.CompareAndSwap(s, s|lockHeld|more)
 }
 
 func (l *writeLock) set(flag uint64)      { l.state.Or(flag) }

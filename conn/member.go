@@ -78,7 +78,7 @@ func (m *member) take(now *batch) bool {
 	}
 	s.mu.Unlock()
 	c, n, held := m.c, 0, false
-	if c.sock != nil && c.lock.tryLockClear() {
+	if c.sock != nil && c.lock.tryLockClear(0) {
 		if held = true; c.w.Queued() == 0 {
 			var err error
 			c.sock.often = true

@@ -140,10 +140,13 @@ func converse(t *testing.T, c *Conn, inTurn bool) {
 		under = make(chan struct{}, places)
 	}
 	shape := func(n int) (times, takes int) {
-		if !inTurn || n <= 1000 {
+		switch {
+		case !inTurn || n <= 1000:
 			return 20, 1
+		case testing.Short(): // one takes a fifth of a second
+			return 4, places
 		}
-		return 3, places // one takes a fifth of a second
+		return 20, places
 	}
 	var writer sync.WaitGroup
 	writer.Go(func() {

@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	recordData         = 23             // RFC 8446 §5.1: application_data
-	tlsRecordHeader    = 5              // RFC 8446 §5.1: type, version, length
-	maxRecordBody      = 16<<10 + 2<<10 // RFC 5246 §6.2.3; crypto/tls refuses a longer one at its header
+	recordData         = 23               // RFC 8446 §5.1: application_data
+	tlsRecordHeader    = tls13.HeaderSize // RFC 8446 §5.1: type, version, length
+	maxRecordBody      = 16<<10 + 2<<10   // RFC 5246 §6.2.3; crypto/tls refuses a longer one at its header
 	maxRecord          = tlsRecordHeader + maxRecordBody
 	minRecords         = 4 << 10 // the buffer a connection starts with
 	minRecordsSpace    = 1 << 10 // with less room behind the beginning of a record, the buffer grows

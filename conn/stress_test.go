@@ -126,7 +126,11 @@ func testWriters(t *testing.T, c, d *Conn) {
 
 // Everything at once against Close: an error for everybody, never a panic (F23, V27–V29).
 func TestF23EverythingAgainstClose(t *testing.T) {
-	for i := range 30 {
+	rounds := 60
+	if testing.Short() {
+		rounds = 30
+	}
+	for i := range rounds {
 		a, b := loopback(t)
 		c, d := New(a, frame.Client, nil), New(b, frame.Server, nil)
 		var wg sync.WaitGroup

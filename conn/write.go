@@ -24,7 +24,7 @@ func (c *Conn) WriteMessage(op Opcode, data []byte) error {
 	if op == Text && !c.cfg.UncheckedText && !utf8.Valid(data) {
 		return ErrNotUTF8
 	}
-	if len(data) <= int(c.direct) && c.lock.tryLockDirect() {
+	if len(data) <= int(c.direct) && c.lock.tryLockClear(lockDirect) {
 		// Nothing to look at: no option that concerns writing, and no flag in the lock.
 		if b := c.w.Encode(op, data); b != nil {
 			return c.writeEncoded(b, false)
@@ -152,7 +152,7 @@ func (c *Conn) WritePrepared(p *Prepared) error {
 			return err
 		}
 	}
-	if p.Size() <= int(c.direct) && c.lock.tryLockDirect() {
+	if p.Size() <= int(c.direct) && c.lock.tryLockClear(lockDirect) {
 		if b := c.w.EncodePrepared(encoded); b != nil {
 			return c.writeEncoded(b, true)
 		}
