@@ -74,8 +74,8 @@ func (c *Conn) fillRest() bool {
 		return false
 	}
 	var n int
-	c.filling.Store(true)
-	defer c.filling.Store(false)
+	c.deadlines.filling.Store(true)
+	defer c.deadlines.filling.Store(false)
 	switch {
 	case c.readErr != nil:
 	case c.sock != nil:

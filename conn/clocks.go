@@ -156,7 +156,7 @@ func (c *Conn) passOverSleep(now moment) {
 // look returns when to look again, or the error of the clock that has run out.
 func (c *Conn) look(now moment) (next time.Duration, err error) {
 	k := &c.clocks
-	bytes, messages := c.received(), uint32(c.readers.Load()/readCount)
+	bytes, messages := c.received(), uint32(c.readers.delivered())
 	// A reader that is still taking what came before has not listened since: that is no silence of the peer's.
 	if bytes != k.bytes || messages != k.messagesRead {
 		k.byteAt, k.pinged, k.told = now, false, false
@@ -262,18 +262,16 @@ func (c *Conn) lookAtPing(now moment) {
 // cannot say that nothing came.
 func (c *Conn) unread() (n int, waits bool, at readerState) {
 	inflating := false
-	s := c.readers.Load()
-	away := s&readBusy == 0 && c.readers.CompareAndSwap(s, s|readBusy|readLooked)
+	s := c.readers.state.Load()
+	away := s&readBusy == 0 && c.readers.take(s, readLooked)
 	if away { // no read call runs
 		n = c.r.Pending() + len(c.reading.rest)
 		inflating = c.reading.packed && !c.reading.framed // nobody knows what is still to come out
 		if r := c.records; r != nil {
 			n += r.end - r.pos + r.held
 		}
-		if c.readers.Add(^uint64(readBusy|readLooked-1))&readWanted != 0 {
-			c.readReleased()
-		}
-	} else if at = readerFills; !c.filling.Load() {
+		c.addReaders(s&readParked - readBusy - readLooked)
+	} else if at = readerFills; !c.deadlines.filling.Load() {
 		return 0, true, readerWorks
 	}
 	more, ok := unreadBytes(c.base)

@@ -62,13 +62,13 @@ func (c *Conn) awaitClose() {
 	}
 	c.mu.Unlock()
 	for {
-		s := c.readers.Or(readWanted) | readWanted
+		s := c.readers.state.Or(readWanted) | readWanted
 		if s&readEnded != 0 {
 			c.readReleased() // the token may have been meant for linger
 			return
 		}
 		if s&readBusy == 0 {
-			if !c.readers.CompareAndSwap(s, s|readBusy) {
+			if !c.readers.take(s, 0) {
 				continue
 			}
 			c.r.LeaveViews()
@@ -323,7 +323,7 @@ func (c *Conn) linger(g *goodbyes) {
 // closed: a hook that panics, or never returns, leaves one behind.
 func (c *Conn) takeReading(late <-chan struct{}) bool {
 	c.startDiscarding(past)
-	for c.readers.Or(readWanted)&readBusy != 0 {
+	for c.readers.state.Or(readWanted)&readBusy != 0 {
 		select {
 		case <-c.readFree:
 		case <-late:

@@ -42,14 +42,9 @@ type Conn struct {
 	subprotocol string
 	packed      *compression // nil if none was agreed
 
-	// readers is the state of the reading side: its low bits are the flags below, the rest counts messages delivered.
-	readers atomic.Uint64
+	readers readLock
 	r       frame.Reader // by whoever holds readBusy
 	readErr error        // came together with bytes: due when they are used up; by whoever holds readBusy
-	role    frame.Role   // never changes
-	reset   bool         // the memory of r went back; by whoever holds readBusy
-	slow    bool         // the Observer was told of the lag; by whoever holds readBusy
-	filling atomic.Bool  // a read call waits for the transport
 	reading messageReader
 
 	lock       writeLock
@@ -57,6 +52,7 @@ type Conn struct {
 	direct     int32          // the longest message for writeEncoded, -1 if none is
 	keepsQueue bool           // w keeps its memory between messages, until restQueue
 	shut       bool           // a Close frame was sent; under lock
+	role       frame.Role     // never changes
 	patient    bool           // whoever writes waits, also with Config.FailFast; under lock
 	writing    *messageWriter // the message that NextWriter has open; under lock
 	rest       *buffer.Buffer // what a write that must not wait has left, for the goroutine that goes on; under lock
@@ -78,15 +74,6 @@ type Conn struct {
 	done     chan struct{}            // closed when err is set; made by the first who asks; under mu
 	readFree chan struct{}            // a token for who waits for the reading side, made under mu before readWanted is set
 }
-
-// The flags in Conn.readers.
-const (
-	readBusy   = 1 << iota // a read call runs
-	readEnded              // err is set
-	readWanted             // Shutdown, or linger, waits for readBusy to go
-	readLooked             // and the keepalive has readBusy, for a moment
-	readCount              // one message
-)
 
 // goodbyes are the Close frames of both sides.
 type goodbyes struct {
@@ -209,7 +196,7 @@ func (c *Conn) Done() <-chan struct{} {
 }
 
 // ended reports whether the connection has ended, without a lock.
-func (c *Conn) ended() bool { return c.readers.Load()&readEnded != 0 }
+func (c *Conn) ended() bool { return c.readers.has(readEnded) }
 
 // finish makes err the connection's last word if it has none, and returns what that is. The transport stays.
 func (c *Conn) finish(err error) (last error, first bool) {
@@ -222,7 +209,7 @@ func (c *Conn) finish(err error) (last error, first bool) {
 		err = g.verdict
 	}
 	c.err = err
-	c.readers.Or(readEnded)
+	c.readers.state.Or(readEnded)
 	c.lock.set(lockEnded)
 	c.stopSpin()
 	if c.done != nil {

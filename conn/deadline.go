@@ -3,6 +3,7 @@ package conn
 import (
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,7 +12,8 @@ type deadlines struct {
 	mu         sync.Mutex
 	times      *deadlineTimes // nil while none was ever set
 	changed    chan struct{}
-	discarding bool // Shutdown or linger reads: the caller's read deadline does not count
+	discarding bool        // Shutdown or linger reads: the caller's read deadline does not count
+	filling    atomic.Bool // a read call waits for the transport: not under mu
 }
 
 type deadlineTimes struct {

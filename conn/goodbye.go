@@ -18,7 +18,7 @@ func (c *Conn) StartClose(code frame.CloseCode, reason string) error {
 		return err
 	}
 	limit := c.cfg.CloseTimeout
-	first := c.closeAfter(&TimeoutError{Clock: ClockClose, Limit: limit}, c.readers.Load()/readCount)
+	first := c.closeAfter(&TimeoutError{Clock: ClockClose, Limit: limit}, c.readers.delivered())
 	// The timer says how the connection ends; the write deadline behind it is for safety.
 	err := c.sendClose(time.Now().Add(limit+closeSlack), code, reason)
 	switch {
@@ -66,7 +66,7 @@ func (g *goodbyes) stopLate() {
 // closeLate is the end of CloseTimeout after StartClose: of the connection, or, while this side reads on through what has come, of the
 // wait for more. before is how many messages were delivered a CloseTimeout ago.
 func (c *Conn) closeLate(e *TimeoutError, before uint64) {
-	delivered := c.readers.Load() / readCount
+	delivered := c.readers.delivered()
 	if _, waits, _ := c.unread(); !waits || delivered == before {
 		c.end(e)
 		return

@@ -29,17 +29,26 @@ func (c *Conn) Messages() iter.Seq2[Message, error] {
 // More reports whether a whole message is already here, so that the one in hand need not be the newest: a feed that conflates can
 // go on to the next. Under TLS a whole record counts. Only the goroutine that reads may call it; the view in hand stays valid.
 func (c *Conn) More() bool {
-	s := c.readers.Load()
-	for s&readLooked != 0 { // the keepalive is done in no time
+	for c.readers.has(readLooked) { // the keepalive is done in no time
 		runtime.Gosched()
-		s = c.readers.Load()
 	}
-	if s&(readCount-1) != 0 || !c.readers.CompareAndSwap(s, s|readBusy) {
+	if n, ok := c.readers.enter(); ok {
+		more := c.more()
+		c.readers.leave(n)
+		return more
+	}
+	s := c.readers.state.Load()
+	if s&(readCount-1) != 0 || !c.readers.state.CompareAndSwap(s, s|readBusy) {
 		return false
 	}
-	more := c.r.More() || c.records != nil && c.records.ready()
+	more := c.more()
 	c.releaseRead(0)
 	return more
+}
+
+// more is More for who has the reading side.
+func (c *Conn) more() bool {
+	return c.r.More() || c.records != nil && c.records.ready()
 }
 
 // TakeBatch returns all messages that are here, at least one, and gives the memory they stand in away with them: the cheap way to

@@ -62,11 +62,14 @@ func (c *Conn) stamped() {
 		s.stats.lag.Add(int64(lag))
 		s.stats.stamped.Add(1)
 	}
+	if c.cfg.Observer == nil {
+		return
+	}
 	late := c.cfg.LagLimit > 0 && lag >= c.cfg.LagLimit || c.cfg.BacklogLimit > 0 && s.info.Backlog >= c.cfg.BacklogLimit
-	if late && !c.slow && c.cfg.Observer != nil {
+	if late && !c.control.observed.lagging {
 		c.cfg.Observer.Slow(c, s.info)
 	}
-	c.slow = late
+	c.control.observed.lagging = late
 }
 
 // observe tells the Observer of a control frame.
@@ -93,6 +96,8 @@ type observed struct {
 	pongLen int
 
 	pingedAt atomic.Int64 // the moment of the newest ping
+
+	lagging bool // the Observer was told of the lag; by whoever holds readBusy
 }
 
 // keep keeps what is taken from the slots. The caller holds the write lock, and s.mu.

@@ -16,18 +16,17 @@ var errReadCount = errors.New("the transport returned an impossible count from R
 // ReadMessage returns the next message. Its Data is a view, valid until the next read call; on a connection that compresses it must
 // not be changed, because later messages can refer to it. Pings that come before it are answered. The errors are those of the list
 // above ErrClosed, ErrConcurrentRead, and for a passed deadline one that matches os.ErrDeadlineExceeded, after which reading can go
-// on where it stopped.
+// on where it stopped. A message that is buffered costs no locked instruction.
 func (c *Conn) ReadMessage() (Message, error) {
-	if s := c.readers.Load(); s&(readCount-1) != 0 || !c.readers.CompareAndSwap(s, s|readBusy) {
-		if err := c.beginRead(); err != nil {
-			return Message{}, err
-		}
-	}
-	if c.packed == nil && !c.reading.begun {
+	if n, ok := c.readers.enter(); ok {
 		if m, ok := c.r.Plain(); ok {
-			c.releaseRead(1)
+			c.readers.leave(n + quickCount)
 			return m, nil
 		}
+		c.readers.leave(n)
+	}
+	if err := c.beginRead(); err != nil {
+		return Message{}, err
 	}
 	return c.readOn()
 }
@@ -51,7 +50,7 @@ func (c *Conn) readOn() (Message, error) {
 		case m.Opcode.IsControl():
 			err = c.takeControl(m.Opcode, m.Data)
 		default:
-			c.releaseRead(1)
+			c.parkRead()
 			return m, nil
 		}
 		if err != nil {
@@ -72,7 +71,7 @@ func (c *Conn) buffered() (Message, bool, error) {
 // beginRead takes the reading side for a read call.
 func (c *Conn) beginRead() error {
 	for {
-		s := c.readers.Load()
+		s := c.readers.state.Load()
 		switch {
 		case s&readEnded != 0:
 			return c.readEnded()
@@ -84,7 +83,11 @@ func (c *Conn) beginRead() error {
 			runtime.Gosched() // the keepalive is done in no time
 		case s&readBusy != 0:
 			return ErrConcurrentRead
-		case c.readers.CompareAndSwap(s, s|readBusy):
+		case !c.readers.state.CompareAndSwap(s, s&^readParked|readBusy):
+		case c.readers.quick.Load()&quickBusy != 0: // another goroutine's: of this one none runs
+			c.addReaders(s&readParked - readBusy)
+			return ErrConcurrentRead
+		default:
 			return nil
 		}
 	}
@@ -92,7 +95,7 @@ func (c *Conn) beginRead() error {
 
 // readEnded is a read call on a connection that has ended. The views given before are now invalid: their memory goes back.
 func (c *Conn) readEnded() error {
-	if s := c.readers.Load(); s&readBusy == 0 && c.readers.CompareAndSwap(s, s|readBusy) {
+	if s := c.readers.state.Load(); s&readBusy == 0 && c.readers.take(s, 0) {
 		c.endRead(0)
 	}
 	return c.Err()
@@ -100,8 +103,8 @@ func (c *Conn) readEnded() error {
 
 // endRead ends a read call, in which n messages were delivered.
 func (c *Conn) endRead(n int) {
-	if n == 0 && c.ended() && !c.reset {
-		c.reset = true
+	if n == 0 && c.ended() && !c.reading.freed {
+		c.reading.freed = true
 		c.reading.rest = nil
 		c.giveBack()
 		if c.packed != nil {
@@ -121,8 +124,20 @@ func (c *Conn) giveBack() {
 }
 
 // releaseRead gives the reading side back, after n messages were delivered.
-func (c *Conn) releaseRead(n int) {
-	if c.readers.Add(uint64(n)*readCount-readBusy)&readWanted != 0 {
+func (c *Conn) releaseRead(n int) { c.addReaders(uint64(n)*readCount - readBusy) }
+
+// parkRead is releaseRead for ReadMessage, with a message: the next ones may be buffered, and
+// then quick calls deliver them.
+func (c *Conn) parkRead() {
+	if c.packed != nil {
+		c.releaseRead(1)
+		return
+	}
+	c.addReaders(readCount - readBusy + readParked)
+}
+
+func (c *Conn) addReaders(delta uint64) {
+	if c.readers.state.Add(delta)&readWanted != 0 {
 		c.readReleased()
 	}
 }
@@ -150,7 +165,7 @@ func (c *Conn) fill(dst []byte) error {
 	var n int
 	var err error
 	fresh := true // the socket was read
-	c.filling.Store(true)
+	c.deadlines.filling.Store(true)
 	switch {
 	case c.sock != nil:
 		n, err = c.sock.read(dst)
@@ -165,7 +180,7 @@ func (c *Conn) fill(dst []byte) error {
 		c.restQueue()
 		n, err = c.fillPlain(dst)
 	}
-	c.filling.Store(false)
+	c.deadlines.filling.Store(false)
 	if n == 0 {
 		return c.readFailed(err)
 	}

@@ -74,7 +74,7 @@ func TestSpinIsEndedFromOutside(t *testing.T) {
 				}
 				read := make(chan error, 1)
 				go func() { _, err := c.ReadMessage(); read <- err }()
-				for !c.filling.Load() && len(read) == 0 { // a short timeout may have ended it already
+				for !c.deadlines.filling.Load() && len(read) == 0 { // a short timeout may have ended it already
 					runtime.Gosched()
 				}
 				tt.do(c)

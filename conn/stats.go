@@ -47,7 +47,7 @@ func (c *Conn) Stats() Stats {
 	s := &c.stats
 	direct := c.lock.state.Load() / lockCount // each was one write
 	all := Stats{
-		MessagesRead:    c.readers.Load() / readCount,
+		MessagesRead:    c.readers.delivered(),
 		MessagesWritten: c.messagesWritten(),
 		BytesRead:       s.bytesRead.Load(),
 		BytesWritten:    s.bytesWritten.Load(),

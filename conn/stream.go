@@ -20,6 +20,8 @@ type messageReader struct {
 
 	joining bool   // ReadMessage or TakeBatch has inflated a part of a message, and waits for the rest
 	op      Opcode // of that message
+
+	freed bool // the connection has ended, and the memory of its Reader went back
 }
 
 // NextReader finds the next message and returns its type and a reader of its payload, which can be of any size: nothing of it is

@@ -75,7 +75,7 @@ func (c *Conn) cannotWrite() bool { return c.ended() || c.cut.Load() != nil }
 // stopWaiting has reads take what is here and then end. If nobody reads, and there is nothing that could be, this is the end.
 func (c *Conn) stopWaiting(w *writeEnd) {
 	w.over.Store(true)
-	if _, waits, _ := c.unread(); !waits && !c.filling.Load() {
+	if _, waits, _ := c.unread(); !waits && !c.deadlines.filling.Load() {
 		c.end(w.err)
 		return
 	}
@@ -85,7 +85,7 @@ func (c *Conn) stopWaiting(w *writeEnd) {
 		err = c.setReadDeadline(past) // for who waits in a read
 	}
 	c.deadlines.mu.Unlock()
-	if err != nil && c.filling.Load() {
+	if err != nil && c.deadlines.filling.Load() {
 		c.end(w.err) // the transport has no deadlines: only closing it wakes who waits
 	}
 }

@@ -53,12 +53,11 @@ func (r *Reader) BufferedBatch() (b *Batch, ok bool, err error) {
 	}
 	b = NewBatch(m)
 	for !m.Opcode.IsControl() {
-		data, op, n := r.dec.plain(r.buf[r.pos:r.end])
-		if n <= 0 {
-			break // the decoder returns its error again, after this batch
+		m, ok := r.Plain()
+		if !ok {
+			break // if the decoder has found an error, it returns that again, after this batch
 		}
-		r.pos += n
-		b.Messages = append(b.Messages, Message{Opcode: op, Data: data})
+		b.Messages = append(b.Messages, m)
 	}
 	r.detach(b)
 	return b, true, nil

@@ -102,9 +102,9 @@ func (r *Reader) Decoder() *Decoder { return &r.dec }
 // does any other way to read. A message of which a part was given in another way is passed over.
 func (r *Reader) Next() (Message, error) {
 	// As in Plain, a call of which would be a tenth of the time.
-	if data, op, n := r.dec.plain(r.buf[r.pos:r.end]); n > 0 {
-		r.pos += n
-		return Message{Opcode: op, Data: data}, nil
+	if m, next := r.dec.plain(r.buf[:r.end], r.pos); m.Opcode != 0 {
+		r.pos = next
+		return m, nil
 	}
 	return r.next()
 }
@@ -153,12 +153,8 @@ func (r *Reader) NextPiece(dst []byte) (Piece, error) {
 // Plain returns the next message if it is buffered whole and such as most are: in one frame of at most 64 KiB, with nothing to be
 // looked at. ok is false if it is any other, if something is wrong with it or if more bytes are needed: Buffered tells then.
 func (r *Reader) Plain() (m Message, ok bool) {
-	data, op, n := r.dec.plain(r.buf[r.pos:r.end])
-	if n <= 0 {
-		return Message{}, false
-	}
-	r.pos += n
-	return Message{Opcode: op, Data: data}, true
+	m, r.pos = r.dec.plain(r.buf[:r.end], r.pos)
+	return m, m.Opcode != 0
 }
 
 // Buffered returns the next message if it is buffered whole. ok is false if more bytes are needed.

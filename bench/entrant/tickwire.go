@@ -21,6 +21,7 @@ type tick struct {
 	syscalls conn.Syscalls
 	spin     time.Duration
 	batch    bool // TakeBatch instead of ReadMessage
+	loop     bool // Messages instead of ReadMessage
 	noClock  bool // nothing asks whether the peer is alive
 	http     bool // behind net/http instead of on the accepted connection
 	opens    bool // Dialer.OpenRecords
@@ -31,6 +32,7 @@ func ticks() []Entrant {
 	all := []tick{
 		{info: Info{Name: "tickwire", Calls: calls, Raw: true}},
 		{info: Info{Name: "tickwire-batch", Calls: "TakeBatch, Batch.Release", In: []string{"decode", "feed"}}, batch: true},
+		{info: Info{Name: "tickwire-messages", Calls: "Messages", In: []string{"decode", "feed"}}, loop: true},
 		{info: Info{Name: "tickwire-prepared", Calls: "as tickwire, WritePrepared to one connection after the other", In: []string{"fanout"}}},
 		{info: Info{Name: "tickwire-plain", Calls: "as tickwire, SyscallsPlain", In: []string{"feed"}}, syscalls: conn.SyscallsPlain},
 		{info: Info{Name: "tickwire-raw", Calls: "as tickwire, SyscallsRaw", In: []string{"feed"}}, syscalls: conn.SyscallsRaw},
@@ -81,7 +83,7 @@ func (t tick) Dial(o Options) (Conn, error) {
 		if err := wire.Open(nc); err != nil {
 			return nil, err
 		}
-		return &tickConn{c: conn.New(nc, frame.Client, &config), batch: t.batch}, nil
+		return t.over(conn.New(nc, frame.Client, &config)), nil
 	}
 	d := &conn.Dialer{TLSConfig: o.TLS, Config: config, OpenRecords: t.opens}
 	c, err := d.Dial(context.Background(), o.URL)
@@ -92,7 +94,7 @@ func (t tick) Dial(o Options) (Conn, error) {
 		c.Close()
 		return nil, errors.New(i.Why)
 	}
-	return &tickConn{c: c, batch: t.batch}, nil
+	return t.over(c), nil
 }
 
 func (t tick) Serve(l net.Listener, o Options, serve func(Conn)) error {
@@ -100,7 +102,7 @@ func (t tick) Serve(l net.Listener, o Options, serve func(Conn)) error {
 	if t.http {
 		return serveHTTP(l, func(w http.ResponseWriter, r *http.Request) {
 			if c, err := u.Upgrade(w, r); err == nil {
-				handOver(&tickConn{c: c}, serve)
+				handOver(t.over(c), serve)
 			}
 		})
 	}
@@ -114,10 +116,12 @@ func (t tick) Serve(l net.Listener, o Options, serve func(Conn)) error {
 			if err != nil {
 				return
 			}
-			serveHere(&tickConn{c: c, batch: t.batch}, o, serve)
+			serveHere(t.over(c), o, serve)
 		}()
 	}
 }
+
+func (t tick) over(c *conn.Conn) *tickConn { return &tickConn{c: c, batch: t.batch, loop: t.loop} }
 
 // Broadcast prepares the message once.
 func (tick) Broadcast(conns []Conn, p []byte) error {
@@ -150,14 +154,18 @@ func (tickGroup) Gather(conns []Conn) (func(p []byte) error, error) {
 type tickConn struct {
 	c     *conn.Conn
 	batch bool
+	loop  bool
 	left  *conn.Batch // taken, and not yet received
 	used  int
 	next  int
 }
 
 func (c *tickConn) Receive(n int, t *Tally) error {
-	if c.batch {
+	switch {
+	case c.batch:
 		return c.receiveBatches(n, t)
+	case c.loop:
+		return c.receiveLoop(n, t)
 	}
 	for range n {
 		m, err := c.c.ReadMessage()
@@ -165,6 +173,19 @@ func (c *tickConn) Receive(n int, t *Tally) error {
 			return err
 		}
 		t.Take(m.Data)
+	}
+	return nil
+}
+
+func (c *tickConn) receiveLoop(n int, t *Tally) error {
+	for m, err := range c.c.Messages() {
+		if err != nil {
+			return err
+		}
+		t.Take(m.Data)
+		if n--; n == 0 {
+			break
+		}
 	}
 	return nil
 }

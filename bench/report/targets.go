@@ -96,6 +96,7 @@ func targets() []target {
 	add(besides(faster(dec, "decode", decode200, "tickwire", "gobwas-low", 2.4, 3))...)
 	add(faster(dec, "decode", decode200, "tickwire", "gws", 6, 8, "gorilla", 8, 10, "coder", 20, 25)...)
 	add(cost(dec, "decode", decode200, "tickwire", entrant.LimitParse, 0, 0.9))
+	add(cost(dec, "decode", decode200, "tickwire", "tickwire/frame", 0, 1.15))
 	const unchecked = "decode, 200 B, UTF-8 off"
 	add(faster(unchecked, "decode", "200 B, unmasked, unchecked", "tickwire/frame", "gobwas-low", 3, 0)...)
 	add(besides(faster(unchecked, "decode", "200 B, unmasked, unchecked", "tickwire", "gobwas-low", 3, 0))...)
@@ -126,6 +127,8 @@ func targets() []target {
 	const tcp = "feed over TCP, 200 B, UTF-8 checked"
 	add(within(entrant.LimitDiscard, faster(tcp, "feed", feedTCP, "tickwire", "gobwas-low", 2.7, 0, "gws", 6, 0, "gorilla", 8, 0, "coder", 15, 0))...)
 	add(cost(tcp, "feed", feedTCP, "tickwire-raw", entrant.LimitParseRaw, 0, 0.8), cost(tcp, "feed", feedTCP, "tickwire-plain", entrant.LimitParse, 0, 0.8))
+	const short = "feed over TCP, 60 B, UTF-8 off"
+	add(cost(short, "feed", "TCP, 60 B", "tickwire-messages", "tickwire-batch", 0, 1.1), cost(short, "feed", "TCP, 60 B", "tickwire", "tickwire-batch", 0, 1.25))
 	const large = "feed over TLS, large records"
 	add(faster(large, "feed", feedLarge, "tickwire", leanest, 1.1, 0, "gws", 2, 0, "gorilla", 2, 0)...)
 	add(cost(large, "feed", feedLarge, "tickwire", entrant.LimitCopy, 0, 1.05))

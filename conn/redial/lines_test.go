@@ -577,7 +577,7 @@ func TestLinesHandlerReturnsTheEndOfAnotherLine(t *testing.T) {
 			go drain(c)
 			time.Sleep(time.Second)
 		}}
-		slow := Backoff{Base: 4 * time.Second, Cap: 4 * time.Second}
+		slow := Backoff{Base: 4 * time.Second, Cap: 4 * time.Second, Floor: 2 * time.Second} // away from 1 s to 3 s at least
 		away := &Client{URL: "ws://sim/", Dialer: two.dialer(), WhenDown: FailWhenDown, Backoff: slow}
 		l := &Lines[string]{Clients: []*Client{{URL: "ws://sim/", Dialer: one.dialer()}, away}}
 		l.Number = func(data []byte) (string, uint64, uint64, bool) {
