@@ -3,8 +3,10 @@
 package conn
 
 import (
+	"bytes"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -100,6 +102,43 @@ func BenchmarkFeedLarge(b *testing.B) {
 				b.ReportMetric(float64(c.stats.reads.Load()-reads)/float64(b.N), "reads/msg")
 			})
 		}
+	}
+}
+
+// deafConn takes all that is written to it.
+type deafConn struct{ net.Conn }
+
+func (deafConn) Write(p []byte) (int, error) { return len(p), nil }
+func (deafConn) Close() error                { return nil }
+
+// BenchmarkAppend writes 200 B messages, 100 at a time, to a transport that takes all. An
+// operation is a message.
+//
+//	go test -run='^$' -bench=Append -count=7 ./conn
+func BenchmarkAppend(b *testing.B) {
+	const some = 100
+	p := bytes.Repeat([]byte("a"), 200)
+	for _, role := range []frame.Role{frame.Client, frame.Server} {
+		c := New(deafConn{}, role, &Config{UncheckedText: true, KeepAlive: -1})
+		w := frame.NewWriter(io.Discard, role)
+		appends := map[string]func(frame.Opcode, []byte) error{"Conn": c.AppendMessage, "frame.Writer": w.Append}
+		flushes := map[string]func() error{"Conn": c.Flush, "frame.Writer": w.Flush}
+		for _, name := range []string{"frame.Writer", "Conn"} {
+			add, flush := appends[name], flushes[name]
+			b.Run(fmt.Sprintf("%v/%s", role, name), func(b *testing.B) {
+				for n := 0; n < b.N; n += some {
+					for range some {
+						if err := add(Text, p); err != nil {
+							b.Fatal(err)
+						}
+					}
+					if err := flush(); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+		c.Close()
 	}
 }
 

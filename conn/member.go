@@ -114,7 +114,7 @@ func (m *member) take(now *batch) bool {
 
 // written counts messages; the caller has the connection's write lock.
 func (m *member) written(messages int) {
-	m.c.stats.messagesWritten.Add(uint64(messages))
+	bump(&m.c.stats.messagesWritten, messages)
 	if m.c.packed != nil {
 		m.c.packed.out.Forget() // the peer's context now ends with what out has not seen
 	}

@@ -185,7 +185,7 @@ func (c *Conn) fill(dst []byte) error {
 		return c.readFailed(err)
 	}
 	c.readErr = err
-	c.stats.bytesRead.Add(uint64(n))
+	bump(&c.stats.bytesRead, n)
 	if w := c.cut.Load(); w != nil && w.over.Load() {
 		w.taken += n
 	}

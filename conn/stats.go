@@ -74,9 +74,12 @@ func (c *Conn) messagesWritten() uint64 {
 
 // count publishes what a socket has counted.
 func (s *stats) count(c readCounter) {
-	s.reads.Store(c.reads)
-	s.waits.Store(c.waits)
+	publish(&s.reads, c.reads)
+	publish(&s.waits, c.waits)
 }
+
+// bump adds n to a counter that others only load.
+func bump(p *atomic.Uint64, n int) { publish(p, p.Load()+uint64(n)) }
 
 func storeMax(a *atomic.Int64, v int64) {
 	if v > a.Load() {

@@ -59,7 +59,7 @@ func (c *Conn) writeEncoded(b []byte, often bool) error {
 	if err != nil || n != len(b) {
 		return c.encodedFailed(n, len(b), err)
 	}
-	c.stats.bytesWritten.Add(uint64(n))
+	bump(&c.stats.bytesWritten, n)
 	if !c.keepsQueue {
 		c.w.Release()
 	}
@@ -72,14 +72,14 @@ func (c *Conn) writeEncoded(b []byte, often bool) error {
 // encodedFailed ends a writeEncoded that wrote n of size bytes.
 func (c *Conn) encodedFailed(n, size int, err error) error {
 	c.lock.clear(lockDirect)
-	c.stats.writes.Add(1)
+	bump(&c.stats.writes, 1)
 	switch {
 	case n < 0 || n > size:
 		n, err = 0, errWriteCount
 	case err == nil:
 		err = io.ErrShortWrite
 	}
-	c.stats.bytesWritten.Add(uint64(n))
+	bump(&c.stats.bytesWritten, n)
 	if n == 0 && err != io.ErrShortWrite {
 		err = c.writeFailed(err, 0)
 	} else {
@@ -178,6 +178,17 @@ func (c *Conn) AppendMessage(op Opcode, data []byte) error {
 	if op == Text && !c.cfg.UncheckedText && !utf8.Valid(data) {
 		return ErrNotUTF8
 	}
+	if len(data) <= int(c.direct) && c.lock.tryLockClear(0) {
+		before := c.w.Queued()
+		if err := c.w.Append(op, data); err != nil || c.w.Queued() > c.cfg.WriteBuffer {
+			return c.appended(err, before)
+		}
+		bump(&c.stats.messagesWritten, 1)
+		if flags := c.lock.state.Add(^uint64(lockHeld - 1)); flags&(lockCount-1) != 0 {
+			c.unlocked(flags)
+		}
+		return nil
+	}
 	if c.packed != nil && c.packed.takes(op, data) {
 		return c.writePacked(op, data, false)
 	}
@@ -185,7 +196,11 @@ func (c *Conn) AppendMessage(op Opcode, data []byte) error {
 		return err
 	}
 	before := c.w.Queued()
-	err := c.w.Append(op, data)
+	return c.appended(c.w.Append(op, data), before)
+}
+
+// appended ends AppendMessage.
+func (c *Conn) appended(err error, before int) error {
 	if err == nil && c.w.Queued() > c.cfg.WriteBuffer {
 		err = c.w.Flush()
 	}
@@ -218,7 +233,7 @@ func (c *Conn) flushed(err error, keep int) error {
 // wrote ends the writing of one message, before which there were so many bytes in the queue.
 func (c *Conn) wrote(err error, before int) error {
 	if err = c.flushed(err, before); err == nil {
-		c.stats.messagesWritten.Add(1)
+		bump(&c.stats.messagesWritten, 1)
 	}
 	c.unlockWrite()
 	return err
@@ -533,11 +548,11 @@ func (o *outlet) writeOnce(a, b []byte, noWait bool) (n int, err error) {
 	default:
 		n, err = (*Conn)(o).writeStream(a)
 	}
-	o.stats.writes.Add(1)
+	bump(&o.stats.writes, 1)
 	if n < 0 || n > len(a)+len(b) {
 		n, err = 0, errWriteCount
 	}
-	o.stats.bytesWritten.Add(uint64(n))
+	bump(&o.stats.bytesWritten, n)
 	return n, err
 }
 

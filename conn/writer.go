@@ -106,7 +106,7 @@ func (m *messageWriter) frame(p []byte, last bool) error {
 
 // finished lets other messages go.
 func (m *messageWriter) finished() {
-	m.c.stats.messagesWritten.Add(1)
+	bump(&m.c.stats.messagesWritten, 1)
 	m.done = true
 	m.c.writing = nil
 	m.c.lock.clear(lockOpen)

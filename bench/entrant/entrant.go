@@ -33,6 +33,13 @@ type Conn interface {
 	Close() error
 }
 
+// Queuer is a Conn that can queue messages.
+type Queuer interface {
+	Conn
+	// SendQueued is Send, with all given to the transport at once.
+	SendQueued(n int, messages [][]byte) error
+}
+
 // Broadcaster is an Entrant that can send one message to many connections.
 type Broadcaster interface {
 	Entrant

@@ -225,6 +225,18 @@ func (c *tickConn) Send(n int, messages [][]byte) error {
 	return nil
 }
 
+func (c *tickConn) SendQueued(n int, messages [][]byte) error {
+	for range n {
+		if err := c.c.AppendMessage(conn.Text, messages[c.next]); err != nil {
+			return err
+		}
+		if c.next++; c.next == len(messages) {
+			c.next = 0
+		}
+	}
+	return c.c.Flush()
+}
+
 func (c *tickConn) Echo() error {
 	for {
 		m, err := c.c.ReadMessage()
@@ -311,6 +323,18 @@ func (c *tickFrameConn) Send(n int, messages [][]byte) error {
 		}
 	}
 	return nil
+}
+
+func (c *tickFrameConn) SendQueued(n int, messages [][]byte) error {
+	for range n {
+		if err := c.w.Append(frame.Text, messages[c.next]); err != nil {
+			return err
+		}
+		if c.next++; c.next == len(messages) {
+			c.next = 0
+		}
+	}
+	return c.w.Flush()
 }
 
 func (c *tickFrameConn) Echo() error {

@@ -124,6 +124,11 @@ func targets() []target {
 	add(besides(faster(encs, "encode", "200 B, server", "tickwire", "gobwas-low", 1.3, 0))...)
 	add(cost(encs, "encode", "200 B, server", "tickwire/frame", entrant.LimitParse, 0, 1.1))
 
+	add(faster("encode, 60 B, server", "encode", "60 B, server", "tickwire/frame", "gobwas-low", 1, 0)...)
+	add(cost("encode, 60 B, server", "encode", "60 B, server", "tickwire", "gobwas-low", 0, 1.2))
+	const queued = "encode, 100 of 200 B queued and flushed"
+	add(cost(queued+", client", "encode", "200 B, client, 100", "tickwire", "tickwire/frame", 0, 1.1), cost(queued+", server", "encode", "200 B, server, 100", "tickwire", "tickwire/frame", 0, 1.1))
+
 	const tcp = "feed over TCP, 200 B, UTF-8 checked"
 	add(within(entrant.LimitDiscard, faster(tcp, "feed", feedTCP, "tickwire", "gobwas-low", 2.7, 0, "gws", 6, 0, "gorilla", 8, 0, "coder", 15, 0))...)
 	add(cost(tcp, "feed", feedTCP, "tickwire-raw", entrant.LimitParseRaw, 0, 0.8), cost(tcp, "feed", feedTCP, "tickwire-plain", entrant.LimitParse, 0, 0.8))

@@ -106,6 +106,43 @@ func encode(p *Plan) error {
 			}
 		}
 	}
+	return together(p)
+}
+
+// together has those that can queue messages write them 100 at a time.
+func together(p *Plan) error {
+	var entrants []entrant.Entrant
+	for _, e := range entrant.All() {
+		if name := e.Info().Name; name == "tickwire" || name == "tickwire/frame" {
+			entrants = append(entrants, e)
+		}
+	}
+	messages := corpus.Messages(corpus.ASCII, 200, 64<<10/200)
+	for _, server := range []bool{false, true} {
+		name := "200 B, client, 100 queued and flushed"
+		if server {
+			name = "200 B, server, 100 queued and flushed"
+		}
+		s := corpus.NewStream(messages, server)
+		err := p.memory(name, entrants, func(e entrant.Entrant) (step func(n int) error, done func(), err error) {
+			conn, _, done, err := entrant.Memory(e, s, entrant.Options{}, server)
+			if err != nil {
+				return nil, nil, err
+			}
+			q := conn.(entrant.Queuer)
+			return func(n int) error {
+				for ; n > 0; n -= 100 {
+					if err := q.SendQueued(min(n, 100), messages); err != nil {
+						return err
+					}
+				}
+				return nil
+			}, done, nil
+		})
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
