@@ -69,6 +69,34 @@ func (c *Conn) buffered() (Message, bool, error) {
 	return c.r.Buffered()
 }
 
+// noSpace has fill read through the read buffer, and not into memory where a message is gathered.
+var noSpace = make([]byte, 0)
+
+// nextSpace returns where the next fill for whole messages may read to, past the read buffer. What inflating the message before has
+// needed goes back: it may be long until the next.
+func (c *Conn) nextSpace() []byte {
+	if c.packed == nil {
+		return nil
+	}
+	return c.packedSpace()
+}
+
+func (c *Conn) packedSpace() []byte {
+	c.packed.in.Release()
+	if c.r.Compressed() {
+		return noSpace
+	}
+	return nil
+}
+
+// await is fill for who waits for a frame or the rest of a message, and gives back what inflating has needed, too.
+func (c *Conn) await(dst []byte) error {
+	if c.packed != nil {
+		c.packed.in.Release()
+	}
+	return c.fill(dst)
+}
+
 // beginRead takes the reading side for a read call.
 func (c *Conn) beginRead() error {
 	for {

@@ -114,6 +114,32 @@ func (r *messageReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// passOver passes over the rest of a message that was begun in parts. If it is compressed it is inflated: later messages may refer to it.
+// A passed deadline stops it; the next read call goes on.
+func (c *Conn) passOver() error {
+	r := &c.reading
+	r.framed, r.passing = false, true
+	for {
+		if _, err := c.inflatePiece(); err != nil {
+			return err
+		}
+		r.rest = nil
+		if !r.open {
+			r.begun, r.passing = false, false
+			return nil
+		}
+		piece, err := r.next(nil)
+		if err != nil {
+			return err
+		}
+		if r.packed {
+			if err := c.packed.in.Feed(piece.Data, piece.Last); err != nil {
+				return c.inflateFailed(err)
+			}
+		}
+	}
+}
+
 // left returns p, and nil if nothing is: an empty slice would keep the memory that it is of.
 func left(p []byte) []byte {
 	if len(p) == 0 {
