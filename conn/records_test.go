@@ -76,31 +76,6 @@ func secureOver(t testing.TB, a, b net.Conn, cfg Config) (*Conn, *tls.Conn) {
 	return New(client, frame.Client, &cfg), server
 }
 
-// loopback returns the two ends of a TCP connection with large buffers.
-func loopback(t testing.TB) (a, b *net.TCPConn) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	x, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	y, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { x.Close(); y.Close() })
-	a, b = x.(*net.TCPConn), y.(*net.TCPConn)
-	for _, c := range []*net.TCPConn{a, b} {
-		c.SetReadBuffer(4 << 20)
-		c.SetWriteBuffer(4 << 20)
-	}
-	return a, b
-}
-
 // A feed with one record per message needs at most one read of the socket per 32 KiB.
 func TestReadsUnderTLS(t *testing.T) {
 	const messages = 10000
