@@ -79,11 +79,11 @@ func (c *Conn) fillRest() bool {
 	switch {
 	case c.readErr != nil:
 	case c.sock != nil:
-		n, _ = c.sock.read(nil)
+		n, _ = c.sock.Fill(nil)
 	case c.records != nil:
-		n, _ = c.fillSecure(nil)
+		n, _ = (*secure)(c.records).Fill(nil)
 	default:
-		n, _ = c.fillPlain(nil)
+		n, _ = (*anyConn)(c).Fill(nil)
 	}
 	c.stats.bytesRead.Add(uint64(n))
 	if n > 0 && c.tape != nil {

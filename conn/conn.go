@@ -127,12 +127,10 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 		c.base = t.NetConn()
 		if r, ok := c.base.(*records); ok {
 			c.records, c.base = r, r.Conn
-			if c.lazyClock() {
-				r.onWait = c.wakeClock
-			}
+			r.above, r.sink = t, (*inlet)(c)
 		}
 	} else {
-		c.sock = newSocket(nc, c.cfg, (*plainSink)(c))
+		c.sock = newSocket(nc, c.cfg, (*inlet)(c))
 	}
 	c.startSpin()
 	c.reading.c = c

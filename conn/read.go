@@ -9,10 +9,6 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-const maxEmptyReads = 100 // reads of (0, nil) in a row before io.ErrNoProgress
-
-var errReadCount = errors.New("the transport returned an impossible count from Read")
-
 // ReadMessage returns the next message. Its Data is a view, valid until the next read call; on a connection that compresses it must
 // not be changed, because later messages can refer to it. Pings that come before it are answered. The errors are those of the list
 // above ErrClosed, ErrConcurrentRead, and for a passed deadline one that matches os.ErrDeadlineExceeded, after which reading can go
@@ -181,17 +177,15 @@ func (c *Conn) fill(dst []byte) error {
 	c.filling.Store(true)
 	switch {
 	case c.sock != nil:
-		n, err = c.sock.read(dst)
+		n, err = c.sock.Fill(dst)
 		c.stats.count(c.sock.counted)
 	case c.records != nil:
-		c.restQueue()
 		before := c.records.counted.reads
-		n, err = c.fillSecure(dst)
+		n, err = (*secure)(c.records).Fill(dst)
 		fresh = c.records.counted.reads != before
 		c.stats.count(c.records.counted)
 	default:
-		c.restQueue()
-		n, err = c.fillPlain(dst)
+		n, err = (*anyConn)(c).Fill(dst)
 	}
 	c.filling.Store(false)
 	if n == 0 {
@@ -211,80 +205,17 @@ func (c *Conn) fill(dst []byte) error {
 	return nil
 }
 
-// plainSink is where a socket puts what is not encrypted. While the reader waits no buffer is held in either direction.
-type plainSink Conn
+// inlet is a Conn as its transport reads into it. While the reader waits no buffer is held in either direction.
+type inlet Conn
 
-func (s *plainSink) SpaceIn(dst []byte) []byte { return s.r.SpaceIn(dst) }
-func (s *plainSink) Refill() []byte            { return s.r.Refill() }
-func (s *plainSink) Filled(n int)              { s.r.Filled(n) }
-func (s *plainSink) WriteWaits()               { (*Conn)(s).wakeClock() }
+func (i *inlet) SpaceIn(dst []byte) []byte { return i.r.SpaceIn(dst) }
+func (i *inlet) Refill() []byte            { return i.r.Refill() }
+func (i *inlet) Filled(n int)              { i.r.Filled(n) }
+func (i *inlet) WriteWaits()               { (*Conn)(i).wakeClock() }
 
-func (s *plainSink) Release() {
-	s.r.Release()
-	(*Conn)(s).restQueue()
-}
-
-// fillPlain reads from any net.Conn.
-func (c *Conn) fillPlain(dst []byte) (int, error) {
-	for range maxEmptyReads {
-		space := c.r.WaitSpace(dst)
-		n, err := c.stream.Read(space)
-		c.stats.reads.Add(1)
-		if n < 0 || n > len(space) {
-			return 0, errReadCount
-		}
-		if n > 0 {
-			c.r.Filled(n)
-			return n, err
-		}
-		if err != nil {
-			c.r.Release()
-			return 0, err
-		}
-	}
-	return 0, io.ErrNoProgress
-}
-
-// gatherSecure is how much data a fill puts together from records that are here: those of a feed with a record per message are
-// decoded in runs, and the first of them is not held up for long.
-const gatherSecure = 4 << 10
-
-// fillSecure reads from the tls.Conn over c.records. While nothing is there no buffer is held.
-func (c *Conn) fillSecure(dst []byte) (int, error) {
-	r := c.records
-	if r.opens() {
-		return c.fillOwn(dst)
-	}
-	if !r.shaken {
-		if err := r.shake(c.secure); err != nil {
-			return 0, err
-		}
-	}
-	for range maxEmptyReads {
-		if !r.ready() {
-			c.r.Release()
-			if err := r.wait(); err != nil {
-				return 0, err
-			}
-		}
-		space := c.r.SpaceIn(dst)
-		n, err := r.readFrom(c.secure, space)
-		for k := 0; err == nil && n < min(gatherSecure, len(space)) && r.ready() && (r.held > 0 || !r.odd(0)); n += k {
-			k, err = r.readFrom(c.secure, space[n:])
-		}
-		if err == errNoWait {
-			err = nil
-		}
-		if n > 0 {
-			c.r.Filled(n)
-			return n, err
-		}
-		if err != nil {
-			c.r.Release()
-			return 0, err
-		}
-	}
-	return 0, io.ErrNoProgress
+func (i *inlet) Release() {
+	i.r.Release()
+	(*Conn)(i).restQueue()
 }
 
 // readFailed turns an error of reading into what the caller gets. All but a passed deadline end the connection. It returns nil if

@@ -37,6 +37,9 @@ type records struct {
 	net.Conn
 	sock *socket // nil: Conn.Read
 
+	above *tls.Conn // and what Fill reads from it goes to sink; nil before there is a Conn
+	sink  sink
+
 	lent     *buffer.Buffer
 	pos, end int // what is to be handed out
 	size     int // of the buffer to take next
@@ -56,7 +59,6 @@ type records struct {
 
 	counted  readCounter
 	received atomic.Uint64 // bytes of the socket
-	onWait   func()        // called when a write has to wait for room; nil before there is a Conn
 	writes   atomic.Uint64 // of the connection below
 	pushing  atomic.Bool   // it is being written to, where it is no socket
 	heard    *heard        // nil behind the handshake
@@ -265,7 +267,7 @@ func (r *records) wait() error {
 // fill reads once.
 func (r *records) fill() error {
 	if r.sock != nil {
-		_, err := r.sock.read(nil)
+		_, err := r.sock.Fill(nil)
 		r.counted = r.sock.counted
 		return err
 	}
@@ -356,8 +358,8 @@ func (r *records) Refill() []byte { return r.space(false) }
 
 // WriteWaits is told to the Conn.
 func (r *records) WriteWaits() {
-	if r.onWait != nil {
-		r.onWait()
+	if r.sink != nil {
+		r.sink.WriteWaits()
 	}
 }
 

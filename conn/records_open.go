@@ -218,33 +218,33 @@ func (r *records) passEnd(t *tls.Conn) error {
 	return errOutOfStep
 }
 
-// fillOwn is fillSecure where the records are opened here.
-func (c *Conn) fillOwn(dst []byte) (int, error) {
-	r := c.records
+// fillOwn waits for records and puts the data of as many into a sink as it takes to have
+// enough.
+func (r *records) fillOwn(t *tls.Conn, to sink, dst []byte, enough int) (int, error) {
 	if err := r.own.err; err != nil {
-		c.r.Release()
+		to.Release()
 		return 0, err
 	}
 	for { // each turn takes a record, waits, or ends; crypto/tls bounds records without data
 		if !r.ready() {
-			c.r.Release()
+			to.Release()
 			if err := r.wait(); err != nil {
 				return 0, err
 			}
 		}
-		n, err := r.readOwn(c.secure, c.r.SpaceIn(dst), gatherSecure)
+		n, err := r.readOwn(t, to.SpaceIn(dst), enough)
 		if n > 0 {
-			c.r.Filled(n)
+			to.Filled(n)
 			return n, nil
 		}
 		if err != nil {
-			c.r.Release()
+			to.Release()
 			return 0, err
 		}
 	}
 }
 
-// ownReader reads a tls.Conn with readOwn, before there is a Conn.
+// ownReader reads a tls.Conn with fillOwn, before there is a Conn.
 type ownReader struct {
 	*tls.Conn
 	r *records
@@ -261,21 +261,18 @@ func readable(nc net.Conn) net.Conn {
 }
 
 func (o *ownReader) Read(p []byte) (int, error) {
-	if err := o.r.own.err; err != nil {
-		return 0, err
+	if len(p) == 0 {
+		return 0, o.r.own.err
 	}
-	for len(p) > 0 {
-		if !o.r.ready() {
-			if err := o.r.wait(); err != nil {
-				return 0, err
-			}
-		}
-		if n, err := o.r.readOwn(o.Conn, p, 1); n > 0 || err != nil {
-			return n, err
-		}
-	}
-	return 0, nil
+	return o.r.fillOwn(o.Conn, o, p, 1)
 }
+
+// SpaceIn, Refill, Filled, Release and WriteWaits make o the sink of its own Read.
+func (o *ownReader) SpaceIn(p []byte) []byte { return p }
+func (o *ownReader) Refill() []byte          { return nil }
+func (o *ownReader) Filled(int)              {}
+func (o *ownReader) Release()                {}
+func (o *ownReader) WriteWaits()             {}
 
 // TransportInfo is what Conn.TransportInfo tells.
 type TransportInfo struct {

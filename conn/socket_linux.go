@@ -94,12 +94,12 @@ func newSocket(nc net.Conn, cfg *Config, to sink) *socket {
 	return s
 }
 
-// read waits for bytes and puts them into the sink; into dst if the sink finds that they can be.
+// Fill waits for bytes and puts them into the sink; into dst if the sink finds that they can be.
 //
 // While it waits no memory is held that has no bytes in it. Behind the wait the closure takes new memory by the shortest way there is,
 // Refill, since it is called deep in the stack: a goroutine's first 2 KiB become 4 for as long as it lives if more is needed
 // (TestIdleStack). Within a frame that takes more, and a second call of rc.Read.
-func (s *socket) read(dst []byte) (n int, err error) {
+func (s *socket) Fill(dst []byte) (n int, err error) {
 	for {
 		s.space = s.sink.SpaceIn(dst)
 		s.woken = false

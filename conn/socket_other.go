@@ -29,5 +29,5 @@ type stampedRead struct {
 
 func newSocket(net.Conn, *Config, sink) *socket { return nil }
 
-func (*socket) read([]byte) (int, error)               { panic("conn: no socket here") }
+func (*socket) Fill([]byte) (int, error)               { panic("conn: no socket here") }
 func (*socket) write(_, _ []byte, _ bool) (int, error) { panic("conn: no socket here") }
