@@ -378,9 +378,7 @@ func (c *Conn) linger(g *goodbyes) {
 		return
 	}
 	c.startDiscarding(until)
-	if c.secure != nil {
-		_ = c.secure.CloseWrite() // a server that has sent its close_notify may wait for ours before it ends the connection
-	}
+	c.transport.CloseNotify() // a server that has sent its close_notify may wait for ours before it ends the connection
 	if !peerFirst {
 		c.halfClose()
 	}
@@ -424,9 +422,7 @@ func (c *Conn) dropIncoming() {
 
 // halfClose tells the peer that nothing more comes.
 func (c *Conn) halfClose() {
-	if c.secure != nil {
-		_ = c.secure.CloseWrite()
-	}
+	c.transport.CloseNotify()
 	if h, ok := c.base.(interface{ CloseWrite() error }); ok {
 		_ = h.CloseWrite()
 	}

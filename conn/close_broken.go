@@ -76,14 +76,8 @@ func (c *Conn) fillRest() bool {
 	var n int
 	c.filling.Store(true)
 	defer c.filling.Store(false)
-	switch {
-	case c.readErr != nil:
-	case c.sock != nil:
-		n, _ = c.sock.Fill(nil)
-	case c.records != nil:
-		n, _ = (*secure)(c.records).Fill(nil)
-	default:
-		n, _ = (*anyConn)(c).Fill(nil)
+	if c.readErr == nil {
+		n, _ = c.transport.Fill(nil)
 	}
 	c.stats.bytesRead.Add(uint64(n))
 	if n > 0 && c.tape != nil {

@@ -9,7 +9,6 @@
 package conn
 
 import (
-	"crypto/tls"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -36,9 +35,7 @@ type Conn struct {
 	cfg         *Config  // with its defaults in place; other connections may have the same
 	base        net.Conn // the lowest connection known: deadlines are set on it, and closing it ends everything at once
 	stream      net.Conn // carries the frames, as it was given: base, or the tls.Conn over it
-	sock        *socket  // reads and writes base by its descriptor; nil if that cannot be, or under TLS
-	secure      *tls.Conn
-	records     *records // under secure; nil if it was not made by underTLS
+	transport   transport
 	subprotocol string
 	packed      *compression // nil if none was agreed
 
@@ -58,6 +55,7 @@ type Conn struct {
 	keepsQueue bool           // w keeps its memory between messages, until restQueue
 	shut       bool           // a Close frame was sent; under lock
 	patient    bool           // whoever writes waits, also with Config.FailFast; under lock
+	vectored   bool           // transport.Vectored
 	writing    *messageWriter // the message that NextWriter has open; under lock
 	rest       *buffer.Buffer // what a write that must not wait has left, for the goroutine that goes on; under lock
 	restLen    int
@@ -68,7 +66,8 @@ type Conn struct {
 	pings     pings
 	clocks    clocks
 	stats     stats
-	tape      *tape // nil without Config.Recorder
+	lag       *lagStats // nil without Config.Timestamps, or where no read is stamped
+	tape      *tape     // nil without Config.Recorder
 
 	mu      sync.Mutex
 	err     error     // the connection's last word
@@ -122,21 +121,15 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 	}
 	c := &Conn{role: role, base: nc, stream: nc, subprotocol: subprotocol}
 	c.configure(cfg)
-	if t, ok := nc.(*tls.Conn); ok {
-		c.secure = t
-		c.base = t.NetConn()
-		if r, ok := c.base.(*records); ok {
-			c.records, c.base = r, r.Conn
-			r.above, r.sink = t, (*inlet)(c)
-		}
-	} else {
-		c.sock = newSocket(nc, c.cfg, (*inlet)(c))
+	if c.transport, c.base = newTransport(nc, c.cfg, (*inlet)(c)); c.transport == nil {
+		c.transport = (*anyConn)(c)
 	}
-	c.startSpin()
+	c.vectored = c.transport.Vectored()
+	c.startLag()
 	c.reading.c = c
 	c.r.Reset(nil, role, c.cfg.Frame)
 	c.r.SetMaxBuffer(c.cfg.ReadBuffer)
-	if c.sock != nil {
+	if c.vectored {
 		c.w.Reset((*vectorOutlet)(c), role)
 	} else {
 		c.w.Reset((*outlet)(c), role)
@@ -222,7 +215,7 @@ func (c *Conn) finish(err error) (last error, first bool) {
 	c.err = err
 	c.readers.Or(readEnded)
 	c.lock.set(lockEnded)
-	c.stopSpin()
+	c.transport.StopPolling()
 	if c.done != nil {
 		close(c.done)
 	}
@@ -256,7 +249,7 @@ func (c *Conn) end(err error) error {
 
 // drop closes the transport at once: never through tls.Conn, whose Close can wait for the peer.
 func (c *Conn) drop() error {
-	c.stopSpin()
+	c.transport.StopPolling()
 	err := c.base.Close()
 	c.freeWriting()
 	return err

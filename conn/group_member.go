@@ -78,12 +78,10 @@ func (m *member) take(now *batch) bool {
 	}
 	s.mu.Unlock()
 	c, n, held := m.c, 0, false
-	if c.sock != nil && c.lock.tryLockClear(0) {
+	if c.vectored && c.lock.tryLockClear(0) {
 		if held = true; c.w.Queued() == 0 {
 			var err error
-			c.sock.often = true
-			n, err = (*outlet)(c).write(b, nil, true)
-			c.sock.often = false
+			n, err = (*outlet)(c).write(b, nil, writeNoWait|writeOften)
 			switch {
 			case err != nil:
 				m.gone.Store(true)
@@ -192,7 +190,7 @@ func (m *member) write(b []byte, messages int, held bool) bool {
 	var err error
 	c.patient = true
 	if err = c.w.Flush(); err == nil { // what AppendMessage has queued
-		n, err = (*outlet)(c).write(b, nil, false)
+		n, err = (*outlet)(c).write(b, nil, 0)
 	}
 	c.patient = false
 	if err == nil && n != len(b) {

@@ -198,11 +198,7 @@ const maxSpared = 8
 // received changes whenever bytes come, under TLS those of records too, and with each
 // Ping and Pong that is taken out of them.
 func (c *Conn) received() uint64 {
-	n := c.stats.bytesRead.Load() + c.stats.pingsRead.Load() + c.stats.pongsRead.Load()
-	if c.records != nil {
-		n += c.records.received.Load()
-	}
-	return n
+	return c.stats.bytesRead.Load() + c.stats.pingsRead.Load() + c.stats.pongsRead.Load() + c.transport.Counters().Received
 }
 
 // silent asks for a ping when it is time, and returns when to look again, and the error of the clock that would have run out if
@@ -261,15 +257,13 @@ func (c *Conn) lookAtPing(now moment) {
 // that is at work. n is how many bytes of it can be seen. Where the transport cannot be looked into, a side that does not read
 // cannot say that nothing came.
 func (c *Conn) unread() (n int, waits bool, at readerState) {
-	inflating := false
+	inflating, known := false, true
 	s := c.readers.Load()
 	away := s&readBusy == 0 && c.readers.CompareAndSwap(s, s|readBusy|readLooked)
 	if away { // no read call runs
-		n = c.r.Pending() + len(c.reading.rest)
+		n, known = c.transport.Held()
+		n += c.r.Pending() + len(c.reading.rest)
 		inflating = c.reading.packed && !c.reading.framed // nobody knows what is still to come out
-		if r := c.records; r != nil {
-			n += r.end - r.pos + r.held
-		}
 		if c.readers.Add(^uint64(readBusy|readLooked-1))&readWanted != 0 {
 			c.readReleased()
 		}
@@ -277,7 +271,7 @@ func (c *Conn) unread() (n int, waits bool, at readerState) {
 		return 0, true, readerWorks
 	}
 	more, ok := unreadBytes(c.base)
-	ok = ok && (c.secure == nil || c.records != nil) // crypto/tls alone may hold more
+	ok = ok && known
 	return n + more, n+more > 0 || inflating || away && !ok, at
 }
 
@@ -308,24 +302,20 @@ type stallWatch struct {
 // writeProgress changes with every write that ends, whenever the kernel takes bytes, and whenever the peer's kernel does.
 type writeProgress struct {
 	direct, writes, bytes, below uint64
-	waits                        uint32
+	waits                        uint64
 	unsent                       int
 }
 
 // stalled returns the error of the write clock if it has run out: the same write has waited for all of StallTimeout without progress.
 func (c *Conn) stalled(now moment) error {
 	k, limit := &c.clocks, c.cfg.StallTimeout
-	if limit <= 0 || !c.writeWaits() {
+	t := c.transport.Counters()
+	if limit <= 0 || !t.Writing {
 		k.stall = nil
 		return nil
 	}
-	p := writeProgress{direct: c.lock.state.Load() / lockCount, writes: c.stats.writes.Load(), bytes: c.stats.bytesWritten.Load()}
-	if c.records != nil {
-		p.below = c.records.writes.Load()
-	}
-	if s := c.lowestSocket(); s != nil {
-		p.waits = s.waits.Load()
-	}
+	p := writeProgress{direct: c.lock.state.Load() / lockCount, writes: c.stats.writes.Load(), bytes: c.stats.bytesWritten.Load(),
+		below: t.Writes, waits: t.WriteWaits}
 	p.unsent, _ = unsentBytes(c.base)
 	switch {
 	case k.stall == nil:

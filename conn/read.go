@@ -139,9 +139,7 @@ func (c *Conn) endRead(n int) {
 // giveBack gives the buffers of a connection that has ended back.
 func (c *Conn) giveBack() {
 	c.r.Reset(nil, c.role, c.cfg.Frame)
-	if c.records != nil {
-		c.records.finish()
-	}
+	c.transport.Free()
 }
 
 // releaseRead gives the reading side back, after n messages were delivered.
@@ -171,22 +169,8 @@ func (c *Conn) fill(dst []byte) error {
 	if w := c.cut.Load(); w != nil && w.over.Load() && !c.armLast(w) {
 		return c.end(c.cutClose(w.err))
 	}
-	var n int
-	var err error
-	fresh := true // the socket was read
 	c.filling.Store(true)
-	switch {
-	case c.sock != nil:
-		n, err = c.sock.Fill(dst)
-		c.stats.count(c.sock.counted)
-	case c.records != nil:
-		before := c.records.counted.reads
-		n, err = (*secure)(c.records).Fill(dst)
-		fresh = c.records.counted.reads != before
-		c.stats.count(c.records.counted)
-	default:
-		n, err = (*anyConn)(c).Fill(dst)
-	}
+	n, err := c.transport.Fill(dst)
 	c.filling.Store(false)
 	if n == 0 {
 		return c.readFailed(err)
@@ -196,7 +180,7 @@ func (c *Conn) fill(dst []byte) error {
 	if w := c.cut.Load(); w != nil && w.over.Load() {
 		w.taken += n
 	}
-	if c.cfg.Timestamps && fresh {
+	if c.lag != nil {
 		c.stamped()
 	}
 	if c.tape != nil {

@@ -37,7 +37,7 @@ func (c *Conn) More() bool {
 	if s&(readCount-1) != 0 || !c.readers.CompareAndSwap(s, s|readBusy) {
 		return false
 	}
-	more := c.r.More() || c.records != nil && c.records.ready()
+	more := c.r.More() || c.transport.Ready()
 	c.releaseRead(0)
 	return more
 }

@@ -57,7 +57,7 @@ type records struct {
 	overhead int  // what a record has at least beside data and header
 	shaken   bool // overhead is known
 
-	counted  readCounter
+	reads    atomic.Uint64 // by Conn.Read
 	received atomic.Uint64 // bytes of the socket
 	writes   atomic.Uint64 // of the connection below
 	pushing  atomic.Bool   // it is being written to, where it is no socket
@@ -268,13 +268,12 @@ func (r *records) wait() error {
 func (r *records) fill() error {
 	if r.sock != nil {
 		_, err := r.sock.Fill(nil)
-		r.counted = r.sock.counted
 		return err
 	}
 	for range maxEmptyReads {
 		space := r.space(true)
 		n, err := r.Conn.Read(space)
-		r.counted.reads++
+		r.reads.Add(1)
 		if n < 0 || n > len(space) {
 			return errReadCount
 		}

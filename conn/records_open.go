@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-7f57ff33/tickwire/conn/internal/tls13"
-	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
 // ownRecords is the state of a records that opens the peer's records by itself:
@@ -274,26 +273,14 @@ func (o *ownReader) Filled(int)              {}
 func (o *ownReader) Release()                {}
 func (o *ownReader) WriteWaits()             {}
 
-// TransportInfo is what Conn.TransportInfo tells.
-type TransportInfo struct {
-	// OpensRecords says that the engine opens the records of TLS: see Dialer.OpenRecords.
-	OpensRecords bool
-	// Why says why it does not; "" if it does.
-	Why string
-}
-
-// TransportInfo tells how the connection's transport is read. It stays the same for the
-// life of the connection.
-func (c *Conn) TransportInfo() TransportInfo {
+// opensRecords reports whether the records of a client's TLS are opened here, and why not.
+func opensRecords(t *tls.Conn) (opens bool, why string) {
+	r, ok := t.NetConn().(*records)
 	switch {
-	case c.secure == nil:
-		return TransportInfo{Why: "there is no TLS of crypto/tls"}
-	case c.role == frame.Server:
-		return TransportInfo{Why: "this is the server's side"}
-	case c.records == nil:
-		return TransportInfo{Why: "TLS was not done by Dialer"}
-	case c.records.own == nil:
-		return TransportInfo{Why: "Dialer.OpenRecords is off"}
+	case !ok:
+		return false, "TLS was not done by Dialer"
+	case r.own == nil:
+		return false, "Dialer.OpenRecords is off"
 	}
-	return TransportInfo{OpensRecords: c.records.opens(), Why: c.records.own.why}
+	return r.opens(), r.own.why
 }

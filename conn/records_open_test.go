@@ -1083,7 +1083,7 @@ func TestOpenRecordsKeepsTheCallersKeyLog(t *testing.T) {
 			t.Errorf("%s is missing in\n%s", label, log.String())
 		}
 	}
-	own := c.records.own
+	own := recordsOf(c).own
 	if own.keys.Secret(); len(own.keys.Secret()) != 0 {
 		t.Error("the secret was kept in the key log")
 	}

@@ -76,6 +76,12 @@ func secureOver(t testing.TB, a, b net.Conn, cfg Config) (*Conn, *tls.Conn) {
 	return New(client, frame.Client, &cfg), server
 }
 
+// tlsOf returns the tls.Conn of a connection under TLS.
+func tlsOf(c *Conn) *tls.Conn { return c.stream.(*tls.Conn) }
+
+// recordsOf returns the records under it.
+func recordsOf(c *Conn) *records { return tlsOf(c).NetConn().(*records) }
+
 // A feed with one record per message needs at most one read of the socket per 32 KiB.
 func TestReadsUnderTLS(t *testing.T) {
 	const messages = 10000
@@ -96,11 +102,11 @@ func TestReadsUnderTLS(t *testing.T) {
 		if err := <-wrote; err != nil {
 			t.Fatal(err)
 		}
-		before := c.stats.reads.Load()
+		before := c.Stats().Reads
 		for range messages {
 			wantMessage(t, c, Text, strings.Repeat("t", 100))
 		}
-		reads := c.stats.reads.Load() - before
+		reads := c.Stats().Reads - before
 		bytes := messages * (len(message) + 22) // a TLS 1.3 record is 22 bytes longer than what it holds
 		if limit := uint64(bytes/(32<<10)) + 8; reads > limit {
 			t.Errorf("%d reads for %d bytes, want at most %d", reads, bytes, limit)
@@ -173,7 +179,7 @@ func TestReadsUnderTLSOfServers(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range messages {
-				if _, err := c.secure.Write(message); err != nil {
+				if _, err := tlsOf(c).Write(message); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -519,7 +525,7 @@ func allocsOfRecords(t *testing.T, version uint16, size, records int) float64 {
 	runtime.ReadMemStats(&after)
 	each := float64(after.Mallocs-before.Mallocs) / float64(records/2)
 	t.Logf("%.3f allocations and %.3f reads for a record, %.4f allocations for a message; the tls.Conn has room for %d bytes",
-		each, float64(near.reads)/float64(records/2), each*float64(records)/float64(messages), tlsRoom(c.secure))
+		each, float64(near.reads)/float64(records/2), each*float64(records)/float64(messages), tlsRoom(tlsOf(c)))
 	return each
 }
 
@@ -563,13 +569,14 @@ func TestIdleHoldsNoBufferUnderTLS(t *testing.T) {
 	a, b := loopback(t)
 	c, server := secureOver(t, a, b, Config{})
 	defer c.Close()
-	if c.records.sock == nil {
+	r := recordsOf(c)
+	if r.sock == nil {
 		t.Skip("this system's sockets are read by package net, into memory taken beforehand")
 	}
 	for _, size := range []int{0, 100, 4092, 20000, 200000} {
 		server.Write(frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: Binary}, make([]byte, size)))
 		wantMessage(t, c, Binary, string(make([]byte, size)))
-		held := func() bool { return c.r.Buffer() != 0 || c.records.lent != nil }
+		held := func() bool { return c.r.Buffer() != 0 || r.lent != nil }
 		for range 100 { // a deadline that has passed before the call waits leaves all as it is
 			c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
 			_, err := c.ReadMessage()
@@ -580,9 +587,9 @@ func TestIdleHoldsNoBufferUnderTLS(t *testing.T) {
 		}
 		c.SetReadDeadline(time.Time{})
 		if held() {
-			t.Errorf("behind %d bytes: %d bytes of read buffer, under TLS one: %v", size, c.r.Buffer(), c.records.lent != nil)
+			t.Errorf("behind %d bytes: %d bytes of read buffer, under TLS one: %v", size, c.r.Buffer(), r.lent != nil)
 		}
-		t.Logf("behind %d bytes the tls.Conn keeps %d", size, tlsRoom(c.secure))
+		t.Logf("behind %d bytes the tls.Conn keeps %d", size, tlsRoom(tlsOf(c)))
 	}
 }
 
@@ -670,7 +677,7 @@ func TestStampedOncePerReadUnderTLS(t *testing.T) {
 	a, b := loopback(t)
 	c, server := secureOver(t, a, b, Config{Timestamps: true})
 	defer c.Close()
-	if c.records.sock == nil || c.records.sock.stamped == nil {
+	if c.lag == nil {
 		t.Skip("there are no stamps here")
 	}
 	exchange := func(n int) {

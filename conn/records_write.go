@@ -109,7 +109,7 @@ func (r *records) take(p []byte) (int, error) {
 func (r *records) writeThrough(p []byte) (int, error) {
 	defer r.writes.Add(1)
 	if r.sock != nil {
-		return r.sock.write(p, nil, false)
+		return r.sock.Write(p, nil, 0)
 	}
 	r.pushing.Store(true)
 	defer r.pushing.Store(false)

@@ -1,9 +1,22 @@
 package conn
 
-import "io"
+import (
+	"crypto/tls"
+	"io"
+	"time"
+)
 
 // secure is a records as a Conn sees it: it reads the tls.Conn above, and so the records.
 type secure records
+
+// under has t, the tls.Conn above, read and written from now on.
+func (r *records) under(t *tls.Conn, to sink) *secure {
+	r.above, r.sink = t, to
+	if r.sock != nil {
+		r.sock.startPolling() // not before: the handshake has deadlines, and a context, of its own
+	}
+	return (*secure)(r)
+}
 
 // gatherSecure is how much data a fill puts together from records that are here: those of a feed with a record per message are
 // decoded in runs, and the first of them is not held up for long.
@@ -45,4 +58,49 @@ func (s *secure) Fill(dst []byte) (int, error) {
 		}
 	}
 	return 0, io.ErrNoProgress
+}
+
+// Ready reports whether the tls.Conn may have data, or a whole record is here.
+func (s *secure) Ready() bool { return (*records)(s).ready() }
+
+func (s *secure) Held() (n int, known bool) { return s.end - s.pos + s.held, true }
+
+func (s *secure) Info() *ReadInfo {
+	if s.sock == nil {
+		return nil
+	}
+	return s.sock.Info()
+}
+
+func (s *secure) Free() { (*records)(s).finish() }
+
+// Write has the records leave together.
+func (s *secure) Write(a, _ []byte, _ how) (int, error) { return (*records)(s).writeTo(s.above, a) }
+
+func (s *secure) CloseNotify()     { _ = s.above.CloseWrite() }
+func (s *secure) CutByWrite() bool { return true } // crypto/tls cannot go on after a write that failed, whatever it had written
+func (s *secure) Vectored() bool   { return false }
+
+func (s *secure) Counters() counters {
+	var c counters
+	if s.sock != nil {
+		c = s.sock.Counters()
+	} else {
+		c.Reads, c.Writing = s.reads.Load(), s.pushing.Load()
+	}
+	c.Received, c.Writes = s.received.Load(), s.writes.Load()
+	return c
+}
+
+func (s *secure) SetReadDeadline(t time.Time) error {
+	if s.sock != nil {
+		return s.sock.SetReadDeadline(t)
+	}
+	return s.Conn.SetReadDeadline(t)
+}
+
+func (s *secure) StopPolling() {
+	if s.sock != nil {
+		s.sock.StopPolling()
+	}
 }

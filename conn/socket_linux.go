@@ -32,8 +32,7 @@ type socket struct {
 	rc   syscall.RawConn
 	mode Syscalls
 
-	noWait            bool          // of write
-	often             bool          // the write is one of many in a row, to other sockets
+	how               how           // of Write
 	busy              bool          // the last read that brought bytes brought many
 	woken             bool          // the read waited within a frame, and is to be tried again
 	waits             atomic.Uint32 // how often a write has waited for room: see stalled
@@ -45,7 +44,8 @@ type socket struct {
 	readFn  func(fd uintptr) bool
 	space   []byte
 	n       int
-	counted readCounter
+	reads   atomic.Uint64
+	parked  atomic.Uint64
 	spin    *spin        // nil without Config.Spin
 	stamped *stampedRead // nil without Config.Timestamps
 
@@ -86,7 +86,7 @@ func newSocket(nc net.Conn, cfg *Config, to sink) *socket {
 	s.readFn, s.writeFn = s.reader(), s.writer()
 	if cfg.Spin > 0 {
 		s.spin = &spin{length: cfg.Spin}
-		s.spin.ended.Store(true) // until startSpin
+		s.spin.ended.Store(true) // until startPolling
 	}
 	if cfg.Timestamps && tcp {
 		s.stamped = newStampedRead(rc)
@@ -145,7 +145,7 @@ func (s *socket) reader() func(fd uintptr) bool {
 			case errno == 0:
 				s.n, s.errno = n, 0
 				s.busy = n >= busyRead
-				s.counted.reads++
+				s.reads.Add(1)
 				if s.spin != nil {
 					s.spin.until = time.Time{}
 				}
@@ -155,12 +155,51 @@ func (s *socket) reader() func(fd uintptr) bool {
 				s.n, s.errno = 0, int32(errno)
 				return true
 			case s.spin == nil || !s.spin.goesOn():
-				s.counted.waits++
+				s.parked.Add(1)
 				s.space = nil
 				s.sink.Release()
 				return false
 			}
 		}
+	}
+}
+
+func (s *socket) Ready() bool               { return false }
+func (s *socket) Held() (n int, known bool) { return 0, true }
+func (s *socket) Free()                     {}
+func (s *socket) CloseNotify()              {}
+func (s *socket) CutByWrite() bool          { return false }
+func (s *socket) Vectored() bool            { return true }
+
+func (s *socket) Info() *ReadInfo {
+	if s.stamped == nil {
+		return nil
+	}
+	return &s.stamped.info
+}
+
+func (s *socket) Counters() counters {
+	return counters{Reads: s.reads.Load(), Waits: s.parked.Load(), WriteWaits: uint64(s.waits.Load()), Writing: s.waiting.Load()}
+}
+
+// SetReadDeadline sets that of a read that polls, too.
+func (s *socket) SetReadDeadline(t time.Time) error {
+	if s.spin != nil {
+		s.spin.setDeadline(t)
+	}
+	return s.nc.SetReadDeadline(t)
+}
+
+// startPolling has reads poll, if Config.Spin is set.
+func (s *socket) startPolling() {
+	if s.spin != nil {
+		s.spin.ended.Store(false)
+	}
+}
+
+func (s *socket) StopPolling() {
+	if s.spin != nil {
+		s.spin.ended.Store(true)
 	}
 }
 
@@ -224,12 +263,12 @@ func (s *socket) recv(fd uintptr) (int, syscall.Errno) {
 	return int(n), 0
 }
 
-// write writes a and then b. With noWait it stops where it would have to wait; n tells how far it came.
-func (s *socket) write(a, b []byte, noWait bool) (n int, err error) {
+// Write writes a and then b. With writeNoWait it stops where it would have to wait; n tells how far it came.
+func (s *socket) Write(a, b []byte, how how) (n int, err error) {
 	total := len(a) + len(b)
 	raceRead(a)
 	raceRead(b)
-	s.out, s.left, s.noWait, s.writeErrno = a, total, noWait, 0
+	s.out, s.left, s.how, s.writeErrno = a, total, how, 0
 	if len(b) > 0 {
 		if s.behind == nil {
 			s.behind = new(vector)
@@ -261,7 +300,7 @@ func (s *socket) writer() func(fd uintptr) bool {
 				s.wrote(n)
 			case syscall.EINTR:
 			case syscall.EAGAIN:
-				if s.noWait {
+				if s.how&writeNoWait != 0 {
 					return true
 				}
 				s.waits.Add(1)
@@ -295,7 +334,7 @@ func (s *socket) send(fd uintptr) (int, syscall.Errno) {
 	}
 	var n uintptr
 	var errno syscall.Errno
-	if s.mode == SyscallsRaw || s.mode == SyscallsAuto && s.often {
+	if s.mode == SyscallsRaw || s.mode == SyscallsAuto && s.how&writeOften != 0 {
 		n, _, errno = syscall.RawSyscall(trap, fd, uintptr(arg), size)
 	} else {
 		n, _, errno = syscall.Syscall(trap, fd, uintptr(arg), size)

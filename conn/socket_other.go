@@ -4,30 +4,26 @@ package conn
 
 import (
 	"net"
-	"sync/atomic"
 	"time"
 )
 
 // socket reads and writes a stream socket by its descriptor, on Linux. The sanitizers for memory do not see raw system calls.
-type socket struct {
-	counted readCounter
-	stamped *stampedRead
-	spin    *spin
-	often   bool
-	waits   atomic.Uint32
-	waiting atomic.Bool
-}
-
-type spin struct{ ended atomic.Bool }
-
-func (*spin) setDeadline(time.Time) {}
-
-type stampedRead struct {
-	info  ReadInfo
-	stats lagStats
-}
+type socket struct{}
 
 func newSocket(net.Conn, *Config, sink) *socket { return nil }
 
-func (*socket) Fill([]byte) (int, error)               { panic("conn: no socket here") }
-func (*socket) write(_, _ []byte, _ bool) (int, error) { panic("conn: no socket here") }
+const noSocket = "conn: no socket here"
+
+func (*socket) Fill([]byte) (int, error)              { panic(noSocket) }
+func (*socket) Ready() bool                           { panic(noSocket) }
+func (*socket) Held() (n int, known bool)             { panic(noSocket) }
+func (*socket) Info() *ReadInfo                       { panic(noSocket) }
+func (*socket) Free()                                 { panic(noSocket) }
+func (*socket) Write(_, _ []byte, _ how) (int, error) { panic(noSocket) }
+func (*socket) CloseNotify()                          { panic(noSocket) }
+func (*socket) CutByWrite() bool                      { panic(noSocket) }
+func (*socket) Vectored() bool                        { panic(noSocket) }
+func (*socket) Counters() counters                    { panic(noSocket) }
+func (*socket) SetReadDeadline(time.Time) error       { panic(noSocket) }
+func (*socket) StopPolling()                          { panic(noSocket) }
+func (*socket) startPolling()                         { panic(noSocket) }

@@ -23,14 +23,14 @@ func TestSpinBeginsWithEachRead(t *testing.T) {
 	defer c.Close()
 	defer d.Close()
 	for _, text := range []string{"one", "two"} {
-		if !c.sock.spin.goesOn() { // as a read that finds nothing at first
+		if !c.transport.(*socket).spin.goesOn() { // as a read that finds nothing at first
 			t.Fatal("nothing is polled")
 		}
 		if err := d.WriteMessage(Text, []byte(text)); err != nil {
 			t.Fatal(err)
 		}
 		wantMessage(t, c, Text, text)
-		if until := c.sock.spin.until; !until.IsZero() {
+		if until := c.transport.(*socket).spin.until; !until.IsZero() {
 			t.Errorf("behind %q the next read polls for %v only", text, time.Until(until))
 		}
 	}

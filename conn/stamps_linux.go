@@ -16,7 +16,6 @@ const tcpInq = 36
 // stampedRead reads with recvmsg, which also brings the time at which the kernel received the bytes and how many it still holds.
 type stampedRead struct {
 	info    ReadInfo
-	stats   lagStats
 	msg     unix.Msghdr
 	iov     unix.Iovec
 	control [16]uint64 // for two control messages, aligned

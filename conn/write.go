@@ -44,18 +44,11 @@ const maxDirect = 8 << 10
 // writeEncoded writes the frame b of a message past all that stands between the Writer and the transport, which was half of what a small
 // message cost, and gives the lock back. often says that the call is one of many in a row.
 func (c *Conn) writeEncoded(b []byte, often bool) error {
-	var n int
-	var err error
-	if s := c.sock; s != nil {
-		s.often = often
-		n, err = s.write(b, nil, false)
-		s.often = false
-	} else {
-		if c.records == nil {
-			c.wakeClock()
-		}
-		n, err = c.stream.Write(b)
+	var how how
+	if often {
+		how = writeOften
 	}
+	n, err := c.transport.Write(b, nil, how)
 	if err != nil || n != len(b) {
 		return c.encodedFailed(n, len(b), err)
 	}
@@ -337,7 +330,7 @@ func (c *Conn) releaseWrite(noWait bool) {
 				c.startFlush()
 				return
 			}
-			sent = c.writeControls(false)
+			sent = c.writeControls(0)
 		}
 		if !c.keepsQueue {
 			c.w.Release()
@@ -381,7 +374,7 @@ func (c *Conn) sweep() {
 func (c *Conn) flushControls() {
 	if c.rest != nil {
 		b := c.rest.B[:c.restLen]
-		n, err := (*outlet)(c).write(b, nil, false)
+		n, err := (*outlet)(c).write(b, nil, 0)
 		if err == nil && n != len(b) {
 			err = io.ErrShortWrite
 		}
@@ -422,8 +415,7 @@ func (c *Conn) writeFailed(err error, keep int) error {
 		return c.endedErr()
 	case err == frame.ErrOpcode:
 		return err
-	case c.w.Err() != nil || c.secure != nil && err != ErrWouldBlock:
-		// crypto/tls cannot go on after a write that failed, whatever it had written.
+	case c.w.Err() != nil || c.transport.CutByWrite() && err != ErrWouldBlock:
 	case err == ErrWouldBlock:
 		c.w.Drop(keep)
 		return err
@@ -486,13 +478,13 @@ func (o *vectorOutlet) WriteV(pieces [][]byte) (int64, error) {
 func (o *outlet) data(a, b []byte) (int, error) {
 	c := (*Conn)(o)
 	if !c.cfg.FailFast || c.shut || c.patient {
-		return o.write(a, b, false)
+		return o.write(a, b, 0)
 	}
 	total := len(a) + len(b)
 	n := 0
-	if c.sock != nil && c.rest == nil {
+	if c.vectored && c.rest == nil {
 		var err error
-		n, err = o.write(a, b, true)
+		n, err = o.write(a, b, writeNoWait)
 		switch {
 		case err != nil || n == total:
 			return n, err
@@ -504,65 +496,13 @@ func (o *outlet) data(a, b []byte) (int, error) {
 	return total, nil
 }
 
-// maxStreamWrite is how much is given at once to a transport of which nobody can see how far it is: see stalled.
-const maxStreamWrite = 1 << 20
-
-// write writes a and then b, without waiting if noWait is set, which only a socket can.
-func (o *outlet) write(a, b []byte, noWait bool) (n int, err error) {
-	for o.sock == nil && o.records == nil && len(a) > maxStreamWrite {
-		k, err := o.writeOnce(a[:maxStreamWrite], nil, false)
-		if n += k; err != nil || k < maxStreamWrite {
-			return n, err
-		}
-		a = a[k:]
-	}
-	k, err := o.writeOnce(a, b, noWait)
-	return n + k, err
-}
-
-// writeOnce is write in one call of the transport.
-func (o *outlet) writeOnce(a, b []byte, noWait bool) (n int, err error) {
+// write writes a and then b, as the transport does.
+func (o *outlet) write(a, b []byte, how how) (int, error) {
 	if o.cfg.WriteTimeout > 0 {
 		(*Conn)(o).armWrite()
 	}
-	switch {
-	case o.sock != nil:
-		n, err = o.sock.write(a, b, noWait)
-	case o.records != nil:
-		n, err = o.records.writeTo(o.secure, a)
-	default:
-		n, err = (*Conn)(o).writeStream(a)
-	}
+	n, err := o.transport.Write(a, b, how)
 	o.stats.writes.Add(1)
-	if n < 0 || n > len(a)+len(b) {
-		n, err = 0, errWriteCount
-	}
 	o.stats.bytesWritten.Add(uint64(n))
 	return n, err
 }
-
-// writeStream writes to what is not a socket. writeEncoded has lockDirect in the place of
-// clockPushing.
-func (c *Conn) writeStream(b []byte) (int, error) {
-	if c.records != nil {
-		return c.stream.Write(b)
-	}
-	c.clocks.flags.Or(clockPushing)
-	defer c.clocks.flags.And(^uint32(clockPushing))
-	c.wakeClock()
-	return c.stream.Write(b)
-}
-
-// writeWaits reports whether a write waits for room, or might: of what is not a socket that is all the time in which it writes. Who has
-// the write lock may be doing something else, as compressing a message.
-func (c *Conn) writeWaits() bool {
-	switch s := c.lowestSocket(); {
-	case s != nil:
-		return s.waiting.Load()
-	case c.records != nil:
-		return c.records.pushing.Load()
-	}
-	return c.lock.has(lockDirect) || c.clocks.flags.Load()&clockPushing != 0
-}
-
-var errWriteCount = errors.New("the transport returned an impossible count from Write")
