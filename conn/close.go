@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
@@ -408,7 +409,7 @@ func (c *Conn) takeReading(late <-chan struct{}) bool {
 func (c *Conn) dropIncoming() {
 	b := buffer.Get(4 << 10)
 	defer buffer.Put(b)
-	for total, empty := 0, 0; total < lingerBytes && empty < maxEmptyReads; {
+	for total, empty := 0, 0; total < lingerBytes && empty < transport.MaxEmptyReads; {
 		n, err := c.base.Read(b.B)
 		if err != nil {
 			return

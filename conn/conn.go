@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
@@ -35,7 +36,7 @@ type Conn struct {
 	cfg         *Config  // with its defaults in place; other connections may have the same
 	base        net.Conn // the lowest connection known: deadlines are set on it, and closing it ends everything at once
 	stream      net.Conn // carries the frames, as it was given: base, or the tls.Conn over it
-	transport   transport
+	transport   transport.Transport
 	subprotocol string
 	packed      *compression // nil if none was agreed
 
@@ -121,7 +122,7 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 	}
 	c := &Conn{role: role, base: nc, stream: nc, subprotocol: subprotocol}
 	c.configure(cfg)
-	if c.transport, c.base = newTransport(nc, c.cfg, (*inlet)(c)); c.transport == nil {
+	if c.transport, c.base = transport.New(nc, c.cfg.transport(), (*inlet)(c)); c.transport == nil {
 		c.transport = (*anyConn)(c)
 	}
 	c.vectored = c.transport.Vectored()

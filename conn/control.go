@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 
+	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 	"github.com/seed-7f57ff33/tickwire/mask"
@@ -86,7 +87,7 @@ func (c *Conn) kick() {
 		c.startFlush()
 		return
 	}
-	if !c.shut && !c.cannotWrite() && !c.writeControls(writeNoWait) && c.rest == nil && c.lock.has(lockPending) && !c.cannotWrite() {
+	if !c.shut && !c.cannotWrite() && !c.writeControls(transport.NoWait) && c.rest == nil && c.lock.has(lockPending) && !c.cannotWrite() {
 		c.startFlush()
 		return
 	}
@@ -159,7 +160,7 @@ func (c *Conn) keepControls(ping, pong bool) {
 
 // writeControls writes what waits in the slots, past the queue of the Writer. It reports whether that was done; if not, it waits on, or its
 // rest is left for flushControls, or the connection has ended. The caller has the write lock.
-func (c *Conn) writeControls(how how) bool {
+func (c *Conn) writeControls(how transport.How) bool {
 	lent := buffer.Get(2 * (2 + 4 + frame.MaxControlPayload)) // a ping and a pong
 	size, ping, pong := c.takeControls(lent.B)
 	if size == 0 {
@@ -184,8 +185,8 @@ func (c *Conn) writeControls(how how) bool {
 
 // controlsCut judges a write of control frames that has not gone as it should: n bytes of b did. keep says that the frames wait on in
 // their slots, left that the rest of b is left for flushControls. With neither, nothing more can be written.
-func (c *Conn) controlsCut(b []byte, n int, err error, how how) (keep, left bool) {
-	if err == nil && n != len(b) && how&writeNoWait == 0 {
+func (c *Conn) controlsCut(b []byte, n int, err error, how transport.How) (keep, left bool) {
+	if err == nil && n != len(b) && how&transport.NoWait == 0 {
 		err = io.ErrShortWrite
 	}
 	switch {

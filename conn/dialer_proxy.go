@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/net/proxy"
 
+	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
@@ -248,8 +249,16 @@ func (t *tunnelConn) Read(p []byte) (int, error) {
 
 // Unread tells what the keepalive asks, also while a read runs, unless there is TLS with the proxy.
 func (t *tunnelConn) Unread() (n int, ok bool) {
-	n, ok = unreadBytes(t.Conn)
+	n, ok = transport.Unread(t.Conn)
 	return int(t.here.Load()) + n, ok
+}
+
+// belowTunnel returns the socket that nc is, or runs over as a tunnelConn.
+func belowTunnel(nc net.Conn) net.Conn {
+	if t, ok := nc.(*tunnelConn); ok {
+		return t.raw
+	}
+	return nc
 }
 
 func (t *tunnelConn) Close() error { return t.raw.Close() }

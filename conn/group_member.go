@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
 )
 
 // member is a connection in a Group.
@@ -81,7 +83,7 @@ func (m *member) take(now *batch) bool {
 	if c.vectored && c.lock.tryLockClear(0) {
 		if held = true; c.w.Queued() == 0 {
 			var err error
-			n, err = (*outlet)(c).write(b, nil, writeNoWait|writeOften)
+			n, err = (*outlet)(c).write(b, nil, transport.NoWait|transport.Often)
 			switch {
 			case err != nil:
 				m.gone.Store(true)

@@ -3,6 +3,8 @@ package conn
 import (
 	"sync/atomic"
 	"time"
+
+	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
 )
 
 // clocks judge whether the peer is alive, and takes what is written. They look at counters from time to time, so that nothing is paid
@@ -270,7 +272,7 @@ func (c *Conn) unread() (n int, waits bool, at readerState) {
 	} else if at = readerFills; !c.filling.Load() {
 		return 0, true, readerWorks
 	}
-	more, ok := unreadBytes(c.base)
+	more, ok := transport.Unread(c.base)
 	ok = ok && known
 	return n + more, n+more > 0 || inflating || away && !ok, at
 }
@@ -316,7 +318,7 @@ func (c *Conn) stalled(now moment) error {
 	}
 	p := writeProgress{direct: c.lock.state.Load() / lockCount, writes: c.stats.writes.Load(), bytes: c.stats.bytesWritten.Load(),
 		below: t.Writes, waits: t.WriteWaits}
-	p.unsent, _ = unsentBytes(c.base)
+	p.unsent, _ = transport.Unsent(belowTunnel(c.base))
 	switch {
 	case k.stall == nil:
 		k.stall = &stallWatch{p, now}

@@ -34,7 +34,7 @@ type Observer interface {
 // ReadInfo. It is for the goroutine that reads.
 func (c *Conn) LastRead() ReadInfo {
 	if i := c.transport.Info(); i != nil {
-		return *i
+		return ReadInfo(*i)
 	}
 	return ReadInfo{}
 }

@@ -189,19 +189,6 @@ func (c *Conn) fill(dst []byte) error {
 	return nil
 }
 
-// inlet is a Conn as its transport reads into it. While the reader waits no buffer is held in either direction.
-type inlet Conn
-
-func (i *inlet) SpaceIn(dst []byte) []byte { return i.r.SpaceIn(dst) }
-func (i *inlet) Refill() []byte            { return i.r.Refill() }
-func (i *inlet) Filled(n int)              { i.r.Filled(n) }
-func (i *inlet) WriteWaits()               { (*Conn)(i).wakeClock() }
-
-func (i *inlet) Release() {
-	i.r.Release()
-	(*Conn)(i).restQueue()
-}
-
 // readFailed turns an error of reading into what the caller gets. All but a passed deadline end the connection. It returns nil if
 // reading is to go on.
 func (c *Conn) readFailed(err error) error {

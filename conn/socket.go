@@ -37,8 +37,3 @@ func (i ReadInfo) Lag() time.Duration {
 	}
 	return max(i.User.Sub(i.Kernel), 0)
 }
-
-// unreader is a net.Conn that tells how many bytes it could give without waiting; ok is false if it does not know.
-type unreader interface {
-	Unread() (n int, ok bool)
-}

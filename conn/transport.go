@@ -2,85 +2,49 @@ package conn
 
 import (
 	"crypto/tls"
-	"errors"
 	"io"
 	"net"
 	"time"
 
+	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// sink is where a transport puts what it reads: a frame.Reader, or the buffer under a tls.Conn.
-type sink interface {
-	SpaceIn(dst []byte) []byte
-	Refill() []byte // SpaceIn after a Release, with little of the stack; nil if that takes more
-	Filled(n int)
-	Release()    // called before the wait for bytes
-	WriteWaits() // called when a write has to wait for room
+// transport returns what of cfg is for the transport.
+func (cfg *Config) transport() transport.Options {
+	return transport.Options{Syscalls: transport.Syscalls(cfg.Syscalls), Timestamps: cfg.Timestamps, Spin: cfg.Spin, ReadBuffer: cfg.ReadBuffer}
 }
 
-// how says how bytes are written.
-type how uint8
-
-const (
-	writeNoWait how = 1 << iota // what cannot be written at once is left
-	writeOften                  // the call is one of many in a row, to other connections
-)
-
-// transport carries the bytes of a connection. One goroutine reads, one writes, and any may call the methods of the last group.
-type transport interface {
-	// Fill waits for bytes and puts them into the sink; into dst if that finds that they can be.
-	Fill(dst []byte) (n int, err error)
-	// Ready reports whether Fill may have bytes without reading the connection below.
-	Ready() bool
-	// Held returns how many bytes have been read and are not in the sink. known is false if that cannot be seen.
-	Held() (n int, known bool)
-	// Info tells of the last read; nil if this cannot be told.
-	Info() *ReadInfo
-	// Free gives the memory of the reading side back, when nothing more is read.
-	Free()
-
-	// Write writes a and then b, which is for those that are vectored.
-	Write(a, b []byte, how how) (n int, err error)
-	// CloseNotify tells the peer's TLS, if there is any, that nothing more comes.
-	CloseNotify()
-	// CutByWrite reports whether a write that fails is the last, whatever was written of it.
-	CutByWrite() bool
-	// Vectored reports whether Write takes two pieces, and need not wait.
-	Vectored() bool
-
-	// Counters tells how far reading and writing are.
-	Counters() counters
-	// SetReadDeadline is that of net.Conn.
-	SetReadDeadline(t time.Time) error
-	// StopPolling has a read that polls wait, and none poll from then on: closing a socket waits for those who use it.
-	StopPolling()
+// underTLS is transport.UnderTLS.
+func underTLS(nc net.Conn, cfg *Config) *transport.Records {
+	full := cfg.withDefaults()
+	return transport.UnderTLS(nc, full.transport())
 }
 
-// counters are what a transport has counted.
-type counters struct {
-	Reads, Waits uint64 // reads that brought bytes, and that found nothing and parked
-	Received     uint64 // bytes under TLS
-	Writes       uint64 // writes under TLS
-	WriteWaits   uint64 // how often a write has waited for room
-	Writing      bool   // a write waits for room, or might: of what is not a socket that is all the time in which it writes
-}
-
-// newTransport returns nil if nc is neither a socket that can be read and written by its descriptor nor TLS over records. base is the
-// lowest connection known.
-func newTransport(nc net.Conn, cfg *Config, to sink) (t transport, base net.Conn) {
-	if t, ok := nc.(*tls.Conn); ok {
-		base := t.NetConn()
-		if r, ok := base.(*records); ok {
-			return r.under(t, to), r.Conn
-		}
-		return nil, base
+// UnderTLS returns the listener to give to tls.NewListener, or to ServeTLS of a http.Server, in the place of l: the connections that
+// an Upgrader then opens read their sockets in large pieces and hold no read buffer while they wait, as those of Dial do. cfg
+// is the Upgrader's; nil means the defaults. UnderTLS panics if l is nil.
+func UnderTLS(l net.Listener, cfg *Config) net.Listener {
+	if l == nil {
+		panic("conn: UnderTLS without a listener")
 	}
-	if s := newSocket(nc, cfg, to); s != nil {
-		s.startPolling()
-		return s, nc
+	return &listenerUnderTLS{l, cfg}
+}
+
+type listenerUnderTLS struct {
+	net.Listener
+	cfg *Config
+}
+
+func (l *listenerUnderTLS) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err == nil && nc == nil {
+		err = errNothing
 	}
-	return nil, nc
+	if err != nil {
+		return nil, err
+	}
+	return underTLS(nc, l.cfg), nil
 }
 
 // TransportInfo is what Conn.TransportInfo tells.
@@ -101,33 +65,39 @@ func (c *Conn) TransportInfo() TransportInfo {
 	case c.role == frame.Server:
 		return TransportInfo{Why: "this is the server's side"}
 	}
-	opens, why := opensRecords(t)
+	opens, why := transport.OpensRecords(t)
 	return TransportInfo{OpensRecords: opens, Why: why}
 }
 
-// anyConn is a Conn as its own transport, over what is no socket and no tls.Conn over records: a third type would have newTransport
-// allocate (TestAcceptAllocatesNothingBesideTheConn).
+// inlet is a Conn as its transport reads into it. While the reader waits no buffer is held in either direction.
+type inlet Conn
+
+func (i *inlet) SpaceIn(dst []byte) []byte { return i.r.SpaceIn(dst) }
+func (i *inlet) Refill() []byte            { return i.r.Refill() }
+func (i *inlet) Filled(n int)              { i.r.Filled(n) }
+func (i *inlet) WriteWaits()               { (*Conn)(i).wakeClock() }
+
+func (i *inlet) Release() {
+	i.r.Release()
+	(*Conn)(i).restQueue()
+}
+
+// anyConn is a Conn as its own transport, over what is no socket and no tls.Conn over transport.Records: a third type in that package
+// would cost an allocation (TestAcceptAllocatesNothingBesideTheConn).
 type anyConn Conn
 
-const (
-	maxEmptyReads  = 100     // reads of (0, nil) in a row before io.ErrNoProgress
-	maxStreamWrite = 1 << 20 // how much is given at once to a connection of which nobody can see how far it is: see stalled
-)
-
-var (
-	errReadCount  = errors.New("the transport returned an impossible count from Read")
-	errWriteCount = errors.New("the transport returned an impossible count from Write")
-)
+// maxStreamWrite is how much is given at once to a connection of which nobody can see how far it is: see stalled.
+const maxStreamWrite = 1 << 20
 
 // Fill reads from any net.Conn.
 func (a *anyConn) Fill(dst []byte) (int, error) {
 	(*Conn)(a).restQueue()
-	for range maxEmptyReads {
+	for range transport.MaxEmptyReads {
 		space := a.r.WaitSpace(dst)
 		n, err := a.stream.Read(space)
 		a.stats.reads.Add(1)
 		if n < 0 || n > len(space) {
-			return 0, errReadCount
+			return 0, transport.ErrReadCount
 		}
 		if n > 0 {
 			a.r.Filled(n)
@@ -141,10 +111,10 @@ func (a *anyConn) Fill(dst []byte) (int, error) {
 	return 0, io.ErrNoProgress
 }
 
-func (a *anyConn) Ready() bool     { return false }
-func (a *anyConn) Info() *ReadInfo { return nil }
-func (a *anyConn) Free()           {}
-func (a *anyConn) Vectored() bool  { return false }
+func (a *anyConn) Ready() bool           { return false }
+func (a *anyConn) Info() *transport.Info { return nil }
+func (a *anyConn) Free()                 {}
+func (a *anyConn) Vectored() bool        { return false }
 
 // overTLS reports whether the stream is TLS: crypto/tls holds bytes that nobody can see, and cannot go on after a write that failed.
 func (a *anyConn) overTLS() bool {
@@ -161,20 +131,20 @@ func (a *anyConn) CloseNotify() {
 	}
 }
 
-func (a *anyConn) Counters() counters {
-	return counters{Reads: a.stats.reads.Load(), Writing: a.lock.has(lockDirect) || a.clocks.flags.Load()&clockPushing != 0}
+func (a *anyConn) Counters() transport.Counters {
+	return transport.Counters{Reads: a.stats.reads.Load(), Writing: a.lock.has(lockDirect) || a.clocks.flags.Load()&clockPushing != 0}
 }
 
 func (a *anyConn) SetReadDeadline(t time.Time) error { return a.base.SetReadDeadline(t) }
 func (a *anyConn) StopPolling()                      {}
 
 // Write writes b, in pieces that are counted and have a timeout each.
-func (a *anyConn) Write(b, _ []byte, _ how) (n int, err error) {
+func (a *anyConn) Write(b, _ []byte, _ transport.How) (n int, err error) {
 	for {
 		piece := b[:min(len(b), maxStreamWrite)]
 		k, err := a.writePiece(piece)
 		if k < 0 || k > len(piece) {
-			return n, errWriteCount
+			return n, transport.ErrWriteCount
 		}
 		n += k
 		if b = b[k:]; err != nil || k < len(piece) || len(b) == 0 {

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 	"github.com/seed-7f57ff33/tickwire/utf8"
@@ -44,9 +45,9 @@ const maxDirect = 8 << 10
 // writeEncoded writes the frame b of a message past all that stands between the Writer and the transport, which was half of what a small
 // message cost, and gives the lock back. often says that the call is one of many in a row.
 func (c *Conn) writeEncoded(b []byte, often bool) error {
-	var how how
+	var how transport.How
 	if often {
-		how = writeOften
+		how = transport.Often
 	}
 	n, err := c.transport.Write(b, nil, how)
 	if err != nil || n != len(b) {
@@ -68,7 +69,7 @@ func (c *Conn) encodedFailed(n, size int, err error) error {
 	c.stats.writes.Add(1)
 	switch {
 	case n < 0 || n > size:
-		n, err = 0, errWriteCount
+		n, err = 0, transport.ErrWriteCount
 	case err == nil:
 		err = io.ErrShortWrite
 	}
@@ -484,7 +485,7 @@ func (o *outlet) data(a, b []byte) (int, error) {
 	n := 0
 	if c.vectored && c.rest == nil {
 		var err error
-		n, err = o.write(a, b, writeNoWait)
+		n, err = o.write(a, b, transport.NoWait)
 		switch {
 		case err != nil || n == total:
 			return n, err
@@ -497,7 +498,7 @@ func (o *outlet) data(a, b []byte) (int, error) {
 }
 
 // write writes a and then b, as the transport does.
-func (o *outlet) write(a, b []byte, how how) (int, error) {
+func (o *outlet) write(a, b []byte, how transport.How) (int, error) {
 	if o.cfg.WriteTimeout > 0 {
 		(*Conn)(o).armWrite()
 	}

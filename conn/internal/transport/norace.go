@@ -1,6 +1,6 @@
 //go:build !race
 
-package conn
+package transport
 
 func raceRead([]byte) {}
 

@@ -25,6 +25,7 @@ import (
 	"unsafe"
 
 	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
@@ -38,10 +39,10 @@ var (
 
 // clientUnderTLS returns a client over records. Its handshake is for shakeClient.
 func clientUnderTLS(nc net.Conn, cfg *Config, clientTLS *tls.Config) *tls.Conn {
-	r := underTLS(nc, cfg).(*records)
+	r := underTLS(nc, cfg)
 	if secureOpens {
 		clientTLS = clientTLS.Clone()
-		r.openLater(clientTLS)
+		r.OpenLater(clientTLS)
 	}
 	return tls.Client(r, clientTLS)
 }
@@ -50,8 +51,8 @@ func clientUnderTLS(nc net.Conn, cfg *Config, clientTLS *tls.Config) *tls.Conn {
 func shakeClient(client *tls.Conn) error {
 	err := client.Handshake()
 	if err == nil {
-		r := client.NetConn().(*records)
-		if err = r.openNow(client); r.opens() {
+		r := client.NetConn().(*transport.Records)
+		if err = r.OpenNow(client); r.Opens() {
 			secureOpened.Add(1)
 		}
 	}
@@ -80,7 +81,7 @@ func secureOver(t testing.TB, a, b net.Conn, cfg Config) (*Conn, *tls.Conn) {
 func tlsOf(c *Conn) *tls.Conn { return c.stream.(*tls.Conn) }
 
 // recordsOf returns the records under it.
-func recordsOf(c *Conn) *records { return tlsOf(c).NetConn().(*records) }
+func recordsOf(c *Conn) *transport.Records { return tlsOf(c).NetConn().(*transport.Records) }
 
 // A feed with one record per message needs at most one read of the socket per 32 KiB.
 func TestReadsUnderTLS(t *testing.T) {
@@ -323,77 +324,6 @@ func TestF17CloseUnderTLS(t *testing.T) {
 	})
 }
 
-// Records cut anywhere give the same bytes, and a Read ends at the end of a record, or where it is full and the rest of the record is here.
-func TestRecordsHandOutWhole(t *testing.T) {
-	var stream []byte
-	ends := map[int]bool{0: true}
-	sizes := []int{0, 1, 4, 5, 100, 5000, 18432, 3, 0, 200, 200, 200, 16406}
-	for i, n := range sizes {
-		stream = append(stream, 23, 3, 3, byte(n>>8), byte(n))
-		stream = append(stream, strings.Repeat(string(rune('a'+i)), n)...)
-		ends[len(stream)] = true
-	}
-	for _, piece := range []int{1, 2, 3, 7, 64, 4096, 100000} {
-		for _, room := range []int{517, 1000, 4096, 20000, 70000} {
-			a, b := netsim.Pipe(1 << 20)
-			b.Write(stream)
-			b.Close()
-			a.Script(func(netsim.Op, int, int) netsim.Step { return netsim.Step{Max: piece} })
-			r := underTLS(a, &Config{}).(*records)
-			var got []byte
-			p := make([]byte, room)
-			for {
-				n, err := r.Read(p)
-				if err != nil {
-					if err != io.EOF {
-						t.Fatal(err)
-					}
-					break
-				}
-				got = append(got, p[:n]...)
-				if !ends[len(got)] && n != room {
-					t.Fatalf("pieces of %d, room for %d: a read of %d stops within a record at %d", piece, room, n, len(got))
-				}
-				if !ends[len(got)] && !r.ready() {
-					t.Fatalf("pieces of %d, room for %d: the rest of the record at %d is not here", piece, room, len(got))
-				}
-			}
-			if string(got) != string(stream) {
-				t.Errorf("pieces of %d, room for %d: other bytes", piece, room)
-			}
-			r.drop()
-		}
-	}
-}
-
-// What is no record is handed out at once, for crypto/tls to refuse; and so is the beginning of a record behind which nothing comes.
-func TestRecordsHandOutTheRest(t *testing.T) {
-	for _, tt := range []struct{ name, in string }{
-		{"another protocol", "SSH-2.0-OpenSSH\r\n"},
-		{"too long", "\x17\x03\x03\xff\xff and a bit"},
-		{"cut in a header", "\x17\x03"},
-		{"cut in a body", "\x17\x03\x03\x00\x09abc"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			a, b := netsim.Pipe(0)
-			r := underTLS(a, &Config{}).(*records)
-			b.Write([]byte(tt.in))
-			if strings.HasPrefix(tt.name, "cut") {
-				b.Close()
-			}
-			p := make([]byte, 1000)
-			if n, err := r.Read(p); err != nil || string(p[:n]) != tt.in {
-				t.Fatalf("%q, %v", p[:n], err)
-			}
-			b.Close()
-			if n, err := r.Read(p); n != 0 || err != io.EOF {
-				t.Errorf("then %d, %v", n, err)
-			}
-			r.drop()
-		})
-	}
-}
-
 // recordedConn is a connection whose far end has sent everything beforehand.
 type recordedConn struct {
 	net.Conn
@@ -570,13 +500,13 @@ func TestIdleHoldsNoBufferUnderTLS(t *testing.T) {
 	c, server := secureOver(t, a, b, Config{})
 	defer c.Close()
 	r := recordsOf(c)
-	if r.sock == nil {
+	if runtime.GOOS != "linux" {
 		t.Skip("this system's sockets are read by package net, into memory taken beforehand")
 	}
 	for _, size := range []int{0, 100, 4092, 20000, 200000} {
 		server.Write(frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: Binary}, make([]byte, size)))
 		wantMessage(t, c, Binary, string(make([]byte, size)))
-		held := func() bool { return c.r.Buffer() != 0 || r.lent != nil }
+		held := func() bool { return c.r.Buffer() != 0 || r.Buffer() != 0 }
 		for range 100 { // a deadline that has passed before the call waits leaves all as it is
 			c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
 			_, err := c.ReadMessage()
@@ -587,7 +517,7 @@ func TestIdleHoldsNoBufferUnderTLS(t *testing.T) {
 		}
 		c.SetReadDeadline(time.Time{})
 		if held() {
-			t.Errorf("behind %d bytes: %d bytes of read buffer, under TLS one: %v", size, c.r.Buffer(), r.lent != nil)
+			t.Errorf("behind %d bytes: %d bytes of read buffer, under TLS one: %v", size, c.r.Buffer(), r.Buffer() != 0)
 		}
 		t.Logf("behind %d bytes the tls.Conn keeps %d", size, tlsRoom(tlsOf(c)))
 	}
@@ -667,7 +597,7 @@ func TestImpossibleCountUnderTLS(t *testing.T) {
 	defer c.Close()
 	o.on = true
 	server.Write(make([]byte, 100))
-	if _, err := c.ReadMessage(); !errors.Is(err, errReadCount) {
+	if _, err := c.ReadMessage(); !errors.Is(err, transport.ErrReadCount) {
 		t.Errorf("%v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package conn
+package transport
 
 import (
 	"net"
@@ -7,19 +7,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unreadBytes returns how many bytes have come that were not read from nc; ok is false if that cannot be seen.
-func unreadBytes(nc net.Conn) (n int, ok bool) {
+// Unread returns how many bytes have come that were not read from nc; ok is false if that cannot be seen.
+func Unread(nc net.Conn) (n int, ok bool) {
 	if u, ok := nc.(unreader); ok {
 		return u.Unread()
 	}
 	return askSocket(nc, unix.TIOCINQ)
 }
 
-// unsentBytes returns how many bytes the kernel has taken from us that the peer's has not.
-func unsentBytes(nc net.Conn) (n int, ok bool) {
-	if t, ok := nc.(*tunnelConn); ok {
-		nc = t.raw
-	}
+// Unsent returns how many bytes the kernel has taken from us that the peer's has not.
+func Unsent(nc net.Conn) (n int, ok bool) {
 	return askSocket(nc, unix.SIOCOUTQ)
 }
 

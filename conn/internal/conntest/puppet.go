@@ -1,4 +1,4 @@
-package conn
+package conntest
 
 import (
 	"bytes"
@@ -25,10 +25,8 @@ import (
 	"net"
 	"slices"
 	"sync"
-	"testing"
 	"time"
 
-	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
@@ -46,8 +44,8 @@ var puppetIdentity = sync.OnceValues(func() (key *ecdsa.PrivateKey, der []byte) 
 	return key, der
 })
 
-// puppetClient is the tls.Config of a client of puppets.
-func puppetClient() *tls.Config {
+// PuppetClient is the tls.Config of a client of puppets.
+func PuppetClient() *tls.Config {
 	_, der := puppetIdentity()
 	root, err := x509.ParseCertificate(der)
 	if err != nil {
@@ -58,17 +56,17 @@ func puppetClient() *tls.Config {
 	return &tls.Config{RootCAs: pool, ServerName: "puppet", MinVersion: tls.VersionTLS13}
 }
 
-// A puppetHalf is the record layer of one direction. It knows nothing of package tls13.
-type puppetHalf struct {
+// A PuppetHalf is the record layer of one direction. It knows nothing of package tls13.
+type PuppetHalf struct {
 	hash    func() hash.Hash
 	keySize int
 	secret  []byte
 	aead    cipher.AEAD
 	iv      []byte
-	seq     uint64
+	Seq     uint64
 }
 
-func (h *puppetHalf) expand(secret []byte, label string, context []byte, size int) []byte {
+func (h *PuppetHalf) expand(secret []byte, label string, context []byte, size int) []byte {
 	info := binary.BigEndian.AppendUint16(nil, uint16(size))
 	info = append(append(info, byte(6+len(label))), "tls13 "+label...)
 	info = append(append(info, byte(len(context))), context...)
@@ -79,7 +77,7 @@ func (h *puppetHalf) expand(secret []byte, label string, context []byte, size in
 	return b
 }
 
-func (h *puppetHalf) use(secret []byte) {
+func (h *PuppetHalf) use(secret []byte) {
 	block, err := aes.NewCipher(h.expand(secret, "key", nil, h.keySize))
 	if err == nil {
 		h.aead, err = cipher.NewGCM(block)
@@ -87,29 +85,29 @@ func (h *puppetHalf) use(secret []byte) {
 	if err != nil {
 		panic(err)
 	}
-	h.secret, h.iv, h.seq = secret, h.expand(secret, "iv", nil, 12), 0
+	h.secret, h.iv, h.Seq = secret, h.expand(secret, "iv", nil, 12), 0
 }
 
-func (h *puppetHalf) update() { h.use(h.expand(h.secret, "traffic upd", nil, h.hash().Size())) }
+func (h *PuppetHalf) Update() { h.use(h.expand(h.secret, "traffic upd", nil, h.hash().Size())) }
 
-func (h *puppetHalf) nonce() []byte {
+func (h *PuppetHalf) nonce() []byte {
 	n := slices.Clone(h.iv)
 	for i := range 8 {
-		n[4+i] ^= byte(h.seq >> (56 - 8*i))
+		n[4+i] ^= byte(h.Seq >> (56 - 8*i))
 	}
-	h.seq++
+	h.Seq++
 	return n
 }
 
-// seal returns a record.
-func (h *puppetHalf) seal(outer byte, inner []byte) []byte {
+// Seal returns a record.
+func (h *PuppetHalf) Seal(outer byte, inner []byte) []byte {
 	header := []byte{outer, 3, 3, 0, 0}
 	binary.BigEndian.PutUint16(header[3:], uint16(len(inner)+16))
 	return h.aead.Seal(slices.Clone(header), h.nonce(), inner, header)
 }
 
-// open returns what a record holds; it has no padding.
-func (h *puppetHalf) open(record []byte) (kind byte, content []byte, err error) {
+// Open returns what a record holds; it has no padding.
+func (h *PuppetHalf) Open(record []byte) (kind byte, content []byte, err error) {
 	inner, err := h.aead.Open(nil, h.nonce(), record[5:], record[:5])
 	if err != nil || len(inner) == 0 {
 		return 0, nil, fmt.Errorf("a record of the client's cannot be opened: %v", err)
@@ -117,44 +115,44 @@ func (h *puppetHalf) open(record []byte) (kind byte, content []byte, err error) 
 	return inner[len(inner)-1], inner[:len(inner)-1], nil
 }
 
-// A puppet is a server of TLS 1.3 that sends what a script says: its record layer is its own.
-type puppet struct {
-	nc      net.Conn
+// A Puppet is a server of TLS 1.3 that sends what a script says: its record layer is its own.
+type Puppet struct {
+	Conn    net.Conn
 	suite   uint16
-	in, out puppetHalf
-	sent    [][]byte // the records of data sent
+	In, Out PuppetHalf
+	Sent    [][]byte // the records of data sent
 
 	transcript hash.Hash
-	behind     []byte        // what the flight has behind its Finished, in the same record
-	early      func(s *play) // what is sent together with the flight
+	Behind     []byte        // what the flight has behind its Finished, in the same record
+	Early      func(s *Play) // what is sent together with the flight
 	said       []string
 	stream     []byte // of the client's data, what is no whole frame
-	raw        bool   // the client's data is told as it is
+	Raw        bool   // the client's data is told as it is
 }
 
-func newPuppet(nc net.Conn, suite uint16) *puppet {
-	p := &puppet{nc: nc, suite: suite}
-	p.in = puppetHalf{hash: sha256.New, keySize: 16}
+func NewPuppet(nc net.Conn, suite uint16) *Puppet {
+	p := &Puppet{Conn: nc, suite: suite}
+	p.In = PuppetHalf{hash: sha256.New, keySize: 16}
 	if suite == tls.TLS_AES_256_GCM_SHA384 {
-		p.in = puppetHalf{hash: sha512.New384, keySize: 32}
+		p.In = PuppetHalf{hash: sha512.New384, keySize: 32}
 	}
-	p.out = p.in
-	p.transcript = p.in.hash()
+	p.Out = p.In
+	p.transcript = p.In.hash()
 	return p
 }
 
-func (p *puppet) readRecord() ([]byte, error) {
+func (p *Puppet) ReadRecord() ([]byte, error) {
 	b := make([]byte, 5)
-	if _, err := io.ReadFull(p.nc, b); err != nil {
+	if _, err := io.ReadFull(p.Conn, b); err != nil {
 		return nil, err
 	}
 	b = append(b, make([]byte, binary.BigEndian.Uint16(b[3:]))...)
-	_, err := io.ReadFull(p.nc, b[5:])
+	_, err := io.ReadFull(p.Conn, b[5:])
 	return b, err
 }
 
 // message returns a handshake message, and adds it to the transcript.
-func (p *puppet) message(kind byte, body []byte) []byte {
+func (p *Puppet) message(kind byte, body []byte) []byte {
 	b := append([]byte{kind, byte(len(body) >> 16), byte(len(body) >> 8), byte(len(body))}, body...)
 	p.transcript.Write(b)
 	return b
@@ -198,9 +196,9 @@ func keyShare(hello []byte) (session, key []byte, err error) {
 	return nil, nil, errPuppet
 }
 
-// handshake is RFC 8446 §2 without anything that can be left out.
-func (p *puppet) handshake() error {
-	record, err := p.readRecord()
+// Handshake is RFC 8446 §2 without anything that can be left out.
+func (p *Puppet) Handshake() error {
+	record, err := p.ReadRecord()
 	if err != nil {
 		return err
 	}
@@ -228,22 +226,22 @@ func (p *puppet) handshake() error {
 	body = append(body, byte(p.suite>>8), byte(p.suite), 0)
 	serverHello := p.message(2, append(body, sized(2, extensions)...))
 
-	size := p.in.hash().Size()
+	size := p.In.hash().Size()
 	extract := func(secret, salt []byte) []byte {
-		b, err := hkdf.Extract(p.in.hash, secret, salt)
+		b, err := hkdf.Extract(p.In.hash, secret, salt)
 		if err != nil {
 			panic(err)
 		}
 		return b
 	}
 	derive := func(secret []byte, label string) []byte {
-		return p.in.expand(secret, label, p.transcript.Sum(nil), size)
+		return p.In.expand(secret, label, p.transcript.Sum(nil), size)
 	}
-	empty := p.in.hash().Sum(nil)
+	empty := p.In.hash().Sum(nil)
 	early := extract(make([]byte, size), nil)
-	handshake := extract(shared, p.in.expand(early, "derived", empty, size))
-	p.in.use(derive(handshake, "c hs traffic"))
-	p.out.use(derive(handshake, "s hs traffic"))
+	handshake := extract(shared, p.In.expand(early, "derived", empty, size))
+	p.In.use(derive(handshake, "c hs traffic"))
+	p.Out.use(derive(handshake, "s hs traffic"))
 
 	key, der := puppetIdentity()
 	flight := p.message(8, []byte{0, 0})
@@ -255,49 +253,49 @@ func (p *puppet) handshake() error {
 		return err
 	}
 	flight = append(flight, p.message(15, append([]byte{4, 3}, sized(2, signature)...))...)
-	mac := hmac.New(p.in.hash, p.in.expand(p.out.secret, "finished", nil, size))
+	mac := hmac.New(p.In.hash, p.In.expand(p.Out.secret, "finished", nil, size))
 	mac.Write(p.transcript.Sum(nil))
 	flight = append(flight, p.message(20, mac.Sum(nil))...)
-	flight = append(flight, p.behind...)
+	flight = append(flight, p.Behind...)
 
 	out := slices.Concat([]byte{22, 3, 3}, sized(2, serverHello), []byte{20, 3, 3, 0, 1, 1})
-	out = append(out, p.out.seal(23, append(flight, 22))...)
-	master := extract(make([]byte, size), p.in.expand(handshake, "derived", empty, size))
+	out = append(out, p.Out.Seal(23, append(flight, 22))...)
+	master := extract(make([]byte, size), p.In.expand(handshake, "derived", empty, size))
 	clientSecret, serverSecret := derive(master, "c ap traffic"), derive(master, "s ap traffic")
-	p.out.use(serverSecret)
-	if p.early != nil {
-		s := &play{puppet: p, rand: mathrand.New(mathrand.NewPCG(3, 3))}
-		p.early(s)
-		out = append(out, s.out...)
+	p.Out.use(serverSecret)
+	if p.Early != nil {
+		s := &Play{Puppet: p, Rand: mathrand.New(mathrand.NewPCG(3, 3))}
+		p.Early(s)
+		out = append(out, s.Bytes...)
 	}
-	if _, err := p.nc.Write(out); err != nil {
+	if _, err := p.Conn.Write(out); err != nil {
 		return err
 	}
 	for {
-		record, err := p.readRecord()
+		record, err := p.ReadRecord()
 		if err != nil {
 			return err
 		}
 		if record[0] == 20 {
 			continue
 		}
-		kind, content, err := p.in.open(record)
+		kind, content, err := p.In.Open(record)
 		if err != nil || kind != 22 || content[0] != 20 {
 			return errors.Join(errPuppet, err)
 		}
-		p.in.use(clientSecret)
+		p.In.use(clientSecret)
 		return nil
 	}
 }
 
-// drain tells what the client has sent, to its end.
-func (p *puppet) drain() []string {
+// Drain tells what the client has sent, to its end.
+func (p *Puppet) Drain() []string {
 	for {
-		record, err := p.readRecord()
+		record, err := p.ReadRecord()
 		if err != nil {
 			return append(p.said, "end: "+err.Error())
 		}
-		kind, content, err := p.in.open(record)
+		kind, content, err := p.In.Open(record)
 		switch {
 		case err != nil:
 			return append(p.said, err.Error())
@@ -305,7 +303,7 @@ func (p *puppet) drain() []string {
 			p.hear(content)
 		case kind == 22 && len(content) == 5 && content[0] == 24:
 			p.said = append(p.said, fmt.Sprintf("key update %x", content[4:]))
-			p.in.update()
+			p.In.Update()
 		default:
 			p.said = append(p.said, fmt.Sprintf("type %d: %x", kind, content))
 		}
@@ -313,8 +311,8 @@ func (p *puppet) drain() []string {
 }
 
 // hear tells of the whole messages in what the client sends.
-func (p *puppet) hear(b []byte) {
-	if p.raw {
+func (p *Puppet) hear(b []byte) {
+	if p.Raw {
 		p.said = append(p.said, string(b))
 		return
 	}
@@ -331,58 +329,4 @@ func (p *puppet) hear(b []byte) {
 		p.said = append(p.said, string(payload))
 		p.stream = p.stream[n+int(h.Length):]
 	}
-}
-
-// An opened is a client of a puppet, and how its handshake went.
-type puppetClientSide int
-
-const (
-	plainTLS  puppetClientSide = iota // crypto/tls on the connection
-	ourTLS                            // over records that open by themselves
-	bothSides                         // how many there are
-)
-
-// puppets returns a client and a puppet behind their handshake. The client reads at most
-// piece bytes at a time; 0 means no bound.
-func puppets(t testing.TB, side puppetClientSide, suite uint16, piece int, prepare func(*puppet)) (*tls.Conn, *puppet, *netsim.Conn) {
-	t.Helper()
-	a, b := netsim.Pipe(4 << 20)
-	if piece > 0 {
-		a.Script(func(op netsim.Op, _, _ int) netsim.Step {
-			if op == netsim.Read {
-				return netsim.Step{Max: piece}
-			}
-			return netsim.Step{}
-		})
-	}
-	p := newPuppet(b, suite)
-	if prepare != nil {
-		prepare(p)
-	}
-	shaken := make(chan error, 1)
-	go func() { shaken <- p.handshake() }()
-	client, err := clientOf(a, side)
-	if err := errors.Join(err, <-shaken); err != nil {
-		t.Fatal(err)
-	}
-	return client, p, a
-}
-
-// clientOf does a client's handshake.
-func clientOf(nc net.Conn, side puppetClientSide) (*tls.Conn, error) {
-	cfg := puppetClient()
-	if side == plainTLS {
-		client := tls.Client(nc, cfg)
-		return client, client.Handshake()
-	}
-	r := underTLS(nc, &Config{}).(*records)
-	r.openLater(cfg)
-	client := tls.Client(r, cfg)
-	err := client.Handshake()
-	if err == nil {
-		if err = r.openNow(client); err == nil && !r.opens() {
-			err = errors.New(r.own.why)
-		}
-	}
-	return client, err
 }

@@ -1,4 +1,4 @@
-package conn
+package transport
 
 import (
 	"crypto/fips140"
@@ -10,7 +10,7 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/internal/tls13"
 )
 
-// ownRecords is the state of a records that opens the peer's records by itself:
+// ownRecords is the state of a Records that opens the peer's records by itself:
 // Dialer.OpenRecords.
 //
 // crypto/tls gets one record at a time during the handshake, so it has read nothing after
@@ -21,7 +21,7 @@ type ownRecords struct {
 	opener *tls13.Opener // nil before the handshake is done, and where crypto/tls opens the records
 	why    string        // crypto/tls opens them
 
-	data    int // left of a record that was opened in its place; it begins at records.pos
+	data    int // left of a record that was opened in its place; it begins at Records.pos
 	behind  int // the bytes after it that belong to the record
 	pending int // the length of a record that the tls.Conn must be given
 
@@ -34,23 +34,23 @@ type ownRecords struct {
 	unwritten atomic.Uint64 // writes of the tls.Conn that have failed
 }
 
-var (
-	errOutOfStep = errors.New("conn: crypto/tls is not where its records are opened (Dialer.OpenRecords)")
-	errNotToRead = errors.New("conn: the tls.Conn of a Conn was read (Dialer.OpenRecords)")
-)
+var errOutOfStep = errors.New("conn: crypto/tls is not where its records are opened (Dialer.OpenRecords)")
 
-// openLater prepares for openNow, before the handshake. cfg is the connection's own.
-func (r *records) openLater(cfg *tls.Config) {
+// ErrNotToRead is a tls.Conn that was read beside its Transport.
+var ErrNotToRead = errors.New("conn: the tls.Conn of a Conn was read (Dialer.OpenRecords)")
+
+// OpenLater prepares for OpenNow, before the handshake. cfg is the connection's own.
+func (r *Records) OpenLater(cfg *tls.Config) {
 	r.own = &ownRecords{why: "the handshake is not done"}
 	r.own.keys.To = cfg.KeyLogWriter
 	cfg.KeyLogWriter = &r.own.keys
 	r.alone = true
 }
 
-// openNow begins to open records after the handshake of t, the tls.Conn above. Without
-// openLater it does nothing. An error means that crypto/tls is not where it must be: t is
+// OpenNow begins to open records after the handshake of t, the tls.Conn above. Without
+// OpenLater it does nothing. An error means that crypto/tls is not where it must be: t is
 // of no use any more.
-func (r *records) openNow(t *tls.Conn) error {
+func (r *Records) OpenNow(t *tls.Conn) error {
 	o := r.own
 	if o == nil {
 		return nil
@@ -84,8 +84,15 @@ func (r *records) openNow(t *tls.Conn) error {
 	return nil
 }
 
-// opens reports whether the peer's records are opened here.
-func (r *records) opens() bool { return r.own != nil && r.own.opener != nil }
+// ForgetKeys has what OpenLater has prepared forgotten, after a handshake that has failed.
+func (r *Records) ForgetKeys() {
+	if r.own != nil {
+		r.own.keys.Forget()
+	}
+}
+
+// Opens reports whether the peer's records are opened here.
+func (r *Records) Opens() bool { return r.own != nil && r.own.opener != nil }
 
 // end clears what cannot be used any more.
 func (o *ownRecords) end() {
@@ -101,7 +108,7 @@ func (o *ownRecords) end() {
 // give is Read for the tls.Conn, which gets what let was called with and nothing else.
 func (o *ownRecords) give(p []byte) (int, error) {
 	if !o.giving {
-		return 0, errNotToRead
+		return 0, ErrNotToRead
 	}
 	if n := copy(p, o.given); n > 0 {
 		o.given = o.given[n:]
@@ -129,7 +136,7 @@ func (o *ownRecords) let(t *tls.Conn, b []byte, last error) (n int, err error) {
 // record that is not data ends it too, and waits for the next call: crypto/tls must not
 // answer it before the caller has answered the data. n is 0 and err nil if there is
 // nothing to hand out.
-func (r *records) readOwn(t *tls.Conn, p []byte, enough int) (n int, err error) {
+func (r *Records) readOwn(t *tls.Conn, p []byte, enough int) (n int, err error) {
 	o := r.own
 	for o.err == nil && n < min(enough, len(p)) {
 		switch {
@@ -175,7 +182,7 @@ func (r *records) readOwn(t *tls.Conn, p []byte, enough int) (n int, err error) 
 }
 
 // passOn gives the tls.Conn the record that is not data.
-func (r *records) passOn(t *tls.Conn) error {
+func (r *Records) passOn(t *tls.Conn) error {
 	o := r.own
 	mark, other := o.opener.Pending()
 	if mark != nil {
@@ -203,7 +210,7 @@ func (r *records) passOn(t *tls.Conn) error {
 // passEnd gives the tls.Conn what has come of a record, and then the last error. Only the
 // header and the length are real: crypto/tls looks at nothing else, and must not get what
 // it could open.
-func (r *records) passEnd(t *tls.Conn) error {
+func (r *Records) passEnd(t *tls.Conn) error {
 	var part []byte
 	if r.end > r.pos {
 		part = r.lent.B[r.pos:r.end]
@@ -219,7 +226,7 @@ func (r *records) passEnd(t *tls.Conn) error {
 
 // fillOwn waits for records and puts the data of as many into a sink as it takes to have
 // enough.
-func (r *records) fillOwn(t *tls.Conn, to sink, dst []byte, enough int) (int, error) {
+func (r *Records) fillOwn(t *tls.Conn, to Sink, dst []byte, enough int) (int, error) {
 	if err := r.own.err; err != nil {
 		to.Release()
 		return 0, err
@@ -246,13 +253,13 @@ func (r *records) fillOwn(t *tls.Conn, to sink, dst []byte, enough int) (int, er
 // ownReader reads a tls.Conn with fillOwn, before there is a Conn.
 type ownReader struct {
 	*tls.Conn
-	r *records
+	r *Records
 }
 
-// readable returns what to read instead of nc.
-func readable(nc net.Conn) net.Conn {
+// Readable returns what to read instead of nc.
+func Readable(nc net.Conn) net.Conn {
 	if t, ok := nc.(*tls.Conn); ok {
-		if r, ok := t.NetConn().(*records); ok && r.opens() {
+		if r, ok := t.NetConn().(*Records); ok && r.Opens() {
 			return &ownReader{t, r}
 		}
 	}
@@ -273,14 +280,14 @@ func (o *ownReader) Filled(int)              {}
 func (o *ownReader) Release()                {}
 func (o *ownReader) WriteWaits()             {}
 
-// opensRecords reports whether the records of a client's TLS are opened here, and why not.
-func opensRecords(t *tls.Conn) (opens bool, why string) {
-	r, ok := t.NetConn().(*records)
+// OpensRecords reports whether the records of a client's TLS are opened here, and why not.
+func OpensRecords(t *tls.Conn) (opens bool, why string) {
+	r, ok := t.NetConn().(*Records)
 	switch {
 	case !ok:
 		return false, "TLS was not done by Dialer"
 	case r.own == nil:
 		return false, "Dialer.OpenRecords is off"
 	}
-	return r.opens(), r.own.why
+	return r.Opens(), r.own.why
 }

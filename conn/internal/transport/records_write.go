@@ -1,4 +1,4 @@
-package conn
+package transport
 
 import (
 	"crypto/tls"
@@ -13,7 +13,7 @@ const (
 	maxGathered   = 128 << 10 // what one write takes: seven records of the largest
 )
 
-// gathering is the writing half of a records.
+// gathering is the writing half of a Records.
 type gathering struct {
 	mu     sync.Mutex // the reader may have crypto/tls write, an alert or a key update, while the last of a message is flushed
 	lent   *buffer.Buffer
@@ -22,7 +22,7 @@ type gathering struct {
 }
 
 // writeTo is t.Write, of the tls.Conn above, but that the records of b leave together, where crypto/tls writes one after the other.
-func (r *records) writeTo(t *tls.Conn, b []byte) (int, error) {
+func (r *Records) writeTo(t *tls.Conn, b []byte) (int, error) {
 	if len(b) <= maxRecordData {
 		return t.Write(b)
 	}
@@ -35,7 +35,7 @@ func (r *records) writeTo(t *tls.Conn, b []byte) (int, error) {
 }
 
 // gather has Write keep the records of size bytes of data, up to maxGathered bytes, until flush.
-func (r *records) gather(size int) {
+func (r *Records) gather(size int) {
 	g := &r.gathering
 	g.mu.Lock()
 	g.lent = buffer.Get(min(size+size/32, maxGathered)) // 1/32: crypto/tls begins with records of little more than 1 KiB
@@ -43,7 +43,7 @@ func (r *records) gather(size int) {
 }
 
 // flush writes what was gathered and has Write write at once again.
-func (r *records) flush() error {
+func (r *Records) flush() error {
 	g := &r.gathering
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -55,7 +55,7 @@ func (r *records) flush() error {
 
 // flushLocked is flush for who has the lock, and goes on gathering. An error is for good: crypto/tls does not know of it, and
 // a record behind a hole is of no use.
-func (r *records) flushLocked() error {
+func (r *Records) flushLocked() error {
 	g := &r.gathering
 	if g.n == 0 || g.failed != nil {
 		return g.failed
@@ -70,7 +70,7 @@ func (r *records) flushLocked() error {
 
 // Write writes whole records to the connection below, or keeps them for flush: but for those of a handshake, for whose answer the
 // tls.Conn's Write, and so flush, may have to wait.
-func (r *records) Write(p []byte) (int, error) {
+func (r *Records) Write(p []byte) (int, error) {
 	n, err := r.take(p)
 	if err != nil && r.own != nil {
 		r.own.unwritten.Add(1)
@@ -79,7 +79,7 @@ func (r *records) Write(p []byte) (int, error) {
 }
 
 // take is Write.
-func (r *records) take(p []byte) (int, error) {
+func (r *Records) take(p []byte) (int, error) {
 	g := &r.gathering
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -106,7 +106,7 @@ func (r *records) take(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (r *records) writeThrough(p []byte) (int, error) {
+func (r *Records) writeThrough(p []byte) (int, error) {
 	defer r.writes.Add(1)
 	if r.sock != nil {
 		return r.sock.Write(p, nil, 0)

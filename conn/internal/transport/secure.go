@@ -1,4 +1,4 @@
-package conn
+package transport
 
 import (
 	"crypto/tls"
@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// secure is a records as a Conn sees it: it reads the tls.Conn above, and so the records.
-type secure records
+// secure is a Records as a Transport: it reads and writes the tls.Conn above.
+type secure Records
 
 // under has t, the tls.Conn above, read and written from now on.
-func (r *records) under(t *tls.Conn, to sink) *secure {
+func (r *Records) under(t *tls.Conn, to Sink) *secure {
 	r.above, r.sink = t, to
 	if r.sock != nil {
 		r.sock.startPolling() // not before: the handshake has deadlines, and a context, of its own
@@ -24,8 +24,8 @@ const gatherSecure = 4 << 10
 
 // Fill reads from the tls.Conn. While nothing is there no buffer is held.
 func (s *secure) Fill(dst []byte) (int, error) {
-	r, t := (*records)(s), s.above
-	if r.opens() {
+	r, t := (*Records)(s), s.above
+	if r.Opens() {
 		return r.fillOwn(t, r.sink, dst, gatherSecure)
 	}
 	if !r.shaken {
@@ -33,7 +33,7 @@ func (s *secure) Fill(dst []byte) (int, error) {
 			return 0, err
 		}
 	}
-	for range maxEmptyReads {
+	for range MaxEmptyReads {
 		if !r.ready() {
 			r.sink.Release()
 			if err := r.wait(); err != nil {
@@ -61,28 +61,28 @@ func (s *secure) Fill(dst []byte) (int, error) {
 }
 
 // Ready reports whether the tls.Conn may have data, or a whole record is here.
-func (s *secure) Ready() bool { return (*records)(s).ready() }
+func (s *secure) Ready() bool { return (*Records)(s).ready() }
 
 func (s *secure) Held() (n int, known bool) { return s.end - s.pos + s.held, true }
 
-func (s *secure) Info() *ReadInfo {
+func (s *secure) Info() *Info {
 	if s.sock == nil {
 		return nil
 	}
 	return s.sock.Info()
 }
 
-func (s *secure) Free() { (*records)(s).finish() }
+func (s *secure) Free() { (*Records)(s).finish() }
 
 // Write has the records leave together.
-func (s *secure) Write(a, _ []byte, _ how) (int, error) { return (*records)(s).writeTo(s.above, a) }
+func (s *secure) Write(a, _ []byte, _ How) (int, error) { return (*Records)(s).writeTo(s.above, a) }
 
 func (s *secure) CloseNotify()     { _ = s.above.CloseWrite() }
 func (s *secure) CutByWrite() bool { return true } // crypto/tls cannot go on after a write that failed, whatever it had written
 func (s *secure) Vectored() bool   { return false }
 
-func (s *secure) Counters() counters {
-	var c counters
+func (s *secure) Counters() Counters {
+	var c Counters
 	if s.sock != nil {
 		c = s.sock.Counters()
 	} else {

@@ -1,6 +1,6 @@
 //go:build linux && !asan && !msan
 
-package conn
+package transport
 
 import (
 	"io"
@@ -32,22 +32,22 @@ type socket struct {
 	rc   syscall.RawConn
 	mode Syscalls
 
-	how               how           // of Write
+	how               How           // of Write
 	busy              bool          // the last read that brought bytes brought many
 	woken             bool          // the read waited within a frame, and is to be tried again
-	waits             atomic.Uint32 // how often a write has waited for room: see stalled
+	waits             atomic.Uint32 // how often a write has waited for room
 	waiting           atomic.Bool   // a write does
 	errno, writeErrno int32
 
 	// Reading, by one goroutine.
-	sink    sink
+	sink    Sink
 	readFn  func(fd uintptr) bool
 	space   []byte
 	n       int
 	reads   atomic.Uint64
 	parked  atomic.Uint64
-	spin    *spin        // nil without Config.Spin
-	stamped *stampedRead // nil without Config.Timestamps
+	spin    *spin        // nil without Options.Spin
+	stamped *stampedRead // nil without Options.Timestamps
 
 	// Writing, under the write lock.
 	writeFn func(fd uintptr) bool
@@ -63,7 +63,7 @@ type vector struct {
 }
 
 // newSocket returns nil if nc is not a plain stream socket. A type that embeds one is not: its Read may do more.
-func newSocket(nc net.Conn, cfg *Config, to sink) *socket {
+func newSocket(nc net.Conn, o Options, to Sink) *socket {
 	var rc syscall.RawConn
 	var err error
 	tcp := false
@@ -82,13 +82,13 @@ func newSocket(nc net.Conn, cfg *Config, to sink) *socket {
 	if err != nil {
 		return nil
 	}
-	s := &socket{nc: nc, rc: rc, mode: cfg.Syscalls, sink: to}
+	s := &socket{nc: nc, rc: rc, mode: o.Syscalls, sink: to}
 	s.readFn, s.writeFn = s.reader(), s.writer()
-	if cfg.Spin > 0 {
-		s.spin = &spin{length: cfg.Spin}
+	if o.Spin > 0 {
+		s.spin = &spin{length: o.Spin}
 		s.spin.ended.Store(true) // until startPolling
 	}
-	if cfg.Timestamps && tcp {
+	if o.Timestamps && tcp {
 		s.stamped = newStampedRead(rc)
 	}
 	return s
@@ -171,15 +171,15 @@ func (s *socket) CloseNotify()              {}
 func (s *socket) CutByWrite() bool          { return false }
 func (s *socket) Vectored() bool            { return true }
 
-func (s *socket) Info() *ReadInfo {
+func (s *socket) Info() *Info {
 	if s.stamped == nil {
 		return nil
 	}
 	return &s.stamped.info
 }
 
-func (s *socket) Counters() counters {
-	return counters{Reads: s.reads.Load(), Waits: s.parked.Load(), WriteWaits: uint64(s.waits.Load()), Writing: s.waiting.Load()}
+func (s *socket) Counters() Counters {
+	return Counters{Reads: s.reads.Load(), Waits: s.parked.Load(), WriteWaits: uint64(s.waits.Load()), Writing: s.waiting.Load()}
 }
 
 // SetReadDeadline sets that of a read that polls, too.
@@ -190,7 +190,7 @@ func (s *socket) SetReadDeadline(t time.Time) error {
 	return s.nc.SetReadDeadline(t)
 }
 
-// startPolling has reads poll, if Config.Spin is set.
+// startPolling has reads poll, if Options.Spin is set.
 func (s *socket) startPolling() {
 	if s.spin != nil {
 		s.spin.ended.Store(false)
@@ -203,7 +203,7 @@ func (s *socket) StopPolling() {
 	}
 }
 
-// spin is the polling of Config.Spin.
+// spin is the polling of Options.Spin.
 type spin struct {
 	length time.Duration
 	until  time.Time // zero while nothing is polled
@@ -263,8 +263,8 @@ func (s *socket) recv(fd uintptr) (int, syscall.Errno) {
 	return int(n), 0
 }
 
-// Write writes a and then b. With writeNoWait it stops where it would have to wait; n tells how far it came.
-func (s *socket) Write(a, b []byte, how how) (n int, err error) {
+// Write writes a and then b. With NoWait it stops where it would have to wait; n tells how far it came.
+func (s *socket) Write(a, b []byte, how How) (n int, err error) {
 	total := len(a) + len(b)
 	raceRead(a)
 	raceRead(b)
@@ -300,7 +300,7 @@ func (s *socket) writer() func(fd uintptr) bool {
 				s.wrote(n)
 			case syscall.EINTR:
 			case syscall.EAGAIN:
-				if s.how&writeNoWait != 0 {
+				if s.how&NoWait != 0 {
 					return true
 				}
 				s.waits.Add(1)
@@ -334,7 +334,7 @@ func (s *socket) send(fd uintptr) (int, syscall.Errno) {
 	}
 	var n uintptr
 	var errno syscall.Errno
-	if s.mode == SyscallsRaw || s.mode == SyscallsAuto && s.how&writeOften != 0 {
+	if s.mode == SyscallsRaw || s.mode == SyscallsAuto && s.how&Often != 0 {
 		n, _, errno = syscall.RawSyscall(trap, fd, uintptr(arg), size)
 	} else {
 		n, _, errno = syscall.Syscall(trap, fd, uintptr(arg), size)

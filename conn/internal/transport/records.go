@@ -1,4 +1,4 @@
-package conn
+package transport
 
 import (
 	"bytes"
@@ -27,18 +27,18 @@ const (
 	shrinkRecordsAfter = 64      // reads in a row that left three quarters of it empty, after which it halves
 )
 
-// records stands under a tls.Conn and reads the socket in large pieces, where crypto/tls alone would read little more than a
+// Records stands under a tls.Conn and reads the socket in large pieces, where crypto/tls alone would read little more than a
 // record at a time.
 //
 // It hands out whole records, as many as crypto/tls has room for, so that a tls.Conn never waits in the middle of one: what has come
 // of a record that is not whole stays here. crypto/tls allocates for each call of Read, and has room for two or three records of the
 // handshake's or the feed's largest (go test -run TestAllocsUnderTLS -v ./conn).
-type records struct {
+type Records struct {
 	net.Conn
 	sock *socket // nil: Conn.Read
 
 	above *tls.Conn // and what Fill reads from it goes to sink; nil before there is a Conn
-	sink  sink
+	sink  Sink
 
 	lent     *buffer.Buffer
 	pos, end int // what is to be handed out
@@ -61,7 +61,8 @@ type records struct {
 	received atomic.Uint64 // bytes of the socket
 	writes   atomic.Uint64 // of the connection below
 	pushing  atomic.Bool   // it is being written to, where it is no socket
-	heard    *heard        // nil behind the handshake
+	// Hear, if not nil, hears all that comes. It is for the handshake.
+	Hear func([]byte)
 
 	gathering gathering
 
@@ -69,47 +70,20 @@ type records struct {
 	own   *ownRecords // nil where Dialer.OpenRecords is off
 }
 
-// underTLS returns what to give to tls.Client and tls.Server in the place of nc, so that the Conn made of the tls.Conn reads in
-// large pieces. The buffer grows to twice cfg.ReadBuffer: of 64 KiB the rest of a record that has not come whole is up to a quarter,
+// UnderTLS returns what to give to tls.Client and tls.Server in the place of nc, so that the Transport of the tls.Conn reads in
+// large pieces. The buffer grows to twice Options.ReadBuffer: of 64 KiB the rest of a record that has not come whole is up to a quarter,
 // which made 0.0102 allocations of crypto/tls's a message (tickwire feed -tls), and 128 KiB make 0.0085.
-func underTLS(nc net.Conn, cfg *Config) net.Conn {
-	full := cfg.withDefaults()
-	r := &records{Conn: nc, size: minRecords, max: 2 << bits.Len(uint(max(full.ReadBuffer, minRecords)-1))}
-	r.sock = newSocket(nc, &full, r)
+func UnderTLS(nc net.Conn, o Options) *Records {
+	r := &Records{Conn: nc, size: minRecords, max: 2 << bits.Len(uint(max(o.ReadBuffer, minRecords)-1))}
+	r.sock = newSocket(nc, o, r)
 	return r
 }
 
-// UnderTLS returns the listener to give to tls.NewListener, or to ServeTLS of a http.Server, in the place of l: the connections that
-// an Upgrader then opens read their sockets in large pieces and hold no read buffer while they wait, as those of Dial do. cfg
-// is the Upgrader's; nil means the defaults. UnderTLS panics if l is nil.
-func UnderTLS(l net.Listener, cfg *Config) net.Listener {
-	if l == nil {
-		panic("conn: UnderTLS without a listener")
-	}
-	return &listenerUnderTLS{l, cfg}
-}
-
-type listenerUnderTLS struct {
-	net.Listener
-	cfg *Config
-}
-
-func (l *listenerUnderTLS) Accept() (net.Conn, error) {
-	nc, err := l.Listener.Accept()
-	if err == nil && nc == nil {
-		err = errNothing
-	}
-	if err != nil {
-		return nil, err
-	}
-	return underTLS(nc, l.cfg), nil
-}
-
 // NetConn returns the connection below.
-func (r *records) NetConn() net.Conn { return r.Conn }
+func (r *Records) NetConn() net.Conn { return r.Conn }
 
 // CloseWrite ends the outgoing half of the connection below, if it has one.
-func (r *records) CloseWrite() error {
+func (r *Records) CloseWrite() error {
 	if h, ok := r.Conn.(interface{ CloseWrite() error }); ok {
 		return h.CloseWrite()
 	}
@@ -119,8 +93,8 @@ func (r *records) CloseWrite() error {
 // Read returns as many whole records as fit p, up to one that is not data and comes behind others: see odd. It returns the
 // beginning of one too where nothing more will come, where one alone is too long for p, and where that has crypto/tls make more
 // room: its bytes.Buffer doubles, instead of moving what it holds to the front, if that and what is missing are more than half of it.
-func (r *records) Read(p []byte) (int, error) {
-	if r.opens() {
+func (r *Records) Read(p []byte) (int, error) {
+	if r.Opens() {
 		return r.own.give(p)
 	}
 	r.held = 0 // crypto/tls reads when it has no whole record
@@ -180,16 +154,23 @@ func (r *records) Read(p []byte) (int, error) {
 }
 
 // errNoWait is temporary, or crypto/tls would keep it.
-var errNoWait error = &deadlineError{"conn: no whole record is here"}
+var errNoWait error = noWaitError{}
+
+type noWaitError struct{}
+
+func (noWaitError) Error() string        { return "conn: no whole record is here" }
+func (noWaitError) Timeout() bool        { return true }
+func (noWaitError) Temporary() bool      { return true }
+func (noWaitError) Is(target error) bool { return target == os.ErrDeadlineExceeded }
 
 // span returns the length of the record that begins at lent.B[at], 0 if it has not come whole. What crypto/tls refuses at its
 // header needs to be no longer than that.
-func (r *records) span(at int) int {
+func (r *Records) span(at int) int {
 	if r.end-at < tlsRecordHeader {
 		return 0
 	}
 	b := r.lent.B[at:r.end]
-	if r.opens() {
+	if r.Opens() {
 		return tls13.Span(b)
 	}
 	n := tlsRecordHeader + int(binary.BigEndian.Uint16(b[3:]))
@@ -203,7 +184,7 @@ func (r *records) span(at int) int {
 }
 
 // shake sees to it that the handshake of t, the tls.Conn above, is done: that must wait for what comes.
-func (r *records) shake(t *tls.Conn) error {
+func (r *Records) shake(t *tls.Conn) error {
 	if err := t.Handshake(); err != nil {
 		return err
 	}
@@ -221,26 +202,34 @@ func (r *records) shake(t *tls.Conn) error {
 
 // odd reports whether the record behind the next n bytes is not data, which up to TLS 1.2 shows: an alert, or a renegotiation, for
 // which crypto/tls must wait. It looks behind what it returns for an alert, too.
-func (r *records) odd(n int) bool {
+func (r *Records) odd(n int) bool {
 	return r.left == 0 && r.pos+n < r.end && r.lent.B[r.pos+n] != recordData
 }
 
 // dataIn returns how much data a record of n bytes holds at most.
-func (r *records) dataIn(n int) int { return max(n-tlsRecordHeader-r.overhead, 0) }
+func (r *Records) dataIn(n int) int { return max(n-tlsRecordHeader-r.overhead, 0) }
+
+// Buffer returns the size of the buffer that is held, 0 if none is.
+func (r *Records) Buffer() int {
+	if r.lent == nil {
+		return 0
+	}
+	return len(r.lent.B)
+}
 
 // whole reports whether the next record has come whole.
-func (r *records) whole() bool { return r.span(r.pos) > 0 }
+func (r *Records) whole() bool { return r.span(r.pos) > 0 }
 
 // ready reports whether the tls.Conn may have data that need no more bytes of the socket.
-func (r *records) ready() bool {
-	return r.held > 0 || r.left > 0 || r.opens() && (r.own.data > 0 || r.own.pending > 0) || r.whole()
+func (r *Records) ready() bool {
+	return r.held > 0 || r.left > 0 || r.Opens() && (r.own.data > 0 || r.own.pending > 0) || r.whole()
 }
 
 // cut reports whether an error other than a passed deadline has come: nothing follows what is here.
-func (r *records) cut() bool { return r.err != nil && !errors.Is(r.err, os.ErrDeadlineExceeded) }
+func (r *Records) cut() bool { return r.err != nil && !errors.Is(r.err, os.ErrDeadlineExceeded) }
 
 // readFrom is t.Read, of the tls.Conn above, without waiting but for what odd tells of.
-func (r *records) readFrom(t *tls.Conn, p []byte) (int, error) {
+func (r *Records) readFrom(t *tls.Conn, p []byte) (int, error) {
 	r.noWait = r.held > 0 || !r.odd(0)
 	n, err := t.Read(p)
 	r.noWait = false
@@ -250,7 +239,7 @@ func (r *records) readFrom(t *tls.Conn, p []byte) (int, error) {
 
 // wait waits until a record has come whole, with no buffer held while nothing is there, or returns the error of a deadline that
 // has passed. Any other error is left to Read, and to what crypto/tls makes of it.
-func (r *records) wait() error {
+func (r *Records) wait() error {
 	for !r.whole() && r.err == nil {
 		if err := r.fill(); err != nil {
 			r.err = err
@@ -265,17 +254,17 @@ func (r *records) wait() error {
 }
 
 // fill reads once.
-func (r *records) fill() error {
+func (r *Records) fill() error {
 	if r.sock != nil {
 		_, err := r.sock.Fill(nil)
 		return err
 	}
-	for range maxEmptyReads {
+	for range MaxEmptyReads {
 		space := r.space(true)
 		n, err := r.Conn.Read(space)
 		r.reads.Add(1)
 		if n < 0 || n > len(space) {
-			return errReadCount
+			return ErrReadCount
 		}
 		if n > 0 {
 			r.Filled(n)
@@ -290,11 +279,11 @@ func (r *records) fill() error {
 }
 
 // SpaceIn, Refill, Filled and Release make r a sink. It is filled only when no whole record is there; the beginning of one moves to the front.
-func (r *records) SpaceIn([]byte) []byte { return r.space(false) }
+func (r *Records) SpaceIn([]byte) []byte { return r.space(false) }
 
 // space returns room behind the beginning of a record. If it is held while bytes are waited for it grows with what has come, as
 // that of frame.Reader does.
-func (r *records) space(waits bool) []byte {
+func (r *Records) space(waits bool) []byte {
 	used := r.end - r.pos
 	size, least := r.size, minRecordsSpace
 	if used > minRecords || waits {
@@ -319,7 +308,7 @@ func (r *records) space(waits bool) []byte {
 }
 
 // move takes a buffer of another size for the used bytes.
-func (r *records) move(size, used int) {
+func (r *Records) move(size, used int) {
 	old := r.lent
 	r.lent = buffer.Get(size)
 	copy(r.lent.B, old.B[r.pos:r.end])
@@ -328,11 +317,11 @@ func (r *records) move(size, used int) {
 }
 
 // Filled tells how many bytes have come.
-func (r *records) Filled(n int) {
+func (r *Records) Filled(n int) {
 	r.end += n
 	r.received.Add(uint64(n))
-	if r.heard != nil {
-		r.heard.hear(r.lent.B[r.end-n : r.end])
+	if r.Hear != nil {
+		r.Hear(r.lent.B[r.end-n : r.end])
 	}
 	full := r.end == len(r.lent.B)
 	if r.run = min(r.run+n, 1<<29); !full {
@@ -353,17 +342,17 @@ func (r *records) Filled(n int) {
 }
 
 // Refill is SpaceIn.
-func (r *records) Refill() []byte { return r.space(false) }
+func (r *Records) Refill() []byte { return r.space(false) }
 
 // WriteWaits is told to the Conn.
-func (r *records) WriteWaits() {
+func (r *Records) WriteWaits() {
 	if r.sink != nil {
 		r.sink.WriteWaits()
 	}
 }
 
 // Release gives the buffer back if it holds nothing, and otherwise what is more than twice what it holds.
-func (r *records) Release() {
+func (r *Records) Release() {
 	switch used := r.end - r.pos; {
 	case used == 0:
 		r.drop()
@@ -373,13 +362,13 @@ func (r *records) Release() {
 }
 
 // drop gives the buffer back.
-func (r *records) drop() {
+func (r *Records) drop() {
 	buffer.Put(r.lent)
 	r.lent, r.pos, r.end, r.left = nil, 0, 0, 0
 }
 
 // finish is drop for a connection that has ended.
-func (r *records) finish() {
+func (r *Records) finish() {
 	r.drop()
 	if r.own != nil {
 		r.own.end()

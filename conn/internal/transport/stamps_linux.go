@@ -1,6 +1,6 @@
 //go:build linux && !asan && !msan
 
-package conn
+package transport
 
 import (
 	"syscall"
@@ -15,7 +15,7 @@ const tcpInq = 36
 
 // stampedRead reads with recvmsg, which also brings the time at which the kernel received the bytes and how many it still holds.
 type stampedRead struct {
-	info    ReadInfo
+	info    Info
 	msg     unix.Msghdr
 	iov     unix.Iovec
 	control [16]uint64 // for two control messages, aligned
@@ -32,7 +32,7 @@ func newStampedRead(rc syscall.RawConn) *stampedRead {
 	if err != nil || stampErr != nil {
 		return nil
 	}
-	return &stampedRead{info: ReadInfo{Backlog: -1}}
+	return &stampedRead{info: Info{Backlog: -1}}
 }
 
 func (r *stampedRead) recv(fd uintptr, p []byte, raw bool) (int, syscall.Errno) {
@@ -54,7 +54,7 @@ func (r *stampedRead) recv(fd uintptr, p []byte, raw bool) (int, syscall.Errno) 
 
 // parse walks over the control messages.
 func (r *stampedRead) parse(n, size int) {
-	r.info = ReadInfo{User: time.Now(), Bytes: n, Backlog: -1}
+	r.info = Info{User: time.Now(), Bytes: n, Backlog: -1}
 	base := unsafe.Pointer(&r.control[0])
 	for at := 0; at+unix.SizeofCmsghdr <= size; {
 		h := (*unix.Cmsghdr)(unsafe.Add(base, at))

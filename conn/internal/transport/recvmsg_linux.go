@@ -1,6 +1,6 @@
 //go:build linux && !386 && !s390x && !asan && !msan
 
-package conn
+package transport
 
 import (
 	"syscall"
