@@ -212,19 +212,6 @@ func (e *boundError) Error() string {
 func (e *boundError) Unwrap() error        { return e.cause }
 func (e *boundError) Is(target error) bool { return target == ErrClosed || target == net.ErrClosed }
 
-// writable returns the error that a write call would find before it begins.
-func (c *Conn) writable() error {
-	c.mu.Lock()
-	err, shut := c.err, c.goodbye != nil && c.goodbye.sent.done
-	c.mu.Unlock()
-	if err == nil && shut {
-		return c.shutErr()
-	} else if err == nil {
-		err = c.writeErr()
-	}
-	return err
-}
-
 // shutErr returns what a writer gets after our Close frame: ErrShutdown, or, if that was
 // the answer to the peer's, how the connection ends. The goroutine that has answered ends
 // it next, and calls nothing of the caller's before. So no deadline is needed.

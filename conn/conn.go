@@ -255,10 +255,3 @@ func (c *Conn) drop() error {
 	c.freeWriting()
 	return err
 }
-
-// freeWriting gives the memory of the writing side back, or leaves that to who has the write lock.
-func (c *Conn) freeWriting() {
-	if c.lock.tryLock() {
-		c.unlockWrite()
-	}
-}

@@ -1,0 +1,149 @@
+package conn
+
+import (
+	"errors"
+	"io"
+	"os"
+
+	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
+	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/frame/buffer"
+)
+
+// outlet is a Conn as its frame.Writer writes to it.
+type outlet Conn
+
+func (o *outlet) Write(b []byte) (int, error) { return o.data(b, nil) }
+
+// vectorOutlet is an outlet over a socket, which can write two pieces at once.
+type vectorOutlet Conn
+
+func (o *vectorOutlet) Write(b []byte) (int, error) { return (*outlet)(o).data(b, nil) }
+
+// WriteV implements frame.VectorWriter, for the two pieces that its Writer has at most.
+func (o *vectorOutlet) WriteV(pieces [][]byte) (int64, error) {
+	var b []byte
+	if len(pieces) > 1 {
+		b = pieces[1]
+	}
+	n, err := (*outlet)(o).data(pieces[0], b)
+	return int64(n), err
+}
+
+// data writes a and then b; with Config.FailFast only what can be written now, and leaves the rest to a goroutine.
+func (o *outlet) data(a, b []byte) (int, error) {
+	c := (*Conn)(o)
+	if !c.cfg.FailFast || c.shut || c.patient {
+		return o.write(a, b, 0)
+	}
+	total := len(a) + len(b)
+	n := 0
+	if c.vectored && c.rest == nil {
+		var err error
+		n, err = o.write(a, b, transport.NoWait)
+		switch {
+		case err != nil || n == total:
+			return n, err
+		case n == 0:
+			return 0, ErrWouldBlock
+		}
+	}
+	c.leave(a[min(n, len(a)):], b[max(0, n-len(a)):])
+	return total, nil
+}
+
+// write writes a and then b, as the transport does.
+func (o *outlet) write(a, b []byte, how transport.How) (int, error) {
+	if o.cfg.WriteTimeout > 0 {
+		(*Conn)(o).armWrite()
+	}
+	n, err := o.transport.Write(a, b, how)
+	o.stats.writes.Add(1)
+	o.stats.bytesWritten.Add(uint64(n))
+	return n, err
+}
+
+// leave keeps b for flushControls, behind what was left before.
+func (c *Conn) leave(b ...[]byte) {
+	size := c.restLen
+	for _, p := range b {
+		size += len(p)
+	}
+	if c.rest == nil {
+		c.rest = buffer.Get(size)
+	} else if len(c.rest.B) < size {
+		c.rest = buffer.Grow(c.rest, c.restLen, size)
+	}
+	for _, p := range b {
+		c.restLen += copy(c.rest.B[c.restLen:], p)
+	}
+}
+
+func (c *Conn) dropRest() {
+	buffer.Put(c.rest)
+	c.rest, c.restLen = nil, 0
+}
+
+// flushControls is a goroutine that got the write lock with its start: it writes what a write without waiting left, and the
+// control frames that wait.
+func (c *Conn) flushControls() {
+	if c.rest != nil {
+		b := c.rest.B[:c.restLen]
+		n, err := (*outlet)(c).write(b, nil, 0)
+		if err == nil && n != len(b) {
+			err = io.ErrShortWrite
+		}
+		if err != nil && !c.ended() {
+			c.endWriting(&TransportError{Op: "write", Err: err})
+		}
+		c.dropRest()
+	}
+	c.releaseWrite(false)
+}
+
+// writeFailed turns an error of writing into what the caller gets; of the queue the first keep bytes stay. All but misuse and what
+// stopped before the first byte end the writing side.
+func (c *Conn) writeFailed(err error, keep int) error {
+	switch {
+	case c.cannotWrite():
+		return c.endedErr()
+	case err == frame.ErrOpcode:
+		return err
+	case c.w.Err() != nil || c.transport.CutByWrite() && err != ErrWouldBlock:
+	case err == ErrWouldBlock:
+		c.w.Drop(keep)
+		return err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.w.Drop(keep)
+		return c.closingError(errWriteDeadline)
+	}
+	return c.writeLost(err)
+}
+
+// writeLost ends the writing side after a write that failed.
+func (c *Conn) writeLost(err error) error {
+	if c.ended() {
+		return c.Err()
+	}
+	return c.endWriting(&TransportError{Op: "write", Err: err})
+}
+
+// endedErr is what writers get when nothing more can be written.
+func (c *Conn) endedErr() error {
+	if err := c.Err(); err != nil {
+		return err
+	}
+	return c.writeErr()
+}
+
+// closingError returns err, but for the deadline of a close handshake: whoever began that says how the connection ends.
+func (c *Conn) closingError(err error) error {
+	if err != errWriteDeadline || c.deadlines.open() {
+		return err
+	}
+	if err := c.writeErr(); err != nil {
+		return err
+	}
+	<-c.Done()
+	return c.Err()
+}
