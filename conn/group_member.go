@@ -1,12 +1,9 @@
 package conn
 
 import (
-	"io"
 	"slices"
 	"sync"
 	"sync/atomic"
-
-	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
 )
 
 // member is a connection in a Group.
@@ -79,24 +76,13 @@ func (m *member) take(now *batch) bool {
 		return kept
 	}
 	s.mu.Unlock()
-	c, n, held := m.c, 0, false
-	if c.vectored && c.lock.tryLockClear(0) {
-		if held = true; c.w.Queued() == 0 {
-			var err error
-			n, err = (*outlet)(c).write(b, nil, transport.NoWait|transport.Often)
-			switch {
-			case err != nil:
-				m.gone.Store(true)
-				m.fail(err)
-				return false
-			case n == len(b):
-				m.written(messages)
-				if flags := c.lock.unlock(); flags&(lockPending|lockEnded) != 0 && c.lock.tryLock() {
-					c.releaseWrite(true)
-				}
-				return true
-			}
-		}
+	n, held, err := m.c.tryWriteRaw(b, messages)
+	switch {
+	case err != nil:
+		m.gone.Store(true)
+		return false
+	case n == len(b):
+		return true
 	}
 	s.mu.Lock()
 	s.keep(b[n:], messages)
@@ -106,18 +92,10 @@ func (m *member) take(now *batch) bool {
 	}
 	s.mu.Unlock()
 	s.g.mu.Lock()
-	s.g.draining[c] = s
+	s.g.draining[m.c] = s
 	s.g.mu.Unlock()
 	go s.drainFn()
 	return true
-}
-
-// written counts messages; the caller has the connection's write lock.
-func (m *member) written(messages int) {
-	m.c.stats.messagesWritten.Add(uint64(messages))
-	if m.c.packed != nil {
-		m.c.packed.out.Forget() // the peer's context now ends with what out has not seen
-	}
 }
 
 // keep has b wait, if not too much would. The caller has mu.
@@ -156,7 +134,7 @@ func (m *member) drain() {
 		p, held := m.waiting[0], m.held
 		m.waiting, m.held = slices.Delete(m.waiting, 0, 1), false
 		m.mu.Unlock()
-		if !m.write(p.bytes(), p.messages, held) {
+		if m.c.writeRaw(p.bytes(), p.messages, held) != nil {
 			m.gone.Store(true)
 		}
 		m.mu.Lock()
@@ -172,43 +150,4 @@ func (m *member) drain() {
 	m.mu.Unlock()
 	m.g.change.Broadcast()
 	m.g.mu.Unlock()
-}
-
-// write writes a piece, with all the time that the connection gives it, and reports whether that was done. held says that the
-// caller has the write lock, which is given back.
-func (m *member) write(b []byte, messages int, held bool) bool {
-	c := m.c
-	if !held {
-		switch err := c.lockWriteAs(nil, false); {
-		case err == nil:
-		case err == ErrShutdown || c.cannotWrite():
-			return false
-		default:
-			c.endWriting(&TransportError{Op: "write", Err: err})
-			return false
-		}
-	}
-	var n int
-	var err error
-	c.patient = true
-	if err = c.w.Flush(); err == nil { // what AppendMessage has queued
-		n, err = (*outlet)(c).write(b, nil, 0)
-	}
-	c.patient = false
-	if err == nil && n != len(b) {
-		err = io.ErrShortWrite
-	}
-	if err != nil {
-		m.fail(err)
-		return false
-	}
-	m.written(messages)
-	c.unlockWrite()
-	return true
-}
-
-// fail ends the writing side after a write that failed, and gives its write lock back.
-func (m *member) fail(err error) {
-	_ = m.c.writeLost(err)
-	m.c.unlockWrite()
 }

@@ -63,6 +63,74 @@ func (o *outlet) write(a, b []byte, how transport.How) (int, error) {
 	return n, err
 }
 
+// tryWriteRaw writes frames that were encoded elsewhere, n bytes of them without waiting, and past all options of this Conn. held says
+// that the write lock is kept, for the writeRaw that goes on; an error has ended the writing side.
+func (c *Conn) tryWriteRaw(b []byte, messages int) (n int, held bool, err error) {
+	switch {
+	case !c.vectored || !c.lock.tryLockClear(0):
+		return 0, false, nil
+	case c.w.Queued() > 0:
+		return 0, true, nil
+	}
+	n, err = (*outlet)(c).write(b, nil, transport.NoWait|transport.Often)
+	switch {
+	case err != nil:
+		return n, false, c.rawFailed(err)
+	case n < len(b):
+		return n, true, nil
+	}
+	c.wroteRaw(messages)
+	if flags := c.lock.unlock(); flags&(lockPending|lockEnded) != 0 && c.lock.tryLock() {
+		c.releaseWrite(true)
+	}
+	return n, false, nil
+}
+
+// writeRaw writes what tryWriteRaw has left, or frames behind it, after what AppendMessage has queued, with all the time that the
+// connection gives it. held says that the caller has the write lock, which is given back. An error has ended the writing side.
+func (c *Conn) writeRaw(b []byte, messages int, held bool) error {
+	if !held {
+		switch err := c.lockWriteAs(nil, false); {
+		case err == nil:
+		case err == ErrShutdown || c.cannotWrite():
+			return err
+		default:
+			return c.endWriting(&TransportError{Op: "write", Err: err})
+		}
+	}
+	var n int
+	c.patient = true
+	err := c.w.Flush()
+	if err == nil {
+		n, err = (*outlet)(c).write(b, nil, 0)
+	}
+	c.patient = false
+	if err == nil && n != len(b) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		return c.rawFailed(err)
+	}
+	c.wroteRaw(messages)
+	c.unlockWrite()
+	return nil
+}
+
+// wroteRaw counts messages. The caller has the write lock.
+func (c *Conn) wroteRaw(messages int) {
+	c.stats.messagesWritten.Add(uint64(messages))
+	if c.packed != nil {
+		c.packed.out.Forget() // the peer's context now ends with what out has not seen
+	}
+}
+
+// rawFailed ends the writing side after a write that failed, and gives the write lock back.
+func (c *Conn) rawFailed(err error) error {
+	err = c.writeLost(err)
+	c.unlockWrite()
+	return err
+}
+
 // leave keeps b for flushControls, behind what was left before.
 func (c *Conn) leave(b ...[]byte) {
 	size := c.restLen
