@@ -295,7 +295,7 @@ func TestReadAllocatesNothingUnderTLS(t *testing.T) {
 	p := make([]byte, 16<<10)
 	own := measure(func() {
 		for left := size; left > 0; {
-			k, err := c.secure.Read(p)
+			k, err := tlsOf(c).Read(p)
 			if err != nil {
 				t.Fatal(err)
 			}

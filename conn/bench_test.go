@@ -65,12 +65,12 @@ func BenchmarkFeed(b *testing.B) {
 						}
 					}
 					read(100000)
-					reads, start := c.stats.reads.Load(), measured()
+					reads, start := c.Stats().Reads, measured()
 					b.ResetTimer()
 					read(b.N)
 					b.StopTimer()
 					start.report(b)
-					b.ReportMetric(float64(c.stats.reads.Load()-reads)/float64(b.N), "reads/msg")
+					b.ReportMetric(float64(c.Stats().Reads-reads)/float64(b.N), "reads/msg")
 				})
 			}
 		}
@@ -93,13 +93,13 @@ func BenchmarkFeedLarge(b *testing.B) {
 					}
 				}
 				read(100)
-				reads, start := c.stats.reads.Load(), measured()
+				reads, start := c.Stats().Reads, measured()
 				b.SetBytes(1 << 20)
 				b.ResetTimer()
 				read(b.N)
 				b.StopTimer()
 				start.report(b)
-				b.ReportMetric(float64(c.stats.reads.Load()-reads)/float64(b.N), "reads/msg")
+				b.ReportMetric(float64(c.Stats().Reads-reads)/float64(b.N), "reads/msg")
 			})
 		}
 	}

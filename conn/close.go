@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
@@ -89,6 +90,79 @@ func (c *Conn) awaitClose() {
 	}
 }
 
+// StartClose begins the close handshake and leaves the rest to the goroutine that reads: it writes what is queued and a Close
+// frame, and returns. Read calls go on to deliver the messages that still come, until the peer's Close ends them with the
+// *CloseError, or Config.CloseTimeout with a *TimeoutError. A reader that is behind then still gets what has come, the peer's Close too, if
+// it takes no longer than CloseTimeout for a message. Shutdown is for those who do not want these messages.
+//
+// code and reason are checked before anything is written, with the errors of frame.AppendClose.
+func (c *Conn) StartClose(code frame.CloseCode, reason string) error {
+	var body [frame.MaxControlPayload]byte
+	if _, err := frame.AppendClose(body[:0], c.role, code, reason); err != nil {
+		return err
+	}
+	limit := c.cfg.CloseTimeout
+	first := c.closeAfter(&TimeoutError{Clock: ClockClose, Limit: limit}, c.readers.delivered())
+	// The timer says how the connection ends; the write deadline behind it is for safety.
+	err := c.sendClose(time.Now().Add(limit+closeSlack), code, reason)
+	switch {
+	case c.ended():
+		return c.Err()
+	case c.cut.Load() != nil:
+		if first {
+			c.stopLate()
+		}
+		return err // reading goes on through what has come
+	case err != nil:
+		return c.end(err)
+	}
+	return nil
+}
+
+// closeAfter has closeLate called when the time for the close handshake has passed,
+// unless the connection has ended by then. It returns false if an earlier call did.
+func (c *Conn) closeAfter(e *TimeoutError, before uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g := c.goodbyes()
+	if c.err != nil || g.late != nil {
+		return false
+	}
+	g.late = time.AfterFunc(e.Limit, func() { c.closeLate(e, before) })
+	return true
+}
+
+// stopLate has closeLate not be called.
+func (c *Conn) stopLate() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.goodbye.stopLate()
+}
+
+// stopLate is called with Conn.mu held.
+func (g *goodbyes) stopLate() {
+	if g != nil && g.late != nil {
+		g.late.Stop()
+		g.late = nil
+	}
+}
+
+// closeLate is the end of CloseTimeout after StartClose: of the connection, or, while this side reads on through what has come, of the
+// wait for more. before is how many messages were delivered a CloseTimeout ago.
+func (c *Conn) closeLate(e *TimeoutError, before uint64) {
+	delivered := c.readers.delivered()
+	if _, waits, _ := c.unread(); !waits || delivered == before {
+		c.end(e)
+		return
+	}
+	c.endWriting(e)
+	if w := c.cut.Load(); !c.ended() {
+		c.stopWaiting(w)
+		c.stopLate()
+		c.closeAfter(e, delivered)
+	}
+}
+
 // discard takes one step of reading, in which messages are dropped.
 func (c *Conn) discard(m Message, ok bool, err error) (Message, error) {
 	switch {
@@ -137,19 +211,6 @@ func (e *boundError) Error() string {
 }
 func (e *boundError) Unwrap() error        { return e.cause }
 func (e *boundError) Is(target error) bool { return target == ErrClosed || target == net.ErrClosed }
-
-// writable returns the error that a write call would find before it begins.
-func (c *Conn) writable() error {
-	c.mu.Lock()
-	err, shut := c.err, c.goodbye != nil && c.goodbye.sent.done
-	c.mu.Unlock()
-	if err == nil && shut {
-		return c.shutErr()
-	} else if err == nil {
-		err = c.writeErr()
-	}
-	return err
-}
 
 // shutErr returns what a writer gets after our Close frame: ErrShutdown, or, if that was
 // the answer to the peer's, how the connection ends. The goroutine that has answered ends
@@ -305,9 +366,7 @@ func (c *Conn) linger(g *goodbyes) {
 		return
 	}
 	c.startDiscarding(until)
-	if c.secure != nil {
-		_ = c.secure.CloseWrite() // a server that has sent its close_notify may wait for ours before it ends the connection
-	}
+	c.transport.CloseNotify() // a server that has sent its close_notify may wait for ours before it ends the connection
 	if !peerFirst {
 		c.halfClose()
 	}
@@ -337,7 +396,7 @@ func (c *Conn) takeReading(late <-chan struct{}) bool {
 func (c *Conn) dropIncoming() {
 	b := buffer.Get(4 << 10)
 	defer buffer.Put(b)
-	for total, empty := 0, 0; total < lingerBytes && empty < maxEmptyReads; {
+	for total, empty := 0, 0; total < lingerBytes && empty < transport.MaxEmptyReads; {
 		n, err := c.base.Read(b.B)
 		if err != nil {
 			return
@@ -351,9 +410,7 @@ func (c *Conn) dropIncoming() {
 
 // halfClose tells the peer that nothing more comes.
 func (c *Conn) halfClose() {
-	if c.secure != nil {
-		_ = c.secure.CloseWrite()
-	}
+	c.transport.CloseNotify()
 	if h, ok := c.base.(interface{ CloseWrite() error }); ok {
 		_ = h.CloseWrite()
 	}

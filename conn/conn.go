@@ -9,12 +9,12 @@
 package conn
 
 import (
-	"crypto/tls"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
@@ -36,9 +36,7 @@ type Conn struct {
 	cfg         *Config  // with its defaults in place; other connections may have the same
 	base        net.Conn // the lowest connection known: deadlines are set on it, and closing it ends everything at once
 	stream      net.Conn // carries the frames, as it was given: base, or the tls.Conn over it
-	sock        *socket  // reads and writes base by its descriptor; nil if that cannot be, or under TLS
-	secure      *tls.Conn
-	records     *records // under secure; nil if it was not made by underTLS
+	transport   transport.Transport
 	subprotocol string
 	packed      *compression // nil if none was agreed
 
@@ -54,6 +52,7 @@ type Conn struct {
 	shut       bool           // a Close frame was sent; under lock
 	role       frame.Role     // never changes
 	patient    bool           // whoever writes waits, also with Config.FailFast; under lock
+	vectored   bool           // transport.Vectored
 	writing    *messageWriter // the message that NextWriter has open; under lock
 	rest       *buffer.Buffer // what a write that must not wait has left, for the goroutine that goes on; under lock
 	restLen    int
@@ -64,7 +63,8 @@ type Conn struct {
 	pings     pings
 	clocks    clocks
 	stats     stats
-	tape      *tape // nil without Config.Recorder
+	lag       *lagStats // nil without Config.Timestamps, or where no read is stamped
+	tape      *tape     // nil without Config.Recorder
 
 	mu      sync.Mutex
 	err     error     // the connection's last word
@@ -109,23 +109,15 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 	}
 	c := &Conn{role: role, base: nc, stream: nc, subprotocol: subprotocol}
 	c.configure(cfg)
-	if t, ok := nc.(*tls.Conn); ok {
-		c.secure = t
-		c.base = t.NetConn()
-		if r, ok := c.base.(*records); ok {
-			c.records, c.base = r, r.Conn
-			if c.lazyClock() {
-				r.onWait = c.wakeClock
-			}
-		}
-	} else {
-		c.sock = newSocket(nc, c.cfg, (*plainSink)(c))
+	if c.transport, c.base = transport.New(nc, c.cfg.transport(), (*inlet)(c)); c.transport == nil {
+		c.transport = (*anyConn)(c)
 	}
-	c.startSpin()
+	c.vectored = c.transport.Vectored()
+	c.startLag()
 	c.reading.c = c
 	c.r.Reset(nil, role, c.cfg.Frame)
 	c.r.SetMaxBuffer(c.cfg.ReadBuffer)
-	if c.sock != nil {
+	if c.vectored {
 		c.w.Reset((*vectorOutlet)(c), role)
 	} else {
 		c.w.Reset((*outlet)(c), role)
@@ -211,7 +203,7 @@ func (c *Conn) finish(err error) (last error, first bool) {
 	c.err = err
 	c.readers.state.Or(readEnded)
 	c.lock.set(lockEnded)
-	c.stopSpin()
+	c.transport.StopPolling()
 	if c.done != nil {
 		close(c.done)
 	}
@@ -245,15 +237,8 @@ func (c *Conn) end(err error) error {
 
 // drop closes the transport at once: never through tls.Conn, whose Close can wait for the peer.
 func (c *Conn) drop() error {
-	c.stopSpin()
+	c.transport.StopPolling()
 	err := c.base.Close()
 	c.freeWriting()
 	return err
-}
-
-// freeWriting gives the memory of the writing side back, or leaves that to who has the write lock.
-func (c *Conn) freeWriting() {
-	if c.lock.tryLock() {
-		c.unlockWrite()
-	}
 }

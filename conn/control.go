@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 
+	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 	"github.com/seed-7f57ff33/tickwire/mask"
@@ -82,11 +83,11 @@ func (c *Conn) kick() {
 	if !c.lock.tryLock() {
 		return // its holder sees that something is pending
 	}
-	if c.sock == nil && !c.cannotWrite() {
+	if !c.vectored && !c.cannotWrite() {
 		c.startFlush()
 		return
 	}
-	if !c.shut && !c.cannotWrite() && !c.writeControls(true) && c.rest == nil && c.lock.has(lockPending) && !c.cannotWrite() {
+	if !c.shut && !c.cannotWrite() && !c.writeControls(transport.NoWait) && c.rest == nil && c.lock.has(lockPending) && !c.cannotWrite() {
 		c.startFlush()
 		return
 	}
@@ -159,18 +160,18 @@ func (c *Conn) keepControls(ping, pong bool) {
 
 // writeControls writes what waits in the slots, past the queue of the Writer. It reports whether that was done; if not, it waits on, or its
 // rest is left for flushControls, or the connection has ended. The caller has the write lock.
-func (c *Conn) writeControls(noWait bool) bool {
+func (c *Conn) writeControls(how transport.How) bool {
 	lent := buffer.Get(2 * (2 + 4 + frame.MaxControlPayload)) // a ping and a pong
 	size, ping, pong := c.takeControls(lent.B)
 	if size == 0 {
 		buffer.Put(lent)
 		return true
 	}
-	n, err := (*outlet)(c).writeOnce(lent.B[:size], nil, noWait)
+	n, err := (*outlet)(c).write(lent.B[:size], nil, how)
 	done := err == nil && n == size && !c.ended()
 	keep, left := false, false
 	if !done {
-		keep, left = c.controlsCut(lent.B[:size], n, err, noWait)
+		keep, left = c.controlsCut(lent.B[:size], n, err, how)
 	}
 	buffer.Put(lent) // no defer: see TestIdleStack
 	if keep {
@@ -184,13 +185,13 @@ func (c *Conn) writeControls(noWait bool) bool {
 
 // controlsCut judges a write of control frames that has not gone as it should: n bytes of b did. keep says that the frames wait on in
 // their slots, left that the rest of b is left for flushControls. With neither, nothing more can be written.
-func (c *Conn) controlsCut(b []byte, n int, err error, noWait bool) (keep, left bool) {
-	if err == nil && n != len(b) && !noWait {
+func (c *Conn) controlsCut(b []byte, n int, err error, how transport.How) (keep, left bool) {
+	if err == nil && n != len(b) && how&transport.NoWait == 0 {
 		err = io.ErrShortWrite
 	}
 	switch {
 	case c.cannotWrite():
-	case n == 0 && (err == nil || c.secure == nil && errors.Is(err, os.ErrDeadlineExceeded)):
+	case n == 0 && (err == nil || !c.transport.CutByWrite() && errors.Is(err, os.ErrDeadlineExceeded)):
 		return true, false
 	case err != nil:
 		_ = c.writeLost(err)

@@ -59,13 +59,8 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 	return c.setReadDeadline(earlier(t, times.armedRead)) // a read that waits keeps its ReadTimeout
 }
 
-// setReadDeadline puts a deadline on the transport; a read that spins on the socket sees it too. The caller has deadlines.mu.
-func (c *Conn) setReadDeadline(t time.Time) error {
-	if s := c.spinning(); s != nil {
-		s.setDeadline(t)
-	}
-	return c.base.SetReadDeadline(t)
-}
+// setReadDeadline puts a deadline on the transport. The caller has deadlines.mu.
+func (c *Conn) setReadDeadline(t time.Time) error { return c.transport.SetReadDeadline(t) }
 
 // setWriteDeadline puts a deadline on the transport. When nothing more can be written it stays in the past, so that no write waits.
 // The caller has deadlines.mu.

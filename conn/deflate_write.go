@@ -1,82 +1,11 @@
 package conn
 
 import (
-	"sync"
-	"sync/atomic"
-
 	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 	"github.com/seed-7f57ff33/tickwire/utf8"
 )
-
-// Prepared is a message that is encoded once and written to many connections. Those that compress get it compressed, once for
-// each window and level among them.
-type Prepared struct {
-	plain *frame.Prepared
-	op    Opcode
-	data  []byte
-
-	mu     sync.Mutex
-	packed atomic.Pointer[[]preparedPacked]
-}
-
-type preparedPacked struct {
-	bits, level int
-	encoded     *frame.Prepared
-}
-
-// Prepare encodes a message for WritePrepared. data is copied. Text must be UTF-8: ErrNotUTF8.
-func Prepare(op Opcode, data []byte) (*Prepared, error) {
-	if op == Text && !utf8.Valid(data) {
-		return nil, ErrNotUTF8
-	}
-	plain, err := frame.Prepare(op, data, false)
-	if err != nil {
-		return nil, err
-	}
-	return &Prepared{plain: plain, op: op, data: append([]byte(nil), data...)}, nil
-}
-
-// Size returns the bytes that an uncompressed, unmasked write puts on the wire.
-func (p *Prepared) Size() int { return p.plain.Size() }
-
-// compressed returns the message as a connection with such a compressor gets it.
-func (p *Prepared) compressed(bits, level int) (*frame.Prepared, error) {
-	find := func() *frame.Prepared {
-		if list := p.packed.Load(); list != nil {
-			for _, q := range *list {
-				if q.bits == bits && q.level == level {
-					return q.encoded
-				}
-			}
-		}
-		return nil
-	}
-	if q := find(); q != nil {
-		return q, nil
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if q := find(); q != nil {
-		return q, nil
-	}
-	data, err := deflate.AppendMessage(nil, p.data, bits, level)
-	if err != nil {
-		return nil, err
-	}
-	q, err := frame.Prepare(p.op, data, true)
-	if err != nil {
-		return nil, err
-	}
-	var list []preparedPacked
-	if old := p.packed.Load(); old != nil {
-		list = append(list, *old...)
-	}
-	list = append(list, preparedPacked{bits, level, q})
-	p.packed.Store(&list)
-	return q, nil
-}
 
 // WriteUncompressed is WriteMessage for a message that must not be compressed, on a connection that does: one that holds a secret
 // beside what an attacker can choose (see package deflate), or is compressed already.
@@ -142,4 +71,33 @@ func (m *messageWriter) packedFrame(p []byte, last bool) (taken bool, err error)
 	}
 	c.unlockWrite()
 	return true, err
+}
+
+// takes reports whether a message is to be compressed.
+func (z *compression) takes(op Opcode, data []byte) bool {
+	return len(data) >= z.threshold && (op == Text || op == Binary)
+}
+
+// restCompressor is called at each look of the clocks. Where nothing was written since the one before, a client that compresses
+// gives its queue back, too; and the compressor's memory goes where that has been so for deflate.Config.ReleaseIdle.
+func (c *Conn) restCompressor(now moment) {
+	z, limit := c.packed, c.cfg.releaseIdle()
+	if z == nil {
+		return
+	}
+	if written := c.messagesWritten(); written != z.written {
+		z.written, z.writtenAt, z.released = written, now, false
+		return
+	}
+	release := limit > 0 && !z.released && now.since(z.writtenAt) >= limit
+	if (release || c.role == frame.Client) && c.lock.tryLock() {
+		if c.role == frame.Client {
+			c.w.Release()
+		}
+		if release {
+			z.released = true
+			z.out.Release()
+		}
+		c.releaseWrite(true)
+	}
 }

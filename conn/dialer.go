@@ -16,6 +16,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
@@ -354,20 +355,18 @@ func (o *opening) secure(nc net.Conn) (net.Conn, error) {
 		cfg.ClientSessionCache, cfg.EncryptedClientHelloConfigList = nil, nil
 	}
 	h := new(heard)
-	under := underTLS(nc, &o.d.Config).(*records)
-	under.heard = h
+	under := underTLS(nc, &o.d.Config)
+	under.Hear = h.hear
 	if o.d.OpenRecords {
-		under.openLater(cfg)
+		under.OpenLater(cfg)
 	}
 	t, err := startTLS(o.ctx, under, cfg)
-	under.heard = nil
+	under.Hear = nil
 	if err == nil {
-		err = under.openNow(t)
+		err = under.OpenNow(t)
 	}
 	if err != nil {
-		if under.own != nil {
-			under.own.keys.Forget()
-		}
+		under.ForgetKeys()
 		o.noTLS(err, h)
 		return nil, err
 	}
@@ -404,7 +403,7 @@ func startTLS(ctx context.Context, nc net.Conn, cfg *tls.Config) (*tls.Conn, err
 func (o *opening) shake(nc net.Conn, req *handshake.Request, request []byte) (*Conn, error) {
 	answer := handshake.Response{Limits: o.d.Limits}
 	t := nc
-	nc = readable(nc)
+	nc = transport.Readable(nc)
 	b, n, err := o.exchange(nc, request, func(b []byte) (int, error) { return handshake.ParseResponse(&answer, req, b) })
 	var refused *handshake.Error
 	if errors.As(err, &refused) && n > 0 {
@@ -492,7 +491,7 @@ func (o *opening) answer(nc net.Conn, request []byte, parse func([]byte) (int, e
 			return b, 0, io.ErrUnexpectedEOF
 		case readErr != nil:
 			return b, 0, readErr
-		case empty == maxEmptyReads:
+		case empty == transport.MaxEmptyReads:
 			return b, 0, io.ErrNoProgress
 		}
 	}

@@ -136,7 +136,7 @@ func clock(want Clock) func(*testing.T, error) {
 	return func(t *testing.T, err error) { t.Helper(); wantClock(t, err, want) }
 }
 
-func transport(cause error) func(*testing.T, error) {
+func network(cause error) func(*testing.T, error) {
 	return func(t *testing.T, err error) { t.Helper(); wantTransport(t, err, cause) }
 }
 
@@ -165,7 +165,7 @@ func TestF43BlackHole(t *testing.T) {
 		{"pong clock", false, Config{KeepAlive: 4 * time.Second, PongTimeout: 200 * time.Millisecond}, alone, readOut, clock(ClockPong)},
 		{"a blocked write, transport clock", false, Config{KeepAlive: time.Second}, alone, writeOut, clock(ClockTransport)},
 		{"a blocked write, transport clock, TLS", true, Config{KeepAlive: time.Second}, alone, writeOut, clock(ClockTransport)},
-		{"a blocked write, WriteTimeout", false, Config{KeepAlive: -1, WriteTimeout: 300 * time.Millisecond}, alone, writeOut, transport(os.ErrDeadlineExceeded)},
+		{"a blocked write, WriteTimeout", false, Config{KeepAlive: -1, WriteTimeout: 300 * time.Millisecond}, alone, writeOut, network(os.ErrDeadlineExceeded)},
 		{"Shutdown, close clock", false, Config{KeepAlive: -1, CloseTimeout: 300 * time.Millisecond}, alone, func(c *Conn) error {
 			return c.Shutdown(context.Background(), frame.CodeNormal, "")
 		}, clock(ClockClose)},
@@ -174,8 +174,8 @@ func TestF43BlackHole(t *testing.T) {
 		}, clock(ClockClose)},
 		{"TCP_USER_TIMEOUT", false, off, SocketOptions{UserTimeout: 500 * time.Millisecond}, func(c *Conn) error {
 			return errors.Join(c.WriteMessage(Text, []byte("lost")), readOut(c))
-		}, transport(syscall.ETIMEDOUT)},
-		{"TCP keepalive probes", false, off, probes, readOut, transport(syscall.ETIMEDOUT)},
+		}, network(syscall.ETIMEDOUT)},
+		{"TCP keepalive probes", false, off, probes, readOut, network(syscall.ETIMEDOUT)},
 	} {
 		client, server := connected(t, Dialer{Config: x.cfg, SocketOptions: x.options}, x.secure)
 		before := make([]byte, 256)

@@ -368,32 +368,6 @@ func TestF78HeldOfCompressedMessages(t *testing.T) {
 	}
 }
 
-// A record that has not come whole has a buffer of at most twice as much while the rest is waited for.
-func TestF78RecordsGrowWithWhatCame(t *testing.T) {
-	for _, waits := range []bool{false, true} {
-		for _, step := range []int{1, 7, 500, 4096, 1 << 20} {
-			r := &records{size: minRecords, max: 128 << 10}
-			r.size = r.max // as a busy feed has left it
-			for came := 0; came < maxRecord; {
-				space := r.space(waits)
-				if waits {
-					if held := len(r.lent.B); held > max(minRecords, 2*came) {
-						t.Fatalf("%d bytes held for %d, in steps of %d", held, came, step)
-					}
-				}
-				n := min(step, len(space), maxRecord-came)
-				r.Filled(n)
-				came += n
-				r.Release()
-				if held := len(r.lent.B); !waits && held > 2*max(came, leastRecords) {
-					t.Fatalf("%d bytes held behind a Release for %d, in steps of %d", held, came, step)
-				}
-			}
-			r.drop()
-		}
-	}
-}
-
 // A halfway is a state of a connection: of a message some has come.
 type halfway struct {
 	name   string

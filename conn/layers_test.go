@@ -71,14 +71,19 @@ var layers = map[string]struct{ imports, tests []string }{
 		[]string{"conn/deflate", "asm", "asm/asmtest"},
 	},
 	"conn": {
-		[]string{"mask", "utf8", "frame", "frame/buffer", "handshake", "conn/deflate", "conn/internal/tls13", "golang.org/x/sys", "golang.org/x/net"},
-		[]string{"conn", "asm", "conn/internal/netsim", "conn/internal/exchange", "fuzz/reference", "fuzz/replay"},
+		[]string{"mask", "utf8", "frame", "frame/buffer", "handshake", "conn/deflate", "conn/internal/transport", "golang.org/x/sys", "golang.org/x/net"},
+		[]string{"conn", "asm", "conn/internal/conntest", "conn/internal/netsim", "conn/internal/exchange", "fuzz/reference", "fuzz/replay"},
 	},
 	"conn/redial": {
 		[]string{"conn", "frame", "frame/buffer", "handshake", "github.com/klauspost/compress"},
 		[]string{"conn/redial", "conn/internal/netsim", "conn/internal/exchange"},
 	},
-	"conn/internal/tls13":    {nil, []string{"conn/internal/tls13"}},
+	"conn/internal/tls13": {nil, []string{"conn/internal/tls13"}},
+	"conn/internal/transport": {
+		[]string{"frame/buffer", "conn/internal/tls13", "golang.org/x/sys"},
+		[]string{"conn/internal/conntest", "conn/internal/netsim"},
+	},
+	"conn/internal/conntest": {[]string{"frame", "conn/internal/netsim"}, nil},
 	"conn/internal/netsim":   {[]string{"frame", "handshake"}, []string{"conn/internal/netsim"}},
 	"conn/internal/exchange": {[]string{"frame", "conn", "conn/deflate"}, []string{"conn/internal/exchange"}},
 	"conn/cmd/tickwire": {

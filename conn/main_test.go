@@ -14,9 +14,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-7f57ff33/tickwire/conn/internal/conntest"
 	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/mask"
+)
+
+// What the tests of transports need as well.
+var (
+	testCertificate = conntest.Certificate
+	loopback        = conntest.Loopback
 )
 
 // TestMain checks that goroutines and file descriptors are back where they were.

@@ -33,41 +33,41 @@ type Observer interface {
 // LastRead tells of the last read from the socket, if Config.Timestamps is set and the system can tell; otherwise it is the zero
 // ReadInfo. It is for the goroutine that reads.
 func (c *Conn) LastRead() ReadInfo {
-	if s := c.stampedRead(); s != nil {
-		return s.info
+	if i := c.transport.Info(); i != nil {
+		return ReadInfo(*i)
 	}
 	return ReadInfo{}
 }
 
-func (c *Conn) stampedRead() *stampedRead {
-	switch {
-	case c.sock != nil:
-		return c.sock.stamped
-	case c.records != nil && c.records.sock != nil:
-		return c.records.sock.stamped
+// startLag has the stamps of reads looked at, if there are any.
+func (c *Conn) startLag() {
+	if c.cfg.Timestamps && c.transport.Info() != nil {
+		c.lag = &lagStats{reads: c.transport.Counters().Reads}
 	}
-	return nil
 }
 
-// stamped looks at the stamps of the read just done.
+// stamped looks at the stamp of the last read, if that is a new one: under TLS a fill need not read the socket.
 func (c *Conn) stamped() {
-	s := c.stampedRead()
-	if s == nil {
+	s := c.lag
+	reads := c.transport.Counters().Reads
+	if reads == s.reads {
 		return
 	}
-	lag := s.info.Lag()
-	storeMax(&s.stats.maxBacklog, int64(s.info.Backlog))
-	if !s.info.Kernel.IsZero() {
-		storeMax(&s.stats.maxLag, int64(lag))
-		s.stats.lag.Add(int64(lag))
-		s.stats.stamped.Add(1)
+	s.reads = reads
+	info := c.LastRead()
+	lag := info.Lag()
+	storeMax(&s.maxBacklog, int64(info.Backlog))
+	if !info.Kernel.IsZero() {
+		storeMax(&s.maxLag, int64(lag))
+		s.lag.Add(int64(lag))
+		s.stamped.Add(1)
 	}
 	if c.cfg.Observer == nil {
 		return
 	}
-	late := c.cfg.LagLimit > 0 && lag >= c.cfg.LagLimit || c.cfg.BacklogLimit > 0 && s.info.Backlog >= c.cfg.BacklogLimit
+	late := c.cfg.LagLimit > 0 && lag >= c.cfg.LagLimit || c.cfg.BacklogLimit > 0 && info.Backlog >= c.cfg.BacklogLimit
 	if late && !c.control.observed.lagging {
-		c.cfg.Observer.Slow(c, s.info)
+		c.cfg.Observer.Slow(c, info)
 	}
 	c.control.observed.lagging = late
 }

@@ -180,7 +180,7 @@ func (s *openssl) updateKeys(d Dialer, why string) {
 			server.expect(`^<<< .*KeyUpdate`)
 		}
 		// A frame is masked; this can be read where openssl prints it.
-		if _, err := fmt.Fprintf(c.secure, "\nunderstood %d\n", i); err != nil {
+		if _, err := fmt.Fprintf(tlsOf(c), "\nunderstood %d\n", i); err != nil {
 			t.Fatal(err)
 		}
 		server.expect(fmt.Sprintf(`^understood %d$`, i))

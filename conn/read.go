@@ -9,10 +9,6 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-const maxEmptyReads = 100 // reads of (0, nil) in a row before io.ErrNoProgress
-
-var errReadCount = errors.New("the transport returned an impossible count from Read")
-
 // ReadMessage returns the next message. Its Data is a view, valid until the next read call; on a connection that compresses it must
 // not be changed, because later messages can refer to it. Pings that come before it are answered. The errors are those of the list
 // above ErrClosed, ErrConcurrentRead, and for a passed deadline one that matches os.ErrDeadlineExceeded, after which reading can go
@@ -68,6 +64,34 @@ func (c *Conn) buffered() (Message, bool, error) {
 	return c.r.Buffered()
 }
 
+// noSpace has fill read through the read buffer, and not into memory where a message is gathered.
+var noSpace = make([]byte, 0)
+
+// nextSpace returns where the next fill for whole messages may read to, past the read buffer. What inflating the message before has
+// needed goes back: it may be long until the next.
+func (c *Conn) nextSpace() []byte {
+	if c.packed == nil {
+		return nil
+	}
+	return c.packedSpace()
+}
+
+func (c *Conn) packedSpace() []byte {
+	c.packed.in.Release()
+	if c.r.Compressed() {
+		return noSpace
+	}
+	return nil
+}
+
+// await is fill for who waits for a frame or the rest of a message, and gives back what inflating has needed, too.
+func (c *Conn) await(dst []byte) error {
+	if c.packed != nil {
+		c.packed.in.Release()
+	}
+	return c.fill(dst)
+}
+
 // beginRead takes the reading side for a read call.
 func (c *Conn) beginRead() error {
 	for {
@@ -118,9 +142,7 @@ func (c *Conn) endRead(n int) {
 // giveBack gives the buffers of a connection that has ended back.
 func (c *Conn) giveBack() {
 	c.r.Reset(nil, c.role, c.cfg.Frame)
-	if c.records != nil {
-		c.records.finish()
-	}
+	c.transport.Free()
 }
 
 // releaseRead gives the reading side back, after n messages were delivered.
@@ -162,24 +184,8 @@ func (c *Conn) fill(dst []byte) error {
 	if w := c.cut.Load(); w != nil && w.over.Load() && !c.armLast(w) {
 		return c.end(c.cutClose(w.err))
 	}
-	var n int
-	var err error
-	fresh := true // the socket was read
 	c.deadlines.filling.Store(true)
-	switch {
-	case c.sock != nil:
-		n, err = c.sock.read(dst)
-		c.stats.count(c.sock.counted)
-	case c.records != nil:
-		c.restQueue()
-		before := c.records.counted.reads
-		n, err = c.fillSecure(dst)
-		fresh = c.records.counted.reads != before
-		c.stats.count(c.records.counted)
-	default:
-		c.restQueue()
-		n, err = c.fillPlain(dst)
-	}
+	n, err := c.transport.Fill(dst)
 	c.deadlines.filling.Store(false)
 	if n == 0 {
 		return c.readFailed(err)
@@ -189,89 +195,13 @@ func (c *Conn) fill(dst []byte) error {
 	if w := c.cut.Load(); w != nil && w.over.Load() {
 		w.taken += n
 	}
-	if c.cfg.Timestamps && fresh {
+	if c.lag != nil {
 		c.stamped()
 	}
 	if c.tape != nil {
 		c.record(n)
 	}
 	return nil
-}
-
-// plainSink is where a socket puts what is not encrypted. While the reader waits no buffer is held in either direction.
-type plainSink Conn
-
-func (s *plainSink) SpaceIn(dst []byte) []byte { return s.r.SpaceIn(dst) }
-func (s *plainSink) Refill() []byte            { return s.r.Refill() }
-func (s *plainSink) Filled(n int)              { s.r.Filled(n) }
-func (s *plainSink) WriteWaits()               { (*Conn)(s).wakeClock() }
-
-func (s *plainSink) Release() {
-	s.r.Release()
-	(*Conn)(s).restQueue()
-}
-
-// fillPlain reads from any net.Conn.
-func (c *Conn) fillPlain(dst []byte) (int, error) {
-	for range maxEmptyReads {
-		space := c.r.WaitSpace(dst)
-		n, err := c.stream.Read(space)
-		c.stats.reads.Add(1)
-		if n < 0 || n > len(space) {
-			return 0, errReadCount
-		}
-		if n > 0 {
-			c.r.Filled(n)
-			return n, err
-		}
-		if err != nil {
-			c.r.Release()
-			return 0, err
-		}
-	}
-	return 0, io.ErrNoProgress
-}
-
-// gatherSecure is how much data a fill puts together from records that are here: those of a feed with a record per message are
-// decoded in runs, and the first of them is not held up for long.
-const gatherSecure = 4 << 10
-
-// fillSecure reads from the tls.Conn over c.records. While nothing is there no buffer is held.
-func (c *Conn) fillSecure(dst []byte) (int, error) {
-	r := c.records
-	if r.opens() {
-		return c.fillOwn(dst)
-	}
-	if !r.shaken {
-		if err := r.shake(c.secure); err != nil {
-			return 0, err
-		}
-	}
-	for range maxEmptyReads {
-		if !r.ready() {
-			c.r.Release()
-			if err := r.wait(); err != nil {
-				return 0, err
-			}
-		}
-		space := c.r.SpaceIn(dst)
-		n, err := r.readFrom(c.secure, space)
-		for k := 0; err == nil && n < min(gatherSecure, len(space)) && r.ready() && (r.held > 0 || !r.odd(0)); n += k {
-			k, err = r.readFrom(c.secure, space[n:])
-		}
-		if err == errNoWait {
-			err = nil
-		}
-		if n > 0 {
-			c.r.Filled(n)
-			return n, err
-		}
-		if err != nil {
-			c.r.Release()
-			return 0, err
-		}
-	}
-	return 0, io.ErrNoProgress
 }
 
 // readFailed turns an error of reading into what the caller gets. All but a passed deadline end the connection. It returns nil if

@@ -325,8 +325,8 @@ func (c *Conn) record(n int) { c.tape.data(c.receivedAt(), c.r.Latest(n)) }
 
 // receivedAt is the time of the last read: the kernel's if it tells.
 func (c *Conn) receivedAt() time.Time {
-	if s := c.stampedRead(); s != nil && !s.info.Kernel.IsZero() {
-		return s.info.Kernel
+	if i := c.transport.Info(); i != nil && !i.Kernel.IsZero() {
+		return i.Kernel
 	}
 	return time.Now()
 }

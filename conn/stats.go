@@ -29,7 +29,8 @@ type Stats struct {
 
 // The reading side's counters are written by whoever holds it, the writing side's under the write lock; anyone may read them.
 type stats struct {
-	bytesRead, reads, waits    atomic.Uint64
+	bytesRead                  atomic.Uint64
+	reads                      atomic.Uint64 // of a transport that is an anyConn
 	messagesWritten            atomic.Uint64
 	bytesWritten, writes       atomic.Uint64
 	pingsRead, pongsRead       atomic.Uint64
@@ -38,6 +39,7 @@ type stats struct {
 
 // lagStats are those of reads with stamps.
 type lagStats struct {
+	reads                   uint64 // seen at the last fill; by whoever holds readBusy
 	stamped                 atomic.Uint64
 	lag, maxLag, maxBacklog atomic.Int64
 }
@@ -45,37 +47,32 @@ type lagStats struct {
 // Stats returns the counters. It may be called at any time.
 func (c *Conn) Stats() Stats {
 	s := &c.stats
+	t := c.transport.Counters()
 	direct := c.lock.state.Load() / lockCount // each was one write
 	all := Stats{
 		MessagesRead:    c.readers.delivered(),
 		MessagesWritten: c.messagesWritten(),
 		BytesRead:       s.bytesRead.Load(),
 		BytesWritten:    s.bytesWritten.Load(),
-		Reads:           s.reads.Load(),
-		Waits:           s.waits.Load(),
+		Reads:           t.Reads,
+		Waits:           t.Waits,
 		Writes:          direct + s.writes.Load(),
 		PingsRead:       s.pingsRead.Load(),
 		PongsRead:       s.pongsRead.Load(),
 		PingsWritten:    s.pingsWritten.Load(),
 		PongsWritten:    s.pongsWritten.Load(),
 	}
-	if r := c.stampedRead(); r != nil {
-		all.Stamped = r.stats.stamped.Load()
-		all.TotalLag = time.Duration(r.stats.lag.Load())
-		all.MaxLag = time.Duration(r.stats.maxLag.Load())
-		all.MaxBacklog = int(r.stats.maxBacklog.Load())
+	if l := c.lag; l != nil {
+		all.Stamped = l.stamped.Load()
+		all.TotalLag = time.Duration(l.lag.Load())
+		all.MaxLag = time.Duration(l.maxLag.Load())
+		all.MaxBacklog = int(l.maxBacklog.Load())
 	}
 	return all
 }
 
 func (c *Conn) messagesWritten() uint64 {
 	return c.lock.state.Load()/lockCount + c.stats.messagesWritten.Load()
-}
-
-// count publishes what a socket has counted.
-func (s *stats) count(c readCounter) {
-	publish(&s.reads, c.reads)
-	publish(&s.waits, c.waits)
 }
 
 // bump adds n to a counter that others only load.

@@ -296,7 +296,7 @@ func TestF37BackPressure(t *testing.T) {
 
 // Stamps tell of each read when the kernel had it and how much more there is.
 func TestTimestamps(t *testing.T) {
-	if runtime.GOOS != "linux" || newSocket(nil, &Config{}, nil) != nil {
+	if runtime.GOOS != "linux" {
 		t.Skip("Linux only")
 	}
 	for _, secure := range []bool{false, true} {

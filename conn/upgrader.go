@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
@@ -188,7 +189,7 @@ func (u *Upgrader) readRequest(nc net.Conn, a *accepting) (head, got int, err er
 			return 0, got, &UpgradeError{"read", io.ErrUnexpectedEOF}
 		case readErr != nil:
 			return 0, got, &UpgradeError{"read", readErr}
-		case empty == maxEmptyReads:
+		case empty == transport.MaxEmptyReads:
 			return 0, got, &UpgradeError{"read", io.ErrNoProgress}
 		}
 	}

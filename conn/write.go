@@ -1,14 +1,10 @@
 package conn
 
 import (
-	"errors"
 	"io"
-	"os"
-	"runtime"
-	"time"
 
+	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
 	"github.com/seed-7f57ff33/tickwire/frame"
-	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 	"github.com/seed-7f57ff33/tickwire/utf8"
 )
 
@@ -44,18 +40,11 @@ const maxDirect = 8 << 10
 // writeEncoded writes the frame b of a message past all that stands between the Writer and the transport, which was half of what a small
 // message cost, and gives the lock back. often says that the call is one of many in a row.
 func (c *Conn) writeEncoded(b []byte, often bool) error {
-	var n int
-	var err error
-	if s := c.sock; s != nil {
-		s.often = often
-		n, err = s.write(b, nil, false)
-		s.often = false
-	} else {
-		if c.records == nil {
-			c.wakeClock()
-		}
-		n, err = c.stream.Write(b)
+	var how transport.How
+	if often {
+		how = transport.Often
 	}
+	n, err := c.transport.Write(b, nil, how)
 	if err != nil || n != len(b) {
 		return c.encodedFailed(n, len(b), err)
 	}
@@ -75,7 +64,7 @@ func (c *Conn) encodedFailed(n, size int, err error) error {
 	bump(&c.stats.writes, 1)
 	switch {
 	case n < 0 || n > size:
-		n, err = 0, errWriteCount
+		n, err = 0, transport.ErrWriteCount
 	case err == nil:
 		err = io.ErrShortWrite
 	}
@@ -87,16 +76,6 @@ func (c *Conn) encodedFailed(n, size int, err error) error {
 	}
 	c.unlockWrite()
 	return err
-}
-
-// unlocked does what has come up while writeEncoded had the lock.
-func (c *Conn) unlocked(flags uint64) {
-	if flags&lockWaited != 0 {
-		c.lock.wake()
-	}
-	if flags&(lockPending|lockEnded) != 0 && c.lock.tryLock() { // otherwise whoever has it sees the flag too
-		c.unlockWrite()
-	}
 }
 
 // writePlain writes a message in one frame as it is.
@@ -112,16 +91,6 @@ func (c *Conn) writeLocked(op Opcode, data []byte) error {
 	c.queueControls()
 	before := c.w.Queued()
 	return c.wrote(c.w.Write(op, data), before)
-}
-
-// lockWriteFor asks Config.Outbound about a message of so many bytes, and takes the write lock for it.
-func (c *Conn) lockWriteFor(op Opcode, size int) error {
-	if c.outbound != nil {
-		if err := c.ask(op, size); err != nil {
-			return err
-		}
-	}
-	return c.lockWrite(nil)
 }
 
 // WriteOwned writes a message whose bytes the caller gives up: the payload is b[HeaderRoom:]. A client masks it where it stands. It
@@ -238,346 +207,3 @@ func (c *Conn) wrote(err error, before int) error {
 	c.unlockWrite()
 	return err
 }
-
-// lockWrite takes the write lock for a data frame of m, or of no message that NextWriter has begun.
-func (c *Conn) lockWrite(m *messageWriter) error { return c.lockWriteAs(m, c.cfg.FailFast) }
-
-// lockWriteAs is lockWrite with failFast in the place of Config.FailFast.
-func (c *Conn) lockWriteAs(m *messageWriter, failFast bool) error {
-	if !c.lock.tryLock() {
-		if err := c.waitLock(failFast); err != nil {
-			return c.closingError(err)
-		}
-	}
-	for {
-		var err error
-		switch {
-		case c.cannotWrite():
-			err = c.endedErr()
-		case c.shut:
-			c.unlockWrite()
-			return c.shutErr()
-		case c.lock.has(lockClosing):
-			// The Close frame goes first: whoever is told ErrShutdown may call Close, and the peer would be left without an answer.
-			c.unlockWrite()
-			runtime.Gosched()
-			if err := c.waitLock(failFast); err != nil {
-				return c.closingError(err)
-			}
-			continue
-		case c.writing != nil && c.writing != m:
-			closed := c.writing.closed
-			c.unlockWrite()
-			if err := c.waitWriter(closed, failFast); err != nil {
-				return c.closingError(err)
-			}
-			continue
-		default:
-			return nil
-		}
-		c.unlockWrite()
-		return err
-	}
-}
-
-// waitLock waits for the write lock, until the write deadline.
-func (c *Conn) waitLock(failFast bool) error {
-	return c.waitWrite(failFast, func(timer <-chan time.Time, changed <-chan struct{}) bool {
-		return c.lock.lockOr(c.Done(), timer, changed)
-	})
-}
-
-// waitWriter waits for the end of the message of another writer and takes the lock.
-func (c *Conn) waitWriter(closed chan struct{}, failFast bool) error {
-	return c.waitWrite(failFast, func(timer <-chan time.Time, changed <-chan struct{}) bool {
-		select {
-		case <-closed:
-			return c.lock.lockOr(c.Done(), timer, changed)
-		case <-c.Done():
-		case <-timer:
-		case <-changed:
-		}
-		return false
-	})
-}
-
-func (c *Conn) waitWrite(failFast bool, try func(timer <-chan time.Time, changed <-chan struct{}) bool) error {
-	switch {
-	case c.cannotWrite():
-		return c.endedErr()
-	case failFast && c.deadlines.open():
-		return ErrWouldBlock
-	}
-	for {
-		timer, changed, passed := c.deadlines.waitWrite(c.cfg.WriteTimeout)
-		switch {
-		case c.ended():
-			return c.Err()
-		case passed:
-			return errWriteDeadline
-		}
-		var fires <-chan time.Time
-		if timer != nil {
-			fires = timer.C
-		}
-		ok := try(fires, changed)
-		if timer != nil {
-			timer.Stop()
-		}
-		switch {
-		case ok:
-			return nil
-		case c.ended():
-			return c.Err()
-		}
-	}
-}
-
-// unlockWrite gives the write lock back. Control frames that have come up in the meantime are written first.
-func (c *Conn) unlockWrite() { c.releaseWrite(c.cfg.FailFast) }
-
-// releaseWrite is unlockWrite; with noWait set it leaves to flushControls what could make it wait for the peer.
-func (c *Conn) releaseWrite(noWait bool) {
-	for {
-		sent, swept := true, false
-		switch {
-		case c.cannotWrite():
-			c.sweep()
-			swept = true
-		case c.rest != nil:
-			c.startFlush()
-			return
-		case c.lock.has(lockPending) && !c.shut:
-			if noWait {
-				c.startFlush()
-				return
-			}
-			sent = c.writeControls(false)
-		}
-		if !c.keepsQueue {
-			c.w.Release()
-		}
-		sent = sent && !c.shut
-		flags := c.lock.unlock()
-		again := sent && flags&lockPending != 0
-		if swept || !again && flags&lockEnded == 0 || !c.lock.tryLock() {
-			return
-		}
-	}
-}
-
-// restQueue has a server give the memory of the Writer's queue back: when the reader waits, and when nothing was written for a while.
-// Servers have many connections, most of them idle. To do it after each message, and take memory for the next, was a third
-// of what a small message cost.
-func (c *Conn) restQueue() {
-	if c.role == frame.Server && c.keepsQueue && c.lock.tryLock() {
-		c.w.Release()
-		c.releaseWrite(true)
-	}
-}
-
-// sweep gives the memory of the writing side back, when nothing more can be written. Who waits for the end of the message of a
-// NextWriter is let go.
-func (c *Conn) sweep() {
-	c.w.Drop(0)
-	c.w.Release()
-	c.dropRest()
-	if c.packed != nil {
-		c.packed.out.Close()
-	}
-	if c.writing != nil {
-		close(c.writing.closed)
-		c.writing = nil
-	}
-}
-
-// flushControls is a goroutine that got the write lock with its start: it writes what a write without waiting left, and the
-// control frames that wait.
-func (c *Conn) flushControls() {
-	if c.rest != nil {
-		b := c.rest.B[:c.restLen]
-		n, err := (*outlet)(c).write(b, nil, false)
-		if err == nil && n != len(b) {
-			err = io.ErrShortWrite
-		}
-		if err != nil && !c.ended() {
-			c.endWriting(&TransportError{Op: "write", Err: err})
-		}
-		c.dropRest()
-	}
-	c.releaseWrite(false)
-}
-
-// leave keeps b for flushControls, behind what was left before.
-func (c *Conn) leave(b ...[]byte) {
-	size := c.restLen
-	for _, p := range b {
-		size += len(p)
-	}
-	if c.rest == nil {
-		c.rest = buffer.Get(size)
-	} else if len(c.rest.B) < size {
-		c.rest = buffer.Grow(c.rest, c.restLen, size)
-	}
-	for _, p := range b {
-		c.restLen += copy(c.rest.B[c.restLen:], p)
-	}
-}
-
-func (c *Conn) dropRest() {
-	buffer.Put(c.rest)
-	c.rest, c.restLen = nil, 0
-}
-
-// writeFailed turns an error of writing into what the caller gets; of the queue the first keep bytes stay. All but misuse and what
-// stopped before the first byte end the writing side.
-func (c *Conn) writeFailed(err error, keep int) error {
-	switch {
-	case c.cannotWrite():
-		return c.endedErr()
-	case err == frame.ErrOpcode:
-		return err
-	case c.w.Err() != nil || c.secure != nil && err != ErrWouldBlock:
-		// crypto/tls cannot go on after a write that failed, whatever it had written.
-	case err == ErrWouldBlock:
-		c.w.Drop(keep)
-		return err
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		c.w.Drop(keep)
-		return c.closingError(errWriteDeadline)
-	}
-	return c.writeLost(err)
-}
-
-// writeLost ends the writing side after a write that failed.
-func (c *Conn) writeLost(err error) error {
-	if c.ended() {
-		return c.Err()
-	}
-	return c.endWriting(&TransportError{Op: "write", Err: err})
-}
-
-// endedErr is what writers get when nothing more can be written.
-func (c *Conn) endedErr() error {
-	if err := c.Err(); err != nil {
-		return err
-	}
-	return c.writeErr()
-}
-
-// closingError returns err, but for the deadline of a close handshake: whoever began that says how the connection ends.
-func (c *Conn) closingError(err error) error {
-	if err != errWriteDeadline || c.deadlines.open() {
-		return err
-	}
-	if err := c.writeErr(); err != nil {
-		return err
-	}
-	<-c.Done()
-	return c.Err()
-}
-
-// outlet is a Conn as its frame.Writer writes to it.
-type outlet Conn
-
-func (o *outlet) Write(b []byte) (int, error) { return o.data(b, nil) }
-
-// vectorOutlet is an outlet over a socket, which can write two pieces at once.
-type vectorOutlet Conn
-
-func (o *vectorOutlet) Write(b []byte) (int, error) { return (*outlet)(o).data(b, nil) }
-
-// WriteV implements frame.VectorWriter, for the two pieces that its Writer has at most.
-func (o *vectorOutlet) WriteV(pieces [][]byte) (int64, error) {
-	var b []byte
-	if len(pieces) > 1 {
-		b = pieces[1]
-	}
-	n, err := (*outlet)(o).data(pieces[0], b)
-	return int64(n), err
-}
-
-// data writes a and then b; with Config.FailFast only what can be written now, and leaves the rest to a goroutine.
-func (o *outlet) data(a, b []byte) (int, error) {
-	c := (*Conn)(o)
-	if !c.cfg.FailFast || c.shut || c.patient {
-		return o.write(a, b, false)
-	}
-	total := len(a) + len(b)
-	n := 0
-	if c.sock != nil && c.rest == nil {
-		var err error
-		n, err = o.write(a, b, true)
-		switch {
-		case err != nil || n == total:
-			return n, err
-		case n == 0:
-			return 0, ErrWouldBlock
-		}
-	}
-	c.leave(a[min(n, len(a)):], b[max(0, n-len(a)):])
-	return total, nil
-}
-
-// maxStreamWrite is how much is given at once to a transport of which nobody can see how far it is: see stalled.
-const maxStreamWrite = 1 << 20
-
-// write writes a and then b, without waiting if noWait is set, which only a socket can.
-func (o *outlet) write(a, b []byte, noWait bool) (n int, err error) {
-	for o.sock == nil && o.records == nil && len(a) > maxStreamWrite {
-		k, err := o.writeOnce(a[:maxStreamWrite], nil, false)
-		if n += k; err != nil || k < maxStreamWrite {
-			return n, err
-		}
-		a = a[k:]
-	}
-	k, err := o.writeOnce(a, b, noWait)
-	return n + k, err
-}
-
-// writeOnce is write in one call of the transport.
-func (o *outlet) writeOnce(a, b []byte, noWait bool) (n int, err error) {
-	if o.cfg.WriteTimeout > 0 {
-		(*Conn)(o).armWrite()
-	}
-	switch {
-	case o.sock != nil:
-		n, err = o.sock.write(a, b, noWait)
-	case o.records != nil:
-		n, err = o.records.writeTo(o.secure, a)
-	default:
-		n, err = (*Conn)(o).writeStream(a)
-	}
-	bump(&o.stats.writes, 1)
-	if n < 0 || n > len(a)+len(b) {
-		n, err = 0, errWriteCount
-	}
-	bump(&o.stats.bytesWritten, n)
-	return n, err
-}
-
-// writeStream writes to what is not a socket. writeEncoded has lockDirect in the place of
-// clockPushing.
-func (c *Conn) writeStream(b []byte) (int, error) {
-	if c.records != nil {
-		return c.stream.Write(b)
-	}
-	c.clocks.flags.Or(clockPushing)
-	defer c.clocks.flags.And(^uint32(clockPushing))
-	c.wakeClock()
-	return c.stream.Write(b)
-}
-
-// writeWaits reports whether a write waits for room, or might: of what is not a socket that is all the time in which it writes. Who has
-// the write lock may be doing something else, as compressing a message.
-func (c *Conn) writeWaits() bool {
-	switch s := c.lowestSocket(); {
-	case s != nil:
-		return s.waiting.Load()
-	case c.records != nil:
-		return c.records.pushing.Load()
-	}
-	return c.lock.has(lockDirect) || c.clocks.flags.Load()&clockPushing != 0
-}
-
-var errWriteCount = errors.New("the transport returned an impossible count from Write")

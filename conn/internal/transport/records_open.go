@@ -1,0 +1,293 @@
+package transport
+
+import (
+	"crypto/fips140"
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync/atomic"
+
+	"github.com/seed-7f57ff33/tickwire/conn/internal/tls13"
+)
+
+// ownRecords is the state of a Records that opens the peer's records by itself:
+// Dialer.OpenRecords.
+//
+// crypto/tls gets one record at a time during the handshake, so it has read nothing after
+// that. What is not data is sealed again, and the tls.Conn reads it. So crypto/tls still
+// does everything else, and every alert and every error is its own.
+type ownRecords struct {
+	keys   tls13.KeyLog
+	opener *tls13.Opener // nil before the handshake is done, and where crypto/tls opens the records
+	why    string        // crypto/tls opens them
+
+	data    int // left of a record that was opened in its place; it begins at Records.pos
+	behind  int // the bytes after it that belong to the record
+	pending int // the length of a record that the tls.Conn must be given
+
+	given     []byte // by Read to the tls.Conn
+	last      error  // what Read returns after given
+	giving    bool
+	one       [1]byte
+	strayed   bool          // crypto/tls was given more than a record at once
+	err       error         // for good
+	unwritten atomic.Uint64 // writes of the tls.Conn that have failed
+}
+
+var errOutOfStep = errors.New("conn: crypto/tls is not where its records are opened (Dialer.OpenRecords)")
+
+// ErrNotToRead is a tls.Conn that was read beside its Transport.
+var ErrNotToRead = errors.New("conn: the tls.Conn of a Conn was read (Dialer.OpenRecords)")
+
+// OpenLater prepares for OpenNow, before the handshake. cfg is the connection's own.
+func (r *Records) OpenLater(cfg *tls.Config) {
+	r.own = &ownRecords{why: "the handshake is not done"}
+	r.own.keys.To = cfg.KeyLogWriter
+	cfg.KeyLogWriter = &r.own.keys
+	r.alone = true
+}
+
+// OpenNow begins to open records after the handshake of t, the tls.Conn above. Without
+// OpenLater it does nothing. An error means that crypto/tls is not where it must be: t is
+// of no use any more.
+func (r *Records) OpenNow(t *tls.Conn) error {
+	o := r.own
+	if o == nil {
+		return nil
+	}
+	r.alone = false
+	defer o.keys.Forget()
+	s := t.ConnectionState()
+	switch {
+	case s.Version != tls.VersionTLS13:
+		o.why = "the connection has " + tls.VersionName(s.Version)
+		return nil
+	case fips140.Enabled():
+		o.why = "FIPS 140-3 mode is on" // it does not approve of nonces that are not its own
+		return nil
+	case r.left > 0 || o.strayed:
+		o.why = "crypto/tls has read on"
+		return nil
+	}
+	opener, err := tls13.New(s.CipherSuite, o.keys.Secret())
+	if err != nil {
+		o.why = err.Error()
+		return nil
+	}
+	o.opener, o.why = opener, ""
+	r.held = 0
+	if n, err := o.let(t, opener.Probe(), nil); n != 1 || err != nil || o.one[0] != tls13.Probed {
+		o.err = errOutOfStep
+		opener.Forget()
+		return errors.Join(errOutOfStep, err)
+	}
+	return nil
+}
+
+// ForgetKeys has what OpenLater has prepared forgotten, after a handshake that has failed.
+func (r *Records) ForgetKeys() {
+	if r.own != nil {
+		r.own.keys.Forget()
+	}
+}
+
+// Opens reports whether the peer's records are opened here.
+func (r *Records) Opens() bool { return r.own != nil && r.own.opener != nil }
+
+// end clears what cannot be used any more.
+func (o *ownRecords) end() {
+	o.data, o.behind, o.pending, o.given = 0, 0, 0, nil
+	if o.err == nil {
+		o.err = net.ErrClosed
+	}
+	if o.opener != nil {
+		o.opener.Forget()
+	}
+}
+
+// give is Read for the tls.Conn, which gets what let was called with and nothing else.
+func (o *ownRecords) give(p []byte) (int, error) {
+	if !o.giving {
+		return 0, ErrNotToRead
+	}
+	if n := copy(p, o.given); n > 0 {
+		o.given = o.given[n:]
+		return n, nil
+	}
+	if o.last != nil {
+		return 0, o.last
+	}
+	return 0, errNoWait
+}
+
+// let has t read b, and then last if that is not nil. A tls.Conn that does not take all
+// of b has something else.
+func (o *ownRecords) let(t *tls.Conn, b []byte, last error) (n int, err error) {
+	o.given, o.last, o.giving = b, last, true
+	n, err = t.Read(o.one[:])
+	if len(o.given) > 0 && (err == nil || err == errNoWait) {
+		err = errOutOfStep
+	}
+	o.given, o.last, o.giving = nil, nil, false
+	return n, err
+}
+
+// readOwn fills p with the data of whole records that are here, until it has enough. A
+// record that is not data ends it too, and waits for the next call: crypto/tls must not
+// answer it before the caller has answered the data. n is 0 and err nil if there is
+// nothing to hand out.
+func (r *Records) readOwn(t *tls.Conn, p []byte, enough int) (n int, err error) {
+	o := r.own
+	for o.err == nil && n < min(enough, len(p)) {
+		switch {
+		case o.data > 0:
+			k := copy(p[n:], r.lent.B[r.pos:r.pos+o.data])
+			n += k
+			r.pos += k
+			if o.data -= k; o.data == 0 {
+				r.pos += o.behind
+				o.behind = 0
+			}
+			continue
+		case o.pending > 0:
+			if n > 0 {
+				return n, nil
+			}
+			o.err = r.passOn(t)
+			continue
+		}
+		k := r.span(r.pos)
+		if k == 0 {
+			if n == 0 && r.cut() {
+				o.err = r.passEnd(t)
+				break
+			}
+			return n, nil
+		}
+		switch data, whole := o.opener.Open(p[n:], r.lent.B[r.pos:r.pos+k]); {
+		case data == nil:
+			o.pending = k
+		case whole:
+			n += len(data)
+			r.pos += k
+		default:
+			r.pos += tlsRecordHeader
+			o.data, o.behind = len(data), k-tlsRecordHeader-len(data)
+		}
+	}
+	if n > 0 {
+		return n, nil
+	}
+	return 0, o.err
+}
+
+// passOn gives the tls.Conn the record that is not data.
+func (r *Records) passOn(t *tls.Conn) error {
+	o := r.own
+	mark, other := o.opener.Pending()
+	if mark != nil {
+		if n, err := o.let(t, mark, nil); err != nil && err != errNoWait {
+			return err
+		} else if n != 1 || err != nil {
+			return errOutOfStep
+		}
+	}
+	before := o.unwritten.Load()
+	n, err := o.let(t, other, nil)
+	switch {
+	case n != 0 || err == nil || err == errNoWait && o.opener.Fatal():
+		return errOutOfStep
+	case err != errNoWait:
+		return err
+	}
+	r.pos += o.pending
+	o.pending = 0
+	// A write that fails at the same time is most likely the answer, or the answer fails
+	// as well.
+	return o.opener.Passed(!o.opener.Asks() || o.unwritten.Load() == before)
+}
+
+// passEnd gives the tls.Conn what has come of a record, and then the last error. Only the
+// header and the length are real: crypto/tls looks at nothing else, and must not get what
+// it could open.
+func (r *Records) passEnd(t *tls.Conn) error {
+	var part []byte
+	if r.end > r.pos {
+		part = r.lent.B[r.pos:r.end]
+		clear(part[min(tlsRecordHeader, len(part)):])
+	}
+	last := r.err
+	r.err = nil
+	if n, err := r.own.let(t, part, last); n == 0 && err != nil && err != errNoWait {
+		return err
+	}
+	return errOutOfStep
+}
+
+// fillOwn waits for records and puts the data of as many into a sink as it takes to have
+// enough.
+func (r *Records) fillOwn(t *tls.Conn, to Sink, dst []byte, enough int) (int, error) {
+	if err := r.own.err; err != nil {
+		to.Release()
+		return 0, err
+	}
+	for { // each turn takes a record, waits, or ends; crypto/tls bounds records without data
+		if !r.ready() {
+			to.Release()
+			if err := r.wait(); err != nil {
+				return 0, err
+			}
+		}
+		n, err := r.readOwn(t, to.SpaceIn(dst), enough)
+		if n > 0 {
+			to.Filled(n)
+			return n, nil
+		}
+		if err != nil {
+			to.Release()
+			return 0, err
+		}
+	}
+}
+
+// ownReader reads a tls.Conn with fillOwn, before there is a Conn.
+type ownReader struct {
+	*tls.Conn
+	r *Records
+}
+
+// Readable returns what to read instead of nc.
+func Readable(nc net.Conn) net.Conn {
+	if t, ok := nc.(*tls.Conn); ok {
+		if r, ok := t.NetConn().(*Records); ok && r.Opens() {
+			return &ownReader{t, r}
+		}
+	}
+	return nc
+}
+
+func (o *ownReader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, o.r.own.err
+	}
+	return o.r.fillOwn(o.Conn, o, p, 1)
+}
+
+// SpaceIn, Refill, Filled, Release and WriteWaits make o the sink of its own Read.
+func (o *ownReader) SpaceIn(p []byte) []byte { return p }
+func (o *ownReader) Refill() []byte          { return nil }
+func (o *ownReader) Filled(int)              {}
+func (o *ownReader) Release()                {}
+func (o *ownReader) WriteWaits()             {}
+
+// OpensRecords reports whether the records of a client's TLS are opened here, and why not.
+func OpensRecords(t *tls.Conn) (opens bool, why string) {
+	r, ok := t.NetConn().(*Records)
+	switch {
+	case !ok:
+		return false, "TLS was not done by Dialer"
+	case r.own == nil:
+		return false, "Dialer.OpenRecords is off"
+	}
+	return r.Opens(), r.own.why
+}

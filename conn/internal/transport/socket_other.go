@@ -1,0 +1,29 @@
+//go:build !linux || asan || msan
+
+package transport
+
+import (
+	"net"
+	"time"
+)
+
+// socket reads and writes a stream socket by its descriptor, on Linux. The sanitizers for memory do not see raw system calls.
+type socket struct{}
+
+func newSocket(net.Conn, Options, Sink) *socket { return nil }
+
+const noSocket = "transport: no socket here"
+
+func (*socket) Fill([]byte) (int, error)              { panic(noSocket) }
+func (*socket) Ready() bool                           { panic(noSocket) }
+func (*socket) Held() (n int, known bool)             { panic(noSocket) }
+func (*socket) Info() *Info                           { panic(noSocket) }
+func (*socket) Free()                                 { panic(noSocket) }
+func (*socket) Write(_, _ []byte, _ How) (int, error) { panic(noSocket) }
+func (*socket) CloseNotify()                          { panic(noSocket) }
+func (*socket) CutByWrite() bool                      { panic(noSocket) }
+func (*socket) Vectored() bool                        { panic(noSocket) }
+func (*socket) Counters() Counters                    { panic(noSocket) }
+func (*socket) SetReadDeadline(time.Time) error       { panic(noSocket) }
+func (*socket) StopPolling()                          { panic(noSocket) }
+func (*socket) startPolling()                         { panic(noSocket) }

@@ -1,7 +1,0 @@
-//go:build !race
-
-package conn
-
-func raceRead([]byte) {}
-
-func raceWrite([]byte) {}

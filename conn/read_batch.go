@@ -1,0 +1,164 @@
+package conn
+
+import (
+	"iter"
+	"runtime"
+
+	"github.com/seed-7f57ff33/tickwire/frame"
+)
+
+// Batch is a run of messages with the memory they stand in: see TakeBatch.
+type Batch = frame.Batch
+
+// Frame is one frame with its payload: see NextFrame.
+type Frame = frame.Frame
+
+// Messages goes over the messages as ReadMessage returns them: each is a view, valid until the next step. The last step has the
+// error, also when that is a passed deadline: then a new loop goes on.
+func (c *Conn) Messages() iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		for {
+			m, err := c.ReadMessage()
+			if !yield(m, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// More reports whether a whole message is already here, so that the one in hand need not be the newest: a feed that conflates can
+// go on to the next. Under TLS a whole record counts. Only the goroutine that reads may call it; the view in hand stays valid.
+func (c *Conn) More() bool {
+	for c.readers.has(readLooked) { // the keepalive is done in no time
+		runtime.Gosched()
+	}
+	if n, ok := c.readers.enter(); ok {
+		more := c.more()
+		c.readers.leave(n)
+		return more
+	}
+	s := c.readers.state.Load()
+	if s&(readCount-1) != 0 || !c.readers.state.CompareAndSwap(s, s|readBusy) {
+		return false
+	}
+	more := c.more()
+	c.releaseRead(0)
+	return more
+}
+
+// more is More for who has the reading side.
+func (c *Conn) more() bool {
+	return c.r.More() || c.transport.Ready()
+}
+
+// TakeBatch returns all messages that are here, at least one, and gives the memory they stand in away with them: the cheap way to
+// hand messages to another goroutine. They are the caller's until Batch.Release. Errors are those of ReadMessage. A message that
+// came compressed is a batch of its own, and copied if it is small.
+func (c *Conn) TakeBatch() (*Batch, error) {
+	if err := c.beginRead(); err != nil {
+		return nil, err
+	}
+	if c.reading.begun {
+		if err := c.passOver(); err != nil {
+			c.endRead(0)
+			return nil, err
+		}
+	}
+	for {
+		b, err := c.nextBatch()
+		if err != nil {
+			c.endRead(0)
+			return nil, err
+		}
+		if b != nil {
+			c.endRead(len(b.Messages))
+			return b, nil
+		}
+	}
+}
+
+// nextBatch takes one step: to a batch of messages, over a control frame, or to more bytes.
+func (c *Conn) nextBatch() (*Batch, error) {
+	if c.packed != nil && c.r.Compressed() {
+		return c.inflatedBatch()
+	}
+	b, ok, err := c.r.BufferedBatch()
+	switch {
+	case err != nil:
+		return nil, c.readFailed(err)
+	case !ok:
+		return nil, c.fill(c.nextSpace())
+	}
+	if m := b.Messages[0]; m.Opcode.IsControl() {
+		err := c.takeControl(m.Opcode, m.Data)
+		b.Release()
+		return nil, err
+	}
+	return b, nil
+}
+
+// NextFrame returns the next frame as it stands on the wire, with its payload whole and unmasked: a view, valid until the next
+// read call. Pings are answered and returned too; a Close ends the connection as ever. ReadMessage goes on behind the message of
+// which NextFrame has given a part, as NextReader does. What is compressed stays so. Within a message that ReadMessage has begun the error is frame.ErrMixedReads.
+func (c *Conn) NextFrame() (Frame, error) {
+	if err := c.beginRead(); err != nil {
+		return Frame{}, err
+	}
+	if c.reading.joining {
+		c.endRead(0)
+		return Frame{}, frame.ErrMixedReads
+	}
+	if c.reading.begun && !c.reading.framed {
+		if err := c.passOver(); err != nil {
+			c.endRead(0)
+			return Frame{}, err
+		}
+	}
+	f, err := c.nextFrame()
+	switch {
+	case err != nil:
+		c.endRead(0)
+	case f.Header.Opcode.IsControl():
+		c.releaseRead(0)
+	default:
+		open := !f.Header.Fin
+		c.reading.open, c.reading.begun, c.reading.framed = open, open, open
+		c.releaseRead(1 - bit(open))
+	}
+	return f, err
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (c *Conn) nextFrame() (Frame, error) {
+	for {
+		f, ok, err := c.r.BufferedFrame()
+		switch {
+		case err == frame.ErrMixedReads:
+			return Frame{}, err
+		case err != nil:
+			return Frame{}, c.readFailed(err)
+		case !ok:
+			if err := c.await(nil); err != nil {
+				return Frame{}, err
+			}
+			continue
+		}
+		if f.Header.Opcode.IsControl() {
+			if err := c.takeControl(f.Header.Opcode, f.Payload); err != nil {
+				return Frame{}, err
+			}
+		}
+		if c.packed != nil {
+			if err := c.frameSeen(f); err != nil {
+				return Frame{}, err
+			}
+		}
+		return f, nil
+	}
+}
