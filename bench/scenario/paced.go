@@ -41,28 +41,58 @@ func paced(p *Plan) error {
 		name := fmt.Sprintf("%s, 200 B, %d messages/s, one at a time", scheme, time.Second/s.Every)
 		err := p.each(name, entrants, p.rounds(9, 1), 75*time.Second, func(e entrant.Entrant) (map[string]float64, error) {
 			s := s
-			s.Entrant, s.Role, s.CPU = e.Info().Name, "pacer", 1
-			sender, err := start(s)
-			if err != nil {
-				return nil, err
-			}
-			defer sender.end()
-			if s.Addr, err = sender.hear(); err != nil {
-				return nil, err
-			}
-			s.Role, s.CPU = "paced reader", 2
-			reader, err := start(s)
-			if err != nil {
-				return nil, err
-			}
-			defer reader.end()
-			return reader.metrics()
+			s.Entrant = e.Info().Name
+			return pacedTurn(s)
 		})
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// A turn has kept the pace if so much of it has come; where none of pacedTurns has, the one
+// that came nearest counts. A sender whose CPU is taken away sends less, and a reader that
+// gets less for its time has another cost.
+const (
+	pacedTurns = 3
+	paceKept   = 0.97
+)
+
+func pacedTurn(s Spec) (best map[string]float64, err error) {
+	for range pacedTurns {
+		m, err := pacedPair(s)
+		if err != nil {
+			return nil, err
+		}
+		if best == nil || m["messages/s"] > best["messages/s"] {
+			best = m
+		}
+		if best["messages/s"]*s.Every.Seconds() >= paceKept {
+			break
+		}
+	}
+	return best, nil
+}
+
+// pacedPair runs a sender and a reader, each on its CPU.
+func pacedPair(s Spec) (map[string]float64, error) {
+	s.Role, s.CPU = "pacer", 1
+	sender, err := start(s)
+	if err != nil {
+		return nil, err
+	}
+	defer sender.end()
+	if s.Addr, err = sender.hear(); err != nil {
+		return nil, err
+	}
+	s.Role, s.CPU = "paced reader", 2
+	reader, err := start(s)
+	if err != nil {
+		return nil, err
+	}
+	defer reader.end()
+	return reader.metrics()
 }
 
 // A paced message is a text of JSON that begins with the time, in hexadecimal digits.
