@@ -28,6 +28,7 @@ var (
 
 // TestMain checks that goroutines and file descriptors are back where they were.
 func TestMain(m *testing.M) {
+	bogoShim()
 	goroutines, fds := runtime.NumGoroutine(), countFDs()
 	code := m.Run()
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()

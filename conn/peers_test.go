@@ -26,6 +26,8 @@ import (
 // A program listens on an address.
 type program struct {
 	dir, address string
+	env          []string // besides ours
+	chatty       bool     // its standard output is not kept
 	log          bytes.Buffer
 	done         chan struct{}
 }
@@ -46,7 +48,7 @@ func newProgram(t *testing.T, name string) (*program, string) {
 	}
 	address := l.Addr().String()
 	l.Close()
-	dir, err := os.MkdirTemp("", "tickwire-"+name)
+	dir, err := os.MkdirTemp("", "tickwire-"+filepath.Base(name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,8 +78,11 @@ func (p *program) file(t *testing.T, name, text string) string {
 func (p *program) start(t *testing.T, name string, args ...string) {
 	t.Helper()
 	cmd := exec.Command(name, args...)
-	cmd.Dir = p.dir
-	cmd.Stdout, cmd.Stderr = &p.log, &p.log
+	cmd.Dir, cmd.Env = p.dir, append(os.Environ(), p.env...)
+	cmd.Stderr = &p.log
+	if !p.chatty {
+		cmd.Stdout = &p.log
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -118,11 +123,11 @@ func pemOf(t *testing.T, c tls.Certificate) (certificate, key string) {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
-// backend is an echo server of our own; Host tells how its clients call it.
+// backend is a server of our own: echoOrFeed.
 func backend(t *testing.T) (address string) {
 	t.Helper()
 	l := newListener(t)
-	s := &Server{Handler: func(c *Conn) { echo(c) }}
+	s := &Server{Handler: echoOrFeed}
 	go s.Serve(l)
 	t.Cleanup(func() { s.Close() })
 	return l.Addr().String()
@@ -207,20 +212,12 @@ func terminated(t *testing.T, p *program, roots *x509.CertPool, gone string) {
 		}
 		converse(t, c, false)
 	}
-	opening := &Dialer{TLSConfig: &tls.Config{RootCAs: roots, ClientSessionCache: tls.NewLRUClientSessionCache(1)}, OpenRecords: true}
-	for i := range 3 {
-		c, err := opening.Dial(t.Context(), "wss://"+p.address+"/")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s := c.NetConn().(*tls.Conn).ConnectionState(); s.DidResume != (i > 0) {
-			t.Errorf("connection %d resumed: %v", i, s.DidResume)
-		}
-		if i := c.TransportInfo(); !i.OpensRecords {
-			t.Errorf("%+v", i)
+	dialResumed(t, "wss://"+p.address+"/", &tls.Config{RootCAs: roots}, func(i int, c *Conn) {
+		if i == 1 {
+			readFeed(t, c, openedRecords(20_000))
 		}
 		converse(t, c, false)
-	}
+	})
 	_, err := (&Dialer{TLSConfig: &tls.Config{RootCAs: roots}}).Dial(t.Context(), "wss://"+p.address+gone)
 	if e := refusal(t, err); e.Status < 500 || len(e.Body) == 0 || len(e.Body) > DefaultMaxBody {
 		t.Errorf("%v, body %q", err, e.Body)
@@ -244,7 +241,7 @@ events { worker_connections 64; }
 http {
   access_log off;
   client_body_temp_path b; proxy_temp_path p; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;
-  proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"; proxy_set_header Host $http_host;
+  proxy_http_version 1.1; proxy_buffer_size 512; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"; proxy_set_header Host $http_host;
   server {
     listen %s ssl http2; ssl_certificate c.pem; ssl_certificate_key k.pem; ssl_protocols TLSv1.2 TLSv1.3;
     location / { proxy_pass http://%s; }
@@ -263,6 +260,7 @@ func TestPeerHAProxy(t *testing.T) {
 	p.file(t, "both.pem", public+private)
 	conf := p.file(t, "haproxy.cfg", fmt.Sprintf(`global
   maxconn 64
+  tune.ssl.maxrecord 512
 defaults
   mode http
   timeout connect 5s

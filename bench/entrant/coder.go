@@ -96,6 +96,15 @@ func (c *coderConn) read() (p []byte, err error) {
 	return p, nil
 }
 
+// View reads one message.
+func (c *coderConn) View(f func(p []byte)) error {
+	p, err := c.read()
+	if err == nil {
+		f(p)
+	}
+	return err
+}
+
 func (c *coderConn) Receive(n int, t *Tally) error {
 	for range n {
 		p, err := c.read()

@@ -40,6 +40,13 @@ type Queuer interface {
 	SendQueued(n int, messages [][]byte) error
 }
 
+// Viewer is a Conn whose messages can be looked at one by one.
+type Viewer interface {
+	Conn
+	// View reads one message and calls f with it. The message is f's until that returns.
+	View(f func(p []byte)) error
+}
+
 // Broadcaster is an Entrant that can send one message to many connections.
 type Broadcaster interface {
 	Entrant

@@ -2,6 +2,7 @@ package entrant
 
 import (
 	"net"
+	"slices"
 	"testing"
 
 	"github.com/seed-7f57ff33/tickwire/bench/corpus"
@@ -14,7 +15,7 @@ func TestEveryEntrantReadsEveryMessage(t *testing.T) {
 	const n = 700
 	for _, e := range All() {
 		info := e.Info()
-		if info.Name == LimitParseRaw || info.Name == LimitAccept || info.Name == LimitHijack {
+		if info.Name == LimitParseRaw || info.Name == LimitAccept || info.Name == LimitHijack || info.Limit && info.TLS {
 			continue // they have no place here
 		}
 		for _, size := range corpus.Sizes {
@@ -37,6 +38,37 @@ func TestEveryEntrantReadsEveryMessage(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestViewersSeeEveryMessage: what is looked at is what was sent, one by one, and between calls of Receive.
+func TestViewersSeeEveryMessage(t *testing.T) {
+	s := corpus.NewStream(corpus.Messages(corpus.ASCII, 200, 64), false)
+	var names []string
+	for _, e := range Libraries() {
+		if !slices.Contains([]string{"tickwire", "gobwas-low", "gws", "gorilla", "coder"}, e.Info().Name) {
+			continue
+		}
+		names = append(names, e.Info().Name)
+		c, _, done := openMemory(t, e, s, Options{CheckUTF8: true}, false)
+		var got, rest Tally
+		for i := range 200 {
+			if err := c.(Viewer).View(got.Take); err != nil || got.Messages != i+1 {
+				t.Fatalf("%s: message %d: %d seen, %v", e.Info().Name, i, got.Messages, err)
+			}
+		}
+		if err := c.Receive(100, &rest); err != nil {
+			t.Fatal(err)
+		}
+		bytes, sum := s.Sum(0, 200)
+		more, moreSum := s.Sum(200, 100)
+		if got != (Tally{200, bytes, sum}) || rest != (Tally{100, more, moreSum}) {
+			t.Errorf("%s: %+v, then %+v", e.Info().Name, got, rest)
+		}
+		done()
+	}
+	if len(names) != 5 {
+		t.Errorf("only %v", names)
 	}
 }
 

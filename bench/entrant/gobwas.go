@@ -248,6 +248,15 @@ func (g *gobwasLowConn) read() ([]byte, error) {
 	return p, nil
 }
 
+// View reads one message.
+func (g *gobwasLowConn) View(f func(p []byte)) error {
+	p, err := g.read()
+	if err == nil {
+		f(p)
+	}
+	return err
+}
+
 func (g *gobwasLowConn) Receive(n int, t *Tally) error {
 	for range n {
 		p, err := g.read()

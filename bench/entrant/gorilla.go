@@ -104,6 +104,15 @@ func (c *gorillaConn) read() (p []byte, err error) {
 	return p, nil
 }
 
+// View reads one message.
+func (c *gorillaConn) View(f func(p []byte)) error {
+	p, err := c.read()
+	if err == nil {
+		f(p)
+	}
+	return err
+}
+
 func (c *gorillaConn) Receive(n int, t *Tally) error {
 	for range n {
 		p, err := c.read()

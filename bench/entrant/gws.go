@@ -100,6 +100,7 @@ func (gwsLib) Broadcast(conns []Conn, p []byte) error {
 type gwsHandler struct {
 	gws.BuiltinEventHandler
 	tally *Tally
+	view  func(p []byte) // gets a message instead of the tally
 	left  int
 	yield func(struct{}) bool
 }
@@ -113,10 +114,12 @@ func (h *gwsHandler) OnMessage(c *gws.Conn, m *gws.Message) {
 	}
 	if h.tally != nil {
 		h.tally.Take(m.Bytes())
+	} else if h.view != nil {
+		h.view(m.Bytes())
 	}
 	_ = m.Close()
 	if h.left--; h.left == 0 && !h.yield(struct{}{}) {
-		h.tally = nil
+		h.tally, h.view = nil, nil
 	}
 }
 
@@ -130,7 +133,18 @@ type gwsConn struct {
 
 // Receive runs ReadLoop as a coroutine, which the callback suspends after n messages: a tenth of a microsecond for all n.
 func (g *gwsConn) Receive(n int, t *Tally) error {
-	g.h.tally, g.h.left = t, n
+	g.h.tally, g.h.view, g.h.left = t, nil, n
+	return g.resume()
+}
+
+// View reads one message.
+func (g *gwsConn) View(f func(p []byte)) error {
+	g.h.tally, g.h.view, g.h.left = nil, f, 1
+	return g.resume()
+}
+
+// resume runs ReadLoop until as many messages as are wanted have come.
+func (g *gwsConn) resume() error {
 	if g.turn == nil {
 		g.turn, g.stop = iter.Pull(func(yield func(struct{}) bool) {
 			g.h.yield = yield
@@ -163,7 +177,7 @@ func (g *gwsConn) Echo() error {
 func (g *gwsConn) Close() error {
 	err := g.c.NetConn().Close()
 	if g.stop != nil {
-		g.h.tally, g.h.left = nil, -1
+		g.h.tally, g.h.view, g.h.left = nil, nil, -1
 		g.stop()
 	}
 	return err

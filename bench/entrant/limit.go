@@ -40,6 +40,9 @@ const (
 	LimitDiscard     = "limit: read 64 KiB, discard"
 	LimitCopy        = "limit: io.Copy to io.Discard"
 	LimitBuffered    = "limit: crypto/tls over a 64 KiB reader"
+	LimitRecords     = "limit: bare TCP read of the records"
+	LimitReadOpen    = "limit: bare TCP read of the records and AEAD.Open"
+	LimitOpen        = "limit: AEAD.Open alone"
 	LimitParse       = "limit: parse lengths, unicode/utf8"
 	LimitParseRaw    = "limit: parse lengths, unicode/utf8, raw reads"
 	LimitParseKernel = "limit: parse lengths, own UTF-8 kernel"
@@ -49,7 +52,7 @@ const (
 
 // Limits returns the limits.
 func Limits() []Entrant {
-	return []Entrant{
+	limits := []Entrant{
 		limit{name: LimitDiscard, calls: "Read into 64 KiB, nothing else", reading: discarding},
 		limit{name: LimitCopy, calls: "io.Copy(io.Discard, conn)", reading: copying},
 		limit{name: LimitBuffered, calls: "Read of a tls.Conn whose socket is read through a 64 KiB bufio.Reader, nothing else", reading: discarding, buffered: true},
@@ -59,6 +62,7 @@ func Limits() []Entrant {
 		acceptor{},
 		hijacker{},
 	}
+	return append(limits, recordLimits()...)
 }
 
 // acceptor is a server that does nothing with a connection: what every server's handshake has on top of the library's.

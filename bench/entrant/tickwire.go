@@ -36,9 +36,9 @@ func ticks() []Entrant {
 		{info: Info{Name: "tickwire-prepared", Calls: "as tickwire, WritePrepared to one connection after the other", In: []string{"fanout"}}},
 		{info: Info{Name: "tickwire-plain", Calls: "as tickwire, SyscallsPlain", In: []string{"feed"}}, syscalls: conn.SyscallsPlain},
 		{info: Info{Name: "tickwire-raw", Calls: "as tickwire, SyscallsRaw", In: []string{"feed"}}, syscalls: conn.SyscallsRaw},
-		{info: Info{Name: "tickwire-opens", Calls: "as tickwire, Dialer.OpenRecords", In: []string{"feed"}, TLS: true}, opens: true},
+		{info: Info{Name: "tickwire-opens", Calls: "as tickwire, Dialer.OpenRecords", In: []string{"feed", "paced"}, TLS: true}, opens: true},
 		{info: Info{Name: "tickwire-spin", Calls: "as tickwire, Config.Spin of 50 µs", In: []string{"echo"}, Spin: true}, spin: 50 * time.Microsecond},
-		{info: Info{Name: "tickwire-noclock", Calls: "as tickwire, KeepAlive off: no other library here has a clock by itself", In: []string{"echo"}, Raw: true}, noClock: true},
+		{info: Info{Name: "tickwire-noclock", Calls: "as tickwire, KeepAlive off: no other library here has a clock by itself", In: []string{"echo", "paced"}, Raw: true}, noClock: true},
 		{info: Info{Name: "tickwire-http", Calls: "conn.Upgrade behind net/http", In: []string{"handshake", "idle"}}, http: true},
 	}
 	var entrants []Entrant
@@ -188,6 +188,15 @@ func (c *tickConn) receiveLoop(n int, t *Tally) error {
 		}
 	}
 	return nil
+}
+
+// View reads one message.
+func (c *tickConn) View(f func(p []byte)) error {
+	m, err := c.c.ReadMessage()
+	if err == nil {
+		f(m.Data)
+	}
+	return err
 }
 
 func (c *tickConn) receiveBatches(n int, t *Tally) error {

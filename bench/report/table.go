@@ -82,6 +82,7 @@ var mains = map[string]struct {
 	"decode":    {"ns/message", []string{"allocs/message"}},
 	"encode":    {"ns/message", []string{"allocs/message"}},
 	"feed":      {"cpu ns/message", []string{"messages/s", "allocs/message", "reads/message", "GCs/million"}},
+	"paced":     {"cpu ns/message", []string{"p50 µs", "p99 µs", "messages/s", "allocs/message", "reads/message", "switches/million"}},
 	"echo":      {"p50 µs", []string{"p99 µs", "p99.9 µs", "client cpu ns/message", "allocs/message", "reads/message"}},
 	"fanout":    {"cpu ns/message", []string{"messages/s", "allocs/message", "writes/message"}},
 	"handshake": {"allocs/handshake", []string{"cpu ns/handshake", "handshakes/s", "reads/handshake", "writes/handshake"}},

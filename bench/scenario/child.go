@@ -45,6 +45,8 @@ type Spec struct {
 var roles = map[string]func(*Spec, *channel) error{
 	"blaster":          blaster,
 	"consumer":         consumer,
+	"pacer":            pacer,
+	"paced reader":     pacedReader,
 	"echo server":      echoServer,
 	"echo client":      echoClient,
 	"broadcast server": broadcastServer,
@@ -82,7 +84,7 @@ func Child() {
 }
 
 // measured are the roles whose process is looked at.
-var measured = []string{"consumer", "echo client", "broadcast server", "handshake server", "idle server"}
+var measured = []string{"consumer", "paced reader", "echo client", "broadcast server", "handshake server", "idle server"}
 
 // pin keeps all threads of this process on one CPU. Threads that start later inherit it from those that are there.
 func pin(cpu int) error {

@@ -26,15 +26,18 @@ type feedCase struct {
 	limits  []string
 }
 
+// recordLimits are those under TLS.
+var recordLimits = []string{entrant.LimitDiscard, entrant.LimitBuffered, entrant.LimitRecords, entrant.LimitReadOpen, entrant.LimitOpen}
+
 var feedCases = []feedCase{
 	{name: "TCP, 200 B, UTF-8 checked", kind: corpus.ASCII, size: 200, check: true, limits: []string{entrant.LimitParse, entrant.LimitParseRaw, entrant.LimitDiscard}},
 	{name: "TCP, 200 B, unchecked", kind: corpus.ASCII, size: 200, limits: []string{entrant.LimitParse, entrant.LimitParseRaw, entrant.LimitDiscard, entrant.LimitCopy}},
 	{name: "TCP, 200 B with 13 % CJK, UTF-8 checked", kind: corpus.CJK, size: 200, check: true, limits: []string{entrant.LimitParse}},
 	{name: "TCP, 60 B, unchecked", kind: corpus.ASCII, size: 60, limits: []string{entrant.LimitParse, entrant.LimitDiscard}},
-	{name: "TLS, 200 B, large records, UTF-8 checked", kind: corpus.ASCII, size: 200, check: true, tls: "large", limits: []string{entrant.LimitCopy, entrant.LimitDiscard, entrant.LimitBuffered}},
-	{name: "TLS, 200 B, a record per message, UTF-8 checked", kind: corpus.ASCII, size: 200, check: true, tls: "record", limits: []string{entrant.LimitBuffered, entrant.LimitDiscard}},
-	{name: "TLS, 60 B, a record per message, UTF-8 checked", kind: corpus.ASCII, size: 60, check: true, tls: "record", limits: []string{entrant.LimitBuffered, entrant.LimitDiscard}},
-	{name: "TLS, 1000 B, a record per message, UTF-8 checked", kind: corpus.ASCII, size: 1000, check: true, tls: "record", limits: []string{entrant.LimitBuffered, entrant.LimitDiscard}},
+	{name: "TLS, 200 B, large records, UTF-8 checked", kind: corpus.ASCII, size: 200, check: true, tls: "large", limits: append([]string{entrant.LimitCopy}, recordLimits...)},
+	{name: "TLS, 200 B, a record per message, UTF-8 checked", kind: corpus.ASCII, size: 200, check: true, tls: "record", limits: recordLimits},
+	{name: "TLS, 60 B, a record per message, UTF-8 checked", kind: corpus.ASCII, size: 60, check: true, tls: "record", limits: recordLimits},
+	{name: "TLS, 1000 B, a record per message, UTF-8 checked", kind: corpus.ASCII, size: 1000, check: true, tls: "record", limits: recordLimits},
 	{name: "TCP, 200 B, deflate with takeover, UTF-8 checked", kind: corpus.ASCII, size: 200, check: true, deflate: true},
 }
 

@@ -53,6 +53,7 @@ var All = []Scenario{
 	{"decode", "messages decoded from memory", decode},
 	{"encode", "messages encoded into memory", encode},
 	{"feed", "a feed read from a loopback socket", feed},
+	{"paced", "10,000 messages a second, one at a time", paced},
 	{"echo", "round trips", echo},
 	{"fanout", "one message to many clients", fanout},
 	{"handshake", "opening handshakes of a server", handshake},

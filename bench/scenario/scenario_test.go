@@ -4,11 +4,18 @@ import (
 	"errors"
 	"io"
 	"math"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/bench/entrant"
 )
+
+// TestMain lets the tests' own program be a child of a scenario.
+func TestMain(m *testing.M) {
+	Child()
+	os.Exit(m.Run())
+}
 
 // planOf runs tickwire alone in one case, and keeps what is emitted.
 func planOf(name string, results *[]Result) *Plan {

@@ -70,7 +70,7 @@ func Load(nc net.Conn, f Feed) ([]byte, error) {
 	held.held.Grow(f.Stream.WireLen(f.Count) + f.Count*24) // RFC 8446 §5.2: 22 bytes a record
 	var c net.Conn = held
 	if f.Records != "" {
-		config, err := serverTLS()
+		config, err := ServerTLS()
 		if err != nil {
 			return nil, err
 		}
@@ -125,7 +125,8 @@ func (h *holder) Write(p []byte) (int, error) {
 	return h.Conn.Write(p)
 }
 
-func serverTLS() (*tls.Config, error) {
+// ServerTLS is the configuration of the sender's side.
+func ServerTLS() (*tls.Config, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err

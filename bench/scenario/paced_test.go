@@ -1,0 +1,58 @@
+package scenario
+
+import (
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/bench/corpus"
+)
+
+func TestStamps(t *testing.T) {
+	p := append([]byte(stampHead+"0123456789abcdef\","), corpus.Messages(corpus.ASCII, 60, 1)[0][1:]...)
+	for _, want := range []uint64{0, 1, 0x0123456789abcdef, 1<<64 - 1} {
+		putStamp(p, want)
+		if got := stampOf(p); got != want {
+			t.Errorf("%x comes back as %x: %s", want, got, p)
+		}
+	}
+}
+
+// TestMonotonicIsShared: the clocks that two processes make of theirs tell the same time.
+func TestMonotonicIsShared(t *testing.T) {
+	a, err := newMonotonic()
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Millisecond)
+	b, err := newMonotonic()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := a.now()
+	middle := b.now()
+	after := a.now()
+	const off = 100 * time.Microsecond // far more than what the two looks at two clocks may be apart
+	if middle < before-off || middle > after+off {
+		t.Errorf("%v is not between %v and %v", middle, before, after)
+	}
+}
+
+// TestPaced runs the scenario with one library, over TCP and over TLS.
+func TestPaced(t *testing.T) {
+	if runtime.NumCPU() < 2 {
+		t.Skip("the sender needs a CPU of its own")
+	}
+	for _, scheme := range []string{"ws", "wss"} {
+		var results []Result
+		run(t, "paced", planOf("paced/"+scheme+", 200 B, 10000 messages/s, one at a time", &results))
+		if len(results) != 1 {
+			t.Fatalf("%s: %d results", scheme, len(results))
+		}
+		m := results[0].Metrics
+		// Nothing comes faster than it is sent.
+		if m["messages/s"] <= 0 || m["messages/s"] > 10_500 || m["p50 µs"] <= 0 || m["p99 µs"] < m["p50 µs"] || m["cpu ns/message"] <= 0 {
+			t.Errorf("%s: %v", scheme, m)
+		}
+	}
+}
