@@ -22,9 +22,9 @@ type Server struct {
 	// Handler has a connection for as long as it runs, in a goroutine of its own, and must read from it; the connection is closed
 	// when it returns. Without a Handler every connection is closed at once.
 	Handler func(*Conn)
-	// OnError, if not nil, hears of handshakes that failed, of Accept errors that Serve goes on after, and of panics of Handler
-	// under Serve, with their stack; without it the panics are logged. A panic ends its connection and no other. Under ServeHTTP it is
-	// net/http that recovers it.
+	// OnError, if not nil, hears of handshakes that failed, of Accept errors that Serve goes on after, and of panics of Handler,
+	// with their stack; without it the panics are logged. A panic ends its connection and no other. One in the Upgrader's
+	// functions under ServeHTTP is net/http's to recover.
 	OnError func(error)
 
 	mu        sync.Mutex
@@ -79,26 +79,39 @@ func (s *Server) Serve(l net.Listener) error {
 			nc.Close()
 			return ErrServerClosed
 		}
-		go func() {
-			defer s.untrack(func() {})
-			defer s.recovered()
-			if c, err := s.open(nc); err != nil {
-				s.report(err)
-			} else {
-				s.handle(c)
-			}
-		}()
+		go s.open(nc)
 	}
 }
 
 // open does the opening handshake on a connection of Serve's.
-func (s *Server) open(nc net.Conn) (*Conn, error) {
+func (s *Server) open(nc net.Conn) {
+	var c *Conn
+	defer func() {
+		if c == nil {
+			s.untrack(func() {})
+		}
+	}()
+	defer s.recovered()
 	defer func() {
 		s.mu.Lock()
 		delete(s.opening, nc)
 		s.mu.Unlock()
 	}()
-	return s.Upgrader.Accept(nc)
+	c, err := s.Upgrader.Accept(nc)
+	if err != nil {
+		s.report(err)
+		return
+	}
+	// A goroutine of its own: the handshake makes the stack grow, and a stack does not shrink
+	// below what is in use while the handler waits. That is 2 kB for each connection.
+	go s.run(c)
+}
+
+// run runs Handler for a connection that is counted.
+func (s *Server) run(c *Conn) {
+	defer s.untrack(func() {})
+	defer s.recovered()
+	s.handle(c)
 }
 
 // pause waits, but not past the beginning of the end.
@@ -123,20 +136,26 @@ func passes(err error) bool {
 	return errors.As(err, &e) && e.Temporary()
 }
 
-// ServeHTTP opens a connection out of net/http and returns when Handler has.
+// ServeHTTP opens a connection out of net/http, and gives it to Handler as Serve does. It
+// returns when the connection is open, so that what net/http holds for a request can go.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !s.track(func() {}) {
 		w.Header().Set("Connection", "close")
 		http.Error(w, "the server is shutting down", http.StatusServiceUnavailable)
 		return
 	}
-	defer s.untrack(func() {})
+	var c *Conn
+	defer func() {
+		if c == nil {
+			s.untrack(func() {})
+		}
+	}()
 	c, err := s.Upgrader.Upgrade(w, r)
 	if err != nil {
 		s.report(err)
 		return
 	}
-	s.handle(c)
+	go s.run(c)
 }
 
 // handle runs Handler on a connection that Shutdown knows of. It returns when the peer had its time to take our Close frame:
