@@ -38,10 +38,9 @@ const (
 // store finds that the side is not parked any more, or behind it, and then settle sees the call.
 func (l *readLock) enter() (n uint64, ok bool) {
 	n = l.quick.Load()
-	if n&quickBusy != 0 {
+	if n&quickBusy != 0 || !claim(&l.quick, n, n|quickBusy) {
 		return 0, false
 	}
-	publish(&l.quick, n|quickBusy)
 	if l.state.Load()&(readCount-1) == readParked {
 		return n, true
 	}
