@@ -138,8 +138,16 @@ func (a *anyConn) Counters() transport.Counters {
 func (a *anyConn) SetReadDeadline(t time.Time) error { return a.base.SetReadDeadline(t) }
 func (a *anyConn) StopPolling()                      {}
 
-// Write writes b, in pieces that are counted and have a timeout each.
-func (a *anyConn) Write(b, _ []byte, _ transport.How) (n int, err error) {
+// Write writes b: a long one in pieces that are counted and have a timeout each.
+func (a *anyConn) Write(b, _ []byte, _ transport.How) (int, error) {
+	if a.lock.has(lockDirect) { // which stands for clockPushing; writeEncoded looks at n
+		(*Conn)(a).wakeClock()
+		return a.stream.Write(b)
+	}
+	return a.writePieces(b)
+}
+
+func (a *anyConn) writePieces(b []byte) (n int, err error) {
 	for {
 		piece := b[:min(len(b), maxStreamWrite)]
 		k, err := a.writePiece(piece)
@@ -157,12 +165,9 @@ func (a *anyConn) Write(b, _ []byte, _ transport.How) (n int, err error) {
 	}
 }
 
-// writePiece has lockDirect in the place of clockPushing where writeEncoded writes.
 func (a *anyConn) writePiece(b []byte) (int, error) {
-	if !a.lock.has(lockDirect) {
-		a.clocks.flags.Or(clockPushing)
-		defer a.clocks.flags.And(^uint32(clockPushing))
-	}
+	a.clocks.flags.Or(clockPushing)
+	defer a.clocks.flags.And(^uint32(clockPushing))
 	(*Conn)(a).wakeClock()
 	return a.stream.Write(b)
 }
