@@ -14,8 +14,8 @@ func detect() (tiers []Tier, cpu string) {
 	if cpuid.CPU.Supports(cpuid.SSSE3) {
 		tiers = append(tiers, SSSE3)
 	}
-	// The AVX2 kernels use BMI2 too, which came with it; and a tier includes those below it.
-	if cpuid.CPU.Supports(cpuid.SSSE3, cpuid.AVX2, cpuid.BMI2) {
+	// The AVX2 kernels use BMI1, BMI2 and LZCNT too, which came with it; and a tier includes those below it.
+	if cpuid.CPU.Supports(cpuid.SSSE3, cpuid.AVX2, cpuid.BMI1, cpuid.BMI2, cpuid.LZCNT) {
 		tiers = append(tiers, AVX2)
 	}
 	cpu = cpuid.CPU.BrandName

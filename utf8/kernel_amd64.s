@@ -22,7 +22,8 @@
 //   DX  limit of the loop       BX     0 once all is checked, else -1
 //   AX, CX  scratch
 //
-// Below, the tables are in Y8-Y11, R8 is the key at the end, and Y6 and Y12 are the keys at both ends.
+// Below, the tables are in Y8-Y11, R8 is the key at the end, and Y6 and Y12 are the keys at both ends. From 129 to 256
+// unmask has the text in Y0-Y3 and Y8-Y11, its errors in Y7, and the tables in memory.
 //
 // The SSE kernels:
 //   X0-X3    vectors of text    X6  errors so far  X7  0x0F       X9   0x70
@@ -42,35 +43,39 @@ DATA utf8rows<>+48(SB)/8, $0x0101010101010101
 DATA utf8rows<>+56(SB)/8, $0x01010101babaaee6
 DATA utf8rows<>+64(SB)/8, $0x0f0f0f0f0f0f0f0f
 DATA utf8rows<>+72(SB)/8, $0x0f0f0f0f0f0f0f0f
-DATA utf8rows<>+80(SB)/8, $0x1000100010001000
-DATA utf8rows<>+88(SB)/8, $0x1000100010001000
-DATA utf8rows<>+96(SB)/8, $0x6060606060606060
-DATA utf8rows<>+104(SB)/8, $0x6060606060606060
-DATA utf8rows<>+112(SB)/8, $0x6060606060606060
-DATA utf8rows<>+120(SB)/8, $0x6060606060606060
-DATA utf8rows<>+128(SB)/8, $0x7070707070707070
-DATA utf8rows<>+136(SB)/8, $0x7070707070707070
-DATA utf8rows<>+144(SB)/8, $0x7070707070707070
-DATA utf8rows<>+152(SB)/8, $0x7070707070707070
-DATA utf8rows<>+160(SB)/8, $0x8080808080808080
-DATA utf8rows<>+168(SB)/8, $0x8080808080808080
-DATA utf8rows<>+176(SB)/8, $0x8080808080808080
-DATA utf8rows<>+184(SB)/8, $0x8080808080808080
-DATA utf8rows<>+192(SB)/8, $0xffffffffff000000
-DATA utf8rows<>+200(SB)/8, $0xffffffffffffffff
-DATA utf8rows<>+208(SB)/8, $0xffffffffffffffff
-DATA utf8rows<>+216(SB)/8, $0xffffffffffffffff
-DATA utf8rows<>+224(SB)/8, $0x0706050403020100
-DATA utf8rows<>+232(SB)/8, $0x0f0e0d0c0b0a0908
+DATA utf8rows<>+80(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA utf8rows<>+88(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA utf8rows<>+96(SB)/8, $0x1000100010001000
+DATA utf8rows<>+104(SB)/8, $0x1000100010001000
+DATA utf8rows<>+112(SB)/8, $0x0000000000000000
+DATA utf8rows<>+120(SB)/8, $0x0000000000000000
+DATA utf8rows<>+128(SB)/8, $0x6060606060606060
+DATA utf8rows<>+136(SB)/8, $0x6060606060606060
+DATA utf8rows<>+144(SB)/8, $0x6060606060606060
+DATA utf8rows<>+152(SB)/8, $0x6060606060606060
+DATA utf8rows<>+160(SB)/8, $0x7070707070707070
+DATA utf8rows<>+168(SB)/8, $0x7070707070707070
+DATA utf8rows<>+176(SB)/8, $0x7070707070707070
+DATA utf8rows<>+184(SB)/8, $0x7070707070707070
+DATA utf8rows<>+192(SB)/8, $0x8080808080808080
+DATA utf8rows<>+200(SB)/8, $0x8080808080808080
+DATA utf8rows<>+208(SB)/8, $0x8080808080808080
+DATA utf8rows<>+216(SB)/8, $0x8080808080808080
+DATA utf8rows<>+224(SB)/8, $0xffffffffff000000
+DATA utf8rows<>+232(SB)/8, $0xffffffffffffffff
 DATA utf8rows<>+240(SB)/8, $0xffffffffffffffff
 DATA utf8rows<>+248(SB)/8, $0xffffffffffffffff
-DATA utf8rows<>+256(SB)/8, $0xffffffffffffffff
-DATA utf8rows<>+264(SB)/8, $0xffffffffffffffff
+DATA utf8rows<>+256(SB)/8, $0x0706050403020100
+DATA utf8rows<>+264(SB)/8, $0x0f0e0d0c0b0a0908
 DATA utf8rows<>+272(SB)/8, $0xffffffffffffffff
-DATA utf8rows<>+280(SB)/8, $0xbfdfefffffffffff
+DATA utf8rows<>+280(SB)/8, $0xffffffffffffffff
 DATA utf8rows<>+288(SB)/8, $0xffffffffffffffff
 DATA utf8rows<>+296(SB)/8, $0xffffffffffffffff
-GLOBL utf8rows<>(SB), NOPTR|RODATA, $304
+DATA utf8rows<>+304(SB)/8, $0xffffffffffffffff
+DATA utf8rows<>+312(SB)/8, $0xbfdfefffffffffff
+DATA utf8rows<>+320(SB)/8, $0xffffffffffffffff
+DATA utf8rows<>+328(SB)/8, $0xffffffffffffffff
+GLOBL utf8rows<>(SB), NOPTR|RODATA, $336
 
 // for each byte, what state follows on which: a shift right by the state before leaves that behind
 DATA utf8states<>+0(SB)/8, $0x0006186186186180
@@ -360,9 +365,9 @@ check32:
 	JCC wide32
 	PXOR X6, X6
 	MOVOU utf8rows<>+64(SB), X7
-	MOVOU utf8rows<>+96(SB), X8
-	MOVOU utf8rows<>+128(SB), X9
-	MOVOU utf8rows<>+160(SB), X10
+	MOVOU utf8rows<>+128(SB), X8
+	MOVOU utf8rows<>+160(SB), X9
+	MOVOU utf8rows<>+192(SB), X10
 	MOVOA X0, X11
 	PSLLO $1, X11
 	MOVOA X0, X12
@@ -416,7 +421,7 @@ check32:
 	PAND X10, X12
 	PXOR X12, X15
 	POR X15, X6
-	MOVOU utf8rows<>+272(SB), X14
+	MOVOU utf8rows<>+304(SB), X14
 	MOVOA X3, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -455,10 +460,10 @@ near:
 	POR X13, X12
 	PAND X10, X12
 	PXOR X12, X15
-	MOVOU utf8rows<>+192(SB), X14
+	MOVOU utf8rows<>+224(SB), X14
 	PAND X14, X15
 	POR X15, X6
-	MOVOU utf8rows<>+272(SB), X14
+	MOVOU utf8rows<>+304(SB), X14
 	MOVOA X3, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -495,9 +500,9 @@ check64:
 	JCC wide64
 	PXOR X6, X6
 	MOVOU utf8rows<>+64(SB), X7
-	MOVOU utf8rows<>+96(SB), X8
-	MOVOU utf8rows<>+128(SB), X9
-	MOVOU utf8rows<>+160(SB), X10
+	MOVOU utf8rows<>+128(SB), X8
+	MOVOU utf8rows<>+160(SB), X9
+	MOVOU utf8rows<>+192(SB), X10
 	MOVOA X0, X11
 	PSLLO $1, X11
 	MOVOA X0, X12
@@ -597,7 +602,7 @@ check64:
 	PAND X10, X12
 	PXOR X12, X15
 	POR X15, X6
-	MOVOU utf8rows<>+272(SB), X14
+	MOVOU utf8rows<>+304(SB), X14
 	MOVOA X3, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -611,7 +616,7 @@ check64:
 	// 16..32 with AVX2
 wide32:
 	VZEROUPPER
-	LEAQ utf8rows<>+224(SB), AX
+	LEAQ utf8rows<>+256(SB), AX
 	SUBQ SI, AX
 	VPSHUFB 32(AX), X3, X1
 	VINSERTI128 $1, X1, Y0, Y0
@@ -633,12 +638,12 @@ wide32:
 	VPAND Y1, Y7, Y7
 	VPALIGNR $14, Y4, Y0, Y1
 	VPALIGNR $13, Y4, Y0, Y2
-	VPSUBUSB utf8rows<>+96(SB), Y1, Y1
-	VPSUBUSB utf8rows<>+128(SB), Y2, Y2
+	VPSUBUSB utf8rows<>+128(SB), Y1, Y1
+	VPSUBUSB utf8rows<>+160(SB), Y2, Y2
 	VPOR Y2, Y1, Y1
-	VPAND utf8rows<>+160(SB), Y1, Y1
+	VPAND utf8rows<>+192(SB), Y1, Y1
 	VPXOR Y1, Y7, Y7
-	VPSUBUSB utf8rows<>+256(SB), Y0, Y0
+	VPSUBUSB utf8rows<>+288(SB), Y0, Y0
 	VPOR Y0, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+16(FP)
@@ -669,10 +674,10 @@ wide64:
 	VPAND Y4, Y7, Y7
 	VPALIGNR $14, Y6, Y0, Y4
 	VPALIGNR $13, Y6, Y0, Y5
-	VPSUBUSB utf8rows<>+96(SB), Y4, Y4
-	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
 	VPOR Y5, Y4, Y4
-	VPAND utf8rows<>+160(SB), Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
 	VPXOR Y4, Y7, Y7
 	CMPQ SI, $35
 	JCS wideNear
@@ -689,13 +694,13 @@ wide64:
 	VPAND Y4, Y0, Y0
 	VMOVDQU -34(R12), Y4
 	VMOVDQU -35(R12), Y5
-	VPSUBUSB utf8rows<>+96(SB), Y4, Y4
-	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
 	VPOR Y5, Y4, Y4
-	VPAND utf8rows<>+160(SB), Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
 	VPXOR Y4, Y0, Y0
 	VPOR Y0, Y7, Y7
-	VPSUBUSB utf8rows<>+256(SB), Y3, Y3
+	VPSUBUSB utf8rows<>+288(SB), Y3, Y3
 	VPOR Y3, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+16(FP)
@@ -718,14 +723,14 @@ wideNear:
 	VPAND Y4, Y0, Y0
 	VPALIGNR $14, Y6, Y3, Y4
 	VPALIGNR $13, Y6, Y3, Y5
-	VPSUBUSB utf8rows<>+96(SB), Y4, Y4
-	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
 	VPOR Y5, Y4, Y4
-	VPAND utf8rows<>+160(SB), Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
 	VPXOR Y4, Y0, Y0
-	VPAND utf8rows<>+192(SB), Y0, Y0
+	VPAND utf8rows<>+224(SB), Y0, Y0
 	VPOR Y0, Y7, Y7
-	VPSUBUSB utf8rows<>+256(SB), Y3, Y3
+	VPSUBUSB utf8rows<>+288(SB), Y3, Y3
 	VPOR Y3, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+16(FP)
@@ -753,6 +758,8 @@ check16:
 	SHLL $2, CX
 	SHRQ CX, BX
 	SHRQ CX, BX
+	CMPL ·tier(SB), $const_avx2
+	JCC wide16
 	MOVQ AX, X0
 	MOVQ BX, X1
 	PUNPCKLQDQ X1, X0
@@ -760,9 +767,9 @@ check16:
 padded:
 	PXOR X6, X6
 	MOVOU utf8rows<>+64(SB), X7
-	MOVOU utf8rows<>+96(SB), X8
-	MOVOU utf8rows<>+128(SB), X9
-	MOVOU utf8rows<>+160(SB), X10
+	MOVOU utf8rows<>+128(SB), X8
+	MOVOU utf8rows<>+160(SB), X9
+	MOVOU utf8rows<>+192(SB), X10
 	MOVOA X0, X11
 	PSLLO $1, X11
 	MOVOA X0, X12
@@ -797,6 +804,35 @@ padded:
 	SETEQ ret+16(FP)
 	RET
 
+	// with AVX2 no legacy encoding: what is moved from a general register would wait for the upper halves
+wide16:
+	VMOVQ AX, X0
+	VMOVQ BX, X1
+	VPUNPCKLQDQ X1, X0, X0
+	VMOVDQU utf8rows<>+16(SB), X3
+	VMOVDQU utf8rows<>+32(SB), X4
+	VMOVDQU utf8rows<>+48(SB), X5
+	VPSRLW $4, X0, X1
+	VPAND utf8rows<>+64(SB), X0, X2
+	VPAND utf8rows<>+64(SB), X1, X1
+	VPSHUFB X2, X4, X4
+	VPSHUFB X1, X3, X3
+	VPSHUFB X1, X5, X5
+	VPSUBUSB utf8rows<>+128(SB), X0, X1
+	VPSUBUSB utf8rows<>+160(SB), X0, X2
+	VPAND X3, X4, X3
+	VPSLLDQ $2, X1, X1
+	VPSLLDQ $3, X2, X2
+	VPALIGNR $15, utf8rows<>+0(SB), X3, X3
+	VPOR X2, X1, X1
+	VPAND X5, X3, X3
+	VPAND utf8rows<>+192(SB), X1, X1
+	VPXOR X1, X3, X3
+	VPTEST X3, X3
+	SETEQ ret+16(FP)
+	VZEROUPPER
+	RET
+
 	// 4..7: the same with half words
 under8:
 	CMPQ SI, $4
@@ -817,8 +853,36 @@ check8:
 	SHRQ CX, BX
 	SHLQ $32, BX
 	ORQ BX, AX
+	CMPL ·tier(SB), $const_avx2
+	JCC wide8
 	MOVQ AX, X0
 	JMP padded
+
+wide8:
+	VMOVQ AX, X0
+	VMOVDQU utf8rows<>+16(SB), X3
+	VMOVDQU utf8rows<>+32(SB), X4
+	VMOVDQU utf8rows<>+48(SB), X5
+	VPSRLW $4, X0, X1
+	VPAND utf8rows<>+64(SB), X0, X2
+	VPAND utf8rows<>+64(SB), X1, X1
+	VPSHUFB X2, X4, X4
+	VPSHUFB X1, X3, X3
+	VPSHUFB X1, X5, X5
+	VPSUBUSB utf8rows<>+128(SB), X0, X1
+	VPSUBUSB utf8rows<>+160(SB), X0, X2
+	VPAND X3, X4, X3
+	VPSLLDQ $2, X1, X1
+	VPSLLDQ $3, X2, X2
+	VPALIGNR $15, utf8rows<>+0(SB), X3, X3
+	VPOR X2, X1, X1
+	VPAND X5, X3, X3
+	VPAND utf8rows<>+192(SB), X1, X1
+	VPXOR X1, X3, X3
+	VPTEST X3, X3
+	SETEQ ret+16(FP)
+	VZEROUPPER
+	RET
 
 	// 1..3: the bytes 0, n/2 and n-1
 under4:
@@ -840,16 +904,19 @@ true:
 	RET
 
 check4:
-	LEAL -8(SI*8), CX
-	SHLL CX, DX
-	MOVL SI, CX
-	SHRL $1, CX
-	SHLL $3, CX
-	SHLL CX, BX
-	ORL BX, AX
-	ORL DX, AX
-	MOVQ AX, X0
-	JMP padded
+	// the state behind 2 bytes and that behind 3; 1 has its byte twice, and that is an error
+	LEAQ utf8states<>(SB), R10
+	MOVQ (R10)(AX*8), CX
+	MOVQ (R10)(BX*8), BX
+	MOVQ (R10)(DX*8), DX
+	SHRQ CX, BX
+	MOVQ BX, CX
+	SHRQ CX, DX
+	CMPQ SI, $3
+	CMOVQNE BX, DX
+	ANDL $63, DX
+	SETEQ ret+16(FP)
+	RET
 
 	// 65 and more: which tier
 over64:
@@ -858,19 +925,15 @@ over64:
 	LEAQ (DI)(SI*1), R12
 	CMPL ·tier(SB), $const_avx2
 	JCS ssse3
-	VPXOR Y7, Y7, Y7
 	CMPQ SI, $128
 	JHI over128
-	// 65..128: the first two vectors, the last, and one between
-	MOVL $32, CX
-	MOVL $64, AX
-	CMPQ SI, $96
-	CMOVQCC AX, CX
+	// 65..128: the first two vectors and the last two
 	VMOVDQU (DI), Y0
-	VMOVDQU 32(DI), Y1
-	VPOR (DI)(CX*1), Y0, Y2
-	VPOR -32(R12), Y1, Y3
-	VPOR Y2, Y3, Y4
+	VPOR 32(DI), Y0, Y1
+	VMOVDQU -64(R12), Y2
+	VMOVDQU -32(R12), Y6
+	VPOR Y2, Y1, Y3
+	VPOR Y6, Y3, Y4
 	VPMOVMSKB Y4, AX
 	TESTL AX, AX
 	JNE check128
@@ -879,14 +942,160 @@ over64:
 	RET
 
 check128:
+	CMPL AX, $-1
+	JEQ whole128
+	VPMOVMSKB Y3, CX
+	VPOR Y2, Y6, Y2
 	VBROADCASTI128 utf8rows<>+16(SB), Y8
 	VBROADCASTI128 utf8rows<>+32(SB), Y9
 	VBROADCASTI128 utf8rows<>+48(SB), Y10
 	VBROADCASTI128 utf8rows<>+64(SB), Y11
-	VBROADCASTI128 utf8rows<>+80(SB), Y12
-	VBROADCASTI128 utf8rows<>+96(SB), Y13
-	VBROADCASTI128 utf8rows<>+128(SB), Y14
-	VBROADCASTI128 utf8rows<>+160(SB), Y15
+	TESTL CX, CX
+	JEQ back32
+	VPMOVMSKB Y2, CX
+	TESTL CX, CX
+	JEQ front64
+	VPMOVMSKB Y1, CX
+	TESTL CX, CX
+	JNE whole128
+	CMPQ SI, $67
+	JCS whole128
+	// all before the last two vectors is ASCII
+	VMOVDQU -64(R12), Y2
+	VMOVDQU -65(R12), Y7
+	VPSRLW $4, Y7, Y1
+	VPAND Y7, Y11, Y7
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y7, Y9, Y7
+	VPSHUFB Y1, Y8, Y1
+	VPAND Y1, Y7, Y7
+	VPSRLW $4, Y2, Y1
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y1, Y10, Y1
+	VPAND Y1, Y7, Y7
+	VMOVDQU -66(R12), Y1
+	VMOVDQU -67(R12), Y2
+	VPSUBUSB utf8rows<>+128(SB), Y1, Y1
+	VPSUBUSB utf8rows<>+160(SB), Y2, Y2
+	VPOR Y2, Y1, Y1
+	VPAND utf8rows<>+192(SB), Y1, Y1
+	VPXOR Y1, Y7, Y7
+	VMOVDQU -33(R12), Y3
+	VPSRLW $4, Y3, Y4
+	VPAND Y3, Y11, Y3
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y3, Y9, Y3
+	VPSHUFB Y4, Y8, Y4
+	VPAND Y4, Y3, Y3
+	VPSRLW $4, Y6, Y4
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y4, Y10, Y4
+	VPAND Y4, Y3, Y3
+	VMOVDQU -34(R12), Y4
+	VMOVDQU -35(R12), Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
+	VPOR Y5, Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
+	VPXOR Y4, Y3, Y3
+	VPOR Y3, Y7, Y7
+	VPSUBUSB utf8rows<>+288(SB), Y6, Y6
+	VPOR Y6, Y7, Y7
+	VPTEST Y7, Y7
+	SETEQ ret+16(FP)
+	VZEROUPPER
+	RET
+
+	// all before the last vector is ASCII, at whatever length
+back32:
+	VMOVDQU -33(R12), Y7
+	VPSRLW $4, Y7, Y1
+	VPAND Y7, Y11, Y7
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y7, Y9, Y7
+	VPSHUFB Y1, Y8, Y1
+	VPAND Y1, Y7, Y7
+	VPSRLW $4, Y6, Y1
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y1, Y10, Y1
+	VPAND Y1, Y7, Y7
+	VMOVDQU -34(R12), Y1
+	VMOVDQU -35(R12), Y2
+	VPSUBUSB utf8rows<>+128(SB), Y1, Y1
+	VPSUBUSB utf8rows<>+160(SB), Y2, Y2
+	VPOR Y2, Y1, Y1
+	VPAND utf8rows<>+192(SB), Y1, Y1
+	VPXOR Y1, Y7, Y7
+	VPSUBUSB utf8rows<>+288(SB), Y6, Y6
+	VPOR Y6, Y7, Y7
+	VPTEST Y7, Y7
+	SETEQ ret+16(FP)
+	VZEROUPPER
+	RET
+
+	// all behind the first two vectors is ASCII
+front64:
+	VPERM2I128 $8, Y0, Y0, Y3
+	VPALIGNR $15, Y3, Y0, Y7
+	VPSRLW $4, Y7, Y1
+	VPAND Y7, Y11, Y7
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y7, Y9, Y7
+	VPSHUFB Y1, Y8, Y1
+	VPAND Y1, Y7, Y7
+	VPSRLW $4, Y0, Y1
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y1, Y10, Y1
+	VPAND Y1, Y7, Y7
+	VPALIGNR $14, Y3, Y0, Y1
+	VPALIGNR $13, Y3, Y0, Y2
+	VPSUBUSB utf8rows<>+128(SB), Y1, Y1
+	VPSUBUSB utf8rows<>+160(SB), Y2, Y2
+	VPOR Y2, Y1, Y1
+	VPAND utf8rows<>+192(SB), Y1, Y1
+	VPXOR Y1, Y7, Y7
+	VMOVDQU 32(DI), Y6
+	VMOVDQU 31(DI), Y3
+	VPSRLW $4, Y3, Y4
+	VPAND Y3, Y11, Y3
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y3, Y9, Y3
+	VPSHUFB Y4, Y8, Y4
+	VPAND Y4, Y3, Y3
+	VPSRLW $4, Y6, Y4
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y4, Y10, Y4
+	VPAND Y4, Y3, Y3
+	VMOVDQU 30(DI), Y4
+	VMOVDQU 29(DI), Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
+	VPOR Y5, Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
+	VPXOR Y4, Y3, Y3
+	VPOR Y3, Y7, Y7
+	VPSUBUSB utf8rows<>+288(SB), Y6, Y6
+	VPOR Y6, Y7, Y7
+	VPTEST Y7, Y7
+	SETEQ ret+16(FP)
+	VZEROUPPER
+	RET
+
+	// all of 65..128: the first two vectors, the last, and one between
+whole128:
+	MOVL $32, CX
+	MOVL $64, AX
+	CMPQ SI, $96
+	CMOVQCC AX, CX
+	VBROADCASTI128 utf8rows<>+16(SB), Y8
+	VBROADCASTI128 utf8rows<>+32(SB), Y9
+	VBROADCASTI128 utf8rows<>+48(SB), Y10
+	VBROADCASTI128 utf8rows<>+64(SB), Y11
+	VBROADCASTI128 utf8rows<>+96(SB), Y12
+	VBROADCASTI128 utf8rows<>+128(SB), Y13
+	VBROADCASTI128 utf8rows<>+160(SB), Y14
+	VBROADCASTI128 utf8rows<>+192(SB), Y15
+	VPXOR Y7, Y7, Y7
 	VPERM2I128 $8, Y0, Y0, Y5
 	VPALIGNR $15, Y5, Y0, Y2
 	VPALIGNR $14, Y5, Y0, Y3
@@ -914,7 +1123,7 @@ check128:
 	VPSHUFB Y0, Y9, Y0
 	VPSHUFB Y2, Y8, Y2
 	VPAND Y2, Y0, Y0
-	VPMULHUW Y1, Y12, Y2
+	VPMULHUW 32(DI), Y12, Y2
 	VPAND Y2, Y11, Y2
 	VPSHUFB Y2, Y10, Y2
 	VPAND Y2, Y0, Y0
@@ -965,16 +1174,253 @@ check128:
 	VPAND Y15, Y2, Y2
 	VPXOR Y2, Y0, Y0
 	VPOR Y0, Y7, Y7
-	VPSUBUSB utf8rows<>+256(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+288(SB), Y4, Y4
 	VPOR Y4, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+16(FP)
 	VZEROUPPER
 	RET
 
-	// more than 128: is there anything but ASCII at the start
+	// 129..256: the first four vectors and the last four
 over128:
 	VMOVDQU (DI), Y0
+	CMPQ SI, $256
+	JHI over256
+	VPOR 32(DI), Y0, Y1
+	VMOVDQU 64(DI), Y2
+	VPOR 96(DI), Y2, Y2
+	VMOVDQU -128(R12), Y3
+	VPOR -96(R12), Y3, Y3
+	VMOVDQU -64(R12), Y4
+	VMOVDQU -32(R12), Y6
+	VPOR Y2, Y1, Y5
+	VPOR Y3, Y4, Y7
+	VPOR Y5, Y7, Y5
+	VPOR Y6, Y5, Y7
+	VPMOVMSKB Y7, AX
+	TESTL AX, AX
+	JNE check256
+	VZEROUPPER
+	MOVB $1, ret+16(FP)
+	RET
+
+check256:
+	CMPL AX, $-1
+	JEQ first
+	VPMOVMSKB Y5, CX
+	VPOR Y4, Y6, Y4
+	VBROADCASTI128 utf8rows<>+16(SB), Y8
+	VBROADCASTI128 utf8rows<>+32(SB), Y9
+	VBROADCASTI128 utf8rows<>+48(SB), Y10
+	VBROADCASTI128 utf8rows<>+64(SB), Y11
+	TESTL CX, CX
+	JEQ back32
+	VPMOVMSKB Y1, AX
+	VPMOVMSKB Y2, BX
+	VPMOVMSKB Y3, CX
+	VPMOVMSKB Y4, DX
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+	TESTL AX, AX
+	JEQ block1
+	TESTL BX, BX
+	JNE first
+	VPERM2I128 $8, Y0, Y0, Y3
+	VPALIGNR $15, Y3, Y0, Y7
+	VPSRLW $4, Y7, Y1
+	VPAND Y7, Y11, Y7
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y7, Y9, Y7
+	VPSHUFB Y1, Y8, Y1
+	VPAND Y1, Y7, Y7
+	VPSRLW $4, Y0, Y1
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y1, Y10, Y1
+	VPAND Y1, Y7, Y7
+	VPALIGNR $14, Y3, Y0, Y1
+	VPALIGNR $13, Y3, Y0, Y2
+	VPSUBUSB utf8rows<>+128(SB), Y1, Y1
+	VPSUBUSB utf8rows<>+160(SB), Y2, Y2
+	VPOR Y2, Y1, Y1
+	VPAND utf8rows<>+192(SB), Y1, Y1
+	VPXOR Y1, Y7, Y7
+	VMOVDQU 32(DI), Y6
+	VMOVDQU 31(DI), Y3
+	VPSRLW $4, Y3, Y4
+	VPAND Y3, Y11, Y3
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y3, Y9, Y3
+	VPSHUFB Y4, Y8, Y4
+	VPAND Y4, Y3, Y3
+	VPSRLW $4, Y6, Y4
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y4, Y10, Y4
+	VPAND Y4, Y3, Y3
+	VMOVDQU 30(DI), Y4
+	VMOVDQU 29(DI), Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
+	VPOR Y5, Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
+	VPXOR Y4, Y3, Y3
+	VPSUBUSB utf8rows<>+288(SB), Y6, Y6
+	VPOR Y3, Y7, Y7
+
+block1:
+	TESTL BX, BX
+	JEQ skip1
+	VMOVDQU 64(DI), Y2
+	VMOVDQU 63(DI), Y0
+	VPSRLW $4, Y0, Y1
+	VPAND Y0, Y11, Y0
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y0, Y9, Y0
+	VPSHUFB Y1, Y8, Y1
+	VPAND Y1, Y0, Y0
+	VPSRLW $4, Y2, Y1
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y1, Y10, Y1
+	VPAND Y1, Y0, Y0
+	VMOVDQU 62(DI), Y1
+	VMOVDQU 61(DI), Y2
+	VPSUBUSB utf8rows<>+128(SB), Y1, Y1
+	VPSUBUSB utf8rows<>+160(SB), Y2, Y2
+	VPOR Y2, Y1, Y1
+	VPAND utf8rows<>+192(SB), Y1, Y1
+	VPXOR Y1, Y0, Y0
+	VPOR Y0, Y7, Y7
+	VMOVDQU 96(DI), Y6
+	VMOVDQU 95(DI), Y3
+	VPSRLW $4, Y3, Y4
+	VPAND Y3, Y11, Y3
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y3, Y9, Y3
+	VPSHUFB Y4, Y8, Y4
+	VPAND Y4, Y3, Y3
+	VPSRLW $4, Y6, Y4
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y4, Y10, Y4
+	VPAND Y4, Y3, Y3
+	VMOVDQU 94(DI), Y4
+	VMOVDQU 93(DI), Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
+	VPOR Y5, Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
+	VPXOR Y4, Y3, Y3
+	VPSUBUSB utf8rows<>+288(SB), Y6, Y6
+	VPOR Y3, Y7, Y7
+
+block2:
+	CMPQ SI, $192
+	JLS block3
+	TESTL CX, CX
+	JEQ skip2
+	VMOVDQU -128(R12), Y2
+	VMOVDQU -129(R12), Y0
+	VPSRLW $4, Y0, Y1
+	VPAND Y0, Y11, Y0
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y0, Y9, Y0
+	VPSHUFB Y1, Y8, Y1
+	VPAND Y1, Y0, Y0
+	VPSRLW $4, Y2, Y1
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y1, Y10, Y1
+	VPAND Y1, Y0, Y0
+	VMOVDQU -130(R12), Y1
+	VMOVDQU -131(R12), Y2
+	VPSUBUSB utf8rows<>+128(SB), Y1, Y1
+	VPSUBUSB utf8rows<>+160(SB), Y2, Y2
+	VPOR Y2, Y1, Y1
+	VPAND utf8rows<>+192(SB), Y1, Y1
+	VPXOR Y1, Y0, Y0
+	VPOR Y0, Y7, Y7
+	VMOVDQU -96(R12), Y6
+	VMOVDQU -97(R12), Y3
+	VPSRLW $4, Y3, Y4
+	VPAND Y3, Y11, Y3
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y3, Y9, Y3
+	VPSHUFB Y4, Y8, Y4
+	VPAND Y4, Y3, Y3
+	VPSRLW $4, Y6, Y4
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y4, Y10, Y4
+	VPAND Y4, Y3, Y3
+	VMOVDQU -98(R12), Y4
+	VMOVDQU -99(R12), Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
+	VPOR Y5, Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
+	VPXOR Y4, Y3, Y3
+	VPSUBUSB utf8rows<>+288(SB), Y6, Y6
+	VPOR Y3, Y7, Y7
+
+block3:
+	TESTL DX, DX
+	JEQ skip3
+	VMOVDQU -64(R12), Y2
+	VMOVDQU -65(R12), Y0
+	VPSRLW $4, Y0, Y1
+	VPAND Y0, Y11, Y0
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y0, Y9, Y0
+	VPSHUFB Y1, Y8, Y1
+	VPAND Y1, Y0, Y0
+	VPSRLW $4, Y2, Y1
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y1, Y10, Y1
+	VPAND Y1, Y0, Y0
+	VMOVDQU -66(R12), Y1
+	VMOVDQU -67(R12), Y2
+	VPSUBUSB utf8rows<>+128(SB), Y1, Y1
+	VPSUBUSB utf8rows<>+160(SB), Y2, Y2
+	VPOR Y2, Y1, Y1
+	VPAND utf8rows<>+192(SB), Y1, Y1
+	VPXOR Y1, Y0, Y0
+	VPOR Y0, Y7, Y7
+	VMOVDQU -32(R12), Y6
+	VMOVDQU -33(R12), Y3
+	VPSRLW $4, Y3, Y4
+	VPAND Y3, Y11, Y3
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y3, Y9, Y3
+	VPSHUFB Y4, Y8, Y4
+	VPAND Y4, Y3, Y3
+	VPSRLW $4, Y6, Y4
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y4, Y10, Y4
+	VPAND Y4, Y3, Y3
+	VMOVDQU -34(R12), Y4
+	VMOVDQU -35(R12), Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
+	VPOR Y5, Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
+	VPXOR Y4, Y3, Y3
+	VPSUBUSB utf8rows<>+288(SB), Y6, Y6
+	VPOR Y3, Y7, Y7
+
+skip3:
+	VPOR Y6, Y7, Y7
+	VPTEST Y7, Y7
+	SETEQ ret+16(FP)
+	VZEROUPPER
+	RET
+
+skip1:
+	VPOR Y6, Y7, Y7
+	JMP block2
+
+skip2:
+	VPOR Y6, Y7, Y7
+	JMP block3
+
+	// more than 256: is there anything but ASCII at the start
+over256:
+	VPXOR Y7, Y7, Y7
 	VPOR 32(DI), Y0, Y1
 	VMOVDQU 64(DI), Y2
 	VPOR 96(DI), Y2, Y3
@@ -1026,10 +1472,11 @@ first:
 	VBROADCASTI128 utf8rows<>+32(SB), Y9
 	VBROADCASTI128 utf8rows<>+48(SB), Y10
 	VBROADCASTI128 utf8rows<>+64(SB), Y11
-	VBROADCASTI128 utf8rows<>+80(SB), Y12
-	VBROADCASTI128 utf8rows<>+96(SB), Y13
-	VBROADCASTI128 utf8rows<>+128(SB), Y14
-	VBROADCASTI128 utf8rows<>+160(SB), Y15
+	VBROADCASTI128 utf8rows<>+96(SB), Y12
+	VBROADCASTI128 utf8rows<>+128(SB), Y13
+	VBROADCASTI128 utf8rows<>+160(SB), Y14
+	VBROADCASTI128 utf8rows<>+192(SB), Y15
+	VPXOR Y7, Y7, Y7
 	VPERM2I128 $8, Y0, Y0, Y4
 	VPALIGNR $15, Y4, Y0, Y1
 	VPALIGNR $14, Y4, Y0, Y2
@@ -1064,10 +1511,10 @@ other:
 	VBROADCASTI128 utf8rows<>+32(SB), Y9
 	VBROADCASTI128 utf8rows<>+48(SB), Y10
 	VBROADCASTI128 utf8rows<>+64(SB), Y11
-	VBROADCASTI128 utf8rows<>+80(SB), Y12
-	VBROADCASTI128 utf8rows<>+96(SB), Y13
-	VBROADCASTI128 utf8rows<>+128(SB), Y14
-	VBROADCASTI128 utf8rows<>+160(SB), Y15
+	VBROADCASTI128 utf8rows<>+96(SB), Y12
+	VBROADCASTI128 utf8rows<>+128(SB), Y13
+	VBROADCASTI128 utf8rows<>+160(SB), Y14
+	VBROADCASTI128 utf8rows<>+192(SB), Y15
 	MOVQ R10, R11
 
 	// 64 bytes a round while they last, each with a look whether they are ASCII
@@ -1175,7 +1622,7 @@ restLast:
 	VPAND Y15, Y1, Y1
 	VPXOR Y1, Y0, Y0
 	VPOR Y0, Y7, Y7
-	VPSUBUSB utf8rows<>+256(SB), Y3, Y3
+	VPSUBUSB utf8rows<>+288(SB), Y3, Y3
 	VPOR Y3, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+16(FP)
@@ -1190,7 +1637,7 @@ restMaybe:
 	TESTL AX, AX
 	JNE restCheck
 	VMOVD -3(R11), X0
-	VPSUBUSB utf8rows<>+285(SB), X0, X0
+	VPSUBUSB utf8rows<>+317(SB), X0, X0
 	VPOR Y0, Y7, Y7
 	ADDQ $64, R11
 	CMPQ R11, DX
@@ -1245,9 +1692,9 @@ asciiLoopX:
 firstX:
 	PXOR X6, X6
 	MOVOU utf8rows<>+64(SB), X7
-	MOVOU utf8rows<>+96(SB), X8
-	MOVOU utf8rows<>+128(SB), X9
-	MOVOU utf8rows<>+160(SB), X10
+	MOVOU utf8rows<>+128(SB), X8
+	MOVOU utf8rows<>+160(SB), X9
+	MOVOU utf8rows<>+192(SB), X10
 	MOVOU (R11), X0
 	MOVOA X0, X11
 	PSLLO $1, X11
@@ -1456,7 +1903,7 @@ tailTestX:
 	PAND X10, X12
 	PXOR X12, X15
 	POR X15, X6
-	MOVOU utf8rows<>+272(SB), X14
+	MOVOU utf8rows<>+304(SB), X14
 	MOVOA X0, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -1470,7 +1917,7 @@ tailTestX:
 	// nothing to check in ASCII but that the character before it is finished
 skipX:
 	MOVOU -16(R11), X0
-	MOVOU utf8rows<>+272(SB), X14
+	MOVOU utf8rows<>+304(SB), X14
 	MOVOA X0, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -1520,7 +1967,7 @@ TEXT ·unmask(SB), NOSPLIT, $0-25
 	RET
 
 check32:
-	LEAQ utf8rows<>+224(SB), AX
+	LEAQ utf8rows<>+256(SB), AX
 	SUBQ SI, AX
 	VPSHUFB 32(AX), X3, X1
 	VINSERTI128 $1, X1, Y0, Y0
@@ -1542,12 +1989,12 @@ check32:
 	VPAND Y1, Y7, Y7
 	VPALIGNR $14, Y4, Y0, Y1
 	VPALIGNR $13, Y4, Y0, Y2
-	VPSUBUSB utf8rows<>+96(SB), Y1, Y1
-	VPSUBUSB utf8rows<>+128(SB), Y2, Y2
+	VPSUBUSB utf8rows<>+128(SB), Y1, Y1
+	VPSUBUSB utf8rows<>+160(SB), Y2, Y2
 	VPOR Y2, Y1, Y1
-	VPAND utf8rows<>+160(SB), Y1, Y1
+	VPAND utf8rows<>+192(SB), Y1, Y1
 	VPXOR Y1, Y7, Y7
-	VPSUBUSB utf8rows<>+256(SB), Y0, Y0
+	VPSUBUSB utf8rows<>+288(SB), Y0, Y0
 	VPOR Y0, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+24(FP)
@@ -1596,10 +2043,10 @@ check64:
 	VPAND Y4, Y7, Y7
 	VPALIGNR $14, Y13, Y0, Y4
 	VPALIGNR $13, Y13, Y0, Y5
-	VPSUBUSB utf8rows<>+96(SB), Y4, Y4
-	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
 	VPOR Y5, Y4, Y4
-	VPAND utf8rows<>+160(SB), Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
 	VPXOR Y4, Y7, Y7
 	CMPQ SI, $35
 	JCS near64
@@ -1619,17 +2066,17 @@ check64:
 	VPAND Y5, Y4, Y4
 	VPXOR -34(R12), Y14, Y5
 	VPXOR -35(R12), Y15, Y6
-	VPSUBUSB utf8rows<>+96(SB), Y5, Y5
-	VPSUBUSB utf8rows<>+128(SB), Y6, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
 	VPOR Y6, Y5, Y5
-	VPAND utf8rows<>+160(SB), Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
 	VPXOR Y5, Y4, Y4
 	VPOR Y4, Y7, Y7
 
 store64:
 	VMOVDQU Y0, (DI)
 	VMOVDQU Y3, -32(R12)
-	VPSUBUSB utf8rows<>+256(SB), Y3, Y3
+	VPSUBUSB utf8rows<>+288(SB), Y3, Y3
 	VPOR Y3, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+24(FP)
@@ -1652,12 +2099,12 @@ near64:
 	VPAND Y5, Y4, Y4
 	VPALIGNR $14, Y14, Y3, Y5
 	VPALIGNR $13, Y14, Y3, Y13
-	VPSUBUSB utf8rows<>+96(SB), Y5, Y5
-	VPSUBUSB utf8rows<>+128(SB), Y13, Y13
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y13, Y13
 	VPOR Y13, Y5, Y5
-	VPAND utf8rows<>+160(SB), Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
 	VPXOR Y5, Y4, Y4
-	VPAND utf8rows<>+192(SB), Y4, Y4
+	VPAND utf8rows<>+224(SB), Y4, Y4
 	VPOR Y4, Y7, Y7
 	JMP store64
 
@@ -1671,7 +2118,7 @@ over64:
 	VPXOR 32(DI), Y6, Y1
 	VPXOR -32(R12), Y12, Y2
 	VPOR Y1, Y0, Y7
-	VPOR Y2, Y7, Y4
+	VPOR Y7, Y2, Y4
 	VPMOVMSKB Y4, AX
 	TESTL AX, AX
 	JNE check96
@@ -1687,6 +2134,10 @@ check96:
 	VBROADCASTI128 utf8rows<>+32(SB), Y9
 	VBROADCASTI128 utf8rows<>+48(SB), Y10
 	VBROADCASTI128 utf8rows<>+64(SB), Y11
+	CMPL AX, $-1
+	JNE check96Part
+
+check96All:
 	VPERM2I128 $8, Y0, Y0, Y13
 	VPALIGNR $15, Y13, Y0, Y7
 	VPSRLW $4, Y7, Y4
@@ -1701,10 +2152,10 @@ check96:
 	VPAND Y4, Y7, Y7
 	VPALIGNR $14, Y13, Y0, Y4
 	VPALIGNR $13, Y13, Y0, Y5
-	VPSUBUSB utf8rows<>+96(SB), Y4, Y4
-	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
 	VPOR Y5, Y4, Y4
-	VPAND utf8rows<>+160(SB), Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
 	VPXOR Y4, Y7, Y7
 	VPALIGNR $15, Y6, Y6, Y13
 	VPALIGNR $14, Y6, Y6, Y14
@@ -1722,15 +2173,17 @@ check96:
 	VPAND Y5, Y4, Y4
 	VPXOR 30(DI), Y14, Y5
 	VPXOR 29(DI), Y15, Y6
-	VPSUBUSB utf8rows<>+96(SB), Y5, Y5
-	VPSUBUSB utf8rows<>+128(SB), Y6, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
 	VPOR Y6, Y5, Y5
-	VPAND utf8rows<>+160(SB), Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
 	VPXOR Y5, Y4, Y4
 	VPOR Y4, Y7, Y7
 	VPALIGNR $15, Y12, Y12, Y13
 	VPALIGNR $14, Y12, Y12, Y14
 	VPALIGNR $13, Y12, Y12, Y15
+
+check96Last:
 	VPXOR -33(R12), Y13, Y4
 	VPSRLW $4, Y4, Y5
 	VPAND Y4, Y11, Y4
@@ -1744,13 +2197,15 @@ check96:
 	VPAND Y5, Y4, Y4
 	VPXOR -34(R12), Y14, Y5
 	VPXOR -35(R12), Y15, Y6
-	VPSUBUSB utf8rows<>+96(SB), Y5, Y5
-	VPSUBUSB utf8rows<>+128(SB), Y6, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
 	VPOR Y6, Y5, Y5
-	VPAND utf8rows<>+160(SB), Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
 	VPXOR Y5, Y4, Y4
 	VPOR Y4, Y7, Y7
-	VPSUBUSB utf8rows<>+256(SB), Y2, Y4
+	VPSUBUSB utf8rows<>+288(SB), Y2, Y4
+
+check96Open:
 	VPOR Y4, Y7, Y7
 	VMOVDQU Y0, (DI)
 	VMOVDQU Y1, 32(DI)
@@ -1760,6 +2215,65 @@ check96:
 	VZEROUPPER
 	RET
 
+	// is the front ASCII, or the rest
+check96Part:
+	VPMOVMSKB Y7, AX
+	VPMOVMSKB Y2, CX
+	TESTL AX, AX
+	JEQ check96Back
+	TESTL CX, CX
+	JNE check96All
+	VPERM2I128 $8, Y0, Y0, Y13
+	VPALIGNR $15, Y13, Y0, Y7
+	VPSRLW $4, Y7, Y4
+	VPAND Y7, Y11, Y7
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y7, Y9, Y7
+	VPSHUFB Y4, Y8, Y4
+	VPAND Y4, Y7, Y7
+	VPSRLW $4, Y0, Y4
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y4, Y10, Y4
+	VPAND Y4, Y7, Y7
+	VPALIGNR $14, Y13, Y0, Y4
+	VPALIGNR $13, Y13, Y0, Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
+	VPOR Y5, Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
+	VPXOR Y4, Y7, Y7
+	VPALIGNR $15, Y6, Y6, Y13
+	VPALIGNR $14, Y6, Y6, Y14
+	VPALIGNR $13, Y6, Y6, Y15
+	VPXOR 31(DI), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND Y4, Y11, Y4
+	VPAND Y5, Y11, Y5
+	VPSHUFB Y4, Y9, Y4
+	VPSHUFB Y5, Y8, Y5
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y1, Y5
+	VPAND Y5, Y11, Y5
+	VPSHUFB Y5, Y10, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR 30(DI), Y14, Y5
+	VPXOR 29(DI), Y15, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	VPSUBUSB utf8rows<>+288(SB), Y1, Y4
+	JMP check96Open
+
+check96Back:
+	VPXOR Y7, Y7, Y7
+	VPALIGNR $15, Y12, Y12, Y13
+	VPALIGNR $14, Y12, Y12, Y14
+	VPALIGNR $13, Y12, Y12, Y15
+	JMP check96Last
+
 	// 97..128: the first two vectors and the last two
 over96:
 	VPXOR (DI), Y6, Y0
@@ -1767,8 +2281,8 @@ over96:
 	VPXOR -64(R12), Y12, Y2
 	VPXOR -32(R12), Y12, Y3
 	VPOR Y1, Y0, Y7
-	VPOR Y2, Y3, Y4
-	VPOR Y7, Y4, Y4
+	VPOR Y2, Y3, Y5
+	VPOR Y7, Y5, Y4
 	VPMOVMSKB Y4, AX
 	TESTL AX, AX
 	JNE check128
@@ -1785,6 +2299,10 @@ check128:
 	VBROADCASTI128 utf8rows<>+32(SB), Y9
 	VBROADCASTI128 utf8rows<>+48(SB), Y10
 	VBROADCASTI128 utf8rows<>+64(SB), Y11
+	CMPL AX, $-1
+	JNE check128Part
+
+check128All:
 	VPERM2I128 $8, Y0, Y0, Y13
 	VPALIGNR $15, Y13, Y0, Y7
 	VPSRLW $4, Y7, Y4
@@ -1799,10 +2317,10 @@ check128:
 	VPAND Y4, Y7, Y7
 	VPALIGNR $14, Y13, Y0, Y4
 	VPALIGNR $13, Y13, Y0, Y5
-	VPSUBUSB utf8rows<>+96(SB), Y4, Y4
-	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
 	VPOR Y5, Y4, Y4
-	VPAND utf8rows<>+160(SB), Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
 	VPXOR Y4, Y7, Y7
 	VPALIGNR $15, Y6, Y6, Y13
 	VPALIGNR $14, Y6, Y6, Y14
@@ -1820,10 +2338,10 @@ check128:
 	VPAND Y5, Y4, Y4
 	VPXOR 30(DI), Y14, Y5
 	VPXOR 29(DI), Y15, Y6
-	VPSUBUSB utf8rows<>+96(SB), Y5, Y5
-	VPSUBUSB utf8rows<>+128(SB), Y6, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
 	VPOR Y6, Y5, Y5
-	VPAND utf8rows<>+160(SB), Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
 	VPXOR Y5, Y4, Y4
 	VPOR Y4, Y7, Y7
 	VPALIGNR $15, Y12, Y12, Y13
@@ -1842,12 +2360,14 @@ check128:
 	VPAND Y5, Y4, Y4
 	VPXOR -66(R12), Y14, Y5
 	VPXOR -67(R12), Y15, Y6
-	VPSUBUSB utf8rows<>+96(SB), Y5, Y5
-	VPSUBUSB utf8rows<>+128(SB), Y6, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
 	VPOR Y6, Y5, Y5
-	VPAND utf8rows<>+160(SB), Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
 	VPXOR Y5, Y4, Y4
 	VPOR Y4, Y7, Y7
+
+check128Last:
 	VPXOR -33(R12), Y13, Y4
 	VPSRLW $4, Y4, Y5
 	VPAND Y4, Y11, Y4
@@ -1861,13 +2381,15 @@ check128:
 	VPAND Y5, Y4, Y4
 	VPXOR -34(R12), Y14, Y5
 	VPXOR -35(R12), Y15, Y6
-	VPSUBUSB utf8rows<>+96(SB), Y5, Y5
-	VPSUBUSB utf8rows<>+128(SB), Y6, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
 	VPOR Y6, Y5, Y5
-	VPAND utf8rows<>+160(SB), Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
 	VPXOR Y5, Y4, Y4
 	VPOR Y4, Y7, Y7
-	VPSUBUSB utf8rows<>+256(SB), Y3, Y4
+	VPSUBUSB utf8rows<>+288(SB), Y3, Y4
+
+check128Open:
 	VPOR Y4, Y7, Y7
 	VMOVDQU Y0, (DI)
 	VMOVDQU Y1, 32(DI)
@@ -1877,6 +2399,87 @@ check128:
 	SETEQ ret+24(FP)
 	VZEROUPPER
 	RET
+
+	// is the front ASCII, or the rest
+check128Part:
+	VPMOVMSKB Y7, AX
+	VPMOVMSKB Y5, CX
+	TESTL AX, AX
+	JEQ check128Back
+	TESTL CX, CX
+	JNE check128All
+	VPERM2I128 $8, Y0, Y0, Y13
+	VPALIGNR $15, Y13, Y0, Y7
+	VPSRLW $4, Y7, Y4
+	VPAND Y7, Y11, Y7
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y7, Y9, Y7
+	VPSHUFB Y4, Y8, Y4
+	VPAND Y4, Y7, Y7
+	VPSRLW $4, Y0, Y4
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y4, Y10, Y4
+	VPAND Y4, Y7, Y7
+	VPALIGNR $14, Y13, Y0, Y4
+	VPALIGNR $13, Y13, Y0, Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
+	VPOR Y5, Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
+	VPXOR Y4, Y7, Y7
+	VPALIGNR $15, Y6, Y6, Y13
+	VPALIGNR $14, Y6, Y6, Y14
+	VPALIGNR $13, Y6, Y6, Y15
+	VPXOR 31(DI), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND Y4, Y11, Y4
+	VPAND Y5, Y11, Y5
+	VPSHUFB Y4, Y9, Y4
+	VPSHUFB Y5, Y8, Y5
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y1, Y5
+	VPAND Y5, Y11, Y5
+	VPSHUFB Y5, Y10, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR 30(DI), Y14, Y5
+	VPXOR 29(DI), Y15, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	VPSUBUSB utf8rows<>+288(SB), Y1, Y4
+	JMP check128Open
+
+check128Back:
+	VPXOR Y7, Y7, Y7
+	VPALIGNR $15, Y12, Y12, Y13
+	VPALIGNR $14, Y12, Y12, Y14
+	VPALIGNR $13, Y12, Y12, Y15
+	VPMOVMSKB Y2, AX
+	TESTL AX, AX
+	JEQ check128Last
+	VPXOR -65(R12), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND Y4, Y11, Y4
+	VPAND Y5, Y11, Y5
+	VPSHUFB Y4, Y9, Y4
+	VPSHUFB Y5, Y8, Y5
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y2, Y5
+	VPAND Y5, Y11, Y5
+	VPSHUFB Y5, Y10, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR -66(R12), Y14, Y5
+	VPXOR -67(R12), Y15, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	JMP check128Last
 	PCALIGN $32
 
 	// 16: one vector
@@ -1896,17 +2499,17 @@ sixteen:
 	VPSHUFB X2, X4, X4
 	VPSHUFB X1, X3, X3
 	VPSHUFB X1, X5, X5
-	VPSUBUSB utf8rows<>+96(SB), X0, X1
-	VPSUBUSB utf8rows<>+128(SB), X0, X2
+	VPSUBUSB utf8rows<>+128(SB), X0, X1
+	VPSUBUSB utf8rows<>+160(SB), X0, X2
 	VPAND X3, X4, X3
 	VPSLLDQ $2, X1, X1
 	VPSLLDQ $3, X2, X2
 	VPALIGNR $15, utf8rows<>+0(SB), X3, X3
 	VPOR X2, X1, X1
 	VPAND X5, X3, X3
-	VPAND utf8rows<>+160(SB), X1, X1
+	VPAND utf8rows<>+192(SB), X1, X1
 	VPXOR X1, X3, X3
-	VPSUBUSB utf8rows<>+272(SB), X0, X0
+	VPSUBUSB utf8rows<>+304(SB), X0, X0
 	VPOR X0, X3, X3
 	VPTEST X3, X3
 	SETEQ ret+24(FP)
@@ -1945,12 +2548,12 @@ thirtytwo:
 	VPAND Y1, Y7, Y7
 	VPALIGNR $14, Y4, Y0, Y1
 	VPALIGNR $13, Y4, Y0, Y2
-	VPSUBUSB utf8rows<>+96(SB), Y1, Y1
-	VPSUBUSB utf8rows<>+128(SB), Y2, Y2
+	VPSUBUSB utf8rows<>+128(SB), Y1, Y1
+	VPSUBUSB utf8rows<>+160(SB), Y2, Y2
 	VPOR Y2, Y1, Y1
-	VPAND utf8rows<>+160(SB), Y1, Y1
+	VPAND utf8rows<>+192(SB), Y1, Y1
 	VPXOR Y1, Y7, Y7
-	VPSUBUSB utf8rows<>+256(SB), Y0, Y0
+	VPSUBUSB utf8rows<>+288(SB), Y0, Y0
 	VPOR Y0, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+24(FP)
@@ -1974,7 +2577,7 @@ under16:
 	ORQ R8, AX
 	XORQ (DI), AX
 	MOVQ AX, (DI)
-	TESTQ AX, utf8rows<>+160(SB)
+	TESTQ AX, utf8rows<>+192(SB)
 	JEQ eight
 
 check8:
@@ -1988,15 +2591,15 @@ check8:
 	VPSHUFB X2, X4, X4
 	VPSHUFB X1, X3, X3
 	VPSHUFB X1, X5, X5
-	VPSUBUSB utf8rows<>+96(SB), X0, X1
-	VPSUBUSB utf8rows<>+128(SB), X0, X2
+	VPSUBUSB utf8rows<>+128(SB), X0, X1
+	VPSUBUSB utf8rows<>+160(SB), X0, X2
 	VPAND X3, X4, X3
 	VPSLLDQ $2, X1, X1
 	VPSLLDQ $3, X2, X2
 	VPALIGNR $15, utf8rows<>+0(SB), X3, X3
 	VPOR X2, X1, X1
 	VPAND X5, X3, X3
-	VPAND utf8rows<>+160(SB), X1, X1
+	VPAND utf8rows<>+192(SB), X1, X1
 	VPXOR X1, X3, X3
 	VPTEST X3, X3
 	SETEQ ret+24(FP)
@@ -2022,7 +2625,7 @@ over8:
 	MOVQ BX, -8(DI)(SI*1)
 	MOVQ AX, R10
 	ORQ BX, R10
-	TESTQ R10, utf8rows<>+160(SB)
+	TESTQ R10, utf8rows<>+192(SB)
 	JNE check16
 	MOVB $1, ret+24(FP)
 	RET
@@ -2043,15 +2646,15 @@ check16:
 	VPSHUFB X2, X4, X4
 	VPSHUFB X1, X3, X3
 	VPSHUFB X1, X5, X5
-	VPSUBUSB utf8rows<>+96(SB), X0, X1
-	VPSUBUSB utf8rows<>+128(SB), X0, X2
+	VPSUBUSB utf8rows<>+128(SB), X0, X1
+	VPSUBUSB utf8rows<>+160(SB), X0, X2
 	VPAND X3, X4, X3
 	VPSLLDQ $2, X1, X1
 	VPSLLDQ $3, X2, X2
 	VPALIGNR $15, utf8rows<>+0(SB), X3, X3
 	VPOR X2, X1, X1
 	VPAND X5, X3, X3
-	VPAND utf8rows<>+160(SB), X1, X1
+	VPAND utf8rows<>+192(SB), X1, X1
 	VPXOR X1, X3, X3
 	VPTEST X3, X3
 	SETEQ ret+24(FP)
@@ -2169,15 +2772,14 @@ over128:
 	MOVL $-1, BX
 	VPXOR Y7, Y7, Y7
 	VMOVDQA Y12, Y5
-
-	// 129..256: four vectors from the start, four to the end; nothing is stored yet
-restart:
+	// 129 and more: four vectors from the start; nothing is stored yet
 	VPXOR (DI), Y6, Y0
 	VPXOR 32(DI), Y6, Y1
 	VPXOR 64(DI), Y6, Y2
 	VPXOR 96(DI), Y6, Y3
 	CMPQ SI, $256
 	JHI over256
+	// 129..256: and four to the end
 	VPXOR -128(R12), Y5, Y8
 	VPXOR -96(R12), Y5, Y9
 	VPXOR -64(R12), Y5, Y10
@@ -2186,12 +2788,14 @@ restart:
 	VPOR Y2, Y3, Y13
 	VPOR Y8, Y9, Y14
 	VPOR Y10, Y11, Y15
-	VPOR Y12, Y13, Y12
-	VPOR Y14, Y15, Y14
-	VPOR Y12, Y14, Y12
-	VPMOVMSKB Y12, AX
-	TESTL AX, BX
-	JNE maskedStart
+	VPOR Y12, Y13, Y4
+	VPOR Y4, Y14, Y4
+	VPOR Y15, Y4, Y4
+	VPMOVMSKB Y4, AX
+	TESTL AX, AX
+	JNE blocks256
+
+store256:
 	VMOVDQU Y0, (DI)
 	VMOVDQU Y1, 32(DI)
 	VMOVDQU Y2, 64(DI)
@@ -2204,6 +2808,259 @@ restart:
 	SETEQ ret+24(FP)
 	VZEROUPPER
 	RET
+
+blocks256:
+	VPMOVMSKB Y12, AX
+	VPMOVMSKB Y13, BX
+	VPMOVMSKB Y14, CX
+	VPMOVMSKB Y15, DX
+	VPXOR Y12, Y12, Y12
+
+block0:
+	TESTL AX, AX
+	JEQ skip0
+	VPERM2I128 $8, Y0, Y0, Y5
+	VPALIGNR $15, Y5, Y0, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VPAND utf8rows<>+64(SB), Y4, Y4
+	VBROADCASTI128 utf8rows<>+16(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VBROADCASTI128 utf8rows<>+32(SB), Y6
+	VPSHUFB Y4, Y6, Y4
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y0, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VBROADCASTI128 utf8rows<>+48(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VPAND Y5, Y4, Y4
+	VPERM2I128 $8, Y0, Y0, Y6
+	VPALIGNR $14, Y6, Y0, Y5
+	VPALIGNR $13, Y6, Y0, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	VBROADCASTSS key+16(FP), Y6
+	VPALIGNR $15, Y6, Y6, Y13
+	VPALIGNR $14, Y6, Y6, Y14
+	VPALIGNR $13, Y6, Y6, Y15
+	VPXOR 31(DI), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VPAND utf8rows<>+64(SB), Y4, Y4
+	VBROADCASTI128 utf8rows<>+16(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VBROADCASTI128 utf8rows<>+32(SB), Y6
+	VPSHUFB Y4, Y6, Y4
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y1, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VBROADCASTI128 utf8rows<>+48(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR 30(DI), Y14, Y5
+	VPXOR 29(DI), Y15, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	VPSUBUSB utf8rows<>+288(SB), Y1, Y12
+
+block1:
+	TESTL BX, BX
+	JEQ skip1
+	VBROADCASTSS key+16(FP), Y6
+	VPALIGNR $15, Y6, Y6, Y13
+	VPALIGNR $14, Y6, Y6, Y14
+	VPALIGNR $13, Y6, Y6, Y15
+	VPXOR 63(DI), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VPAND utf8rows<>+64(SB), Y4, Y4
+	VBROADCASTI128 utf8rows<>+16(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VBROADCASTI128 utf8rows<>+32(SB), Y6
+	VPSHUFB Y4, Y6, Y4
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y2, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VBROADCASTI128 utf8rows<>+48(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR 62(DI), Y14, Y5
+	VPXOR 61(DI), Y15, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	VPXOR 95(DI), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VPAND utf8rows<>+64(SB), Y4, Y4
+	VBROADCASTI128 utf8rows<>+16(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VBROADCASTI128 utf8rows<>+32(SB), Y6
+	VPSHUFB Y4, Y6, Y4
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y3, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VBROADCASTI128 utf8rows<>+48(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR 94(DI), Y14, Y5
+	VPXOR 93(DI), Y15, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	VPSUBUSB utf8rows<>+288(SB), Y3, Y12
+
+block2:
+	CMPQ SI, $192
+	JLS block3
+	TESTL CX, CX
+	JEQ skip2
+	VMOVD R9, X5
+	VPBROADCASTD X5, Y5
+	VPALIGNR $15, Y5, Y5, Y13
+	VPALIGNR $14, Y5, Y5, Y14
+	VPALIGNR $13, Y5, Y5, Y15
+	VPXOR -129(R12), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VPAND utf8rows<>+64(SB), Y4, Y4
+	VBROADCASTI128 utf8rows<>+16(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VBROADCASTI128 utf8rows<>+32(SB), Y6
+	VPSHUFB Y4, Y6, Y4
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y8, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VBROADCASTI128 utf8rows<>+48(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR -130(R12), Y14, Y5
+	VPXOR -131(R12), Y15, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	VPXOR -97(R12), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VPAND utf8rows<>+64(SB), Y4, Y4
+	VBROADCASTI128 utf8rows<>+16(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VBROADCASTI128 utf8rows<>+32(SB), Y6
+	VPSHUFB Y4, Y6, Y4
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y9, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VBROADCASTI128 utf8rows<>+48(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR -98(R12), Y14, Y5
+	VPXOR -99(R12), Y15, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	VPSUBUSB utf8rows<>+288(SB), Y9, Y12
+
+block3:
+	TESTL DX, DX
+	JEQ skip3
+	VMOVD R9, X5
+	VPBROADCASTD X5, Y5
+	VPALIGNR $15, Y5, Y5, Y13
+	VPALIGNR $14, Y5, Y5, Y14
+	VPALIGNR $13, Y5, Y5, Y15
+	VPMOVMSKB Y10, AX
+	TESTL AX, AX
+	JEQ half3
+	VPXOR -65(R12), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VPAND utf8rows<>+64(SB), Y4, Y4
+	VBROADCASTI128 utf8rows<>+16(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VBROADCASTI128 utf8rows<>+32(SB), Y6
+	VPSHUFB Y4, Y6, Y4
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y10, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VBROADCASTI128 utf8rows<>+48(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR -66(R12), Y14, Y5
+	VPXOR -67(R12), Y15, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+
+last3:
+	VPXOR -33(R12), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VPAND utf8rows<>+64(SB), Y4, Y4
+	VBROADCASTI128 utf8rows<>+16(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VBROADCASTI128 utf8rows<>+32(SB), Y6
+	VPSHUFB Y4, Y6, Y4
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y11, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VBROADCASTI128 utf8rows<>+48(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR -34(R12), Y14, Y5
+	VPXOR -35(R12), Y15, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	VPSUBUSB utf8rows<>+288(SB), Y11, Y12
+
+skip3:
+	VPOR Y12, Y7, Y7
+	JMP store256
+
+	// the first half is ASCII; what stands open before it is another block's, unless that meets it
+half3:
+	CMPQ SI, $192
+	JLS last3
+	VPOR Y12, Y7, Y7
+	JMP last3
+
+skip0:
+	VPOR Y12, Y7, Y7
+	JMP block1
+
+skip1:
+	VPOR Y12, Y7, Y7
+	JMP block2
+
+skip2:
+	VPOR Y12, Y7, Y7
+	JMP block3
 
 	// more than 256: the first 128 tell how to begin; stores go to vector boundaries
 over256:
@@ -2349,24 +3206,17 @@ asciiTail:
 	VZEROUPPER
 	RET
 
-	// check all from the start
-maskedStart:
-	MOVQ DI, R11
-	JMP check
-
 	// check all from R10; what is before is ASCII
 masked:
 	MOVQ R10, R11
-
-check:
 	VBROADCASTI128 utf8rows<>+16(SB), Y8
 	VBROADCASTI128 utf8rows<>+32(SB), Y9
 	VBROADCASTI128 utf8rows<>+48(SB), Y10
 	VBROADCASTI128 utf8rows<>+64(SB), Y11
-	VBROADCASTI128 utf8rows<>+80(SB), Y12
-	VBROADCASTI128 utf8rows<>+96(SB), Y13
-	VBROADCASTI128 utf8rows<>+128(SB), Y14
-	VBROADCASTI128 utf8rows<>+160(SB), Y15
+	VBROADCASTI128 utf8rows<>+96(SB), Y12
+	VBROADCASTI128 utf8rows<>+128(SB), Y13
+	VBROADCASTI128 utf8rows<>+160(SB), Y14
+	VBROADCASTI128 utf8rows<>+192(SB), Y15
 	VPXOR (R11), Y6, Y1
 	VPERM2I128 $8, Y1, Y1, Y4
 	VPALIGNR $15, Y4, Y1, Y0
@@ -2446,7 +3296,7 @@ checkLoop:
 	VPXOR Y1, Y0, Y0
 	VPOR Y0, Y7, Y7
 	VPXOR (DX), Y6, Y0
-	VPSUBUSB utf8rows<>+256(SB), Y0, Y0
+	VPSUBUSB utf8rows<>+288(SB), Y0, Y0
 	VPOR Y0, Y7, Y7
 	// all is checked: unmask it
 	VMOVD R13, X6
@@ -2454,8 +3304,6 @@ checkLoop:
 	VMOVD R9, X5
 	VPBROADCASTD X5, Y5
 	XORL BX, BX
-	TESTQ R10, R10
-	JEQ restart
 	JMP ascii
 
 	// not ASCII from the start: the first vector has nothing before it
@@ -2464,10 +3312,10 @@ first:
 	VBROADCASTI128 utf8rows<>+32(SB), Y9
 	VBROADCASTI128 utf8rows<>+48(SB), Y10
 	VBROADCASTI128 utf8rows<>+64(SB), Y11
-	VBROADCASTI128 utf8rows<>+80(SB), Y12
-	VBROADCASTI128 utf8rows<>+96(SB), Y13
-	VBROADCASTI128 utf8rows<>+128(SB), Y14
-	VBROADCASTI128 utf8rows<>+160(SB), Y15
+	VBROADCASTI128 utf8rows<>+96(SB), Y12
+	VBROADCASTI128 utf8rows<>+128(SB), Y13
+	VBROADCASTI128 utf8rows<>+160(SB), Y14
+	VBROADCASTI128 utf8rows<>+192(SB), Y15
 	VPERM2I128 $8, Y0, Y0, Y4
 	VPALIGNR $15, Y4, Y0, Y1
 	VPALIGNR $14, Y4, Y0, Y2
@@ -2517,10 +3365,10 @@ block:
 	VBROADCASTI128 utf8rows<>+32(SB), Y9
 	VBROADCASTI128 utf8rows<>+48(SB), Y10
 	VBROADCASTI128 utf8rows<>+64(SB), Y11
-	VBROADCASTI128 utf8rows<>+80(SB), Y12
-	VBROADCASTI128 utf8rows<>+96(SB), Y13
-	VBROADCASTI128 utf8rows<>+128(SB), Y14
-	VBROADCASTI128 utf8rows<>+160(SB), Y15
+	VBROADCASTI128 utf8rows<>+96(SB), Y12
+	VBROADCASTI128 utf8rows<>+128(SB), Y13
+	VBROADCASTI128 utf8rows<>+160(SB), Y14
+	VBROADCASTI128 utf8rows<>+192(SB), Y15
 	MOVQ R10, R11
 	JMP fill
 
@@ -2530,10 +3378,10 @@ chunk:
 	VBROADCASTI128 utf8rows<>+32(SB), Y9
 	VBROADCASTI128 utf8rows<>+48(SB), Y10
 	VBROADCASTI128 utf8rows<>+64(SB), Y11
-	VBROADCASTI128 utf8rows<>+80(SB), Y12
-	VBROADCASTI128 utf8rows<>+96(SB), Y13
-	VBROADCASTI128 utf8rows<>+128(SB), Y14
-	VBROADCASTI128 utf8rows<>+160(SB), Y15
+	VBROADCASTI128 utf8rows<>+96(SB), Y12
+	VBROADCASTI128 utf8rows<>+128(SB), Y13
+	VBROADCASTI128 utf8rows<>+160(SB), Y14
+	VBROADCASTI128 utf8rows<>+192(SB), Y15
 	LEAQ -512(R10), R11
 
 	// unmask until R10 is far enough before R11
@@ -2640,7 +3488,7 @@ lagMaybe:
 	TESTL AX, AX
 	JNE lagCheck
 	VMOVD -3(R11), X0
-	VPSUBUSB utf8rows<>+285(SB), X0, X0
+	VPSUBUSB utf8rows<>+317(SB), X0, X0
 	VPOR Y0, Y7, Y7
 	ADDQ $64, R11
 	DECL CX
@@ -2775,7 +3623,7 @@ restLast:
 	VPAND Y15, Y1, Y1
 	VPXOR Y1, Y0, Y0
 	VPOR Y0, Y7, Y7
-	VPSUBUSB utf8rows<>+256(SB), Y3, Y3
+	VPSUBUSB utf8rows<>+288(SB), Y3, Y3
 	VPOR Y3, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+24(FP)
@@ -2790,7 +3638,7 @@ restMaybe:
 	TESTL AX, AX
 	JNE restCheck
 	VMOVD -3(R11), X0
-	VPSUBUSB utf8rows<>+285(SB), X0, X0
+	VPSUBUSB utf8rows<>+317(SB), X0, X0
 	VPOR Y0, Y7, Y7
 	ADDQ $64, R11
 	CMPQ R11, DX
@@ -2833,9 +3681,9 @@ older:
 check32X:
 	PXOR X6, X6
 	MOVOU utf8rows<>+64(SB), X7
-	MOVOU utf8rows<>+96(SB), X8
-	MOVOU utf8rows<>+128(SB), X9
-	MOVOU utf8rows<>+160(SB), X10
+	MOVOU utf8rows<>+128(SB), X8
+	MOVOU utf8rows<>+160(SB), X9
+	MOVOU utf8rows<>+192(SB), X10
 	MOVOA X0, X11
 	PSLLO $1, X11
 	MOVOA X0, X12
@@ -2898,7 +3746,7 @@ check32X:
 	PAND X10, X12
 	PXOR X12, X15
 	POR X15, X6
-	MOVOU utf8rows<>+272(SB), X14
+	MOVOU utf8rows<>+304(SB), X14
 	MOVOA X3, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -2939,10 +3787,10 @@ nearX:
 	POR X13, X12
 	PAND X10, X12
 	PXOR X12, X15
-	MOVOU utf8rows<>+192(SB), X14
+	MOVOU utf8rows<>+224(SB), X14
 	PAND X14, X15
 	POR X15, X6
-	MOVOU utf8rows<>+272(SB), X14
+	MOVOU utf8rows<>+304(SB), X14
 	MOVOA X3, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -2987,9 +3835,9 @@ over32X:
 check64X:
 	PXOR X6, X6
 	MOVOU utf8rows<>+64(SB), X7
-	MOVOU utf8rows<>+96(SB), X8
-	MOVOU utf8rows<>+128(SB), X9
-	MOVOU utf8rows<>+160(SB), X10
+	MOVOU utf8rows<>+128(SB), X8
+	MOVOU utf8rows<>+160(SB), X9
+	MOVOU utf8rows<>+192(SB), X10
 	MOVOA X0, X11
 	PSLLO $1, X11
 	MOVOA X0, X12
@@ -3116,7 +3964,7 @@ check64X:
 	PAND X10, X12
 	PXOR X12, X15
 	POR X15, X6
-	MOVOU utf8rows<>+272(SB), X14
+	MOVOU utf8rows<>+304(SB), X14
 	MOVOA X3, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -3143,16 +3991,16 @@ under16X:
 	ORQ R8, AX
 	XORQ (DI), AX
 	MOVQ AX, (DI)
-	TESTQ AX, utf8rows<>+160(SB)
+	TESTQ AX, utf8rows<>+192(SB)
 	JEQ eightX
 
 check8X:
 	MOVQ AX, X0
 	PXOR X6, X6
 	MOVOU utf8rows<>+64(SB), X7
-	MOVOU utf8rows<>+96(SB), X8
-	MOVOU utf8rows<>+128(SB), X9
-	MOVOU utf8rows<>+160(SB), X10
+	MOVOU utf8rows<>+128(SB), X8
+	MOVOU utf8rows<>+160(SB), X9
+	MOVOU utf8rows<>+192(SB), X10
 	MOVOA X0, X11
 	PSLLO $1, X11
 	MOVOA X0, X12
@@ -3206,7 +4054,7 @@ over8X:
 	MOVQ BX, -8(DI)(SI*1)
 	MOVQ AX, R10
 	ORQ BX, R10
-	TESTQ R10, utf8rows<>+160(SB)
+	TESTQ R10, utf8rows<>+192(SB)
 	JNE check16X
 	MOVB $1, ret+24(FP)
 	RET
@@ -3220,9 +4068,9 @@ check16X:
 	PUNPCKLQDQ X1, X0
 	PXOR X6, X6
 	MOVOU utf8rows<>+64(SB), X7
-	MOVOU utf8rows<>+96(SB), X8
-	MOVOU utf8rows<>+128(SB), X9
-	MOVOU utf8rows<>+160(SB), X10
+	MOVOU utf8rows<>+128(SB), X8
+	MOVOU utf8rows<>+160(SB), X9
+	MOVOU utf8rows<>+192(SB), X10
 	MOVOA X0, X11
 	PSLLO $1, X11
 	MOVOA X0, X12

@@ -226,6 +226,35 @@ func TestR33Everywhere(t *testing.T) {
 	})
 }
 
+// TestNames has one stretch of other text at every place of ASCII of every length up to 256, where the kernels leave out blocks of
+// ASCII: whole, and broken in each way that shows only with what stands before or behind it.
+func TestNames(t *testing.T) {
+	names := []string{"é", "日", "😀", "日経平均", "価格😀é", "日本語日本語日本語日本語日本語日本語日", "\xC3", "\x80", "\xE4\xB8", "\xF0\x9F\x98", "日\x80",
+		"\xF0\x9F", "é\xBF", "日経\xE5\xB9", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80"}
+	step := 7
+	if asmtest.Full() {
+		step = 1
+	} else if sanitize || testing.Short() {
+		step = 41
+	}
+	asmtest.EachTier(t, func(t *testing.T, _ asm.Tier) {
+		base := bytes.Repeat([]byte(`{"p":67123.45,"s":"BTC"},`), 12)
+		i := 0
+		for n := 1; n <= 256; n++ {
+			for _, name := range names {
+				for at := n - len(name); at >= 0; at-- {
+					if i++; i%step != 0 && at > 0 && at < n-len(name)-3 {
+						continue
+					}
+					p := append([]byte(nil), base[:n]...)
+					copy(p[at:], name)
+					verdicts(t, p)
+				}
+			}
+		}
+	})
+}
+
 // TestModes alternates stretches of ASCII and of other text, whose lengths lie around the distances that the kernels use
 // to change between their modes.
 func TestModes(t *testing.T) {
