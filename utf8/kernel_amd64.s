@@ -25,6 +25,12 @@
 // Below, the tables are in Y8-Y11, R8 is the key at the end, and Y6 and Y12 are the keys at both ends. From 129 to 256
 // unmask has the text in Y0-Y3 and Y8-Y11, its errors in Y7, and the tables in memory.
 //
+// The AVX-512 kernels, of registers 16 to 31 only:
+//   Z16-Z19  text, or blocks of it   Z23  0x60 in every byte   Z26, K6  errors so far
+//   Z20      classes by high bits    Z24  0x70                 K5       the last block ends in an unfinished character
+//   Z21      by low bits             Z25  0x80                 Z27-Z31  scratch
+//   Z22      by the second byte      K1-K4  the blocks' top bits, or which of their bytes are text
+//
 // The SSE kernels:
 //   X0-X3    vectors of text    X6  errors so far  X7  0x0F       X9   0x70
 //   X4, X5   keys               X11-X15  scratch   X8  0x60       X10  0x80
@@ -76,6 +82,41 @@ DATA utf8rows<>+312(SB)/8, $0xbfdfefffffffffff
 DATA utf8rows<>+320(SB)/8, $0xffffffffffffffff
 DATA utf8rows<>+328(SB)/8, $0xffffffffffffffff
 GLOBL utf8rows<>(SB), NOPTR|RODATA, $336
+
+// the tables of the AVX-512 kernels
+DATA utf8wide<>+0(SB)/8, $0x0202020202020202
+DATA utf8wide<>+8(SB)/8, $0x0202020202020202
+DATA utf8wide<>+16(SB)/8, $0x0202020202020202
+DATA utf8wide<>+24(SB)/8, $0x0202020202020202
+DATA utf8wide<>+32(SB)/8, $0x8080808080808080
+DATA utf8wide<>+40(SB)/8, $0x8080808080808080
+DATA utf8wide<>+48(SB)/8, $0x0101010121212121
+DATA utf8wide<>+56(SB)/8, $0x4949494915151515
+DATA utf8wide<>+64(SB)/8, $0xcbcbcb8b8383a3e7
+DATA utf8wide<>+72(SB)/8, $0xcbcbdbcbcbcbcbcb
+DATA utf8wide<>+80(SB)/8, $0xcbcbcb8b8383a3e7
+DATA utf8wide<>+88(SB)/8, $0xcbcbdbcbcbcbcbcb
+DATA utf8wide<>+96(SB)/8, $0xcbcbcb8b8383a3e7
+DATA utf8wide<>+104(SB)/8, $0xcbcbdbcbcbcbcbcb
+DATA utf8wide<>+112(SB)/8, $0xcbcbcb8b8383a3e7
+DATA utf8wide<>+120(SB)/8, $0xcbcbdbcbcbcbcbcb
+DATA utf8wide<>+128(SB)/8, $0x0101010101010101
+DATA utf8wide<>+136(SB)/8, $0x0101010101010101
+DATA utf8wide<>+144(SB)/8, $0x0101010101010101
+DATA utf8wide<>+152(SB)/8, $0x0101010101010101
+DATA utf8wide<>+160(SB)/8, $0xaeaeaeaee6e6e6e6
+DATA utf8wide<>+168(SB)/8, $0xbabababababababa
+DATA utf8wide<>+176(SB)/8, $0x0101010101010101
+DATA utf8wide<>+184(SB)/8, $0x0101010101010101
+DATA utf8wide<>+192(SB)/8, $0xffffffffffffffff
+DATA utf8wide<>+200(SB)/8, $0xffffffffffffffff
+DATA utf8wide<>+208(SB)/8, $0xffffffffffffffff
+DATA utf8wide<>+216(SB)/8, $0xffffffffffffffff
+DATA utf8wide<>+224(SB)/8, $0xffffffffffffffff
+DATA utf8wide<>+232(SB)/8, $0xffffffffffffffff
+DATA utf8wide<>+240(SB)/8, $0xffffffffffffffff
+DATA utf8wide<>+248(SB)/8, $0xbfdfefffffffffff
+GLOBL utf8wide<>(SB), NOPTR|RODATA, $256
 
 // for each byte, what state follows on which: a shift right by the state before leaves that behind
 DATA utf8states<>+0(SB)/8, $0x0006186186186180
@@ -341,8 +382,11 @@ GLOBL utf8states<>(SB), NOPTR|RODATA, $2048
 TEXT ·valid(SB), NOSPLIT, $0-17
 	MOVQ p+0(FP), DI
 	MOVQ n+8(FP), SI
-	CMPL ·tier(SB), $const_ssse3
+	MOVL ·tier(SB), AX
+	CMPL AX, $const_ssse3
 	JCS generic
+	CMPL AX, $const_avx512
+	JCC wide
 	CMPQ SI, $64
 	JHI over64
 	CMPQ SI, $16
@@ -1926,6 +1970,311 @@ skipX:
 	JLS loopX
 	JMP tailX
 
+	// AVX-512; to 256 bytes four masked loads and no branch on the length
+wide:
+	CMPQ SI, $256
+	JHI wideLong
+	MOVQ $-1, R8
+	XORL DX, DX
+	// BZHI takes 256 for 0
+	MOVL $64, AX
+	CMPQ SI, AX
+	CMOVQCS SI, AX
+	BZHIQ AX, R8, R9
+	KMOVQ R9, K1
+	VMOVDQU8.Z (DI), K1, Z16
+	MOVQ SI, AX
+	LEAQ 64(DI), R10
+	SUBQ $64, AX
+	CMOVQCS DX, AX
+	CMOVQCS DI, R10
+	BZHIQ AX, R8, R9
+	KMOVQ R9, K2
+	VMOVDQU8.Z (R10), K2, Z17
+	MOVQ SI, AX
+	LEAQ 128(DI), R10
+	SUBQ $128, AX
+	CMOVQCS DX, AX
+	CMOVQCS DI, R10
+	BZHIQ AX, R8, R9
+	KMOVQ R9, K3
+	VMOVDQU8.Z (R10), K3, Z18
+	MOVQ SI, AX
+	LEAQ 192(DI), R10
+	SUBQ $192, AX
+	CMOVQCS DX, AX
+	CMOVQCS DI, R10
+	BZHIQ AX, R8, R9
+	KMOVQ R9, K4
+	VMOVDQU8.Z (R10), K4, Z19
+	VPORQ Z16, Z17, Z20
+	VPTERNLOGD $0xFE, Z18, Z19, Z20
+	VPMOVB2M Z20, K5
+	KORTESTQ K5, K5
+	JNE wideCheck
+	MOVB $1, ret+16(FP)
+	RET
+
+wideCheck:
+	VPMOVB2M Z16, K1
+	VPMOVB2M Z17, K2
+	VPMOVB2M Z18, K3
+	VPMOVB2M Z19, K4
+	VMOVDQU64 utf8wide<>+0(SB), Z20
+	VMOVDQU64 utf8wide<>+64(SB), Z21
+	VMOVDQU64 utf8wide<>+128(SB), Z22
+	VPBROADCASTD utf8rows<>+128(SB), Z23
+	VPBROADCASTD utf8rows<>+160(SB), Z24
+	VPBROADCASTD utf8rows<>+192(SB), Z25
+	VPXORQ Z26, Z26, Z26
+	KXORQ K5, K5, K5
+	KXORQ K6, K6, K6
+
+wideBlock0:
+	KORTESTQ K1, K1
+	JEQ wideSkip0
+	VALIGND $12, Z26, Z16, Z31
+	VPALIGNR $15, Z31, Z16, Z27
+	VPALIGNR $14, Z31, Z16, Z28
+	VPALIGNR $13, Z31, Z16, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z16, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z16, K5
+
+wideBlock1:
+	KORTESTQ K2, K2
+	JEQ wideSkip1
+	VALIGND $12, Z16, Z17, Z31
+	VPALIGNR $15, Z31, Z17, Z27
+	VPALIGNR $14, Z31, Z17, Z28
+	VPALIGNR $13, Z31, Z17, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z17, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z17, K5
+
+wideBlock2:
+	KORTESTQ K3, K3
+	JEQ wideSkip2
+	VALIGND $12, Z17, Z18, Z31
+	VPALIGNR $15, Z31, Z18, Z27
+	VPALIGNR $14, Z31, Z18, Z28
+	VPALIGNR $13, Z31, Z18, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z18, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z18, K5
+
+wideBlock3:
+	KORTESTQ K4, K4
+	JEQ wideSkip3
+	VALIGND $12, Z18, Z19, Z31
+	VPALIGNR $15, Z31, Z19, Z27
+	VPALIGNR $14, Z31, Z19, Z28
+	VPALIGNR $13, Z31, Z19, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z19, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z19, K5
+
+wideSkip3:
+	KORQ K5, K6, K6
+	VPTESTMB Z26, Z26, K7
+	KORTESTQ K6, K7
+	SETEQ ret+16(FP)
+	RET
+
+wideSkip0:
+	KORQ K5, K6, K6
+	JMP wideBlock1
+
+wideSkip1:
+	KORQ K5, K6, K6
+	JMP wideBlock2
+
+wideSkip2:
+	KORQ K5, K6, K6
+	JMP wideBlock3
+
+	// more than 256: is there anything but ASCII at the start
+wideLong:
+	CMPQ SI, $const_pieceMax
+	JHI long
+	LEAQ (DI)(SI*1), R12
+	VMOVDQU64 utf8wide<>+0(SB), Z20
+	VMOVDQU64 utf8wide<>+64(SB), Z21
+	VMOVDQU64 utf8wide<>+128(SB), Z22
+	VPBROADCASTD utf8rows<>+128(SB), Z23
+	VPBROADCASTD utf8rows<>+160(SB), Z24
+	VPBROADCASTD utf8rows<>+192(SB), Z25
+	VPXORQ Z26, Z26, Z26
+	KXORQ K5, K5, K5
+	KXORQ K6, K6, K6
+	VMOVDQU64 (DI), Z16
+	VMOVDQU64 64(DI), Z17
+	VPORQ 128(DI), Z16, Z18
+	VPTERNLOGQ $0xFE, 192(DI), Z17, Z18
+	VPMOVB2M Z18, K1
+	KORTESTQ K1, K1
+	JNE wideFirst
+	LEAQ 256(DI), R10
+	ANDQ $-64, R10
+
+	// aligned blocks of 256, all before R10 being ASCII, or checked
+wideASCII:
+	LEAQ -256(R12), DX
+	CMPQ R10, DX
+	JCC wideASCIITail
+	PCALIGN $32
+
+wideASCIILoop:
+	VMOVDQU64 (R10), Z16
+	VMOVDQU64 64(R10), Z17
+	VPORQ 128(R10), Z16, Z18
+	VPTERNLOGQ $0xFE, 192(R10), Z17, Z18
+	VPMOVB2M Z18, K1
+	KORTESTQ K1, K1
+	JNE wideOther
+	ADDQ $256, R10
+	CMPQ R10, DX
+	JCS wideASCIILoop
+
+	// the last 256 bytes
+wideASCIITail:
+	VMOVDQU64 (DX), Z16
+	VMOVDQU64 64(DX), Z17
+	VPORQ 128(DX), Z16, Z18
+	VPTERNLOGQ $0xFE, 192(DX), Z17, Z18
+	VPMOVB2M Z18, K1
+	KORTESTQ K1, K1
+	JNE wideOther
+	VPTESTMB Z26, Z26, K7
+	KORTESTQ K6, K7
+	SETEQ ret+16(FP)
+	RET
+
+	// the first block has nothing before it
+wideFirst:
+	VALIGND $12, Z26, Z16, Z31
+	VPALIGNR $15, Z31, Z16, Z27
+	VPALIGNR $14, Z31, Z16, Z28
+	VPALIGNR $13, Z31, Z16, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z16, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z16, K5
+	LEAQ 64(DI), R11
+	LEAQ -64(R12), DX
+	JMP wideLoop
+
+	// something else than ASCII, from R10 on
+wideOther:
+	MOVQ R10, R11
+	LEAQ -64(R12), DX
+	CMPQ R11, DX
+	JHI wideTail
+	PCALIGN $32
+
+	// 64 bytes a round
+wideLoop:
+	VMOVDQU64 (R11), Z16
+	VPMOVB2M Z16, K1
+	KORTESTQ K1, K1
+	JEQ wideCalm
+
+wideGo:
+	VMOVDQU64 -1(R11), Z27
+	VMOVDQU64 -2(R11), Z28
+	VMOVDQU64 -3(R11), Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z16, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	ADDQ $64, R11
+	CMPQ R11, DX
+	JLS wideLoop
+
+	// the last block, of which some is checked already
+wideTail:
+	VMOVDQU64 (DX), Z16
+	VMOVDQU64 -1(DX), Z27
+	VMOVDQU64 -2(DX), Z28
+	VMOVDQU64 -3(DX), Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z16, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z16, K5
+	KORQ K5, K6, K6
+	VPTESTMB Z26, Z26, K7
+	KORTESTQ K6, K7
+	SETEQ ret+16(FP)
+	RET
+
+	// in ASCII nothing is to be checked but that the character before it is finished
+wideCalm:
+	VMOVD -3(R11), X27
+	VPCMPUB $6, utf8rows<>+317(SB), X27, K5
+	KORQ K5, K6, K6
+	ADDQ $64, R11
+	CMPQ R11, DX
+	JHI wideTail
+	VMOVDQU64 (R11), Z16
+	VPMOVB2M Z16, K1
+	KORTESTQ K1, K1
+	JNE wideGo
+	LEAQ 64(R11), R10
+	ANDQ $-64, R10
+	JMP wideASCII
+
 	// pure Go: the arguments are where it expects them
 generic:
 	JMP ·validGeneric(SB)
@@ -2003,6 +2352,8 @@ check32:
 
 	// 33..64: the first vector and the last, of 32
 over32:
+	CMPQ SI, $64
+	JHI over64
 	LEAQ (DI)(SI*1), R12
 	VBROADCASTSS key+16(FP), Y6
 	MOVL key+16(FP), R8
@@ -2010,8 +2361,6 @@ over32:
 	RORL CX, R8
 	VMOVD R8, X12
 	VPBROADCASTD X12, Y12
-	CMPQ SI, $64
-	JHI over64
 	VPXOR (DI), Y6, Y0
 	VPXOR -32(R12), Y12, Y3
 	VPOR Y3, Y0, Y2
@@ -2108,7 +2457,17 @@ near64:
 	VPOR Y4, Y7, Y7
 	JMP store64
 
+	// 65 and more: which tier
 over64:
+	CMPL ·tier(SB), $const_avx512
+	JCC wide
+	LEAQ (DI)(SI*1), R12
+	VBROADCASTSS key+16(FP), Y6
+	MOVL key+16(FP), R8
+	LEAL (SI*8), CX
+	RORL CX, R8
+	VMOVD R8, X12
+	VPBROADCASTD X12, Y12
 	CMPQ SI, $128
 	JHI over128
 	CMPQ SI, $96
@@ -4195,6 +4554,521 @@ over64X:
 	CMPQ SI, $const_pieceMax
 	JHI cut
 	JMP ·unmaskChunks(SB)
+
+	// AVX-512: blocks from the start, the last of them masked, and vectors to the end
+wide:
+	MOVQ $-1, R8
+	XORL DX, DX
+	LEAQ (DI)(SI*1), R12
+	VBROADCASTSS key+16(FP), Z25
+	MOVL key+16(FP), R11
+	LEAL (SI*8), CX
+	RORL CX, R11
+	VPBROADCASTD R11, Z24
+	CMPQ SI, $256
+	JHI wideLong
+	CMPQ SI, $128
+	JHI wide128
+	VPXORQ (DI), Z25, Z16
+	MOVQ SI, AX
+	LEAQ 64(DI), R10
+	SUBQ $64, AX
+	CMOVQCS DX, AX
+	CMOVQCS DI, R10
+	BZHIQ AX, R8, R9
+	KMOVQ R9, K2
+	VMOVDQU8.Z Z25, K2, Z21
+	VMOVDQU8.Z (R10), K2, Z17
+	VPXORQ Z17, Z21, Z17
+	VPXORQ -64(R12), Z24, Z18
+	VPORQ Z16, Z17, Z20
+	VPMOVB2M Z20, K5
+	KORTESTQ K5, K5
+	JNE wideCheck2
+	VMOVDQU64 Z16, (DI)
+	VMOVDQU64 Z18, -64(R12)
+	MOVB $1, ret+24(FP)
+	RET
+
+wideCheck2:
+	VPMOVB2M Z16, K1
+	VPMOVB2M Z17, K2
+	VMOVDQU64 utf8wide<>+0(SB), Z20
+	VMOVDQU64 utf8wide<>+64(SB), Z21
+	VMOVDQU64 utf8wide<>+128(SB), Z22
+	VPBROADCASTD utf8rows<>+128(SB), Z23
+	VPBROADCASTD utf8rows<>+160(SB), Z24
+	VPBROADCASTD utf8rows<>+192(SB), Z25
+	VPXORQ Z26, Z26, Z26
+	KXORQ K5, K5, K5
+	KXORQ K6, K6, K6
+
+wideTwoBlock0:
+	KORTESTQ K1, K1
+	JEQ wideTwoSkip0
+	VALIGND $12, Z26, Z16, Z31
+	VPALIGNR $15, Z31, Z16, Z27
+	VPALIGNR $14, Z31, Z16, Z28
+	VPALIGNR $13, Z31, Z16, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z16, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z16, K5
+
+wideTwoBlock1:
+	KORTESTQ K2, K2
+	JEQ wideTwoSkip1
+	VALIGND $12, Z16, Z17, Z31
+	VPALIGNR $15, Z31, Z17, Z27
+	VPALIGNR $14, Z31, Z17, Z28
+	VPALIGNR $13, Z31, Z17, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z17, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z17, K5
+
+wideTwoSkip1:
+	KORQ K5, K6, K6
+	VPTESTMB Z26, Z26, K7
+	KORTESTQ K6, K7
+	VMOVDQU64 Z16, (DI)
+	VMOVDQU64 Z18, -64(R12)
+	SETEQ ret+24(FP)
+	RET
+
+wideTwoSkip0:
+	KORQ K5, K6, K6
+	JMP wideTwoBlock1
+
+	// 129..256
+wide128:
+	VPXORQ (DI), Z25, Z16
+	VPXORQ 64(DI), Z25, Z17
+	MOVQ SI, AX
+	LEAQ 128(DI), R10
+	SUBQ $128, AX
+	CMOVQCS DX, AX
+	CMOVQCS DI, R10
+	BZHIQ AX, R8, R9
+	KMOVQ R9, K3
+	VMOVDQU8.Z Z25, K3, Z22
+	VMOVDQU8.Z (R10), K3, Z18
+	VPXORQ Z18, Z22, Z18
+	MOVQ SI, AX
+	LEAQ 192(DI), R10
+	SUBQ $192, AX
+	CMOVQCS DX, AX
+	CMOVQCS DI, R10
+	BZHIQ AX, R8, R9
+	KMOVQ R9, K4
+	VMOVDQU8.Z Z25, K4, Z23
+	VMOVDQU8.Z (R10), K4, Z19
+	VPXORQ Z19, Z23, Z19
+	VPORQ Z16, Z17, Z20
+	VPTERNLOGD $0xFE, Z18, Z19, Z20
+	VPMOVB2M Z20, K5
+	KORTESTQ K5, K5
+	JNE wideCheck4
+	VPXORQ -128(R12), Z24, Z18
+	VPXORQ -64(R12), Z24, Z19
+	VMOVDQU64 Z16, (DI)
+	VMOVDQU64 Z17, 64(DI)
+	VMOVDQU64 Z18, -128(R12)
+	VMOVDQU64 Z19, -64(R12)
+	MOVB $1, ret+24(FP)
+	RET
+
+wideCheck4:
+	VPMOVB2M Z16, K1
+	VPMOVB2M Z17, K2
+	VPMOVB2M Z18, K3
+	VPMOVB2M Z19, K4
+	VMOVDQU64 utf8wide<>+0(SB), Z20
+	VMOVDQU64 utf8wide<>+64(SB), Z21
+	VMOVDQU64 utf8wide<>+128(SB), Z22
+	VPBROADCASTD utf8rows<>+128(SB), Z23
+	VPBROADCASTD utf8rows<>+160(SB), Z24
+	VPBROADCASTD utf8rows<>+192(SB), Z25
+	VPXORQ Z26, Z26, Z26
+	KXORQ K5, K5, K5
+	KXORQ K6, K6, K6
+
+wideFourBlock0:
+	KORTESTQ K1, K1
+	JEQ wideFourSkip0
+	VALIGND $12, Z26, Z16, Z31
+	VPALIGNR $15, Z31, Z16, Z27
+	VPALIGNR $14, Z31, Z16, Z28
+	VPALIGNR $13, Z31, Z16, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z16, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z16, K5
+
+wideFourBlock1:
+	KORTESTQ K2, K2
+	JEQ wideFourSkip1
+	VALIGND $12, Z16, Z17, Z31
+	VPALIGNR $15, Z31, Z17, Z27
+	VPALIGNR $14, Z31, Z17, Z28
+	VPALIGNR $13, Z31, Z17, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z17, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z17, K5
+
+wideFourBlock2:
+	KORTESTQ K3, K3
+	JEQ wideFourSkip2
+	VALIGND $12, Z17, Z18, Z31
+	VPALIGNR $15, Z31, Z18, Z27
+	VPALIGNR $14, Z31, Z18, Z28
+	VPALIGNR $13, Z31, Z18, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z18, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z18, K5
+
+wideFourBlock3:
+	KORTESTQ K4, K4
+	JEQ wideFourSkip3
+	VALIGND $12, Z18, Z19, Z31
+	VPALIGNR $15, Z31, Z19, Z27
+	VPALIGNR $14, Z31, Z19, Z28
+	VPALIGNR $13, Z31, Z19, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z19, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z19, K5
+
+wideFourSkip3:
+	KORQ K5, K6, K6
+	VPTESTMB Z26, Z26, K7
+	KORTESTQ K6, K7
+	SETEQ ret+24(FP)
+	VPBROADCASTD R11, Z24
+	VPXORQ -128(R12), Z24, Z18
+	VPXORQ -64(R12), Z24, Z19
+	VMOVDQU64 Z16, (DI)
+	VMOVDQU64 Z17, 64(DI)
+	VMOVDQU64 Z18, -128(R12)
+	VMOVDQU64 Z19, -64(R12)
+	RET
+
+wideFourSkip0:
+	KORQ K5, K6, K6
+	JMP wideFourBlock1
+
+wideFourSkip1:
+	KORQ K5, K6, K6
+	JMP wideFourBlock2
+
+wideFourSkip2:
+	KORQ K5, K6, K6
+	JMP wideFourBlock3
+
+	// more than 256: the first block, and that at the boundary in it; what they share is loaded before
+wideLong:
+	CMPQ SI, $const_pieceMax
+	JHI cut
+	VPXORQ (DI), Z25, Z16
+	VMOVDQA64 Z24, Z19
+	LEAQ 64(DI), R10
+	ANDQ $-64, R10
+	MOVL R10, CX
+	SUBL DI, CX
+	SHLL $3, CX
+	MOVL key+16(FP), R13
+	RORL CX, R13
+	VPBROADCASTD R13, Z18
+	VPXORQ (R10), Z18, Z17
+	VMOVDQU64 Z16, (DI)
+	VMOVDQA64 Z17, (R10)
+	ADDQ $64, R10
+	VMOVDQU64 utf8wide<>+0(SB), Z20
+	VMOVDQU64 utf8wide<>+64(SB), Z21
+	VMOVDQU64 utf8wide<>+128(SB), Z22
+	VPBROADCASTD utf8rows<>+128(SB), Z23
+	VPBROADCASTD utf8rows<>+160(SB), Z24
+	VPBROADCASTD utf8rows<>+192(SB), Z25
+	VPXORQ Z26, Z26, Z26
+	KXORQ K5, K5, K5
+	KXORQ K6, K6, K6
+	VPORQ Z16, Z17, Z17
+	VPMOVB2M Z17, K1
+	KORTESTQ K1, K1
+	JNE wideFirst
+
+	// all before R10 is unmasked, and ASCII or checked
+wideASCII:
+	LEAQ -320(R12), DX
+	CMPQ R10, DX
+	JHI wideASCIIRest
+	PCALIGN $32
+
+wideASCIILoop:
+	VPXORQ (R10), Z18, Z17
+	VMOVDQA64 Z17, (R10)
+	VPXORQ 64(R10), Z18, Z16
+	VPORQ Z16, Z17, Z17
+	VMOVDQA64 Z16, 64(R10)
+	VPXORQ 128(R10), Z18, Z16
+	VPORQ Z16, Z17, Z17
+	VMOVDQA64 Z16, 128(R10)
+	VPXORQ 192(R10), Z18, Z16
+	VPORQ Z16, Z17, Z17
+	VMOVDQA64 Z16, 192(R10)
+	ADDQ $256, R10
+	VPMOVB2M Z17, K1
+	KORTESTQ K1, K1
+	JNE wideChunk
+	CMPQ R10, DX
+	JLS wideASCIILoop
+
+	// 64 to 319 left: blocks, and the last two vectors
+wideASCIIRest:
+	MOVQ R10, R11
+	LEAQ -128(R12), DX
+	VPXORQ Z27, Z27, Z27
+	JMP wideASCIIMore
+
+wideASCIIBlock:
+	VPXORQ (R10), Z18, Z16
+	VPORQ Z16, Z27, Z27
+	VMOVDQA64 Z16, (R10)
+	ADDQ $64, R10
+
+wideASCIIMore:
+	CMPQ R10, DX
+	JLS wideASCIIBlock
+	VPXORQ (R10), Z18, Z16
+	VPXORQ -64(R12), Z19, Z17
+	VMOVDQA64 Z16, (R10)
+	VMOVDQU64 Z17, -64(R12)
+	VPTERNLOGD $0xFE, Z16, Z17, Z27
+	VPMOVB2M Z27, K1
+	KORTESTQ K1, K1
+	LEAQ -64(R12), DX
+	JNE wideRest
+	VPTESTMB Z26, Z26, K7
+	KORTESTQ K6, K7
+	SETEQ ret+24(FP)
+	RET
+
+	// not ASCII from the start: the first block has nothing before it
+wideFirst:
+	VALIGND $12, Z26, Z16, Z31
+	VPALIGNR $15, Z31, Z16, Z27
+	VPALIGNR $14, Z31, Z16, Z28
+	VPALIGNR $13, Z31, Z16, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z16, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z16, K5
+	LEAQ 64(DI), R11
+	JMP wideFill
+
+	// not all of the chunk before R10 is ASCII
+wideChunk:
+	LEAQ -256(R10), R11
+
+	// unmask until R10 is far enough before R11
+wideFill:
+	LEAQ -128(R12), DX
+	LEAQ 512(R11), CX
+
+wideFillLoop:
+	CMPQ R10, DX
+	JHI wideLagTail
+	CMPQ R10, CX
+	JCC wideLag
+	VPXORQ (R10), Z18, Z16
+	VMOVDQA64 Z16, (R10)
+	ADDQ $64, R10
+	JMP wideFillLoop
+
+wideLag:
+	MOVL $8, CX
+	PCALIGN $32
+
+	// unmask 64 at R10, check 64 at R11
+wideLagLoop:
+	VPXORQ (R10), Z18, Z16
+	VMOVDQA64 Z16, (R10)
+	ADDQ $64, R10
+	VMOVDQU64 (R11), Z16
+	VPMOVB2M Z16, K1
+	KORTESTQ K1, K1
+	JEQ wideLagCalm
+	VMOVDQU64 -1(R11), Z27
+	VMOVDQU64 -2(R11), Z28
+	VMOVDQU64 -3(R11), Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z16, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	MOVL $8, CX
+	ADDQ $64, R11
+	CMPQ R10, DX
+	JLS wideLagLoop
+
+	// 64 to 127 to unmask; then check what is left
+wideLagTail:
+	VPXORQ (R10), Z18, Z16
+	VPXORQ -64(R12), Z19, Z17
+	VMOVDQA64 Z16, (R10)
+	VMOVDQU64 Z17, -64(R12)
+	LEAQ -64(R12), DX
+	JMP wideRest
+
+	// in ASCII nothing is to be checked but that the character before it is finished
+wideLagCalm:
+	VMOVD -3(R11), X27
+	VPCMPUB $6, utf8rows<>+317(SB), X27, K5
+	KORQ K5, K6, K6
+	ADDQ $64, R11
+	DECL CX
+	JEQ wideDrain
+	CMPQ R10, DX
+	JLS wideLagLoop
+	JMP wideLagTail
+
+	// a long run of ASCII: if all up to R10 is, back to ASCII mode
+wideDrain:
+	LEAQ 64(R11), AX
+	CMPQ AX, R10
+	JHI wideDrained
+	VMOVDQU64 (R11), Z16
+	VPMOVB2M Z16, K1
+	KORTESTQ K1, K1
+	JNE wideFill
+	ADDQ $64, R11
+	JMP wideDrain
+
+wideDrained:
+	VMOVDQU64 -64(R10), Z16
+	VPMOVB2M Z16, K1
+	KORTESTQ K1, K1
+	JEQ wideASCII
+	JMP wideFill
+
+wideRest:
+	CMPQ R11, DX
+	JHI wideTail
+	PCALIGN $32
+
+	// 64 bytes a round
+wideLoop:
+	VMOVDQU64 (R11), Z16
+	VPMOVB2M Z16, K1
+	KORTESTQ K1, K1
+	JEQ wideCalm
+
+wideGo:
+	VMOVDQU64 -1(R11), Z27
+	VMOVDQU64 -2(R11), Z28
+	VMOVDQU64 -3(R11), Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z16, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	ADDQ $64, R11
+	CMPQ R11, DX
+	JLS wideLoop
+
+	// the last block, of which some is checked already
+wideTail:
+	VMOVDQU64 (DX), Z16
+	VMOVDQU64 -1(DX), Z27
+	VMOVDQU64 -2(DX), Z28
+	VMOVDQU64 -3(DX), Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z16, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z16, K5
+	KORQ K5, K6, K6
+	VPTESTMB Z26, Z26, K7
+	KORTESTQ K6, K7
+	SETEQ ret+24(FP)
+	RET
+
+	// in ASCII nothing is to be checked but that the character before it is finished
+wideCalm:
+	VMOVD -3(R11), X27
+	VPCMPUB $6, utf8rows<>+317(SB), X27, K5
+	KORQ K5, K6, K6
+	ADDQ $64, R11
+	CMPQ R11, DX
+	JLS wideLoop
+	JMP wideTail
 
 long:
 	VZEROUPPER

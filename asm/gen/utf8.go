@@ -193,11 +193,18 @@ func utf8Kernels(s *Source) {
 		"Below, the tables are in Y8-Y11, R8 is the key at the end, and Y6 and Y12 are the keys at both ends. From 129 to 256",
 		"unmask has the text in Y0-Y3 and Y8-Y11, its errors in Y7, and the tables in memory.",
 		"",
+		"The AVX-512 kernels, of registers 16 to 31 only:",
+		"  Z16-Z19  text, or blocks of it   Z23  0x60 in every byte   Z26, K6  errors so far",
+		"  Z20      classes by high bits    Z24  0x70                 K5       the last block ends in an unfinished character",
+		"  Z21      by low bits             Z25  0x80                 Z27-Z31  scratch",
+		"  Z22      by the second byte      K1-K4  the blocks' top bits, or which of their bytes are text",
+		"",
 		"The SSE kernels:",
 		"  X0-X3    vectors of text    X6  errors so far  X7  0x0F       X9   0x70",
 		"  X4, X5   keys               X11-X15  scratch   X8  0x60       X10  0x80",
 	)
 	s.Data(utf8Rows, utf8Constants(), "the tables and constants")
+	s.Data(utf8Wide, wideConstants(), "the tables of the AVX-512 kernels")
 	s.Data(utf8States, states(), "for each byte, what state follows on which: a shift right by the state before leaves that behind")
 	printValid(s)
 	printUnmask(s)

@@ -30,6 +30,10 @@ func printUnmask(s *Source) {
 	k.Ins("JHI", "over32")
 	k.Ins("JEQ", "thirtytwo")
 	k.unmaskShort()
+	k.Label("over64", "65 and more: which tier")
+	k.Ins("CMPL", "·tier(SB)", "$const_avx512")
+	k.Ins("JCC", "wide")
+	k.unmaskEnds()
 	k.Ins("CMPQ", "SI", 128)
 	k.Ins("JHI", "over128")
 	k.unmask128()
@@ -58,6 +62,7 @@ func printUnmask(s *Source) {
 	k.Ins("CMPQ", "SI", "$const_pieceMax")
 	k.Ins("JHI", "cut")
 	k.Ins("JMP", "·unmaskChunks(SB)")
+	k.unmaskWide()
 	k.Mark("long")
 	k.Ins("VZEROUPPER")
 	k.Mark("cut")
@@ -101,12 +106,9 @@ func (k *utf8Kernel) unmaskShort() {
 	k.Short32()
 
 	k.Label("over32", "33..64: the first vector and the last, of 32")
-	k.Ins("LEAQ", "(DI)(SI*1)", "R12")
-	k.Ins("VBROADCASTSS", "key+16(FP)", "Y6")
-	k.keyAfter("R8")
-	k.keyY("R8", 12)
 	k.Ins("CMPQ", "SI", 64)
 	k.Ins("JHI", "over64")
+	k.unmaskEnds()
 	k.Ins("VPXOR", "(DI)", "Y6", "Y0")
 	k.Ins("VPXOR", "-32(R12)", "Y12", "Y3")
 	k.Ins("VPOR", "Y3", "Y0", "Y2")
@@ -136,7 +138,14 @@ func (k *utf8Kernel) unmaskShort() {
 	k.Ins("VPAND", row(rowSkip3), "Y4", "Y4")
 	k.Ins("VPOR", "Y4", "Y7", "Y7")
 	k.Ins("JMP", "store64")
-	k.Mark("over64")
+}
+
+// unmaskEnds puts the end into R12, the key into Y6, and the key at the end into R8 and Y12.
+func (k *utf8Kernel) unmaskEnds() {
+	k.Ins("LEAQ", "(DI)(SI*1)", "R12")
+	k.Ins("VBROADCASTSS", "key+16(FP)", "Y6")
+	k.keyAfter("R8")
+	k.keyY("R8", 12)
 }
 
 // unmask128 prints n from 65 to 128 for AVX2. Y6 is the key at the start, Y12 that at the end.

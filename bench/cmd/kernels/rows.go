@@ -273,7 +273,7 @@ func table() []row {
 		text       func(int) []byte
 		from, to   int
 		least, aim float64
-	}{{"ASCII", ascii, 1, 125, 0.75, 0.75}, {"CJK", cjk, 2, 16, 0.67, 0.55}, {"CJK", cjk, 17, 125, 0.55, 0.55}} {
+	}{{"ASCII", ascii, 1, 125, 0.75, 0.75}, {"CJK", cjk, 2, 16, 0.7, 0.55}, {"CJK", cjk, 17, 125, 0.55, 0.55}} {
 		add(row{name: fmt.Sprintf("Unmask %s %d..%d B, every n, time vs XOR then Valid", c.name, c.from, c.to), least: c.least, aim: c.aim, cost: true,
 			ratio: worstPair, pairs: true, cases: func() []probe.Case {
 				var cases []probe.Case
