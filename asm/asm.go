@@ -26,11 +26,14 @@ const (
 	SSSE3
 	// AVX2 has 32-byte integer vectors, and BMI2, which came with them.
 	AVX2
+	// AVX512 has 64-byte vectors with masks, shuffles of bytes across them (VBMI), and all that
+	// AVX2 has: Ice Lake, Zen 4 and later.
+	AVX512
 	// NEON is what every arm64 processor that Go supports has.
 	NEON
 )
 
-var names = [...]string{Generic: "generic", SSE2: "sse2", SSSE3: "ssse3", AVX2: "avx2", NEON: "neon"}
+var names = [...]string{Generic: "generic", SSE2: "sse2", SSSE3: "ssse3", AVX2: "avx2", AVX512: "avx512", NEON: "neon"}
 
 // String returns the lower-case name, as in TICKWIRE_TIER.
 func (t Tier) String() string {

@@ -15,7 +15,7 @@ func TestNames(t *testing.T) {
 	if got, ok := Parse("AVX2"); !ok || got != AVX2 {
 		t.Errorf("Parse in upper case = %v, %v", got, ok)
 	}
-	for _, s := range []string{"", "unknown", "avx", "avx512", " sse2"} {
+	for _, s := range []string{"", "unknown", "avx", "avx512vbmi", " sse2"} {
 		if got, ok := Parse(s); ok || got != Generic {
 			t.Errorf("Parse(%q) = %v, %v", s, got, ok)
 		}
@@ -28,6 +28,7 @@ func TestNames(t *testing.T) {
 // TestWishOnlyLowers goes through wishes on machines that this one need not be.
 func TestWishOnlyLowers(t *testing.T) {
 	old, new, arm := []Tier{Generic, SSE2}, []Tier{Generic, SSE2, SSSE3, AVX2}, []Tier{Generic, NEON}
+	wide := []Tier{Generic, SSE2, SSSE3, AVX2, AVX512}
 	for _, c := range []struct {
 		available []Tier
 		wish      string
@@ -35,6 +36,7 @@ func TestWishOnlyLowers(t *testing.T) {
 	}{
 		{new, "", AVX2}, {new, "avx2", AVX2}, {new, "ssse3", SSSE3}, {new, "SSE2", SSE2}, {new, "generic", Generic},
 		{new, "neon", AVX2}, {new, "avx512", AVX2}, {new, "nonsense", AVX2},
+		{wide, "", AVX512}, {wide, "avx2", AVX2}, {wide, "AVX512", AVX512}, {wide, "ssse3", SSSE3}, {wide, "neon", AVX512},
 		{old, "", SSE2}, {old, "avx2", SSE2}, {old, "ssse3", SSE2}, {old, "generic", Generic},
 		{arm, "", NEON}, {arm, "sse2", NEON}, {arm, "generic", Generic},
 		{[]Tier{Generic}, "avx2", Generic},

@@ -12,6 +12,8 @@ const (
 	//lint:ignore U1000 assembly uses it
 	avx2 = asm.AVX2 // for the assembly
 	//lint:ignore U1000 assembly uses it
+	avx512 = asm.AVX512
+	//lint:ignore U1000 assembly uses it
 	piece = 256 << 10
 )
 

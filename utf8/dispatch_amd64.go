@@ -15,6 +15,8 @@ const (
 	ssse3 = asm.SSSE3
 	//lint:ignore U1000 assembly uses it
 	avx2 = asm.AVX2
+	//lint:ignore U1000 assembly uses it
+	avx512 = asm.AVX512
 )
 
 // tier is the active tier, for the assembly: reading it there takes one memory access, an argument takes three.

@@ -22,7 +22,14 @@
 //   DX  limit of the loop       BX     0 once all is checked, else -1
 //   AX, CX  scratch
 //
-// Below, the tables are in Y8-Y11, R8 is the key at the end, and Y6 and Y12 are the keys at both ends.
+// Below, the tables are in Y8-Y11, R8 is the key at the end, and Y6 and Y12 are the keys at both ends. From 129 to 256
+// unmask has the text in Y0-Y3 and Y8-Y11, its errors in Y7, and the tables in memory.
+//
+// The AVX-512 kernels, of registers 16 to 31 only:
+//   Z16-Z19  text, or blocks of it   Z23  0x60 in every byte   Z26, K6  errors so far
+//   Z20      classes by high bits    Z24  0x70                 K5       the last block ends in an unfinished character
+//   Z21      by low bits             Z25  0x80                 Z27-Z31  scratch
+//   Z22      by the second byte      K1-K4  the blocks' top bits, or which of their bytes are text
 //
 // The SSE kernels:
 //   X0-X3    vectors of text    X6  errors so far  X7  0x0F       X9   0x70
@@ -42,35 +49,74 @@ DATA utf8rows<>+48(SB)/8, $0x0101010101010101
 DATA utf8rows<>+56(SB)/8, $0x01010101babaaee6
 DATA utf8rows<>+64(SB)/8, $0x0f0f0f0f0f0f0f0f
 DATA utf8rows<>+72(SB)/8, $0x0f0f0f0f0f0f0f0f
-DATA utf8rows<>+80(SB)/8, $0x1000100010001000
-DATA utf8rows<>+88(SB)/8, $0x1000100010001000
-DATA utf8rows<>+96(SB)/8, $0x6060606060606060
-DATA utf8rows<>+104(SB)/8, $0x6060606060606060
-DATA utf8rows<>+112(SB)/8, $0x6060606060606060
-DATA utf8rows<>+120(SB)/8, $0x6060606060606060
-DATA utf8rows<>+128(SB)/8, $0x7070707070707070
-DATA utf8rows<>+136(SB)/8, $0x7070707070707070
-DATA utf8rows<>+144(SB)/8, $0x7070707070707070
-DATA utf8rows<>+152(SB)/8, $0x7070707070707070
-DATA utf8rows<>+160(SB)/8, $0x8080808080808080
-DATA utf8rows<>+168(SB)/8, $0x8080808080808080
-DATA utf8rows<>+176(SB)/8, $0x8080808080808080
-DATA utf8rows<>+184(SB)/8, $0x8080808080808080
-DATA utf8rows<>+192(SB)/8, $0xffffffffff000000
-DATA utf8rows<>+200(SB)/8, $0xffffffffffffffff
-DATA utf8rows<>+208(SB)/8, $0xffffffffffffffff
-DATA utf8rows<>+216(SB)/8, $0xffffffffffffffff
-DATA utf8rows<>+224(SB)/8, $0x0706050403020100
-DATA utf8rows<>+232(SB)/8, $0x0f0e0d0c0b0a0908
+DATA utf8rows<>+80(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA utf8rows<>+88(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA utf8rows<>+96(SB)/8, $0x1000100010001000
+DATA utf8rows<>+104(SB)/8, $0x1000100010001000
+DATA utf8rows<>+112(SB)/8, $0x0000000000000000
+DATA utf8rows<>+120(SB)/8, $0x0000000000000000
+DATA utf8rows<>+128(SB)/8, $0x6060606060606060
+DATA utf8rows<>+136(SB)/8, $0x6060606060606060
+DATA utf8rows<>+144(SB)/8, $0x6060606060606060
+DATA utf8rows<>+152(SB)/8, $0x6060606060606060
+DATA utf8rows<>+160(SB)/8, $0x7070707070707070
+DATA utf8rows<>+168(SB)/8, $0x7070707070707070
+DATA utf8rows<>+176(SB)/8, $0x7070707070707070
+DATA utf8rows<>+184(SB)/8, $0x7070707070707070
+DATA utf8rows<>+192(SB)/8, $0x8080808080808080
+DATA utf8rows<>+200(SB)/8, $0x8080808080808080
+DATA utf8rows<>+208(SB)/8, $0x8080808080808080
+DATA utf8rows<>+216(SB)/8, $0x8080808080808080
+DATA utf8rows<>+224(SB)/8, $0xffffffffff000000
+DATA utf8rows<>+232(SB)/8, $0xffffffffffffffff
 DATA utf8rows<>+240(SB)/8, $0xffffffffffffffff
 DATA utf8rows<>+248(SB)/8, $0xffffffffffffffff
-DATA utf8rows<>+256(SB)/8, $0xffffffffffffffff
-DATA utf8rows<>+264(SB)/8, $0xffffffffffffffff
+DATA utf8rows<>+256(SB)/8, $0x0706050403020100
+DATA utf8rows<>+264(SB)/8, $0x0f0e0d0c0b0a0908
 DATA utf8rows<>+272(SB)/8, $0xffffffffffffffff
-DATA utf8rows<>+280(SB)/8, $0xbfdfefffffffffff
+DATA utf8rows<>+280(SB)/8, $0xffffffffffffffff
 DATA utf8rows<>+288(SB)/8, $0xffffffffffffffff
 DATA utf8rows<>+296(SB)/8, $0xffffffffffffffff
-GLOBL utf8rows<>(SB), NOPTR|RODATA, $304
+DATA utf8rows<>+304(SB)/8, $0xffffffffffffffff
+DATA utf8rows<>+312(SB)/8, $0xbfdfefffffffffff
+DATA utf8rows<>+320(SB)/8, $0xffffffffffffffff
+DATA utf8rows<>+328(SB)/8, $0xffffffffffffffff
+GLOBL utf8rows<>(SB), NOPTR|RODATA, $336
+
+// the tables of the AVX-512 kernels
+DATA utf8wide<>+0(SB)/8, $0x0202020202020202
+DATA utf8wide<>+8(SB)/8, $0x0202020202020202
+DATA utf8wide<>+16(SB)/8, $0x0202020202020202
+DATA utf8wide<>+24(SB)/8, $0x0202020202020202
+DATA utf8wide<>+32(SB)/8, $0x8080808080808080
+DATA utf8wide<>+40(SB)/8, $0x8080808080808080
+DATA utf8wide<>+48(SB)/8, $0x0101010121212121
+DATA utf8wide<>+56(SB)/8, $0x4949494915151515
+DATA utf8wide<>+64(SB)/8, $0xcbcbcb8b8383a3e7
+DATA utf8wide<>+72(SB)/8, $0xcbcbdbcbcbcbcbcb
+DATA utf8wide<>+80(SB)/8, $0xcbcbcb8b8383a3e7
+DATA utf8wide<>+88(SB)/8, $0xcbcbdbcbcbcbcbcb
+DATA utf8wide<>+96(SB)/8, $0xcbcbcb8b8383a3e7
+DATA utf8wide<>+104(SB)/8, $0xcbcbdbcbcbcbcbcb
+DATA utf8wide<>+112(SB)/8, $0xcbcbcb8b8383a3e7
+DATA utf8wide<>+120(SB)/8, $0xcbcbdbcbcbcbcbcb
+DATA utf8wide<>+128(SB)/8, $0x0101010101010101
+DATA utf8wide<>+136(SB)/8, $0x0101010101010101
+DATA utf8wide<>+144(SB)/8, $0x0101010101010101
+DATA utf8wide<>+152(SB)/8, $0x0101010101010101
+DATA utf8wide<>+160(SB)/8, $0xaeaeaeaee6e6e6e6
+DATA utf8wide<>+168(SB)/8, $0xbabababababababa
+DATA utf8wide<>+176(SB)/8, $0x0101010101010101
+DATA utf8wide<>+184(SB)/8, $0x0101010101010101
+DATA utf8wide<>+192(SB)/8, $0xffffffffffffffff
+DATA utf8wide<>+200(SB)/8, $0xffffffffffffffff
+DATA utf8wide<>+208(SB)/8, $0xffffffffffffffff
+DATA utf8wide<>+216(SB)/8, $0xffffffffffffffff
+DATA utf8wide<>+224(SB)/8, $0xffffffffffffffff
+DATA utf8wide<>+232(SB)/8, $0xffffffffffffffff
+DATA utf8wide<>+240(SB)/8, $0xffffffffffffffff
+DATA utf8wide<>+248(SB)/8, $0xbfdfefffffffffff
+GLOBL utf8wide<>(SB), NOPTR|RODATA, $256
 
 // for each byte, what state follows on which: a shift right by the state before leaves that behind
 DATA utf8states<>+0(SB)/8, $0x0006186186186180
@@ -336,8 +382,11 @@ GLOBL utf8states<>(SB), NOPTR|RODATA, $2048
 TEXT ·valid(SB), NOSPLIT, $0-17
 	MOVQ p+0(FP), DI
 	MOVQ n+8(FP), SI
-	CMPL ·tier(SB), $const_ssse3
+	MOVL ·tier(SB), AX
+	CMPL AX, $const_ssse3
 	JCS generic
+	CMPL AX, $const_avx512
+	JCC wide
 	CMPQ SI, $64
 	JHI over64
 	CMPQ SI, $16
@@ -360,9 +409,9 @@ check32:
 	JCC wide32
 	PXOR X6, X6
 	MOVOU utf8rows<>+64(SB), X7
-	MOVOU utf8rows<>+96(SB), X8
-	MOVOU utf8rows<>+128(SB), X9
-	MOVOU utf8rows<>+160(SB), X10
+	MOVOU utf8rows<>+128(SB), X8
+	MOVOU utf8rows<>+160(SB), X9
+	MOVOU utf8rows<>+192(SB), X10
 	MOVOA X0, X11
 	PSLLO $1, X11
 	MOVOA X0, X12
@@ -416,7 +465,7 @@ check32:
 	PAND X10, X12
 	PXOR X12, X15
 	POR X15, X6
-	MOVOU utf8rows<>+272(SB), X14
+	MOVOU utf8rows<>+304(SB), X14
 	MOVOA X3, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -455,10 +504,10 @@ near:
 	POR X13, X12
 	PAND X10, X12
 	PXOR X12, X15
-	MOVOU utf8rows<>+192(SB), X14
+	MOVOU utf8rows<>+224(SB), X14
 	PAND X14, X15
 	POR X15, X6
-	MOVOU utf8rows<>+272(SB), X14
+	MOVOU utf8rows<>+304(SB), X14
 	MOVOA X3, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -495,9 +544,9 @@ check64:
 	JCC wide64
 	PXOR X6, X6
 	MOVOU utf8rows<>+64(SB), X7
-	MOVOU utf8rows<>+96(SB), X8
-	MOVOU utf8rows<>+128(SB), X9
-	MOVOU utf8rows<>+160(SB), X10
+	MOVOU utf8rows<>+128(SB), X8
+	MOVOU utf8rows<>+160(SB), X9
+	MOVOU utf8rows<>+192(SB), X10
 	MOVOA X0, X11
 	PSLLO $1, X11
 	MOVOA X0, X12
@@ -597,7 +646,7 @@ check64:
 	PAND X10, X12
 	PXOR X12, X15
 	POR X15, X6
-	MOVOU utf8rows<>+272(SB), X14
+	MOVOU utf8rows<>+304(SB), X14
 	MOVOA X3, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -611,7 +660,7 @@ check64:
 	// 16..32 with AVX2
 wide32:
 	VZEROUPPER
-	LEAQ utf8rows<>+224(SB), AX
+	LEAQ utf8rows<>+256(SB), AX
 	SUBQ SI, AX
 	VPSHUFB 32(AX), X3, X1
 	VINSERTI128 $1, X1, Y0, Y0
@@ -633,12 +682,12 @@ wide32:
 	VPAND Y1, Y7, Y7
 	VPALIGNR $14, Y4, Y0, Y1
 	VPALIGNR $13, Y4, Y0, Y2
-	VPSUBUSB utf8rows<>+96(SB), Y1, Y1
-	VPSUBUSB utf8rows<>+128(SB), Y2, Y2
+	VPSUBUSB utf8rows<>+128(SB), Y1, Y1
+	VPSUBUSB utf8rows<>+160(SB), Y2, Y2
 	VPOR Y2, Y1, Y1
-	VPAND utf8rows<>+160(SB), Y1, Y1
+	VPAND utf8rows<>+192(SB), Y1, Y1
 	VPXOR Y1, Y7, Y7
-	VPSUBUSB utf8rows<>+256(SB), Y0, Y0
+	VPSUBUSB utf8rows<>+288(SB), Y0, Y0
 	VPOR Y0, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+16(FP)
@@ -669,10 +718,10 @@ wide64:
 	VPAND Y4, Y7, Y7
 	VPALIGNR $14, Y6, Y0, Y4
 	VPALIGNR $13, Y6, Y0, Y5
-	VPSUBUSB utf8rows<>+96(SB), Y4, Y4
-	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
 	VPOR Y5, Y4, Y4
-	VPAND utf8rows<>+160(SB), Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
 	VPXOR Y4, Y7, Y7
 	CMPQ SI, $35
 	JCS wideNear
@@ -689,13 +738,13 @@ wide64:
 	VPAND Y4, Y0, Y0
 	VMOVDQU -34(R12), Y4
 	VMOVDQU -35(R12), Y5
-	VPSUBUSB utf8rows<>+96(SB), Y4, Y4
-	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
 	VPOR Y5, Y4, Y4
-	VPAND utf8rows<>+160(SB), Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
 	VPXOR Y4, Y0, Y0
 	VPOR Y0, Y7, Y7
-	VPSUBUSB utf8rows<>+256(SB), Y3, Y3
+	VPSUBUSB utf8rows<>+288(SB), Y3, Y3
 	VPOR Y3, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+16(FP)
@@ -718,14 +767,14 @@ wideNear:
 	VPAND Y4, Y0, Y0
 	VPALIGNR $14, Y6, Y3, Y4
 	VPALIGNR $13, Y6, Y3, Y5
-	VPSUBUSB utf8rows<>+96(SB), Y4, Y4
-	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
 	VPOR Y5, Y4, Y4
-	VPAND utf8rows<>+160(SB), Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
 	VPXOR Y4, Y0, Y0
-	VPAND utf8rows<>+192(SB), Y0, Y0
+	VPAND utf8rows<>+224(SB), Y0, Y0
 	VPOR Y0, Y7, Y7
-	VPSUBUSB utf8rows<>+256(SB), Y3, Y3
+	VPSUBUSB utf8rows<>+288(SB), Y3, Y3
 	VPOR Y3, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+16(FP)
@@ -753,6 +802,8 @@ check16:
 	SHLL $2, CX
 	SHRQ CX, BX
 	SHRQ CX, BX
+	CMPL ·tier(SB), $const_avx2
+	JCC wide16
 	MOVQ AX, X0
 	MOVQ BX, X1
 	PUNPCKLQDQ X1, X0
@@ -760,9 +811,9 @@ check16:
 padded:
 	PXOR X6, X6
 	MOVOU utf8rows<>+64(SB), X7
-	MOVOU utf8rows<>+96(SB), X8
-	MOVOU utf8rows<>+128(SB), X9
-	MOVOU utf8rows<>+160(SB), X10
+	MOVOU utf8rows<>+128(SB), X8
+	MOVOU utf8rows<>+160(SB), X9
+	MOVOU utf8rows<>+192(SB), X10
 	MOVOA X0, X11
 	PSLLO $1, X11
 	MOVOA X0, X12
@@ -797,6 +848,35 @@ padded:
 	SETEQ ret+16(FP)
 	RET
 
+	// with AVX2 no legacy encoding: what is moved from a general register would wait for the upper halves
+wide16:
+	VMOVQ AX, X0
+	VMOVQ BX, X1
+	VPUNPCKLQDQ X1, X0, X0
+	VMOVDQU utf8rows<>+16(SB), X3
+	VMOVDQU utf8rows<>+32(SB), X4
+	VMOVDQU utf8rows<>+48(SB), X5
+	VPSRLW $4, X0, X1
+	VPAND utf8rows<>+64(SB), X0, X2
+	VPAND utf8rows<>+64(SB), X1, X1
+	VPSHUFB X2, X4, X4
+	VPSHUFB X1, X3, X3
+	VPSHUFB X1, X5, X5
+	VPSUBUSB utf8rows<>+128(SB), X0, X1
+	VPSUBUSB utf8rows<>+160(SB), X0, X2
+	VPAND X3, X4, X3
+	VPSLLDQ $2, X1, X1
+	VPSLLDQ $3, X2, X2
+	VPALIGNR $15, utf8rows<>+0(SB), X3, X3
+	VPOR X2, X1, X1
+	VPAND X5, X3, X3
+	VPAND utf8rows<>+192(SB), X1, X1
+	VPXOR X1, X3, X3
+	VPTEST X3, X3
+	SETEQ ret+16(FP)
+	VZEROUPPER
+	RET
+
 	// 4..7: the same with half words
 under8:
 	CMPQ SI, $4
@@ -817,8 +897,36 @@ check8:
 	SHRQ CX, BX
 	SHLQ $32, BX
 	ORQ BX, AX
+	CMPL ·tier(SB), $const_avx2
+	JCC wide8
 	MOVQ AX, X0
 	JMP padded
+
+wide8:
+	VMOVQ AX, X0
+	VMOVDQU utf8rows<>+16(SB), X3
+	VMOVDQU utf8rows<>+32(SB), X4
+	VMOVDQU utf8rows<>+48(SB), X5
+	VPSRLW $4, X0, X1
+	VPAND utf8rows<>+64(SB), X0, X2
+	VPAND utf8rows<>+64(SB), X1, X1
+	VPSHUFB X2, X4, X4
+	VPSHUFB X1, X3, X3
+	VPSHUFB X1, X5, X5
+	VPSUBUSB utf8rows<>+128(SB), X0, X1
+	VPSUBUSB utf8rows<>+160(SB), X0, X2
+	VPAND X3, X4, X3
+	VPSLLDQ $2, X1, X1
+	VPSLLDQ $3, X2, X2
+	VPALIGNR $15, utf8rows<>+0(SB), X3, X3
+	VPOR X2, X1, X1
+	VPAND X5, X3, X3
+	VPAND utf8rows<>+192(SB), X1, X1
+	VPXOR X1, X3, X3
+	VPTEST X3, X3
+	SETEQ ret+16(FP)
+	VZEROUPPER
+	RET
 
 	// 1..3: the bytes 0, n/2 and n-1
 under4:
@@ -840,16 +948,19 @@ true:
 	RET
 
 check4:
-	LEAL -8(SI*8), CX
-	SHLL CX, DX
-	MOVL SI, CX
-	SHRL $1, CX
-	SHLL $3, CX
-	SHLL CX, BX
-	ORL BX, AX
-	ORL DX, AX
-	MOVQ AX, X0
-	JMP padded
+	// the state behind 2 bytes and that behind 3; 1 has its byte twice, and that is an error
+	LEAQ utf8states<>(SB), R10
+	MOVQ (R10)(AX*8), CX
+	MOVQ (R10)(BX*8), BX
+	MOVQ (R10)(DX*8), DX
+	SHRQ CX, BX
+	MOVQ BX, CX
+	SHRQ CX, DX
+	CMPQ SI, $3
+	CMOVQNE BX, DX
+	ANDL $63, DX
+	SETEQ ret+16(FP)
+	RET
 
 	// 65 and more: which tier
 over64:
@@ -858,19 +969,15 @@ over64:
 	LEAQ (DI)(SI*1), R12
 	CMPL ·tier(SB), $const_avx2
 	JCS ssse3
-	VPXOR Y7, Y7, Y7
 	CMPQ SI, $128
 	JHI over128
-	// 65..128: the first two vectors, the last, and one between
-	MOVL $32, CX
-	MOVL $64, AX
-	CMPQ SI, $96
-	CMOVQCC AX, CX
+	// 65..128: the first two vectors and the last two
 	VMOVDQU (DI), Y0
-	VMOVDQU 32(DI), Y1
-	VPOR (DI)(CX*1), Y0, Y2
-	VPOR -32(R12), Y1, Y3
-	VPOR Y2, Y3, Y4
+	VPOR 32(DI), Y0, Y1
+	VMOVDQU -64(R12), Y2
+	VMOVDQU -32(R12), Y6
+	VPOR Y2, Y1, Y3
+	VPOR Y6, Y3, Y4
 	VPMOVMSKB Y4, AX
 	TESTL AX, AX
 	JNE check128
@@ -879,14 +986,160 @@ over64:
 	RET
 
 check128:
+	CMPL AX, $-1
+	JEQ whole128
+	VPMOVMSKB Y3, CX
+	VPOR Y2, Y6, Y2
 	VBROADCASTI128 utf8rows<>+16(SB), Y8
 	VBROADCASTI128 utf8rows<>+32(SB), Y9
 	VBROADCASTI128 utf8rows<>+48(SB), Y10
 	VBROADCASTI128 utf8rows<>+64(SB), Y11
-	VBROADCASTI128 utf8rows<>+80(SB), Y12
-	VBROADCASTI128 utf8rows<>+96(SB), Y13
-	VBROADCASTI128 utf8rows<>+128(SB), Y14
-	VBROADCASTI128 utf8rows<>+160(SB), Y15
+	TESTL CX, CX
+	JEQ back32
+	VPMOVMSKB Y2, CX
+	TESTL CX, CX
+	JEQ front64
+	VPMOVMSKB Y1, CX
+	TESTL CX, CX
+	JNE whole128
+	CMPQ SI, $67
+	JCS whole128
+	// all before the last two vectors is ASCII
+	VMOVDQU -64(R12), Y2
+	VMOVDQU -65(R12), Y7
+	VPSRLW $4, Y7, Y1
+	VPAND Y7, Y11, Y7
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y7, Y9, Y7
+	VPSHUFB Y1, Y8, Y1
+	VPAND Y1, Y7, Y7
+	VPSRLW $4, Y2, Y1
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y1, Y10, Y1
+	VPAND Y1, Y7, Y7
+	VMOVDQU -66(R12), Y1
+	VMOVDQU -67(R12), Y2
+	VPSUBUSB utf8rows<>+128(SB), Y1, Y1
+	VPSUBUSB utf8rows<>+160(SB), Y2, Y2
+	VPOR Y2, Y1, Y1
+	VPAND utf8rows<>+192(SB), Y1, Y1
+	VPXOR Y1, Y7, Y7
+	VMOVDQU -33(R12), Y3
+	VPSRLW $4, Y3, Y4
+	VPAND Y3, Y11, Y3
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y3, Y9, Y3
+	VPSHUFB Y4, Y8, Y4
+	VPAND Y4, Y3, Y3
+	VPSRLW $4, Y6, Y4
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y4, Y10, Y4
+	VPAND Y4, Y3, Y3
+	VMOVDQU -34(R12), Y4
+	VMOVDQU -35(R12), Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
+	VPOR Y5, Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
+	VPXOR Y4, Y3, Y3
+	VPOR Y3, Y7, Y7
+	VPSUBUSB utf8rows<>+288(SB), Y6, Y6
+	VPOR Y6, Y7, Y7
+	VPTEST Y7, Y7
+	SETEQ ret+16(FP)
+	VZEROUPPER
+	RET
+
+	// all before the last vector is ASCII, at whatever length
+back32:
+	VMOVDQU -33(R12), Y7
+	VPSRLW $4, Y7, Y1
+	VPAND Y7, Y11, Y7
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y7, Y9, Y7
+	VPSHUFB Y1, Y8, Y1
+	VPAND Y1, Y7, Y7
+	VPSRLW $4, Y6, Y1
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y1, Y10, Y1
+	VPAND Y1, Y7, Y7
+	VMOVDQU -34(R12), Y1
+	VMOVDQU -35(R12), Y2
+	VPSUBUSB utf8rows<>+128(SB), Y1, Y1
+	VPSUBUSB utf8rows<>+160(SB), Y2, Y2
+	VPOR Y2, Y1, Y1
+	VPAND utf8rows<>+192(SB), Y1, Y1
+	VPXOR Y1, Y7, Y7
+	VPSUBUSB utf8rows<>+288(SB), Y6, Y6
+	VPOR Y6, Y7, Y7
+	VPTEST Y7, Y7
+	SETEQ ret+16(FP)
+	VZEROUPPER
+	RET
+
+	// all behind the first two vectors is ASCII
+front64:
+	VPERM2I128 $8, Y0, Y0, Y3
+	VPALIGNR $15, Y3, Y0, Y7
+	VPSRLW $4, Y7, Y1
+	VPAND Y7, Y11, Y7
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y7, Y9, Y7
+	VPSHUFB Y1, Y8, Y1
+	VPAND Y1, Y7, Y7
+	VPSRLW $4, Y0, Y1
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y1, Y10, Y1
+	VPAND Y1, Y7, Y7
+	VPALIGNR $14, Y3, Y0, Y1
+	VPALIGNR $13, Y3, Y0, Y2
+	VPSUBUSB utf8rows<>+128(SB), Y1, Y1
+	VPSUBUSB utf8rows<>+160(SB), Y2, Y2
+	VPOR Y2, Y1, Y1
+	VPAND utf8rows<>+192(SB), Y1, Y1
+	VPXOR Y1, Y7, Y7
+	VMOVDQU 32(DI), Y6
+	VMOVDQU 31(DI), Y3
+	VPSRLW $4, Y3, Y4
+	VPAND Y3, Y11, Y3
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y3, Y9, Y3
+	VPSHUFB Y4, Y8, Y4
+	VPAND Y4, Y3, Y3
+	VPSRLW $4, Y6, Y4
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y4, Y10, Y4
+	VPAND Y4, Y3, Y3
+	VMOVDQU 30(DI), Y4
+	VMOVDQU 29(DI), Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
+	VPOR Y5, Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
+	VPXOR Y4, Y3, Y3
+	VPOR Y3, Y7, Y7
+	VPSUBUSB utf8rows<>+288(SB), Y6, Y6
+	VPOR Y6, Y7, Y7
+	VPTEST Y7, Y7
+	SETEQ ret+16(FP)
+	VZEROUPPER
+	RET
+
+	// all of 65..128: the first two vectors, the last, and one between
+whole128:
+	MOVL $32, CX
+	MOVL $64, AX
+	CMPQ SI, $96
+	CMOVQCC AX, CX
+	VBROADCASTI128 utf8rows<>+16(SB), Y8
+	VBROADCASTI128 utf8rows<>+32(SB), Y9
+	VBROADCASTI128 utf8rows<>+48(SB), Y10
+	VBROADCASTI128 utf8rows<>+64(SB), Y11
+	VBROADCASTI128 utf8rows<>+96(SB), Y12
+	VBROADCASTI128 utf8rows<>+128(SB), Y13
+	VBROADCASTI128 utf8rows<>+160(SB), Y14
+	VBROADCASTI128 utf8rows<>+192(SB), Y15
+	VPXOR Y7, Y7, Y7
 	VPERM2I128 $8, Y0, Y0, Y5
 	VPALIGNR $15, Y5, Y0, Y2
 	VPALIGNR $14, Y5, Y0, Y3
@@ -914,7 +1167,7 @@ check128:
 	VPSHUFB Y0, Y9, Y0
 	VPSHUFB Y2, Y8, Y2
 	VPAND Y2, Y0, Y0
-	VPMULHUW Y1, Y12, Y2
+	VPMULHUW 32(DI), Y12, Y2
 	VPAND Y2, Y11, Y2
 	VPSHUFB Y2, Y10, Y2
 	VPAND Y2, Y0, Y0
@@ -965,16 +1218,253 @@ check128:
 	VPAND Y15, Y2, Y2
 	VPXOR Y2, Y0, Y0
 	VPOR Y0, Y7, Y7
-	VPSUBUSB utf8rows<>+256(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+288(SB), Y4, Y4
 	VPOR Y4, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+16(FP)
 	VZEROUPPER
 	RET
 
-	// more than 128: is there anything but ASCII at the start
+	// 129..256: the first four vectors and the last four
 over128:
 	VMOVDQU (DI), Y0
+	CMPQ SI, $256
+	JHI over256
+	VPOR 32(DI), Y0, Y1
+	VMOVDQU 64(DI), Y2
+	VPOR 96(DI), Y2, Y2
+	VMOVDQU -128(R12), Y3
+	VPOR -96(R12), Y3, Y3
+	VMOVDQU -64(R12), Y4
+	VMOVDQU -32(R12), Y6
+	VPOR Y2, Y1, Y5
+	VPOR Y3, Y4, Y7
+	VPOR Y5, Y7, Y5
+	VPOR Y6, Y5, Y7
+	VPMOVMSKB Y7, AX
+	TESTL AX, AX
+	JNE check256
+	VZEROUPPER
+	MOVB $1, ret+16(FP)
+	RET
+
+check256:
+	CMPL AX, $-1
+	JEQ first
+	VPMOVMSKB Y5, CX
+	VPOR Y4, Y6, Y4
+	VBROADCASTI128 utf8rows<>+16(SB), Y8
+	VBROADCASTI128 utf8rows<>+32(SB), Y9
+	VBROADCASTI128 utf8rows<>+48(SB), Y10
+	VBROADCASTI128 utf8rows<>+64(SB), Y11
+	TESTL CX, CX
+	JEQ back32
+	VPMOVMSKB Y1, AX
+	VPMOVMSKB Y2, BX
+	VPMOVMSKB Y3, CX
+	VPMOVMSKB Y4, DX
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+	TESTL AX, AX
+	JEQ block1
+	TESTL BX, BX
+	JNE first
+	VPERM2I128 $8, Y0, Y0, Y3
+	VPALIGNR $15, Y3, Y0, Y7
+	VPSRLW $4, Y7, Y1
+	VPAND Y7, Y11, Y7
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y7, Y9, Y7
+	VPSHUFB Y1, Y8, Y1
+	VPAND Y1, Y7, Y7
+	VPSRLW $4, Y0, Y1
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y1, Y10, Y1
+	VPAND Y1, Y7, Y7
+	VPALIGNR $14, Y3, Y0, Y1
+	VPALIGNR $13, Y3, Y0, Y2
+	VPSUBUSB utf8rows<>+128(SB), Y1, Y1
+	VPSUBUSB utf8rows<>+160(SB), Y2, Y2
+	VPOR Y2, Y1, Y1
+	VPAND utf8rows<>+192(SB), Y1, Y1
+	VPXOR Y1, Y7, Y7
+	VMOVDQU 32(DI), Y6
+	VMOVDQU 31(DI), Y3
+	VPSRLW $4, Y3, Y4
+	VPAND Y3, Y11, Y3
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y3, Y9, Y3
+	VPSHUFB Y4, Y8, Y4
+	VPAND Y4, Y3, Y3
+	VPSRLW $4, Y6, Y4
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y4, Y10, Y4
+	VPAND Y4, Y3, Y3
+	VMOVDQU 30(DI), Y4
+	VMOVDQU 29(DI), Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
+	VPOR Y5, Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
+	VPXOR Y4, Y3, Y3
+	VPSUBUSB utf8rows<>+288(SB), Y6, Y6
+	VPOR Y3, Y7, Y7
+
+block1:
+	TESTL BX, BX
+	JEQ skip1
+	VMOVDQU 64(DI), Y2
+	VMOVDQU 63(DI), Y0
+	VPSRLW $4, Y0, Y1
+	VPAND Y0, Y11, Y0
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y0, Y9, Y0
+	VPSHUFB Y1, Y8, Y1
+	VPAND Y1, Y0, Y0
+	VPSRLW $4, Y2, Y1
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y1, Y10, Y1
+	VPAND Y1, Y0, Y0
+	VMOVDQU 62(DI), Y1
+	VMOVDQU 61(DI), Y2
+	VPSUBUSB utf8rows<>+128(SB), Y1, Y1
+	VPSUBUSB utf8rows<>+160(SB), Y2, Y2
+	VPOR Y2, Y1, Y1
+	VPAND utf8rows<>+192(SB), Y1, Y1
+	VPXOR Y1, Y0, Y0
+	VPOR Y0, Y7, Y7
+	VMOVDQU 96(DI), Y6
+	VMOVDQU 95(DI), Y3
+	VPSRLW $4, Y3, Y4
+	VPAND Y3, Y11, Y3
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y3, Y9, Y3
+	VPSHUFB Y4, Y8, Y4
+	VPAND Y4, Y3, Y3
+	VPSRLW $4, Y6, Y4
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y4, Y10, Y4
+	VPAND Y4, Y3, Y3
+	VMOVDQU 94(DI), Y4
+	VMOVDQU 93(DI), Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
+	VPOR Y5, Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
+	VPXOR Y4, Y3, Y3
+	VPSUBUSB utf8rows<>+288(SB), Y6, Y6
+	VPOR Y3, Y7, Y7
+
+block2:
+	CMPQ SI, $192
+	JLS block3
+	TESTL CX, CX
+	JEQ skip2
+	VMOVDQU -128(R12), Y2
+	VMOVDQU -129(R12), Y0
+	VPSRLW $4, Y0, Y1
+	VPAND Y0, Y11, Y0
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y0, Y9, Y0
+	VPSHUFB Y1, Y8, Y1
+	VPAND Y1, Y0, Y0
+	VPSRLW $4, Y2, Y1
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y1, Y10, Y1
+	VPAND Y1, Y0, Y0
+	VMOVDQU -130(R12), Y1
+	VMOVDQU -131(R12), Y2
+	VPSUBUSB utf8rows<>+128(SB), Y1, Y1
+	VPSUBUSB utf8rows<>+160(SB), Y2, Y2
+	VPOR Y2, Y1, Y1
+	VPAND utf8rows<>+192(SB), Y1, Y1
+	VPXOR Y1, Y0, Y0
+	VPOR Y0, Y7, Y7
+	VMOVDQU -96(R12), Y6
+	VMOVDQU -97(R12), Y3
+	VPSRLW $4, Y3, Y4
+	VPAND Y3, Y11, Y3
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y3, Y9, Y3
+	VPSHUFB Y4, Y8, Y4
+	VPAND Y4, Y3, Y3
+	VPSRLW $4, Y6, Y4
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y4, Y10, Y4
+	VPAND Y4, Y3, Y3
+	VMOVDQU -98(R12), Y4
+	VMOVDQU -99(R12), Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
+	VPOR Y5, Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
+	VPXOR Y4, Y3, Y3
+	VPSUBUSB utf8rows<>+288(SB), Y6, Y6
+	VPOR Y3, Y7, Y7
+
+block3:
+	TESTL DX, DX
+	JEQ skip3
+	VMOVDQU -64(R12), Y2
+	VMOVDQU -65(R12), Y0
+	VPSRLW $4, Y0, Y1
+	VPAND Y0, Y11, Y0
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y0, Y9, Y0
+	VPSHUFB Y1, Y8, Y1
+	VPAND Y1, Y0, Y0
+	VPSRLW $4, Y2, Y1
+	VPAND Y1, Y11, Y1
+	VPSHUFB Y1, Y10, Y1
+	VPAND Y1, Y0, Y0
+	VMOVDQU -66(R12), Y1
+	VMOVDQU -67(R12), Y2
+	VPSUBUSB utf8rows<>+128(SB), Y1, Y1
+	VPSUBUSB utf8rows<>+160(SB), Y2, Y2
+	VPOR Y2, Y1, Y1
+	VPAND utf8rows<>+192(SB), Y1, Y1
+	VPXOR Y1, Y0, Y0
+	VPOR Y0, Y7, Y7
+	VMOVDQU -32(R12), Y6
+	VMOVDQU -33(R12), Y3
+	VPSRLW $4, Y3, Y4
+	VPAND Y3, Y11, Y3
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y3, Y9, Y3
+	VPSHUFB Y4, Y8, Y4
+	VPAND Y4, Y3, Y3
+	VPSRLW $4, Y6, Y4
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y4, Y10, Y4
+	VPAND Y4, Y3, Y3
+	VMOVDQU -34(R12), Y4
+	VMOVDQU -35(R12), Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
+	VPOR Y5, Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
+	VPXOR Y4, Y3, Y3
+	VPSUBUSB utf8rows<>+288(SB), Y6, Y6
+	VPOR Y3, Y7, Y7
+
+skip3:
+	VPOR Y6, Y7, Y7
+	VPTEST Y7, Y7
+	SETEQ ret+16(FP)
+	VZEROUPPER
+	RET
+
+skip1:
+	VPOR Y6, Y7, Y7
+	JMP block2
+
+skip2:
+	VPOR Y6, Y7, Y7
+	JMP block3
+
+	// more than 256: is there anything but ASCII at the start
+over256:
+	VPXOR Y7, Y7, Y7
 	VPOR 32(DI), Y0, Y1
 	VMOVDQU 64(DI), Y2
 	VPOR 96(DI), Y2, Y3
@@ -1026,10 +1516,11 @@ first:
 	VBROADCASTI128 utf8rows<>+32(SB), Y9
 	VBROADCASTI128 utf8rows<>+48(SB), Y10
 	VBROADCASTI128 utf8rows<>+64(SB), Y11
-	VBROADCASTI128 utf8rows<>+80(SB), Y12
-	VBROADCASTI128 utf8rows<>+96(SB), Y13
-	VBROADCASTI128 utf8rows<>+128(SB), Y14
-	VBROADCASTI128 utf8rows<>+160(SB), Y15
+	VBROADCASTI128 utf8rows<>+96(SB), Y12
+	VBROADCASTI128 utf8rows<>+128(SB), Y13
+	VBROADCASTI128 utf8rows<>+160(SB), Y14
+	VBROADCASTI128 utf8rows<>+192(SB), Y15
+	VPXOR Y7, Y7, Y7
 	VPERM2I128 $8, Y0, Y0, Y4
 	VPALIGNR $15, Y4, Y0, Y1
 	VPALIGNR $14, Y4, Y0, Y2
@@ -1064,10 +1555,10 @@ other:
 	VBROADCASTI128 utf8rows<>+32(SB), Y9
 	VBROADCASTI128 utf8rows<>+48(SB), Y10
 	VBROADCASTI128 utf8rows<>+64(SB), Y11
-	VBROADCASTI128 utf8rows<>+80(SB), Y12
-	VBROADCASTI128 utf8rows<>+96(SB), Y13
-	VBROADCASTI128 utf8rows<>+128(SB), Y14
-	VBROADCASTI128 utf8rows<>+160(SB), Y15
+	VBROADCASTI128 utf8rows<>+96(SB), Y12
+	VBROADCASTI128 utf8rows<>+128(SB), Y13
+	VBROADCASTI128 utf8rows<>+160(SB), Y14
+	VBROADCASTI128 utf8rows<>+192(SB), Y15
 	MOVQ R10, R11
 
 	// 64 bytes a round while they last, each with a look whether they are ASCII
@@ -1175,7 +1666,7 @@ restLast:
 	VPAND Y15, Y1, Y1
 	VPXOR Y1, Y0, Y0
 	VPOR Y0, Y7, Y7
-	VPSUBUSB utf8rows<>+256(SB), Y3, Y3
+	VPSUBUSB utf8rows<>+288(SB), Y3, Y3
 	VPOR Y3, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+16(FP)
@@ -1190,7 +1681,7 @@ restMaybe:
 	TESTL AX, AX
 	JNE restCheck
 	VMOVD -3(R11), X0
-	VPSUBUSB utf8rows<>+285(SB), X0, X0
+	VPSUBUSB utf8rows<>+317(SB), X0, X0
 	VPOR Y0, Y7, Y7
 	ADDQ $64, R11
 	CMPQ R11, DX
@@ -1245,9 +1736,9 @@ asciiLoopX:
 firstX:
 	PXOR X6, X6
 	MOVOU utf8rows<>+64(SB), X7
-	MOVOU utf8rows<>+96(SB), X8
-	MOVOU utf8rows<>+128(SB), X9
-	MOVOU utf8rows<>+160(SB), X10
+	MOVOU utf8rows<>+128(SB), X8
+	MOVOU utf8rows<>+160(SB), X9
+	MOVOU utf8rows<>+192(SB), X10
 	MOVOU (R11), X0
 	MOVOA X0, X11
 	PSLLO $1, X11
@@ -1456,7 +1947,7 @@ tailTestX:
 	PAND X10, X12
 	PXOR X12, X15
 	POR X15, X6
-	MOVOU utf8rows<>+272(SB), X14
+	MOVOU utf8rows<>+304(SB), X14
 	MOVOA X0, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -1470,7 +1961,7 @@ tailTestX:
 	// nothing to check in ASCII but that the character before it is finished
 skipX:
 	MOVOU -16(R11), X0
-	MOVOU utf8rows<>+272(SB), X14
+	MOVOU utf8rows<>+304(SB), X14
 	MOVOA X0, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -1478,6 +1969,311 @@ skipX:
 	CMPQ R11, DX
 	JLS loopX
 	JMP tailX
+
+	// AVX-512; to 256 bytes four masked loads and no branch on the length
+wide:
+	CMPQ SI, $256
+	JHI wideLong
+	MOVQ $-1, R8
+	XORL DX, DX
+	// BZHI takes 256 for 0
+	MOVL $64, AX
+	CMPQ SI, AX
+	CMOVQCS SI, AX
+	BZHIQ AX, R8, R9
+	KMOVQ R9, K1
+	VMOVDQU8.Z (DI), K1, Z16
+	MOVQ SI, AX
+	LEAQ 64(DI), R10
+	SUBQ $64, AX
+	CMOVQCS DX, AX
+	CMOVQCS DI, R10
+	BZHIQ AX, R8, R9
+	KMOVQ R9, K2
+	VMOVDQU8.Z (R10), K2, Z17
+	MOVQ SI, AX
+	LEAQ 128(DI), R10
+	SUBQ $128, AX
+	CMOVQCS DX, AX
+	CMOVQCS DI, R10
+	BZHIQ AX, R8, R9
+	KMOVQ R9, K3
+	VMOVDQU8.Z (R10), K3, Z18
+	MOVQ SI, AX
+	LEAQ 192(DI), R10
+	SUBQ $192, AX
+	CMOVQCS DX, AX
+	CMOVQCS DI, R10
+	BZHIQ AX, R8, R9
+	KMOVQ R9, K4
+	VMOVDQU8.Z (R10), K4, Z19
+	VPORQ Z16, Z17, Z20
+	VPTERNLOGD $0xFE, Z18, Z19, Z20
+	VPMOVB2M Z20, K5
+	KORTESTQ K5, K5
+	JNE wideCheck
+	MOVB $1, ret+16(FP)
+	RET
+
+wideCheck:
+	VPMOVB2M Z16, K1
+	VPMOVB2M Z17, K2
+	VPMOVB2M Z18, K3
+	VPMOVB2M Z19, K4
+	VMOVDQU64 utf8wide<>+0(SB), Z20
+	VMOVDQU64 utf8wide<>+64(SB), Z21
+	VMOVDQU64 utf8wide<>+128(SB), Z22
+	VPBROADCASTD utf8rows<>+128(SB), Z23
+	VPBROADCASTD utf8rows<>+160(SB), Z24
+	VPBROADCASTD utf8rows<>+192(SB), Z25
+	VPXORQ Z26, Z26, Z26
+	KXORQ K5, K5, K5
+	KXORQ K6, K6, K6
+
+wideBlock0:
+	KORTESTQ K1, K1
+	JEQ wideSkip0
+	VALIGND $12, Z26, Z16, Z31
+	VPALIGNR $15, Z31, Z16, Z27
+	VPALIGNR $14, Z31, Z16, Z28
+	VPALIGNR $13, Z31, Z16, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z16, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z16, K5
+
+wideBlock1:
+	KORTESTQ K2, K2
+	JEQ wideSkip1
+	VALIGND $12, Z16, Z17, Z31
+	VPALIGNR $15, Z31, Z17, Z27
+	VPALIGNR $14, Z31, Z17, Z28
+	VPALIGNR $13, Z31, Z17, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z17, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z17, K5
+
+wideBlock2:
+	KORTESTQ K3, K3
+	JEQ wideSkip2
+	VALIGND $12, Z17, Z18, Z31
+	VPALIGNR $15, Z31, Z18, Z27
+	VPALIGNR $14, Z31, Z18, Z28
+	VPALIGNR $13, Z31, Z18, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z18, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z18, K5
+
+wideBlock3:
+	KORTESTQ K4, K4
+	JEQ wideSkip3
+	VALIGND $12, Z18, Z19, Z31
+	VPALIGNR $15, Z31, Z19, Z27
+	VPALIGNR $14, Z31, Z19, Z28
+	VPALIGNR $13, Z31, Z19, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z19, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z19, K5
+
+wideSkip3:
+	KORQ K5, K6, K6
+	VPTESTMB Z26, Z26, K7
+	KORTESTQ K6, K7
+	SETEQ ret+16(FP)
+	RET
+
+wideSkip0:
+	KORQ K5, K6, K6
+	JMP wideBlock1
+
+wideSkip1:
+	KORQ K5, K6, K6
+	JMP wideBlock2
+
+wideSkip2:
+	KORQ K5, K6, K6
+	JMP wideBlock3
+
+	// more than 256: is there anything but ASCII at the start
+wideLong:
+	CMPQ SI, $const_pieceMax
+	JHI long
+	LEAQ (DI)(SI*1), R12
+	VMOVDQU64 utf8wide<>+0(SB), Z20
+	VMOVDQU64 utf8wide<>+64(SB), Z21
+	VMOVDQU64 utf8wide<>+128(SB), Z22
+	VPBROADCASTD utf8rows<>+128(SB), Z23
+	VPBROADCASTD utf8rows<>+160(SB), Z24
+	VPBROADCASTD utf8rows<>+192(SB), Z25
+	VPXORQ Z26, Z26, Z26
+	KXORQ K5, K5, K5
+	KXORQ K6, K6, K6
+	VMOVDQU64 (DI), Z16
+	VMOVDQU64 64(DI), Z17
+	VPORQ 128(DI), Z16, Z18
+	VPTERNLOGQ $0xFE, 192(DI), Z17, Z18
+	VPMOVB2M Z18, K1
+	KORTESTQ K1, K1
+	JNE wideFirst
+	LEAQ 256(DI), R10
+	ANDQ $-64, R10
+
+	// aligned blocks of 256, all before R10 being ASCII, or checked
+wideASCII:
+	LEAQ -256(R12), DX
+	CMPQ R10, DX
+	JCC wideASCIITail
+	PCALIGN $32
+
+wideASCIILoop:
+	VMOVDQU64 (R10), Z16
+	VMOVDQU64 64(R10), Z17
+	VPORQ 128(R10), Z16, Z18
+	VPTERNLOGQ $0xFE, 192(R10), Z17, Z18
+	VPMOVB2M Z18, K1
+	KORTESTQ K1, K1
+	JNE wideOther
+	ADDQ $256, R10
+	CMPQ R10, DX
+	JCS wideASCIILoop
+
+	// the last 256 bytes
+wideASCIITail:
+	VMOVDQU64 (DX), Z16
+	VMOVDQU64 64(DX), Z17
+	VPORQ 128(DX), Z16, Z18
+	VPTERNLOGQ $0xFE, 192(DX), Z17, Z18
+	VPMOVB2M Z18, K1
+	KORTESTQ K1, K1
+	JNE wideOther
+	VPTESTMB Z26, Z26, K7
+	KORTESTQ K6, K7
+	SETEQ ret+16(FP)
+	RET
+
+	// the first block has nothing before it
+wideFirst:
+	VALIGND $12, Z26, Z16, Z31
+	VPALIGNR $15, Z31, Z16, Z27
+	VPALIGNR $14, Z31, Z16, Z28
+	VPALIGNR $13, Z31, Z16, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z16, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z16, K5
+	LEAQ 64(DI), R11
+	LEAQ -64(R12), DX
+	JMP wideLoop
+
+	// something else than ASCII, from R10 on
+wideOther:
+	MOVQ R10, R11
+	LEAQ -64(R12), DX
+	CMPQ R11, DX
+	JHI wideTail
+	PCALIGN $32
+
+	// 64 bytes a round
+wideLoop:
+	VMOVDQU64 (R11), Z16
+	VPMOVB2M Z16, K1
+	KORTESTQ K1, K1
+	JEQ wideCalm
+
+wideGo:
+	VMOVDQU64 -1(R11), Z27
+	VMOVDQU64 -2(R11), Z28
+	VMOVDQU64 -3(R11), Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z16, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	ADDQ $64, R11
+	CMPQ R11, DX
+	JLS wideLoop
+
+	// the last block, of which some is checked already
+wideTail:
+	VMOVDQU64 (DX), Z16
+	VMOVDQU64 -1(DX), Z27
+	VMOVDQU64 -2(DX), Z28
+	VMOVDQU64 -3(DX), Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z16, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z16, K5
+	KORQ K5, K6, K6
+	VPTESTMB Z26, Z26, K7
+	KORTESTQ K6, K7
+	SETEQ ret+16(FP)
+	RET
+
+	// in ASCII nothing is to be checked but that the character before it is finished
+wideCalm:
+	VMOVD -3(R11), X27
+	VPCMPUB $6, utf8rows<>+317(SB), X27, K5
+	KORQ K5, K6, K6
+	ADDQ $64, R11
+	CMPQ R11, DX
+	JHI wideTail
+	VMOVDQU64 (R11), Z16
+	VPMOVB2M Z16, K1
+	KORTESTQ K1, K1
+	JNE wideGo
+	LEAQ 64(R11), R10
+	ANDQ $-64, R10
+	JMP wideASCII
 
 	// pure Go: the arguments are where it expects them
 generic:
@@ -1520,7 +2316,7 @@ TEXT ·unmask(SB), NOSPLIT, $0-25
 	RET
 
 check32:
-	LEAQ utf8rows<>+224(SB), AX
+	LEAQ utf8rows<>+256(SB), AX
 	SUBQ SI, AX
 	VPSHUFB 32(AX), X3, X1
 	VINSERTI128 $1, X1, Y0, Y0
@@ -1542,12 +2338,12 @@ check32:
 	VPAND Y1, Y7, Y7
 	VPALIGNR $14, Y4, Y0, Y1
 	VPALIGNR $13, Y4, Y0, Y2
-	VPSUBUSB utf8rows<>+96(SB), Y1, Y1
-	VPSUBUSB utf8rows<>+128(SB), Y2, Y2
+	VPSUBUSB utf8rows<>+128(SB), Y1, Y1
+	VPSUBUSB utf8rows<>+160(SB), Y2, Y2
 	VPOR Y2, Y1, Y1
-	VPAND utf8rows<>+160(SB), Y1, Y1
+	VPAND utf8rows<>+192(SB), Y1, Y1
 	VPXOR Y1, Y7, Y7
-	VPSUBUSB utf8rows<>+256(SB), Y0, Y0
+	VPSUBUSB utf8rows<>+288(SB), Y0, Y0
 	VPOR Y0, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+24(FP)
@@ -1556,6 +2352,8 @@ check32:
 
 	// 33..64: the first vector and the last, of 32
 over32:
+	CMPQ SI, $64
+	JHI over64
 	LEAQ (DI)(SI*1), R12
 	VBROADCASTSS key+16(FP), Y6
 	MOVL key+16(FP), R8
@@ -1563,8 +2361,6 @@ over32:
 	RORL CX, R8
 	VMOVD R8, X12
 	VPBROADCASTD X12, Y12
-	CMPQ SI, $64
-	JHI over64
 	VPXOR (DI), Y6, Y0
 	VPXOR -32(R12), Y12, Y3
 	VPOR Y3, Y0, Y2
@@ -1596,10 +2392,10 @@ check64:
 	VPAND Y4, Y7, Y7
 	VPALIGNR $14, Y13, Y0, Y4
 	VPALIGNR $13, Y13, Y0, Y5
-	VPSUBUSB utf8rows<>+96(SB), Y4, Y4
-	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
 	VPOR Y5, Y4, Y4
-	VPAND utf8rows<>+160(SB), Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
 	VPXOR Y4, Y7, Y7
 	CMPQ SI, $35
 	JCS near64
@@ -1619,17 +2415,17 @@ check64:
 	VPAND Y5, Y4, Y4
 	VPXOR -34(R12), Y14, Y5
 	VPXOR -35(R12), Y15, Y6
-	VPSUBUSB utf8rows<>+96(SB), Y5, Y5
-	VPSUBUSB utf8rows<>+128(SB), Y6, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
 	VPOR Y6, Y5, Y5
-	VPAND utf8rows<>+160(SB), Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
 	VPXOR Y5, Y4, Y4
 	VPOR Y4, Y7, Y7
 
 store64:
 	VMOVDQU Y0, (DI)
 	VMOVDQU Y3, -32(R12)
-	VPSUBUSB utf8rows<>+256(SB), Y3, Y3
+	VPSUBUSB utf8rows<>+288(SB), Y3, Y3
 	VPOR Y3, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+24(FP)
@@ -1652,16 +2448,26 @@ near64:
 	VPAND Y5, Y4, Y4
 	VPALIGNR $14, Y14, Y3, Y5
 	VPALIGNR $13, Y14, Y3, Y13
-	VPSUBUSB utf8rows<>+96(SB), Y5, Y5
-	VPSUBUSB utf8rows<>+128(SB), Y13, Y13
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y13, Y13
 	VPOR Y13, Y5, Y5
-	VPAND utf8rows<>+160(SB), Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
 	VPXOR Y5, Y4, Y4
-	VPAND utf8rows<>+192(SB), Y4, Y4
+	VPAND utf8rows<>+224(SB), Y4, Y4
 	VPOR Y4, Y7, Y7
 	JMP store64
 
+	// 65 and more: which tier
 over64:
+	CMPL ·tier(SB), $const_avx512
+	JCC wide
+	LEAQ (DI)(SI*1), R12
+	VBROADCASTSS key+16(FP), Y6
+	MOVL key+16(FP), R8
+	LEAL (SI*8), CX
+	RORL CX, R8
+	VMOVD R8, X12
+	VPBROADCASTD X12, Y12
 	CMPQ SI, $128
 	JHI over128
 	CMPQ SI, $96
@@ -1671,7 +2477,7 @@ over64:
 	VPXOR 32(DI), Y6, Y1
 	VPXOR -32(R12), Y12, Y2
 	VPOR Y1, Y0, Y7
-	VPOR Y2, Y7, Y4
+	VPOR Y7, Y2, Y4
 	VPMOVMSKB Y4, AX
 	TESTL AX, AX
 	JNE check96
@@ -1687,6 +2493,10 @@ check96:
 	VBROADCASTI128 utf8rows<>+32(SB), Y9
 	VBROADCASTI128 utf8rows<>+48(SB), Y10
 	VBROADCASTI128 utf8rows<>+64(SB), Y11
+	CMPL AX, $-1
+	JNE check96Part
+
+check96All:
 	VPERM2I128 $8, Y0, Y0, Y13
 	VPALIGNR $15, Y13, Y0, Y7
 	VPSRLW $4, Y7, Y4
@@ -1701,10 +2511,10 @@ check96:
 	VPAND Y4, Y7, Y7
 	VPALIGNR $14, Y13, Y0, Y4
 	VPALIGNR $13, Y13, Y0, Y5
-	VPSUBUSB utf8rows<>+96(SB), Y4, Y4
-	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
 	VPOR Y5, Y4, Y4
-	VPAND utf8rows<>+160(SB), Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
 	VPXOR Y4, Y7, Y7
 	VPALIGNR $15, Y6, Y6, Y13
 	VPALIGNR $14, Y6, Y6, Y14
@@ -1722,15 +2532,17 @@ check96:
 	VPAND Y5, Y4, Y4
 	VPXOR 30(DI), Y14, Y5
 	VPXOR 29(DI), Y15, Y6
-	VPSUBUSB utf8rows<>+96(SB), Y5, Y5
-	VPSUBUSB utf8rows<>+128(SB), Y6, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
 	VPOR Y6, Y5, Y5
-	VPAND utf8rows<>+160(SB), Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
 	VPXOR Y5, Y4, Y4
 	VPOR Y4, Y7, Y7
 	VPALIGNR $15, Y12, Y12, Y13
 	VPALIGNR $14, Y12, Y12, Y14
 	VPALIGNR $13, Y12, Y12, Y15
+
+check96Last:
 	VPXOR -33(R12), Y13, Y4
 	VPSRLW $4, Y4, Y5
 	VPAND Y4, Y11, Y4
@@ -1744,13 +2556,15 @@ check96:
 	VPAND Y5, Y4, Y4
 	VPXOR -34(R12), Y14, Y5
 	VPXOR -35(R12), Y15, Y6
-	VPSUBUSB utf8rows<>+96(SB), Y5, Y5
-	VPSUBUSB utf8rows<>+128(SB), Y6, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
 	VPOR Y6, Y5, Y5
-	VPAND utf8rows<>+160(SB), Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
 	VPXOR Y5, Y4, Y4
 	VPOR Y4, Y7, Y7
-	VPSUBUSB utf8rows<>+256(SB), Y2, Y4
+	VPSUBUSB utf8rows<>+288(SB), Y2, Y4
+
+check96Open:
 	VPOR Y4, Y7, Y7
 	VMOVDQU Y0, (DI)
 	VMOVDQU Y1, 32(DI)
@@ -1760,6 +2574,65 @@ check96:
 	VZEROUPPER
 	RET
 
+	// is the front ASCII, or the rest
+check96Part:
+	VPMOVMSKB Y7, AX
+	VPMOVMSKB Y2, CX
+	TESTL AX, AX
+	JEQ check96Back
+	TESTL CX, CX
+	JNE check96All
+	VPERM2I128 $8, Y0, Y0, Y13
+	VPALIGNR $15, Y13, Y0, Y7
+	VPSRLW $4, Y7, Y4
+	VPAND Y7, Y11, Y7
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y7, Y9, Y7
+	VPSHUFB Y4, Y8, Y4
+	VPAND Y4, Y7, Y7
+	VPSRLW $4, Y0, Y4
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y4, Y10, Y4
+	VPAND Y4, Y7, Y7
+	VPALIGNR $14, Y13, Y0, Y4
+	VPALIGNR $13, Y13, Y0, Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
+	VPOR Y5, Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
+	VPXOR Y4, Y7, Y7
+	VPALIGNR $15, Y6, Y6, Y13
+	VPALIGNR $14, Y6, Y6, Y14
+	VPALIGNR $13, Y6, Y6, Y15
+	VPXOR 31(DI), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND Y4, Y11, Y4
+	VPAND Y5, Y11, Y5
+	VPSHUFB Y4, Y9, Y4
+	VPSHUFB Y5, Y8, Y5
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y1, Y5
+	VPAND Y5, Y11, Y5
+	VPSHUFB Y5, Y10, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR 30(DI), Y14, Y5
+	VPXOR 29(DI), Y15, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	VPSUBUSB utf8rows<>+288(SB), Y1, Y4
+	JMP check96Open
+
+check96Back:
+	VPXOR Y7, Y7, Y7
+	VPALIGNR $15, Y12, Y12, Y13
+	VPALIGNR $14, Y12, Y12, Y14
+	VPALIGNR $13, Y12, Y12, Y15
+	JMP check96Last
+
 	// 97..128: the first two vectors and the last two
 over96:
 	VPXOR (DI), Y6, Y0
@@ -1767,8 +2640,8 @@ over96:
 	VPXOR -64(R12), Y12, Y2
 	VPXOR -32(R12), Y12, Y3
 	VPOR Y1, Y0, Y7
-	VPOR Y2, Y3, Y4
-	VPOR Y7, Y4, Y4
+	VPOR Y2, Y3, Y5
+	VPOR Y7, Y5, Y4
 	VPMOVMSKB Y4, AX
 	TESTL AX, AX
 	JNE check128
@@ -1785,6 +2658,10 @@ check128:
 	VBROADCASTI128 utf8rows<>+32(SB), Y9
 	VBROADCASTI128 utf8rows<>+48(SB), Y10
 	VBROADCASTI128 utf8rows<>+64(SB), Y11
+	CMPL AX, $-1
+	JNE check128Part
+
+check128All:
 	VPERM2I128 $8, Y0, Y0, Y13
 	VPALIGNR $15, Y13, Y0, Y7
 	VPSRLW $4, Y7, Y4
@@ -1799,10 +2676,10 @@ check128:
 	VPAND Y4, Y7, Y7
 	VPALIGNR $14, Y13, Y0, Y4
 	VPALIGNR $13, Y13, Y0, Y5
-	VPSUBUSB utf8rows<>+96(SB), Y4, Y4
-	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
 	VPOR Y5, Y4, Y4
-	VPAND utf8rows<>+160(SB), Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
 	VPXOR Y4, Y7, Y7
 	VPALIGNR $15, Y6, Y6, Y13
 	VPALIGNR $14, Y6, Y6, Y14
@@ -1820,10 +2697,10 @@ check128:
 	VPAND Y5, Y4, Y4
 	VPXOR 30(DI), Y14, Y5
 	VPXOR 29(DI), Y15, Y6
-	VPSUBUSB utf8rows<>+96(SB), Y5, Y5
-	VPSUBUSB utf8rows<>+128(SB), Y6, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
 	VPOR Y6, Y5, Y5
-	VPAND utf8rows<>+160(SB), Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
 	VPXOR Y5, Y4, Y4
 	VPOR Y4, Y7, Y7
 	VPALIGNR $15, Y12, Y12, Y13
@@ -1842,12 +2719,14 @@ check128:
 	VPAND Y5, Y4, Y4
 	VPXOR -66(R12), Y14, Y5
 	VPXOR -67(R12), Y15, Y6
-	VPSUBUSB utf8rows<>+96(SB), Y5, Y5
-	VPSUBUSB utf8rows<>+128(SB), Y6, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
 	VPOR Y6, Y5, Y5
-	VPAND utf8rows<>+160(SB), Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
 	VPXOR Y5, Y4, Y4
 	VPOR Y4, Y7, Y7
+
+check128Last:
 	VPXOR -33(R12), Y13, Y4
 	VPSRLW $4, Y4, Y5
 	VPAND Y4, Y11, Y4
@@ -1861,13 +2740,15 @@ check128:
 	VPAND Y5, Y4, Y4
 	VPXOR -34(R12), Y14, Y5
 	VPXOR -35(R12), Y15, Y6
-	VPSUBUSB utf8rows<>+96(SB), Y5, Y5
-	VPSUBUSB utf8rows<>+128(SB), Y6, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
 	VPOR Y6, Y5, Y5
-	VPAND utf8rows<>+160(SB), Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
 	VPXOR Y5, Y4, Y4
 	VPOR Y4, Y7, Y7
-	VPSUBUSB utf8rows<>+256(SB), Y3, Y4
+	VPSUBUSB utf8rows<>+288(SB), Y3, Y4
+
+check128Open:
 	VPOR Y4, Y7, Y7
 	VMOVDQU Y0, (DI)
 	VMOVDQU Y1, 32(DI)
@@ -1877,6 +2758,87 @@ check128:
 	SETEQ ret+24(FP)
 	VZEROUPPER
 	RET
+
+	// is the front ASCII, or the rest
+check128Part:
+	VPMOVMSKB Y7, AX
+	VPMOVMSKB Y5, CX
+	TESTL AX, AX
+	JEQ check128Back
+	TESTL CX, CX
+	JNE check128All
+	VPERM2I128 $8, Y0, Y0, Y13
+	VPALIGNR $15, Y13, Y0, Y7
+	VPSRLW $4, Y7, Y4
+	VPAND Y7, Y11, Y7
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y7, Y9, Y7
+	VPSHUFB Y4, Y8, Y4
+	VPAND Y4, Y7, Y7
+	VPSRLW $4, Y0, Y4
+	VPAND Y4, Y11, Y4
+	VPSHUFB Y4, Y10, Y4
+	VPAND Y4, Y7, Y7
+	VPALIGNR $14, Y13, Y0, Y4
+	VPALIGNR $13, Y13, Y0, Y5
+	VPSUBUSB utf8rows<>+128(SB), Y4, Y4
+	VPSUBUSB utf8rows<>+160(SB), Y5, Y5
+	VPOR Y5, Y4, Y4
+	VPAND utf8rows<>+192(SB), Y4, Y4
+	VPXOR Y4, Y7, Y7
+	VPALIGNR $15, Y6, Y6, Y13
+	VPALIGNR $14, Y6, Y6, Y14
+	VPALIGNR $13, Y6, Y6, Y15
+	VPXOR 31(DI), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND Y4, Y11, Y4
+	VPAND Y5, Y11, Y5
+	VPSHUFB Y4, Y9, Y4
+	VPSHUFB Y5, Y8, Y5
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y1, Y5
+	VPAND Y5, Y11, Y5
+	VPSHUFB Y5, Y10, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR 30(DI), Y14, Y5
+	VPXOR 29(DI), Y15, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	VPSUBUSB utf8rows<>+288(SB), Y1, Y4
+	JMP check128Open
+
+check128Back:
+	VPXOR Y7, Y7, Y7
+	VPALIGNR $15, Y12, Y12, Y13
+	VPALIGNR $14, Y12, Y12, Y14
+	VPALIGNR $13, Y12, Y12, Y15
+	VPMOVMSKB Y2, AX
+	TESTL AX, AX
+	JEQ check128Last
+	VPXOR -65(R12), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND Y4, Y11, Y4
+	VPAND Y5, Y11, Y5
+	VPSHUFB Y4, Y9, Y4
+	VPSHUFB Y5, Y8, Y5
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y2, Y5
+	VPAND Y5, Y11, Y5
+	VPSHUFB Y5, Y10, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR -66(R12), Y14, Y5
+	VPXOR -67(R12), Y15, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	JMP check128Last
 	PCALIGN $32
 
 	// 16: one vector
@@ -1896,17 +2858,17 @@ sixteen:
 	VPSHUFB X2, X4, X4
 	VPSHUFB X1, X3, X3
 	VPSHUFB X1, X5, X5
-	VPSUBUSB utf8rows<>+96(SB), X0, X1
-	VPSUBUSB utf8rows<>+128(SB), X0, X2
+	VPSUBUSB utf8rows<>+128(SB), X0, X1
+	VPSUBUSB utf8rows<>+160(SB), X0, X2
 	VPAND X3, X4, X3
 	VPSLLDQ $2, X1, X1
 	VPSLLDQ $3, X2, X2
 	VPALIGNR $15, utf8rows<>+0(SB), X3, X3
 	VPOR X2, X1, X1
 	VPAND X5, X3, X3
-	VPAND utf8rows<>+160(SB), X1, X1
+	VPAND utf8rows<>+192(SB), X1, X1
 	VPXOR X1, X3, X3
-	VPSUBUSB utf8rows<>+272(SB), X0, X0
+	VPSUBUSB utf8rows<>+304(SB), X0, X0
 	VPOR X0, X3, X3
 	VPTEST X3, X3
 	SETEQ ret+24(FP)
@@ -1945,12 +2907,12 @@ thirtytwo:
 	VPAND Y1, Y7, Y7
 	VPALIGNR $14, Y4, Y0, Y1
 	VPALIGNR $13, Y4, Y0, Y2
-	VPSUBUSB utf8rows<>+96(SB), Y1, Y1
-	VPSUBUSB utf8rows<>+128(SB), Y2, Y2
+	VPSUBUSB utf8rows<>+128(SB), Y1, Y1
+	VPSUBUSB utf8rows<>+160(SB), Y2, Y2
 	VPOR Y2, Y1, Y1
-	VPAND utf8rows<>+160(SB), Y1, Y1
+	VPAND utf8rows<>+192(SB), Y1, Y1
 	VPXOR Y1, Y7, Y7
-	VPSUBUSB utf8rows<>+256(SB), Y0, Y0
+	VPSUBUSB utf8rows<>+288(SB), Y0, Y0
 	VPOR Y0, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+24(FP)
@@ -1974,7 +2936,7 @@ under16:
 	ORQ R8, AX
 	XORQ (DI), AX
 	MOVQ AX, (DI)
-	TESTQ AX, utf8rows<>+160(SB)
+	TESTQ AX, utf8rows<>+192(SB)
 	JEQ eight
 
 check8:
@@ -1988,15 +2950,15 @@ check8:
 	VPSHUFB X2, X4, X4
 	VPSHUFB X1, X3, X3
 	VPSHUFB X1, X5, X5
-	VPSUBUSB utf8rows<>+96(SB), X0, X1
-	VPSUBUSB utf8rows<>+128(SB), X0, X2
+	VPSUBUSB utf8rows<>+128(SB), X0, X1
+	VPSUBUSB utf8rows<>+160(SB), X0, X2
 	VPAND X3, X4, X3
 	VPSLLDQ $2, X1, X1
 	VPSLLDQ $3, X2, X2
 	VPALIGNR $15, utf8rows<>+0(SB), X3, X3
 	VPOR X2, X1, X1
 	VPAND X5, X3, X3
-	VPAND utf8rows<>+160(SB), X1, X1
+	VPAND utf8rows<>+192(SB), X1, X1
 	VPXOR X1, X3, X3
 	VPTEST X3, X3
 	SETEQ ret+24(FP)
@@ -2022,7 +2984,7 @@ over8:
 	MOVQ BX, -8(DI)(SI*1)
 	MOVQ AX, R10
 	ORQ BX, R10
-	TESTQ R10, utf8rows<>+160(SB)
+	TESTQ R10, utf8rows<>+192(SB)
 	JNE check16
 	MOVB $1, ret+24(FP)
 	RET
@@ -2043,15 +3005,15 @@ check16:
 	VPSHUFB X2, X4, X4
 	VPSHUFB X1, X3, X3
 	VPSHUFB X1, X5, X5
-	VPSUBUSB utf8rows<>+96(SB), X0, X1
-	VPSUBUSB utf8rows<>+128(SB), X0, X2
+	VPSUBUSB utf8rows<>+128(SB), X0, X1
+	VPSUBUSB utf8rows<>+160(SB), X0, X2
 	VPAND X3, X4, X3
 	VPSLLDQ $2, X1, X1
 	VPSLLDQ $3, X2, X2
 	VPALIGNR $15, utf8rows<>+0(SB), X3, X3
 	VPOR X2, X1, X1
 	VPAND X5, X3, X3
-	VPAND utf8rows<>+160(SB), X1, X1
+	VPAND utf8rows<>+192(SB), X1, X1
 	VPXOR X1, X3, X3
 	VPTEST X3, X3
 	SETEQ ret+24(FP)
@@ -2169,15 +3131,14 @@ over128:
 	MOVL $-1, BX
 	VPXOR Y7, Y7, Y7
 	VMOVDQA Y12, Y5
-
-	// 129..256: four vectors from the start, four to the end; nothing is stored yet
-restart:
+	// 129 and more: four vectors from the start; nothing is stored yet
 	VPXOR (DI), Y6, Y0
 	VPXOR 32(DI), Y6, Y1
 	VPXOR 64(DI), Y6, Y2
 	VPXOR 96(DI), Y6, Y3
 	CMPQ SI, $256
 	JHI over256
+	// 129..256: and four to the end
 	VPXOR -128(R12), Y5, Y8
 	VPXOR -96(R12), Y5, Y9
 	VPXOR -64(R12), Y5, Y10
@@ -2186,12 +3147,14 @@ restart:
 	VPOR Y2, Y3, Y13
 	VPOR Y8, Y9, Y14
 	VPOR Y10, Y11, Y15
-	VPOR Y12, Y13, Y12
-	VPOR Y14, Y15, Y14
-	VPOR Y12, Y14, Y12
-	VPMOVMSKB Y12, AX
-	TESTL AX, BX
-	JNE maskedStart
+	VPOR Y12, Y13, Y4
+	VPOR Y4, Y14, Y4
+	VPOR Y15, Y4, Y4
+	VPMOVMSKB Y4, AX
+	TESTL AX, AX
+	JNE blocks256
+
+store256:
 	VMOVDQU Y0, (DI)
 	VMOVDQU Y1, 32(DI)
 	VMOVDQU Y2, 64(DI)
@@ -2204,6 +3167,259 @@ restart:
 	SETEQ ret+24(FP)
 	VZEROUPPER
 	RET
+
+blocks256:
+	VPMOVMSKB Y12, AX
+	VPMOVMSKB Y13, BX
+	VPMOVMSKB Y14, CX
+	VPMOVMSKB Y15, DX
+	VPXOR Y12, Y12, Y12
+
+block0:
+	TESTL AX, AX
+	JEQ skip0
+	VPERM2I128 $8, Y0, Y0, Y5
+	VPALIGNR $15, Y5, Y0, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VPAND utf8rows<>+64(SB), Y4, Y4
+	VBROADCASTI128 utf8rows<>+16(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VBROADCASTI128 utf8rows<>+32(SB), Y6
+	VPSHUFB Y4, Y6, Y4
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y0, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VBROADCASTI128 utf8rows<>+48(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VPAND Y5, Y4, Y4
+	VPERM2I128 $8, Y0, Y0, Y6
+	VPALIGNR $14, Y6, Y0, Y5
+	VPALIGNR $13, Y6, Y0, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	VBROADCASTSS key+16(FP), Y6
+	VPALIGNR $15, Y6, Y6, Y13
+	VPALIGNR $14, Y6, Y6, Y14
+	VPALIGNR $13, Y6, Y6, Y15
+	VPXOR 31(DI), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VPAND utf8rows<>+64(SB), Y4, Y4
+	VBROADCASTI128 utf8rows<>+16(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VBROADCASTI128 utf8rows<>+32(SB), Y6
+	VPSHUFB Y4, Y6, Y4
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y1, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VBROADCASTI128 utf8rows<>+48(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR 30(DI), Y14, Y5
+	VPXOR 29(DI), Y15, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	VPSUBUSB utf8rows<>+288(SB), Y1, Y12
+
+block1:
+	TESTL BX, BX
+	JEQ skip1
+	VBROADCASTSS key+16(FP), Y6
+	VPALIGNR $15, Y6, Y6, Y13
+	VPALIGNR $14, Y6, Y6, Y14
+	VPALIGNR $13, Y6, Y6, Y15
+	VPXOR 63(DI), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VPAND utf8rows<>+64(SB), Y4, Y4
+	VBROADCASTI128 utf8rows<>+16(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VBROADCASTI128 utf8rows<>+32(SB), Y6
+	VPSHUFB Y4, Y6, Y4
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y2, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VBROADCASTI128 utf8rows<>+48(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR 62(DI), Y14, Y5
+	VPXOR 61(DI), Y15, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	VPXOR 95(DI), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VPAND utf8rows<>+64(SB), Y4, Y4
+	VBROADCASTI128 utf8rows<>+16(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VBROADCASTI128 utf8rows<>+32(SB), Y6
+	VPSHUFB Y4, Y6, Y4
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y3, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VBROADCASTI128 utf8rows<>+48(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR 94(DI), Y14, Y5
+	VPXOR 93(DI), Y15, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	VPSUBUSB utf8rows<>+288(SB), Y3, Y12
+
+block2:
+	CMPQ SI, $192
+	JLS block3
+	TESTL CX, CX
+	JEQ skip2
+	VMOVD R9, X5
+	VPBROADCASTD X5, Y5
+	VPALIGNR $15, Y5, Y5, Y13
+	VPALIGNR $14, Y5, Y5, Y14
+	VPALIGNR $13, Y5, Y5, Y15
+	VPXOR -129(R12), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VPAND utf8rows<>+64(SB), Y4, Y4
+	VBROADCASTI128 utf8rows<>+16(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VBROADCASTI128 utf8rows<>+32(SB), Y6
+	VPSHUFB Y4, Y6, Y4
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y8, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VBROADCASTI128 utf8rows<>+48(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR -130(R12), Y14, Y5
+	VPXOR -131(R12), Y15, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	VPXOR -97(R12), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VPAND utf8rows<>+64(SB), Y4, Y4
+	VBROADCASTI128 utf8rows<>+16(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VBROADCASTI128 utf8rows<>+32(SB), Y6
+	VPSHUFB Y4, Y6, Y4
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y9, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VBROADCASTI128 utf8rows<>+48(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR -98(R12), Y14, Y5
+	VPXOR -99(R12), Y15, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	VPSUBUSB utf8rows<>+288(SB), Y9, Y12
+
+block3:
+	TESTL DX, DX
+	JEQ skip3
+	VMOVD R9, X5
+	VPBROADCASTD X5, Y5
+	VPALIGNR $15, Y5, Y5, Y13
+	VPALIGNR $14, Y5, Y5, Y14
+	VPALIGNR $13, Y5, Y5, Y15
+	VPMOVMSKB Y10, AX
+	TESTL AX, AX
+	JEQ half3
+	VPXOR -65(R12), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VPAND utf8rows<>+64(SB), Y4, Y4
+	VBROADCASTI128 utf8rows<>+16(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VBROADCASTI128 utf8rows<>+32(SB), Y6
+	VPSHUFB Y4, Y6, Y4
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y10, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VBROADCASTI128 utf8rows<>+48(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR -66(R12), Y14, Y5
+	VPXOR -67(R12), Y15, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+
+last3:
+	VPXOR -33(R12), Y13, Y4
+	VPSRLW $4, Y4, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VPAND utf8rows<>+64(SB), Y4, Y4
+	VBROADCASTI128 utf8rows<>+16(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VBROADCASTI128 utf8rows<>+32(SB), Y6
+	VPSHUFB Y4, Y6, Y4
+	VPAND Y5, Y4, Y4
+	VPSRLW $4, Y11, Y5
+	VPAND utf8rows<>+64(SB), Y5, Y5
+	VBROADCASTI128 utf8rows<>+48(SB), Y6
+	VPSHUFB Y5, Y6, Y5
+	VPAND Y5, Y4, Y4
+	VPXOR -34(R12), Y14, Y5
+	VPXOR -35(R12), Y15, Y6
+	VPSUBUSB utf8rows<>+128(SB), Y5, Y5
+	VPSUBUSB utf8rows<>+160(SB), Y6, Y6
+	VPOR Y6, Y5, Y5
+	VPAND utf8rows<>+192(SB), Y5, Y5
+	VPXOR Y5, Y4, Y4
+	VPOR Y4, Y7, Y7
+	VPSUBUSB utf8rows<>+288(SB), Y11, Y12
+
+skip3:
+	VPOR Y12, Y7, Y7
+	JMP store256
+
+	// the first half is ASCII; what stands open before it is another block's, unless that meets it
+half3:
+	CMPQ SI, $192
+	JLS last3
+	VPOR Y12, Y7, Y7
+	JMP last3
+
+skip0:
+	VPOR Y12, Y7, Y7
+	JMP block1
+
+skip1:
+	VPOR Y12, Y7, Y7
+	JMP block2
+
+skip2:
+	VPOR Y12, Y7, Y7
+	JMP block3
 
 	// more than 256: the first 128 tell how to begin; stores go to vector boundaries
 over256:
@@ -2349,24 +3565,17 @@ asciiTail:
 	VZEROUPPER
 	RET
 
-	// check all from the start
-maskedStart:
-	MOVQ DI, R11
-	JMP check
-
 	// check all from R10; what is before is ASCII
 masked:
 	MOVQ R10, R11
-
-check:
 	VBROADCASTI128 utf8rows<>+16(SB), Y8
 	VBROADCASTI128 utf8rows<>+32(SB), Y9
 	VBROADCASTI128 utf8rows<>+48(SB), Y10
 	VBROADCASTI128 utf8rows<>+64(SB), Y11
-	VBROADCASTI128 utf8rows<>+80(SB), Y12
-	VBROADCASTI128 utf8rows<>+96(SB), Y13
-	VBROADCASTI128 utf8rows<>+128(SB), Y14
-	VBROADCASTI128 utf8rows<>+160(SB), Y15
+	VBROADCASTI128 utf8rows<>+96(SB), Y12
+	VBROADCASTI128 utf8rows<>+128(SB), Y13
+	VBROADCASTI128 utf8rows<>+160(SB), Y14
+	VBROADCASTI128 utf8rows<>+192(SB), Y15
 	VPXOR (R11), Y6, Y1
 	VPERM2I128 $8, Y1, Y1, Y4
 	VPALIGNR $15, Y4, Y1, Y0
@@ -2446,7 +3655,7 @@ checkLoop:
 	VPXOR Y1, Y0, Y0
 	VPOR Y0, Y7, Y7
 	VPXOR (DX), Y6, Y0
-	VPSUBUSB utf8rows<>+256(SB), Y0, Y0
+	VPSUBUSB utf8rows<>+288(SB), Y0, Y0
 	VPOR Y0, Y7, Y7
 	// all is checked: unmask it
 	VMOVD R13, X6
@@ -2454,8 +3663,6 @@ checkLoop:
 	VMOVD R9, X5
 	VPBROADCASTD X5, Y5
 	XORL BX, BX
-	TESTQ R10, R10
-	JEQ restart
 	JMP ascii
 
 	// not ASCII from the start: the first vector has nothing before it
@@ -2464,10 +3671,10 @@ first:
 	VBROADCASTI128 utf8rows<>+32(SB), Y9
 	VBROADCASTI128 utf8rows<>+48(SB), Y10
 	VBROADCASTI128 utf8rows<>+64(SB), Y11
-	VBROADCASTI128 utf8rows<>+80(SB), Y12
-	VBROADCASTI128 utf8rows<>+96(SB), Y13
-	VBROADCASTI128 utf8rows<>+128(SB), Y14
-	VBROADCASTI128 utf8rows<>+160(SB), Y15
+	VBROADCASTI128 utf8rows<>+96(SB), Y12
+	VBROADCASTI128 utf8rows<>+128(SB), Y13
+	VBROADCASTI128 utf8rows<>+160(SB), Y14
+	VBROADCASTI128 utf8rows<>+192(SB), Y15
 	VPERM2I128 $8, Y0, Y0, Y4
 	VPALIGNR $15, Y4, Y0, Y1
 	VPALIGNR $14, Y4, Y0, Y2
@@ -2517,10 +3724,10 @@ block:
 	VBROADCASTI128 utf8rows<>+32(SB), Y9
 	VBROADCASTI128 utf8rows<>+48(SB), Y10
 	VBROADCASTI128 utf8rows<>+64(SB), Y11
-	VBROADCASTI128 utf8rows<>+80(SB), Y12
-	VBROADCASTI128 utf8rows<>+96(SB), Y13
-	VBROADCASTI128 utf8rows<>+128(SB), Y14
-	VBROADCASTI128 utf8rows<>+160(SB), Y15
+	VBROADCASTI128 utf8rows<>+96(SB), Y12
+	VBROADCASTI128 utf8rows<>+128(SB), Y13
+	VBROADCASTI128 utf8rows<>+160(SB), Y14
+	VBROADCASTI128 utf8rows<>+192(SB), Y15
 	MOVQ R10, R11
 	JMP fill
 
@@ -2530,10 +3737,10 @@ chunk:
 	VBROADCASTI128 utf8rows<>+32(SB), Y9
 	VBROADCASTI128 utf8rows<>+48(SB), Y10
 	VBROADCASTI128 utf8rows<>+64(SB), Y11
-	VBROADCASTI128 utf8rows<>+80(SB), Y12
-	VBROADCASTI128 utf8rows<>+96(SB), Y13
-	VBROADCASTI128 utf8rows<>+128(SB), Y14
-	VBROADCASTI128 utf8rows<>+160(SB), Y15
+	VBROADCASTI128 utf8rows<>+96(SB), Y12
+	VBROADCASTI128 utf8rows<>+128(SB), Y13
+	VBROADCASTI128 utf8rows<>+160(SB), Y14
+	VBROADCASTI128 utf8rows<>+192(SB), Y15
 	LEAQ -512(R10), R11
 
 	// unmask until R10 is far enough before R11
@@ -2640,7 +3847,7 @@ lagMaybe:
 	TESTL AX, AX
 	JNE lagCheck
 	VMOVD -3(R11), X0
-	VPSUBUSB utf8rows<>+285(SB), X0, X0
+	VPSUBUSB utf8rows<>+317(SB), X0, X0
 	VPOR Y0, Y7, Y7
 	ADDQ $64, R11
 	DECL CX
@@ -2775,7 +3982,7 @@ restLast:
 	VPAND Y15, Y1, Y1
 	VPXOR Y1, Y0, Y0
 	VPOR Y0, Y7, Y7
-	VPSUBUSB utf8rows<>+256(SB), Y3, Y3
+	VPSUBUSB utf8rows<>+288(SB), Y3, Y3
 	VPOR Y3, Y7, Y7
 	VPTEST Y7, Y7
 	SETEQ ret+24(FP)
@@ -2790,7 +3997,7 @@ restMaybe:
 	TESTL AX, AX
 	JNE restCheck
 	VMOVD -3(R11), X0
-	VPSUBUSB utf8rows<>+285(SB), X0, X0
+	VPSUBUSB utf8rows<>+317(SB), X0, X0
 	VPOR Y0, Y7, Y7
 	ADDQ $64, R11
 	CMPQ R11, DX
@@ -2833,9 +4040,9 @@ older:
 check32X:
 	PXOR X6, X6
 	MOVOU utf8rows<>+64(SB), X7
-	MOVOU utf8rows<>+96(SB), X8
-	MOVOU utf8rows<>+128(SB), X9
-	MOVOU utf8rows<>+160(SB), X10
+	MOVOU utf8rows<>+128(SB), X8
+	MOVOU utf8rows<>+160(SB), X9
+	MOVOU utf8rows<>+192(SB), X10
 	MOVOA X0, X11
 	PSLLO $1, X11
 	MOVOA X0, X12
@@ -2898,7 +4105,7 @@ check32X:
 	PAND X10, X12
 	PXOR X12, X15
 	POR X15, X6
-	MOVOU utf8rows<>+272(SB), X14
+	MOVOU utf8rows<>+304(SB), X14
 	MOVOA X3, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -2939,10 +4146,10 @@ nearX:
 	POR X13, X12
 	PAND X10, X12
 	PXOR X12, X15
-	MOVOU utf8rows<>+192(SB), X14
+	MOVOU utf8rows<>+224(SB), X14
 	PAND X14, X15
 	POR X15, X6
-	MOVOU utf8rows<>+272(SB), X14
+	MOVOU utf8rows<>+304(SB), X14
 	MOVOA X3, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -2987,9 +4194,9 @@ over32X:
 check64X:
 	PXOR X6, X6
 	MOVOU utf8rows<>+64(SB), X7
-	MOVOU utf8rows<>+96(SB), X8
-	MOVOU utf8rows<>+128(SB), X9
-	MOVOU utf8rows<>+160(SB), X10
+	MOVOU utf8rows<>+128(SB), X8
+	MOVOU utf8rows<>+160(SB), X9
+	MOVOU utf8rows<>+192(SB), X10
 	MOVOA X0, X11
 	PSLLO $1, X11
 	MOVOA X0, X12
@@ -3116,7 +4323,7 @@ check64X:
 	PAND X10, X12
 	PXOR X12, X15
 	POR X15, X6
-	MOVOU utf8rows<>+272(SB), X14
+	MOVOU utf8rows<>+304(SB), X14
 	MOVOA X3, X15
 	PSUBUSB X14, X15
 	POR X15, X6
@@ -3143,16 +4350,16 @@ under16X:
 	ORQ R8, AX
 	XORQ (DI), AX
 	MOVQ AX, (DI)
-	TESTQ AX, utf8rows<>+160(SB)
+	TESTQ AX, utf8rows<>+192(SB)
 	JEQ eightX
 
 check8X:
 	MOVQ AX, X0
 	PXOR X6, X6
 	MOVOU utf8rows<>+64(SB), X7
-	MOVOU utf8rows<>+96(SB), X8
-	MOVOU utf8rows<>+128(SB), X9
-	MOVOU utf8rows<>+160(SB), X10
+	MOVOU utf8rows<>+128(SB), X8
+	MOVOU utf8rows<>+160(SB), X9
+	MOVOU utf8rows<>+192(SB), X10
 	MOVOA X0, X11
 	PSLLO $1, X11
 	MOVOA X0, X12
@@ -3206,7 +4413,7 @@ over8X:
 	MOVQ BX, -8(DI)(SI*1)
 	MOVQ AX, R10
 	ORQ BX, R10
-	TESTQ R10, utf8rows<>+160(SB)
+	TESTQ R10, utf8rows<>+192(SB)
 	JNE check16X
 	MOVB $1, ret+24(FP)
 	RET
@@ -3220,9 +4427,9 @@ check16X:
 	PUNPCKLQDQ X1, X0
 	PXOR X6, X6
 	MOVOU utf8rows<>+64(SB), X7
-	MOVOU utf8rows<>+96(SB), X8
-	MOVOU utf8rows<>+128(SB), X9
-	MOVOU utf8rows<>+160(SB), X10
+	MOVOU utf8rows<>+128(SB), X8
+	MOVOU utf8rows<>+160(SB), X9
+	MOVOU utf8rows<>+192(SB), X10
 	MOVOA X0, X11
 	PSLLO $1, X11
 	MOVOA X0, X12
@@ -3347,6 +4554,521 @@ over64X:
 	CMPQ SI, $const_pieceMax
 	JHI cut
 	JMP ·unmaskChunks(SB)
+
+	// AVX-512: blocks from the start, the last of them masked, and vectors to the end
+wide:
+	MOVQ $-1, R8
+	XORL DX, DX
+	LEAQ (DI)(SI*1), R12
+	VBROADCASTSS key+16(FP), Z25
+	MOVL key+16(FP), R11
+	LEAL (SI*8), CX
+	RORL CX, R11
+	VPBROADCASTD R11, Z24
+	CMPQ SI, $256
+	JHI wideLong
+	CMPQ SI, $128
+	JHI wide128
+	VPXORQ (DI), Z25, Z16
+	MOVQ SI, AX
+	LEAQ 64(DI), R10
+	SUBQ $64, AX
+	CMOVQCS DX, AX
+	CMOVQCS DI, R10
+	BZHIQ AX, R8, R9
+	KMOVQ R9, K2
+	VMOVDQU8.Z Z25, K2, Z21
+	VMOVDQU8.Z (R10), K2, Z17
+	VPXORQ Z17, Z21, Z17
+	VPXORQ -64(R12), Z24, Z18
+	VPORQ Z16, Z17, Z20
+	VPMOVB2M Z20, K5
+	KORTESTQ K5, K5
+	JNE wideCheck2
+	VMOVDQU64 Z16, (DI)
+	VMOVDQU64 Z18, -64(R12)
+	MOVB $1, ret+24(FP)
+	RET
+
+wideCheck2:
+	VPMOVB2M Z16, K1
+	VPMOVB2M Z17, K2
+	VMOVDQU64 utf8wide<>+0(SB), Z20
+	VMOVDQU64 utf8wide<>+64(SB), Z21
+	VMOVDQU64 utf8wide<>+128(SB), Z22
+	VPBROADCASTD utf8rows<>+128(SB), Z23
+	VPBROADCASTD utf8rows<>+160(SB), Z24
+	VPBROADCASTD utf8rows<>+192(SB), Z25
+	VPXORQ Z26, Z26, Z26
+	KXORQ K5, K5, K5
+	KXORQ K6, K6, K6
+
+wideTwoBlock0:
+	KORTESTQ K1, K1
+	JEQ wideTwoSkip0
+	VALIGND $12, Z26, Z16, Z31
+	VPALIGNR $15, Z31, Z16, Z27
+	VPALIGNR $14, Z31, Z16, Z28
+	VPALIGNR $13, Z31, Z16, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z16, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z16, K5
+
+wideTwoBlock1:
+	KORTESTQ K2, K2
+	JEQ wideTwoSkip1
+	VALIGND $12, Z16, Z17, Z31
+	VPALIGNR $15, Z31, Z17, Z27
+	VPALIGNR $14, Z31, Z17, Z28
+	VPALIGNR $13, Z31, Z17, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z17, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z17, K5
+
+wideTwoSkip1:
+	KORQ K5, K6, K6
+	VPTESTMB Z26, Z26, K7
+	KORTESTQ K6, K7
+	VMOVDQU64 Z16, (DI)
+	VMOVDQU64 Z18, -64(R12)
+	SETEQ ret+24(FP)
+	RET
+
+wideTwoSkip0:
+	KORQ K5, K6, K6
+	JMP wideTwoBlock1
+
+	// 129..256
+wide128:
+	VPXORQ (DI), Z25, Z16
+	VPXORQ 64(DI), Z25, Z17
+	MOVQ SI, AX
+	LEAQ 128(DI), R10
+	SUBQ $128, AX
+	CMOVQCS DX, AX
+	CMOVQCS DI, R10
+	BZHIQ AX, R8, R9
+	KMOVQ R9, K3
+	VMOVDQU8.Z Z25, K3, Z22
+	VMOVDQU8.Z (R10), K3, Z18
+	VPXORQ Z18, Z22, Z18
+	MOVQ SI, AX
+	LEAQ 192(DI), R10
+	SUBQ $192, AX
+	CMOVQCS DX, AX
+	CMOVQCS DI, R10
+	BZHIQ AX, R8, R9
+	KMOVQ R9, K4
+	VMOVDQU8.Z Z25, K4, Z23
+	VMOVDQU8.Z (R10), K4, Z19
+	VPXORQ Z19, Z23, Z19
+	VPORQ Z16, Z17, Z20
+	VPTERNLOGD $0xFE, Z18, Z19, Z20
+	VPMOVB2M Z20, K5
+	KORTESTQ K5, K5
+	JNE wideCheck4
+	VPXORQ -128(R12), Z24, Z18
+	VPXORQ -64(R12), Z24, Z19
+	VMOVDQU64 Z16, (DI)
+	VMOVDQU64 Z17, 64(DI)
+	VMOVDQU64 Z18, -128(R12)
+	VMOVDQU64 Z19, -64(R12)
+	MOVB $1, ret+24(FP)
+	RET
+
+wideCheck4:
+	VPMOVB2M Z16, K1
+	VPMOVB2M Z17, K2
+	VPMOVB2M Z18, K3
+	VPMOVB2M Z19, K4
+	VMOVDQU64 utf8wide<>+0(SB), Z20
+	VMOVDQU64 utf8wide<>+64(SB), Z21
+	VMOVDQU64 utf8wide<>+128(SB), Z22
+	VPBROADCASTD utf8rows<>+128(SB), Z23
+	VPBROADCASTD utf8rows<>+160(SB), Z24
+	VPBROADCASTD utf8rows<>+192(SB), Z25
+	VPXORQ Z26, Z26, Z26
+	KXORQ K5, K5, K5
+	KXORQ K6, K6, K6
+
+wideFourBlock0:
+	KORTESTQ K1, K1
+	JEQ wideFourSkip0
+	VALIGND $12, Z26, Z16, Z31
+	VPALIGNR $15, Z31, Z16, Z27
+	VPALIGNR $14, Z31, Z16, Z28
+	VPALIGNR $13, Z31, Z16, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z16, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z16, K5
+
+wideFourBlock1:
+	KORTESTQ K2, K2
+	JEQ wideFourSkip1
+	VALIGND $12, Z16, Z17, Z31
+	VPALIGNR $15, Z31, Z17, Z27
+	VPALIGNR $14, Z31, Z17, Z28
+	VPALIGNR $13, Z31, Z17, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z17, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z17, K5
+
+wideFourBlock2:
+	KORTESTQ K3, K3
+	JEQ wideFourSkip2
+	VALIGND $12, Z17, Z18, Z31
+	VPALIGNR $15, Z31, Z18, Z27
+	VPALIGNR $14, Z31, Z18, Z28
+	VPALIGNR $13, Z31, Z18, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z18, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z18, K5
+
+wideFourBlock3:
+	KORTESTQ K4, K4
+	JEQ wideFourSkip3
+	VALIGND $12, Z18, Z19, Z31
+	VPALIGNR $15, Z31, Z19, Z27
+	VPALIGNR $14, Z31, Z19, Z28
+	VPALIGNR $13, Z31, Z19, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z19, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z19, K5
+
+wideFourSkip3:
+	KORQ K5, K6, K6
+	VPTESTMB Z26, Z26, K7
+	KORTESTQ K6, K7
+	SETEQ ret+24(FP)
+	VPBROADCASTD R11, Z24
+	VPXORQ -128(R12), Z24, Z18
+	VPXORQ -64(R12), Z24, Z19
+	VMOVDQU64 Z16, (DI)
+	VMOVDQU64 Z17, 64(DI)
+	VMOVDQU64 Z18, -128(R12)
+	VMOVDQU64 Z19, -64(R12)
+	RET
+
+wideFourSkip0:
+	KORQ K5, K6, K6
+	JMP wideFourBlock1
+
+wideFourSkip1:
+	KORQ K5, K6, K6
+	JMP wideFourBlock2
+
+wideFourSkip2:
+	KORQ K5, K6, K6
+	JMP wideFourBlock3
+
+	// more than 256: the first block, and that at the boundary in it; what they share is loaded before
+wideLong:
+	CMPQ SI, $const_pieceMax
+	JHI cut
+	VPXORQ (DI), Z25, Z16
+	VMOVDQA64 Z24, Z19
+	LEAQ 64(DI), R10
+	ANDQ $-64, R10
+	MOVL R10, CX
+	SUBL DI, CX
+	SHLL $3, CX
+	MOVL key+16(FP), R13
+	RORL CX, R13
+	VPBROADCASTD R13, Z18
+	VPXORQ (R10), Z18, Z17
+	VMOVDQU64 Z16, (DI)
+	VMOVDQA64 Z17, (R10)
+	ADDQ $64, R10
+	VMOVDQU64 utf8wide<>+0(SB), Z20
+	VMOVDQU64 utf8wide<>+64(SB), Z21
+	VMOVDQU64 utf8wide<>+128(SB), Z22
+	VPBROADCASTD utf8rows<>+128(SB), Z23
+	VPBROADCASTD utf8rows<>+160(SB), Z24
+	VPBROADCASTD utf8rows<>+192(SB), Z25
+	VPXORQ Z26, Z26, Z26
+	KXORQ K5, K5, K5
+	KXORQ K6, K6, K6
+	VPORQ Z16, Z17, Z17
+	VPMOVB2M Z17, K1
+	KORTESTQ K1, K1
+	JNE wideFirst
+
+	// all before R10 is unmasked, and ASCII or checked
+wideASCII:
+	LEAQ -320(R12), DX
+	CMPQ R10, DX
+	JHI wideASCIIRest
+	PCALIGN $32
+
+wideASCIILoop:
+	VPXORQ (R10), Z18, Z17
+	VMOVDQA64 Z17, (R10)
+	VPXORQ 64(R10), Z18, Z16
+	VPORQ Z16, Z17, Z17
+	VMOVDQA64 Z16, 64(R10)
+	VPXORQ 128(R10), Z18, Z16
+	VPORQ Z16, Z17, Z17
+	VMOVDQA64 Z16, 128(R10)
+	VPXORQ 192(R10), Z18, Z16
+	VPORQ Z16, Z17, Z17
+	VMOVDQA64 Z16, 192(R10)
+	ADDQ $256, R10
+	VPMOVB2M Z17, K1
+	KORTESTQ K1, K1
+	JNE wideChunk
+	CMPQ R10, DX
+	JLS wideASCIILoop
+
+	// 64 to 319 left: blocks, and the last two vectors
+wideASCIIRest:
+	MOVQ R10, R11
+	LEAQ -128(R12), DX
+	VPXORQ Z27, Z27, Z27
+	JMP wideASCIIMore
+
+wideASCIIBlock:
+	VPXORQ (R10), Z18, Z16
+	VPORQ Z16, Z27, Z27
+	VMOVDQA64 Z16, (R10)
+	ADDQ $64, R10
+
+wideASCIIMore:
+	CMPQ R10, DX
+	JLS wideASCIIBlock
+	VPXORQ (R10), Z18, Z16
+	VPXORQ -64(R12), Z19, Z17
+	VMOVDQA64 Z16, (R10)
+	VMOVDQU64 Z17, -64(R12)
+	VPTERNLOGD $0xFE, Z16, Z17, Z27
+	VPMOVB2M Z27, K1
+	KORTESTQ K1, K1
+	LEAQ -64(R12), DX
+	JNE wideRest
+	VPTESTMB Z26, Z26, K7
+	KORTESTQ K6, K7
+	SETEQ ret+24(FP)
+	RET
+
+	// not ASCII from the start: the first block has nothing before it
+wideFirst:
+	VALIGND $12, Z26, Z16, Z31
+	VPALIGNR $15, Z31, Z16, Z27
+	VPALIGNR $14, Z31, Z16, Z28
+	VPALIGNR $13, Z31, Z16, Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z16, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z16, K5
+	LEAQ 64(DI), R11
+	JMP wideFill
+
+	// not all of the chunk before R10 is ASCII
+wideChunk:
+	LEAQ -256(R10), R11
+
+	// unmask until R10 is far enough before R11
+wideFill:
+	LEAQ -128(R12), DX
+	LEAQ 512(R11), CX
+
+wideFillLoop:
+	CMPQ R10, DX
+	JHI wideLagTail
+	CMPQ R10, CX
+	JCC wideLag
+	VPXORQ (R10), Z18, Z16
+	VMOVDQA64 Z16, (R10)
+	ADDQ $64, R10
+	JMP wideFillLoop
+
+wideLag:
+	MOVL $8, CX
+	PCALIGN $32
+
+	// unmask 64 at R10, check 64 at R11
+wideLagLoop:
+	VPXORQ (R10), Z18, Z16
+	VMOVDQA64 Z16, (R10)
+	ADDQ $64, R10
+	VMOVDQU64 (R11), Z16
+	VPMOVB2M Z16, K1
+	KORTESTQ K1, K1
+	JEQ wideLagCalm
+	VMOVDQU64 -1(R11), Z27
+	VMOVDQU64 -2(R11), Z28
+	VMOVDQU64 -3(R11), Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z16, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	MOVL $8, CX
+	ADDQ $64, R11
+	CMPQ R10, DX
+	JLS wideLagLoop
+
+	// 64 to 127 to unmask; then check what is left
+wideLagTail:
+	VPXORQ (R10), Z18, Z16
+	VPXORQ -64(R12), Z19, Z17
+	VMOVDQA64 Z16, (R10)
+	VMOVDQU64 Z17, -64(R12)
+	LEAQ -64(R12), DX
+	JMP wideRest
+
+	// in ASCII nothing is to be checked but that the character before it is finished
+wideLagCalm:
+	VMOVD -3(R11), X27
+	VPCMPUB $6, utf8rows<>+317(SB), X27, K5
+	KORQ K5, K6, K6
+	ADDQ $64, R11
+	DECL CX
+	JEQ wideDrain
+	CMPQ R10, DX
+	JLS wideLagLoop
+	JMP wideLagTail
+
+	// a long run of ASCII: if all up to R10 is, back to ASCII mode
+wideDrain:
+	LEAQ 64(R11), AX
+	CMPQ AX, R10
+	JHI wideDrained
+	VMOVDQU64 (R11), Z16
+	VPMOVB2M Z16, K1
+	KORTESTQ K1, K1
+	JNE wideFill
+	ADDQ $64, R11
+	JMP wideDrain
+
+wideDrained:
+	VMOVDQU64 -64(R10), Z16
+	VPMOVB2M Z16, K1
+	KORTESTQ K1, K1
+	JEQ wideASCII
+	JMP wideFill
+
+wideRest:
+	CMPQ R11, DX
+	JHI wideTail
+	PCALIGN $32
+
+	// 64 bytes a round
+wideLoop:
+	VMOVDQU64 (R11), Z16
+	VPMOVB2M Z16, K1
+	KORTESTQ K1, K1
+	JEQ wideCalm
+
+wideGo:
+	VMOVDQU64 -1(R11), Z27
+	VMOVDQU64 -2(R11), Z28
+	VMOVDQU64 -3(R11), Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z16, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	ADDQ $64, R11
+	CMPQ R11, DX
+	JLS wideLoop
+
+	// the last block, of which some is checked already
+wideTail:
+	VMOVDQU64 (DX), Z16
+	VMOVDQU64 -1(DX), Z27
+	VMOVDQU64 -2(DX), Z28
+	VMOVDQU64 -3(DX), Z29
+	VPSRLW $2, Z27, Z30
+	VPSRLW $2, Z16, Z31
+	VPERMB Z20, Z30, Z30
+	VPERMB Z21, Z27, Z27
+	VPERMB Z22, Z31, Z31
+	VPSUBUSB Z23, Z28, Z28
+	VPSUBUSB Z24, Z29, Z29
+	VPTERNLOGD $0x80, Z27, Z31, Z30
+	VPTERNLOGD $0xA8, Z25, Z29, Z28
+	VPTERNLOGD $0xF6, Z28, Z30, Z26
+	VPCMPUB $6, utf8wide<>+192(SB), Z16, K5
+	KORQ K5, K6, K6
+	VPTESTMB Z26, Z26, K7
+	KORTESTQ K6, K7
+	SETEQ ret+24(FP)
+	RET
+
+	// in ASCII nothing is to be checked but that the character before it is finished
+wideCalm:
+	VMOVD -3(R11), X27
+	VPCMPUB $6, utf8rows<>+317(SB), X27, K5
+	KORQ K5, K6, K6
+	ADDQ $64, R11
+	CMPQ R11, DX
+	JLS wideLoop
+	JMP wideTail
 
 long:
 	VZEROUPPER

@@ -3,7 +3,12 @@ package utf8
 import (
 	"math/rand/v2"
 	stdutf8 "unicode/utf8"
+
+	"github.com/seed-7f57ff33/tickwire/asm/asmtest"
 )
+
+// thin asks for a sample where a test has much to go through: detectors and emulators make everything slow.
+var thin = sanitize || asmtest.Thin()
 
 // firstImpossible returns the index of the first byte of p that no valid text can have there, or -1, by the standard
 // library's word: p[:i] can be gone on with if some 0 to 3 bytes make a valid text of it. It shares no code and no

@@ -110,7 +110,7 @@ func TestR33EveryShortString(t *testing.T) {
 		}
 		rng := rand.New(rand.NewPCG(3, 3))
 		every := 8
-		if sanitize {
+		if thin {
 			every = 64
 		}
 		at := func() int {
@@ -134,7 +134,7 @@ func TestR33EveryShortString(t *testing.T) {
 		second, third := all, edges
 		if asmtest.Full() {
 			third = all
-		} else if sanitize {
+		} else if thin {
 			second = edges
 		}
 		for a := range 0x100 {
@@ -158,7 +158,7 @@ func TestR33EveryShortString(t *testing.T) {
 func TestR33SeedsAtEveryOffset(t *testing.T) {
 	all := seeds()
 	stride := 1
-	if sanitize { // the detectors make everything slow
+	if thin { // the detectors make everything slow
 		stride = 13
 	}
 	asmtest.EachTier(t, func(t *testing.T, _ asm.Tier) {
@@ -199,7 +199,7 @@ func TestR33Everywhere(t *testing.T) {
 				p := whole(c.text, n)
 				verdicts(t, p)
 				step := 1 + n/100
-				if sanitize {
+				if thin {
 					step *= 10
 				}
 				if asmtest.Full() {
@@ -212,7 +212,7 @@ func TestR33Everywhere(t *testing.T) {
 				}
 			}
 			long := 20
-			if sanitize {
+			if thin {
 				long = 2
 			}
 			for range long {
@@ -221,6 +221,64 @@ func TestR33Everywhere(t *testing.T) {
 				verdicts(t, p)
 				copy(p[rng.IntN(n):], broken[rng.IntN(len(broken))])
 				verdicts(t, p)
+			}
+		}
+	})
+}
+
+// TestNames has one stretch of other text at every place of ASCII of every length up to 256, where
+// the kernels leave out blocks of ASCII: whole, and broken in each way that shows only with what
+// stands before or behind it.
+func TestNames(t *testing.T) {
+	names := []string{"é", "日", "😀", "日経平均", "価格😀é", "日本語日本語日本語日本語日本語日本語日", "\xC3", "\x80", "\xE4\xB8", "\xF0\x9F\x98", "日\x80",
+		"\xF0\x9F", "é\xBF", "日経\xE5\xB9", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80"}
+	step := 7
+	if asmtest.Full() {
+		step = 1
+	} else if thin || testing.Short() {
+		step = 41
+	}
+	asmtest.EachTier(t, func(t *testing.T, _ asm.Tier) {
+		base := bytes.Repeat([]byte(`{"p":67123.45,"s":"BTC"},`), 12)
+		i := 0
+		for n := 1; n <= 256; n++ {
+			for _, name := range names {
+				for at := n - len(name); at >= 0; at-- {
+					if i++; i%step != 0 && at > 0 && at < n-len(name)-3 {
+						continue
+					}
+					p := append([]byte(nil), base[:n]...)
+					copy(p[at:], name)
+					verdicts(t, p)
+				}
+			}
+		}
+	})
+}
+
+// TestTwoNames has a character unfinished at each edge of a block, ASCII behind it, and a name after
+// that: what the first leaves must not be forgotten for the second.
+func TestTwoNames(t *testing.T) {
+	step := 1
+	if thin || testing.Short() {
+		step = 9
+	}
+	asmtest.EachTier(t, func(t *testing.T, _ asm.Tier) {
+		base := bytes.Repeat([]byte(`{"p":67123.45,"s":"BTC"},`), 12)
+		for n := 65; n <= 256; n += step {
+			for _, first := range []string{"\xC3", "\xE4\xB8", "\xF0\x9F\x98", "日"} {
+				for _, edge := range []int{32, 64, 96, 128, 192, n - 32, n - 64, n - 128} {
+					for _, after := range []int{1, 30, 62, 64, 66, 128} {
+						at := edge - len(first)
+						if at < 0 || edge+after+3 > n {
+							continue
+						}
+						p := append([]byte(nil), base[:n]...)
+						copy(p[at:], first)
+						copy(p[edge+after:], "日")
+						verdicts(t, p)
+					}
+				}
 			}
 		}
 	})
@@ -261,7 +319,7 @@ func TestPieces(t *testing.T) {
 		for _, cut := range []int{pieceMax, 2 * pieceMax} {
 			for _, s := range []string{"", "日", "😀", "é", "\x80", "\x80\x80\x80\x80\x80\x80", "\xF0\x9F\x98", "\xC3", "\xF0\x9F\x98\x80\x80", "\xE4\xB8"} {
 				for before := 0; before <= 7; before++ {
-					if sanitize && before != 1 {
+					if thin && before != 1 {
 						continue
 					}
 					p := append([]byte(nil), base...)
@@ -331,7 +389,7 @@ func TestUnmaskCanaries(t *testing.T) {
 			if n > 300 && !asmtest.Full() {
 				aligns = []int{0, 1, 6, 31}
 			}
-			if sanitize {
+			if thin {
 				aligns = []int{6}
 			}
 			for _, offset := range aligns {

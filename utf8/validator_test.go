@@ -105,7 +105,7 @@ func TestR31EverySplit(t *testing.T) {
 	asmtest.EachTier(t, func(t *testing.T, _ asm.Tier) {
 		rng := rand.New(rand.NewPCG(13, 13))
 		for k, s := range all {
-			if sanitize && k%5 != 0 {
+			if thin && k%5 != 0 {
 				continue
 			}
 			p := []byte(s)
@@ -169,7 +169,7 @@ func TestR31RandomSplits(t *testing.T) {
 // TestLocate puts one broken byte at many places of a long text, so that it lies at and around the steps of the search.
 func TestLocate(t *testing.T) {
 	step := 7
-	if sanitize {
+	if thin {
 		step = 97
 	}
 	asmtest.EachTier(t, func(t *testing.T, _ asm.Tier) {
@@ -204,7 +204,7 @@ func TestDoneAndReset(t *testing.T) {
 
 // TestNoAllocations counts over many calls of all sizes at every tier.
 func TestNoAllocations(t *testing.T) {
-	if sanitize {
+	if thin {
 		t.Skip("detectors allocate")
 	}
 	texts := corpora(4096)

@@ -29,5 +29,5 @@ func CleanUpper() {
 
 func hasYMM() bool {
 	tiers := asm.Available()
-	return tiers[len(tiers)-1] == asm.AVX2
+	return tiers[len(tiers)-1] >= asm.AVX2
 }

@@ -20,6 +20,7 @@ func maskKernels(s *Source) {
 		"",
 		"To 64 bytes in place, to 32 in the copy, and in the SSE2 kernels, all encodings are legacy SSE: they cost the same and",
 		"do not meet the transition penalty when somebody has left the upper halves of the YMM registers in use.",
+		"At AVX-512 the copy has masked vectors to 128 bytes, in registers above 15, which have no such penalty.",
 		"",
 		"  DI  destination            AX  key          X0, Y0  key in every lane",
 		"  SI  source (copy only)     BX  key after n  X1, Y1  key after n in every lane",
@@ -49,8 +50,11 @@ func maskKernels(s *Source) {
 	k.Ins("LEAQ", "(DX)(DX*1)", "R10")
 	k.Ins("CMPQ", "R9", "R10")
 	k.Ins("JCS", "near")
+	k.Ins("CMPL", "·tier(SB)", "$const_avx512")
+	k.Ins("JCC", "wide")
 	fmt.Fprintln(&k.buf, "\nallowed:")
 	k.body()
+	k.wideCopy()
 	k.Label("near", "the same start, or src right behind dst: nothing that the kernels mind")
 	k.Ins("CMPQ", "DI", "SI")
 	k.Ins("JEQ", "allowed")
@@ -60,6 +64,34 @@ func maskKernels(s *Source) {
 	k.Ins("JMP", "·copyGeneric(SB)")
 	k.Label("long", "cut into pieces in Go")
 	k.Ins("JMP", "·copyLong(SB)")
+}
+
+// wideCopy covers up to 128 bytes with two masked vectors and no branch on the length, in registers
+// above 15, which need no VZEROUPPER. In place it would be a trap: a masked store covers the start of
+// the next frame, whose load then waits for it.
+func (k *maskKernel) wideCopy() {
+	k.Label("wide", "AVX-512: up to 128, and no byte in common")
+	k.Ins("CMPQ", "DX", 128)
+	k.Ins("JHI", "allowed")
+	k.Ins("VPBROADCASTD", "AX", "Z16")
+	k.Ins("MOVQ", -1, "R8")
+	k.Ins("BZHIQ", "DX", "R8", "R9")
+	k.Ins("KMOVQ", "R9", "K1")
+	k.Note("with 64 and less the second mask is empty, and its vector stands where the first does")
+	k.Ins("XORL", "CX", "CX")
+	k.Ins("MOVL", 64, "R10")
+	k.Ins("SUBQ", 64, "DX")
+	k.Ins("CMOVQCS", "CX", "DX")
+	k.Ins("CMOVQCS", "CX", "R10")
+	k.Ins("BZHIQ", "DX", "R8", "R9")
+	k.Ins("KMOVQ", "R9", "K2")
+	k.Ins("VMOVDQU8.Z", "(SI)", "K1", "Z17")
+	k.Ins("VMOVDQU8.Z", "(SI)(R10*1)", "K2", "Z18")
+	k.Ins("VPXORQ", "Z16", "Z17", "Z17")
+	k.Ins("VPXORQ", "Z16", "Z18", "Z18")
+	k.Ins("VMOVDQU8", "Z17", "K1", "(DI)")
+	k.Ins("VMOVDQU8", "Z18", "K2", "(DI)(R10*1)")
+	k.Ins("RET")
 }
 
 func (k *maskKernel) body() {

@@ -21,15 +21,16 @@ const (
 	anyLow    = tooShort | tooLong | twoConts
 )
 
-// The constants are one symbol; these are the offsets of its rows. Rows of 32 bytes are operands in memory.
+// The constants are one symbol; these are the offsets of its rows. Rows of 32 bytes are operands in memory, at multiples of 32: a
+// cycle or two of each check were lost when they lay across cache lines.
 const (
 	rowNone  = 0             // 16: at its end, the classes of a first byte that is not there
 	rowHigh1 = rowNone + 16  // 16: classes by the high half of the first byte
 	rowLow1  = rowHigh1 + 16 // 16: by its low half
 	rowHigh2 = rowLow1 + 16  // 16: by the high half of the second byte
-	rowHalf  = rowHigh2 + 16 // 16: 0x0F in every byte
-	rowShift = rowHalf + 16  // 16: 0x1000 in every word: the high half of a product with it is a shift right by 4
-	rowLead3 = rowShift + 16 // 32: 0x60: subtracted with saturation it leaves the top bit of E0 and above
+	rowHalf  = rowHigh2 + 16 // 32: 0x0F in every byte
+	rowShift = rowHalf + 32  // 16: 0x1000 in every word: the high half of a product with it is a shift right by 4
+	rowLead3 = rowShift + 32 // 32: 0x60: subtracted with saturation it leaves the top bit of E0 and above
 	rowLead4 = rowLead3 + 32 // 32: 0x70: the same for F0 and above
 	rowTop   = rowLead4 + 32 // 32: 0x80
 	rowSkip3 = rowTop + 32   // 32: ones but for the first 3 bytes
@@ -94,7 +95,7 @@ func utf8Constants() []byte {
 		}
 		rows[rowHigh1+i], rows[rowLow1+i], rows[rowHigh2+i] = high1, low1, high2
 	}
-	fill(rowHalf, 16, 0x0F)
+	fill(rowHalf, 32, 0x0F)
 	for i := 1; i < 16; i += 2 {
 		rows[rowShift+i] = 0x10
 	}
@@ -189,13 +190,21 @@ func utf8Kernels(s *Source) {
 		"  DX  limit of the loop       BX     0 once all is checked, else -1",
 		"  AX, CX  scratch",
 		"",
-		"Below, the tables are in Y8-Y11, R8 is the key at the end, and Y6 and Y12 are the keys at both ends.",
+		"Below, the tables are in Y8-Y11, R8 is the key at the end, and Y6 and Y12 are the keys at both ends. From 129 to 256",
+		"unmask has the text in Y0-Y3 and Y8-Y11, its errors in Y7, and the tables in memory.",
+		"",
+		"The AVX-512 kernels, of registers 16 to 31 only:",
+		"  Z16-Z19  text, or blocks of it   Z23  0x60 in every byte   Z26, K6  errors so far",
+		"  Z20      classes by high bits    Z24  0x70                 K5       the last block ends in an unfinished character",
+		"  Z21      by low bits             Z25  0x80                 Z27-Z31  scratch",
+		"  Z22      by the second byte      K1-K4  the blocks' top bits, or which of their bytes are text",
 		"",
 		"The SSE kernels:",
 		"  X0-X3    vectors of text    X6  errors so far  X7  0x0F       X9   0x70",
 		"  X4, X5   keys               X11-X15  scratch   X8  0x60       X10  0x80",
 	)
 	s.Data(utf8Rows, utf8Constants(), "the tables and constants")
+	s.Data(utf8Wide, wideConstants(), "the tables of the AVX-512 kernels")
 	s.Data(utf8States, states(), "for each byte, what state follows on which: a shift right by the state before leaves that behind")
 	printValid(s)
 	printUnmask(s)

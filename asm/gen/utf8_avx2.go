@@ -102,6 +102,19 @@ func (k *utf8Kernel) judgeShort(classes, prev2, prev3 string) {
 	k.Ins("VPXOR", prev2, classes, classes)
 }
 
+// AtShort leaves in to the errors of cur, which stands at mem(0); cur "" is loaded to t1. Scratch: t0, t1.
+func (k *utf8Kernel) AtShort(cur string, mem func(int) string, to, t0, t1 string) {
+	if cur == "" {
+		cur = t1
+		k.Ins("VMOVDQU", mem(0), cur)
+	}
+	k.Ins("VMOVDQU", mem(-1), to)
+	k.classesShort(to, cur, t0)
+	k.Ins("VMOVDQU", mem(-2), t0)
+	k.Ins("VMOVDQU", mem(-3), t1)
+	k.judgeShort(to, t0, t1)
+}
+
 // FirstShort leaves in to the errors of cur with zeros before it. Scratch: t0, t1, t2.
 func (k *utf8Kernel) FirstShort(cur, to, t0, t1, t2 string) {
 	k.Ins("VPERM2I128", 0x08, cur, cur, t2)
@@ -159,6 +172,23 @@ func (k *utf8Kernel) CheckStates() {
 	k.Ins("SHRXQ", "CX", "(R10)(BX*8)", "CX")
 	k.Ins("SHRXQ", "CX", "(R10)(AX*8)", "CX")
 	k.Ins("ANDL", 63, "CX")
+	k.Ins("SETEQ", k.ret)
+	k.Ins("RET")
+}
+
+// CheckFew takes the bytes 0, n/2 and n-1 of a text of 1 to 3, in AX, BX and DX, and returns.
+func (k *utf8Kernel) CheckFew() {
+	k.Note("the state behind 2 bytes and that behind 3; 1 has its byte twice, and that is an error")
+	k.Ins("LEAQ", utf8States+"<>(SB)", "R10")
+	k.Ins("MOVQ", "(R10)(AX*8)", "CX")
+	k.Ins("MOVQ", "(R10)(BX*8)", "BX")
+	k.Ins("MOVQ", "(R10)(DX*8)", "DX")
+	k.Ins("SHRQ", "CX", "BX")
+	k.Ins("MOVQ", "BX", "CX")
+	k.Ins("SHRQ", "CX", "DX")
+	k.Ins("CMPQ", "SI", 3)
+	k.Ins("CMOVQNE", "BX", "DX")
+	k.Ins("ANDL", 63, "DX")
 	k.Ins("SETEQ", k.ret)
 	k.Ins("RET")
 }

@@ -83,17 +83,14 @@ func (k *utf8Kernel) VerdictX() {
 	k.Ins("RET")
 }
 
-// Pad makes X0 of the n text bytes, at most 15, in AX (the first 8) and BX (the last 8), with zeros behind them.
-func (k *utf8Kernel) Pad() {
+// shift16 leaves in BX what of the last 8 of n text bytes, at most 15, is not among the first 8.
+func (k *utf8Kernel) shift16() {
 	k.Note("two shifts, for one by 64 would be none")
 	k.Ins("MOVL", 16, "CX")
 	k.Ins("SUBL", "SI", "CX")
 	k.Ins("SHLL", 2, "CX")
 	k.Ins("SHRQ", "CX", "BX")
 	k.Ins("SHRQ", "CX", "BX")
-	k.Ins("MOVQ", "AX", "X0")
-	k.Ins("MOVQ", "BX", "X1")
-	k.Ins("PUNPCKLQDQ", "X1", "X0")
 }
 
 // Padded checks X0, whose zeros show an unfinished character, and returns.
@@ -112,20 +109,6 @@ func (k *utf8Kernel) Join4() {
 	k.Ins("SHRQ", "CX", "BX")
 	k.Ins("SHLQ", 32, "BX")
 	k.Ins("ORQ", "BX", "AX")
-	k.Ins("MOVQ", "AX", "X0")
-}
-
-// Join1 makes AX of n text bytes, 1 to 3: the first in AX, that at n/2 in BX and the last in DX.
-func (k *utf8Kernel) Join1() {
-	k.Ins("LEAL", "-8(SI*8)", "CX")
-	k.Ins("SHLL", "CX", "DX")
-	k.Ins("MOVL", "SI", "CX")
-	k.Ins("SHRL", 1, "CX")
-	k.Ins("SHLL", 3, "CX")
-	k.Ins("SHLL", "CX", "BX")
-	k.Ins("ORL", "BX", "AX")
-	k.Ins("ORL", "DX", "AX")
-	k.Ins("MOVQ", "AX", "X0")
 }
 
 // Middle puts into CX where the third of four vectors of size bytes begins, for n from 2 to 4 sizes: at the second or

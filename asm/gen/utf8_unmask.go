@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -29,6 +30,10 @@ func printUnmask(s *Source) {
 	k.Ins("JHI", "over32")
 	k.Ins("JEQ", "thirtytwo")
 	k.unmaskShort()
+	k.Label("over64", "65 and more: which tier")
+	k.Ins("CMPL", "·tier(SB)", "$const_avx512")
+	k.Ins("JCC", "wide")
+	k.unmaskEnds()
 	k.Ins("CMPQ", "SI", 128)
 	k.Ins("JHI", "over128")
 	k.unmask128()
@@ -57,6 +62,7 @@ func printUnmask(s *Source) {
 	k.Ins("CMPQ", "SI", "$const_pieceMax")
 	k.Ins("JHI", "cut")
 	k.Ins("JMP", "·unmaskChunks(SB)")
+	k.unmaskWide()
 	k.Mark("long")
 	k.Ins("VZEROUPPER")
 	k.Mark("cut")
@@ -100,12 +106,9 @@ func (k *utf8Kernel) unmaskShort() {
 	k.Short32()
 
 	k.Label("over32", "33..64: the first vector and the last, of 32")
-	k.Ins("LEAQ", "(DI)(SI*1)", "R12")
-	k.Ins("VBROADCASTSS", "key+16(FP)", "Y6")
-	k.keyAfter("R8")
-	k.keyY("R8", 12)
 	k.Ins("CMPQ", "SI", 64)
 	k.Ins("JHI", "over64")
+	k.unmaskEnds()
 	k.Ins("VPXOR", "(DI)", "Y6", "Y0")
 	k.Ins("VPXOR", "-32(R12)", "Y12", "Y3")
 	k.Ins("VPOR", "Y3", "Y0", "Y2")
@@ -135,7 +138,14 @@ func (k *utf8Kernel) unmaskShort() {
 	k.Ins("VPAND", row(rowSkip3), "Y4", "Y4")
 	k.Ins("VPOR", "Y4", "Y7", "Y7")
 	k.Ins("JMP", "store64")
-	k.Mark("over64")
+}
+
+// unmaskEnds puts the end into R12, the key into Y6, and the key at the end into R8 and Y12.
+func (k *utf8Kernel) unmaskEnds() {
+	k.Ins("LEAQ", "(DI)(SI*1)", "R12")
+	k.Ins("VBROADCASTSS", "key+16(FP)", "Y6")
+	k.keyAfter("R8")
+	k.keyY("R8", 12)
 }
 
 // unmask128 prints n from 65 to 128 for AVX2. Y6 is the key at the start, Y12 that at the end.
@@ -160,41 +170,77 @@ func (k *utf8Kernel) unmaskFew(check string, mem ...string) {
 	for i, m := range mem {
 		k.Ins("VPXOR", m, key(i), Y(i))
 	}
-	k.Ins("VPOR", "Y1", "Y0", "Y7")
-	if len(mem) == 3 {
-		k.Sign("Y4", "Y2", "Y7")
-	} else {
-		k.Sign("Y4", "Y2", "Y3", "Y7")
-	}
-	k.Ins("TESTL", "AX", "AX")
-	k.Ins("JNE", check)
 	store := func() {
 		for i, m := range mem {
 			k.Ins("VMOVDQU", Y(i), m)
 		}
 	}
+	last := len(mem) - 1
+	k.Ins("VPOR", "Y1", "Y0", "Y7")
+	back := "Y2"
+	if last == 3 {
+		back = "Y5"
+		k.Ins("VPOR", "Y2", "Y3", back)
+	}
+	k.Sign("Y4", "Y7", back)
+	k.Ins("TESTL", "AX", "AX")
+	k.Ins("JNE", check)
 	store()
 	k.Ins("VZEROUPPER")
 	k.True()
 	k.Mark(check)
 	k.ConstantsShort()
-	k.FirstShort("Y0", "Y7", "Y4", "Y5", "Y13")
-	for i := 1; i < len(mem); i++ {
-		if i == 1 || key(i) != key(i-1) {
-			k.keysShort(key(i))
-		}
-		disp, base, _ := strings.Cut(strings.TrimSuffix(mem[i], ")"), "(")
-		n, err := strconv.Atoi(disp)
-		if err != nil {
-			panic(err)
-		}
-		k.MaskedShort(Y(i), at(base, n))
+	k.Ins("CMPL", "AX", -1) // as dense does
+	k.Ins("JNE", check+"Part")
+	k.Mark(check + "All")
+	front := func() {
+		k.FirstShort("Y0", "Y7", "Y4", "Y5", "Y13")
+		k.keysShort("Y6")
+		k.MaskedShort("Y1", near(mem[1]))
 	}
-	last := Y(len(mem) - 1)
-	k.Ins("VPSUBUSB", row(rowOpen), last, "Y4")
+	front()
+	k.keysShort("Y12")
+	for i := 2; i <= last; i++ {
+		if i == last {
+			k.Mark(check + "Last")
+		}
+		k.MaskedShort(Y(i), near(mem[i]))
+	}
+	k.Ins("VPSUBUSB", row(rowOpen), Y(last), "Y4")
+	k.Mark(check + "Open")
 	k.Ins("VPOR", "Y4", "Y7", "Y7")
 	store()
 	k.VerdictY()
+	k.Label(check+"Part", "is the front ASCII, or the rest")
+	k.Ins("VPMOVMSKB", "Y7", "AX")
+	k.Ins("VPMOVMSKB", back, "CX")
+	k.Ins("TESTL", "AX", "AX")
+	k.Ins("JEQ", check+"Back")
+	k.Ins("TESTL", "CX", "CX")
+	k.Ins("JNE", check+"All")
+	front()
+	k.Ins("VPSUBUSB", row(rowOpen), "Y1", "Y4")
+	k.Ins("JMP", check+"Open")
+	k.Mark(check + "Back")
+	k.Ins("VPXOR", "Y7", "Y7", "Y7")
+	k.keysShort("Y12")
+	if last == 3 {
+		k.Ins("VPMOVMSKB", "Y2", "AX")
+		k.Ins("TESTL", "AX", "AX")
+		k.Ins("JEQ", check+"Last")
+		k.MaskedShort("Y2", near(mem[2]))
+	}
+	k.Ins("JMP", check+"Last")
+}
+
+// near returns the addresses around an address of the form disp(base).
+func near(mem string) func(int) string {
+	disp, base, _ := strings.Cut(strings.TrimSuffix(mem, ")"), "(")
+	n, err := strconv.Atoi(disp)
+	if err != nil {
+		panic(err)
+	}
+	return at(base, n)
 }
 
 // unmaskWhole prints 16 and 32 for AVX2.
@@ -427,19 +473,7 @@ func (k *utf8Kernel) under16(x string, check16, check8 func()) {
 	k.Mark("none" + x)
 	k.True()
 	k.Mark("check3" + x)
-	k.Note("the state behind 2 bytes and that behind 3; 1 has its byte twice, and that is an error")
-	k.Ins("LEAQ", utf8States+"<>(SB)", "R10")
-	k.Ins("MOVQ", "(R10)(AX*8)", "CX")
-	k.Ins("MOVQ", "(R10)(BX*8)", "BX")
-	k.Ins("MOVQ", "(R10)(DX*8)", "DX")
-	k.Ins("SHRQ", "CX", "BX")
-	k.Ins("MOVQ", "BX", "CX")
-	k.Ins("SHRQ", "CX", "DX")
-	k.Ins("CMPQ", "SI", 3)
-	k.Ins("CMOVQNE", "BX", "DX")
-	k.Ins("ANDL", 63, "DX")
-	k.Ins("SETEQ", k.ret)
-	k.Ins("RET")
+	k.CheckFew()
 }
 
 // keyY spreads the key in reg over the vector number y.
@@ -450,8 +484,9 @@ func (k *utf8Kernel) keyY(reg string, y int) {
 
 // unmaskLong prints n from 129 for AVX2.
 //
-// What is short is stored only once it is known to be ASCII. When it is not, it is checked first, as it stands, masked
-// (unmasking three more vectors a block in registers), and then goes the same way again with BX, the mask of the look, 0.
+// To 256 bytes all is in registers until it is checked. A short rest of more is stored only once it is
+// known to be ASCII. When it is not, it is checked first, as it stands, masked (unmasking three more
+// vectors a block in registers), and then goes the same way again with BX, the mask of the look, 0.
 // What is long is unmasked lagAhead bytes ahead of a check that reads it again; as long as it is ASCII, a look at each
 // chunk of that size is the check. (A look takes the place of a store in its unit, which has one a cycle.)
 func (k *utf8Kernel) unmaskLong() {
@@ -471,12 +506,13 @@ func (k *utf8Kernel) unmaskLong() {
 
 // unmaskWindows prints n up to 256.
 func (k *utf8Kernel) unmaskWindows() {
-	k.Label("restart", "129..256: four vectors from the start, four to the end; nothing is stored yet")
+	k.Note("129 and more: four vectors from the start; nothing is stored yet")
 	for i := range 4 {
 		k.Ins("VPXOR", Mem("DI", 32*i), "Y6", Y(i))
 	}
 	k.Ins("CMPQ", "SI", 256)
 	k.Ins("JHI", "over256")
+	k.Note("129..256: and four to the end")
 	for i := range 4 {
 		k.Ins("VPXOR", Mem("R12", 32*i-128), "Y5", Y(8+i))
 	}
@@ -484,11 +520,11 @@ func (k *utf8Kernel) unmaskWindows() {
 	k.Ins("VPOR", "Y2", "Y3", "Y13")
 	k.Ins("VPOR", "Y8", "Y9", "Y14")
 	k.Ins("VPOR", "Y10", "Y11", "Y15")
-	k.Ins("VPOR", "Y12", "Y13", "Y12")
-	k.Ins("VPOR", "Y14", "Y15", "Y14")
-	k.Sign("Y12", "Y12", "Y14")
-	k.Ins("TESTL", "AX", "BX")
-	k.Ins("JNE", "maskedStart")
+	k.Ins("VPOR", "Y12", "Y13", "Y4")
+	k.Sign("Y4", "Y4", "Y14", "Y15")
+	k.Ins("TESTL", "AX", "AX")
+	k.Ins("JNE", "blocks256")
+	k.Mark("store256")
 	for i := range 4 {
 		k.Ins("VMOVDQU", Y(i), Mem("DI", 32*i))
 	}
@@ -496,6 +532,105 @@ func (k *utf8Kernel) unmaskWindows() {
 		k.Ins("VMOVDQU", Y(8+i), Mem("R12", 32*i-128))
 	}
 	k.VerdictY()
+	k.Mark("blocks256")
+	k.unmaskBlocks()
+}
+
+// unmaskBlocks prints the check of 129 to 256 bytes that are not all ASCII, as blocks does. The text is
+// in Y0..Y3 and Y8..Y11, and what stands before a vector is unmasked again. Y12 to Y15 have the top
+// bits of the blocks. There are no registers left for the tables.
+func (k *utf8Kernel) unmaskBlocks() {
+	masks := []string{"AX", "BX", "CX", "DX"}
+	for i, m := range masks {
+		k.Ins("VPMOVMSKB", Y(12+i), m)
+	}
+	k.Ins("VPXOR", "Y12", "Y12", "Y12")
+	disp := []int{0, 64, -128, -64}
+	for i, m := range masks {
+		first, base, key := 2*i, "DI", "Y6"
+		if i >= 2 {
+			first, base, key = 2*i+4, "R12", "Y5"
+		}
+		k.Mark(fmt.Sprint("block", i))
+		if i == 2 {
+			k.Ins("CMPQ", "SI", 192)
+			k.Ins("JLS", "block3")
+		}
+		k.Ins("TESTL", m, m)
+		k.Ins("JEQ", fmt.Sprint("skip", i))
+		if i >= 2 {
+			k.keyY("R9", 5)
+		} else if i == 1 {
+			k.Ins("VBROADCASTSS", "key+16(FP)", "Y6")
+		}
+		if i == 0 {
+			k.Ins("VPERM2I128", 0x08, "Y0", "Y0", "Y5")
+			k.Ins("VPALIGNR", 15, "Y5", "Y0", "Y4")
+			k.tight("Y0", func() {
+				k.Ins("VPERM2I128", 0x08, "Y0", "Y0", "Y6")
+				k.Ins("VPALIGNR", 14, "Y6", "Y0", "Y5")
+				k.Ins("VPALIGNR", 13, "Y6", "Y0", "Y6")
+			})
+			k.Ins("VBROADCASTSS", "key+16(FP)", "Y6")
+			k.keysShort(key)
+		} else {
+			k.keysShort(key)
+			if i == 3 {
+				k.Ins("VPMOVMSKB", Y(first), "AX")
+				k.Ins("TESTL", "AX", "AX")
+				k.Ins("JEQ", "half3")
+			}
+			k.tightAt(Y(first), at(base, disp[i]))
+		}
+		if i == 3 {
+			k.Mark("last3")
+		}
+		k.tightAt(Y(first+1), at(base, disp[i]+32))
+		k.Ins("VPSUBUSB", row(rowOpen), Y(first+1), "Y12")
+	}
+	k.Mark("skip3")
+	k.Ins("VPOR", "Y12", "Y7", "Y7")
+	k.Ins("JMP", "store256")
+	k.Label("half3", "the first half is ASCII; what stands open before it is another block's, unless that meets it")
+	k.Ins("CMPQ", "SI", 192)
+	k.Ins("JLS", "last3")
+	k.Ins("VPOR", "Y12", "Y7", "Y7")
+	k.Ins("JMP", "last3")
+	for i := range 3 {
+		k.Mark(fmt.Sprint("skip", i))
+		k.Ins("VPOR", "Y12", "Y7", "Y7")
+		k.Ins("JMP", fmt.Sprint("block", i+1))
+	}
+}
+
+// tightAt adds the errors of cur, which stands masked at mem(0), with the keys of keysShort. Scratch: Y4, Y5, Y6.
+func (k *utf8Kernel) tightAt(cur string, mem func(int) string) {
+	k.Ins("VPXOR", mem(-1), "Y13", "Y4")
+	k.tight(cur, func() {
+		k.Ins("VPXOR", mem(-2), "Y14", "Y5")
+		k.Ins("VPXOR", mem(-3), "Y15", "Y6")
+	})
+}
+
+// tight adds the errors of cur: Y4 is the vector 1 byte earlier, and earlier leaves those 2 and 3 bytes earlier in Y5 and Y6.
+func (k *utf8Kernel) tight(cur string, earlier func()) {
+	half := row(rowHalf)
+	k.Ins("VPSRLW", 4, "Y4", "Y5")
+	k.Ins("VPAND", half, "Y5", "Y5")
+	k.Ins("VPAND", half, "Y4", "Y4")
+	k.Ins("VBROADCASTI128", row(rowHigh1), "Y6")
+	k.Ins("VPSHUFB", "Y5", "Y6", "Y5")
+	k.Ins("VBROADCASTI128", row(rowLow1), "Y6")
+	k.Ins("VPSHUFB", "Y4", "Y6", "Y4")
+	k.Ins("VPAND", "Y5", "Y4", "Y4")
+	k.Ins("VPSRLW", 4, cur, "Y5")
+	k.Ins("VPAND", half, "Y5", "Y5")
+	k.Ins("VBROADCASTI128", row(rowHigh2), "Y6")
+	k.Ins("VPSHUFB", "Y5", "Y6", "Y5")
+	k.Ins("VPAND", "Y5", "Y4", "Y4")
+	earlier()
+	k.judgeShort("Y4", "Y5", "Y6")
+	k.Ins("VPOR", "Y4", "Y7", "Y7")
 }
 
 // align stores the first vector, in Y0, and unmasks the one at the next vector boundary, which it leaves in R10
@@ -600,12 +735,8 @@ func (k *utf8Kernel) unmaskASCII() {
 
 // unmaskMasked prints the check of a short rest, which is unmasked afterwards.
 func (k *utf8Kernel) unmaskMasked() {
-	k.Label("maskedStart", "check all from the start")
-	k.Ins("MOVQ", "DI", "R11")
-	k.Ins("JMP", "check")
 	k.Label("masked", "check all from R10; what is before is ASCII")
 	k.Ins("MOVQ", "R10", "R11")
-	k.Mark("check")
 	k.ConstantsY()
 	k.Ins("VPXOR", "(R11)", "Y6", "Y1")
 	k.FirstY("Y1", "Y0", "Y2", "Y3", "Y4")
@@ -628,8 +759,6 @@ func (k *utf8Kernel) unmaskMasked() {
 	k.keyY("R13", 6)
 	k.keyY("R9", 5)
 	k.Ins("XORL", "BX", "BX")
-	k.Ins("TESTQ", "R10", "R10")
-	k.Ins("JEQ", "restart")
 	k.Ins("JMP", "ascii")
 }
 

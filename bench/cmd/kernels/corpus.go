@@ -31,3 +31,12 @@ func cjk(n int) []byte {
 	}
 	return b
 }
+
+// named returns n bytes of market data with a name of four characters of three bytes each, and
+// after bytes of ASCII behind it.
+func named(n, after int) []byte {
+	const field = `,"n":"日経平均"}`
+	b := ascii(n)
+	copy(b[n-after-len(field):], field)
+	return b
+}

@@ -26,14 +26,14 @@ type curves struct {
 func tables() []curves {
 	all := []curves{
 		{"mask in place", func(views func() *ring) []probe.Case {
-			c := tiers(asm.SSSE3, func() probe.Case { return on(maskers[0], views()) })
+			c := tiers(func() probe.Case { return on(maskers[0], views()) }, asm.SSSE3, asm.AVX512)
 			for _, m := range maskers[1:] {
 				c = append(c, on(m, views()))
 			}
 			return append(c, copying(views(), views()))
 		}, nil},
 		{"masked copy", func(views func() *ring) []probe.Case {
-			return append(tiers(asm.SSSE3, func() probe.Case { return maskedCopy(views(), views()) }), copying(views(), views()))
+			return append(tiers(func() probe.Case { return maskedCopy(views(), views()) }, asm.SSSE3), copying(views(), views()))
 		}, nil},
 	}
 	for _, t := range []struct {
@@ -41,22 +41,23 @@ func tables() []curves {
 		text func(int) []byte
 	}{{"ASCII", ascii}, {"CJK", cjk}} {
 		all = append(all, curves{"UTF-8, " + t.name, func(views func() *ring) []probe.Case {
-			return append(tiers(asm.SSE2, func() probe.Case { return ourValid("", views()) }),
+			return append(tiers(func() probe.Case { return ourValid("", views()) }, asm.SSE2),
 				valid("unicode/utf8", views(), std.Valid), valid("segmentio", views(), segmentioValid), valid("sonic", views(), sonicValid),
 				copying(views(), views()))
 		}, t.text}, curves{"unmask and check, " + t.name, func(views func() *ring) []probe.Case {
-			return append(tiers(asm.SSE2, func() probe.Case { return unmask("", views()) }),
+			return append(tiers(func() probe.Case { return unmask("", views()) }, asm.SSE2),
 				cipherThenValid(views()), copying(views(), views()))
 		}, t.text})
 	}
 	return all
 }
 
-// tiers returns the case once for each tier, from the fastest on, but for one that has no kernel of its own for it.
-func tiers(without asm.Tier, make func() probe.Case) []probe.Case {
+// tiers returns the case once for each tier, from the fastest on, except those that have no kernel
+// of their own for it.
+func tiers(make func() probe.Case, without ...asm.Tier) []probe.Case {
 	var cases []probe.Case
 	for _, tier := range slices.Backward(asm.Available()) {
-		if tier == without {
+		if slices.Contains(without, tier) {
 			continue
 		}
 		c := make()
