@@ -8,6 +8,7 @@
 //	tickwire record URL FILE  keep what a server sends, byte for byte, over as many connections as it takes
 //	tickwire replay FILE      a server that sends a recording
 //	tickwire tier        the processor and the kernels that run on it
+//	tickwire doctor      what of this host stands in the way of latency and throughput, and what mends it
 //
 // Exit codes: 0 all is well, 1 the run failed (a gap, a wrong checksum, a lost
 // connection, output that could not be written), 2 the command line, the URL or
@@ -23,6 +24,10 @@
 //
 // Record refuses a FILE that is there without -force, with which it is emptied when
 // there is a connection.
+//
+// Doctor changes nothing, and says what it could not read. What it finds is no failure:
+// its exit code is 0 when it ran. It looks at its own control group, GOMAXPROCS and
+// GOMEMLIMIT: run it as, and where, the program runs that it is asked for.
 //
 // Passwords of URLs and values of -header are shown nowhere.
 package main
@@ -62,6 +67,7 @@ func commands() []command {
 		{"record", "[flags] URL FILE", "keep what a server sends, byte for byte, over as many connections as it takes, in a new FILE", runRecord},
 		{"replay", "[flags] FILE", "run a server that sends a recording", runReplay},
 		{"tier", "", "print the processor and the kernels that run on it", runTier},
+		{"doctor", "[flags]", doctorAbout, runDoctor},
 	}
 }
 

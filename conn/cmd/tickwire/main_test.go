@@ -180,6 +180,8 @@ func TestUsageErrors(t *testing.T) {
 		{"serve extra", `"extra"`},
 		{"exchange -addr nonsense", "-addr"},
 		{"tier extra", `"extra"`},
+		{"doctor extra", `"extra"`},
+		{"doctor -root", "-root"},
 		{"nonsense", `"nonsense"`},
 	} {
 		stdout, stderr, code := run(t, strings.Fields(test.args)...)
@@ -190,10 +192,16 @@ func TestUsageErrors(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range [][]string{{"help"}, {"-h"}, {"feed", "-h"}, {"tail", "-h"}, {"serve", "-h"}, {"exchange", "-h"}, {"record", "-h"}, {"replay", "-h"}, {"tier", "-h"}} {
+	for _, args := range [][]string{{"help"}, {"-h"}, {"feed", "-h"}, {"tail", "-h"}, {"serve", "-h"}, {"exchange", "-h"}, {"record", "-h"}, {"replay", "-h"}, {"tier", "-h"}, {"doctor", "-h"}} {
 		stdout, stderr, code := run(t, args...)
 		if code != exitOK || !strings.HasPrefix(stdout, "usage: tickwire") || stderr != "" {
 			t.Errorf("%v: exit code %d, %q, %q", args, code, stdout, stderr)
+		}
+	}
+	stdout, _, _ := run(t, "help")
+	for _, c := range commands() {
+		if !strings.Contains(stdout, "\n  "+c.name+" ") || !strings.Contains(stdout, " "+c.about+"\n") {
+			t.Errorf("help does not list %s: %s", c.name, stdout)
 		}
 	}
 	if _, stderr, code := run(t); code != exitUsage || !strings.Contains(stderr, "feed") {

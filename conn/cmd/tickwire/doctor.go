@@ -1,0 +1,270 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+const doctorAbout = "print what of this host stands in the way of latency and throughput, and what mends it; " +
+	"changes nothing, and findings are no failure"
+
+// A verdict is what a check makes of the values that it has read. JSON has the same words.
+type verdict string
+
+const (
+	verdictOK     verdict = "ok"
+	verdictBetter verdict = "could be better"
+	verdictInfo   verdict = "information"
+	verdictUnread verdict = "could not be read"
+)
+
+// A finding is what one check says. The JSON names are for machines and stay.
+type finding struct {
+	Check     string    `json:"check"`
+	Interface string    `json:"interface,omitempty"` // of the network, where the check is about one
+	Verdict   verdict   `json:"verdict"`
+	Read      []reading `json:"read"`
+	Why       string    `json:"why,omitempty"`
+	Remedy    []string  `json:"remedy,omitempty"` // a command each, or what to set in the program
+}
+
+// A reading is one value and where it was read, or why it could not be read. A summary over
+// many processors may have both.
+type reading struct {
+	Path  string `json:"path"`
+	Value string `json:"value"`
+	Error string `json:"error,omitempty"`
+}
+
+// read notes a value.
+func (f *finding) read(path, value string) {
+	f.Read = append(f.Read, reading{Path: path, Value: oneValue(value)})
+}
+
+// failed notes a value that the check needs and that could not be read.
+func (f *finding) failed(path string, err error) {
+	f.Read = append(f.Read, reading{Path: path, Error: reason(err)})
+	if f.Verdict != verdictBetter {
+		f.Verdict = verdictUnread
+	}
+}
+
+// ok and info leave a verdict that stands: part of what the check needs could not be read.
+func (f *finding) ok()   { f.settle(verdictOK) }
+func (f *finding) info() { f.settle(verdictInfo) }
+
+func (f *finding) settle(v verdict) {
+	if f.Verdict == "" {
+		f.Verdict = v
+	}
+}
+
+// better says what is to be mended, and how. What was found bad stands whatever else could not be read.
+func (f *finding) better(why string, remedy ...string) {
+	f.Verdict = verdictBetter
+	f.explain(why, remedy...)
+}
+
+// explain adds words to a finding.
+func (f *finding) explain(why string, remedy ...string) {
+	if f.Why != "" && why != "" {
+		f.Why += " "
+	}
+	f.Why += why
+	f.Remedy = append(f.Remedy, remedy...)
+}
+
+// A check looks at one thing of the host.
+type check struct {
+	name   string
+	run    func(*host, *finding)
+	of     func(h *host, f *finding, name string) // instead of run: for each network interface
+	always bool                                   // it can be read on every system
+}
+
+// checks returns all of them, in the order in which they are printed.
+func checks() []check {
+	return []check{
+		{name: "tier", run: checkTier, always: true},
+		{name: "gomaxprocs", run: checkMaxProcs, always: true},
+		{name: "gomemlimit", run: checkMemLimit},
+		{name: "open_files", run: checkOpenFiles},
+		{name: "hypervisor", run: checkHypervisor},
+		{name: "steal", run: checkSteal},
+		{name: "governor", run: checkGovernor},
+		{name: "turbo", run: checkTurbo},
+		{name: "idle_states", run: checkIdleStates},
+		{name: "smt", run: checkSMT},
+		{name: "isolated_cpus", run: checkIsolated},
+		{name: "clocksource", run: checkClockSource},
+		{name: "huge_pages", run: checkHugePages},
+		{name: "rmem_max", run: checkReceiveMax},
+		{name: "tcp_rmem", run: checkReceiveTCP},
+		{name: "rmem_default", run: checkReceiveDefault},
+		{name: "receive_drops", run: checkReceiveDrops},
+		{name: "softnet", run: checkSoftnet},
+		{name: "busy_poll", run: checkBusyPoll},
+		{name: "busy_read", run: checkBusyRead},
+		{name: "quick_ack", run: checkQuickAck},
+		{name: "autocorking", run: checkAutocorking},
+		{name: "slow_start_idle", run: checkSlowStart},
+		{name: "receive_stamps", run: checkStamps},
+		{name: "interfaces", run: checkInterfaces},
+		{name: "speed", of: checkSpeed},
+		{name: "gro", of: checkGRO},
+		{name: "coalescing", of: checkCoalescing},
+		{name: "rps", of: checkRPS},
+		{name: "interrupts", of: checkInterrupts},
+	}
+}
+
+// runDoctor prints what of this host stands in the way of latency and throughput.
+func runDoctor(ctx context.Context, std *streams, args []string) error {
+	flags := newFlags("doctor")
+	asJSON := flags.Bool("json", false, "print one JSON object per finding, each on a line of its own")
+	if _, err := parse(flags, std, args, 0); err != nil {
+		return err
+	}
+	findings, err := examine(ctx, thisHost())
+	if err != nil {
+		return err
+	}
+	text := table(findings)
+	if *asJSON {
+		text = jsonLines(findings)
+	}
+	std.out.Write(text) // execute tells of an error
+	return nil
+}
+
+// examine runs all checks on a host.
+func examine(ctx context.Context, h *host) ([]finding, error) {
+	var findings []finding
+	var names []string
+	if h.goos == "linux" {
+		names = h.interfaces()
+	}
+	for _, c := range checks() {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		switch {
+		case h.goos != "linux" && !c.always:
+			findings = append(findings, finding{Check: c.name, Verdict: verdictUnread, Read: []reading{},
+				Why: fmt.Sprintf("This check reads Linux only; this is %s.", h.goos)})
+		case c.of != nil && len(names) == 0:
+			findings = append(findings, finding{Check: c.name, Verdict: verdictUnread, Read: []reading{},
+				Why: "No interface to look at; see interfaces."})
+		case c.of != nil:
+			for _, name := range names {
+				f := finding{Check: c.name, Interface: name, Read: []reading{}}
+				c.of(h, &f, name)
+				findings = append(findings, f)
+			}
+		default:
+			f := finding{Check: c.name, Read: []reading{}}
+			c.run(h, &f)
+			findings = append(findings, f)
+		}
+	}
+	return findings, nil
+}
+
+func jsonLines(findings []finding) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // remedies are to be typed
+	for _, f := range findings {
+		e.Encode(f) // of strings, into memory: it cannot fail
+	}
+	return b.Bytes()
+}
+
+// table has three columns: the check, its verdict, what was read. Reasons and remedies
+// stand below, in the third.
+func table(findings []finding) []byte {
+	first := len("CHECK")
+	for _, f := range findings {
+		first = max(first, utf8.RuneCountInString(f.title()))
+	}
+	const second = len(verdictUnread)
+	var b bytes.Buffer
+	row := func(check string, v verdict, text string) {
+		b.WriteString(strings.TrimRight(fmt.Sprintf("%-*s  %-*s  %s", first, check, second, v, printable(text)), " "))
+		b.WriteByte('\n')
+	}
+	row("CHECK", "VERDICT", "READ")
+	count := map[verdict]int{}
+	for _, f := range findings {
+		count[f.Verdict]++
+		title, v := f.title(), f.Verdict
+		for _, line := range f.lines() {
+			row(title, v, line)
+			title, v = "", ""
+		}
+	}
+	fmt.Fprintf(&b, "\n%d checks: %d ok, %d could be better, %d information, %d could not be read\n",
+		len(findings), count[verdictOK], count[verdictBetter], count[verdictInfo], count[verdictUnread])
+	if count[verdictBetter] > 0 {
+		b.WriteString("Nothing was changed. What sysctl -w and tee set lasts until the next boot; /etc/sysctl.d keeps it.\n")
+	}
+	return b.Bytes()
+}
+
+// title is the check's name, with the interface that it is about.
+func (f *finding) title() string {
+	return strings.TrimSpace(f.Check + " " + oneValue(f.Interface))
+}
+
+// lines returns the third column.
+func (f *finding) lines() []string {
+	var lines []string
+	for _, r := range f.Read {
+		switch {
+		case r.Error == "":
+			lines = append(lines, r.Path+" = "+r.Value)
+		case r.Value == "":
+			lines = append(lines, r.Path+": "+r.Error)
+		default:
+			lines = append(lines, r.Path+" = "+r.Value+"; "+r.Error)
+		}
+	}
+	for i, text := range wrap(f.Why, 80) {
+		if i == 0 {
+			lines = append(lines, "why:    "+text)
+		} else {
+			lines = append(lines, "        "+text)
+		}
+	}
+	for _, text := range f.Remedy {
+		lines = append(lines, "remedy: "+text)
+	}
+	if len(lines) == 0 {
+		lines = []string{""}
+	}
+	return lines
+}
+
+// wrap cuts text into lines of at most so many characters, between words.
+func wrap(text string, width int) []string {
+	var lines []string
+	var line string
+	for _, word := range strings.Fields(text) {
+		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
+			lines = append(lines, line)
+			line = ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	if line != "" {
+		lines = append(lines, line)
+	}
+	return lines
+}
