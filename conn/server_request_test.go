@@ -136,8 +136,8 @@ func TestServerRequestHandlerRefuses(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			l := newLobby()
 			got := make(chan string, 1)
-			var failed error
-			s := &Server{RequestHandler: func(c *Conn, r *http.Request) { got <- r.RequestURI }, OnError: func(err error) { failed = err }}
+			failed := make(chan error, 1)
+			s := &Server{RequestHandler: func(c *Conn, r *http.Request) { got <- r.RequestURI }, OnError: func(err error) { failed <- err }}
 			go s.Serve(l)
 			a, b := netsim.Pipe(0)
 			l.conns <- net.Conn(b)
@@ -152,8 +152,8 @@ func TestServerRequestHandlerRefuses(t *testing.T) {
 				t.Errorf("%s: %s, want %s", c.target, head, want)
 			}
 			if c.uri == "" {
-				if !errors.Is(failed, handshake.ErrTarget) {
-					t.Error(failed)
+				if err := <-failed; !errors.Is(err, handshake.ErrTarget) {
+					t.Error(err)
 				}
 			} else if uri := <-got; uri != c.uri {
 				t.Errorf("%s: %s, want %s", c.target, uri, c.uri)
