@@ -39,6 +39,7 @@ type Conn struct {
 	transport   transport.Transport
 	subprotocol string
 	packed      *compression // nil if none was agreed
+	attached    *any         // see Value
 
 	readers readLock
 	r       frame.Reader // by whoever holds readBusy
@@ -47,7 +48,7 @@ type Conn struct {
 
 	lock       writeLock
 	w          frame.Writer   // under lock
-	direct     int32          // the longest message for writeEncoded, -1 if none is
+	direct     int16          // the longest message for writeEncoded, -1 if none is
 	keepsQueue bool           // w keeps its memory between messages, until restQueue
 	shut       bool           // a Close frame was sent; under lock
 	role       frame.Role     // never changes
@@ -100,14 +101,24 @@ func (c *Conn) goodbyes() *goodbyes {
 
 // New makes a connection of nc, on which the opening handshake is done. cfg may be nil. nc belongs to the Conn from then on. New
 // panics if nc is nil.
-func New(nc net.Conn, role frame.Role, cfg *Config) *Conn { return newConn(nc, role, cfg, nil, "") }
+func New(nc net.Conn, role frame.Role, cfg *Config) *Conn { return newConn(nc, role, cfg, settled{}) }
 
-// newConn also takes the bytes that came behind the handshake, which it copies (nil if there was none here), and the subprotocol agreed.
-func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotocol string) *Conn {
+// settled is what the opening handshake leaves behind, apart from what is agreed about compression.
+type settled struct {
+	early       []byte // came after the handshake; copied
+	subprotocol string
+	value       any // for Conn.Value
+}
+
+// newConn also takes what the opening handshake has settled.
+func newConn(nc net.Conn, role frame.Role, cfg *Config, s settled) *Conn {
 	if nc == nil {
 		panic("conn: New without a connection") // the clocks would find out, in a goroutine of their own
 	}
-	c := &Conn{role: role, base: nc, stream: nc, subprotocol: subprotocol}
+	c := &Conn{role: role, base: nc, stream: nc, subprotocol: s.subprotocol}
+	if s.value != nil {
+		c.attached = attach(s.value)
+	}
 	c.configure(cfg)
 	if c.transport, c.base = transport.New(nc, c.cfg.transport(), (*inlet)(c)); c.transport == nil {
 		c.transport = (*anyConn)(c)
@@ -122,6 +133,7 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, early []byte, subprotoco
 	} else {
 		c.w.Reset((*outlet)(c), role)
 	}
+	early := s.early
 	c.startTape(early)
 	for len(early) > 0 {
 		n := copy(c.r.Space(), early)
@@ -157,6 +169,17 @@ func (c *Conn) Role() frame.Role { return c.role }
 
 // Subprotocol returns the subprotocol agreed in the handshake, "" if none.
 func (c *Conn) Subprotocol() string { return c.subprotocol }
+
+// Value returns what Upgrader.Check has attached to the request, with RequestView.SetValue; nil if nothing was.
+func (c *Conn) Value() any {
+	if c.attached == nil {
+		return nil
+	}
+	return *c.attached
+}
+
+// attach is apart so that a Conn without a value allocates nothing for it.
+func attach(v any) *any { return &v }
 
 // NetConn returns the connection below, as Dial, Accept or New got it. Do not read, write or close it.
 func (c *Conn) NetConn() net.Conn { return c.stream }

@@ -423,7 +423,7 @@ func (o *opening) shake(nc net.Conn, req *handshake.Request, request []byte) (*C
 		return nil, err
 	}
 	o.keepCookies(answer.Header)
-	return newConn(t, frame.Client, cfg, b[n:], answer.Subprotocol), nil
+	return newConn(t, frame.Client, cfg, settled{early: b[n:], subprotocol: answer.Subprotocol}), nil
 }
 
 // wantsTLS tells whether the body of an answer is what servers say to plain HTTP on a port for TLS.

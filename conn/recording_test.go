@@ -428,7 +428,7 @@ func TestConnRecordsWhatItReceives(t *testing.T) {
 			wire = frame.AppendFrame(wire, frame.Header{Fin: true, Opcode: frame.Binary}, bytes.Repeat([]byte{'x'}, n))
 		}
 		client, server := netsim.Pipe(1 << 20)
-		c := newConn(client, frame.Client, &Config{Recorder: rec}, wire[:early], "proto")
+		c := newConn(client, frame.Client, &Config{Recorder: rec}, settled{early: wire[:early], subprotocol: "proto"})
 		server.Write(wire[early:])
 		for range 4 {
 			if _, err := c.ReadMessage(); err != nil {

@@ -20,8 +20,13 @@ type Server struct {
 	// Upgrader opens the connections.
 	Upgrader Upgrader
 	// Handler has a connection for as long as it runs, in a goroutine of its own, and must read from it; the connection is closed
-	// when it returns. Without a Handler every connection is closed at once.
+	// when it returns. Without a handler every connection is closed at once.
 	Handler func(*Conn)
+	// RequestHandler, if not nil, is called in the place of Handler, and gets the request too. Its Method, URL, RequestURI, Host, Header,
+	// RemoteAddr and TLS are those of net/http; there is no body. Its context has the values of the request's where that came
+	// through ServeHTTP, and http.LocalAddrContextKey where it came through Serve; it ends when the handler returns. Serve
+	// makes the request only for a RequestHandler, and refuses one whose target net/url cannot parse.
+	RequestHandler func(*Conn, *http.Request)
 	// OnError, if not nil, hears of handshakes that failed, of Accept errors that Serve goes on after, and of panics of Handler,
 	// with their stack; without it the panics are logged. A panic ends its connection and no other. One in the Upgrader's
 	// functions under ServeHTTP is net/http's to recover.
@@ -97,21 +102,39 @@ func (s *Server) open(nc net.Conn) {
 		delete(s.opening, nc)
 		s.mu.Unlock()
 	}()
-	c, err := s.Upgrader.Accept(nc)
+	var r **http.Request
+	if s.RequestHandler != nil {
+		r = new(*http.Request)
+	}
+	c, err := s.Upgrader.acceptRequest(nc, r)
 	if err != nil {
 		s.report(err)
 		return
 	}
 	// A goroutine of its own: the handshake makes the stack grow, and a stack does not shrink
 	// below what is in use while the handler waits. That is 2 kB for each connection.
-	go s.run(c)
+	if r == nil {
+		go s.run(c)
+		return
+	}
+	go s.runRequest(c, *r, s.RequestHandler)
 }
 
 // run runs Handler for a connection that is counted.
 func (s *Server) run(c *Conn) {
 	defer s.untrack(func() {})
 	defer s.recovered()
-	s.handle(c)
+	s.handle(c, s.Handler)
+}
+
+// runRequest is run for a handler that gets the request.
+func (s *Server) runRequest(c *Conn, r *http.Request, handler func(*Conn, *http.Request)) {
+	defer s.untrack(func() {})
+	defer s.recovered()
+	// What net/http holds for a request ends with ServeHTTP, and so does its context. The values stay.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+	defer cancel()
+	s.handle(c, func(c *Conn) { handler(c, r.WithContext(ctx)) })
 }
 
 // pause waits, but not past the beginning of the end.
@@ -136,9 +159,22 @@ func passes(err error) bool {
 	return errors.As(err, &e) && e.Temporary()
 }
 
-// ServeHTTP opens a connection out of net/http, and gives it to Handler as Serve does. It
+// ServeHTTP opens a connection out of net/http, and gives it to RequestHandler or Handler as Serve does. It
 // returns when the connection is open, so that what net/http holds for a request can go.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.serveHTTP(w, r, s.RequestHandler)
+}
+
+// HTTPHandler returns a http.Handler for one of several paths, whose connections are the Server's: its Upgrader opens them, and its
+// Shutdown and Close end them. handler is called as RequestHandler is.
+func (s *Server) HTTPHandler(handler func(*Conn, *http.Request)) http.Handler {
+	if handler == nil {
+		panic("conn: Server.HTTPHandler without a handler")
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serveHTTP(w, r, handler) })
+}
+
+func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request, handler func(*Conn, *http.Request)) {
 	if !s.track(func() {}) {
 		w.Header().Set("Connection", "close")
 		http.Error(w, "the server is shutting down", http.StatusServiceUnavailable)
@@ -155,12 +191,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.report(err)
 		return
 	}
-	go s.run(c)
+	if handler == nil {
+		go s.run(c)
+		return
+	}
+	go s.runRequest(c, r, handler)
 }
 
-// handle runs Handler on a connection that Shutdown knows of. It returns when the peer had its time to take our Close frame:
+// handle runs a handler, if there is one, on a connection that Shutdown knows of. It returns when the peer had its time to take our Close frame:
 // Shutdown waits for that, and a process that ends at once would have the kernel reset what is left.
-func (s *Server) handle(c *Conn) {
+func (s *Server) handle(c *Conn, handler func(*Conn)) {
 	s.mu.Lock()
 	put(&s.conns, c)
 	draining := s.draining
@@ -170,8 +210,8 @@ func (s *Server) handle(c *Conn) {
 	if draining { // Shutdown has passed over the list already
 		_ = c.StartClose(frame.CodeGoingAway, "")
 	}
-	if s.Handler != nil {
-		s.Handler(c)
+	if handler != nil {
+		handler(c)
 	}
 }
 

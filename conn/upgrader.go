@@ -39,7 +39,8 @@ type Upgrader struct {
 	// CheckOrigin, if not nil, decides instead. It is not asked about requests without an Origin, which no browser sends.
 	CheckOrigin func(*handshake.RequestView) bool
 	// Check, if not nil, sees a request that is otherwise acceptable; the view is valid during the call. What it returns is added to the
-	// header of the answer. An error refuses: a *handshake.Error with its status, header and body, any other with 403.
+	// header of the answer. An error refuses: a *handshake.Error with its status, header and body, any other with 403. What it attaches
+	// with RequestView.SetValue, as who the client is, Conn.Value returns.
 	Check func(*handshake.RequestView) (http.Header, error)
 
 	// HandshakeTimeout bounds Accept, from the first byte of the request to the last of the answer, and the writing of the
@@ -98,6 +99,10 @@ func (a *accepting) release() {
 	acceptings.Put(a)
 }
 
+func (a *accepting) settled(early []byte) settled {
+	return settled{early: early, subprotocol: a.res.Subprotocol, value: a.view.Value()}
+}
+
 func (u *Upgrader) timeout() time.Duration {
 	if u.HandshakeTimeout == 0 {
 		return DefaultHandshakeTimeout
@@ -114,7 +119,10 @@ func (u *Upgrader) timeout() time.Duration {
 //
 // Header lines that the application adds come from Check. Frames that came with the request are kept. A tls.Conn reads best over a
 // connection of UnderTLS.
-func (u *Upgrader) Accept(nc net.Conn) (*Conn, error) {
+func (u *Upgrader) Accept(nc net.Conn) (*Conn, error) { return u.acceptRequest(nc, nil) }
+
+// acceptRequest is Accept, and makes the request in *into where that is not nil.
+func (u *Upgrader) acceptRequest(nc net.Conn, into **http.Request) (*Conn, error) {
 	if nc == nil {
 		return nil, &UpgradeError{"read", errNothing}
 	}
@@ -131,19 +139,22 @@ func (u *Upgrader) Accept(nc net.Conn) (*Conn, error) {
 		}
 	}()
 	a := acceptings.Get().(*accepting)
-	c, err := u.accept(nc, a)
+	c, err := u.accept(nc, a, into)
 	a.release()
 	opened = err == nil
 	return c, err
 }
 
-func (u *Upgrader) accept(nc net.Conn, a *accepting) (*Conn, error) {
+func (u *Upgrader) accept(nc net.Conn, a *accepting, into **http.Request) (*Conn, error) {
 	if err := u.SocketOptions.Set(nc); err != nil {
 		return nil, &UpgradeError{"socket", err}
 	}
 	head, got, err := u.readRequest(nc, a)
 	if err == nil {
 		err = u.answer(a, isTLS(nc), nil)
+	}
+	if err == nil && into != nil {
+		*into, err = requestOf(&a.view, nc)
 	}
 	if refused := refusalOf(err); refused != nil {
 		a.out = handshake.AppendError(a.out[:0], refused)
@@ -164,7 +175,7 @@ func (u *Upgrader) accept(nc net.Conn, a *accepting) (*Conn, error) {
 		}
 		return nil, err
 	}
-	return newConn(nc, frame.Server, a.cfg, a.in[head:got], a.res.Subprotocol), nil
+	return newConn(nc, frame.Server, a.cfg, a.settled(a.in[head:got])), nil
 }
 
 // readRequest reads until the head is whole: a.in[:head] of a.in[:got].
@@ -333,7 +344,7 @@ func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error
 		return nil, err
 	}
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
-	return newConn(nc, frame.Server, a.cfg, early, a.res.Subprotocol), nil
+	return newConn(nc, frame.Server, a.cfg, a.settled(early)), nil
 }
 
 // sendHijacked writes the answer behind whatever was buffered, and leaves the connection without deadlines.

@@ -25,6 +25,8 @@ type RequestView struct {
 	absolute, body, badProtocol  bool
 	protocols                    int // elements
 	extensions                   extensionCount
+
+	value any // of SetValue
 }
 
 // seen is a header that may stand on several lines.
@@ -283,6 +285,12 @@ func (r *RequestView) repeats() bool {
 }
 
 func (r *RequestView) view(s span) []byte { return r.head[s.from:s.to:s.to] }
+
+// SetValue attaches a value to the request, for whoever handles it later: who the client is, as a check has found.
+func (r *RequestView) SetValue(v any) { r.value = v }
+
+// Value returns what SetValue has attached; nil if nothing was.
+func (r *RequestView) Value() any { return r.value }
 
 // Target is the path and query as they came, not unescaped. Of an absolute URI in the request line it is the part
 // behind the authority, which is empty if the URI ends there.
