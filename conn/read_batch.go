@@ -29,21 +29,24 @@ func (c *Conn) Messages() iter.Seq2[Message, error] {
 // More reports whether a whole message is already here, so that the one in hand need not be the newest: a feed that conflates can
 // go on to the next. Under TLS a whole record counts. Only the goroutine that reads may call it; the view in hand stays valid.
 func (c *Conn) More() bool {
-	for c.readers.has(readLooked) { // the keepalive is done in no time
-		runtime.Gosched()
+	for {
+		if n, ok := c.readers.enter(); ok {
+			more := c.more()
+			c.readers.leave(n)
+			return more
+		}
+		s := c.readers.state.Load()
+		switch {
+		case s&readLooked != 0, s&(readCount-1) == readParked && !c.readers.quickRuns():
+			runtime.Gosched() // the keepalive looks, or has just done so
+		case s&(readCount-1) != 0:
+			return false
+		case c.readers.state.CompareAndSwap(s, s|readBusy):
+			more := c.more()
+			c.releaseRead(0)
+			return more
+		}
 	}
-	if n, ok := c.readers.enter(); ok {
-		more := c.more()
-		c.readers.leave(n)
-		return more
-	}
-	s := c.readers.state.Load()
-	if s&(readCount-1) != 0 || !c.readers.state.CompareAndSwap(s, s|readBusy) {
-		return false
-	}
-	more := c.more()
-	c.releaseRead(0)
-	return more
 }
 
 // more is More for who has the reading side.
@@ -81,6 +84,9 @@ func (c *Conn) TakeBatch() (*Batch, error) {
 func (c *Conn) nextBatch() (*Batch, error) {
 	if c.packed != nil && c.r.Compressed() {
 		return c.inflatedBatch()
+	}
+	if c.readers.quickRuns() { // another goroutine's: the memory must not go away with a batch
+		return nil, ErrConcurrentRead
 	}
 	b, ok, err := c.r.BufferedBatch()
 	switch {

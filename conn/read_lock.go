@@ -54,7 +54,7 @@ func (l *readLock) leave(n uint64) { publish(&l.quick, n) }
 // settle returns when no quick call runs. The caller has cleared readParked, and set readBusy.
 func (l *readLock) settle() {
 	fence()
-	for l.quick.Load()&quickBusy != 0 {
+	for l.quickRuns() {
 		runtime.Gosched() // it waits for nothing
 	}
 }
@@ -75,5 +75,8 @@ func (l *readLock) take(s, flags uint64) bool {
 func (l *readLock) delivered() uint64 {
 	return l.state.Load()/readCount + l.quick.Load()/quickCount
 }
+
+// quickRuns reports whether a quick call runs, as far as it is seen.
+func (l *readLock) quickRuns() bool { return l.quick.Load()&quickBusy != 0 }
 
 func (l *readLock) has(flag uint64) bool { return l.state.Load()&flag != 0 }

@@ -97,16 +97,11 @@ func (s *Server) open(nc net.Conn) {
 		}
 	}()
 	defer s.recovered()
-	defer func() {
-		s.mu.Lock()
-		delete(s.opening, nc)
-		s.mu.Unlock()
-	}()
 	var r **http.Request
 	if s.RequestHandler != nil {
 		r = new(*http.Request)
 	}
-	c, err := s.Upgrader.acceptRequest(nc, r)
+	c, late, err := s.opened(nc, r)
 	if err != nil {
 		s.report(err)
 		return
@@ -114,27 +109,43 @@ func (s *Server) open(nc net.Conn) {
 	// A goroutine of its own: the handshake makes the stack grow, and a stack does not shrink
 	// below what is in use while the handler waits. That is 2 kB for each connection.
 	if r == nil {
-		go s.run(c)
+		go s.run(c, late)
 		return
 	}
-	go s.runRequest(c, *r, s.RequestHandler)
+	go s.runRequest(c, *r, s.RequestHandler, late)
+}
+
+// opened returns nc as a connection that Close and Shutdown know of: it is all the time in one of
+// their two lists. late says that they have passed over them.
+func (s *Server) opened(nc net.Conn, r **http.Request) (c *Conn, late bool, err error) {
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.opening, nc)
+		if c != nil {
+			put(&s.conns, c)
+			late = s.draining
+		}
+	}()
+	c, err = s.Upgrader.acceptRequest(nc, r)
+	return c, late, err
 }
 
 // run runs Handler for a connection that is counted.
-func (s *Server) run(c *Conn) {
+func (s *Server) run(c *Conn, late bool) {
 	defer s.untrack(func() {})
 	defer s.recovered()
-	s.handle(c, s.Handler)
+	s.handle(c, s.Handler, late)
 }
 
 // runRequest is run for a handler that gets the request.
-func (s *Server) runRequest(c *Conn, r *http.Request, handler func(*Conn, *http.Request)) {
+func (s *Server) runRequest(c *Conn, r *http.Request, handler func(*Conn, *http.Request), late bool) {
 	defer s.untrack(func() {})
 	defer s.recovered()
 	// What net/http holds for a request ends with ServeHTTP, and so does its context. The values stay.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	defer cancel()
-	s.handle(c, func(c *Conn) { handler(c, r.WithContext(ctx)) })
+	s.handle(c, func(c *Conn) { handler(c, r.WithContext(ctx)) }, late)
 }
 
 // pause waits, but not past the beginning of the end.
@@ -160,7 +171,8 @@ func passes(err error) bool {
 }
 
 // ServeHTTP opens a connection out of net/http, and gives it to RequestHandler or Handler as Serve does. It
-// returns when the connection is open, so that what net/http holds for a request can go.
+// returns when the connection is open, so that what net/http holds for a request can go: the
+// request's context ends then, and so does what a middleware does for a request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.serveHTTP(w, r, s.RequestHandler)
 }
@@ -191,23 +203,23 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request, handler func(
 		s.report(err)
 		return
 	}
+	s.mu.Lock()
+	put(&s.conns, c)
+	late := s.draining
+	s.mu.Unlock()
 	if handler == nil {
-		go s.run(c)
+		go s.run(c, late)
 		return
 	}
-	go s.runRequest(c, r, handler)
+	go s.runRequest(c, r, handler, late)
 }
 
 // handle runs a handler, if there is one, on a connection that Shutdown knows of. It returns when the peer had its time to take our Close frame:
 // Shutdown waits for that, and a process that ends at once would have the kernel reset what is left.
-func (s *Server) handle(c *Conn, handler func(*Conn)) {
-	s.mu.Lock()
-	put(&s.conns, c)
-	draining := s.draining
-	s.mu.Unlock()
+func (s *Server) handle(c *Conn, handler func(*Conn), late bool) {
 	defer s.leave(c)
 	defer c.Close()
-	if draining { // Shutdown has passed over the list already
+	if late { // Shutdown has passed over the list already
 		_ = c.StartClose(frame.CodeGoingAway, "")
 	}
 	if handler != nil {

@@ -137,9 +137,9 @@ func (d *Decoder) next(p []byte, ev *Event) (n int, err error) {
 	return n, nil
 }
 
-// plain takes the frame that nearly every frame is, if p starts with the whole of one: a text or binary message in one
-// frame of at most 64 KiB, with no bit set that needs thought. n is its length; 0 if it is anything else, and nothing is
-// taken then, or if it is not UTF-8, and d.err says so.
+// plain takes the frame that nearly every frame is, if the whole of one stands at pos: a text or binary message in one
+// frame of at most 64 KiB, with no bit set that needs thought. next is where it ends; pos, and m is nothing, if it is anything
+// else, or if it is not UTF-8, and d.err says so.
 //
 // It returns few words, and asks the role for numbers rather than by branches, because it runs once a message: that took
 // 200 B messages from 22 to 18 ns each, where a loop that only reads lengths takes 12.
