@@ -17,6 +17,8 @@ type compression struct {
 	threshold int
 	bits      int // of the window that out may use
 	level     int
+	limit     int64 // of SetReadLimit, for the next message that in begins, if limited
+	limited   bool
 
 	// What follows is the tick's alone.
 	written   uint64 // messages

@@ -38,7 +38,7 @@ func (c *Conn) More() bool {
 		return more
 	}
 	s := c.readers.state.Load()
-	if s&(readCount-1) != 0 || !c.readers.state.CompareAndSwap(s, s|readBusy) {
+	if s&(readCount-1)&^(readLimited|readParked) != 0 || !c.readers.take(s, 0) {
 		return false
 	}
 	more := c.more()
