@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -194,15 +195,18 @@ func TestPongAfterAWriteDeadline(t *testing.T) {
 	both(t, func(t *testing.T, role frame.Role) {
 		c, a, p := simulate(t, role, Config{}, 0)
 		defer c.Close()
-		blocked := true
-		a.Script(func(op netsim.Op, _, _ int) netsim.Step { return netsim.Step{Block: op == netsim.Write && blocked} })
+		var blocked atomic.Bool
+		blocked.Store(true)
+		a.Script(func(op netsim.Op, _, _ int) netsim.Step {
+			return netsim.Step{Block: op == netsim.Write && blocked.Load()}
+		})
 		c.SetWriteDeadline(time.Now().Add(time.Second))
 		wrote := make(chan error, 1)
 		go func() { wrote <- c.WriteMessage(Text, []byte("dropped")) }()
 		synctest.Wait()
 		p.send(p.message(frame.Ping, "1"), p.message(Text, "x"))
 		wantMessage(t, c, Text, "x")
-		blocked = false
+		blocked.Store(false)
 		wantTimeout(t, <-wrote)
 		p.expect(frame.Pong, "1")
 	})
@@ -229,8 +233,11 @@ func TestWriteControlIsBounded(t *testing.T) {
 				took(7*time.Second, time.Time{})
 				c.lock.unlock()
 				c.AppendMessage(Text, []byte("kept"))
-				blocked := true
-				a.Script(func(op netsim.Op, _, _ int) netsim.Step { return netsim.Step{Block: op == netsim.Write && blocked} })
+				var blocked atomic.Bool
+				blocked.Store(true)
+				a.Script(func(op netsim.Op, _, _ int) netsim.Step {
+					return netsim.Step{Block: op == netsim.Write && blocked.Load()}
+				})
 				c.SetWriteDeadline(time.Now().Add(time.Hour))
 				took(3*time.Second, time.Now().Add(3*time.Second))
 				took(7*time.Second, time.Time{})
@@ -238,7 +245,7 @@ func TestWriteControlIsBounded(t *testing.T) {
 				time.AfterFunc(time.Second, func() { c.SetWriteDeadline(time.Now().Add(-time.Second)) })
 				took(3*time.Second, time.Now().Add(3*time.Second))
 				wantTimeout(t, c.WriteMessage(Text, nil))
-				blocked = false
+				blocked.Store(false)
 				c.SetWriteDeadline(time.Time{})
 				if err := c.WriteMessage(Text, []byte("and on")); err != nil {
 					t.Error(err)

@@ -99,6 +99,9 @@ func newCompression(role frame.Role, cfg *Config) *compression {
 		in.NoContextTakeover, out.NoContextTakeover = out.NoContextTakeover, in.NoContextTakeover
 	}
 	z := &compression{params: p, threshold: cfg.Deflate.Threshold, bits: out.WindowBits, level: out.Level}
+	if z.level == -1 {
+		z.level = deflate.DefaultLevel
+	}
 	if z.threshold == 0 {
 		z.threshold = deflate.DefaultThreshold
 	}

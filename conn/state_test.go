@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
@@ -42,6 +43,14 @@ var calls = []struct {
 	{"NextReader", true, false, func(c *Conn) error { _, _, err := c.NextReader(); return err }},
 	{"NextFrame", true, false, func(c *Conn) error { _, err := c.NextFrame(); return err }},
 	{"WriteMessage", false, true, func(c *Conn) error { return c.WriteMessage(Text, []byte("x")) }},
+	{"WriteLevel", false, true, func(c *Conn) error { return c.WriteLevel(Text, []byte("x"), deflate.Stored) }},
+	{"NextWriterLevel", false, true, func(c *Conn) error {
+		w, err := c.NextWriterLevel(Text, deflate.HuffmanOnly)
+		if err == nil {
+			err = w.Close()
+		}
+		return err
+	}},
 	{"WriteOwned", false, true, func(c *Conn) error { return c.WriteOwned(Text, make([]byte, HeaderRoom+1)) }},
 	{"WritePrepared", false, true, func(c *Conn) error {
 		p, err := Prepare(Text, []byte("x"))

@@ -258,6 +258,7 @@ func (c *Conn) sweep() {
 		c.packed.out.Close()
 	}
 	if c.writing != nil {
+		c.writing.freeOut()
 		close(c.writing.closed)
 		c.writing = nil
 	}
