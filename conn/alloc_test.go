@@ -202,6 +202,10 @@ func TestReadAllocatesNothing(t *testing.T) {
 		{"text", "text", Config{}, read},
 		{"binary", "binary", Config{}, read},
 		{"pings between", "pings", Config{}, read},
+		{"pings between, asked about", "pings", Config{Control: func(*Conn, Opcode, []byte) (bool, error) { return true, nil }}, read},
+		{"pings between, answered by WriteControl", "pings", Config{Control: func(c *Conn, _ Opcode, payload []byte) (bool, error) {
+			return false, c.WriteControl(frame.Pong, payload, time.Now().Add(time.Minute))
+		}}, read},
 		{"fragments", "fragments", Config{}, read},
 		{"large", "large", Config{}, func(t *testing.T, c *Conn, n int) { read(t, c, n/50) }},
 		{"plain system calls", "text", Config{Syscalls: SyscallsPlain}, read},

@@ -37,14 +37,16 @@ func (c *Conn) Shutdown(ctx context.Context, code frame.CloseCode, reason string
 	})
 	defer stop()
 	// The end of ctx closes the connection and says why; the write deadline behind it is for safety.
-	if err := c.sendClose(until.Add(closeSlack), code, reason); err != nil && !c.ended() {
+	err := c.sendClose(until.Add(closeSlack), code, reason)
+	c.closeDone()
+	if err != nil && !c.ended() {
 		if c.cut.Load() == nil {
 			return c.end(err)
 		}
 		c.stopWaiting(c.cut.Load()) // what has come may tell why
 	}
 	c.awaitClose()
-	err := c.Err()
+	err = c.Err()
 	if e, ok := err.(*CloseError); ok && e.Local && e.Err == nil {
 		return nil
 	}
@@ -105,6 +107,7 @@ func (c *Conn) StartClose(code frame.CloseCode, reason string) error {
 	first := c.closeAfter(&TimeoutError{Clock: ClockClose, Limit: limit}, c.readers.delivered())
 	// The timer says how the connection ends; the write deadline behind it is for safety.
 	err := c.sendClose(time.Now().Add(limit+closeSlack), code, reason)
+	c.closeDone()
 	switch {
 	case c.ended():
 		return c.Err()
@@ -214,10 +217,11 @@ func (e *boundError) Is(target error) bool { return target == ErrClosed || targe
 
 // shutErr returns what a writer gets after our Close frame: ErrShutdown, or, if that was
 // the answer to the peer's, how the connection ends. The goroutine that has answered ends
-// it next, and calls nothing of the caller's before. So no deadline is needed.
+// it next, and calls nothing of the caller's before. So no deadline is needed. Where
+// Config.Control decides about the answer it is ErrShutdown until the connection has ended.
 func (c *Conn) shutErr() error {
 	c.mu.Lock()
-	answered := c.goodbye != nil && c.goodbye.received.done && !c.goodbye.local
+	answered := c.goodbye != nil && c.goodbye.received.done && !c.goodbye.local && !c.goodbye.asked
 	c.mu.Unlock()
 	if !answered {
 		return ErrShutdown
@@ -273,24 +277,76 @@ func (c *Conn) sendClose(until time.Time, code frame.CloseCode, reason string) e
 
 // takeClose answers the peer's Close, and is the end of reading.
 func (c *Conn) takeClose(body []byte) error {
+	g := c.closeCame(body, false)
+	c.answerClose(g)
+	return c.closeTaken(g, true)
+}
+
+// closeCame notes the peer's Close. asked says that Config.Control is asked about it next.
+func (c *Conn) closeCame(body []byte, asked bool) *goodbyes {
 	code, view, _ := frame.ParseClose(body)
 	reason := string(view)
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	g := c.goodbyes()
-	g.received = closeStatus{true, code, reason}
-	c.mu.Unlock()
-	answer := code
-	if code != frame.CodeNoStatus && !code.Sendable(c.role) {
+	g.received, g.asked = closeStatus{true, code, reason}, asked
+	return g
+}
+
+// answerClose sends our Close after the peer's, unless one was sent.
+func (c *Conn) answerClose(g *goodbyes) {
+	answer := g.received.code
+	if answer != frame.CodeNoStatus && !answer.Sendable(c.role) {
 		answer = frame.CodeNormal
 	}
 	_ = c.sendClose(time.Now().Add(c.cfg.CloseTimeout), answer, "")
+}
+
+// closeTaken returns the error with which the peer's Close ends reading. It ends the connection too, unless the Close is still to be
+// answered: then closeDone does. answered says that all was done for that.
+func (c *Conn) closeTaken(g *goodbyes, answered bool) error {
 	c.mu.Lock()
-	e := &CloseError{Code: code, Reason: reason, SentCode: frame.CodeAbnormal, Local: g.local}
+	e := &CloseError{Code: g.received.code, Reason: g.received.reason, SentCode: frame.CodeAbnormal, Local: g.local}
 	if g.sent.done {
 		e.SentCode, e.SentReason = g.sent.code, g.sent.reason
 	}
+	if answered || g.sent.done || c.err != nil || c.cut.Load() != nil {
+		c.mu.Unlock()
+		return c.endAfterClose(e)
+	}
+	g.held, g.verdict = true, e
+	c.readers.state.Or(readClosed)
 	c.mu.Unlock()
-	return c.endAfterClose(e)
+	c.refusePings(e)
+	return e
+}
+
+// closeDone ends the connection if the peer's Close was left unanswered and ours has gone out since.
+func (c *Conn) closeDone() {
+	c.mu.Lock()
+	g := c.goodbye
+	if g == nil || !g.held || !g.sent.done || c.err != nil {
+		c.mu.Unlock()
+		return
+	}
+	e := *g.verdict.(*CloseError) // which the caller has
+	e.SentCode, e.SentReason = g.sent.code, g.sent.reason
+	g.verdict = &e
+	c.mu.Unlock()
+	c.endAfterClose(&e)
+}
+
+// heldClose returns the error of read calls after a Close that was left unanswered, nil if there is none.
+func (c *Conn) heldClose() error {
+	if !c.readers.has(readClosed) {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return c.err
+	}
+	return c.goodbye.verdict
 }
 
 // fail ends the connection because the peer broke the protocol (RFC 6455 §7.1.7).

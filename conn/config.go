@@ -82,6 +82,21 @@ type Config struct {
 	// answered. It must not call the connection's methods that read, write or ping.
 	Outbound func(c *Conn, op Opcode, size int) error
 
+	// Control, if not nil, is asked about each ping, pong and Close that comes, before it is answered: by the goroutine that
+	// reads, within its read call, whichever that is. payload is a view, valid until Control returns, and not to be changed.
+	// It is not asked once Shutdown waits for the peer's Close: nothing is answered then.
+	//
+	// answer says whether a ping is answered with a pong, and a Close with a Close. A pong counts as the answer to a ping of
+	// ours in any case. An error ends the read call, which returns it as it is. The frame is used up, and the next read call
+	// goes on after it.
+	//
+	// After a Close that is not answered read calls return the *CloseError, and write calls go on. The connection ends, with a
+	// *CloseError that has both codes, once our Close was sent, by WriteControl, StartClose or Shutdown; with Close; or with a clock, that of KeepAlive at the latest.
+	//
+	// Control may call all methods that do not read or wait for a pong or the peer's Close: not Ping, not Shutdown. The reader
+	// waits while it runs.
+	Control func(c *Conn, op Opcode, payload []byte) (answer bool, err error)
+
 	// Syscalls says how a socket is read and written on Linux.
 	Syscalls Syscalls
 	// Timestamps has Linux stamp what it receives: see LastRead. The stamp costs a clock reading per read of the socket.

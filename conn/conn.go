@@ -67,9 +67,10 @@ type Conn struct {
 	lag       *lagStats // nil without Config.Timestamps, or where no read is stamped
 	tape      *tape     // nil without Config.Recorder
 
-	mu      sync.Mutex
-	err     error     // the connection's last word
-	goodbye *goodbyes // nil before the first Close frame
+	mu        sync.Mutex
+	err       error     // the connection's last word
+	goodbye   *goodbyes // nil before the first Close frame
+	readLimit int64     // of SetReadLimit, with readLimited
 
 	cut      atomic.Pointer[writeEnd] // set when a write has failed: nothing more can be written
 	done     chan struct{}            // closed when err is set; made by the first who asks; under mu
@@ -80,9 +81,11 @@ type Conn struct {
 type goodbyes struct {
 	sent, received closeStatus
 	local          bool          // ours went first
+	asked          bool          // Config.Control says whether the peer's is answered
+	held           bool          // and left it unanswered: verdict is what read calls return
 	lingering      chan struct{} // closed when linger is done; nil if it has not begun
 	late           *time.Timer   // of StartClose, until closeLate
-	verdict        error         // on the peer's Close, which breaks a rule, while its rest is waited for: then nothing else is the last word
+	verdict        error         // on the peer's Close, which breaks a rule, while its rest is waited for, or with held: then nothing else is the last word
 }
 
 type closeStatus struct {

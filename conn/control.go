@@ -39,11 +39,14 @@ var controlKeys struct {
 
 // takeControl deals with a control frame that has come.
 func (c *Conn) takeControl(op Opcode, data []byte) error {
+	if c.cfg.Control != nil && !c.readers.has(readWanted) { // once Shutdown waits nothing is answered
+		return c.askControl(op, data)
+	}
 	c.observe(op, data, false)
 	switch op {
 	case frame.Ping:
 		c.stats.pingsRead.Add(1)
-		if c.outbound != nil {
+		if c.outbound != nil { // as answerPing, for a frame less of stack
 			c.outbound.putPong(c, data)
 			break
 		}
@@ -56,6 +59,16 @@ func (c *Conn) takeControl(op Opcode, data []byte) error {
 		return c.takeClose(data)
 	}
 	return nil
+}
+
+// answerPing has a pong written.
+func (c *Conn) answerPing(data []byte) {
+	if c.outbound != nil {
+		c.outbound.putPong(c, data)
+		return
+	}
+	c.setPong(data)
+	c.kick()
 }
 
 // setPong makes data what is answered next: RFC 6455 §5.5.3 allows to answer the newest ping only.

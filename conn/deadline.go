@@ -13,6 +13,7 @@ type deadlines struct {
 	times      *deadlineTimes // nil while none was ever set
 	changed    chan struct{}
 	discarding bool        // Shutdown or linger reads: the caller's read deadline does not count
+	owned      bool        // own is in force: see ownWrites
 	filling    atomic.Bool // a read call waits for the transport: not under mu
 }
 
@@ -21,6 +22,7 @@ type deadlineTimes struct {
 	closing     time.Time // the end of the close handshake: from its start on the caller's write deadline does not count
 	armedRead   time.Time // what Config.ReadTimeout has set
 	armedWrite  time.Time // what Config.WriteTimeout has set
+	own         time.Time // of who has the write lock, in the place of the caller's write deadline
 }
 
 // lock takes mu, and returns the times under it.
@@ -73,9 +75,8 @@ func (c *Conn) setWriteDeadline(t time.Time) error {
 
 // SetWriteDeadline sets the time at which write calls fail with an error that matches
 // os.ErrDeadlineExceeded; the zero time means never. It holds until it is set again. If
-// it passes when a part of a frame has been written the connection ends. While it has
-// passed no Ping is answered either, and under TLS the next Pong then ends the writing
-// side: set the zero time after the write.
+// it passes when a part of a frame has been written the connection ends. Pings are
+// answered also while it has passed, and WriteControl has a deadline of its own.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
 	d := &c.deadlines
 	times := d.lock()
@@ -85,6 +86,9 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 		return nil
 	}
 	d.wakeWaiters()
+	if d.owned {
+		return nil // it comes to the transport with disownWrites
+	}
 	return c.setWriteDeadline(t)
 }
 
@@ -111,7 +115,7 @@ func (c *Conn) startClosing(until time.Time) time.Time {
 	if times.closing.IsZero() || until.Before(times.closing) {
 		times.closing = until
 		d.wakeWaiters()
-		_ = c.setWriteDeadline(until)
+		_ = c.setWriteDeadline(d.writeUntil())
 	}
 	return times.closing
 }
@@ -170,13 +174,71 @@ func (c *Conn) armWrite() {
 	now := time.Now()
 	times := d.lock()
 	defer d.mu.Unlock()
-	if !times.closing.IsZero() {
+	if !times.closing.IsZero() || d.owned {
 		return
 	}
 	if at, ok := arm(times.armedWrite, now, c.cfg.WriteTimeout); ok {
 		times.armedWrite = at
 		_ = c.setWriteDeadline(earlier(times.write, at))
 	}
+}
+
+// writeUntil returns the write deadline in force. The caller has mu.
+func (d *deadlines) writeUntil() time.Time {
+	t := d.times
+	switch {
+	case t == nil:
+		return time.Time{}
+	case d.owned:
+		return earlier(t.own, t.closing)
+	case !t.closing.IsZero():
+		return t.closing
+	}
+	return earlier(t.write, t.armedWrite)
+}
+
+// ownWrites puts a deadline, zero for none, in the place of the caller's write deadlines, until disownWrites: for control frames,
+// which a passed deadline is not to hold back. The caller has the write lock, so that nobody else's write is concerned. The error
+// is that of a transport that has no deadlines.
+func (c *Conn) ownWrites(until time.Time) error {
+	d := &c.deadlines
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	before := d.writeUntil()
+	if d.times == nil && !until.IsZero() {
+		d.times = new(deadlineTimes)
+	}
+	if d.times != nil {
+		d.times.own = until
+	}
+	d.owned = true
+	return c.changeWriteDeadline(before)
+}
+
+// disownWrites ends ownWrites.
+func (c *Conn) disownWrites() {
+	d := &c.deadlines
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	before := d.writeUntil()
+	d.owned = false
+	_ = c.changeWriteDeadline(before)
+}
+
+// changeWriteDeadline puts the deadline in force on the transport, if it is not that before. The caller has deadlines.mu.
+func (c *Conn) changeWriteDeadline(before time.Time) error {
+	until := c.deadlines.writeUntil()
+	if until.Equal(before) {
+		return nil
+	}
+	return c.setWriteDeadline(until)
+}
+
+// writePassed reports whether the caller's write deadline is in force and has passed.
+func (d *deadlines) writePassed() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.times != nil && d.times.closing.IsZero() && passed(d.times.write)
 }
 
 // arm returns when a timeout that starts now is to fire, if that is not what is set already: an eighth late at most.

@@ -17,6 +17,8 @@ type compression struct {
 	threshold int
 	bits      int // of the window that out may use
 	level     int
+	limit     int64 // of SetReadLimit, for the next message that in begins, if limited
+	limited   bool
 
 	// What follows is the tick's alone.
 	written   uint64 // messages
@@ -97,6 +99,9 @@ func newCompression(role frame.Role, cfg *Config) *compression {
 		in.NoContextTakeover, out.NoContextTakeover = out.NoContextTakeover, in.NoContextTakeover
 	}
 	z := &compression{params: p, threshold: cfg.Deflate.Threshold, bits: out.WindowBits, level: out.Level}
+	if z.level == -1 {
+		z.level = deflate.DefaultLevel
+	}
 	if z.threshold == 0 {
 		z.threshold = deflate.DefaultThreshold
 	}

@@ -22,7 +22,7 @@ func (c *Conn) inflated() (m Message, ok bool, err error) {
 			return Message{Opcode: p.Opcode, Data: p.Data}, true, nil
 		case !r.joining:
 			r.joining = true
-			err = in.Begin(c.checks(p.Opcode))
+			err = c.packed.beginInflate(c.checks(p.Opcode))
 		}
 		if err == nil {
 			err = in.Push(p.Data, p.Last)
@@ -143,7 +143,7 @@ func (r *messageReader) readPacked(p []byte) (int, error) {
 // beginPacked starts a compressed message that is read in parts.
 func (r *messageReader) beginPacked(text bool, data []byte, last bool) error {
 	in := r.c.packed.in
-	err := in.Begin(text)
+	err := r.c.packed.beginInflate(text)
 	if err == nil {
 		err = in.Feed(data, last)
 	}

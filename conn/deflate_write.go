@@ -22,7 +22,7 @@ func (c *Conn) writePacked(op Opcode, data []byte, flush bool) error {
 		return err
 	}
 	before := c.w.Queued()
-	err := c.queuePacked(op, data, true, true)
+	err := c.queuePacked(c.packed.out, op, data, true, true)
 	if err == nil && (flush || c.w.Queued() > c.cfg.WriteBuffer) {
 		c.queueControls()
 		err = c.w.Flush()
@@ -34,10 +34,10 @@ func (c *Conn) writePacked(op Opcode, data []byte, flush bool) error {
 }
 
 // queuePacked compresses a message, or a piece of one, and queues what comes out as a frame, if anything does.
-func (c *Conn) queuePacked(op Opcode, data []byte, first, last bool) error {
+func (c *Conn) queuePacked(out *deflate.Deflater, op Opcode, data []byte, first, last bool) error {
 	b := buffer.Get(deflate.Bound(len(data)))
 	defer buffer.Put(b)
-	p := c.packed.out.Append(b.B[:0], data, last)
+	p := out.Append(b.B[:0], data, last)
 	if len(p) == 0 && !last {
 		return nil
 	}
@@ -56,7 +56,11 @@ func (m *messageWriter) packedFrame(p []byte, last bool) (taken bool, err error)
 	}
 	if !m.sealed {
 		before := c.w.Queued()
-		err = c.queuePacked(m.op, p, m.op != frame.Continuation, last)
+		out := c.packed.out
+		if m.out != nil {
+			out = m.out
+		}
+		err = c.queuePacked(out, m.op, p, m.op != frame.Continuation, last)
 		if c.w.Queued() > before {
 			m.op = frame.Continuation
 		}

@@ -50,6 +50,8 @@ var (
 	errReadDeadline  error = &deadlineError{"conn: read deadline passed"}
 	errReadTimeout   error = &deadlineError{"conn: no byte came within the read timeout"}
 	errWriteDeadline error = &deadlineError{"conn: write deadline passed before anything was written"}
+
+	errControlDeadline error = &deadlineError{"conn: the deadline of WriteControl passed before anything was written"}
 )
 
 type stateError struct {

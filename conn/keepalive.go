@@ -261,6 +261,9 @@ func (c *Conn) lookAtPing(now moment) {
 func (c *Conn) unread() (n int, waits bool, at readerState) {
 	inflating, known := false, true
 	s := c.readers.state.Load()
+	if s&readClosed != 0 {
+		return 0, false, readerAway // what is here will not be read
+	}
 	away := s&readBusy == 0 && c.readers.take(s, readLooked)
 	if away { // no read call runs
 		n, known = c.transport.Held()

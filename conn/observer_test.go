@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -67,13 +68,19 @@ func TestObserverGetsThePongThatWasSent(t *testing.T) {
 		heard := new(noted)
 		c, a, p := simulate(t, role, Config{Observer: heard, KeepAlive: -1}, 0)
 		blocked := true
-		a.Script(func(op netsim.Op, _, _ int) netsim.Step { return netsim.Step{Block: op == netsim.Write && blocked} })
+		a.Script(func(op netsim.Op, _, _ int) netsim.Step {
+			if op == netsim.Write && blocked {
+				return netsim.Step{Max: -1, Err: os.ErrDeadlineExceeded}
+			}
+			return netsim.Step{}
+		})
 		c.SetWriteDeadline(time.Now().Add(-time.Second))
 		for i := range 3 {
 			p.send(p.message(frame.Ping, fmt.Sprint(i)), p.message(Text, "x"))
 			wantMessage(t, c, Text, "x")
 			synctest.Wait()
 			wantTimeout(t, c.WriteMessage(Text, []byte("dropped")))
+			synctest.Wait()
 		}
 		blocked = false
 		c.SetWriteDeadline(time.Time{})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
 	"github.com/seed-7f57ff33/tickwire/frame"
@@ -153,8 +154,9 @@ func (c *Conn) dropRest() {
 }
 
 // flushControls is a goroutine that got the write lock with its start: it writes what a write without waiting left, and the
-// control frames that wait.
+// control frames that wait. The caller's write deadline does not hold it back: StallTimeout bounds it, and the end of a close handshake.
 func (c *Conn) flushControls() {
+	_ = c.ownWrites(time.Time{})
 	if c.rest != nil {
 		b := c.rest.B[:c.restLen]
 		n, err := (*outlet)(c).write(b, nil, 0)
@@ -166,7 +168,12 @@ func (c *Conn) flushControls() {
 		}
 		c.dropRest()
 	}
-	c.releaseWrite(false)
+	stuck := false
+	if c.lock.has(lockPending) && !c.shut && !c.cannotWrite() {
+		stuck = !c.writeControls(0) // by the end of a close handshake
+	}
+	c.disownWrites()
+	c.releaseWriteFrom(false, stuck)
 }
 
 // writeFailed turns an error of writing into what the caller gets; of the queue the first keep bytes stay. All but misuse and what

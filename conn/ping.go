@@ -38,9 +38,16 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	if err := c.writable(); err != nil {
 		return 0, err
 	}
+	if err := c.heldClose(); err != nil {
+		return 0, err // no answer can come
+	}
 	done := make(chan pingResult, 1)
 	number := c.sendPing(done)
-	if err := c.writeErr(); err != nil { // who ended the writing may not have seen this one
+	err := c.writeErr()
+	if err == nil {
+		err = c.heldClose()
+	}
+	if err != nil { // who ended the writing, or the reading, may not have seen this one
 		c.forgetPing(number)
 		return 0, err
 	}

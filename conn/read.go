@@ -100,6 +100,8 @@ func (c *Conn) beginRead() error {
 		switch {
 		case s&readEnded != 0:
 			return c.readEnded()
+		case s&readClosed != 0:
+			return c.heldClose()
 		case s&readWanted != 0:
 			// Shutdown takes, or has taken, the reading side: what it finds is the connection's last word.
 			<-c.Done()
@@ -113,6 +115,9 @@ func (c *Conn) beginRead() error {
 			c.addReaders(s&readParked - readBusy)
 			return ErrConcurrentRead
 		default:
+			if s&readLimited != 0 {
+				c.limitRead()
+			}
 			return nil
 		}
 	}
@@ -128,7 +133,7 @@ func (c *Conn) readEnded() error {
 
 // endRead ends a read call, in which n messages were delivered.
 func (c *Conn) endRead(n int) {
-	if n == 0 && c.ended() && !c.reading.freed {
+	if n == 0 && c.readers.has(readEnded|readClosed) && !c.reading.freed {
 		c.reading.freed = true
 		c.reading.rest = nil
 		if !c.readers.quickRuns() { // otherwise the collector takes it
@@ -198,6 +203,9 @@ func (c *Conn) fill(dst []byte) error {
 	}
 	c.readErr = err
 	bump(&c.stats.bytesRead, n)
+	if c.readers.has(readLimited) {
+		c.limitRead()
+	}
 	if w := c.cut.Load(); w != nil && w.over.Load() {
 		w.taken += n
 	}

@@ -17,12 +17,14 @@ type readLock struct {
 
 // The flags in readLock.state.
 const (
-	readBusy   = 1 << iota // a read call runs
-	readEnded              // err is set
-	readWanted             // Shutdown, or linger, waits for readBusy to go
-	readLooked             // and the keepalive has readBusy, for a moment
-	readParked             // no read call runs but quick ones
-	readCount              // one message
+	readBusy    = 1 << iota // a read call runs
+	readEnded               // err is set
+	readWanted              // Shutdown, or linger, waits for readBusy to go
+	readLooked              // and the keepalive has readBusy, for a moment
+	readParked              // no read call runs but quick ones
+	readClosed              // the peer's Close is left unanswered: nothing more is read
+	readLimited             // SetReadLimit was called: limitRead is due
+	readCount               // one message
 )
 
 const (

@@ -7,11 +7,13 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
@@ -41,6 +43,14 @@ var calls = []struct {
 	{"NextReader", true, false, func(c *Conn) error { _, _, err := c.NextReader(); return err }},
 	{"NextFrame", true, false, func(c *Conn) error { _, err := c.NextFrame(); return err }},
 	{"WriteMessage", false, true, func(c *Conn) error { return c.WriteMessage(Text, []byte("x")) }},
+	{"WriteLevel", false, true, func(c *Conn) error { return c.WriteLevel(Text, []byte("x"), deflate.Stored) }},
+	{"NextWriterLevel", false, true, func(c *Conn) error {
+		w, err := c.NextWriterLevel(Text, deflate.HuffmanOnly)
+		if err == nil {
+			err = w.Close()
+		}
+		return err
+	}},
 	{"WriteOwned", false, true, func(c *Conn) error { return c.WriteOwned(Text, make([]byte, HeaderRoom+1)) }},
 	{"WritePrepared", false, true, func(c *Conn) error {
 		p, err := Prepare(Text, []byte("x"))
@@ -57,6 +67,13 @@ var calls = []struct {
 			err = w.Close()
 		}
 		return err
+	}},
+	{"WriteControl of a ping", false, true, func(c *Conn) error {
+		return c.WriteControl(frame.Ping, []byte("mine"), time.Now().Add(time.Minute))
+	}},
+	{"WriteControl of a pong", false, true, func(c *Conn) error { return c.WriteControl(frame.Pong, nil, time.Time{}) }},
+	{"WriteControl of a Close", false, true, func(c *Conn) error {
+		return c.WriteControl(frame.Close, []byte("\x03\xe8"), time.Now().Add(time.Minute))
 	}},
 	{"Ping", false, true, func(c *Conn) error {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
@@ -102,6 +119,18 @@ func TestEveryCallInEveryState(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, none, is(ErrShutdown), false},
+		{"closing by WriteControl", func(t *testing.T, c *Conn, a *netsim.Conn, p *peer) {
+			p.send(p.message(Text, "x"))
+			if err := c.WriteControl(frame.Close, []byte("\x03\xe8"), time.Time{}); err != nil {
+				t.Fatal(err)
+			}
+		}, none, is(ErrShutdown), false},
+		{"closed by peer and left unanswered", func(t *testing.T, c *Conn, a *netsim.Conn, p *peer) {
+			p.send(p.closing(frame.CodeGoingAway, ""))
+			if _, err := c.ReadMessage(); CloseCode(err) != frame.CodeGoingAway {
+				t.Fatal(err)
+			}
+		}, func(err error) bool { return errors.As(err, &closeError) && !closeError.Local }, none, false},
 		{"closed by us", func(t *testing.T, c *Conn, a *netsim.Conn, p *peer) {
 			p.send(p.closing(frame.CodeNormal, ""))
 			if err := c.Shutdown(t.Context(), frame.CodeNormal, ""); err != nil {
@@ -155,14 +184,24 @@ func TestEveryCallInEveryState(t *testing.T) {
 		for _, call := range calls {
 			t.Run(state.name+"/"+call.name, func(t *testing.T) {
 				both(t, func(t *testing.T, role frame.Role) {
-					c, a, p := simulate(t, role, Config{CloseTimeout: time.Second}, 0)
+					cfg := Config{CloseTimeout: time.Second}
+					unanswered := state.name == "closed by peer and left unanswered"
+					if unanswered {
+						cfg.Control = func(*Conn, Opcode, []byte) (bool, error) { return false, nil }
+					}
+					c, a, p := simulate(t, role, cfg, 0)
 					state.enter(t, c, a, p)
 					want := state.read
 					if call.write {
 						want = state.write
 					}
 					err := call.f(c)
+					ended := state.ended || unanswered && call.name == "WriteControl of a Close" // which answers it
 					switch {
+					case call.name == "Ping" && unanswered: // no answer can come
+						if !errors.As(err, &closeError) {
+							t.Errorf("got %v", err)
+						}
 					case call.name == "Ping" && !state.ended && err != ErrShutdown:
 						if !errors.Is(err, context.DeadlineExceeded) {
 							t.Errorf("got %v", err)
@@ -171,10 +210,14 @@ func TestEveryCallInEveryState(t *testing.T) {
 						if err != nil {
 							t.Errorf("got %v", err)
 						}
+					case strings.HasPrefix(call.name, "WriteControl") && state.name == "deadlines passed": // it has its own
+						if err != nil {
+							t.Errorf("got %v", err)
+						}
 					case !want(err):
 						t.Errorf("got %v", err)
 					}
-					if (c.Err() != nil) != state.ended {
+					if (c.Err() != nil) != ended {
 						t.Errorf("the connection's error is %v", c.Err())
 					}
 					if state.ended {

@@ -132,10 +132,24 @@ func TestF23EverythingAgainstClose(t *testing.T) {
 	}
 	for i := range rounds {
 		a, b := loopback(t)
-		c, d := New(a, frame.Client, nil), New(b, frame.Server, nil)
+		var cfg Config
+		if i%12 < 3 {
+			cfg.Control = func(c *Conn, op Opcode, payload []byte) (bool, error) {
+				c.SetReadLimit(int64(i) << 20)
+				err := c.WriteControl(frame.Pong, payload, time.Now().Add(time.Millisecond))
+				if errors.Is(err, net.ErrClosed) {
+					err = nil
+				}
+				return i%2 == 0, err
+			}
+		}
+		c, d := New(a, frame.Client, &cfg), New(b, frame.Server, &cfg)
 		var wg sync.WaitGroup
 		use := func(c *Conn) {
 			for _, call := range calls {
+				if i%4 < 2 && call.name == "WriteControl of a Close" {
+					continue // nothing else is written after it
+				}
 				wg.Go(func() {
 					for n := 0; ; n++ {
 						err := call.f(c)
@@ -153,6 +167,7 @@ func TestF23EverythingAgainstClose(t *testing.T) {
 					c.SetDeadline(time.Now().Add(time.Millisecond))
 					c.More()
 					c.Stats()
+					c.SetReadLimit(1 << 20)
 				}
 			})
 		}

@@ -188,10 +188,14 @@ func (c *Conn) waitWrite(failFast bool, try func(timer <-chan time.Time, changed
 // unlockWrite gives the write lock back. Control frames that have come up in the meantime are written first.
 func (c *Conn) unlockWrite() { c.releaseWrite(c.cfg.FailFast) }
 
-// releaseWrite is unlockWrite; with noWait set it leaves to flushControls what could make it wait for the peer.
-func (c *Conn) releaseWrite(noWait bool) {
+// releaseWrite is unlockWrite; with noWait set it leaves to flushControls what could make it wait for the peer, and
+// with a write deadline that has passed what that would hold back.
+func (c *Conn) releaseWrite(noWait bool) { c.releaseWriteFrom(noWait, false) }
+
+// releaseWriteFrom is releaseWrite; stuck says that the control frames which wait could not be written just now, and are to wait on.
+func (c *Conn) releaseWriteFrom(noWait, stuck bool) {
 	for {
-		sent, swept := true, false
+		sent, swept := !stuck, false
 		switch {
 		case c.cannotWrite():
 			c.sweep()
@@ -199,12 +203,18 @@ func (c *Conn) releaseWrite(noWait bool) {
 		case c.rest != nil:
 			c.startFlush()
 			return
+		case stuck:
+			stuck = false
 		case c.lock.has(lockPending) && !c.shut:
-			if noWait {
+			flush := noWait || c.deadlines.writePassed()
+			if !flush {
+				sent = c.writeControls(0)
+				flush = !sent && !c.cannotWrite() && c.deadlines.open() // the caller's deadline is not that of a pong
+			}
+			if flush {
 				c.startFlush()
 				return
 			}
-			sent = c.writeControls(0)
 		}
 		if !c.keepsQueue {
 			c.w.Release()
@@ -248,6 +258,7 @@ func (c *Conn) sweep() {
 		c.packed.out.Close()
 	}
 	if c.writing != nil {
+		c.writing.freeOut()
 		close(c.writing.closed)
 		c.writing = nil
 	}

@@ -3,6 +3,7 @@ package conn
 import (
 	"io"
 
+	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/utf8"
 )
@@ -16,8 +17,9 @@ type messageWriter struct {
 	closed chan struct{}
 	done   bool
 
-	packed bool // the message is compressed
-	sealed bool // and its end is queued
+	packed bool              // the message is compressed
+	sealed bool              // and its end is queued
+	out    *deflate.Deflater // of NextWriterLevel, nil for that of the connection
 }
 
 // NextWriter begins a message that is written in parts, each Write a frame or more; Close ends it and flushes. Other messages wait until
@@ -34,11 +36,16 @@ func (c *Conn) NextWriter(op Opcode) (io.WriteCloser, error) {
 	if err := c.lockWriteFor(op, -1); err != nil {
 		return nil, err
 	}
-	m := &messageWriter{c: c, op: op, text: op == Text && !c.cfg.UncheckedText, closed: make(chan struct{}), packed: c.packed != nil}
+	return c.openWriter(op, c.packed != nil, nil), nil
+}
+
+// openWriter begins a message of NextWriter. The caller has the write lock, which is given back.
+func (c *Conn) openWriter(op Opcode, packed bool, out *deflate.Deflater) *messageWriter {
+	m := &messageWriter{c: c, op: op, text: op == Text && !c.cfg.UncheckedText, closed: make(chan struct{}), packed: packed, out: out}
 	c.writing = m
 	c.lock.set(lockOpen)
 	c.unlockWrite()
-	return m, nil
+	return m
 }
 
 // Write implements io.Writer.
@@ -107,6 +114,7 @@ func (m *messageWriter) frame(p []byte, last bool) error {
 // finished lets other messages go.
 func (m *messageWriter) finished() {
 	bump(&m.c.stats.messagesWritten, 1)
+	m.freeOut()
 	m.done = true
 	m.c.writing = nil
 	m.c.lock.clear(lockOpen)

@@ -44,6 +44,9 @@ type Decoder struct {
 	headLen, headNeed uint8
 	head              [MaxHeaderSize]byte
 
+	compression, allowLong bool
+	frameField             bool // maxFrame is Options.MaxFrame
+
 	offset uint64 // of the next byte in the stream
 	header Header
 	left   uint64 // bytes of the payload still to come
@@ -59,8 +62,6 @@ type Decoder struct {
 
 	maxMessage, maxFrame      uint64
 	maxFragments, maxControls int
-	compression, allowLong    bool
-	frameField                bool // maxFrame is Options.MaxFrame
 }
 
 // NewDecoder returns a Decoder for the endpoint of the given role.
@@ -91,6 +92,18 @@ func (d *Decoder) Reset(role Role, o Options) {
 		d.checked = bitFin | byte(Text)
 	}
 	d.plainMax = d.plainLimit()
+}
+
+// SetMaxMessage changes Options.MaxMessage from the next header on, or the one in progress. What was let in before is not judged
+// again, but counts for the rest of its message.
+func (d *Decoder) SetMaxMessage(n int64) {
+	d.maxMessage = byteLimit(n, DefaultMaxMessage)
+	if !d.frameField {
+		d.maxFrame = (&Options{MaxMessage: n}).frameLimit()
+	}
+	if d.between() {
+		d.plainMax = d.plainLimit()
+	}
 }
 
 // between reports whether the next byte is the first of a message, or of a control frame before it.

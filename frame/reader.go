@@ -93,6 +93,9 @@ func (r *Reader) SetMaxBuffer(n int) {
 	r.maxSize = 1 << min(bits.Len(uint(max(n, minBuffer)-1)), bits.UintSize-2)
 }
 
+// SetMaxMessage is Decoder.SetMaxMessage.
+func (r *Reader) SetMaxMessage(n int64) { r.dec.SetMaxMessage(n) }
+
 // Decoder returns the Decoder within, for its counters. It must not be fed.
 func (r *Reader) Decoder() *Decoder { return &r.dec }
 

@@ -18,6 +18,7 @@ type compressor struct {
 	window int  // how far back it may refer
 	keep   int  // size of the largest buffer to hold between messages; 0 holds nothing
 	search bool // for repetitions
+	stored bool // compresses nothing: see appendStored
 
 	buf              *buffer.Buffer
 	base, start, end int
@@ -145,7 +146,7 @@ func (z *compressor) discard() {
 	if z.work != nil {
 		works.Put(z.work)
 	}
-	*z = compressor{window: z.window, keep: z.keep, search: z.search}
+	*z = compressor{window: z.window, keep: z.keep, search: z.search, stored: z.stored}
 }
 
 // compress appends all that waits, in blocks.

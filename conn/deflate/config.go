@@ -37,9 +37,14 @@ type Config struct {
 	ServerMaxWindowBits int
 	ClientMaxWindowBits int
 
+	// BareOffer has a client offer no parameter that no other field asks for: with those at zero, the extension's name alone. It
+	// is for servers that refuse parameters. Otherwise the offer lets the server bound the client's window.
+	BareOffer bool
+
 	// Level of compression. 0, DefaultLevel, is the package's own compressor, which holds little.
 	// 1 (fastest) to 9 (smallest) are those of a library, and hold a megabyte for each connection that takes its context
-	// over. HuffmanOnly looks for no repetitions and holds nothing. Where a window below 15 bits was agreed, 1 to 9 are as 0.
+	// over. HuffmanOnly looks for no repetitions and holds nothing, Stored compresses nothing, and -1 is as 0. Where a window
+	// below 15 bits was agreed, 1 to 9 are as 0. conn.Conn.WriteLevel has one for a message.
 	Level int
 	// History is how many bytes of what was sent are held between messages at most, to refer to, where the context is
 	// taken over. At level 0 it is rounded up to a power of two from 1 KiB on; half of it is held beside for a table,
@@ -97,6 +102,7 @@ var (
 	ErrDuplicateParam = &NegotiationError{Reason: "parameter given twice"}
 	ErrParamValue     = &NegotiationError{Reason: "invalid parameter value"}
 	ErrNotHonoured    = &NegotiationError{Reason: "demand left out of the answer"}
+	ErrNotOffered     = &NegotiationError{Reason: "parameter that was not offered"}
 	ErrWindowTooLarge = &NegotiationError{Reason: "window larger than offered"}
 	ErrTwoAnswers     = &NegotiationError{Reason: "extension answered twice"}
 )
@@ -111,7 +117,7 @@ func (c *Config) Check() error {
 	if c.History < 0 || c.History > 1<<maxWindowBits {
 		return errHistory
 	}
-	if c.Level < HuffmanOnly || c.Level > 9 || c.Level == -1 {
+	if c.Level < Stored || c.Level > 9 {
 		return errLevel
 	}
 	return nil
@@ -124,7 +130,7 @@ func orMax(bits int) int {
 	return bits
 }
 
-// Offer returns what a client offers (RFC 7692 §7.1). It always lets the server bound the client's window.
+// Offer returns what a client offers (RFC 7692 §7.1). It lets the server bound the client's window, unless BareOffer is set.
 func (c *Config) Offer() handshake.Extension {
 	x := handshake.Extension{Name: Name}
 	add := func(name, value string) { x.Params = append(x.Params, handshake.Param{Name: name, Value: value}) }
@@ -139,7 +145,7 @@ func (c *Config) Offer() handshake.Extension {
 	}
 	if n := orMax(c.ClientMaxWindowBits); n < maxWindowBits {
 		add(clientMaxWindowBits, strconv.Itoa(n))
-	} else {
+	} else if !c.BareOffer {
 		add(clientMaxWindowBits, "")
 	}
 	return x
@@ -189,6 +195,9 @@ func (c *Config) accept(x handshake.Extension) (Params, error) {
 		}
 	}
 	if got.clientBitsSaid {
+		if c.BareOffer && orMax(c.ClientMaxWindowBits) == maxWindowBits {
+			return Params{}, &NegotiationError{Reason: ErrNotOffered.Reason, Param: clientMaxWindowBits}
+		}
 		if got.clientBits == 0 {
 			return Params{}, &NegotiationError{Reason: ErrParamValue.Reason, Param: clientMaxWindowBits}
 		}

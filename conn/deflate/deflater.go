@@ -12,8 +12,12 @@ import (
 const (
 	// HuffmanOnly is a Level that codes bytes but looks for no repetitions.
 	HuffmanOnly = flate.HuffmanOnly
-	// DefaultLevel is the package's own compressor, which holds little: Config.History.
+	// DefaultLevel is the package's own compressor, which holds little: Config.History. -1, which other packages call their
+	// default, is the same.
 	DefaultLevel = 0
+	// Stored is a Level that compresses nothing, and holds nothing: what others call level 0. Messages are marked as
+	// compressed and a few bytes longer than they are.
+	Stored = -3
 	// DefaultHistory is the Config.History that 0 stands for at DefaultLevel.
 	DefaultHistory = 8 << 10
 	// DefaultThreshold is the size in bytes of the smallest message that is compressed, if Config.Threshold does not
@@ -63,6 +67,9 @@ func (o *DeflateOptions) check() error {
 		return err
 	}
 	o.WindowBits = orMax(o.WindowBits)
+	if o.Level == -1 {
+		o.Level = DefaultLevel
+	}
 	o.History = min(o.History, 1<<o.WindowBits)
 	if o.NoContextTakeover {
 		o.History = 0
@@ -75,7 +82,7 @@ func (o *DeflateOptions) own() bool { return o.Level <= 0 || o.WindowBits < maxW
 
 // compressor returns the package's own one for options that were checked.
 func (o *DeflateOptions) compressor() compressor {
-	z := compressor{window: 1 << o.WindowBits, search: o.Level != HuffmanOnly}
+	z := compressor{window: 1 << o.WindowBits, search: o.Level > HuffmanOnly, stored: o.Level == Stored}
 	if z.search && !o.NoContextTakeover {
 		history := o.History
 		if history == 0 {
@@ -96,7 +103,7 @@ func (d *Deflater) Append(dst, p []byte, last bool) []byte {
 	}
 	d.inside = !last
 	if d.options.own() {
-		return d.own.append(dst, p, last)
+		return d.own.appendAny(dst, p, last)
 	}
 	dst = d.encoder.append(dst, p, last)
 	if d.options.History > 0 {
@@ -186,7 +193,7 @@ func AppendMessage(dst, p []byte, windowBits, level int) ([]byte, error) {
 	if o.own() {
 		o.NoContextTakeover = true
 		z := o.compressor()
-		return z.append(dst, p, true), nil
+		return z.appendAny(dst, p, true), nil
 	}
 	e := borrow(o)
 	e.w.ResetDict(e, nil)

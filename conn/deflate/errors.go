@@ -32,7 +32,7 @@ func passed(rule *frame.ProtocolError, limit int, field string) *frame.ProtocolE
 var (
 	errWindowBits = errors.New("deflate: window bits outside 8 to 15")
 	errHistory    = errors.New("deflate: history outside 0 to 32768")
-	errLevel      = errors.New("deflate: level outside -2 to 9")
+	errLevel      = errors.New("deflate: level outside -3 to 9")
 )
 
 func rule(name, section, requirement string, code frame.CloseCode) *frame.ProtocolError {

@@ -1,0 +1,216 @@
+package conn
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
+	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/frame/buffer"
+)
+
+// WriteControl writes a ping, pong or Close with a payload of at most 125 bytes: frame.ErrControlPayload, and frame.ErrOpcode for
+// any other op. deadline bounds the whole call, also the wait for other writers; the zero time means Config.CloseTimeout from now.
+// The connection's write deadline and Config.WriteTimeout do not count. Any goroutine may call it, Config.Control too.
+//
+// A ping or pong goes before messages that wait for Flush, and between the frames of a message of NextWriter. Config.Outbound is
+// asked about it first, in its own time. Pongs that answer it count for no Ping; Config.Control and the Observer see them.
+//
+// A Close goes after what waits for Flush, as a mere frame: write calls return ErrShutdown from then on, and read calls go on until
+// the peer's Close ends them. Only the clocks of Config bound that, and not CloseTimeout; StartClose is for those who want it to.
+// The payload is empty, or a code and a reason as frame.AppendClose checks them, with its errors.
+//
+// If the error matches os.ErrDeadlineExceeded and not net.ErrClosed nothing of the frame was written, and the connection lives. With
+// Config.FailFast that is so for ErrWouldBlock, which a ping or pong returns where it would have to wait.
+func (c *Conn) WriteControl(op Opcode, payload []byte, deadline time.Time) error {
+	switch {
+	case op != frame.Ping && op != frame.Pong && op != frame.Close:
+		return frame.ErrOpcode
+	case len(payload) > frame.MaxControlPayload:
+		return frame.ErrControlPayload
+	}
+	if deadline.IsZero() {
+		deadline = time.Now().Add(c.cfg.CloseTimeout)
+	}
+	if op == frame.Close {
+		return c.writeClose(payload, deadline)
+	}
+	if c.outbound != nil {
+		if err := c.writable(); err != nil {
+			return err
+		}
+		if err := c.cfg.Outbound(c, op, len(payload)); err != nil {
+			return err
+		}
+	}
+	if err := c.lockControl(deadline, c.cfg.FailFast); err != nil {
+		return err
+	}
+	err := c.writeControl(op, payload, deadline)
+	c.releaseWrite(true) // what others have left for it must not hold it up
+	return err
+}
+
+// lockControl takes the write lock for a control frame, until the deadline.
+func (c *Conn) lockControl(deadline time.Time, failFast bool) error {
+	switch {
+	case c.cannotWrite():
+		return c.endedErr()
+	case passed(deadline):
+		return errControlDeadline
+	}
+	if !c.lock.tryLock() {
+		if failFast {
+			return ErrWouldBlock
+		}
+		timer := time.NewTimer(time.Until(deadline))
+		ok := c.lock.lockOr(c.Done(), timer.C, nil)
+		timer.Stop()
+		if !ok {
+			if c.ended() {
+				return c.Err()
+			}
+			return errControlDeadline
+		}
+	}
+	var err error
+	switch {
+	case c.cannotWrite():
+		err = c.endedErr()
+	case c.shut:
+		c.releaseWrite(true)
+		return c.shutErr()
+	default:
+		return nil
+	}
+	c.releaseWrite(true)
+	return err
+}
+
+// writeControl writes a ping or pong past the queue of the Writer. The caller has the write lock.
+func (c *Conn) writeControl(op Opcode, payload []byte, deadline time.Time) error {
+	lent := buffer.Get(2 + 4 + frame.MaxControlPayload)
+	defer buffer.Put(lent)
+	b := c.appendControl(lent.B[:0], op, payload)
+	var how transport.How
+	if c.cfg.FailFast {
+		if !c.vectored {
+			c.leave(b)
+			c.wroteControl(op, payload)
+			return nil
+		}
+		how = transport.NoWait
+	}
+	timer := c.boundWrites(deadline)
+	n, err := (*outlet)(c).write(b, nil, how)
+	c.unboundWrites(timer)
+	switch {
+	case err == nil && n == len(b):
+	case err == nil && n == 0 && how == transport.NoWait:
+		return ErrWouldBlock
+	case err == nil && how == transport.NoWait:
+		c.leave(b[n:])
+	default:
+		if err == nil {
+			err = io.ErrShortWrite
+		}
+		return c.controlFailed(err, n == 0)
+	}
+	c.wroteControl(op, payload)
+	return nil
+}
+
+// boundWrites is ownWrites. Where the transport has no deadlines it ends the connection at this one, which alone ends a write then.
+func (c *Conn) boundWrites(deadline time.Time) *time.Timer {
+	if c.ownWrites(deadline) == nil {
+		return nil
+	}
+	return time.AfterFunc(time.Until(deadline), func() { c.end(&TransportError{Op: "write", Err: os.ErrDeadlineExceeded}) })
+}
+
+// unboundWrites ends boundWrites.
+func (c *Conn) unboundWrites(timer *time.Timer) {
+	if timer != nil {
+		timer.Stop()
+	}
+	c.disownWrites()
+}
+
+// controlFailed returns the error of a write that failed. whole says that nothing was written, so that the connection can go on.
+func (c *Conn) controlFailed(err error, whole bool) error {
+	switch {
+	case c.cannotWrite():
+		return c.endedErr()
+	case whole && !c.transport.CutByWrite() && errors.Is(err, os.ErrDeadlineExceeded):
+		return errControlDeadline
+	}
+	return c.writeLost(err)
+}
+
+// wroteControl counts what was written, and tells the Observer. The caller has the write lock.
+func (c *Conn) wroteControl(op Opcode, payload []byte) {
+	if op == frame.Ping {
+		c.stats.pingsWritten.Add(1)
+	} else {
+		c.stats.pongsWritten.Add(1)
+	}
+	c.observe(op, payload, true)
+}
+
+// writeClose writes a Close frame, and ends the connection if it is the one that the peer's has waited for.
+func (c *Conn) writeClose(payload []byte, deadline time.Time) error {
+	code, reason := frame.CodeNoStatus, ""
+	if len(payload) > 0 {
+		if len(payload) > 1 {
+			code, reason = frame.CloseCode(binary.BigEndian.Uint16(payload)), string(payload[2:])
+		}
+		if code == frame.CodeNoStatus {
+			return frame.ErrCloseCodeUnsendable // that code stands for no payload
+		}
+	}
+	var body [frame.MaxControlPayload]byte
+	if _, err := frame.AppendClose(body[:0], c.role, code, reason); err != nil {
+		return err
+	}
+	if err := c.lockControl(deadline, false); err != nil {
+		return err
+	}
+	err := c.writeCloseLocked(code, reason, deadline)
+	c.releaseWrite(true)
+	c.closeDone()
+	return err
+}
+
+// writeCloseLocked is sendClose with a deadline that is not the connection's from then on. The caller has the write lock.
+func (c *Conn) writeCloseLocked(code frame.CloseCode, reason string, deadline time.Time) error {
+	c.mu.Lock()
+	g := c.goodbyes()
+	local := !g.received.done // before: the answer may come at once
+	c.mu.Unlock()
+	before := c.w.Queued()
+	c.patient = true
+	timer := c.boundWrites(deadline)
+	err := c.w.AppendClose(code, reason)
+	if err == nil {
+		err = c.w.Flush()
+	}
+	c.unboundWrites(timer)
+	c.patient = false
+	if err != nil {
+		whole := c.w.Err() == nil
+		if whole {
+			c.w.Drop(before)
+		}
+		return c.controlFailed(err, whole)
+	}
+	c.shut = true
+	c.lock.set(lockClosing)
+	c.mu.Lock()
+	g.local, g.sent = local, closeStatus{true, code, reason}
+	c.mu.Unlock()
+	c.observeClose(code, reason)
+	return nil
+}

@@ -1,0 +1,98 @@
+package conn
+
+import (
+	"io"
+
+	"github.com/seed-7f57ff33/tickwire/conn/deflate"
+	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/frame/buffer"
+	"github.com/seed-7f57ff33/tickwire/utf8"
+)
+
+// Uncompressed is a level for WriteLevel and NextWriterLevel: the message goes as it is.
+const Uncompressed = -4
+
+// WriteLevel is WriteMessage with a level of compression of its own: those of deflate.Config.Level, or Uncompressed. It does not
+// look at Config.Threshold. On a connection that does not compress the level does not matter, but must be one.
+//
+// At another level than that of the connection the message is compressed alone, and with context takeover the next one refers to none
+// before it.
+func (c *Conn) WriteLevel(op Opcode, data []byte, level int) error {
+	level, err := c.writeLevel(op, level)
+	switch {
+	case err != nil:
+		return err
+	case op == Text && !c.cfg.UncheckedText && !utf8.Valid(data):
+		return ErrNotUTF8
+	case level == Uncompressed:
+		return c.writePlain(op, data)
+	case level == c.packed.level:
+		return c.writePacked(op, data, true)
+	}
+	b := buffer.Get(deflate.Bound(len(data)))
+	defer buffer.Put(b)
+	p, err := deflate.AppendMessage(b.B[:0], data, c.packed.bits, level)
+	if err != nil {
+		return err
+	}
+	if err := c.lockWriteFor(op, len(data)); err != nil {
+		return err
+	}
+	before := c.w.Queued()
+	err = c.w.AppendFrame(frame.Header{Fin: true, RSV1: true, Opcode: op}, p)
+	if err == nil {
+		c.queueControls()
+		err = c.w.Flush()
+	}
+	c.packed.out.Forget() // the peer's context now ends with what out has not seen
+	return c.wrote(err, before+int(c.control.queued))
+}
+
+// NextWriterLevel is NextWriter with a level of compression of its own, as WriteLevel has it.
+func (c *Conn) NextWriterLevel(op Opcode, level int) (io.WriteCloser, error) {
+	level, err := c.writeLevel(op, level)
+	if err != nil {
+		return nil, err
+	}
+	var out *deflate.Deflater
+	if level != Uncompressed && level != c.packed.level {
+		out, err = deflate.NewDeflater(deflate.DeflateOptions{WindowBits: c.packed.bits, NoContextTakeover: true, Level: level})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := c.lockWriteFor(op, -1); err != nil {
+		return nil, err
+	}
+	if out != nil {
+		c.packed.out.Forget()
+	}
+	return c.openWriter(op, level != Uncompressed, out), nil
+}
+
+// writeLevel checks what WriteLevel is given, and returns the level that counts.
+func (c *Conn) writeLevel(op Opcode, level int) (int, error) {
+	if op != Text && op != Binary {
+		return 0, frame.ErrOpcode
+	}
+	if level != Uncompressed {
+		check := deflate.Config{Level: level}
+		if err := check.Check(); err != nil {
+			return 0, err
+		}
+	}
+	switch {
+	case c.packed == nil:
+		return Uncompressed, nil
+	case level == -1:
+		return deflate.DefaultLevel, nil
+	}
+	return level, nil
+}
+
+// freeOut gives back what a level of the message's own holds. The caller has the write lock.
+func (m *messageWriter) freeOut() {
+	if m.out != nil {
+		m.out.Close()
+	}
+}
