@@ -58,6 +58,12 @@ type Dialer struct {
 	// http.ProxyFromEnvironment goes by HTTP_PROXY, HTTPS_PROXY and NO_PROXY. Schemes: http and https (CONNECT; userinfo is
 	// sent as Basic authentication), socks5 and socks5h (names are resolved by the proxy with both).
 	Proxy func(*http.Request) (*url.URL, error)
+	// ProxyHeader is sent with the CONNECT request to an http or https proxy, and never to a server. A Proxy-Authorization in it goes
+	// before the userinfo of the proxy's URL. Whichever proxy Proxy returns gets it, also after a redirect.
+	ProxyHeader http.Header
+	// ProxyHeaderFunc returns more of ProxyHeader, made for this attempt: tokens for Bearer or Negotiate. A name that is in both, in any
+	// case, is ProxyHeaderFunc's. It gets the proxy's URL, and the host and port to which the tunnel leads. An error ends Dial.
+	ProxyHeaderFunc func(ctx context.Context, proxy *url.URL, target string) (http.Header, error)
 	// ProxyTLSConfig is TLSConfig for the connection to an https proxy.
 	ProxyTLSConfig *tls.Config
 
@@ -93,6 +99,8 @@ type Dialer struct {
 	HandshakeTimeout time.Duration
 	// Limits bound the heads of answers, the proxy's too.
 	Limits handshake.Limits
+	// Relaxed gives up rules about the form of the server's answer. The proxy's is always read so.
+	Relaxed handshake.Relaxed
 	// MaxBody is how many bytes of the body of an answer that refuses are kept; 0 means DefaultMaxBody, negative none.
 	MaxBody int
 
@@ -235,6 +243,7 @@ type opening struct {
 	stop func() bool // keeps the end of ctx from closing raw
 
 	proxyUser *url.Userinfo // of this attempt
+	connected []byte        // the CONNECT request of this attempt
 	seen      []byte        // what came in this attempt and was not understood: DialError.Seen
 }
 
@@ -255,7 +264,7 @@ func (o *opening) failed(step string, err error) error {
 
 // open makes one attempt.
 func (o *opening) open() (c *Conn, err error) {
-	o.raw, o.stop, o.proxyUser, o.seen = nil, nil, nil, nil
+	o.raw, o.stop, o.proxyUser, o.connected, o.seen = nil, nil, nil, nil, nil
 	defer func() {
 		if o.raw == nil {
 			return
@@ -401,7 +410,7 @@ func startTLS(ctx context.Context, nc net.Conn, cfg *tls.Config) (*tls.Conn, err
 
 // shake does the opening handshake of RFC 6455 §4.1.
 func (o *opening) shake(nc net.Conn, req *handshake.Request, request []byte) (*Conn, error) {
-	answer := handshake.Response{Limits: o.d.Limits}
+	answer := handshake.Response{Limits: o.d.Limits, Relaxed: o.d.Relaxed}
 	t := nc
 	nc = transport.Readable(nc)
 	b, n, err := o.exchange(nc, request, func(b []byte) (int, error) { return handshake.ParseResponse(&answer, req, b) })

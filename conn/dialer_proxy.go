@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -120,6 +121,11 @@ func (o *opening) tunnel(p *url.URL) (net.Conn, error) {
 	if strings.HasPrefix(p.Scheme, "socks") {
 		return o.socks(p, address)
 	}
+	// Before anything is dialed: what cannot be sent is an error of the caller's.
+	request, err := o.connectRequest(p)
+	if err != nil {
+		return nil, err
+	}
 	nc, err := o.connect(o.ctx, address)
 	if err != nil {
 		return nil, err
@@ -133,7 +139,7 @@ func (o *opening) tunnel(p *url.URL) (net.Conn, error) {
 		}
 		nc = newTunnelConn(t, o.raw, nil)
 	}
-	return o.connectMethod(nc, p)
+	return o.connectMethod(nc, request)
 }
 
 func orDefault(s, otherwise string) string {
@@ -143,22 +149,38 @@ func orDefault(s, otherwise string) string {
 	return s
 }
 
-// connectMethod is the CONNECT method of RFC 9110 §9.3.6. What comes behind the answer's head is the server's.
-func (o *opening) connectMethod(nc net.Conn, p *url.URL) (net.Conn, error) {
+// connectRequest is what an http or https proxy is asked.
+func (o *opening) connectRequest(p *url.URL) ([]byte, error) {
 	authority := o.url.Address()
 	if i := strings.IndexByte(authority, '%'); i >= 0 {
 		return nil, badProxy("the server's address has a zone, which means nothing to a proxy")
 	}
-	request := "CONNECT " + authority + " HTTP/1.1\r\nHost: " + authority + "\r\n"
-	if p.User != nil {
+	h := maps.Clone(o.d.ProxyHeader)
+	if h == nil {
+		h = http.Header{}
+	}
+	if o.d.ProxyHeaderFunc != nil {
+		more, err := o.d.ProxyHeaderFunc(o.ctx, p, authority)
+		if err != nil {
+			return nil, withoutURL(err)
+		}
+		putHeader(h, more)
+	}
+	if p.User != nil && !hasHeader(h, "Proxy-Authorization") {
 		password, _ := p.User.Password()
 		if strings.Contains(p.User.Username(), ":") {
 			return nil, badProxy("the user name has a colon")
 		}
-		request += "Proxy-Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(p.User.Username()+":"+password)) + "\r\n"
+		h["Proxy-Authorization"] = []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(p.User.Username()+":"+password))}
 	}
+	return handshake.AppendConnect(nil, authority, h)
+}
+
+// connectMethod is the CONNECT method of RFC 9110 §9.3.6. What comes behind the answer's head is the server's.
+func (o *opening) connectMethod(nc net.Conn, request []byte) (net.Conn, error) {
+	o.connected = request
 	answer := handshake.ConnectResponse{Limits: o.d.Limits}
-	b, n, err := o.exchange(nc, []byte(request+"\r\n"), func(b []byte) (int, error) { return handshake.ParseConnect(&answer, b) })
+	b, n, err := o.exchange(nc, request, func(b []byte) (int, error) { return handshake.ParseConnect(&answer, b) })
 	var refused *handshake.Error
 	if errors.As(err, &refused) && n > 0 {
 		refused.Body = readBody(nc, b[n:], refused, o.d.maxBody())

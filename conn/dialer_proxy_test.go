@@ -212,7 +212,7 @@ func TestR53F50ProxyRefusals(t *testing.T) {
 		"not HTTP":          {"http://p", "SSH-2.0-x\r\n", handshake.ErrStatusLine, 0, ""},
 		"endless line":      {"http://p", "HTTP/1.1 200 " + strings.Repeat("x", 20_000), handshake.ErrHeadTooLarge, 0, ""},
 		"endless header":    {"http://p", "HTTP/1.1 200 OK\r\n" + strings.Repeat("X: y\r\n", 200), handshake.ErrTooManyLines, 200, ""},
-		"bare line feeds":   {"http://p", "HTTP/1.1 200 OK\n\n", handshake.ErrBareLF, 0, ""},
+		"407, oddly":        {"http://p", "HTTP/1.1 407 x\nodd\nProxy-Authenticate : Basic\nContent-Length: 4\n\nwho?", ErrProxy, 407, "who?"},
 		"SOCKS: wrong user": {"socks5://u:wrong@p:80", "socks", nil, 0, ""},
 		"SOCKS: nobody":     {"socks5://u:p@p:80", "socks", nil, 0, ""},
 		"SOCKS: not SOCKS":  {"socks5://u:p@p:80", status(400), nil, 0, ""},

@@ -59,6 +59,16 @@ func (o *opening) ownHeader() (h http.Header, cookies []string, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	putHeader(h, more)
+	fresh := cutCookies(h)
+	cookies = slices.DeleteFunc(cookies, func(pair string) bool {
+		return slices.ContainsFunc(fresh, func(f string) bool { return cookieName(f) == cookieName(pair) })
+	})
+	return h, append(cookies, fresh...), nil
+}
+
+// putHeader puts more into h, in the place of lines of the same names in any case.
+func putHeader(h, more http.Header) {
 	for name := range more {
 		for own := range h {
 			if strings.EqualFold(own, name) {
@@ -66,14 +76,7 @@ func (o *opening) ownHeader() (h http.Header, cookies []string, err error) {
 			}
 		}
 	}
-	for name, values := range more {
-		h[name] = values
-	}
-	fresh := cutCookies(h)
-	cookies = slices.DeleteFunc(cookies, func(pair string) bool {
-		return slices.ContainsFunc(fresh, func(f string) bool { return cookieName(f) == cookieName(pair) })
-	})
-	return h, append(cookies, fresh...), nil
+	maps.Copy(h, more)
 }
 
 // cutCookies takes the cookies out of a header, however many lines they are in.

@@ -46,14 +46,16 @@ func (o *opening) secrets(request []byte) (secrets []string) {
 			}
 		}
 	}
-	_, lines, _ := strings.Cut(string(request), "\r\n")
-	for line := range strings.SplitSeq(lines, "\r\n") {
-		name, value, _ := strings.Cut(line, ": ")
-		switch name {
-		case "Host", "Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Extensions":
-		default:
-			add(value)
-			add(strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(" ;,=", r) })...)
+	for _, request := range [][]byte{request, o.connected} { // a proxy may answer late, or a server repeat what a proxy passed on
+		_, lines, _ := strings.Cut(string(request), "\r\n")
+		for line := range strings.SplitSeq(lines, "\r\n") {
+			name, value, _ := strings.Cut(line, ": ")
+			switch name {
+			case "Host", "Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Extensions":
+			default:
+				add(value)
+				add(strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(" ;,=", r) })...)
+			}
 		}
 	}
 	for _, user := range []*url.Userinfo{o.first.User, o.proxyUser} {

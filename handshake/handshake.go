@@ -8,6 +8,7 @@
 // Both parsers are resumable at every byte and look at each byte once: call again with the same value and more bytes.
 // Any split of the same bytes ends in the same result, the same error and the same offset. They are strict: bare CR or LF,
 // NUL, folded lines, spaces before a colon, a header that may stand once and stands twice are refused, never repaired.
+// [Relaxed] gives up some of that for a server's answer, and [ParseConnect] for a proxy's.
 // Lengths and counts are bounded by [Limits], whose defaults are on. What follows the blank line belongs to the frame
 // reader: the returned n tells where it begins. What another parser has read before, as net/http has for conn's Upgrade,
 // may have been repaired there.
@@ -48,6 +49,17 @@ type Limits struct {
 	Extensions   int // elements of Sec-WebSocket-Extensions; default 16
 	Params       int // parameters of all these elements together; default 32
 	Subprotocols int // elements of a request's Sec-WebSocket-Protocol; default 32
+}
+
+// Relaxed gives up rules about the form of an answer's head, for servers that one has to live with. What an answer says is judged as ever,
+// and so are all limits.
+type Relaxed struct {
+	// BareLF takes LF alone for the end of a line (RFC 9112 §2.2).
+	BareLF bool
+	// OddLines passes over header lines that are none: without a colon, with a name that is not a token, with a control character, or folded,
+	// of which the first line counts alone. White space before a colon is cut off (RFC 9112 §5.1). A line of Sec-WebSocket-… that is odd
+	// otherwise is still refused: nothing that was agreed may be overheard.
+	OddLines bool
 }
 
 // The defaults of Limits.

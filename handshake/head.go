@@ -24,6 +24,8 @@ const (
 	inValue                     // behind the colon
 	atLF                        // behind the CR of a line
 	atFinalLF                   // behind the CR of the blank line
+	inGap                       // in white space behind a header's name: Relaxed.OddLines
+	inOdd                       // in a line that is passed over: Relaxed.OddLines
 	atHead                      // behind the blank line
 	scanFailed                  // an error was returned
 )
@@ -32,9 +34,11 @@ const (
 // the lines mean.
 type scanner struct {
 	limits Limits
-	pos    int // the next byte to look at
-	start  int // where this line begins
-	lines  int // header lines of this head
+	Relaxed
+	strict bool // no line of Sec-WebSocket-… is passed over, or a part of one
+	pos    int  // the next byte to look at
+	start  int  // where this line begins
+	lines  int  // header lines of this head
 	state  scanState
 	first  bool // the line under way is the start line
 	cur    line
@@ -86,19 +90,32 @@ func (s *scanner) run(b []byte) bool {
 			if i == len(b) {
 				return false
 			}
-			if b[i] != '\r' {
+			switch {
+			case b[i] == '\r':
+				s.endValue(b)
+				s.pos++
+				s.state = atLF
+			case b[i] == '\n' && s.BareLF:
+				s.endValue(b)
+				return s.endLine(atLine)
+			case b[i] == '\n' || !s.OddLines:
 				return s.fail(badByte(b[i]))
+			case s.state == atStart: // in the reason of a status line, which has no meaning
+				s.pos++
+			case !s.odd(b, badByte(b[i])):
+				return false
 			}
-			s.endValue(b)
-			s.pos++
-			s.state = atLF
 		case atLine:
 			if b[s.pos] == '\r' {
 				s.state = atFinalLF
 				s.pos++
 				continue
 			}
-			if b[s.pos] == ' ' || b[s.pos] == '\t' {
+			if b[s.pos] == '\n' && s.BareLF {
+				return s.endLine(atHead)
+			}
+			folded := b[s.pos] == ' ' || b[s.pos] == '\t'
+			if folded && (!s.OddLines || s.named(b, s.cur.name)) {
 				return s.fail(ErrFolded)
 			}
 			if s.lines == s.limits.Lines {
@@ -106,6 +123,9 @@ func (s *scanner) run(b []byte) bool {
 			}
 			s.lines++
 			s.state = inName
+			if folded && !s.odd(b, ErrFolded) {
+				return false
+			}
 		case inName:
 			i := s.pos
 			for i < len(b) && class[b[i]]&classToken != 0 {
@@ -116,30 +136,93 @@ func (s *scanner) run(b []byte) bool {
 				return false
 			}
 			if b[i] != ':' || i == s.start {
-				return s.fail(badName(b[i]))
+				switch {
+				case !s.OddLines:
+					return s.fail(badName(b[i]))
+				case i > s.start && (b[i] == ' ' || b[i] == '\t'):
+					s.cur.name = span{s.start, i}
+					s.state = inGap
+				case !s.odd(b, badName(b[i])):
+					return false
+				}
+				continue
 			}
 			s.cur.name = span{s.start, i}
+			s.beginValue()
+		case inGap:
+			switch b[s.pos] {
+			case ' ', '\t':
+				s.pos++
+			case ':':
+				s.beginValue()
+			default:
+				if !s.odd(b, ErrFieldName) {
+					return false
+				}
+			}
+		case inOdd:
+			c := b[s.pos]
+			if c == '\n' && !s.BareLF && b[s.pos-1] != '\r' {
+				return s.fail(ErrBareLF)
+			}
 			s.pos++
-			s.cur.value.from = s.pos
-			s.state = inValue
+			if c == '\n' {
+				s.start = s.pos
+				s.state = atLine
+			}
 		case atLF:
-			if b[s.pos] != '\n' {
-				return s.fail(ErrBareCR)
+			if b[s.pos] == '\n' {
+				return s.endLine(atLine)
 			}
-			s.pos++
-			s.start = s.pos
-			s.state = atLine
-			return true
+			switch {
+			case !s.OddLines:
+				return s.fail(ErrBareCR)
+			case s.first:
+				s.state = atStart
+			case !s.odd(b, ErrBareCR):
+				return false
+			}
 		case atFinalLF:
-			if b[s.pos] != '\n' {
+			if b[s.pos] == '\n' {
+				return s.endLine(atHead)
+			}
+			if !s.OddLines || !s.odd(b, ErrBareCR) {
 				return s.fail(ErrBareCR)
 			}
-			s.pos++
-			s.state = atHead
-			return true
 		}
 	}
 	return false
+}
+
+func (s *scanner) beginValue() {
+	s.pos++
+	s.cur.value.from = s.pos
+	s.state = inValue
+}
+
+// endLine goes on behind the LF of a line.
+func (s *scanner) endLine(next scanState) bool {
+	s.pos++
+	s.start = s.pos
+	s.state = next
+	return true
+}
+
+// odd has the line under way passed over, or fails with the rule that it breaks if it is one of those that count.
+func (s *scanner) odd(b []byte, rule *Error) bool {
+	if s.named(b, span{s.start, s.pos}) {
+		return s.fail(rule)
+	}
+	s.first = false
+	s.cur = line{}
+	s.state = inOdd
+	return true
+}
+
+// named tells whether a line that begins so is one of the handshake's own.
+func (s *scanner) named(b []byte, begin span) bool {
+	const own = "Sec-WebSocket-"
+	return s.strict && begin.to-begin.from >= len(own) && equalFold(b[begin.from:begin.from+len(own)], own)
 }
 
 // endValue sets the value, trimmed, at the CR behind it.
@@ -211,6 +294,9 @@ func fieldAt(head []byte, at int) (name, value []byte, next int) {
 // number is known, so that nothing grows.
 func (s *scanner) header(b []byte, from int) http.Header {
 	head := b[:s.pos]
+	if s.Relaxed != (Relaxed{}) {
+		return s.relaxedHeader(head, from)
+	}
 	h := make(http.Header, s.lines)
 	values := make([]string, 0, s.lines)
 	for at := from; ; {
@@ -228,4 +314,16 @@ func (s *scanner) header(b []byte, from int) http.Header {
 		values = append(values, value)
 		h[name] = values[len(values)-1 : len(values) : len(values)]
 	}
+}
+
+// relaxedHeader is header where lines may be odd: it looks at them again.
+func (s *scanner) relaxedHeader(head []byte, from int) http.Header {
+	again := scanner{limits: s.limits, Relaxed: s.Relaxed, strict: s.strict, pos: from, start: from, state: atLine}
+	h := make(http.Header, s.lines)
+	for again.next(head) && again.state != atHead {
+		name := textproto.CanonicalMIMEHeaderKey(string(head[again.cur.name.from:again.cur.name.to]))
+		h[name] = append(h[name], string(head[again.cur.value.from:again.cur.value.to]))
+	}
+	s.looked += again.looked
+	return h
 }

@@ -26,7 +26,7 @@ var reserved = []struct{ name, by string }{
 	{"content-length", "an opening handshake has no body"},
 	{"expect", "an opening handshake has no body"},
 	{"host", "set Host"},
-	{"proxy-authorization", "credentials for a proxy belong into the proxy's URL"},
+	{"proxy-authorization", "credentials for a proxy belong into the proxy's URL; through package conn, Dialer.ProxyHeader"},
 	{"proxy-connection", "it is part of every handshake"},
 	{"sec-websocket-accept", "it is the server's answer to the key"},
 	{"sec-websocket-extensions", "set Extensions; through package conn, Config.Deflate"},
@@ -123,16 +123,25 @@ func hasKey(h http.Header, name string) bool {
 // checkHeader refuses names and values that cannot stand in a head, and what the handshake sets by itself.
 func checkHeader(h http.Header) error {
 	for name, values := range h {
-		if !isToken(name) {
-			return ErrValue.named(printable(name))
+		if err := checkLine(name, values, true); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func checkLine(name string, values []string, mayBeReserved bool) error {
+	if !isToken(name) {
+		return ErrValue.named(printable(name))
+	}
+	if mayBeReserved {
 		if err := checkReserved(name); err != nil {
 			return err
 		}
-		for _, v := range values {
-			if !validValue(v) {
-				return ErrValue.named(name)
-			}
+	}
+	for _, v := range values {
+		if !validValue(v) {
+			return ErrValue.named(name)
 		}
 	}
 	return nil

@@ -8,7 +8,8 @@ import (
 // A Response is a server's answer that switches protocols. On a client, [ParseResponse] fills it; its strings are its own. On a
 // server, [AppendResponse] writes it, and Header is what the application adds.
 type Response struct {
-	Limits Limits // for ParseResponse
+	Limits  Limits  // for ParseResponse
+	Relaxed Relaxed // for ParseResponse
 
 	Status      int // 101 once it was parsed without an error
 	Subprotocol string
@@ -28,8 +29,8 @@ type Response struct {
 	extension extensionCount
 }
 
-// Reset forgets the answer and keeps the limits.
-func (p *Response) Reset() { *p = Response{Limits: p.Limits} }
+// Reset forgets the answer and keeps the limits and the rules that are relaxed.
+func (p *Response) Reset() { *p = Response{Limits: p.Limits, Relaxed: p.Relaxed} }
 
 // ParseResponse reads the server's answer to the request from all the bytes received so far, and returns the length of what
 // belongs to the handshake, or 0 if there is more to come: call again with the same p and more bytes behind the same ones.
@@ -43,6 +44,7 @@ func (p *Response) Reset() { *p = Response{Limits: p.Limits} }
 func ParseResponse(p *Response, req *Request, b []byte) (n int, err error) {
 	if !p.ready {
 		p.scan.limits = p.Limits.withDefaults()
+		p.scan.Relaxed, p.scan.strict = p.Relaxed, true
 		p.scan.begin()
 		p.ready = true
 	}
@@ -62,7 +64,7 @@ func ParseResponse(p *Response, req *Request, b []byte) (n int, err error) {
 			if p.interim++; p.interim > p.scan.limits.Interim {
 				return 0, p.refuse(ErrInterim.passed(p.scan.limits.Interim))
 			}
-			*p = Response{Limits: p.Limits, scan: p.scan, ready: true, interim: p.interim}
+			*p = Response{Limits: p.Limits, Relaxed: p.Relaxed, scan: p.scan, ready: true, interim: p.interim}
 			p.scan.begin()
 		case p.scan.first:
 			if e := p.statusLine(b); e != nil {
