@@ -67,7 +67,7 @@ var layers = map[string]struct{ imports, tests []string }{
 	"frame":        {[]string{"mask", "utf8", "frame/buffer"}, []string{"frame", "asm", "asm/asmtest", "fuzz/reference", "fuzz/replay"}},
 	"handshake":    {nil, []string{"handshake"}},
 	"conn/deflate": {
-		[]string{"utf8", "frame", "frame/buffer", "handshake", "github.com/klauspost/compress"},
+		[]string{"asm", "utf8", "frame", "frame/buffer", "handshake", "github.com/klauspost/compress"},
 		[]string{"conn/deflate", "asm", "asm/asmtest"},
 	},
 	"conn": {

@@ -1,4 +1,4 @@
-// Command gen writes the amd64 assembly of mask/ and utf8/, from the repository's root:
+// Command gen writes the amd64 assembly of mask/, utf8/ and conn/deflate/, from the repository's root:
 //
 //	GOWORK=off go -C asm/gen run .          # write the files
 //	GOWORK=off go -C asm/gen run . -check   # fail if a file is not what gen writes
@@ -23,6 +23,7 @@ var outputs = []struct {
 }{
 	{"mask/kernel_amd64.s", maskKernels},
 	{"utf8/kernel_amd64.s", utf8Kernels},
+	{"conn/deflate/kernel_amd64.s", deflateKernels},
 }
 
 func main() {

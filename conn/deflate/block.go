@@ -177,23 +177,25 @@ func (d *Inflater) counts() halt {
 // preLengths reads the lengths of the code for the code lengths.
 func (d *Inflater) preLengths() halt {
 	y := d.dyn
-	for ; y.n < y.numPre; y.n++ {
+	for y.n < y.numPre {
 		if !d.need(3) {
 			return haltInput
 		}
-		y.preLen[preOrder[y.n]] = uint8(d.bits & 7)
-		d.drop(3)
+		bits, end := d.bits, min(y.numPre, y.n+int(d.nb/3))
+		d.drop(3 * uint(end-y.n))
+		for ; y.n < end; y.n++ {
+			y.preLen[preOrder[y.n]] = uint8(bits & 7)
+			bits >>= 3
+		}
 	}
 	var list [preMax]length
-	width, ok := fillTable(y.pre[:], lengthsOf(list[:0], y.preLen[:]), 0, preEntries[:], preBitsMax)
-	if !ok || width == 1 && y.pre[1]&entryOther != 0 {
+	code := codeOf(list[:0], y.preLen[:])
+	var ok bool
+	y.preMask, ok = code.fill(y.pre[:], preEntries[:], preBitsMax, &y.sorted)
+	if !ok || y.pre[1]&entryOther != 0 {
 		return d.fail(ErrCodeLengths)
 	}
-	// Narrow tables are repeated to the whole width, so that the index needs no mask of its own.
-	for n := 1 << width; n < preTable; n <<= 1 {
-		copy(y.pre[n:2*n], y.pre[:n])
-	}
-	y.n, y.numUsed, y.last = 0, 0, 0
+	y.n, y.numUsed, y.last, y.count = 0, 0, 0, counts{}
 	d.phase = phaseLengths
 	return haltBlock
 }
@@ -202,51 +204,59 @@ func (d *Inflater) preLengths() halt {
 func (d *Inflater) lengths() halt {
 	y := d.dyn
 	total := y.numLit + y.numDist
-	n := y.n
+	n, k, last := y.n, y.numUsed, y.last
+	bits, nb := d.bits, d.nb
 	for n < total {
-		if d.nb < 14 {
-			d.refill()
-		}
-		e := y.pre[d.bits&(preTable-1)]
-		used := uint(e & 15)
-		sym := uint8(e >> entryShift)
-		times := 1
-		if sym >= 16 {
-			extra := d.bits >> used
-			switch sym {
-			case 16:
-				times, used = 3+int(extra&3), used+2
-			case 17:
-				times, used = 3+int(extra&7), used+3
-			default:
-				times, used = 11+int(extra&127), used+7
+		if nb < preSymbolBits {
+			if d.ip+8 <= d.end {
+				bits |= binary.LittleEndian.Uint64(d.in[d.ip:]) << (nb & 63)
+				d.ip += int((63 - nb) >> 3)
+				nb |= 56
+			} else {
+				d.bits, d.nb = bits&(1<<nb-1), nb
+				d.refill()
+				bits, nb = d.bits, d.nb
 			}
 		}
-		if used > d.nb {
-			y.n = n
+		e := y.pre[bits&y.preMask&(preTable-1)]
+		used := uint(e & 63)
+		if used > nb {
+			y.n, y.numUsed, y.last = n, k, last
+			d.bits, d.nb = bits&(1<<nb-1), nb
 			return haltInput
 		}
-		d.drop(used)
-		if n+times > total || sym == 16 && n == 0 {
+		times := int(e>>preTimes&15) + int(bits&(1<<used-1)>>(e>>8&15))
+		bits >>= used
+		nb -= used
+		if n+times > total {
 			return d.fail(ErrCodeLengths)
 		}
-		switch {
-		case sym < 16:
-			y.last = sym
-		case sym > 16:
-			y.last = 0
+		if e&preAgain == 0 {
+			// One length, or none for several symbols: a zero is written, too, and the next length goes over it.
+			last = uint8(e >> entryShift & 15)
+			rank := y.count[last&codeBitsMax]
+			y.count[last&codeBitsMax] = rank + 1
+			y.used[k] = lengthOf(n, last, rank)
+			k += int(e >> preSome & 1)
+			n += times
+			continue
 		}
-		if y.last == 0 {
+		if n == 0 {
+			return d.fail(ErrCodeLengths)
+		}
+		if last == 0 {
 			n += times
 			continue
 		}
 		for range times {
-			y.used[y.numUsed] = lengthOf(n, y.last)
-			y.numUsed++
+			y.used[k] = lengthOf(n, last, y.count[last])
+			y.count[last]++
+			k++
 			n++
 		}
 	}
-	y.n = n
+	y.n, y.numUsed = n, k
+	d.bits, d.nb = bits&(1<<nb-1), nb
 	return d.tables()
 }
 
@@ -263,16 +273,22 @@ func (d *Inflater) tables() halt {
 	if end == 0 || y.used[end-1].symbol() != 256 {
 		return d.fail(ErrCodeLengths) // the block could not end
 	}
-	width, ok := fillTable(y.lit[:], y.used[:split], 0, litEntries[:], litBitsMax)
-	if !ok {
+	y.count[0] = 0
+	literals := prefixCode{lens: y.used[:split], count: y.count}
+	distances := prefixCode{lens: y.used[split:y.numUsed], first: y.numLit}
+	for _, l := range distances.lens {
+		distances.count[l.bits()]++
+	}
+	for l, n := range distances.count {
+		literals.count[l] -= n
+	}
+	distances.before = literals.count
+	var lit, far bool
+	y.litMask, lit = literals.fill(y.lit[:], litEntries[:], litBitsMax, &y.sorted)
+	y.distMask, far = distances.fill(y.dist[:], distEntries[:], distBitsMax, &y.sorted)
+	if !lit || !far {
 		return d.fail(ErrCodeLengths)
 	}
-	y.litMask = 1<<width - 1
-	width, ok = fillTable(y.dist[:], y.used[split:y.numUsed], y.numLit, distEntries[:], distBitsMax)
-	if !ok {
-		return d.fail(ErrCodeLengths)
-	}
-	y.distMask = 1<<width - 1
 	d.codes = &y.codes
 	d.phase = phaseSymbols
 	return haltBlock

@@ -2,9 +2,10 @@
 // ([Config], [Params]), the [Inflater] for what comes and the [Deflater] for what goes.
 //
 // The Inflater is the package's own. It lives as long as the connection, keeps its window in place and says exactly where a
-// message's last block ends, so that a cut message is never delivered as a shorter one. The compressor of the default level is
-// the package's own, too. It holds little, keeps to any window, and finds nearly as much in feeds as larger ones do. Levels 1 to
-// 9 are those of klauspost/compress/flate, which holds a megabyte for each connection.
+// message's last block ends, so that a cut message is never delivered as a shorter one. Its inner loop is assembly where the
+// processor has AVX2, and plain Go elsewhere, with the same results. The compressor of the default level is the package's own,
+// too. It holds little, keeps to any window, and finds nearly as much in feeds as larger ones do. Levels 1 to 9 are those of
+// klauspost/compress/flate, which holds a megabyte for each connection.
 //
 // # Risk
 //
@@ -32,23 +33,24 @@
 //
 //	                               200 B                1000 B               8000 B
 //	                       deflate inflate wire  deflate inflate wire  deflate inflate wire
-//	default                    5.3    0.36   45     25     4.3   359      135      24  2732
-//	history of 2 KiB           5.3    0.46   51     23     4.5   390      128      25  2682
-//	history of 32 KiB          6.3    0.33   42     24     4.0   360      140      23  2731
-//	window of 10 bits          5.2    0.37   51     23     4.4   389      131      25  2678
-//	no takeover                7.0     2.0  121     23     4.5   420      127      23  2727
-//	level 1                    6.0    0.35   54     14     4.0   393       59      24  2960
-//	level 5                    5.8    0.32   44     19     3.8   374      103      21  2873
-//	level 9                     21    0.30   38    243     3.8   335     1008      21  2599
-//	level 5, 2 KiB              16    0.34   49     33     4.2   376      106      25  2927
+//	default                    5.3    0.28   45     25     3.2   359      135      19  2732
+//	history of 2 KiB           5.3    0.30   51     23     3.5   390      128      19  2682
+//	history of 32 KiB          6.3    0.27   42     24     3.1   360      140      18  2731
+//	window of 10 bits          5.2    0.30   51     23     3.4   389      131      19  2678
+//	no takeover                7.0     1.4  121     23     4.2   420      127      18  2727
+//	level 1                    6.0    0.28   54     14     3.3   393       59      18  2960
+//	level 5                    5.8    0.29   44     19     3.5   374      103      16  2873
+//	level 9                     21    0.24   38    243     3.0   335     1008      16  2599
+//	level 5, 2 KiB              16    0.29   49     33     3.3   376      106      19  2927
 //
-// The last line is level 5 with a History of 2 KiB: the library's compressor, made ready for each message.
+// The last line is level 5 with a History of 2 KiB: the library's compressor, made ready for each message. All levels, and what
+// each holds, are printed by go test -run '^$' -bench Levels ./conn/deflate.
 //
-// A receiver of small messages pays a third of a microsecond to read a quarter of the bytes: on any network that is
-// billed, shared or slower than some gigabits it pays. A sender pays fifteen times that, for each connection: where the same
-// message goes to many, prepare it once (conn.Prepare). Within a host, and for payloads that are compressed or random
-// already, it does not pay. Small messages need context takeover: without it a message of 200 bytes saves little and costs
-// more. Below DefaultThreshold messages go as they are, and the context is kept for the next.
+// A receiver of small messages pays 0.3 µs to read a quarter of the bytes: on any network that is billed, shared or slower
+// than some gigabits it pays. A sender pays nearly twenty times that, for each connection: where the same message goes to
+// many, prepare it once (conn.Prepare). Within a host, and for payloads that are compressed or random already, it does not
+// pay. Small messages need context takeover: without it a message of 200 bytes saves little and costs more. Below
+// DefaultThreshold messages go as they are, and the context is kept for the next.
 //
 // # Memory
 //

@@ -32,9 +32,16 @@ const (
 	distBitsMax = 8
 	litTable    = 2048
 	distTable   = 512
+	revBits     = 10
 	preTable    = 128
 	preBitsMax  = 7
 	preMax      = 19
+
+	// An entry of the code for the code lengths: bits 0–11 as above, then
+	preAgain      = 1 << 12 // the last length again
+	preTimes      = 20      // how often at least, in four bits
+	preSome       = 24      // whether the length in bits 16–19 is not 0
+	preSymbolBits = 14      // a symbol takes no more
 )
 
 // codes are the tables of one block.
@@ -49,12 +56,16 @@ type codes struct {
 // block to the end of the message.
 type dynamic struct {
 	codes
-	pre    [preTable]uint32
-	preLen [preMax]uint8
+	pre     [preTable]uint32
+	preMask uint64
+	preLen  [preMax]uint8
 
 	// The symbols that have codes, in order; distances follow the literals. Most have none in a short message, so that
 	// passing over all of them would cost as much as decoding it.
-	used [litMax + 32]length
+	used  [litMax + 32]length
+	count counts // of all of them
+
+	sorted [litMax]uint32 // entries in the order of their codes
 
 	numLit, numDist, numPre int
 	numUsed                 int
@@ -62,23 +73,40 @@ type dynamic struct {
 	last                    uint8 // the length told last
 }
 
-// length is a symbol and the length of its code.
-type length uint16
+// length is a symbol, the length of its code, and how many symbols before it have a code of that length.
+type length uint32
 
-func lengthOf(symbol int, bits uint8) length { return length(symbol)<<4 | length(bits) }
+func lengthOf(symbol int, bits uint8, rank int32) length {
+	return length(rank)<<16 | length(symbol)<<4 | length(bits)
+}
 
-func (l length) symbol() int { return int(l >> 4) }
+func (l length) symbol() int { return int(l >> 4 & 0xFFF) }
 
 func (l length) bits() int { return int(l & codeBitsMax) }
 
-// lengthsOf lists the symbols that have a code in lens.
-func lengthsOf(dst []length, lens []uint8) []length {
+func (l length) rank() int32 { return int32(l >> 16) }
+
+// counts are how many symbols have codes of each length.
+type counts [codeBitsMax + 1]int32
+
+// A prefixCode is what a decoding table is made of.
+type prefixCode struct {
+	lens   []length
+	count  counts
+	before counts // ranks begin with these
+	first  int    // symbols count from it
+}
+
+// codeOf returns the code of the symbols that have lengths in lens, with dst to list them in.
+func codeOf(dst []length, lens []uint8) prefixCode {
+	c := prefixCode{lens: dst}
 	for s, n := range lens {
 		if n != 0 {
-			dst = append(dst, lengthOf(s, n))
+			c.lens = append(c.lens, lengthOf(s, n, c.count[n&codeBitsMax]))
+			c.count[n&codeBitsMax]++
 		}
 	}
-	return dst
+	return c
 }
 
 var dynamics = sync.Pool{New: func() any { return new(dynamic) }}
@@ -120,15 +148,22 @@ func symbolEntries() (lit [litMax]uint32, dist [32]uint32) {
 }
 
 func preSymbols() (pre [preMax]uint32) {
-	for i := range pre {
-		pre[i] = uint32(i) << entryShift
+	for i := range 16 {
+		pre[i] = uint32(i)<<entryShift | 1<<preTimes
+		if i > 0 {
+			pre[i] |= 1 << preSome
+		}
 	}
+	pre[16] = 3<<preTimes | preAgain | 2
+	pre[17] = 3<<preTimes | 3
+	pre[18] = 11<<preTimes | 7
 	return pre
 }
 
 // fixedCodes are the tables of RFC 1951 §3.2.6.
 func fixedCodes() *codes {
 	c := new(codes)
+	var sorted [litMax]uint32
 	var lens [litMax]uint8
 	for i := range lens {
 		switch {
@@ -142,91 +177,87 @@ func fixedCodes() *codes {
 			lens[i] = 8
 		}
 	}
-	n, _ := fillTable(c.lit[:], lengthsOf(nil, lens[:]), 0, litEntries[:], litBitsMax)
-	c.litMask = 1<<n - 1
+	code := codeOf(nil, lens[:])
+	c.litMask, _ = code.fill(c.lit[:], litEntries[:], litBitsMax, &sorted)
 	var five [32]uint8
 	for i := range five {
 		five[i] = 5
 	}
-	n, _ = fillTable(c.dist[:], lengthsOf(nil, five[:]), 0, distEntries[:], distBitsMax)
-	c.distMask = 1<<n - 1
+	code = codeOf(nil, five[:])
+	c.distMask, _ = code.fill(c.dist[:], distEntries[:], distBitsMax, &sorted)
 	return c
 }
 
-// fillTable writes the table of the prefix code whose lengths are lens, indexed by at most width bits, and returns the
-// index bits that it uses. Symbols count from first. It reports false if the lengths make no complete code. As in zlib there
-// are two exceptions: a code of a single symbol of one bit, and one of no symbols, which may stand where none is used
-// (RFC 1951 §3.2.7).
-func fillTable(table []uint32, lens []length, first int, meaning []uint32, width int) (int, bool) {
-	var count [codeBitsMax + 1]int
-	for _, l := range lens {
-		count[l.bits()]++
+// reversed holds each number of revBits bits with its bits the other way round.
+var reversed = reversedNumbers()
+
+func reversedNumbers() (r [1 << revBits]uint16) {
+	for i := range r {
+		r[i] = bits.Reverse16(uint16(i)) >> (16 - revBits)
 	}
+	return r
+}
+
+// fill writes the table of the code, indexed by at most width bits, which are at most revBits, and returns the index's mask. It
+// reports false if the lengths make no complete code. As in zlib there are two exceptions: a code of a single symbol of one bit, and
+// one of no symbols, which may stand where none is used (RFC 1951 §3.2.7). In sorted it leaves the entries in the order of their codes.
+func (c *prefixCode) fill(table, meaning []uint32, width int, sorted *[litMax]uint32) (mask uint64, ok bool) {
+	count := &c.count
 	longest := codeBitsMax
 	for longest > 0 && count[longest] == 0 {
 		longest--
 	}
-	var next [codeBitsMax + 2]int
-	left := 1
+	var start counts // of each length in sorted, as ranks count
+	left, n := int32(1), int32(0)
 	for l := 1; l <= longest; l++ {
 		left = left<<1 - count[l]
 		if left < 0 {
 			return 0, false
 		}
-		next[l+1] = next[l] + count[l]
-	}
-	if left > 0 && longest > 1 {
-		return 0, false
-	}
-	var sorted [litMax]uint16
-	for _, l := range lens {
-		sorted[next[l.bits()]] = uint16(l.symbol() - first)
-		next[l.bits()]++
+		start[l] = n - c.before[l]
+		n += count[l]
 	}
 	if left > 0 {
+		if longest > 1 {
+			return 0, false
+		}
 		table[0], table[1] = entryOther|1<<8|1, entryOther|1<<8|1
 		if longest == 1 {
-			table[0] = meaning[sorted[0]] + 1<<8 + 1
+			table[0] = meaning[c.lens[0].symbol()-c.first] + 1<<8 + 1
 		}
 		return 1, true
 	}
 	width = min(width, longest)
-	fillFirst(table, &count, &sorted, meaning, width, longest)
-	return width, true
-}
-
-// fillFirst fills the first table, then calls fillSecond for the codes that are longer than its index. The table is written
-// once for each code and doubled whenever the codes grow a bit: copying is cheaper than writing every repetition.
-func fillFirst(table []uint32, count *[codeBitsMax + 1]int, sorted *[litMax]uint16, meaning []uint32, width, longest int) {
+	for _, l := range c.lens {
+		n := l.bits()
+		sorted[start[n]+l.rank()] = meaning[l.symbol()-c.first] + uint32(n)<<8 + uint32(n)
+	}
+	// The table is written once for each code and doubled whenever the codes grow a bit: copying is cheaper than writing every
+	// repetition. A code's place has the code in the highest of revBits bits; the stream's first bit is the lowest of an index.
 	l := 1
 	for count[l] == 0 {
 		l++
 	}
-	code, i := 0, 0 // code is bit-reversed: the stream's first bit is its lowest
-	for size := 1 << l; ; size <<= 1 {
-		for range count[l] {
-			table[code] = meaning[sorted[i]] + uint32(l)<<8 + uint32(l)
-			i++
-			if code == size-1 {
-				for ; l < width; l++ {
-					copy(table[size:size<<1], table[:size])
-					size <<= 1
-				}
-				return
-			}
-			code = increment(code, size)
+	place, i := 0, 0
+	for {
+		for end := i + int(count[l]); i < end; i++ {
+			table[reversed[place&(1<<revBits-1)]] = sorted[i]
+			place += 1 << revBits >> l
 		}
 		if l == width {
 			break
 		}
-		copy(table[size:size<<1], table[:size])
+		copy(table[1<<l:2<<l], table[:1<<l])
 		l++
 	}
-	fillSecond(table, count, sorted, meaning, width, longest, code, i)
+	if i < len(c.lens) {
+		fillSecond(table, count, sorted, width, longest, int(reversed[place]), i)
+	}
+	return 1<<width - 1, true
 }
 
 // fillSecond fills the tables behind the first one, of codes longer than width bits, from the i-th symbol on.
-func fillSecond(table []uint32, count *[codeBitsMax + 1]int, sorted *[litMax]uint16, meaning []uint32, width, longest, code, i int) {
+func fillSecond(table []uint32, count *counts, sorted *[litMax]uint32, width, longest, code, i int) {
 	prefix, place, end := -1, 0, 1<<width
 	sub := 0
 	for l := width + 1; l <= longest; l++ {
@@ -235,15 +266,15 @@ func fillSecond(table []uint32, count *[codeBitsMax + 1]int, sorted *[litMax]uin
 				// The second table is as wide as the longest code that starts with this prefix.
 				prefix, place = p, end
 				sub = l - width
-				for used := left; used < 1<<sub; {
+				for used := int(left); used < 1<<sub; {
 					sub++
-					used = used<<1 + count[width+sub]
+					used = used<<1 + int(count[width+sub])
 				}
 				end += 1 << sub
 				table[prefix] = entryOther | entryPointer | uint32(place)<<entryShift | uint32(sub)<<8 | uint32(width)
 			}
 			rest := l - width
-			e := meaning[sorted[i]] + uint32(rest)<<8 + uint32(rest)
+			e := sorted[i] - uint32(width)<<8 - uint32(width) // what the first table has used is gone
 			i++
 			for at := code >> width; at < 1<<sub; at += 1 << rest {
 				table[place+at] = e

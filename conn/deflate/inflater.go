@@ -30,9 +30,13 @@ const (
 	ratioMost = 1 << 16  // no more can be: a bit is worth less than 258 bytes
 )
 
-// tailMax is how much of a message is decoded from padded memory, so that the fast loop runs to its end. Most feed messages
-// fit in whole.
-const tailMax = 496
+const (
+	// tailMax is how much of a message is decoded from padded memory, so that the fast loop runs to its end. Most feed
+	// messages fit in whole.
+	tailMax = 512 - tailPad
+	// tailPad is so much that the loop goes on until no bit of the input is left.
+	tailPad = inputPad + 8
+)
 
 // An Inflater undoes the peer's compression, message after message, for as long as a connection lives (RFC 7692 §7.2.2).
 // Use Message for a message that is whole, Push for one that comes in pieces, or Feed and Next to take a long one in pieces
@@ -43,7 +47,8 @@ const tailMax = 496
 //
 // An error is for good: the context is gone, and every later call returns it again.
 type Inflater struct {
-	window  int
+	decoder
+
 	limit   int
 	ratio   int
 	judge   int  // the length of the message at which the ratio is judged next
@@ -57,24 +62,14 @@ type Inflater struct {
 	closing bool // all of the message is in
 	phase   phase
 
-	in   []byte
-	ip   int
-	end  int // of the input in in; padding may follow
-	bits uint64
-	nb   uint
-
-	out     []byte
-	base    int // first byte of the history
-	start   int // first byte of the message that was neither moved out nor handed out
-	shown   int // first byte that Next has not returned; start if it has returned none
-	op      int
+	start   int   // first byte of the message that was neither moved out nor handed out
+	shown   int   // first byte that Next has not returned; start if it has returned none
 	checked int   // text up to here is valid
 	moved   int   // bytes in parts
 	handed  int   // bytes handed out by Next
 	got     int64 // compressed bytes of the message so far
 	rest    int   // of a stored block
 
-	codes *codes
 	dyn   *dynamic
 	buf   *buffer.Buffer
 	parts []*buffer.Buffer
@@ -88,7 +83,7 @@ type Inflater struct {
 	err    error
 	more   []byte // what was fed and not loaded
 
-	tail [tailMax + inputPad]byte
+	tail [tailMax + tailPad]byte
 }
 
 // NewInflater returns an Inflater. It takes memory only when the first message comes. The error is that of WindowBits.
@@ -106,10 +101,10 @@ func NewInflater(o InflateOptions) (*Inflater, error) {
 		o.MaxMessage = frame.HardMaxMessage
 	}
 	return &Inflater{
-		window: 1 << o.WindowBits,
-		limit:  int(min(o.MaxMessage, math.MaxInt/2)),
-		ratio:  min(max(0, o.MaxRatio), ratioMost),
-		alone:  o.NoContextTakeover,
+		decoder: decoder{window: 1 << o.WindowBits},
+		limit:   int(min(o.MaxMessage, math.MaxInt/2)),
+		ratio:   min(max(0, o.MaxRatio), ratioMost),
+		alone:   o.NoContextTakeover,
 	}, nil
 }
 
@@ -280,8 +275,8 @@ func (d *Inflater) load() bool {
 		return false
 	case d.last && n <= tailMax:
 		copy(d.tail[:], p)
-		clear(d.tail[n : n+inputPad])
-		d.in = d.tail[:n+inputPad]
+		clear(d.tail[n : n+tailPad])
+		d.in = d.tail[:n+tailPad]
 		d.last, d.closing = false, true
 	case d.last:
 		n -= tailMax / 2

@@ -9,7 +9,8 @@ const (
 	// inputPad is how far the loop may read past its position.
 	inputPad = 16
 
-	maxBits = 48 // of one literal or match: 15+5 bits of length, 15+13 of distance
+	maxBits      = 48 // of one literal or match: 15+5 bits of length, 15+13 of distance
+	distanceBits = 28 // of a distance alone
 )
 
 // A halt says why a step of the inflater came back.
@@ -29,8 +30,13 @@ func (d *Inflater) symbols(opEnd int) halt {
 	if d.ratio > 0 {
 		fastEnd -= slack // where the ratio is judged must not depend on where the fast loop's rounds end
 	}
-	if h, ok := d.fastSymbols(fastEnd); !ok {
-		return h
+	switch d.decode(fastEnd) {
+	case verdictEnd:
+		return haltBlock
+	case verdictSymbol:
+		return d.fail(ErrSymbol)
+	case verdictDistance:
+		return d.fail(ErrDistance)
 	}
 	for {
 		if d.op >= opEnd {
@@ -45,33 +51,70 @@ func (d *Inflater) symbols(opEnd int) halt {
 	}
 }
 
-// fastSymbols is the loop that inflating spends its time in: it goes on while eight bytes can be loaded at any point of a
-// round. It may run into the padding behind the input, and finds out at its end. It reports whether more symbols are to be
-// decoded one by one.
-func (d *Inflater) fastSymbols(opEnd int) (h halt, more bool) {
+// A verdict says why the loop came back.
+type verdict uint8
+
+const (
+	verdictStop     verdict = iota // the next symbols are to be decoded one by one, if there are any
+	verdictEnd                     // of the block
+	verdictSymbol                  // ErrSymbol
+	verdictDistance                // ErrDistance
+)
+
+// A decoder is what the loop works on.
+type decoder struct {
+	in     []byte
+	ip     int
+	end    int // of the input in in; padding may follow
+	bits   uint64
+	nb     uint
+	out    []byte
+	base   int // first byte of the history
+	op     int
+	window int
+	codes  *codes
+}
+
+// decode runs the loop, if there is input and room for a round.
+func (s *decoder) decode(opEnd int) verdict {
+	if s.ip > len(s.in)-inputPad || s.op >= opEnd || opEnd > len(s.out)-slack {
+		return verdictStop
+	}
+	ip, op := s.ip, s.op
+	v := decode(s, opEnd)
+	if sanitize {
+		didRead(s.in[ip:s.ip])
+		didWrite(s.out[op:s.op])
+	}
+	return v
+}
+
+// decodeGeneric is the loop that inflating spends its time in: it goes on while eight bytes can be loaded at any point of a
+// round. It may run into the padding behind the input, and finds out at its end.
+func decodeGeneric(s *decoder, opEnd int) verdict {
 	var (
-		in     = d.in
-		ip     = d.ip
+		in     = s.in
+		ip     = s.ip
 		ipEnd  = len(in) - inputPad
-		out    = d.out
-		op     = d.op
-		bits   = d.bits
-		nb     = d.nb
-		codes  = d.codes
+		out    = s.out
+		op     = s.op
+		bits   = s.bits
+		nb     = s.nb
+		codes  = s.codes
 		lit    = &codes.lit
 		dist   = &codes.dist
 		litIx  = codes.litMask & (litTable - 1)
 		distIx = codes.distMask & (distTable - 1)
 		e      uint32
 	)
-	h, more = haltOutput, true
+	v := verdictStop
 loop:
 	for ip <= ipEnd && op < opEnd {
 		bits |= binary.LittleEndian.Uint64(in[ip:]) << (nb & 63)
 		ip += int((63 - nb) >> 3)
 		nb |= 56
 		e = lit[bits&litIx]
-		// Two literals of at most ten bits leave 36 bits, enough for whatever follows up to its distance.
+		// Three literals of at most ten bits leave 26 bits, enough for a length.
 		if e >= entryLiteral {
 			bits >>= e & 63
 			nb -= uint(e & 63)
@@ -89,7 +132,14 @@ loop:
 					nb -= uint(e & 63)
 					out[op] = byte(e >> entryShift)
 					op++
-					continue
+					e = lit[bits&litIx]
+					if e >= entryLiteral {
+						bits >>= e & 63
+						nb -= uint(e & 63)
+						out[op] = byte(e >> entryShift)
+						op++
+						continue
+					}
 				}
 			}
 		}
@@ -109,10 +159,9 @@ loop:
 			if e&entryOther != 0 {
 				bits >>= e & 63
 				nb -= uint(e & 63)
-				h, more = haltBlock, false
-				if e&entryEnd == 0 {
-					d.err = ErrSymbol
-					h = haltError
+				v = verdictSymbol
+				if e&entryEnd != 0 {
+					v = verdictEnd
 				}
 				break loop
 			}
@@ -120,7 +169,7 @@ loop:
 		length := int(e>>entryShift) + int(bits&(1<<(e&63)-1)>>(e>>8&15))
 		bits >>= e & 63
 		nb -= uint(e & 63)
-		if nb < 28 {
+		if nb < distanceBits {
 			bits |= binary.LittleEndian.Uint64(in[ip:]) << (nb & 63)
 			ip += int((63 - nb) >> 3)
 			nb |= 56
@@ -135,17 +184,15 @@ loop:
 			if e&entryOther != 0 {
 				bits >>= e & 63
 				nb -= uint(e & 63)
-				d.err = ErrSymbol
-				h, more = haltError, false
+				v = verdictSymbol
 				break loop
 			}
 		}
 		distance := int(e>>entryShift) + int(bits&(1<<(e&63)-1)>>(e>>8&15))
 		bits >>= e & 63
 		nb -= uint(e & 63)
-		if distance > op-d.base || distance > d.window {
-			d.err = ErrDistance
-			h, more = haltError, false
+		if distance > op-s.base || distance > s.window {
+			v = verdictDistance
 			break loop
 		}
 		from := op - distance
@@ -167,17 +214,16 @@ loop:
 			op += length
 		}
 	}
-	if over := ip - d.end; over > 0 {
+	if over := ip - s.end; over > 0 {
 		if nb < uint(over)*8 {
 			// Bits from behind the input were used: nothing of this round counts.
-			d.err = nil
-			return 0, true
+			return verdictStop
 		}
-		ip = d.end
+		ip = s.end
 		nb -= uint(over) * 8
 	}
-	d.op, d.bits, d.nb, d.ip = op, bits&(1<<nb-1), nb, ip
-	return h, more
+	s.op, s.bits, s.nb, s.ip = op, bits&(1<<nb-1), nb, ip
+	return v
 }
 
 // repeat fills p with its first n bytes again and again.
