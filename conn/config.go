@@ -24,7 +24,7 @@ type Config struct {
 	// Frame are the limits and relaxed rules for what is received. Its Compression is set by the handshake.
 	Frame frame.Options
 	// Deflate, if not nil, has messages compressed if the peer agrees: a client offers it, a server accepts it (RFC 7692).
-	// It is for Dialer and Upgrader; New has no handshake to agree in.
+	// It is for Dialer and Upgrader; New has no handshake to agree in, and NewAgreed is told what was agreed.
 	Deflate *deflate.Config
 	// UncheckedText gives up the check that written text is UTF-8 (RFC 6455 §5.6), which is ErrNotUTF8 otherwise.
 	UncheckedText bool

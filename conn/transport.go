@@ -31,6 +31,15 @@ func UnderTLS(l net.Listener, cfg *Config) net.Listener {
 	return &listenerUnderTLS{l, cfg}
 }
 
+// UnderTLSConn is UnderTLS for one connection: it returns what to give to tls.Server, or to tls.Client, in the place of nc. It panics if
+// nc is nil.
+func UnderTLSConn(nc net.Conn, cfg *Config) net.Conn {
+	if nc == nil {
+		panic("conn: UnderTLSConn without a connection")
+	}
+	return underTLS(nc, cfg)
+}
+
 type listenerUnderTLS struct {
 	net.Listener
 	cfg *Config

@@ -80,7 +80,7 @@ func (d *Inflater) header() halt {
 	if !d.need(3) {
 		return haltInput
 	}
-	d.final = d.bits&1 != 0
+	d.final, d.empty = d.bits&1 != 0, false
 	kind := d.bits >> 1 & 3
 	d.drop(3)
 	switch kind {
@@ -118,7 +118,7 @@ func (d *Inflater) storedLength() halt {
 	if n != ^complement {
 		return d.fail(ErrStoredLength)
 	}
-	d.rest = int(n)
+	d.rest, d.empty = int(n), n == 0
 	d.phase = phaseStored
 	return haltBlock
 }

@@ -22,6 +22,8 @@ type InflateOptions struct {
 	// MaxRatio bounds a message's inflated bytes to so many times the compressed bytes they came of: ErrRatio. It is judged
 	// at every 32 KiB behind the first 64 KiB of a message, and at its end. 0 means no such limit.
 	MaxRatio int
+	// KeptTail accepts a message at whose end the sender has left the tail, with NoContextTakeover: see Config.KeptTail.
+	KeptTail bool
 }
 
 const (
@@ -53,6 +55,8 @@ type Inflater struct {
 	ratio   int
 	judge   int  // the length of the message at which the ratio is judged next
 	alone   bool // no context takeover
+	kept    bool // the tail may be there, where alone is set
+	empty   bool // the last block was a stored one without bytes, and no other has begun
 	text    bool
 	opened  bool // inside a message
 	ended   bool // the whole message was pushed
@@ -105,6 +109,7 @@ func NewInflater(o InflateOptions) (*Inflater, error) {
 		limit:   int(min(o.MaxMessage, math.MaxInt/2)),
 		ratio:   min(max(0, o.MaxRatio), ratioMost),
 		alone:   o.NoContextTakeover,
+		kept:    o.KeptTail && o.NoContextTakeover,
 	}, nil
 }
 
@@ -349,7 +354,7 @@ func (d *Inflater) complete() error {
 	if err := d.check(); err != nil {
 		return err
 	}
-	if d.nb != 0 || d.phase != phaseStoredLength && (d.phase != phaseHeader || !d.final) {
+	if d.nb != 0 || d.phase != phaseStoredLength && (d.phase != phaseHeader || !d.final && (!d.kept || !d.empty)) {
 		return d.kill(ErrMessageEnd)
 	}
 	if d.text && !d.utf8.Done() {
@@ -358,7 +363,7 @@ func (d *Inflater) complete() error {
 	if d.ratio > 0 && d.overRatio(d.moved+d.handed+d.op-d.start) {
 		return d.kill(passed(ErrRatio, d.ratio, "MaxRatio"))
 	}
-	d.phase, d.final, d.in = phaseHeader, false, nil
+	d.phase, d.final, d.empty, d.in = phaseHeader, false, false, nil
 	d.opened, d.ended = false, true
 	d.view = d.join()
 	return nil
