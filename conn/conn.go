@@ -53,6 +53,7 @@ type Conn struct {
 	role       frame.Role     // never changes
 	patient    bool           // whoever writes waits, also with Config.FailFast; under lock
 	vectored   bool           // transport.Vectored
+	fills      fills          // how fill fills; by whoever holds readBusy
 	writing    *messageWriter // the message that NextWriter has open; under lock
 	rest       *buffer.Buffer // what a write that must not wait has left, for the goroutine that goes on; under lock
 	restLen    int

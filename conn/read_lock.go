@@ -17,12 +17,13 @@ type readLock struct {
 
 // The flags in readLock.state.
 const (
-	readBusy   = 1 << iota // a read call runs
-	readEnded              // err is set
-	readWanted             // Shutdown, or linger, waits for readBusy to go
-	readLooked             // and the keepalive has readBusy, for a moment
-	readParked             // no read call runs but quick ones
-	readCount              // one message
+	readBusy    = 1 << iota // a read call runs
+	readEnded               // err is set
+	readWanted              // Shutdown, or linger, waits for readBusy to go
+	readLooked              // and the keepalive has readBusy, for a moment
+	readParked              // no read call runs but quick ones
+	readStarved             // nor any, and the last was a TryRead that found nothing whole
+	readCount               // one message
 )
 
 const (

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
@@ -110,6 +111,11 @@ func (a *anyConn) Fill(dst []byte) (int, error) {
 	}
 	return 0, io.ErrNoProgress
 }
+
+// FillNow cannot know whether a read would wait.
+func (a *anyConn) FillNow([]byte) (int, error) { return 0, transport.ErrNothing }
+func (a *anyConn) Drained() bool               { return true }
+func (a *anyConn) Raw() syscall.RawConn        { return nil }
 
 func (a *anyConn) Ready() bool           { return false }
 func (a *anyConn) Info() *transport.Info { return nil }

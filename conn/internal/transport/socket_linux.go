@@ -35,6 +35,9 @@ type socket struct {
 	how               How           // of Write
 	busy              bool          // the last read that brought bytes brought many
 	woken             bool          // the read waited within a frame, and is to be tried again
+	now               bool          // the read is FillNow
+	drained           bool          // the last read left nothing in the kernel
+	tcp               bool          // a read that brings less than it has room for does: of other sockets they end at borders, too
 	waits             atomic.Uint32 // how often a write has waited for room
 	waiting           atomic.Bool   // a write does
 	errno, writeErrno int32
@@ -82,7 +85,7 @@ func newSocket(nc net.Conn, o Options, to Sink) *socket {
 	if err != nil {
 		return nil
 	}
-	s := &socket{nc: nc, rc: rc, mode: o.Syscalls, sink: to}
+	s := &socket{nc: nc, rc: rc, mode: o.Syscalls, sink: to, tcp: tcp}
 	s.readFn, s.writeFn = s.reader(), s.writer()
 	if o.Spin > 0 {
 		s.spin = &spin{length: o.Spin}
@@ -121,6 +124,31 @@ func (s *socket) Fill(dst []byte) (n int, err error) {
 	}
 }
 
+// FillNow reads once, without waiting.
+func (s *socket) FillNow(dst []byte) (n int, err error) {
+	s.space = s.sink.SpaceIn(dst)
+	s.now = true
+	err = s.rc.Read(s.readFn)
+	s.now, s.space = false, nil
+	switch {
+	case err != nil:
+	case s.errno == int32(syscall.EAGAIN):
+		err = ErrNothing
+	case s.errno != 0:
+		err = s.opError("read", syscall.Errno(s.errno))
+	case s.n == 0:
+		err = io.EOF
+	default:
+		s.sink.Filled(s.n)
+		return s.n, nil
+	}
+	s.sink.Release()
+	return 0, err
+}
+
+func (s *socket) Drained() bool        { return s.drained }
+func (s *socket) Raw() syscall.RawConn { return s.rc }
+
 func (s *socket) opError(op string, errno syscall.Errno) error {
 	e := &net.OpError{Op: op, Source: s.nc.LocalAddr(), Addr: s.nc.RemoteAddr(), Err: os.NewSyscallError(op, errno)}
 	if e.Source != nil {
@@ -145,14 +173,16 @@ func (s *socket) reader() func(fd uintptr) bool {
 			case errno == 0:
 				s.n, s.errno = n, 0
 				s.busy = n >= busyRead
+				s.drained = s.tcp && n < len(s.space)
 				s.reads.Add(1)
 				if s.spin != nil {
 					s.spin.until = time.Time{}
 				}
 				return true
 			case errno == syscall.EINTR:
-			case errno != syscall.EAGAIN:
+			case errno != syscall.EAGAIN || s.now:
 				s.n, s.errno = 0, int32(errno)
+				s.drained = errno == syscall.EAGAIN
 				return true
 			case s.spin == nil || !s.spin.goesOn():
 				s.parked.Add(1)
@@ -245,7 +275,7 @@ func (p *spin) setDeadline(t time.Time) {
 
 // recv is one read system call.
 func (s *socket) recv(fd uintptr) (int, syscall.Errno) {
-	raw := s.mode == SyscallsRaw || s.mode == SyscallsAuto && s.busy
+	raw := s.mode == SyscallsRaw || s.mode == SyscallsAuto && (s.busy || s.now)
 	if s.stamped != nil {
 		return s.stamped.recv(fd, s.space, raw)
 	}
