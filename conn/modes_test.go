@@ -42,6 +42,58 @@ var readModes = []readMode{
 			}
 		}
 	}},
+	polled("Poller", &Poller{}),
+	polled("Poller, spinning", &Poller{Spin: -1}),
+	polled("Poller, spinning at first", &Poller{Spin: 100 * time.Microsecond}),
+	polled("Poller, moderated", &Poller{Moderate: time.Millisecond}),
+	polled("Poller, fed", &Poller{fedOnly: true}),
+}
+
+// polled is to be read by a Poller.
+func polled(name string, options *Poller) readMode {
+	return readMode{name: name, start: func(t *testing.T, c *Conn) func() (Message, error) {
+		type result struct {
+			m   Message
+			err error
+		}
+		results := make(chan result, 1000)
+		p := &Poller{Spin: options.Spin, Moderate: options.Moderate, fedOnly: options.fedOnly}
+		p.Handler = func(of *Conn, m Message) {
+			if of != c {
+				t.Error("a message of another connection")
+			}
+			results <- result{m: m.Clone()}
+		}
+		p.Failed = func(_ *Conn, err error) { results <- result{err: err} }
+		run(t, p)
+		if err := p.Add(c); err != nil {
+			t.Fatal(err)
+		}
+		var last error
+		return func() (Message, error) {
+			if last != nil {
+				return Message{}, last
+			}
+			r := <-results
+			if errors.Is(r.err, net.ErrClosed) {
+				last = r.err
+			}
+			return r.m, r.err
+		}
+	}}
+}
+
+// run has p run until the test has ended.
+func run(t testing.TB, p *Poller) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != context.Canceled {
+			t.Error(err)
+		}
+	})
 }
 
 // A carrier is what carries a connection of the tests.

@@ -33,7 +33,11 @@ func (c *Conn) TryRead() (m Message, ok bool, err error) {
 		}
 		c.readers.leave(n)
 	}
-	return c.tryRead(fillsOnce)
+	m, err = c.tryRead(nil)
+	if err == errNotHere || err == errAside {
+		return Message{}, false, nil
+	}
+	return m, err == nil, err
 }
 
 // fills says how fill is to fill.
@@ -50,27 +54,36 @@ var (
 	errAside   = errors.New("conn: the end is being prepared")
 )
 
-// tryRead is TryRead for all but the plain message that is buffered.
-func (c *Conn) tryRead(how fills) (Message, bool, error) {
-	if taken, err := c.takeRead(false); !taken {
-		return Message{}, false, err
+// tryRead is TryRead for all but the plain message that is buffered. Where nothing is here
+// the error is errNotHere, or errAside. l is nil without a Poller.
+func (c *Conn) tryRead(l *pollLine) (Message, error) {
+	if taken, err := c.takeRead(false); err != nil {
+		return Message{}, err
+	} else if !taken {
+		return Message{}, errAside
+	}
+	how := fillsOnce
+	if l != nil && (l.drained || l.fed != nil) && !c.transport.Ready() {
+		how = fillsNever
 	}
 	c.fills = how
 	m, err := c.tryOn()
 	if err == errAside { // a goroutine has the reading side
-		return Message{}, false, nil
+		return Message{}, err
+	}
+	if l != nil && c.fills != how { // it has been filled
+		l.sawEnd(c.transport, err)
 	}
 	c.fills = fillsWait
 	switch err {
 	case nil:
 		c.parkRead()
-		return m, true, nil
 	case errNotHere:
 		c.addReaders(readStarved - readBusy)
-		return Message{}, false, nil
+	default:
+		c.endRead(0)
 	}
-	c.endRead(0)
-	return Message{}, false, err
+	return m, err
 }
 
 // tryOn takes steps until there is a message, or nothing is left to take.
@@ -129,7 +142,7 @@ func (c *Conn) disarmRead() bool {
 	d := &c.deadlines
 	times := d.lock()
 	defer d.mu.Unlock()
-	if times.armedRead.IsZero() || d.discarding || passed(times.read) {
+	if times.armedRead.IsZero() || times.line != nil || d.discarding || passed(times.read) {
 		return false
 	}
 	times.armedRead = time.Time{}

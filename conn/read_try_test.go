@@ -32,7 +32,7 @@ func TestTryReadReadsOnce(t *testing.T) {
 	for range 3 {
 		wantNothing(t, c)
 	}
-	if s := c.Stats(); s.Reads != 0 || s.Waits != 0 {
+	if s := c.Stats(); s.Reads != 0 || s.Waits != 3 {
 		t.Errorf("%+v", s)
 	}
 	p.send(message(Text, "one"), message(frame.Ping, ""), message(Text, "two"), message(Text, "three")[:4])

@@ -114,7 +114,7 @@ func (a *anyConn) Fill(dst []byte) (int, error) {
 
 // FillNow cannot know whether a read would wait.
 func (a *anyConn) FillNow([]byte) (int, error) { return 0, transport.ErrNothing }
-func (a *anyConn) Drained() bool               { return true }
+func (a *anyConn) Drained(bool) bool           { return true }
 func (a *anyConn) Raw() syscall.RawConn        { return nil }
 
 func (a *anyConn) Ready() bool           { return false }

@@ -77,7 +77,7 @@ func (s *secure) FillNow(dst []byte) (int, error) {
 	return n, err
 }
 
-func (s *secure) Drained() bool { return s.sock == nil || s.sock.Drained() }
+func (s *secure) Drained(exact bool) bool { return s.sock == nil || s.sock.Drained(exact) }
 
 func (s *secure) Raw() syscall.RawConn {
 	if s.sock == nil {

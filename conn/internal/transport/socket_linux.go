@@ -32,12 +32,12 @@ type socket struct {
 	rc   syscall.RawConn
 	mode Syscalls
 
-	how               How           // of Write
-	busy              bool          // the last read that brought bytes brought many
-	woken             bool          // the read waited within a frame, and is to be tried again
-	now               bool          // the read is FillNow
-	drained           bool          // the last read left nothing in the kernel
-	tcp               bool          // a read that brings less than it has room for does: of other sockets they end at borders, too
+	how               How  // of Write
+	busy              bool // the last read that brought bytes brought many
+	woken             bool // the read waited within a frame, and is to be tried again
+	now               bool // the read is FillNow
+	tcp               bool
+	empty, drained    bool          // the last read found nothing; that, or less than it had room for
 	waits             atomic.Uint32 // how often a write has waited for room
 	waiting           atomic.Bool   // a write does
 	errno, writeErrno int32
@@ -146,7 +146,10 @@ func (s *socket) FillNow(dst []byte) (n int, err error) {
 	return 0, err
 }
 
-func (s *socket) Drained() bool        { return s.drained }
+// Drained goes by a short read of TCP only: of other sockets reads end at borders, too. So do
+// those of TCP at urgent data, and before the end of the stream.
+func (s *socket) Drained(exact bool) bool { return s.empty || !exact && s.drained }
+
 func (s *socket) Raw() syscall.RawConn { return s.rc }
 
 func (s *socket) opError(op string, errno syscall.Errno) error {
@@ -173,7 +176,7 @@ func (s *socket) reader() func(fd uintptr) bool {
 			case errno == 0:
 				s.n, s.errno = n, 0
 				s.busy = n >= busyRead
-				s.drained = s.tcp && n < len(s.space)
+				s.empty, s.drained = false, s.tcp && n < len(s.space)
 				s.reads.Add(1)
 				if s.spin != nil {
 					s.spin.until = time.Time{}
@@ -182,7 +185,10 @@ func (s *socket) reader() func(fd uintptr) bool {
 			case errno == syscall.EINTR:
 			case errno != syscall.EAGAIN || s.now:
 				s.n, s.errno = 0, int32(errno)
-				s.drained = errno == syscall.EAGAIN
+				s.empty = errno == syscall.EAGAIN
+				if s.drained = s.empty; s.empty {
+					s.parked.Add(1)
+				}
 				return true
 			case s.spin == nil || !s.spin.goesOn():
 				s.parked.Add(1)

@@ -17,7 +17,7 @@ const noSocket = "transport: no socket here"
 
 func (*socket) Fill([]byte) (int, error)              { panic(noSocket) }
 func (*socket) FillNow([]byte) (int, error)           { panic(noSocket) }
-func (*socket) Drained() bool                         { panic(noSocket) }
+func (*socket) Drained(bool) bool                     { panic(noSocket) }
 func (*socket) Raw() syscall.RawConn                  { panic(noSocket) }
 func (*socket) Ready() bool                           { panic(noSocket) }
 func (*socket) Held() (n int, known bool)             { panic(noSocket) }

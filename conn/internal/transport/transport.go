@@ -37,8 +37,9 @@ type Transport interface {
 	// error is ErrNothing if the sink got no byte, and others may come.
 	FillNow(dst []byte) (n int, err error)
 	// Drained reports whether the last read of a socket left nothing in the kernel, so that
-	// whatever comes next shows as an edge. It is for FillNow.
-	Drained() bool
+	// whatever comes next shows as an edge. Without exact it also goes by a read that
+	// brought less than it had room for.
+	Drained(exact bool) bool
 	// Raw returns the socket below, nil if FillNow cannot read one.
 	Raw() syscall.RawConn
 	// Ready reports whether Fill may have bytes without reading the connection below.
@@ -69,7 +70,7 @@ type Transport interface {
 
 // Counters are what a transport has counted.
 type Counters struct {
-	Reads, Waits uint64 // reads that brought bytes, and that found nothing and parked
+	Reads, Waits uint64 // reads that brought bytes, and that found nothing
 	Received     uint64 // bytes under TLS
 	Writes       uint64 // writes under TLS
 	WriteWaits   uint64 // how often a write has waited for room
