@@ -255,6 +255,7 @@ func TestReadAllocatesNothing(t *testing.T) {
 				}
 			}
 		}},
+		{"blocking", "text", Config{BlockingReads: true}, read},
 		{"TryRead", "pings", Config{ReadTimeout: time.Minute}, func(t *testing.T, c *Conn, n int) {
 			for n > 0 {
 				_, ok, err := c.TryRead()

@@ -66,7 +66,9 @@ type Poller struct {
 	spare       []*pollLine // posted, when it is taken
 	delivered   bool        // since the last wait
 
-	fedOnly bool // for tests: as on systems without epoll
+	// For tests and benchmarks.
+	fedOnly bool // as on systems without epoll
+	exact   bool // each turn reads until it finds nothing
 }
 
 // DefaultPollBytes is the default of Poller.MaxBytes.
@@ -444,7 +446,7 @@ func (p *Poller) share() int {
 
 // failed tells of an error. It reports whether reading goes on now.
 func (p *Poller) failed(l *pollLine, err error) (more bool) {
-	if l.fed != nil {
+	if l.fed != nil && !l.fed.busy {
 		l.fed.err = nil // it has met the same
 	}
 	over := l.c.ended() || !errors.Is(err, os.ErrDeadlineExceeded)

@@ -136,6 +136,7 @@ func (l *pollLine) start() {
 	if raw == nil || l.p.fedOnly || !l.p.watch(l, raw) {
 		l.fed, l.drained = newFeeder(l), true
 	}
+	l.exact = l.p.exact
 	if l.c.cfg.ReadTimeout > 0 && l.fed == nil {
 		l.c.armRead()
 	}
@@ -202,7 +203,7 @@ func (c *Conn) pollRead(l *pollLine) (Message, error) {
 // reading side.
 func (l *pollLine) sawEnd(t transport.Transport, err error) {
 	if l.drained = l.fed != nil || t.Drained(l.exact); l.drained {
-		l.exact = false
+		l.exact = l.p.exact
 	}
 	if err == errNotHere && t.Ready() {
 		l.drained = false // records are here, and one fill takes some of them
@@ -239,10 +240,12 @@ func (l *pollLine) idle() error {
 }
 
 // again reports whether a turn must follow, though nothing is here: the deadline was one of
-// the library's own, for reads that wait.
+// the library's own, for reads that wait, and the next read has another (see armLast).
 func (l *pollLine) again() bool {
 	again := l.late
-	l.late = false
+	if l.late = false; again {
+		l.drained = l.fed != nil
+	}
 	return again
 }
 

@@ -13,7 +13,7 @@ import (
 
 // transport returns what of cfg is for the transport.
 func (cfg *Config) transport() transport.Options {
-	return transport.Options{Syscalls: transport.Syscalls(cfg.Syscalls), Timestamps: cfg.Timestamps, Spin: cfg.Spin, ReadBuffer: cfg.ReadBuffer}
+	return transport.Options{Syscalls: transport.Syscalls(cfg.Syscalls), Timestamps: cfg.Timestamps, Spin: cfg.Spin, Block: cfg.BlockingReads, ReadBuffer: cfg.ReadBuffer}
 }
 
 // underTLS is transport.UnderTLS.

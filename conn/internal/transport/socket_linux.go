@@ -51,6 +51,7 @@ type socket struct {
 	parked  atomic.Uint64
 	spin    *spin        // nil without Options.Spin
 	stamped *stampedRead // nil without Options.Timestamps
+	block   *block       // nil without Options.Block
 
 	// Writing, under the write lock.
 	writeFn func(fd uintptr) bool
@@ -91,6 +92,9 @@ func newSocket(nc net.Conn, o Options, to Sink) *socket {
 		s.spin = &spin{length: o.Spin}
 		s.spin.ended.Store(true) // until startPolling
 	}
+	if o.Block {
+		s.block = newBlock()
+	}
 	if o.Timestamps && tcp {
 		s.stamped = newStampedRead(rc)
 	}
@@ -113,6 +117,9 @@ func (s *socket) Fill(dst []byte) (n int, err error) {
 			s.sink.Release()
 			return 0, err
 		case s.woken:
+		case s.errno == int32(syscall.ETIME): // no read of a socket has it
+			s.sink.Release()
+			return 0, os.ErrDeadlineExceeded
 		case s.errno != 0:
 			return 0, s.opError("read", syscall.Errno(s.errno))
 		case s.n == 0:
@@ -171,6 +178,9 @@ func (s *socket) reader() func(fd uintptr) bool {
 			}
 		}
 		for {
+			if s.block != nil && s.drained && !s.now && s.spin == nil { // of what has come since poll tells at once
+				return s.waitBlocked(fd, false)
+			}
 			n, errno := s.recv(fd)
 			switch {
 			case errno == 0:
@@ -191,6 +201,10 @@ func (s *socket) reader() func(fd uintptr) bool {
 				}
 				return true
 			case s.spin == nil || !s.spin.goesOn():
+				s.drained = true
+				if s.block != nil {
+					return s.waitBlocked(fd, true)
+				}
 				s.parked.Add(1)
 				s.space = nil
 				s.sink.Release()
@@ -223,17 +237,26 @@ func (s *socket) SetReadDeadline(t time.Time) error {
 	if s.spin != nil {
 		s.spin.setDeadline(t)
 	}
+	if s.block != nil {
+		s.block.setDeadline(t)
+	}
 	return s.nc.SetReadDeadline(t)
 }
 
 // startPolling has reads poll, if Options.Spin is set.
 func (s *socket) startPolling() {
+	if s.block != nil {
+		s.block.start()
+	}
 	if s.spin != nil {
 		s.spin.ended.Store(false)
 	}
 }
 
 func (s *socket) StopPolling() {
+	if s.block != nil {
+		s.block.stop()
+	}
 	if s.spin != nil {
 		s.spin.ended.Store(true)
 	}

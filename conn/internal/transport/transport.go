@@ -100,6 +100,7 @@ type Options struct {
 	Syscalls   Syscalls
 	Timestamps bool          // have Linux stamp what it receives
 	Spin       time.Duration // how long a read polls an empty socket before it parks
+	Block      bool          // a read that waits blocks its thread in poll(2), on Linux
 	ReadBuffer int           // bounds the buffer under TLS, which is twice as large; over a socket the Sink has one
 }
 
