@@ -43,7 +43,7 @@ type Config struct {
 	// KeepAlive is the transport clock: any byte from the peer resets it, a ping goes out after half of it, and after the
 	// whole the connection is dead (*TimeoutError). 0 means DefaultKeepAlive, negative none.
 	//
-	// A goroutine must be reading. While bytes of the peer's wait to be read no clock judges the peer dead, whatever its limit:
+	// A goroutine, or a Poller, must be reading. While bytes of the peer's wait to be read no clock judges the peer dead, whatever its limit:
 	// Observer.Slow tells that this side does not read. On Linux the socket is looked into; another net.Conn can have a
 	// method Unread() (n int, ok bool), and without it is not judged but while a goroutine reads.
 	//

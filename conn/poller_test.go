@@ -194,7 +194,7 @@ func TestPollerAddAndRemove(t *testing.T) {
 func TestPollerHandlerActs(t *testing.T) {
 	polledBy(t, func(t *testing.T, p *Poller) {
 		ended := make(chan error, 10)
-		var other *Conn
+		others := make(chan *Conn, 1)
 		p.Failed = func(_ *Conn, err error) { ended <- err }
 		removed := make(chan (<-chan struct{}), 1)
 		p.Handler = func(c *Conn, m Message) {
@@ -204,7 +204,7 @@ func TestPollerHandlerActs(t *testing.T) {
 					t.Error(err)
 				}
 			case "add":
-				if err := p.Add(other); err != nil {
+				if err := p.Add(<-others); err != nil {
 					t.Error(err)
 				}
 			case "remove":
@@ -232,8 +232,8 @@ func TestPollerHandlerActs(t *testing.T) {
 		_, e := add()
 		e.send(message(Text, "echo"))
 		e.expect(Text, "echo")
-		var far *farEnd
-		other, far = carried(t, carrier{}, Config{})
+		other, far := carried(t, carrier{}, Config{})
+		others <- other
 		far.send(message(Text, "echo"))
 		e.send(message(Text, "add"))
 		far.expect(Text, "echo")
@@ -256,7 +256,7 @@ func TestPollerHandlerActs(t *testing.T) {
 		_, e = add()
 		e.send(message(Text, "goodbye"))
 		e.expectClose(frame.CodeNormal)
-		e.send(message(Text, "close"), goodbye(frame.CodeNormal, "")) // Close comes to late to be the last word, or not
+		e.send(message(Text, "close"), goodbye(frame.CodeNormal, "")) // Close comes too late to be the last word, or not
 		if err := <-ended; !errors.Is(err, net.ErrClosed) {
 			t.Error(err)
 		}
