@@ -259,6 +259,20 @@ func TestReadAllocatesNothing(t *testing.T) {
 				}
 			}
 		}},
+		{"blocking", "text", Config{BlockingReads: true}, read},
+		{"TryRead", "pings", Config{ReadTimeout: time.Minute}, func(t *testing.T, c *Conn, n int) {
+			for n > 0 {
+				_, ok, err := c.TryRead()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if ok {
+					n--
+				} else {
+					runtime.Gosched()
+				}
+			}
+		}},
 		{"conflating", "text", Config{}, func(t *testing.T, c *Conn, n int) {
 			for range n {
 				if _, err := c.ReadMessage(); err != nil {

@@ -4,6 +4,7 @@ package conn
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -13,6 +14,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -200,13 +203,148 @@ func TestEchoProcess(t *testing.T) {
 		t.Skip("run by BenchmarkEcho")
 	}
 	var address string
-	var mode int
-	fmt.Sscan(spec, &address, &mode)
-	nc, err := net.Dial("tcp", address)
-	if err != nil {
-		t.Fatal(err)
+	var mode, lines int
+	fmt.Sscan(spec, &address, &mode, &lines)
+	var all sync.WaitGroup
+	for range max(lines, 1) {
+		nc, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Go(func() { _ = echo(New(nc, frame.Server, &Config{Syscalls: Syscalls(mode)})) })
 	}
-	_ = echo(New(nc, frame.Server, &Config{Syscalls: Syscalls(mode)}))
+	all.Wait()
+}
+
+// BenchmarkReadModes sends a message of 200 B on each of some lines to another process, and waits until all have come back, in each way
+// to read. The times are of single messages, from their write to their delivery.
+//
+//	go test -run='^$' -bench=ReadModes -benchtime=2s -count=5 ./conn
+func BenchmarkReadModes(b *testing.B) {
+	for _, lines := range []int{1, 16, 128} {
+		for _, mode := range []struct {
+			name string
+			cfg  Config
+			p    *Poller
+		}{
+			{"goroutines", Config{}, nil},
+			{"blocking", Config{BlockingReads: true}, nil},
+			{"poller", Config{}, &Poller{}},
+			{"poller until nothing", Config{}, &Poller{exact: true}},
+			{"poller spins", Config{}, &Poller{Spin: -1}},
+			{"poller moderated", Config{}, &Poller{Moderate: time.Millisecond}},
+		} {
+			b.Run(fmt.Sprintf("%d/%s", lines, mode.name), func(b *testing.B) { benchmarkLines(b, lines, mode.cfg, mode.p) })
+		}
+	}
+}
+
+func benchmarkLines(b *testing.B, lines int, cfg Config, p *Poller) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestEchoProcess$")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %d", echoEnv, l.Addr(), SyscallsPlain, lines))
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	defer cmd.Wait()
+	text := []byte(strings.Repeat("e", 200))
+	var conns []*Conn
+	number := make(map[*Conn]int)
+	sent := make([]atomic.Int64, lines)
+	for i := range lines {
+		nc, err := l.Accept()
+		if err != nil {
+			b.Fatal(err)
+		}
+		c := New(nc, frame.Client, &cfg)
+		defer c.Close()
+		conns, number[c] = append(conns, c), i
+	}
+	times := make([]int64, 0, b.N+lines)
+	begun := time.Now()
+	var mu sync.Mutex
+	missing, all := 0, make(chan struct{}, 1)
+	write := func() { // to all
+		mu.Lock()
+		missing = lines
+		mu.Unlock()
+		for i, c := range conns {
+			sent[i].Store(int64(time.Since(begun)))
+			if err := c.WriteMessage(Text, text); err != nil {
+				b.Error(err)
+			}
+		}
+	}
+	come := func(i int) (last bool) {
+		took := int64(time.Since(begun)) - sent[i].Load()
+		mu.Lock()
+		defer mu.Unlock()
+		times = append(times, took)
+		missing--
+		return missing == 0
+	}
+	start := measured()
+	b.ResetTimer()
+	switch {
+	case p != nil:
+		ctx, cancel := context.WithCancel(context.Background())
+		p.Handler = func(c *Conn, m Message) {
+			if come(number[c]) {
+				if len(times) >= b.N {
+					cancel()
+					return
+				}
+				write()
+			}
+		}
+		p.Failed = func(_ *Conn, err error) { b.Error(err) }
+		for _, c := range conns {
+			p.Add(c)
+		}
+		write()
+		p.Run(ctx)
+	case lines == 1:
+		runtime.LockOSThread()
+		if !cfg.BlockingReads {
+			runtime.UnlockOSThread()
+		}
+		for write(); ; write() {
+			if _, err := conns[0].ReadMessage(); err != nil {
+				b.Fatal(err)
+			}
+			if come(0); len(times) >= b.N {
+				break
+			}
+		}
+	default:
+		for i, c := range conns {
+			go func() {
+				if cfg.BlockingReads {
+					runtime.LockOSThread()
+				}
+				for range c.Messages() {
+					if come(i) {
+						all <- struct{}{}
+					}
+				}
+			}()
+		}
+		for write(); ; write() {
+			if <-all; len(times) >= b.N {
+				break
+			}
+		}
+	}
+	b.StopTimer()
+	slices.Sort(times)
+	start.report(b)
+	for name, at := range map[string]float64{"p50-µs": 0.5, "p99-µs": 0.99, "p99.9-µs": 0.999} {
+		b.ReportMetric(float64(times[int(at*float64(len(times)-1))])/1000, name)
+	}
 }
 
 // BenchmarkEcho sends a message of 200 B to another process and waits for it, the same way of system calls at both ends.

@@ -43,7 +43,7 @@ type Config struct {
 	// KeepAlive is the transport clock: any byte from the peer resets it, a ping goes out after half of it, and after the
 	// whole the connection is dead (*TimeoutError). 0 means DefaultKeepAlive, negative none.
 	//
-	// A goroutine must be reading. While bytes of the peer's wait to be read no clock judges the peer dead, whatever its limit:
+	// A goroutine, or a Poller, must be reading. While bytes of the peer's wait to be read no clock judges the peer dead, whatever its limit:
 	// Observer.Slow tells that this side does not read. On Linux the socket is looked into; another net.Conn can have a
 	// method Unread() (n int, ok bool), and without it is not judged but while a goroutine reads.
 	//
@@ -110,6 +110,12 @@ type Config struct {
 	// Spin is how long a read polls an empty socket before it parks in the runtime's poller. It saves a wake-up and costs a
 	// processor: nothing else runs there meanwhile. Linux only; 0 means none.
 	Spin time.Duration
+
+	// BlockingReads has a read that waits block its thread in the kernel, instead of handing the goroutine to the runtime's poller. It
+	// is for one line whose reader has called runtime.LockOSThread: the bytes wake that thread, and no scheduler stands between. Close,
+	// Shutdown, deadlines and clocks end the wait as ever, with a descriptor more for each such connection. While it waits the runtime has a
+	// thread less on that processor for some 20 µs or more. Linux only; elsewhere, and over what is no socket, it changes nothing.
+	BlockingReads bool
 
 	// Recorder, if not nil, keeps all that is received, with the times at which it was read.
 	Recorder *Recorder

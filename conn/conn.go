@@ -6,6 +6,8 @@
 //
 // One goroutine reads; it also answers pings and takes part in the close handshake, so one must be reading for as long as the
 // connection is wanted. Any goroutine may write, set deadlines, ping, shut down and close.
+//
+// A Poller reads many connections with one goroutine, on a thread of its own. TryRead is for loops that must not wait.
 package conn
 
 import (
@@ -54,6 +56,7 @@ type Conn struct {
 	role       frame.Role     // never changes
 	patient    bool           // whoever writes waits, also with Config.FailFast; under lock
 	vectored   bool           // transport.Vectored
+	fills      fills          // how fill fills; by whoever holds readBusy
 	writing    *messageWriter // the message that NextWriter has open; under lock
 	rest       *buffer.Buffer // what a write that must not wait has left, for the goroutine that goes on; under lock
 	restLen    int
@@ -235,6 +238,7 @@ func (c *Conn) finish(err error) (last error, first bool) {
 	}
 	c.stopClocks()
 	c.mu.Unlock()
+	c.tellPoller()
 	c.endTape()
 	if c.cfg.Observer != nil {
 		c.observeEnd(err)

@@ -56,6 +56,9 @@ func (c *Conn) takeControl(op Opcode, data []byte) error {
 		c.stats.pongsRead.Add(1)
 		c.takePong(data)
 	case frame.Close:
+		if c.fills != fillsWait {
+			return c.endAside(func() error { return c.takeClose(data) })
+		}
 		return c.takeClose(data)
 	}
 	return nil

@@ -16,7 +16,10 @@ func (c *Conn) askControl(op Opcode, data []byte) error {
 		g = c.closeCame(data, true) // before: what Control sends is then known to come after it
 	}
 	answer, err := c.cfg.Control(c, op, data[:len(data):len(data)])
-	if op == frame.Close {
+	switch {
+	case op == frame.Close && answer && err == nil && c.fills != fillsWait:
+		return c.endAside(func() error { return c.closeAsked(g, true, nil) })
+	case op == frame.Close:
 		return c.closeAsked(g, answer, err)
 	}
 	if c.readers.has(readLimited) {

@@ -23,6 +23,7 @@ type deadlineTimes struct {
 	armedRead   time.Time // what Config.ReadTimeout has set
 	armedWrite  time.Time // what Config.WriteTimeout has set
 	own         time.Time // of who has the write lock, in the place of the caller's write deadline
+	line        *pollLine // nil without a Poller
 }
 
 // lock takes mu, and returns the times under it.
@@ -62,7 +63,12 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 }
 
 // setReadDeadline puts a deadline on the transport. The caller has deadlines.mu.
-func (c *Conn) setReadDeadline(t time.Time) error { return c.transport.SetReadDeadline(t) }
+func (c *Conn) setReadDeadline(t time.Time) error {
+	if times := c.deadlines.times; times != nil && times.line != nil {
+		t = times.line.deadline(t)
+	}
+	return c.transport.SetReadDeadline(t)
+}
 
 // setWriteDeadline puts a deadline on the transport. When nothing more can be written it stays in the past, so that no write waits.
 // The caller has deadlines.mu.

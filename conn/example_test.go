@@ -73,6 +73,31 @@ func ExampleGroup() {
 	log.Fatal(http.ListenAndServe("127.0.0.1:8080", nil))
 }
 
+// Many feeds on one thread, which spins: no message waits for a goroutine to wake up.
+func ExamplePoller() {
+	ctx := context.Background()
+	p := conn.Poller{
+		Spin: -1,
+		Handler: func(c *conn.Conn, m conn.Message) {
+			fmt.Printf("%s: %s\n", c.RemoteAddr(), m.Data) // a view: valid until Handler returns
+		},
+		Failed: func(c *conn.Conn, err error) {
+			log.Print(c.RemoteAddr(), ": ", err)
+		},
+	}
+	for _, url := range []string{"ws://127.0.0.1:8080/trades", "ws://127.0.0.1:8080/quotes"} {
+		c, err := conn.Dial(ctx, url)
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer c.Close()
+		if err := p.Add(c); err != nil {
+			log.Fatal(err)
+		}
+	}
+	log.Print(p.Run(ctx))
+}
+
 // A server over TLS.
 func ExampleUnderTLS() {
 	certificate, err := tls.LoadX509KeyPair("cert.pem", "key.pem")

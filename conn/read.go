@@ -95,30 +95,41 @@ func (c *Conn) await(dst []byte) error {
 
 // beginRead takes the reading side for a read call.
 func (c *Conn) beginRead() error {
+	if _, err := c.takeRead(true); err != nil {
+		return err
+	}
+	return nil
+}
+
+// takeRead is beginRead. Where the end is being prepared it waits for that, or returns false.
+func (c *Conn) takeRead(waits bool) (taken bool, err error) {
 	for {
 		s := c.readers.state.Load()
 		switch {
 		case s&readEnded != 0:
-			return c.readEnded()
+			return false, c.readEnded()
 		case s&readClosed != 0:
-			return c.heldClose()
+			return false, c.heldClose()
 		case s&readWanted != 0:
 			// Shutdown takes, or has taken, the reading side: what it finds is the connection's last word.
+			if !waits {
+				return false, nil
+			}
 			<-c.Done()
-			return c.Err()
+			return false, c.Err()
 		case s&readLooked != 0:
 			runtime.Gosched() // the keepalive is done in no time
 		case s&readBusy != 0:
-			return ErrConcurrentRead
-		case !c.readers.state.CompareAndSwap(s, s&^readParked|readBusy):
+			return false, ErrConcurrentRead
+		case !c.readers.state.CompareAndSwap(s, s&^(readParked|readStarved)|readBusy):
 		case c.readers.quickRuns(): // another goroutine's: of this one none runs
 			c.addReaders(s&readParked - readBusy)
-			return ErrConcurrentRead
+			return false, ErrConcurrentRead
 		default:
 			if s&readLimited != 0 {
 				c.limitRead()
 			}
-			return nil
+			return true, nil
 		}
 	}
 }
@@ -189,6 +200,9 @@ func (c *Conn) fill(dst []byte) error {
 		c.readErr = nil
 		return c.readFailed(err)
 	}
+	if c.fills != fillsWait {
+		return c.fillNow(dst)
+	}
 	if c.cfg.ReadTimeout > 0 {
 		c.armRead()
 	}
@@ -201,6 +215,12 @@ func (c *Conn) fill(dst []byte) error {
 	if n == 0 {
 		return c.readFailed(err)
 	}
+	c.filled(n, err)
+	return nil
+}
+
+// filled is told of n bytes that have come, and of the error that came with them.
+func (c *Conn) filled(n int, err error) {
 	c.readErr = err
 	bump(&c.stats.bytesRead, n)
 	if c.readers.has(readLimited) {
@@ -215,7 +235,6 @@ func (c *Conn) fill(dst []byte) error {
 	if c.tape != nil {
 		c.record(n)
 	}
-	return nil
 }
 
 // readFailed turns an error of reading into what the caller gets. All but a passed deadline end the connection. It returns nil if
@@ -228,6 +247,9 @@ func (c *Conn) readFailed(err error) error {
 	w := c.cut.Load()
 	switch {
 	case errors.As(err, &broken):
+		if c.fills != fillsWait {
+			return c.endAside(func() error { return c.fail(broken) })
+		}
 		return c.fail(broken)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		if w != nil && w.over.Load() && !c.deadlines.readPassed() {

@@ -24,6 +24,7 @@ const (
 	readParked              // no read call runs but quick ones
 	readClosed              // the peer's Close is left unanswered: nothing more is read
 	readLimited             // SetReadLimit was called: limitRead is due
+	readStarved             // nor any, and the last was a TryRead that found nothing whole
 	readCount               // one message
 )
 

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
@@ -12,7 +13,7 @@ import (
 
 // transport returns what of cfg is for the transport.
 func (cfg *Config) transport() transport.Options {
-	return transport.Options{Syscalls: transport.Syscalls(cfg.Syscalls), Timestamps: cfg.Timestamps, Spin: cfg.Spin, ReadBuffer: cfg.ReadBuffer}
+	return transport.Options{Syscalls: transport.Syscalls(cfg.Syscalls), Timestamps: cfg.Timestamps, Spin: cfg.Spin, Block: cfg.BlockingReads, ReadBuffer: cfg.ReadBuffer}
 }
 
 // underTLS is transport.UnderTLS.
@@ -119,6 +120,11 @@ func (a *anyConn) Fill(dst []byte) (int, error) {
 	}
 	return 0, io.ErrNoProgress
 }
+
+// FillNow cannot know whether a read would wait.
+func (a *anyConn) FillNow([]byte) (int, error) { return 0, transport.ErrNothing }
+func (a *anyConn) Drained(bool) bool           { return true }
+func (a *anyConn) Raw() syscall.RawConn        { return nil }
 
 func (a *anyConn) Ready() bool           { return false }
 func (a *anyConn) Info() *transport.Info { return nil }

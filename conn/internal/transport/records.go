@@ -51,6 +51,7 @@ type Records struct {
 	part   int  // length of a record whose beginning was handed out, because it did not fit
 	left   int  // of it
 	noWait bool // Read does not wait, but returns errNoWait
+	now    nowRead
 	// held is how much data the tls.Conn may still have of what it was given: never less than it has. Records that are not
 	// data, and padding, make it more, until crypto/tls has used them up and calls Read.
 	held     int
@@ -69,6 +70,15 @@ type Records struct {
 	alone bool        // Read hands out one record at a time
 	own   *ownRecords // nil where Dialer.OpenRecords is off
 }
+
+// nowRead says how wait may read the connection below.
+type nowRead uint8
+
+const (
+	readWaits nowRead = iota
+	readOnce          // once, what is here: see secure.FillNow
+	readNever
+)
 
 // UnderTLS returns what to give to tls.Client and tls.Server in the place of nc, so that the Transport of the tls.Conn reads in
 // large pieces. The buffer grows to twice Options.ReadBuffer: of 64 KiB the rest of a record that has not come whole is up to a quarter,
@@ -241,7 +251,12 @@ func (r *Records) readFrom(t *tls.Conn, p []byte) (int, error) {
 // has passed. Any other error is left to Read, and to what crypto/tls makes of it.
 func (r *Records) wait() error {
 	for !r.whole() && r.err == nil {
-		if err := r.fill(); err != nil {
+		if r.now == readNever {
+			return errNoWait
+		}
+		if err := r.fill(); err == ErrNothing {
+			return errNoWait
+		} else if err != nil {
 			r.err = err
 		}
 	}
@@ -255,7 +270,12 @@ func (r *Records) wait() error {
 
 // fill reads once.
 func (r *Records) fill() error {
-	if r.sock != nil {
+	switch {
+	case r.now == readOnce:
+		r.now = readNever
+		_, err := r.sock.FillNow(nil)
+		return err
+	case r.sock != nil:
 		_, err := r.sock.Fill(nil)
 		return err
 	}

@@ -3,6 +3,7 @@ package transport
 import (
 	"crypto/tls"
 	"io"
+	"syscall"
 	"time"
 )
 
@@ -58,6 +59,31 @@ func (s *secure) Fill(dst []byte) (int, error) {
 		}
 	}
 	return 0, io.ErrNoProgress
+}
+
+// FillNow is Fill, for which Records.wait reads the socket once and does not wait. Above what is
+// no socket it gives what is here.
+func (s *secure) FillNow(dst []byte) (int, error) {
+	r := (*Records)(s)
+	r.now = readOnce
+	if r.sock == nil {
+		r.now = readNever
+	}
+	n, err := s.Fill(dst)
+	r.now = readWaits
+	if n == 0 && err == errNoWait {
+		err = ErrNothing
+	}
+	return n, err
+}
+
+func (s *secure) Drained(exact bool) bool { return s.sock == nil || s.sock.Drained(exact) }
+
+func (s *secure) Raw() syscall.RawConn {
+	if s.sock == nil {
+		return nil
+	}
+	return s.sock.Raw()
 }
 
 // Ready reports whether the tls.Conn may have data, or a whole record is here.

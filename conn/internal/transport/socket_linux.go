@@ -32,9 +32,12 @@ type socket struct {
 	rc   syscall.RawConn
 	mode Syscalls
 
-	how               How           // of Write
-	busy              bool          // the last read that brought bytes brought many
-	woken             bool          // the read waited within a frame, and is to be tried again
+	how               How  // of Write
+	busy              bool // the last read that brought bytes brought many
+	woken             bool // the read waited within a frame, and is to be tried again
+	now               bool // the read is FillNow
+	tcp               bool
+	empty, drained    bool          // the last read found nothing; that, or less than it had room for
 	waits             atomic.Uint32 // how often a write has waited for room
 	waiting           atomic.Bool   // a write does
 	errno, writeErrno int32
@@ -48,6 +51,7 @@ type socket struct {
 	parked  atomic.Uint64
 	spin    *spin        // nil without Options.Spin
 	stamped *stampedRead // nil without Options.Timestamps
+	block   *block       // nil without Options.Block
 
 	// Writing, under the write lock.
 	writeFn func(fd uintptr) bool
@@ -82,11 +86,14 @@ func newSocket(nc net.Conn, o Options, to Sink) *socket {
 	if err != nil {
 		return nil
 	}
-	s := &socket{nc: nc, rc: rc, mode: o.Syscalls, sink: to}
+	s := &socket{nc: nc, rc: rc, mode: o.Syscalls, sink: to, tcp: tcp}
 	s.readFn, s.writeFn = s.reader(), s.writer()
 	if o.Spin > 0 {
 		s.spin = &spin{length: o.Spin}
 		s.spin.ended.Store(true) // until startPolling
+	}
+	if o.Block {
+		s.block = newBlock()
 	}
 	if o.Timestamps && tcp {
 		s.stamped = newStampedRead(rc)
@@ -110,6 +117,9 @@ func (s *socket) Fill(dst []byte) (n int, err error) {
 			s.sink.Release()
 			return 0, err
 		case s.woken:
+		case s.errno == int32(syscall.ETIME): // no read of a socket has it
+			s.sink.Release()
+			return 0, os.ErrDeadlineExceeded
 		case s.errno != 0:
 			return 0, s.opError("read", syscall.Errno(s.errno))
 		case s.n == 0:
@@ -120,6 +130,34 @@ func (s *socket) Fill(dst []byte) (n int, err error) {
 		}
 	}
 }
+
+// FillNow reads once, without waiting.
+func (s *socket) FillNow(dst []byte) (n int, err error) {
+	s.space = s.sink.SpaceIn(dst)
+	s.now = true
+	err = s.rc.Read(s.readFn)
+	s.now, s.space = false, nil
+	switch {
+	case err != nil:
+	case s.errno == int32(syscall.EAGAIN):
+		err = ErrNothing
+	case s.errno != 0:
+		err = s.opError("read", syscall.Errno(s.errno))
+	case s.n == 0:
+		err = io.EOF
+	default:
+		s.sink.Filled(s.n)
+		return s.n, nil
+	}
+	s.sink.Release()
+	return 0, err
+}
+
+// Drained goes by a short read of TCP only: of other sockets reads end at borders, too. So do
+// those of TCP at urgent data, and before the end of the stream.
+func (s *socket) Drained(exact bool) bool { return s.empty || !exact && s.drained }
+
+func (s *socket) Raw() syscall.RawConn { return s.rc }
 
 func (s *socket) opError(op string, errno syscall.Errno) error {
 	e := &net.OpError{Op: op, Source: s.nc.LocalAddr(), Addr: s.nc.RemoteAddr(), Err: os.NewSyscallError(op, errno)}
@@ -140,21 +178,33 @@ func (s *socket) reader() func(fd uintptr) bool {
 			}
 		}
 		for {
+			if s.block != nil && s.drained && !s.now && s.spin == nil { // of what has come since poll tells at once
+				return s.waitBlocked(fd, false)
+			}
 			n, errno := s.recv(fd)
 			switch {
 			case errno == 0:
 				s.n, s.errno = n, 0
 				s.busy = n >= busyRead
+				s.empty, s.drained = false, s.tcp && n < len(s.space)
 				s.reads.Add(1)
 				if s.spin != nil {
 					s.spin.until = time.Time{}
 				}
 				return true
 			case errno == syscall.EINTR:
-			case errno != syscall.EAGAIN:
+			case errno != syscall.EAGAIN || s.now:
 				s.n, s.errno = 0, int32(errno)
+				s.empty = errno == syscall.EAGAIN
+				if s.drained = s.empty; s.empty {
+					s.parked.Add(1)
+				}
 				return true
 			case s.spin == nil || !s.spin.goesOn():
+				s.drained = true
+				if s.block != nil {
+					return s.waitBlocked(fd, true)
+				}
 				s.parked.Add(1)
 				s.space = nil
 				s.sink.Release()
@@ -187,17 +237,26 @@ func (s *socket) SetReadDeadline(t time.Time) error {
 	if s.spin != nil {
 		s.spin.setDeadline(t)
 	}
+	if s.block != nil {
+		s.block.setDeadline(t)
+	}
 	return s.nc.SetReadDeadline(t)
 }
 
 // startPolling has reads poll, if Options.Spin is set.
 func (s *socket) startPolling() {
+	if s.block != nil {
+		s.block.start()
+	}
 	if s.spin != nil {
 		s.spin.ended.Store(false)
 	}
 }
 
 func (s *socket) StopPolling() {
+	if s.block != nil {
+		s.block.stop()
+	}
 	if s.spin != nil {
 		s.spin.ended.Store(true)
 	}
@@ -245,7 +304,7 @@ func (p *spin) setDeadline(t time.Time) {
 
 // recv is one read system call.
 func (s *socket) recv(fd uintptr) (int, syscall.Errno) {
-	raw := s.mode == SyscallsRaw || s.mode == SyscallsAuto && s.busy
+	raw := s.mode == SyscallsRaw || s.mode == SyscallsAuto && (s.busy || s.now)
 	if s.stamped != nil {
 		return s.stamped.recv(fd, s.space, raw)
 	}

@@ -4,6 +4,7 @@ package transport
 
 import (
 	"net"
+	"syscall"
 	"time"
 )
 
@@ -15,6 +16,9 @@ func newSocket(net.Conn, Options, Sink) *socket { return nil }
 const noSocket = "transport: no socket here"
 
 func (*socket) Fill([]byte) (int, error)              { panic(noSocket) }
+func (*socket) FillNow([]byte) (int, error)           { panic(noSocket) }
+func (*socket) Drained(bool) bool                     { panic(noSocket) }
+func (*socket) Raw() syscall.RawConn                  { panic(noSocket) }
 func (*socket) Ready() bool                           { panic(noSocket) }
 func (*socket) Held() (n int, known bool)             { panic(noSocket) }
 func (*socket) Info() *Info                           { panic(noSocket) }

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"syscall"
 	"time"
 )
 
@@ -32,6 +33,15 @@ const (
 type Transport interface {
 	// Fill waits for bytes and puts them into the sink; into dst if that finds that they can be.
 	Fill(dst []byte) (n int, err error)
+	// FillNow is Fill that does not wait: it reads the connection below once at most. The
+	// error is ErrNothing if the sink got no byte, and others may come.
+	FillNow(dst []byte) (n int, err error)
+	// Drained reports whether the last read of a socket left nothing in the kernel, so that
+	// whatever comes next shows as an edge. Without exact it also goes by a read that
+	// brought less than it had room for.
+	Drained(exact bool) bool
+	// Raw returns the socket below, nil if FillNow cannot read one.
+	Raw() syscall.RawConn
 	// Ready reports whether Fill may have bytes without reading the connection below.
 	Ready() bool
 	// Held returns how many bytes have been read and are not in the sink. known is false if that cannot be seen.
@@ -60,7 +70,7 @@ type Transport interface {
 
 // Counters are what a transport has counted.
 type Counters struct {
-	Reads, Waits uint64 // reads that brought bytes, and that found nothing and parked
+	Reads, Waits uint64 // reads that brought bytes, and that found nothing
 	Received     uint64 // bytes under TLS
 	Writes       uint64 // writes under TLS
 	WriteWaits   uint64 // how often a write has waited for room
@@ -90,8 +100,12 @@ type Options struct {
 	Syscalls   Syscalls
 	Timestamps bool          // have Linux stamp what it receives
 	Spin       time.Duration // how long a read polls an empty socket before it parks
+	Block      bool          // a read that waits blocks its thread in poll(2), on Linux
 	ReadBuffer int           // bounds the buffer under TLS, which is twice as large; over a socket the Sink has one
 }
+
+// ErrNothing says that FillNow would have to wait.
+var ErrNothing = errors.New("the transport has nothing now")
 
 // What a connection below must not do.
 var (

@@ -1,0 +1,168 @@
+package conn
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
+)
+
+// TryRead is ReadMessage that does not wait: it returns the next message if that is here,
+// and otherwise false at once. Of a socket it reads what has come, with one system call at
+// most, and none while a whole message is buffered. So false need not mean that the kernel
+// has nothing more. The view, and the errors, are those of ReadMessage.
+//
+// Pings are answered. The end is prepared in the background, because it can take time: after
+// the peer's Close, or a frame that breaks a rule, TryRead returns false until the
+// connection has ended, and then the error. So it does while Shutdown runs. A passed read
+// deadline is an error. Config.ReadTimeout and Config.Spin are for reads that wait.
+//
+// What is neither a socket nor TLS of this package over one cannot be read without a wait,
+// and outside Linux nothing can: then TryRead returns only what other read calls have left
+// in the buffers. A Poller reads such connections too.
+//
+// crypto/tls answers a peer that asks for new keys before it reads on. That waits if the
+// peer takes no bytes, for Config.StallTimeout at most.
+func (c *Conn) TryRead() (m Message, ok bool, err error) {
+	if n, ok := c.readers.enter(); ok {
+		if m, ok := c.r.Plain(); ok {
+			c.readers.leave(n + quickCount)
+			return m, true, nil
+		}
+		c.readers.leave(n)
+	}
+	m, err = c.tryRead(nil)
+	if err == errNotHere || err == errAside {
+		return Message{}, false, nil
+	}
+	return m, err == nil, err
+}
+
+// fills says how fill is to fill.
+type fills uint8
+
+const (
+	fillsWait  fills = iota
+	fillsOnce        // once, with what is here
+	fillsNever       // not at all
+)
+
+var (
+	errNotHere = errors.New("conn: no whole message is here")
+	errAside   = errors.New("conn: the end is being prepared")
+)
+
+// tryRead is TryRead for all but the plain message that is buffered. Where nothing is here
+// the error is errNotHere, or errAside. l is nil without a Poller.
+func (c *Conn) tryRead(l *pollLine) (Message, error) {
+	if taken, err := c.takeRead(false); err != nil {
+		return Message{}, err
+	} else if !taken {
+		return Message{}, errAside
+	}
+	how := fillsOnce
+	if l != nil && (l.drained || l.fed != nil) && !c.transport.Ready() {
+		how = fillsNever
+	}
+	c.fills = how
+	m, err := c.tryOn()
+	if err == errAside { // a goroutine has the reading side
+		return Message{}, err
+	}
+	if l != nil && c.fills != how { // it has been filled
+		l.sawEnd(c.transport, err)
+	}
+	c.fills = fillsWait
+	switch err {
+	case nil:
+		c.parkRead()
+	case errNotHere:
+		c.addReaders(readStarved - readBusy)
+	default:
+		c.endRead(0)
+	}
+	return m, err
+}
+
+// tryOn takes steps until there is a message, or nothing is left to take.
+func (c *Conn) tryOn() (m Message, err error) {
+	if c.reading.begun {
+		err = c.passOver()
+	}
+	for err == nil {
+		var ok bool
+		m, ok, err = c.buffered()
+		switch {
+		case err != nil:
+			err = c.readFailed(err)
+		case !ok:
+			err = c.fill(c.nextSpace())
+		case m.Opcode.IsControl():
+			err = c.takeControl(m.Opcode, m.Data)
+		default:
+			return m, nil
+		}
+	}
+	return Message{}, err
+}
+
+// fillNow is fill that does not wait.
+func (c *Conn) fillNow(dst []byte) error {
+	if c.fills == fillsNever {
+		return errNotHere
+	}
+	c.fills = fillsNever
+	w := c.cut.Load()
+	over := w != nil && w.over.Load()
+	if over && (w.taken >= lastBytes || !w.armed && !c.armLast(w)) {
+		return c.end(c.cutClose(w.err))
+	}
+	n, err := c.transport.FillNow(dst)
+	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.disarmRead() {
+		n, err = c.transport.FillNow(dst)
+	}
+	switch {
+	case n > 0:
+		c.filled(n, err)
+		if over {
+			w.armed = false // more may come
+		}
+		return nil
+	case err == transport.ErrNothing:
+		return errNotHere
+	}
+	return c.readFailed(err)
+}
+
+// disarmRead takes from the transport what Config.ReadTimeout has set for an earlier read
+// call. It returns false if it was not that, or it bounds a wait.
+func (c *Conn) disarmRead() bool {
+	d := &c.deadlines
+	times := d.lock()
+	defer d.mu.Unlock()
+	if times.armedRead.IsZero() || times.line != nil || d.discarding || passed(times.read) {
+		return false
+	}
+	times.armedRead = time.Time{}
+	_ = c.setReadDeadline(times.read)
+	return true
+}
+
+// endAside has end answer the peer's last frame, broken or a Close, in a goroutine of its own, to
+// which it gives the reading side: the answer can take as long as the peer likes, up to
+// Config.CloseTimeout.
+func (c *Conn) endAside(end func() error) error {
+	c.fills = fillsWait
+	c.mu.Lock()
+	if c.readFree == nil {
+		c.readFree = make(chan struct{}, 1)
+	}
+	c.mu.Unlock()
+	c.readers.state.Or(readWanted) // other read calls wait for the end, or return
+	go func() {
+		_ = end()
+		c.endRead(0)
+	}()
+	return errAside
+}
