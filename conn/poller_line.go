@@ -199,11 +199,15 @@ func (c *Conn) pollRead(l *pollLine) (Message, error) {
 	return c.tryRead(l)
 }
 
-// sawEnd looks at what a read for the line, which ended with err, has left. The caller has the
-// reading side.
-func (l *pollLine) sawEnd(t transport.Transport, err error) {
-	if l.drained = l.fed != nil || t.Drained(l.exact); l.drained {
-		l.exact = l.p.exact
+// sawEnd looks at what a fill for the line, which ended with err, has left. The caller has the
+// reading side. A fill from records that were here says nothing of the kernel.
+func (l *pollLine) sawEnd(t transport.Transport, before uint64, err error) {
+	if l.fed != nil {
+		l.drained = true
+	} else if t.Counters().Looks() != before {
+		if l.drained = t.Drained(l.exact); l.drained {
+			l.exact = l.p.exact
+		}
 	}
 	if err == errNotHere && t.Ready() {
 		l.drained = false // records are here, and one fill takes some of them

@@ -62,6 +62,10 @@ func (c *Conn) tryRead(l *pollLine) (Message, error) {
 		return Message{}, errAside
 	}
 	how := fillsOnce
+	var before uint64
+	if l != nil {
+		before = c.transport.Counters().Looks()
+	}
 	if l != nil && (l.drained || l.fed != nil) && !c.transport.Ready() {
 		how = fillsNever
 	}
@@ -71,7 +75,7 @@ func (c *Conn) tryRead(l *pollLine) (Message, error) {
 		return Message{}, err
 	}
 	if l != nil && c.fills != how { // it has been filled
-		l.sawEnd(c.transport, err)
+		l.sawEnd(c.transport, before, err)
 	}
 	c.fills = fillsWait
 	switch err {

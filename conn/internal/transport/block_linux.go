@@ -127,7 +127,7 @@ func (b *block) done() {
 //
 // A read that was short is the last before the wait, so a message costs two system calls.
 func (s *socket) waitBlocked(fd uintptr, tried bool) bool {
-	b := s.block
+	b := s.spin.block
 	s.space = nil
 	s.sink.Release()
 	s.parked.Add(1)

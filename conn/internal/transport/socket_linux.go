@@ -49,9 +49,8 @@ type socket struct {
 	n       int
 	reads   atomic.Uint64
 	parked  atomic.Uint64
-	spin    *spin        // nil without Options.Spin
+	spin    *spin        // nil without Options.Spin and Options.Block
 	stamped *stampedRead // nil without Options.Timestamps
-	block   *block       // nil without Options.Block
 
 	// Writing, under the write lock.
 	writeFn func(fd uintptr) bool
@@ -88,12 +87,12 @@ func newSocket(nc net.Conn, o Options, to Sink) *socket {
 	}
 	s := &socket{nc: nc, rc: rc, mode: o.Syscalls, sink: to, tcp: tcp}
 	s.readFn, s.writeFn = s.reader(), s.writer()
-	if o.Spin > 0 {
+	if o.Spin > 0 || o.Block {
 		s.spin = &spin{length: o.Spin}
 		s.spin.ended.Store(true) // until startPolling
 	}
 	if o.Block {
-		s.block = newBlock()
+		s.spin.block = newBlock()
 	}
 	if o.Timestamps && tcp {
 		s.stamped = newStampedRead(rc)
@@ -178,7 +177,7 @@ func (s *socket) reader() func(fd uintptr) bool {
 			}
 		}
 		for {
-			if s.block != nil && s.drained && !s.now && s.spin == nil { // of what has come since poll tells at once
+			if s.spin != nil && s.spin.block != nil && s.drained && !s.now && s.spin.length <= 0 { // of what has come since poll tells at once
 				return s.waitBlocked(fd, false)
 			}
 			n, errno := s.recv(fd)
@@ -202,7 +201,7 @@ func (s *socket) reader() func(fd uintptr) bool {
 				return true
 			case s.spin == nil || !s.spin.goesOn():
 				s.drained = true
-				if s.block != nil {
+				if s.spin != nil && s.spin.block != nil {
 					return s.waitBlocked(fd, true)
 				}
 				s.parked.Add(1)
@@ -236,28 +235,28 @@ func (s *socket) Counters() Counters {
 func (s *socket) SetReadDeadline(t time.Time) error {
 	if s.spin != nil {
 		s.spin.setDeadline(t)
-	}
-	if s.block != nil {
-		s.block.setDeadline(t)
+		if s.spin.block != nil {
+			s.spin.block.setDeadline(t)
+		}
 	}
 	return s.nc.SetReadDeadline(t)
 }
 
 // startPolling has reads poll, if Options.Spin is set.
 func (s *socket) startPolling() {
-	if s.block != nil {
-		s.block.start()
-	}
 	if s.spin != nil {
+		if s.spin.block != nil {
+			s.spin.block.start()
+		}
 		s.spin.ended.Store(false)
 	}
 }
 
 func (s *socket) StopPolling() {
-	if s.block != nil {
-		s.block.stop()
-	}
 	if s.spin != nil {
+		if s.spin.block != nil {
+			s.spin.block.stop()
+		}
 		s.spin.ended.Store(true)
 	}
 }
@@ -265,6 +264,7 @@ func (s *socket) StopPolling() {
 // spin is the polling of Options.Spin.
 type spin struct {
 	length time.Duration
+	block  *block    // nil without Options.Block
 	until  time.Time // zero while nothing is polled
 	polls  int
 
@@ -278,6 +278,9 @@ const spinYield = 32
 
 // goesOn reports whether to look again at a socket where nothing is.
 func (p *spin) goesOn() bool {
+	if p.length <= 0 {
+		return false
+	}
 	now := time.Now()
 	if p.until.IsZero() {
 		p.until = now.Add(p.length)

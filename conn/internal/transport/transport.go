@@ -77,6 +77,9 @@ type Counters struct {
 	Writing      bool   // a write waits for room, or might: of what is not a socket that is all the time in which it writes
 }
 
+// Looks is how often the connection below was read.
+func (c Counters) Looks() uint64 { return c.Reads + c.Waits }
+
 // Info tells of the last read from a socket.
 type Info struct {
 	Kernel  time.Time // when the kernel received the last segment; zero where it did not stamp
