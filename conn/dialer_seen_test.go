@@ -59,6 +59,9 @@ func TestErrorsShowWhatCame(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, proxy := range []string{"", "http://p:80"} {
+				if proxy != "" && name == "bare line feeds" {
+					continue // a proxy may send them: its answer is no tunnel then, but nothing unknown
+				}
 				for _, ends := range []bool{true, false} {
 					if !ends && strings.HasPrefix(name, "half") {
 						continue

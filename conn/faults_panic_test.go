@@ -265,9 +265,10 @@ func TestF36PanicIsLogged(t *testing.T) {
 	}
 }
 
-// Behind net/http it is net/http that recovers; the connection is closed all the same.
+// Behind net/http it is the Server that recovers, as under Serve.
 func TestF36HandlerPanicsBehindHTTP(t *testing.T) {
-	s := Server{Handler: func(c *Conn) { panic("kaboom") }}
+	heard := make(chan error, 1)
+	s := Server{Handler: func(c *Conn) { panic("kaboom") }, OnError: func(err error) { heard <- err }}
 	h := httptest.NewUnstartedServer(&s)
 	h.Config.ErrorLog = quiet(t)
 	h.Start()
@@ -276,6 +277,9 @@ func TestF36HandlerPanicsBehindHTTP(t *testing.T) {
 	var e *TransportError
 	if _, err := c.ReadMessage(); !errors.As(err, &e) {
 		t.Errorf("the peer got %v, want the end of the stream", err)
+	}
+	if err := <-heard; !strings.Contains(err.Error(), "kaboom") {
+		t.Errorf("OnError heard %v", err)
 	}
 	if err := s.Shutdown(t.Context()); err != nil {
 		t.Error(err)
