@@ -45,7 +45,6 @@ func TestPollerIsFair(t *testing.T) {
 			fast, far := carried(t, carrier{}, Config{})
 			var fastRead atomic.Uint64
 			type slowLine struct {
-				sent  atomic.Uint64 // what the fast one had delivered when the message was sent
 				heard chan uint64
 			}
 			lines := make(map[*Conn]*slowLine)
