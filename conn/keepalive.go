@@ -266,7 +266,7 @@ func (c *Conn) unread() (n int, waits bool, at readerState) {
 	}
 	away := s&readBusy == 0 && c.readers.take(s, readLooked)
 	if away { // no read call runs
-		if s&readStarved == 0 { // otherwise there is the beginning of something at most
+		if s&readStarved == 0 || c.transport.Ready() { // otherwise there is the beginning of something at most
 			n, known = c.transport.Held()
 			n += c.r.Pending() + len(c.reading.rest)
 			inflating = c.reading.packed && !c.reading.framed // nobody knows what is still to come out

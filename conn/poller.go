@@ -186,15 +186,16 @@ func (p *Poller) Run(ctx context.Context) error {
 
 // end lets go of all.
 func (p *Poller) end() {
+	p.ready, p.next, p.spare = nil, nil, nil
+	waiter := p.waiter
+	p.waiter = nil
 	p.mu.Lock()
 	lines := p.lines
 	p.lines, p.posted, p.bell = nil, nil, nil
-	p.running = false
+	p.running = false // another Run may begin from here on
 	p.mu.Unlock()
-	p.ready, p.next, p.spare = nil, nil, nil
-	if p.waiter != nil {
-		p.waiter.close()
-		p.waiter = nil
+	if waiter != nil {
+		waiter.close()
 	}
 	for _, l := range lines {
 		l.removed.Store(true)
@@ -224,6 +225,9 @@ func (p *Poller) round() {
 		p.waiter.poll(p)
 	}
 	if p.news.Load() {
+		if p.waiter != nil {
+			p.waiter.poll(p) // bytes that are here count before a deadline that has passed
+		}
 		p.takePosted()
 	}
 	turns := p.ready
@@ -354,11 +358,14 @@ func (p *Poller) takePosted() {
 func (p *Poller) take(l *pollLine, news uint32) {
 	switch {
 	case l.removed.Load():
-		if news&newsRemoved != 0 {
-			p.drop(l)
-		}
+		p.drop(l)
 		return
-	case news&newsAdded != 0:
+	case l.started:
+	case news&newsAdded == 0: // which comes once Add has put it into lines
+		l.late = l.late || news&newsLate != 0
+		return
+	default:
+		l.started = true
 		l.start()
 	}
 	if news&newsFed != 0 {
@@ -373,11 +380,14 @@ func (p *Poller) take(l *pollLine, news uint32) {
 	p.makeReady(l)
 }
 
-// drop lets go of a connection.
+// drop lets go of a connection, once.
 func (p *Poller) drop(l *pollLine) {
 	p.mu.Lock()
-	p.unlist(l)
+	listed := p.unlist(l)
 	p.mu.Unlock()
+	if !listed {
+		return
+	}
 	if l.slot >= 0 {
 		p.waiter.remove(l)
 	}

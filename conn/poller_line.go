@@ -27,6 +27,7 @@ type pollLine struct {
 
 	// By the goroutine of Run.
 	slot    int32 // in the epoll instance; -1 if it is not there
+	started bool  // newsAdded was taken
 	ready   bool  // it stands in Poller.ready
 	drained bool  // the kernel has nothing, or will tell
 	late    bool  // until may have passed

@@ -39,7 +39,7 @@ func (c *Conn) More() bool {
 		switch {
 		case s&readLooked != 0, s&(readCount-1) == readParked && !c.readers.quickRuns():
 			runtime.Gosched() // the keepalive looks, or has just done so
-		case s&(readCount-1) == readParked, s&(readCount-1)&^(readLimited|readParked) != 0:
+		case s&(readCount-1) == readParked, s&(readCount-1)&^(readLimited|readParked|readStarved) != 0:
 			return false
 		case c.readers.take(s, 0):
 			more := c.more()

@@ -22,6 +22,8 @@ import (
 // and outside Linux nothing can: then TryRead returns only what other read calls have left
 // in the buffers. A Poller reads such connections too.
 //
+// The opening handshake of TLS has to be done: Dial and Accept do it.
+//
 // crypto/tls answers a peer that asks for new keys before it reads on. That waits if the
 // peer takes no bytes, for Config.StallTimeout at most.
 func (c *Conn) TryRead() (m Message, ok bool, err error) {
@@ -68,6 +70,9 @@ func (c *Conn) tryRead(l *pollLine) (Message, error) {
 	}
 	if l != nil && (l.drained || l.fed != nil) && !c.transport.Ready() {
 		how = fillsNever
+	}
+	if l != nil && l.fed == nil && how == fillsOnce && c.cfg.ReadTimeout > 0 {
+		c.armRead() // its turn may have come late: what is here is read before a timeout is told
 	}
 	c.fills = how
 	m, err := c.tryOn()

@@ -145,7 +145,10 @@ func (s *Server) runRequest(c *Conn, r *http.Request, handler func(*Conn, *http.
 	// What net/http holds for a request ends with ServeHTTP, and so does its context. The values stay.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	defer cancel()
-	s.handle(c, func(c *Conn) { handler(c, r.WithContext(ctx)) }, late)
+	s.handle(c, func(c *Conn) {
+		defer cancel() // before Close, which may take its time
+		handler(c, r.WithContext(ctx))
+	}, late)
 }
 
 // pause waits, but not past the beginning of the end.

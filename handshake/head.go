@@ -59,22 +59,24 @@ func (s *scanner) next(b []byte) bool {
 	if s.state == scanFailed {
 		return false
 	}
-	// Judged in the order of the wire: whichever limit is nearer ends the look-ahead, whatever more has arrived.
-	end, cut, limit := s.limits.Bytes, ErrHeadTooLarge, s.limits.Bytes
-	if s.limits.Line < end-s.start {
-		end, cut, limit = s.start+s.limits.Line, ErrLineTooLong, s.limits.Line
+	for {
+		// Judged in the order of the wire: whichever limit is nearer ends the look-ahead, whatever more has arrived.
+		end, cut, limit := s.limits.Bytes, ErrHeadTooLarge, s.limits.Bytes
+		if s.limits.Line < end-s.start {
+			end, cut, limit = s.start+s.limits.Line, ErrLineTooLong, s.limits.Line
+		}
+		from, line := s.pos, s.start
+		ok := s.run(b[:min(len(b), end)])
+		s.looked += s.pos - from
+		if ok || s.err != nil || len(b) <= end {
+			return ok
+		}
+		if s.start == line {
+			s.fail(cut.passed(limit))
+			return false
+		}
+		// A line was passed over (Relaxed.OddLines): the limit is that of the one behind it.
 	}
-	over := len(b) > end
-	if over {
-		b = b[:end]
-	}
-	from := s.pos
-	ok := s.run(b)
-	s.looked += s.pos - from
-	if !ok && s.err == nil && over {
-		s.fail(cut.passed(limit))
-	}
-	return ok
 }
 
 // run is next within the limits of length.
