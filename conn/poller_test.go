@@ -606,3 +606,42 @@ func TestPollerOptions(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A line is let go once, whoever asks for it, and however often.
+func TestPollerRemoveInFailed(t *testing.T) {
+	for _, over := range []string{"socket", "pipe"} {
+		t.Run(over, func(t *testing.T) {
+			p := &Poller{Handler: func(*Conn, Message) {}}
+			var c *Conn
+			var far net.Conn
+			if over == "pipe" {
+				a, b := net.Pipe()
+				c, far = New(a, frame.Client, &Config{KeepAlive: -1}), b
+			} else {
+				a, b := loopback(t)
+				c, far = New(a, frame.Client, &Config{KeepAlive: -1}), b
+			}
+			defer c.Close()
+			gone := make(chan (<-chan struct{}), 3)
+			p.Failed = func(c *Conn, _ error) {
+				for range 3 {
+					gone <- p.Remove(c)
+				}
+			}
+			if err := p.Add(c); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- p.Run(ctx) }()
+			far.Close()
+			for range 3 {
+				<-<-gone
+			}
+			cancel()
+			if err := <-ended; !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		})
+	}
+}

@@ -132,3 +132,25 @@ func TestAppendConnect(t *testing.T) {
 		}
 	}
 }
+
+// The limit of a line is that of the line, also behind one that was passed over, however the
+// head is cut.
+func TestLimitOfALineBehindAnOddOne(t *testing.T) {
+	head := "HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + rfcAccept + "\r\n" +
+		strings.Repeat("o", 60) + "\r\nServer: " + strings.Repeat("s", 50) + "\r\nX-Last: 1\r\n\r\n"
+	long := strings.Replace(head, "X-Last: 1", "X-Last: "+strings.Repeat("x", 100), 1)
+	for _, whole := range []bool{true, false} {
+		for text, want := range map[string]error{head: nil, long: ErrLineTooLong} {
+			p := Response{Relaxed: Relaxed{OddLines: true}, Limits: Limits{Line: 100}}
+			n, err := 0, error(nil)
+			for i := 1; i <= len(text) && n == 0 && err == nil; i++ {
+				if !whole || i == len(text) {
+					n, err = ParseResponse(&p, offering(), []byte(text[:i]))
+				}
+			}
+			if !errors.Is(err, want) || want == nil && (n != len(text) || p.Header.Get("X-Last") != "1" || p.Header.Get("Server") == "") {
+				t.Errorf("whole %v: %d of %d, %v, %v; want %v", whole, n, len(text), err, p.Header, want)
+			}
+		}
+	}
+}
