@@ -184,6 +184,10 @@ func (l *pollLine) unset(restore bool) {
 
 // pollRead returns the next message that is here, or errNotHere, or errAside.
 func (c *Conn) pollRead(l *pollLine) (Message, error) {
+	if l.fed != nil && l.fed.busy && !c.ended() { // the feeder has the reading side: it must not meet a quick call
+		l.drained = true
+		return Message{}, errAside
+	}
 	if n, ok := c.readers.enter(); ok {
 		if m, ok := c.r.Plain(); ok {
 			c.readers.leave(n + quickCount)
@@ -314,8 +318,8 @@ func (f *feeder) next() error {
 func (f *feeder) stop() {
 	d := &f.l.c.deadlines
 	d.mu.Lock()
-	f.l.leaving = true
-	if !d.discarding {
+	f.l.leaving = f.busy
+	if f.busy && !d.discarding { // otherwise it waits for nothing, and another reader may
 		_ = f.l.c.transport.SetReadDeadline(past)
 	}
 	d.mu.Unlock()

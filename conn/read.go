@@ -147,9 +147,7 @@ func (c *Conn) endRead(n int) {
 	if n == 0 && c.readers.has(readEnded|readClosed) && !c.reading.freed {
 		c.reading.freed = true
 		c.reading.rest = nil
-		if !c.readers.quickRuns() { // otherwise the collector takes it
-			c.giveBack()
-		}
+		c.giveBack()
 		if c.packed != nil {
 			c.packed.in.Close()
 			c.reading.packed = false
@@ -193,9 +191,6 @@ func (c *Conn) readReleased() {
 
 // fill reads once from the transport; into dst where that is not nil and the frame.Reader finds it can be.
 func (c *Conn) fill(dst []byte) error {
-	if c.readers.quickRuns() { // another goroutine's, which beginRead did not see yet
-		return ErrConcurrentRead
-	}
 	if err := c.readErr; err != nil {
 		c.readErr = nil
 		return c.readFailed(err)

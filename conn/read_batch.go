@@ -85,9 +85,6 @@ func (c *Conn) nextBatch() (*Batch, error) {
 	if c.packed != nil && c.r.Compressed() {
 		return c.inflatedBatch()
 	}
-	if c.readers.quickRuns() { // another goroutine's: the memory must not go away with a batch
-		return nil, ErrConcurrentRead
-	}
 	b, ok, err := c.r.BufferedBatch()
 	switch {
 	case err != nil:
