@@ -26,8 +26,8 @@ const (
 	SSSE3
 	// AVX2 has 32-byte integer vectors, and BMI2, which came with them.
 	AVX2
-	// AVX512 has 64-byte vectors with masks, shuffles of bytes across them (VBMI), and all that
-	// AVX2 has: Ice Lake, Zen 4 and later.
+	// AVX512 has 64-byte vectors with masks, shuffles of bytes across them (VBMI), and
+	// all that AVX2 has: Ice Lake, Zen 4 and later.
 	AVX512
 	// NEON is what every arm64 processor that Go supports has.
 	NEON

@@ -8,14 +8,15 @@ import (
 	"github.com/klauspost/cpuid/v2"
 )
 
-// detect asks cpuid, which also honours OSXSAVE and XCR0: a kernel that does not save the YMM registers has no AVX2,
-// and one that does not save the ZMM registers no AVX512.
+// detect asks cpuid, which also honours OSXSAVE and XCR0: a kernel that does not save the
+// YMM registers has no AVX2, and one that does not save the ZMM registers no AVX512.
 func detect() (tiers []Tier, cpu string) {
 	tiers = []Tier{Generic, SSE2}
 	if cpuid.CPU.Supports(cpuid.SSSE3) {
 		tiers = append(tiers, SSSE3)
 	}
-	// The AVX2 kernels use BMI1, BMI2 and LZCNT too, which came with it; and a tier includes those below it.
+	// The AVX2 kernels use BMI1, BMI2 and LZCNT too, which came with it; and a tier
+	// includes those below it.
 	if cpuid.CPU.Supports(cpuid.SSSE3, cpuid.AVX2, cpuid.BMI1, cpuid.BMI2, cpuid.LZCNT) {
 		tiers = append(tiers, AVX2)
 		// Not on macOS: there were kernels that lost the mask registers when a signal came.

@@ -216,8 +216,9 @@ func TestEchoProcess(t *testing.T) {
 	all.Wait()
 }
 
-// BenchmarkReadModes sends a message of 200 B on each of some lines to another process, and waits until all have come back, in each way
-// to read. The times are of single messages, from their write to their delivery.
+// BenchmarkReadModes sends a message of 200 B on each of some lines to another process,
+// and waits until all have come back, in each way to read. The times are of single
+// messages, from their write to their delivery.
 //
 //	go test -run='^$' -bench=ReadModes -benchtime=2s -count=5 ./conn
 func BenchmarkReadModes(b *testing.B) {

@@ -23,8 +23,9 @@ func eventfds(t *testing.T) (n int) {
 	return n
 }
 
-// A blocking read has a descriptor of its own while the connection lives, and none before it waits or after the end. A message that
-// comes alone costs one read of the socket, and none that finds nothing.
+// A blocking read has a descriptor of its own while the connection lives, and none before
+// it waits or after the end. A message that comes alone costs one read of the socket, and
+// none that finds nothing.
 func TestBlockingReads(t *testing.T) {
 	for _, by := range carriers {
 		t.Run(by.name, func(t *testing.T) {

@@ -183,7 +183,8 @@ func (s *bogo) config() (*tls.Config, error) {
 	for _, suite := range slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites()) {
 		cfg.CipherSuites = append(cfg.CipherSuites, suite.ID)
 	}
-	// What the flags leave is a range: from the first version that is not left out to the next that is.
+	// What the flags leave is a range: from the first version that is not left out to the
+	// next that is.
 	cfg.MinVersion, cfg.MaxVersion = uint16(s.minVersion), uint16(s.maxVersion)
 	first := slices.Index(s.without[:], false)
 	if first < 0 {
@@ -236,7 +237,8 @@ func (s *bogo) trust(cfg *tls.Config) error {
 	return nil
 }
 
-// identify takes the client's certificate, which is sent whether the server seems to like it or not.
+// identify takes the client's certificate, which is sent whether the server seems to like
+// it or not.
 func (s *bogo) identify(cfg *tls.Config) error {
 	if s.keyFile == "" && s.certFile == "" {
 		return nil

@@ -92,12 +92,14 @@ func (c *Conn) awaitClose() {
 	}
 }
 
-// StartClose begins the close handshake and leaves the rest to the goroutine that reads: it writes what is queued and a Close
-// frame, and returns. Read calls go on to deliver the messages that still come, until the peer's Close ends them with the
+// StartClose begins the close handshake and leaves the rest to the goroutine that reads:
+// it writes what is queued and a Close frame, and returns. Read calls go on to deliver
+// the messages that still come, until the peer's Close ends them with the
 // *CloseError, or Config.CloseTimeout with a *TimeoutError. A reader that is behind then still gets what has come, the peer's Close too, if
 // it takes no longer than CloseTimeout for a message. Shutdown is for those who do not want these messages.
 //
-// code and reason are checked before anything is written, with the errors of frame.AppendClose.
+// code and reason are checked before anything is written, with the errors of
+// frame.AppendClose.
 func (c *Conn) StartClose(code frame.CloseCode, reason string) error {
 	var body [frame.MaxControlPayload]byte
 	if _, err := frame.AppendClose(body[:0], c.role, code, reason); err != nil {
@@ -150,8 +152,9 @@ func (g *goodbyes) stopLate() {
 	}
 }
 
-// closeLate is the end of CloseTimeout after StartClose: of the connection, or, while this side reads on through what has come, of the
-// wait for more. before is how many messages were delivered a CloseTimeout ago.
+// closeLate is the end of CloseTimeout after StartClose: of the connection, or, while
+// this side reads on through what has come, of the wait for more. before is how many
+// messages were delivered a CloseTimeout ago.
 func (c *Conn) closeLate(e *TimeoutError, before uint64) {
 	delivered := c.readers.delivered()
 	if _, waits, _ := c.unread(); !waits || delivered == before {
@@ -302,8 +305,9 @@ func (c *Conn) answerClose(g *goodbyes) {
 	_ = c.sendClose(time.Now().Add(c.cfg.CloseTimeout), answer, "")
 }
 
-// closeTaken returns the error with which the peer's Close ends reading. It ends the connection too, unless the Close is still to be
-// answered: then closeDone does. answered says that all was done for that.
+// closeTaken returns the error with which the peer's Close ends reading. It ends the
+// connection too, unless the Close is still to be answered: then closeDone does. answered
+// says that all was done for that.
 func (c *Conn) closeTaken(g *goodbyes, answered bool) error {
 	c.mu.Lock()
 	e := &CloseError{Code: g.received.code, Reason: g.received.reason, SentCode: frame.CodeAbnormal, Local: g.local}
@@ -321,7 +325,8 @@ func (c *Conn) closeTaken(g *goodbyes, answered bool) error {
 	return e
 }
 
-// closeDone ends the connection if the peer's Close was left unanswered and ours has gone out since.
+// closeDone ends the connection if the peer's Close was left unanswered and ours has gone
+// out since.
 func (c *Conn) closeDone() {
 	c.mu.Lock()
 	g := c.goodbye
@@ -336,7 +341,8 @@ func (c *Conn) closeDone() {
 	c.endAfterClose(&e)
 }
 
-// heldClose returns the error of read calls after a Close that was left unanswered, nil if there is none.
+// heldClose returns the error of read calls after a Close that was left unanswered, nil
+// if there is none.
 func (c *Conn) heldClose() error {
 	if !c.readers.has(readClosed) {
 		return nil

@@ -23,8 +23,9 @@ const (
 type Config struct {
 	// Frame are the limits and relaxed rules for what is received. Its Compression is set by the handshake.
 	Frame frame.Options
-	// Deflate, if not nil, has messages compressed if the peer agrees: a client offers it, a server accepts it (RFC 7692).
-	// It is for Dialer and Upgrader; New has no handshake to agree in, and NewAgreed is told what was agreed.
+	// Deflate, if not nil, has messages compressed if the peer agrees: a client offers
+	// it, a server accepts it (RFC 7692). It is for Dialer and Upgrader; New has no
+	// handshake to agree in, and NewAgreed is told what was agreed.
 	Deflate *deflate.Config
 	// UncheckedText gives up the check that written text is UTF-8 (RFC 6455 §5.6), which is ErrNotUTF8 otherwise.
 	UncheckedText bool
@@ -43,9 +44,11 @@ type Config struct {
 	// KeepAlive is the transport clock: any byte from the peer resets it, a ping goes out after half of it, and after the
 	// whole the connection is dead (*TimeoutError). 0 means DefaultKeepAlive, negative none.
 	//
-	// A goroutine, or a Poller, must be reading. While bytes of the peer's wait to be read no clock judges the peer dead, whatever its limit:
-	// Observer.Slow tells that this side does not read. On Linux the socket is looked into; another net.Conn can have a
-	// method Unread() (n int, ok bool), and without it is not judged but while a goroutine reads.
+	// A goroutine, or a Poller, must be reading. While bytes of the peer's wait to be
+	// read no clock judges the peer dead, whatever its limit: Observer.Slow tells that
+	// this side does not read. On Linux the socket is looked into; another net.Conn can
+	// have a method Unread() (n int, ok bool), and without it is not judged but while a
+	// goroutine reads.
 	//
 	// With a timer pending, whosever it is, the Go runtime takes longer to wait for bytes: of a round trip of 28 µs on one
 	// processor that is some 1.6 (tickwire and tickwire-noclock in GOWORK=off go -C bench run ./cmd/compare -run '^echo/128 B, both').
@@ -82,19 +85,22 @@ type Config struct {
 	// answered. It must not call the connection's methods that read, write or ping.
 	Outbound func(c *Conn, op Opcode, size int) error
 
-	// Control, if not nil, is asked about each ping, pong and Close that comes, before it is answered: by the goroutine that
-	// reads, within its read call, whichever that is. payload is a view, valid until Control returns, and not to be changed.
-	// It is not asked once Shutdown waits for the peer's Close: nothing is answered then.
+	// Control, if not nil, is asked about each ping, pong and Close that comes, before it
+	// is answered: by the goroutine that reads, within its read call, whichever that is.
+	// payload is a view, valid until Control returns, and not to be changed. It is not
+	// asked once Shutdown waits for the peer's Close: nothing is answered then.
 	//
-	// answer says whether a ping is answered with a pong, and a Close with a Close. A pong counts as the answer to a ping of
-	// ours in any case. An error ends the read call, which returns it as it is. The frame is used up, and the next read call
-	// goes on after it.
+	// answer says whether a ping is answered with a pong, and a Close with a Close. A
+	// pong counts as the answer to a ping of ours in any case. An error ends the read
+	// call, which returns it as it is. The frame is used up, and the next read call goes
+	// on after it.
 	//
-	// After a Close that is not answered read calls return the *CloseError, and write calls go on. The connection ends, with a
+	// After a Close that is not answered read calls return the *CloseError, and write
+	// calls go on. The connection ends, with a
 	// *CloseError that has both codes, once our Close was sent, by WriteControl, StartClose or Shutdown; with Close; or with a clock, that of KeepAlive at the latest.
 	//
-	// Control may call all methods that do not read or wait for a pong or the peer's Close: not Ping, not Shutdown. The reader
-	// waits while it runs.
+	// Control may call all methods that do not read or wait for a pong or the peer's
+	// Close: not Ping, not Shutdown. The reader waits while it runs.
 	Control func(c *Conn, op Opcode, payload []byte) (answer bool, err error)
 
 	// Syscalls says how a socket is read and written on Linux.
@@ -111,10 +117,13 @@ type Config struct {
 	// processor: nothing else runs there meanwhile. Linux only; 0 means none.
 	Spin time.Duration
 
-	// BlockingReads has a read that waits block its thread in the kernel, instead of handing the goroutine to the runtime's poller. It
-	// is for one line whose reader has called runtime.LockOSThread: the bytes wake that thread, and no scheduler stands between. Close,
-	// Shutdown, deadlines and clocks end the wait as ever, with a descriptor more for each such connection. While it waits the runtime has a
-	// thread less on that processor for some 20 µs or more. Linux only; elsewhere, and over what is no socket, it changes nothing.
+	// BlockingReads has a read that waits block its thread in the kernel, instead of
+	// handing the goroutine to the runtime's poller. It is for one line whose reader has
+	// called runtime.LockOSThread: the bytes wake that thread, and no scheduler stands
+	// between. Close, Shutdown, deadlines and clocks end the wait as ever, with a
+	// descriptor more for each such connection. While it waits the runtime has a thread
+	// less on that processor for some 20 µs or more. Linux only; elsewhere, and over what
+	// is no socket, it changes nothing.
 	BlockingReads bool
 
 	// Recorder, if not nil, keeps all that is received, with the times at which it was read.

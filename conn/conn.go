@@ -7,7 +7,8 @@
 // One goroutine reads; it also answers pings and takes part in the close handshake, so one must be reading for as long as the
 // connection is wanted. Any goroutine may write, set deadlines, ping, shut down and close.
 //
-// A Poller reads many connections with one goroutine, on a thread of its own. TryRead is for loops that must not wait.
+// A Poller reads many connections with one goroutine, on a thread of its own. TryRead is
+// for loops that must not wait.
 package conn
 
 import (
@@ -109,7 +110,8 @@ func (c *Conn) goodbyes() *goodbyes {
 // panics if nc is nil.
 func New(nc net.Conn, role frame.Role, cfg *Config) *Conn { return newConn(nc, role, cfg, settled{}) }
 
-// settled is what the opening handshake leaves behind, apart from what is agreed about compression.
+// settled is what the opening handshake leaves behind, apart from what is agreed about
+// compression.
 type settled struct {
 	early       []byte // came after the handshake; copied
 	subprotocol string
@@ -176,7 +178,8 @@ func (c *Conn) Role() frame.Role { return c.role }
 // Subprotocol returns the subprotocol agreed in the handshake, "" if none.
 func (c *Conn) Subprotocol() string { return c.subprotocol }
 
-// Value returns what Upgrader.Check has attached to the request, with RequestView.SetValue; nil if nothing was.
+// Value returns what Upgrader.Check has attached to the request, with
+// RequestView.SetValue; nil if nothing was.
 func (c *Conn) Value() any {
 	if c.attached == nil {
 		return nil

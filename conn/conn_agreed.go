@@ -13,8 +13,9 @@ import (
 type Agreed struct {
 	// Subprotocol is what Conn.Subprotocol returns.
 	Subprotocol string
-	// Deflate is what was agreed about permessage-deflate, nil if nothing was; a window of 0 bits is one of 15. Config.Deflate says how
-	// this side compresses; nil there means its defaults.
+	// Deflate is what was agreed about permessage-deflate, nil if nothing was; a window
+	// of 0 bits is one of 15. Config.Deflate says how this side compresses; nil there
+	// means its defaults.
 	Deflate *deflate.Params
 	// Early are the bytes that came after the handshake, the first frames. They are copied.
 	Early []byte
@@ -22,8 +23,8 @@ type Agreed struct {
 	Value any
 }
 
-// NewAgreed is New with what was settled by the handshake. The error is that of a Config.Deflate or of Agreed.Deflate that is out of range;
-// nc then stays the caller's.
+// NewAgreed is New with what was settled by the handshake. The error is that of a
+// Config.Deflate or of Agreed.Deflate that is out of range; nc then stays the caller's.
 func NewAgreed(nc net.Conn, role frame.Role, cfg *Config, a Agreed) (*Conn, error) {
 	s := settled{early: a.Early, subprotocol: a.Subprotocol, value: a.Value}
 	if a.Deflate == nil {

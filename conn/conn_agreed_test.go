@@ -15,7 +15,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// Two ends that are told the same speak as after a handshake: compressed as agreed, with the bytes that came early, over TLS too.
+// Two ends that are told the same speak as after a handshake: compressed as agreed, with
+// the bytes that came early, over TLS too.
 func TestNewAgreed(t *testing.T) {
 	serverTLS, clientTLS := testCertificate(t)
 	for _, secure := range []bool{false, true} {
@@ -124,7 +125,8 @@ func TestNewAgreedRefuses(t *testing.T) {
 	}
 }
 
-// A tail that was left on is taken with Config.KeptTail where no context is carried over, in every way to read; by no other.
+// A tail that was left on is taken with Config.KeptTail where no context is carried over,
+// in every way to read; by no other.
 func TestKeptTail(t *testing.T) {
 	out, err := deflate.NewDeflater(deflate.DeflateOptions{NoContextTakeover: true})
 	if err != nil {
@@ -174,7 +176,8 @@ func TestKeptTail(t *testing.T) {
 			}
 		}
 	}
-	// What ends otherwise is refused as ever: nothing at all, half a tail, half a block, a stored block with bytes.
+	// What ends otherwise is refused as ever: nothing at all, half a tail, half a block,
+	// a stored block with bytes.
 	for _, z := range []string{"", "\x00\x00\x00\xff", "\x00\x00\x00\xff\xff\x00\x00", "\x4a", "\x00\x01\x00\xfe\xffa"} {
 		in, err := deflate.NewInflater(deflate.InflateOptions{NoContextTakeover: true, KeptTail: true})
 		if err != nil {

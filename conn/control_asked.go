@@ -34,7 +34,8 @@ func (c *Conn) askControl(op Opcode, data []byte) error {
 	return err
 }
 
-// closeAsked deals with the peer's Close, about which Config.Control has returned answer and err.
+// closeAsked deals with the peer's Close, about which Config.Control has returned answer
+// and err.
 func (c *Conn) closeAsked(g *goodbyes, answer bool, err error) error {
 	if answer {
 		c.mu.Lock()

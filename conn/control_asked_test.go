@@ -82,7 +82,8 @@ func askedConfig(packed bool, heard *[]string, control func(c *Conn, op Opcode, 
 	return cfg
 }
 
-// Control is asked in every way to read, before the answer, between messages and fragments, and what it declines is not answered.
+// Control is asked in every way to read, before the answer, between messages and
+// fragments, and what it declines is not answered.
 func TestControlIsAskedInEveryWayToRead(t *testing.T) {
 	for _, way := range messageWays {
 		for _, packed := range []bool{false, true} {
@@ -142,8 +143,8 @@ func deflated(t *testing.T, text string) []byte {
 	return b
 }
 
-// An error of Control ends the read call in every way to read. The frame is used up, its answer goes as Control has said, and the next read
-// call goes on after it.
+// An error of Control ends the read call in every way to read. The frame is used up, its
+// answer goes as Control has said, and the next read call goes on after it.
 func TestControlErrorEndsTheRead(t *testing.T) {
 	refused := errors.New("refused")
 	for _, way := range messageWays {
@@ -197,7 +198,8 @@ func TestControlErrorEndsTheRead(t *testing.T) {
 	}
 }
 
-// A Close that Control declines ends reading and leaves writing open, until our Close is sent by whatever call sends one.
+// A Close that Control declines ends reading and leaves writing open, until our Close is
+// sent by whatever call sends one.
 func TestCloseLeftUnanswered(t *testing.T) {
 	for _, end := range []struct {
 		name string
@@ -309,7 +311,8 @@ func TestControlAnswersTheCloseItself(t *testing.T) {
 	}
 }
 
-// The clock of KeepAlive bounds what was left unanswered, also where bytes came after the Close; the last word is the *CloseError.
+// The clock of KeepAlive bounds what was left unanswered, also where bytes came after the
+// Close; the last word is the *CloseError.
 func TestCloseLeftUnansweredEndsWithTheClock(t *testing.T) {
 	both(t, func(t *testing.T, role frame.Role) {
 		var heard []string

@@ -16,7 +16,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// Pings come and writes fail because the transport takes nothing in time: one pong waits, the newest, however often (invariant of R20).
+// Pings come and writes fail because the transport takes nothing in time: one pong waits,
+// the newest, however often (invariant of R20).
 func TestR20OnePongWaits(t *testing.T) {
 	both(t, func(t *testing.T, role frame.Role) {
 		c, a, p := simulate(t, role, Config{}, 0)

@@ -12,19 +12,25 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
-// WriteControl writes a ping, pong or Close with a payload of at most 125 bytes: frame.ErrControlPayload, and frame.ErrOpcode for
-// any other op. deadline bounds the whole call, also the wait for other writers; the zero time means Config.CloseTimeout from now.
-// The connection's write deadline and Config.WriteTimeout do not count. Any goroutine may call it, Config.Control too.
+// WriteControl writes a ping, pong or Close with a payload of at most 125 bytes:
+// frame.ErrControlPayload, and frame.ErrOpcode for any other op. deadline bounds the
+// whole call, also the wait for other writers; the zero time means Config.CloseTimeout
+// from now. The connection's write deadline and Config.WriteTimeout do not count. Any
+// goroutine may call it, Config.Control too.
 //
-// A ping or pong goes before messages that wait for Flush, and between the frames of a message of NextWriter. Config.Outbound is
-// asked about it first, in its own time. Pongs that answer it count for no Ping; Config.Control and the Observer see them.
+// A ping or pong goes before messages that wait for Flush, and between the frames of a
+// message of NextWriter. Config.Outbound is asked about it first, in its own time. Pongs
+// that answer it count for no Ping; Config.Control and the Observer see them.
 //
-// A Close goes after what waits for Flush, as a mere frame: write calls return ErrShutdown from then on, and read calls go on until
-// the peer's Close ends them. Only the clocks of Config bound that, and not CloseTimeout; StartClose is for those who want it to.
-// The payload is empty, or a code and a reason as frame.AppendClose checks them, with its errors.
+// A Close goes after what waits for Flush, as a mere frame: write calls return
+// ErrShutdown from then on, and read calls go on until the peer's Close ends them. Only
+// the clocks of Config bound that, and not CloseTimeout; StartClose is for those who want
+// it to. The payload is empty, or a code and a reason as frame.AppendClose checks them,
+// with its errors.
 //
-// If the error matches os.ErrDeadlineExceeded and not net.ErrClosed nothing of the frame was written, and the connection lives. With
-// Config.FailFast that is so for ErrWouldBlock, which a ping or pong returns where it would have to wait.
+// If the error matches os.ErrDeadlineExceeded and not net.ErrClosed nothing of the frame
+// was written, and the connection lives. With Config.FailFast that is so for
+// ErrWouldBlock, which a ping or pong returns where it would have to wait.
 func (c *Conn) WriteControl(op Opcode, payload []byte, deadline time.Time) error {
 	switch {
 	case op != frame.Ping && op != frame.Pong && op != frame.Close:
@@ -90,7 +96,8 @@ func (c *Conn) lockControl(deadline time.Time, failFast bool) error {
 	return err
 }
 
-// writeControl writes a ping or pong past the queue of the Writer. The caller has the write lock.
+// writeControl writes a ping or pong past the queue of the Writer. The caller has the
+// write lock.
 func (c *Conn) writeControl(op Opcode, payload []byte, deadline time.Time) error {
 	lent := buffer.Get(2 + 4 + frame.MaxControlPayload)
 	defer buffer.Put(lent)
@@ -123,7 +130,8 @@ func (c *Conn) writeControl(op Opcode, payload []byte, deadline time.Time) error
 	return nil
 }
 
-// boundWrites is ownWrites. Where the transport has no deadlines it ends the connection at this one, which alone ends a write then.
+// boundWrites is ownWrites. Where the transport has no deadlines it ends the connection
+// at this one, which alone ends a write then.
 func (c *Conn) boundWrites(deadline time.Time) *time.Timer {
 	if c.ownWrites(deadline) == nil {
 		return nil
@@ -139,7 +147,8 @@ func (c *Conn) unboundWrites(timer *time.Timer) {
 	c.disownWrites()
 }
 
-// controlFailed returns the error of a write that failed. whole says that nothing was written, so that the connection can go on.
+// controlFailed returns the error of a write that failed. whole says that nothing was
+// written, so that the connection can go on.
 func (c *Conn) controlFailed(err error, whole bool) error {
 	switch {
 	case c.cannotWrite():
@@ -160,7 +169,8 @@ func (c *Conn) wroteControl(op Opcode, payload []byte) {
 	c.observe(op, payload, true)
 }
 
-// writeClose writes a Close frame, and ends the connection if it is the one that the peer's has waited for.
+// writeClose writes a Close frame, and ends the connection if it is the one that the
+// peer's has waited for.
 func (c *Conn) writeClose(payload []byte, deadline time.Time) error {
 	code, reason := frame.CodeNoStatus, ""
 	if len(payload) > 0 {
@@ -184,7 +194,8 @@ func (c *Conn) writeClose(payload []byte, deadline time.Time) error {
 	return err
 }
 
-// writeCloseLocked is sendClose with a deadline that is not the connection's from then on. The caller has the write lock.
+// writeCloseLocked is sendClose with a deadline that is not the connection's from then
+// on. The caller has the write lock.
 func (c *Conn) writeCloseLocked(code frame.CloseCode, reason string, deadline time.Time) error {
 	c.mu.Lock()
 	g := c.goodbyes()

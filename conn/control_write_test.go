@@ -17,8 +17,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// Pings, pongs and a Close go out with the payload given, past what waits for Flush and between the frames of a message; the Close behind
-// it. All are counted and observed.
+// Pings, pongs and a Close go out with the payload given, past what waits for Flush and
+// between the frames of a message; the Close behind it. All are counted and observed.
 func TestWriteControl(t *testing.T) {
 	both(t, func(t *testing.T, role frame.Role) {
 		heard := new(noted)
@@ -110,7 +110,8 @@ func TestWriteControlMisuse(t *testing.T) {
 	})
 }
 
-// A write deadline that has passed holds back neither WriteControl nor the pongs that answer, whoever reads, and stays in force.
+// A write deadline that has passed holds back neither WriteControl nor the pongs that
+// answer, whoever reads, and stays in force.
 func TestControlPastTheWriteDeadline(t *testing.T) {
 	for _, kind := range []string{"plain", "wrapped", "TLS"} {
 		t.Run(kind, func(t *testing.T) {
@@ -190,7 +191,8 @@ func TestControlPastTheWriteDeadline(t *testing.T) {
 	}
 }
 
-// A write call that a deadline has stopped hands the pong that waits on: none waits for the next write.
+// A write call that a deadline has stopped hands the pong that waits on: none waits for
+// the next write.
 func TestPongAfterAWriteDeadline(t *testing.T) {
 	both(t, func(t *testing.T, role frame.Role) {
 		c, a, p := simulate(t, role, Config{}, 0)
@@ -212,8 +214,8 @@ func TestPongAfterAWriteDeadline(t *testing.T) {
 	})
 }
 
-// The deadline bounds the wait for another writer, and the write, to the instant; nothing was written then, and the connection lives. The
-// caller's own deadline is as it was.
+// The deadline bounds the wait for another writer, and the write, to the instant; nothing
+// was written then, and the connection lives. The caller's own deadline is as it was.
 func TestWriteControlIsBounded(t *testing.T) {
 	for _, op := range []Opcode{frame.Ping, frame.Pong, frame.Close} {
 		t.Run(op.String(), func(t *testing.T) {
@@ -265,7 +267,8 @@ type undated struct{ *netsim.Conn }
 
 func (undated) SetWriteDeadline(time.Time) error { return os.ErrNoDeadline }
 
-// Where the transport has no deadlines the connection ends at that of WriteControl, and a Close or Shutdown of others ends it before.
+// Where the transport has no deadlines the connection ends at that of WriteControl, and a
+// Close or Shutdown of others ends it before.
 func TestWriteControlEndsWithTheConnection(t *testing.T) {
 	for _, tt := range []struct {
 		name  string

@@ -203,9 +203,10 @@ func (d *deadlines) writeUntil() time.Time {
 	return earlier(t.write, t.armedWrite)
 }
 
-// ownWrites puts a deadline, zero for none, in the place of the caller's write deadlines, until disownWrites: for control frames,
-// which a passed deadline is not to hold back. The caller has the write lock, so that nobody else's write is concerned. The error
-// is that of a transport that has no deadlines.
+// ownWrites puts a deadline, zero for none, in the place of the caller's write deadlines,
+// until disownWrites: for control frames, which a passed deadline is not to hold back.
+// The caller has the write lock, so that nobody else's write is concerned. The error is
+// that of a transport that has no deadlines.
 func (c *Conn) ownWrites(until time.Time) error {
 	d := &c.deadlines
 	d.mu.Lock()
@@ -231,7 +232,8 @@ func (c *Conn) disownWrites() {
 	_ = c.changeWriteDeadline(before)
 }
 
-// changeWriteDeadline puts the deadline in force on the transport, if it is not that before. The caller has deadlines.mu.
+// changeWriteDeadline puts the deadline in force on the transport, if it is not that
+// before. The caller has deadlines.mu.
 func (c *Conn) changeWriteDeadline(before time.Time) error {
 	until := c.deadlines.writeUntil()
 	if until.Equal(before) {

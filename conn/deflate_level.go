@@ -12,11 +12,12 @@ import (
 // Uncompressed is a level for WriteLevel and NextWriterLevel: the message goes as it is.
 const Uncompressed = -4
 
-// WriteLevel is WriteMessage with a level of compression of its own: those of deflate.Config.Level, or Uncompressed. It does not
-// look at Config.Threshold. On a connection that does not compress the level does not matter, but must be one.
+// WriteLevel is WriteMessage with a level of compression of its own: those of
+// deflate.Config.Level, or Uncompressed. It does not look at Config.Threshold. On a
+// connection that does not compress the level does not matter, but must be one.
 //
-// At another level than that of the connection the message is compressed alone, and with context takeover the next one refers to none
-// before it.
+// At another level than that of the connection the message is compressed alone, and with
+// context takeover the next one refers to none before it.
 func (c *Conn) WriteLevel(op Opcode, data []byte, level int) error {
 	level, err := c.writeLevel(op, level)
 	switch {

@@ -17,8 +17,9 @@ import (
 
 var levels = []int{Uncompressed, deflate.Stored, deflate.HuffmanOnly, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9}
 
-// Each message can have a level of its own, in both ways to write one, on connections of any level: with and without context takeover, with
-// whole and small windows, among messages that are written otherwise. The peer inflates them all.
+// Each message can have a level of its own, in both ways to write one, on connections of
+// any level: with and without context takeover, with whole and small windows, among
+// messages that are written otherwise. The peer inflates them all.
 func TestLevelPerMessage(t *testing.T) {
 	for _, own := range []int{0, -1, deflate.HuffmanOnly, deflate.Stored, 6} {
 		for _, bits := range []int{15, 10} {
@@ -112,7 +113,8 @@ func TestWriteLevelOnTheWire(t *testing.T) {
 	})
 }
 
-// Misuse is told before anything is written. Without compression a level does not matter, but must be one.
+// Misuse is told before anything is written. Without compression a level does not matter,
+// but must be one.
 func TestWriteLevelMisuse(t *testing.T) {
 	for _, packed := range []bool{false, true} {
 		both(t, func(t *testing.T, role frame.Role) {

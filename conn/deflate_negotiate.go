@@ -26,7 +26,8 @@ type compression struct {
 	released  bool // by restCompressor since then
 }
 
-// Compression returns what was agreed about permessage-deflate. ok is false if the connection does not compress.
+// Compression returns what was agreed about permessage-deflate. ok is false if the
+// connection does not compress.
 func (c *Conn) Compression() (p deflate.Params, ok bool) {
 	if c.packed == nil {
 		return deflate.Params{}, false
@@ -45,8 +46,8 @@ func (cfg *Config) offer() ([]handshake.Extension, error) {
 	return []handshake.Extension{cfg.Deflate.Offer()}, nil
 }
 
-// accepted returns the Config of a client's connection to a server with that answer. package handshake has seen to it that only
-// offered extensions are in it.
+// accepted returns the Config of a client's connection to a server with that answer.
+// package handshake has seen to it that only offered extensions are in it.
 func (cfg *Config) accepted(answer *handshake.Response) (*Config, error) {
 	if cfg.Deflate == nil {
 		return cfg, nil
@@ -69,7 +70,8 @@ func (cfg *Config) with(p deflate.Params) *Config {
 	return &c
 }
 
-// chosen returns the Config of a server's connection to the client of a request, and the extensions to answer.
+// chosen returns the Config of a server's connection to the client of a request, and the
+// extensions to answer.
 func (cfg *Config) chosen(r *handshake.RequestView) (*Config, []handshake.Extension, error) {
 	if cfg.Deflate == nil {
 		return cfg, nil, nil

@@ -9,8 +9,10 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
-// inflated takes what is buffered of a compressed message and inflates it: nothing compressed is gathered, and what is wrong is met
-// with the bytes that show it. It returns the message when it is whole, in the inflater's memory, or a control frame between.
+// inflated takes what is buffered of a compressed message and inflates it: nothing
+// compressed is gathered, and what is wrong is met with the bytes that show it. It
+// returns the message when it is whole, in the inflater's memory, or a control frame
+// between.
 func (c *Conn) inflated() (m Message, ok bool, err error) {
 	r, in := &c.reading, c.packed.in
 	for {
@@ -62,8 +64,8 @@ func (c *Conn) inflatedBatch() (*Batch, error) {
 	return b, nil
 }
 
-// inflateError says where the message stands that cannot be inflated: the frame in which that showed. It is the same however the
-// bytes came.
+// inflateError says where the message stands that cannot be inflated: the frame in which
+// that showed. It is the same however the bytes came.
 func (c *Conn) inflateError(err error) error {
 	var rule *frame.ProtocolError
 	if errors.As(err, &rule) {
@@ -98,8 +100,8 @@ func (c *Conn) inflatePiece() (done bool, err error) {
 	return true, nil
 }
 
-// inflated takes the next inflated bytes of the message into r.rest. It reports false if more has to be fed; the end of the
-// message is the end of r.packed.
+// inflated takes the next inflated bytes of the message into r.rest. It reports false if
+// more has to be fed; the end of the message is the end of r.packed.
 func (r *messageReader) inflated() (more bool, err error) {
 	piece, err := r.c.packed.in.Next()
 	switch {
@@ -154,13 +156,15 @@ func (r *messageReader) beginPacked(text bool, data []byte, last bool) error {
 	return nil
 }
 
-// resume has NextReader go on with the message that ReadMessage or TakeBatch has begun to inflate.
+// resume has NextReader go on with the message that ReadMessage or TakeBatch has begun to
+// inflate.
 func (r *messageReader) resume() Opcode {
 	r.joining, r.packed, r.open, r.begun, r.rest = false, true, true, true, nil
 	return r.op
 }
 
-// frameSeen keeps the context of what is compressed whole while NextFrame hands out frames as they are.
+// frameSeen keeps the context of what is compressed whole while NextFrame hands out
+// frames as they are.
 func (c *Conn) frameSeen(f Frame) error {
 	if f.Header.Opcode.IsControl() {
 		return nil

@@ -82,8 +82,9 @@ func (z *compression) takes(op Opcode, data []byte) bool {
 	return len(data) >= z.threshold && (op == Text || op == Binary)
 }
 
-// restCompressor is called at each look of the clocks. Where nothing was written since the one before, a client that compresses
-// gives its queue back, too; and the compressor's memory goes where that has been so for deflate.Config.ReleaseIdle.
+// restCompressor is called at each look of the clocks. Where nothing was written since
+// the one before, a client that compresses gives its queue back, too; and the
+// compressor's memory goes where that has been so for deflate.Config.ReleaseIdle.
 func (c *Conn) restCompressor(now moment) {
 	z, limit := c.packed, c.cfg.releaseIdle()
 	if z == nil {

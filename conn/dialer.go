@@ -58,11 +58,14 @@ type Dialer struct {
 	// http.ProxyFromEnvironment goes by HTTP_PROXY, HTTPS_PROXY and NO_PROXY. Schemes: http and https (CONNECT; userinfo is
 	// sent as Basic authentication), socks5 and socks5h (names are resolved by the proxy with both).
 	Proxy func(*http.Request) (*url.URL, error)
-	// ProxyHeader is sent with the CONNECT request to an http or https proxy, and never to a server. A Proxy-Authorization in it goes
-	// before the userinfo of the proxy's URL. Whichever proxy Proxy returns gets it, also after a redirect.
+	// ProxyHeader is sent with the CONNECT request to an http or https proxy, and never
+	// to a server. A Proxy-Authorization in it goes before the userinfo of the proxy's
+	// URL. Whichever proxy Proxy returns gets it, also after a redirect.
 	ProxyHeader http.Header
-	// ProxyHeaderFunc returns more of ProxyHeader, made for this attempt: tokens for Bearer or Negotiate. A name that is in both, in any
-	// case, is ProxyHeaderFunc's. It gets the proxy's URL, and the host and port to which the tunnel leads. An error ends Dial.
+	// ProxyHeaderFunc returns more of ProxyHeader, made for this attempt: tokens for
+	// Bearer or Negotiate. A name that is in both, in any case, is ProxyHeaderFunc's. It
+	// gets the proxy's URL, and the host and port to which the tunnel leads. An error
+	// ends Dial.
 	ProxyHeaderFunc func(ctx context.Context, proxy *url.URL, target string) (http.Header, error)
 	// ProxyTLSConfig is TLSConfig for the connection to an https proxy.
 	ProxyTLSConfig *tls.Config
@@ -99,7 +102,8 @@ type Dialer struct {
 	HandshakeTimeout time.Duration
 	// Limits bound the heads of answers, the proxy's too.
 	Limits handshake.Limits
-	// Relaxed gives up rules about the form of the server's answer. The proxy's is always read so.
+	// Relaxed gives up rules about the form of the server's answer. The proxy's is always
+	// read so.
 	Relaxed handshake.Relaxed
 	// MaxBody is how many bytes of the body of an answer that refuses are kept; 0 means DefaultMaxBody, negative none.
 	MaxBody int

@@ -176,7 +176,8 @@ func (o *opening) connectRequest(p *url.URL) ([]byte, error) {
 	return handshake.AppendConnect(nil, authority, h)
 }
 
-// connectMethod is the CONNECT method of RFC 9110 §9.3.6. What comes behind the answer's head is the server's.
+// connectMethod is the CONNECT method of RFC 9110 §9.3.6. What comes behind the answer's
+// head is the server's.
 func (o *opening) connectMethod(nc net.Conn, request []byte) (net.Conn, error) {
 	o.connected = request
 	answer := handshake.ConnectResponse{Limits: o.d.Limits}

@@ -17,8 +17,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// A proxy gets ProxyHeader and what ProxyHeaderFunc makes for the attempt, the server none of it. Credentials that are set so go before
-// those of the URL.
+// A proxy gets ProxyHeader and what ProxyHeaderFunc makes for the attempt, the server
+// none of it. Credentials that are set so go before those of the URL.
 func TestProxyHeader(t *testing.T) {
 	for name, c := range map[string]struct {
 		proxy  string
@@ -93,7 +93,8 @@ func TestProxyHeader(t *testing.T) {
 	}
 }
 
-// What cannot stand in the request is refused before anything is dialed, and so is an error of the function. Neither tells credentials.
+// What cannot stand in the request is refused before anything is dialed, and so is an
+// error of the function. Neither tells credentials.
 func TestProxyHeaderRefused(t *testing.T) {
 	boom := errors.New("no token from https://user:hunter2@idp/")
 	for name, c := range map[string]struct {
@@ -123,7 +124,8 @@ func TestProxyHeaderRefused(t *testing.T) {
 			}
 		}
 	}
-	// A proxy that repeats the request instead of an answer: the error does not show what was secret.
+	// A proxy that repeats the request instead of an answer: the error does not show what
+	// was secret.
 	w := &world{}
 	w.hosts = map[string]func(net.Conn){"p:80": func(nc net.Conn) { request(nc); io.WriteString(nc, "Bearer hunter2hunter2 is what you said\r\n") }}
 	d := &Dialer{NetDial: w.dial, Proxy: through("http://p"), ProxyHeader: http.Header{"Proxy-Authorization": {"Bearer hunter2hunter2"}}}
@@ -132,7 +134,8 @@ func TestProxyHeaderRefused(t *testing.T) {
 	}
 }
 
-// A proxy that goes on with odd lines for ever is bounded by the limits, one that is slow by the time.
+// A proxy that goes on with odd lines for ever is bounded by the limits, one that is slow
+// by the time.
 func TestProxyAnswerIsBounded(t *testing.T) {
 	for name, piece := range map[string]string{"lines": "odd\n", "one line": "odd", "folded": " odd\r\n", "returns": "\r", "nothing": ""} {
 		synctest.Test(t, func(t *testing.T) {

@@ -10,7 +10,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// A Dialer takes an answer of odd lines only where it is told to, and the connection then works.
+// A Dialer takes an answer of odd lines only where it is told to, and the connection then
+// works.
 func TestDialerRelaxed(t *testing.T) {
 	w := &world{hosts: map[string]func(net.Conn){"h:80": func(nc net.Conn) {
 		r, _ := request(nc)

@@ -33,10 +33,11 @@ var (
 	ErrTooSlow error = &stateError{"conn: closed because the peer takes the messages of a Group too slowly", true}
 	// ErrShutdown is a write after the Close frame: nothing may follow it (RFC 6455 §5.5.1).
 	ErrShutdown error = &stateError{"conn: write after the Close frame was sent (RFC 6455 §5.5.1)", false}
-	// ErrConcurrentRead is a read call while another one runs. One that waits for bytes is always
-	// seen. Two calls of ReadMessage that take buffered messages within the same few nanoseconds
-	// need not see each other: then both may return the same message, or none be right, and the
-	// connection can be lost to a false error. Under the race detector they always see each other.
+	// ErrConcurrentRead is a read call while another one runs. One that waits for bytes
+	// is always seen. Two calls of ReadMessage that take buffered messages within the
+	// same few nanoseconds need not see each other: then both may return the same
+	// message, or none be right, and the connection can be lost to a false error. Under
+	// the race detector they always see each other.
 	ErrConcurrentRead error = &stateError{"conn: another goroutine is reading", false}
 	// ErrNotUTF8 is text that must not be written (RFC 6455 §5.6).
 	ErrNotUTF8 error = &stateError{"conn: text to write is not UTF-8 (RFC 6455 §5.6)", false}

@@ -20,7 +20,8 @@ type order struct {
 	Note   json.RawMessage
 }
 
-// Values go both ways as encoding/json has them, of all sizes, and are the caller's own: later messages do not change them.
+// Values go both ways as encoding/json has them, of all sizes, and are the caller's own:
+// later messages do not change them.
 func TestJSON(t *testing.T) {
 	for name, tt := range map[string]struct {
 		secure bool

@@ -46,7 +46,8 @@ func (c *Conn) startLag() {
 	}
 }
 
-// stamped looks at the stamp of the last read, if that is a new one: under TLS a fill need not read the socket.
+// stamped looks at the stamp of the last read, if that is a new one: under TLS a fill
+// need not read the socket.
 func (c *Conn) stamped() {
 	s := c.lag
 	reads := c.transport.Counters().Reads

@@ -31,7 +31,8 @@ func (o *vectorOutlet) WriteV(pieces [][]byte) (int64, error) {
 	return int64(n), err
 }
 
-// data writes a and then b; with Config.FailFast only what can be written now, and leaves the rest to a goroutine.
+// data writes a and then b; with Config.FailFast only what can be written now, and leaves
+// the rest to a goroutine.
 func (o *outlet) data(a, b []byte) (int, error) {
 	c := (*Conn)(o)
 	if !c.cfg.FailFast || c.shut || c.patient {
@@ -64,8 +65,9 @@ func (o *outlet) write(a, b []byte, how transport.How) (int, error) {
 	return n, err
 }
 
-// tryWriteRaw writes frames that were encoded elsewhere, n bytes of them without waiting, and past all options of this Conn. held says
-// that the write lock is kept, for the writeRaw that goes on; an error has ended the writing side.
+// tryWriteRaw writes frames that were encoded elsewhere, n bytes of them without waiting,
+// and past all options of this Conn. held says that the write lock is kept, for the
+// writeRaw that goes on; an error has ended the writing side.
 func (c *Conn) tryWriteRaw(b []byte, messages int) (n int, held bool, err error) {
 	switch {
 	case !c.vectored || !c.lock.tryLockClear(0):
@@ -87,8 +89,10 @@ func (c *Conn) tryWriteRaw(b []byte, messages int) (n int, held bool, err error)
 	return n, false, nil
 }
 
-// writeRaw writes what tryWriteRaw has left, or frames behind it, after what AppendMessage has queued, with all the time that the
-// connection gives it. held says that the caller has the write lock, which is given back. An error has ended the writing side.
+// writeRaw writes what tryWriteRaw has left, or frames behind it, after what
+// AppendMessage has queued, with all the time that the connection gives it. held says
+// that the caller has the write lock, which is given back. An error has ended the writing
+// side.
 func (c *Conn) writeRaw(b []byte, messages int, held bool) error {
 	if !held {
 		switch err := c.lockWriteAs(nil, false); {
@@ -153,8 +157,10 @@ func (c *Conn) dropRest() {
 	c.rest, c.restLen = nil, 0
 }
 
-// flushControls is a goroutine that got the write lock with its start: it writes what a write without waiting left, and the
-// control frames that wait. The caller's write deadline does not hold it back: StallTimeout bounds it, and the end of a close handshake.
+// flushControls is a goroutine that got the write lock with its start: it writes what a
+// write without waiting left, and the control frames that wait. The caller's write
+// deadline does not hold it back: StallTimeout bounds it, and the end of a close
+// handshake.
 func (c *Conn) flushControls() {
 	_ = c.ownWrites(time.Time{})
 	if c.rest != nil {
@@ -176,8 +182,9 @@ func (c *Conn) flushControls() {
 	c.releaseWriteFrom(false, stuck)
 }
 
-// writeFailed turns an error of writing into what the caller gets; of the queue the first keep bytes stay. All but misuse and what
-// stopped before the first byte end the writing side.
+// writeFailed turns an error of writing into what the caller gets; of the queue the first
+// keep bytes stay. All but misuse and what stopped before the first byte end the writing
+// side.
 func (c *Conn) writeFailed(err error, keep int) error {
 	switch {
 	case c.cannotWrite():
@@ -211,7 +218,8 @@ func (c *Conn) endedErr() error {
 	return c.writeErr()
 }
 
-// closingError returns err, but for the deadline of a close handshake: whoever began that says how the connection ends.
+// closingError returns err, but for the deadline of a close handshake: whoever began that
+// says how the connection ends.
 func (c *Conn) closingError(err error) error {
 	if err != errWriteDeadline || c.deadlines.open() {
 		return err

@@ -42,9 +42,11 @@ type Poller struct {
 	// after a pause is read at once, others up to Moderate late. 0 means none.
 	Moderate time.Duration
 	// MaxBytes is how many bytes of messages one Conn may deliver before the others have
-	// their turn; the last message may go over it. 0 means DefaultPollBytes, negative no limit.
+	// their turn; the last message may go over it. 0 means DefaultPollBytes, negative no
+	// limit.
 	MaxBytes int
-	// CPUs are the processors on which the thread may run while Run does (Linux); nil means all.
+	// CPUs are the processors on which the thread may run while Run does (Linux); nil
+	// means all.
 	CPUs []int
 	// BusyPoll is SocketOptions.BusyPoll, for each connection that is added.
 	BusyPoll time.Duration
@@ -125,7 +127,8 @@ func (p *Poller) Add(c *Conn) error {
 // Handler has got it, or the next read call gets it. Remove of a Conn that is not in p
 // returns a closed channel.
 //
-// A Conn over what is no socket, and has no read deadlines either, is let go only when bytes come.
+// A Conn over what is no socket, and has no read deadlines either, is let go only when
+// bytes come.
 func (p *Poller) Remove(c *Conn) (gone <-chan struct{}) {
 	l := c.line()
 	if l == nil || l.p != p {

@@ -168,7 +168,8 @@ func (l *pollLine) letGo() {
 	close(l.gone)
 }
 
-// unset has the connection without a line. restore puts its read deadline back on the transport.
+// unset has the connection without a line. restore puts its read deadline back on the
+// transport.
 func (l *pollLine) unset(restore bool) {
 	d := &l.c.deadlines
 	times := d.lock()
@@ -219,7 +220,8 @@ func (l *pollLine) sawEnd(t transport.Transport, before uint64, err error) {
 	}
 }
 
-// idle is told that the line waits for bytes. It returns the error of a deadline that has passed.
+// idle is told that the line waits for bytes. It returns the error of a deadline that has
+// passed.
 func (l *pollLine) idle() error {
 	c := l.c
 	if l.fed != nil {
@@ -258,7 +260,8 @@ func (l *pollLine) again() bool {
 	return again
 }
 
-// halt has the line read no more until there is another deadline. It returns false if there is.
+// halt has the line read no more until there is another deadline. It returns false if
+// there is.
 func (l *pollLine) halt() bool {
 	l.halted.Store(true)
 	if !l.overdue() {

@@ -70,7 +70,8 @@ func (e *epoll) ring() {
 	_, _ = unix.Write(e.bell, one[:])
 }
 
-// add watches a socket. It returns false if the kernel refuses; one that is closed is not refused.
+// add watches a socket. It returns false if the kernel refuses; one that is closed is not
+// refused.
 func (e *epoll) add(l *pollLine, raw syscall.RawConn) bool {
 	if len(e.free) == 0 {
 		e.free = append(e.free, int32(len(e.slots)))

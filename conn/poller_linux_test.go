@@ -55,7 +55,8 @@ func TestPollerCPUs(t *testing.T) {
 	}
 }
 
-// Reads of Unix sockets end at borders, where descriptors were sent along: what follows is read too.
+// Reads of Unix sockets end at borders, where descriptors were sent along: what follows
+// is read too.
 func TestPollerUnixSocket(t *testing.T) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

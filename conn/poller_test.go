@@ -34,8 +34,9 @@ func epolled(p *Poller) bool {
 	return !p.fedOnly
 }
 
-// One line at full speed does not hold up the others: between two messages of one of them, the fast one has no more than its share
-// and what one read brings. By counts, not by time.
+// One line at full speed does not hold up the others: between two messages of one of
+// them, the fast one has no more than its share and what one read brings. By counts, not
+// by time.
 func TestPollerIsFair(t *testing.T) {
 	const slow, rounds, share = 127, 20, 4 << 10
 	payload := strings.Repeat("f", 100)
@@ -97,11 +98,13 @@ func TestPollerIsFair(t *testing.T) {
 				for i, e := range ends {
 					e.send(message(Text, fmt.Sprint("slow ", i, round)))
 				}
-				// All are there when the last is sent: each is read in the round that is then to come, or the one after.
+				// All are there when the last is sent: each is read in the round that is
+				// then to come, or the one after.
 				from := fastRead.Load()
 				for _, c := range conns {
 					at := <-lines[c].heard
-					// The share, and the message that goes over it, in each of the rounds that have begun since.
+					// The share, and the message that goes over it, in each of the rounds
+					// that have begun since.
 					if most := from + 3*(share/100+1); at > most {
 						t.Fatalf("round %d: %d messages of the fast line went before one of a slow one", round, at-from)
 					}
@@ -114,7 +117,8 @@ func TestPollerIsFair(t *testing.T) {
 	}
 }
 
-// Connections come and go while all are fed: no message is lost, none comes twice, and each is in its order; whoever reads.
+// Connections come and go while all are fed: no message is lost, none comes twice, and
+// each is in its order; whoever reads.
 func TestPollerAddAndRemove(t *testing.T) {
 	polledBy(t, func(t *testing.T, p *Poller) {
 		const lines, messages = 8, 3000
@@ -357,7 +361,8 @@ func TestPollerBesideAReader(t *testing.T) {
 	})
 }
 
-// Connections in memory, and TLS that is not over records, are read by a Poller too, in virtual time.
+// Connections in memory, and TLS that is not over records, are read by a Poller too, in
+// virtual time.
 func TestPollerInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		type heard struct {
@@ -516,8 +521,8 @@ func TestPollerUrgentData(t *testing.T) {
 	}
 }
 
-// A socket that is closed, and whose number another takes, is not confused with that: also if a copy of its descriptor keeps it in
-// the epoll instance.
+// A socket that is closed, and whose number another takes, is not confused with that:
+// also if a copy of its descriptor keeps it in the epoll instance.
 func TestPollerReusedDescriptors(t *testing.T) {
 	polledBy(t, func(t *testing.T, p *Poller) {
 		mine := make(map[*Conn]string)

@@ -9,8 +9,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/utf8"
 )
 
-// Prepared is a message that is encoded once and written to many connections. Those that compress get it compressed, once for
-// each window and level among them.
+// Prepared is a message that is encoded once and written to many connections. Those that
+// compress get it compressed, once for each window and level among them.
 type Prepared struct {
 	plain *frame.Prepared
 	op    Opcode

@@ -12,5 +12,6 @@ import (
 // also waits until it is seen. Who must know that it is seen calls fence.
 func publish(p *atomic.Uint64, v uint64) { *(*uint64)(unsafe.Pointer(p)) = v }
 
-// claim is publish in the place of old. What another goroutine has claimed just now need not be seen.
+// claim is publish in the place of old. What another goroutine has claimed just now need
+// not be seen.
 func claim(p *atomic.Uint64, _, v uint64) bool { publish(p, v); return true }

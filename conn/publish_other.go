@@ -7,7 +7,8 @@ import "sync/atomic"
 // publish stores v for others to load. No load behind it goes before it.
 func publish(p *atomic.Uint64, v uint64) { p.Store(v) }
 
-// claim is publish in the place of old. What another goroutine has claimed just now need not be seen.
+// claim is publish in the place of old. What another goroutine has claimed just now need
+// not be seen.
 func claim(p *atomic.Uint64, _, v uint64) bool { publish(p, v); return true }
 
 // fence has nothing to do where publish does it.

@@ -65,11 +65,13 @@ func (c *Conn) buffered() (Message, bool, error) {
 	return c.r.Buffered()
 }
 
-// noSpace has fill read through the read buffer, and not into memory where a message is gathered.
+// noSpace has fill read through the read buffer, and not into memory where a message is
+// gathered.
 var noSpace = make([]byte, 0)
 
-// nextSpace returns where the next fill for whole messages may read to, past the read buffer. What inflating the message before has
-// needed goes back: it may be long until the next.
+// nextSpace returns where the next fill for whole messages may read to, past the read
+// buffer. What inflating the message before has needed goes back: it may be long until
+// the next.
 func (c *Conn) nextSpace() []byte {
 	if c.packed == nil {
 		return nil
@@ -85,7 +87,8 @@ func (c *Conn) packedSpace() []byte {
 	return nil
 }
 
-// await is fill for who waits for a frame or the rest of a message, and gives back what inflating has needed, too.
+// await is fill for who waits for a frame or the rest of a message, and gives back what
+// inflating has needed, too.
 func (c *Conn) await(dst []byte) error {
 	if c.packed != nil {
 		c.packed.in.Release()

@@ -1,14 +1,18 @@
 package conn
 
-// SetReadLimit changes the most bytes that a message may have, from the next frame header on: as Config.Frame.MaxMessage does, with 0
-// for frame.DefaultMaxMessage and negative for frame.HardMaxMessage. MaxFrame holds beside it only where Config sets it. A message
-// that is over the limit ends the connection with frame.ErrMessageTooLarge, which names MaxMessage, and the peer is told 1009.
+// SetReadLimit changes the most bytes that a message may have, from the next frame header
+// on: as Config.Frame.MaxMessage does, with 0 for frame.DefaultMaxMessage and negative
+// for frame.HardMaxMessage. MaxFrame holds beside it only where Config sets it. A message
+// that is over the limit ends the connection with frame.ErrMessageTooLarge, which names
+// MaxMessage, and the peer is told 1009.
 //
-// A frame is judged at its header, together with the frames of its message before it; what was let in is delivered. Of a message that
-// is compressed the limit bounds the inflated bytes too: that one keeps the limit with which it began.
+// A frame is judged at its header, together with the frames of its message before it;
+// what was let in is delivered. Of a message that is compressed the limit bounds the
+// inflated bytes too: that one keeps the limit with which it began.
 //
-// Any goroutine may call it, also in Config.Control. By the goroutine that reads it holds from the next read call on, in Control from the
-// next frame on. By another one it holds for what is read from the transport later, at the latest.
+// Any goroutine may call it, also in Config.Control. By the goroutine that reads it holds
+// from the next read call on, in Control from the next frame on. By another one it holds
+// for what is read from the transport later, at the latest.
 func (c *Conn) SetReadLimit(n int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -24,8 +24,9 @@ func wantTooLarge(t *testing.T, c *Conn, p *peer, err error, limit uint64) {
 	}
 }
 
-// The limit can be lowered and raised between messages, in each way to read, for whole messages, fragments and compressed ones. It is
-// judged at the header: nothing of the payload need come.
+// The limit can be lowered and raised between messages, in each way to read, for whole
+// messages, fragments and compressed ones. It is judged at the header: nothing of the
+// payload need come.
 func TestSetReadLimit(t *testing.T) {
 	text := func(n int) string { return strings.Repeat("x", n) }
 	for _, way := range messageWays {
@@ -121,7 +122,8 @@ func TestSetReadLimitOfFrames(t *testing.T) {
 	})
 }
 
-// A message that has begun is judged by the new limit at its next header; one that is compressed keeps the one it began with.
+// A message that has begun is judged by the new limit at its next header; one that is
+// compressed keeps the one it began with.
 func TestSetReadLimitWithinAMessage(t *testing.T) {
 	for _, packed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("compressed %v", packed), func(t *testing.T) {
@@ -160,7 +162,8 @@ func TestSetReadLimitWithinAMessage(t *testing.T) {
 	}
 }
 
-// By another goroutine, and by Control, it holds for what comes then, though a read call waits; MaxFrame holds on where it was set.
+// By another goroutine, and by Control, it holds for what comes then, though a read call
+// waits; MaxFrame holds on where it was set.
 func TestSetReadLimitWhileReading(t *testing.T) {
 	for _, way := range messageWays {
 		t.Run(way.name, func(t *testing.T) {

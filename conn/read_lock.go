@@ -37,8 +37,9 @@ const (
 // nothing between that can panic or wait.
 //
 // Who takes the side from a reader that has parked it clears readParked, and then calls
-// settle. Its fence falls before the store of quickBusy here, and then the load behind that
-// store finds that the side is not parked any more, or behind it, and then settle sees the call.
+// settle. Its fence falls before the store of quickBusy here, and then the load behind
+// that store finds that the side is not parked any more, or behind it, and then settle
+// sees the call.
 func (l *readLock) enter() (n uint64, ok bool) {
 	n = l.quick.Load()
 	if n&quickBusy != 0 || !claim(&l.quick, n, n|quickBusy) {
@@ -51,7 +52,8 @@ func (l *readLock) enter() (n uint64, ok bool) {
 	return 0, false
 }
 
-// leave ends a quick call; n is what enter gave, and quickCount more if a message was delivered.
+// leave ends a quick call; n is what enter gave, and quickCount more if a message was
+// delivered.
 func (l *readLock) leave(n uint64) { publish(&l.quick, n) }
 
 // settle returns when no quick call runs. The caller has cleared readParked, and set readBusy.

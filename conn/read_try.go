@@ -158,9 +158,9 @@ func (c *Conn) disarmRead() bool {
 	return true
 }
 
-// endAside has end answer the peer's last frame, broken or a Close, in a goroutine of its own, to
-// which it gives the reading side: the answer can take as long as the peer likes, up to
-// Config.CloseTimeout.
+// endAside has end answer the peer's last frame, broken or a Close, in a goroutine of its
+// own, to which it gives the reading side: the answer can take as long as the peer likes,
+// up to Config.CloseTimeout.
 func (c *Conn) endAside(end func() error) error {
 	c.fills = fillsWait
 	c.mu.Lock()

@@ -124,7 +124,8 @@ func TestTryReadPassesOver(t *testing.T) {
 	}
 }
 
-// A side that calls TryRead no more is not taken for one that listens: what waits in the kernel tells of the peer's life.
+// A side that calls TryRead no more is not taken for one that listens: what waits in the
+// kernel tells of the peer's life.
 func TestTryReadAndKeepAlive(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("of Linux")

@@ -24,9 +24,11 @@ type messageReader struct {
 	freed bool // the connection has ended, and the memory of its Reader went back
 }
 
-// NextReader finds the next message and returns its type and a reader of its payload, which can be of any size: nothing of it is
-// gathered. Text is checked as it comes: an error of UTF-8 can fall behind bytes that were delivered. The reader ends with
-// io.EOF, and is valid until the next read call of another kind; what it has not read is then passed over.
+// NextReader finds the next message and returns its type and a reader of its payload,
+// which can be of any size: nothing of it is gathered. Text is checked as it comes: an
+// error of UTF-8 can fall behind bytes that were delivered. The reader ends with io.EOF,
+// and is valid until the next read call of another kind; what it has not read is then
+// passed over.
 func (c *Conn) NextReader() (Opcode, io.Reader, error) {
 	if err := c.beginRead(); err != nil {
 		return 0, nil, err
@@ -116,8 +118,9 @@ func (r *messageReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// passOver passes over the rest of a message that was begun in parts. If it is compressed it is inflated: later messages may refer to it.
-// A passed deadline stops it; the next read call goes on.
+// passOver passes over the rest of a message that was begun in parts. If it is compressed
+// it is inflated: later messages may refer to it. A passed deadline stops it; the next
+// read call goes on.
 func (c *Conn) passOver() error {
 	r := &c.reading
 	r.framed, r.passing = false, true

@@ -22,13 +22,16 @@ type Server struct {
 	// Handler has a connection for as long as it runs, in a goroutine of its own, and must read from it; the connection is closed
 	// when it returns. Without a handler every connection is closed at once.
 	Handler func(*Conn)
-	// RequestHandler, if not nil, is called in the place of Handler, and gets the request too. Its Method, URL, RequestURI, Host, Header,
-	// RemoteAddr and TLS are those of net/http; there is no body. Its context has the values of the request's where that came
-	// through ServeHTTP, and http.LocalAddrContextKey where it came through Serve; it ends when the handler returns. Serve
-	// makes the request only for a RequestHandler, and refuses one whose target net/url cannot parse.
+	// RequestHandler, if not nil, is called in the place of Handler, and gets the request
+	// too. Its Method, URL, RequestURI, Host, Header, RemoteAddr and TLS are those of
+	// net/http; there is no body. Its context has the values of the request's where that
+	// came through ServeHTTP, and http.LocalAddrContextKey where it came through Serve;
+	// it ends when the handler returns. Serve makes the request only for a
+	// RequestHandler, and refuses one whose target net/url cannot parse.
 	RequestHandler func(*Conn, *http.Request)
-	// OnError, if not nil, hears of handshakes that failed, of Accept errors that Serve goes on after, and of panics of Handler,
-	// with their stack; without it the panics are logged. A panic ends its connection and no other. One in the Upgrader's
+	// OnError, if not nil, hears of handshakes that failed, of Accept errors that Serve
+	// goes on after, and of panics of Handler, with their stack; without it the panics
+	// are logged. A panic ends its connection and no other. One in the Upgrader's
 	// functions under ServeHTTP is net/http's to recover.
 	OnError func(error)
 
@@ -115,8 +118,8 @@ func (s *Server) open(nc net.Conn) {
 	go s.runRequest(c, *r, s.RequestHandler, late)
 }
 
-// opened returns nc as a connection that Close and Shutdown know of: it is all the time in one of
-// their two lists. late says that they have passed over them.
+// opened returns nc as a connection that Close and Shutdown know of: it is all the time
+// in one of their two lists. late says that they have passed over them.
 func (s *Server) opened(nc net.Conn, r **http.Request) (c *Conn, late bool, err error) {
 	defer func() {
 		s.mu.Lock()
@@ -142,7 +145,8 @@ func (s *Server) run(c *Conn, late bool) {
 func (s *Server) runRequest(c *Conn, r *http.Request, handler func(*Conn, *http.Request), late bool) {
 	defer s.untrack(func() {})
 	defer s.recovered()
-	// What net/http holds for a request ends with ServeHTTP, and so does its context. The values stay.
+	// What net/http holds for a request ends with ServeHTTP, and so does its context. The
+	// values stay.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	defer cancel()
 	s.handle(c, func(c *Conn) {
@@ -173,15 +177,17 @@ func passes(err error) bool {
 	return errors.As(err, &e) && e.Temporary()
 }
 
-// ServeHTTP opens a connection out of net/http, and gives it to RequestHandler or Handler as Serve does. It
-// returns when the connection is open, so that what net/http holds for a request can go: the
-// request's context ends then, and so does what a middleware does for a request.
+// ServeHTTP opens a connection out of net/http, and gives it to RequestHandler or Handler
+// as Serve does. It returns when the connection is open, so that what net/http holds for
+// a request can go: the request's context ends then, and so does what a middleware does
+// for a request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.serveHTTP(w, r, s.RequestHandler)
 }
 
-// HTTPHandler returns a http.Handler for one of several paths, whose connections are the Server's: its Upgrader opens them, and its
-// Shutdown and Close end them. handler is called as RequestHandler is.
+// HTTPHandler returns a http.Handler for one of several paths, whose connections are the
+// Server's: its Upgrader opens them, and its Shutdown and Close end them. handler is
+// called as RequestHandler is.
 func (s *Server) HTTPHandler(handler func(*Conn, *http.Request)) http.Handler {
 	if handler == nil {
 		panic("conn: Server.HTTPHandler without a handler")
@@ -217,8 +223,9 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request, handler func(
 	go s.runRequest(c, r, handler, late)
 }
 
-// handle runs a handler, if there is one, on a connection that Shutdown knows of. It returns when the peer had its time to take our Close frame:
-// Shutdown waits for that, and a process that ends at once would have the kernel reset what is left.
+// handle runs a handler, if there is one, on a connection that Shutdown knows of. It
+// returns when the peer had its time to take our Close frame: Shutdown waits for that,
+// and a process that ends at once would have the kernel reset what is left.
 func (s *Server) handle(c *Conn, handler func(*Conn), late bool) {
 	defer s.leave(c)
 	defer c.Close()

@@ -11,7 +11,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// requestOf makes of a view what net/http would have made of the request, with strings of its own. The error is a *handshake.Error.
+// requestOf makes of a view what net/http would have made of the request, with strings of
+// its own. The error is a *handshake.Error.
 func requestOf(v *handshake.RequestView, nc net.Conn) (*http.Request, error) {
 	target := string(v.Target())
 	if target == "" || target[0] == '?' { // of an absolute URI that ends in its authority (RFC 9112 §3.2.1)

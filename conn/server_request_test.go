@@ -20,8 +20,8 @@ import (
 
 type userKey struct{}
 
-// A RequestHandler sees the same request whichever way it came, over TLS too, and can go on reading it when
-// ServeHTTP has returned and its own context has ended.
+// A RequestHandler sees the same request whichever way it came, over TLS too, and can go
+// on reading it when ServeHTTP has returned and its own context has ended.
 func TestServerRequestHandler(t *testing.T) {
 	serverTLS, clientTLS := testCertificate(t)
 	for name, secure := range map[string]bool{"plain": false, "TLS": true} {
@@ -125,7 +125,8 @@ func TestServerRequestHandler(t *testing.T) {
 	}
 }
 
-// A target that net/url cannot parse is refused where a request is made of it, and nowhere else; nothing is left counted.
+// A target that net/url cannot parse is refused where a request is made of it, and
+// nowhere else; nothing is left counted.
 func TestServerRequestHandlerRefuses(t *testing.T) {
 	for _, c := range []struct {
 		target string
@@ -178,7 +179,8 @@ func TestServerRequestHandlerRefuses(t *testing.T) {
 	}
 }
 
-// A panic of a RequestHandler ends its connection, is reported, and leaves nothing for Shutdown to wait for.
+// A panic of a RequestHandler ends its connection, is reported, and leaves nothing for
+// Shutdown to wait for.
 func TestServerRequestHandlerPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLobby()
@@ -202,7 +204,8 @@ func TestServerRequestHandlerPanics(t *testing.T) {
 	})
 }
 
-// What Check attaches to one request is not seen by the next, which is parsed in the same memory; nor does a refused one leave it.
+// What Check attaches to one request is not seen by the next, which is parsed in the same
+// memory; nor does a refused one leave it.
 func TestValueIsOfOneRequest(t *testing.T) {
 	u := &Upgrader{Config: Config{KeepAlive: -1}}
 	for i, want := range []any{"first", nil, 7, nil} {

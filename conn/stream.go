@@ -16,12 +16,14 @@ import (
 // maxStreamMessage is the longest message of a Stream: readers with a small limit take it too.
 const maxStreamMessage = 32 << 10
 
-// Stream is a net.Conn over a Conn: a stream of bytes, in which the borders of messages mean nothing. It is for protocols that want a
-// net.Conn. Several goroutines may call all its methods at once. Beside them the Conn's own read and write calls, and its deadlines,
-// must not be used.
+// Stream is a net.Conn over a Conn: a stream of bytes, in which the borders of messages
+// mean nothing. It is for protocols that want a net.Conn. Several goroutines may call all
+// its methods at once. Beside them the Conn's own read and write calls, and its
+// deadlines, must not be used.
 //
-// Pings are answered, and the peer's Close is seen, while a Read waits: who only writes has another goroutine read. A deadline that has
-// passed ends nothing. Every error but io.EOF is a *net.OpError, which wraps the Conn's.
+// Pings are answered, and the peer's Close is seen, while a Read waits: who only writes
+// has another goroutine read. A deadline that has passed ends nothing. Every error but
+// io.EOF is a *net.OpError, which wraps the Conn's.
 type Stream struct {
 	c  *Conn
 	op Opcode
@@ -44,8 +46,9 @@ type Stream struct {
 	close  sync.Once
 }
 
-// NewStream returns a net.Conn over c. It writes messages of type op, Text or Binary, and reads both. Text is UTF-8 as a whole: the
-// beginning of a character at the end of a Write goes out with the next. NewStream panics if c is nil or op is another.
+// NewStream returns a net.Conn over c. It writes messages of type op, Text or Binary, and
+// reads both. Text is UTF-8 as a whole: the beginning of a character at the end of a
+// Write goes out with the next. NewStream panics if c is nil or op is another.
 func NewStream(c *Conn, op Opcode) *Stream {
 	if c == nil || op != Text && op != Binary {
 		panic("conn: NewStream without a connection, or with an opcode that is not Text or Binary")
@@ -57,8 +60,9 @@ func NewStream(c *Conn, op Opcode) *Stream {
 // Conn returns the connection below.
 func (s *Stream) Conn() *Conn { return s.c }
 
-// Read reads bytes of the stream, as they come: not before a message is whole. It returns io.EOF after a Close frame with the code 1000 or
-// none, sent between messages; after all else that ends the connection it returns an error, so that a stream that was cut is not
+// Read reads bytes of the stream, as they come: not before a message is whole. It returns
+// io.EOF after a Close frame with the code 1000 or none, sent between messages; after all
+// else that ends the connection it returns an error, so that a stream that was cut is not
 // taken for a whole one.
 func (s *Stream) Read(p []byte) (int, error) {
 	s.reading <- struct{}{}
@@ -105,7 +109,8 @@ func (s *Stream) readFailed(err error) error {
 	return s.failed("read", err)
 }
 
-// cutStream is the end of a stream within a message, or without a Close frame. It matches what it wraps, but not io.EOF.
+// cutStream is the end of a stream within a message, or without a Close frame. It matches
+// what it wraps, but not io.EOF.
 type cutStream struct{ err error }
 
 func (e *cutStream) Error() string { return "the stream was cut: " + e.err.Error() }
@@ -114,8 +119,9 @@ func (e *cutStream) Is(target error) bool {
 }
 func (e *cutStream) As(target any) bool { return errors.As(e.err, target) }
 
-// Write writes p in messages of 32 KiB at most, one Write after the other. When the write deadline passes, a message that was begun goes on
-// to be written: it counts in n, and the next Write waits for it. If it fails, the next Write returns the error.
+// Write writes p in messages of 32 KiB at most, one Write after the other. When the write
+// deadline passes, a message that was begun goes on to be written: it counts in n, and
+// the next Write waits for it. If it fails, the next Write returns the error.
 func (s *Stream) Write(p []byte) (n int, err error) {
 	s.writing <- struct{}{}
 	defer func() { <-s.writing }()
@@ -131,8 +137,9 @@ func (s *Stream) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// writePiece writes a message, of text as far as its characters are whole. It returns nil when the message is written, or in the hands of the
-// goroutine and the deadline has passed.
+// writePiece writes a message, of text as far as its characters are whole. It returns nil
+// when the message is written, or in the hands of the goroutine and the deadline has
+// passed.
 func (s *Stream) writePiece(piece []byte) error {
 	if err := s.settle(); err != nil {
 		return err
@@ -246,9 +253,11 @@ func unfinished(b []byte) int {
 	return 0
 }
 
-// CloseWrite says that nothing more will be written, with a Close frame of the code 1000. Read goes on to what the peer has still sent
-// until it answers, which RFC 6455 has it do at once: Config.CloseTimeout bounds the wait, as with Conn.StartClose. If text ends within
-// a character CloseWrite returns an error that matches ErrNotUTF8, and does nothing.
+// CloseWrite says that nothing more will be written, with a Close frame of the code 1000.
+// Read goes on to what the peer has still sent until it answers, which RFC 6455 has it do
+// at once: Config.CloseTimeout bounds the wait, as with Conn.StartClose. If text ends
+// within a character CloseWrite returns an error that matches ErrNotUTF8, and does
+// nothing.
 func (s *Stream) CloseWrite() error {
 	s.writing <- struct{}{}
 	defer func() { <-s.writing }()
@@ -269,9 +278,10 @@ func (s *Stream) startClose() error {
 	return s.c.StartClose(frame.CodeNormal, "")
 }
 
-// Close closes the connection. The peer is sent a Close frame with the code 1000, unless a message is just being written, or text ends
-// within a character: then something is lost, and the peer is to see that the stream was cut. Like that of a tls.Conn, Close can wait
-// for a peer that does not read: Config.CloseTimeout at most.
+// Close closes the connection. The peer is sent a Close frame with the code 1000, unless
+// a message is just being written, or text ends within a character: then something is
+// lost, and the peer is to see that the stream was cut. Like that of a tls.Conn, Close
+// can wait for a peer that does not read: Config.CloseTimeout at most.
 func (s *Stream) Close() (err error) {
 	s.close.Do(func() { err = s.end() })
 	if err != nil {
@@ -328,7 +338,8 @@ func (s *Stream) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// SetWriteDeadline sets the time at which a Write that waits returns, and others fail; the zero time means never.
+// SetWriteDeadline sets the time at which a Write that waits returns, and others fail;
+// the zero time means never.
 func (s *Stream) SetWriteDeadline(t time.Time) error {
 	if s.isClosed() {
 		return s.failed("set", net.ErrClosed)

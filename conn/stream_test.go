@@ -45,7 +45,8 @@ func streamPair(t *testing.T, op Opcode, secure bool, z *deflate.Config) (client
 	return NewStream(c, op), NewStream(<-got, op)
 }
 
-// What is written on one end in pieces of any size comes out on the other in order and whole, both ways at once, and then the end.
+// What is written on one end in pieces of any size comes out on the other in order and
+// whole, both ways at once, and then the end.
 func TestStreamCarriesAllBytes(t *testing.T) {
 	z := &deflate.Config{Threshold: -1}
 	for name, tt := range map[string]struct {
@@ -107,7 +108,8 @@ func TestStreamCarriesAllBytes(t *testing.T) {
 	}
 }
 
-// streamOf is a Stream over one end of a pipe in memory, and the other end with frames of its peer.
+// streamOf is a Stream over one end of a pipe in memory, and the other end with frames of
+// its peer.
 func streamOf(t *testing.T, op Opcode, role frame.Role) (*Stream, net.Conn) {
 	a, b := netsim.Pipe(0)
 	c := New(a, role, &Config{KeepAlive: -1, StallTimeout: -1})
@@ -115,7 +117,8 @@ func streamOf(t *testing.T, op Opcode, role frame.Role) (*Stream, net.Conn) {
 	return NewStream(c, op), b
 }
 
-// The end is io.EOF after a clean close alone. Everything else is an error that is not io.EOF by any test, time after time.
+// The end is io.EOF after a clean close alone. Everything else is an error that is not
+// io.EOF by any test, time after time.
 func TestStreamEnds(t *testing.T) {
 	masked := func(h frame.Header, p string) []byte { h.Masked = true; return frame.AppendFrame(nil, h, []byte(p)) }
 	text := func(fin bool, op frame.Opcode, p string) []byte { return masked(frame.Header{Fin: fin, Opcode: op}, p) }
@@ -174,7 +177,8 @@ func TestStreamEnds(t *testing.T) {
 	}
 }
 
-// A peer of empty messages that never ends keeps a Read waiting, which its deadline ends: nothing is returned without bytes.
+// A peer of empty messages that never ends keeps a Read waiting, which its deadline ends:
+// nothing is returned without bytes.
 func TestStreamOfEmptyMessages(t *testing.T) {
 	a, b := streamPair(t, Binary, false, nil)
 	stop := make(chan struct{})
@@ -213,7 +217,8 @@ func TestStreamOfEmptyMessages(t *testing.T) {
 	<-done
 }
 
-// Deadlines wake a Read that waits, fall before bytes that are here, and end nothing: the stream goes on in the middle of a message.
+// Deadlines wake a Read that waits, fall before bytes that are here, and end nothing: the
+// stream goes on in the middle of a message.
 func TestStreamReadDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, peer := streamOf(t, Binary, frame.Client)
@@ -266,7 +271,8 @@ func TestStreamReadDeadline(t *testing.T) {
 	})
 }
 
-// Text goes out in whole characters, whatever the borders of the writes are, and what is no text is refused without a loss.
+// Text goes out in whole characters, whatever the borders of the writes are, and what is
+// no text is refused without a loss.
 func TestStreamText(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, peer := streamOf(t, Text, frame.Server)
@@ -320,7 +326,8 @@ func TestStreamText(t *testing.T) {
 	})
 }
 
-// Close ends Reads and Writes that wait, and says goodbye where no Write is in the middle of something.
+// Close ends Reads and Writes that wait, and says goodbye where no Write is in the middle
+// of something.
 func TestStreamClose(t *testing.T) {
 	for name, blocked := range map[string]bool{"idle": false, "within a write": true} {
 		t.Run(name, func(t *testing.T) {
@@ -399,8 +406,9 @@ func TestStreamAllocatesNothing(t *testing.T) {
 	}
 }
 
-// A write deadline that passes within a message, with any transport, loses nothing: what Write has counted arrives, what it has not does
-// not, and the stream goes on. A deadline that is set while a Write waits wakes it.
+// A write deadline that passes within a message, with any transport, loses nothing: what
+// Write has counted arrives, what it has not does not, and the stream goes on. A deadline
+// that is set while a Write waits wakes it.
 func TestStreamWriteDeadline(t *testing.T) {
 	z := &deflate.Config{Threshold: -1}
 	for name, tt := range map[string]struct {
@@ -466,7 +474,8 @@ func TestStreamWriteDeadline(t *testing.T) {
 	}
 }
 
-// What a Write has counted and was then refused is told by the next, and by all after it: there is a hole in the stream.
+// What a Write has counted and was then refused is told by the next, and by all after it:
+// there is a hole in the stream.
 func TestStreamTellsOfALoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := netsim.Pipe(0)

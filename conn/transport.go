@@ -22,9 +22,10 @@ func underTLS(nc net.Conn, cfg *Config) *transport.Records {
 	return transport.UnderTLS(nc, full.transport())
 }
 
-// UnderTLS returns the listener to give to tls.NewListener, or to ServeTLS of a http.Server, in the place of l: the connections that
-// an Upgrader then opens read their sockets in large pieces and hold no read buffer while they wait, as those of Dial do. cfg
-// is the Upgrader's; nil means the defaults. UnderTLS panics if l is nil.
+// UnderTLS returns the listener to give to tls.NewListener, or to ServeTLS of a
+// http.Server, in the place of l: the connections that an Upgrader then opens read their
+// sockets in large pieces and hold no read buffer while they wait, as those of Dial do.
+// cfg is the Upgrader's; nil means the defaults. UnderTLS panics if l is nil.
 func UnderTLS(l net.Listener, cfg *Config) net.Listener {
 	if l == nil {
 		panic("conn: UnderTLS without a listener")
@@ -32,8 +33,8 @@ func UnderTLS(l net.Listener, cfg *Config) net.Listener {
 	return &listenerUnderTLS{l, cfg}
 }
 
-// UnderTLSConn is UnderTLS for one connection: it returns what to give to tls.Server, or to tls.Client, in the place of nc. It panics if
-// nc is nil.
+// UnderTLSConn is UnderTLS for one connection: it returns what to give to tls.Server, or
+// to tls.Client, in the place of nc. It panics if nc is nil.
 func UnderTLSConn(nc net.Conn, cfg *Config) net.Conn {
 	if nc == nil {
 		panic("conn: UnderTLSConn without a connection")
@@ -79,7 +80,8 @@ func (c *Conn) TransportInfo() TransportInfo {
 	return TransportInfo{OpensRecords: opens, Why: why}
 }
 
-// inlet is a Conn as its transport reads into it. While the reader waits no buffer is held in either direction.
+// inlet is a Conn as its transport reads into it. While the reader waits no buffer is
+// held in either direction.
 type inlet Conn
 
 func (i *inlet) SpaceIn(dst []byte) []byte { return i.r.SpaceIn(dst) }
@@ -92,11 +94,13 @@ func (i *inlet) Release() {
 	(*Conn)(i).restQueue()
 }
 
-// anyConn is a Conn as its own transport, over what is no socket and no tls.Conn over transport.Records: a third type in that package
-// would cost an allocation (TestAcceptAllocatesNothingBesideTheConn).
+// anyConn is a Conn as its own transport, over what is no socket and no tls.Conn over
+// transport.Records: a third type in that package would cost an allocation
+// (TestAcceptAllocatesNothingBesideTheConn).
 type anyConn Conn
 
-// maxStreamWrite is how much is given at once to a connection of which nobody can see how far it is: see stalled.
+// maxStreamWrite is how much is given at once to a connection of which nobody can see how
+// far it is: see stalled.
 const maxStreamWrite = 1 << 20
 
 // Fill reads from any net.Conn.
@@ -131,7 +135,8 @@ func (a *anyConn) Info() *transport.Info { return nil }
 func (a *anyConn) Free()                 {}
 func (a *anyConn) Vectored() bool        { return false }
 
-// overTLS reports whether the stream is TLS: crypto/tls holds bytes that nobody can see, and cannot go on after a write that failed.
+// overTLS reports whether the stream is TLS: crypto/tls holds bytes that nobody can see,
+// and cannot go on after a write that failed.
 func (a *anyConn) overTLS() bool {
 	_, ok := a.stream.(*tls.Conn)
 	return ok

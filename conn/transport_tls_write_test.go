@@ -12,8 +12,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// What a flush writes leaves with one write under TLS too, in however many records, and a long message with one for each
-// seven records.
+// What a flush writes leaves with one write under TLS too, in however many records, and a
+// long message with one for each seven records.
 func TestWritesUnderTLS(t *testing.T) {
 	const maxRecordData = 16 << 10 // RFC 8446 §5.1
 	for _, tt := range []struct {
@@ -34,7 +34,8 @@ func TestWritesUnderTLS(t *testing.T) {
 			peer := New(server, frame.Server, &Config{KeepAlive: -1})
 			defer peer.Close()
 			text := strings.Repeat("w", tt.size)
-			// The first 128 KiB leave in short records, and how many those are is crypto/tls's own affair.
+			// The first 128 KiB leave in short records, and how many those are is
+			// crypto/tls's own affair.
 			warm := strings.Repeat("v", 200<<10)
 			if err := c.WriteMessage(Text, []byte(warm)); err != nil {
 				t.Fatal(err)
@@ -75,8 +76,8 @@ func TestWritesUnderTLS(t *testing.T) {
 	})
 }
 
-// A write that fails, wherever in a long message, ends the connection, and nothing follows on the wire: not the rest of what was
-// gathered, nor an alert.
+// A write that fails, wherever in a long message, ends the connection, and nothing
+// follows on the wire: not the rest of what was gathered, nor an alert.
 func TestWriteFailsUnderTLS(t *testing.T) {
 	for fail := 1; fail <= 4; fail++ { // a message of 300 KiB is three writes
 		for _, most := range []int{-1, 1, 20000} {

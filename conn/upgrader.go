@@ -38,9 +38,11 @@ type Upgrader struct {
 	Origins []string
 	// CheckOrigin, if not nil, decides instead. It is not asked about requests without an Origin, which no browser sends.
 	CheckOrigin func(*handshake.RequestView) bool
-	// Check, if not nil, sees a request that is otherwise acceptable; the view is valid during the call. What it returns is added to the
-	// header of the answer. An error refuses: a *handshake.Error with its status, header and body, any other with 403. What it attaches
-	// with RequestView.SetValue, as who the client is, Conn.Value returns.
+	// Check, if not nil, sees a request that is otherwise acceptable; the view is valid
+	// during the call. What it returns is added to the header of the answer. An error
+	// refuses: a *handshake.Error with its status, header and body, any other with 403.
+	// What it attaches with RequestView.SetValue, as who the client is, Conn.Value
+	// returns.
 	Check func(*handshake.RequestView) (http.Header, error)
 
 	// HandshakeTimeout bounds Accept, from the first byte of the request to the last of the answer, and the writing of the

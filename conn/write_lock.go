@@ -9,16 +9,18 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// writeLock is a lock whose waiters can give up: a word for the uncontended case, and a one-place channel to wait at. The word also
-// carries what a writer must look at once it has the lock, so that a message that finds none of it takes the lock, and gives it back,
-// with one atomic operation each.
+// writeLock is a lock whose waiters can give up: a word for the uncontended case, and a
+// one-place channel to wait at. The word also carries what a writer must look at once it
+// has the lock, so that a message that finds none of it takes the lock, and gives it
+// back, with one atomic operation each.
 type writeLock struct {
 	state  atomic.Uint64
 	making sync.Mutex    // of free
 	free   chan struct{} // made by the first who waits, before it sets lockWaited
 }
 
-// The flags in writeLock.state; the rest of it counts messages that were written by writeEncoded.
+// The flags in writeLock.state; the rest of it counts messages that were written by
+// writeEncoded.
 const (
 	lockHeld    = 1 << iota
 	lockWaited  // perhaps
@@ -42,7 +44,8 @@ func (l *writeLock) set(flag uint64)      { l.state.Or(flag) }
 func (l *writeLock) clear(flag uint64)    { l.state.And(^flag) }
 func (l *writeLock) has(flag uint64) bool { return l.state.Load()&flag != 0 }
 
-// unlock gives the lock back and returns the flags that were set then. Another goroutine than that which locked may call it.
+// unlock gives the lock back and returns the flags that were set then. Another goroutine
+// than that which locked may call it.
 func (l *writeLock) unlock() (flags uint64) {
 	flags = l.state.Add(^uint64(lockHeld - 1))
 	if flags&lockWaited != 0 {
@@ -60,7 +63,8 @@ func (l *writeLock) wake() {
 	}
 }
 
-// lockOr waits for the lock until stop is closed, timer fires or changed is closed; it then returns false.
+// lockOr waits for the lock until stop is closed, timer fires or changed is closed; it
+// then returns false.
 func (l *writeLock) lockOr(stop <-chan struct{}, timer <-chan time.Time, changed <-chan struct{}) bool {
 	l.making.Lock()
 	if l.free == nil {
@@ -81,7 +85,8 @@ func (l *writeLock) lockOr(stop <-chan struct{}, timer <-chan time.Time, changed
 	return true
 }
 
-// lockWriteFor asks Config.Outbound about a message of so many bytes, and takes the write lock for it.
+// lockWriteFor asks Config.Outbound about a message of so many bytes, and takes the write
+// lock for it.
 func (c *Conn) lockWriteFor(op Opcode, size int) error {
 	if c.outbound != nil {
 		if err := c.ask(op, size); err != nil {
@@ -91,7 +96,8 @@ func (c *Conn) lockWriteFor(op Opcode, size int) error {
 	return c.lockWrite(nil)
 }
 
-// lockWrite takes the write lock for a data frame of m, or of no message that NextWriter has begun.
+// lockWrite takes the write lock for a data frame of m, or of no message that NextWriter
+// has begun.
 func (c *Conn) lockWrite(m *messageWriter) error { return c.lockWriteAs(m, c.cfg.FailFast) }
 
 // lockWriteAs is lockWrite with failFast in the place of Config.FailFast.
@@ -110,7 +116,8 @@ func (c *Conn) lockWriteAs(m *messageWriter, failFast bool) error {
 			c.unlockWrite()
 			return c.shutErr()
 		case c.lock.has(lockClosing):
-			// The Close frame goes first: whoever is told ErrShutdown may call Close, and the peer would be left without an answer.
+			// The Close frame goes first: whoever is told ErrShutdown may call Close, and
+			// the peer would be left without an answer.
 			c.unlockWrite()
 			runtime.Gosched()
 			if err := c.waitLock(failFast); err != nil {
@@ -185,14 +192,17 @@ func (c *Conn) waitWrite(failFast bool, try func(timer <-chan time.Time, changed
 	}
 }
 
-// unlockWrite gives the write lock back. Control frames that have come up in the meantime are written first.
+// unlockWrite gives the write lock back. Control frames that have come up in the meantime
+// are written first.
 func (c *Conn) unlockWrite() { c.releaseWrite(c.cfg.FailFast) }
 
-// releaseWrite is unlockWrite; with noWait set it leaves to flushControls what could make it wait for the peer, and
-// with a write deadline that has passed what that would hold back.
+// releaseWrite is unlockWrite; with noWait set it leaves to flushControls what could make
+// it wait for the peer, and with a write deadline that has passed what that would hold
+// back.
 func (c *Conn) releaseWrite(noWait bool) { c.releaseWriteFrom(noWait, false) }
 
-// releaseWriteFrom is releaseWrite; stuck says that the control frames which wait could not be written just now, and are to wait on.
+// releaseWriteFrom is releaseWrite; stuck says that the control frames which wait could
+// not be written just now, and are to wait on.
 func (c *Conn) releaseWriteFrom(noWait, stuck bool) {
 	for {
 		sent, swept := !stuck, false
@@ -238,9 +248,10 @@ func (c *Conn) unlocked(flags uint64) {
 	}
 }
 
-// restQueue has a server give the memory of the Writer's queue back: when the reader waits, and when nothing was written for a while.
-// Servers have many connections, most of them idle. To do it after each message, and take memory for the next, was a third
-// of what a small message cost.
+// restQueue has a server give the memory of the Writer's queue back: when the reader
+// waits, and when nothing was written for a while. Servers have many connections, most of
+// them idle. To do it after each message, and take memory for the next, was a third of
+// what a small message cost.
 func (c *Conn) restQueue() {
 	if c.role == frame.Server && c.keepsQueue && c.lock.tryLock() {
 		c.w.Release()
@@ -248,8 +259,8 @@ func (c *Conn) restQueue() {
 	}
 }
 
-// sweep gives the memory of the writing side back, when nothing more can be written. Who waits for the end of the message of a
-// NextWriter is let go.
+// sweep gives the memory of the writing side back, when nothing more can be written. Who
+// waits for the end of the message of a NextWriter is let go.
 func (c *Conn) sweep() {
 	c.w.Drop(0)
 	c.w.Release()
@@ -264,7 +275,8 @@ func (c *Conn) sweep() {
 	}
 }
 
-// freeWriting gives the memory of the writing side back, or leaves that to who has the write lock.
+// freeWriting gives the memory of the writing side back, or leaves that to who has the
+// write lock.
 func (c *Conn) freeWriting() {
 	if c.lock.tryLock() {
 		c.unlockWrite()

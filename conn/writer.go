@@ -39,7 +39,8 @@ func (c *Conn) NextWriter(op Opcode) (io.WriteCloser, error) {
 	return c.openWriter(op, c.packed != nil, nil), nil
 }
 
-// openWriter begins a message of NextWriter. The caller has the write lock, which is given back.
+// openWriter begins a message of NextWriter. The caller has the write lock, which is
+// given back.
 func (c *Conn) openWriter(op Opcode, packed bool, out *deflate.Deflater) *messageWriter {
 	m := &messageWriter{c: c, op: op, text: op == Text && !c.cfg.UncheckedText, closed: make(chan struct{}), packed: packed, out: out}
 	c.writing = m

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// SetMaxMessage holds from the next header on, also in its midst, with and without MaxFrame, for the plain frame and the others.
+// SetMaxMessage holds from the next header on, also in its midst, with and without
+// MaxFrame, for the plain frame and the others.
 func TestSetMaxMessage(t *testing.T) {
 	for _, split := range []int{1, 2, 3, 1000} {
 		d := NewDecoder(Client, Options{MaxMessage: 10})

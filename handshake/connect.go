@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// AppendConnect appends a request for a tunnel to authority, a host and a port (RFC 9110 §9.3.6), with the header lines that the caller
-// adds, sorted by name. It returns dst as it was and an error that matches [ErrValue] or [ErrReserved] as [AppendRequest] does;
+// AppendConnect appends a request for a tunnel to authority, a host and a port (RFC 9110
+// §9.3.6), with the header lines that the caller adds, sorted by name. It returns dst as
+// it was and an error that matches [ErrValue] or [ErrReserved] as [AppendRequest] does;
 // Proxy-Authorization and Proxy-Connection may be among the lines.
 func AppendConnect(dst []byte, authority string, h http.Header) ([]byte, error) {
 	if i := strings.LastIndexByte(authority, ':'); i <= strings.IndexByte(authority, ']') || i == len(authority)-1 || !validHost(authority) {
@@ -42,8 +43,9 @@ type ConnectResponse struct {
 // behind the head is the tunnel's, whatever Content-Length and Transfer-Encoding say. Interim answers (1xx but 101) are passed
 // over; their headers are dropped.
 //
-// The status line and the blank line are enough: the header of a 2xx has no meaning. So lines may end in LF alone, and those that
-// are no header lines are passed over, as with both rules of [Relaxed] given up. The limits hold.
+// The status line and the blank line are enough: the header of a 2xx has no meaning. So
+// lines may end in LF alone, and those that are no header lines are passed over, as with
+// both rules of [Relaxed] given up. The limits hold.
 //
 // Every error is an [*Error] with the status as far as it was read. A status other than 2xx is [ErrTunnel], 101 too: a CONNECT asks for
 // no other protocol. It comes with the header and the head's length: what follows is the answer's body.

@@ -51,14 +51,16 @@ type Limits struct {
 	Subprotocols int // elements of a request's Sec-WebSocket-Protocol; default 32
 }
 
-// Relaxed gives up rules about the form of an answer's head, for servers that one has to live with. What an answer says is judged as ever,
-// and so are all limits.
+// Relaxed gives up rules about the form of an answer's head, for servers that one has to
+// live with. What an answer says is judged as ever, and so are all limits.
 type Relaxed struct {
 	// BareLF takes LF alone for the end of a line (RFC 9112 §2.2).
 	BareLF bool
-	// OddLines passes over header lines that are none: without a colon, with a name that is not a token, with a control character, or folded,
-	// of which the first line counts alone. White space before a colon is cut off (RFC 9112 §5.1). A line of Sec-WebSocket-… that is odd
-	// otherwise is still refused: nothing that was agreed may be overheard.
+	// OddLines passes over header lines that are none: without a colon, with a name that
+	// is not a token, with a control character, or folded, of which the first line counts
+	// alone. White space before a colon is cut off (RFC 9112 §5.1). A line of
+	// Sec-WebSocket-… that is odd otherwise is still refused: nothing that was agreed may
+	// be overheard.
 	OddLines bool
 }
 

@@ -60,7 +60,8 @@ func (s *scanner) next(b []byte) bool {
 		return false
 	}
 	for {
-		// Judged in the order of the wire: whichever limit is nearer ends the look-ahead, whatever more has arrived.
+		// Judged in the order of the wire: whichever limit is nearer ends the look-ahead,
+		// whatever more has arrived.
 		end, cut, limit := s.limits.Bytes, ErrHeadTooLarge, s.limits.Bytes
 		if s.limits.Line < end-s.start {
 			end, cut, limit = s.start+s.limits.Line, ErrLineTooLong, s.limits.Line
@@ -210,7 +211,8 @@ func (s *scanner) endLine(next scanState) bool {
 	return true
 }
 
-// odd has the line under way passed over, or fails with the rule that it breaks if it is one of those that count.
+// odd has the line under way passed over, or fails with the rule that it breaks if it is
+// one of those that count.
 func (s *scanner) odd(b []byte, rule *Error) bool {
 	if s.named(b, span{s.start, s.pos}) {
 		return s.fail(rule)

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// Each rule is given up by its own name, and by that alone; what an answer says is judged as ever. Any split gives the same.
+// Each rule is given up by its own name, and by that alone; what an answer says is judged
+// as ever. Any split gives the same.
 func TestRelaxedAnswers(t *testing.T) {
 	const first = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 	const accept = "Sec-WebSocket-Accept: " + rfcAccept + "\r\n"

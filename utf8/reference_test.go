@@ -7,7 +7,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/asm/asmtest"
 )
 
-// thin asks for a sample where a test has much to go through: detectors and emulators make everything slow.
+// thin asks for a sample where a test has much to go through: detectors and emulators
+// make everything slow.
 var thin = sanitize || asmtest.Thin()
 
 // firstImpossible returns the index of the first byte of p that no valid text can have there, or -1, by the standard

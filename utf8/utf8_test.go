@@ -226,9 +226,9 @@ func TestR33Everywhere(t *testing.T) {
 	})
 }
 
-// TestNames has one stretch of other text at every place of ASCII of every length up to 256, where
-// the kernels leave out blocks of ASCII: whole, and broken in each way that shows only with what
-// stands before or behind it.
+// TestNames has one stretch of other text at every place of ASCII of every length up to
+// 256, where the kernels leave out blocks of ASCII: whole, and broken in each way that
+// shows only with what stands before or behind it.
 func TestNames(t *testing.T) {
 	names := []string{"é", "日", "😀", "日経平均", "価格😀é", "日本語日本語日本語日本語日本語日本語日", "\xC3", "\x80", "\xE4\xB8", "\xF0\x9F\x98", "日\x80",
 		"\xF0\x9F", "é\xBF", "日経\xE5\xB9", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80"}
@@ -256,8 +256,8 @@ func TestNames(t *testing.T) {
 	})
 }
 
-// TestTwoNames has a character unfinished at each edge of a block, ASCII behind it, and a name after
-// that: what the first leaves must not be forgotten for the second.
+// TestTwoNames has a character unfinished at each edge of a block, ASCII behind it, and a
+// name after that: what the first leaves must not be forgotten for the second.
 func TestTwoNames(t *testing.T) {
 	step := 1
 	if thin || testing.Short() {

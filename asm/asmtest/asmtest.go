@@ -12,8 +12,8 @@ import (
 // Full reports whether TICKWIRE_FULL=1 asks for the long form of each test.
 func Full() bool { return os.Getenv("TICKWIRE_FULL") == "1" }
 
-// Thin reports whether TICKWIRE_THIN=1 asks for the short form of each test, for emulators of whole
-// machines, which run a thousand times slower than the machine.
+// Thin reports whether TICKWIRE_THIN=1 asks for the short form of each test, for
+// emulators of whole machines, which run a thousand times slower than the machine.
 func Thin() bool { return os.Getenv("TICKWIRE_THIN") == "1" }
 
 type runner[T any] interface {

@@ -101,8 +101,9 @@ const (
 	vex
 )
 
-// Vector registers that legacy encodings have too, and those above: an instruction on the latter alone
-// leaves the upper halves of the others as they are, and does not wait for them.
+// Vector registers that legacy encodings have too, and those above: an instruction on the
+// latter alone leaves the upper halves of the others as they are, and does not wait for
+// them.
 var (
 	low  = regexp.MustCompile(`\b[XYZ]([0-9]|1[0-5])\b`)
 	high = regexp.MustCompile(`\b[XYZ](1[6-9]|2[0-9]|3[01])\b`)

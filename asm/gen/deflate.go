@@ -1,6 +1,7 @@
 package main
 
-// decodeKernel prints the loop of package deflate. Its registers are named in the head of the file.
+// decodeKernel prints the loop of package deflate. Its registers are named in the head of
+// the file.
 type decodeKernel struct{ *Source }
 
 func deflateKernels(s *Source) {
@@ -97,7 +98,8 @@ func (k decodeKernel) store(entry string) {
 	k.Ins("INCQ", "DI")
 }
 
-// value adds to sum, which is the entry in AX, the base and the extra bits that it tells of, and drops its bits.
+// value adds to sum, which is the entry in AX, the base and the extra bits that it tells
+// of, and drops its bits.
 func (k decodeKernel) value(sum string) {
 	k.Ins("BZHIQ", "AX", "BX", "DX")
 	k.drop("AX")

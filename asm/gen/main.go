@@ -1,4 +1,5 @@
-// Command gen writes the amd64 assembly of mask/, utf8/ and conn/deflate/, from the repository's root:
+// Command gen writes the amd64 assembly of mask/, utf8/ and conn/deflate/, from the
+// repository's root:
 //
 //	GOWORK=off go -C asm/gen run .          # write the files
 //	GOWORK=off go -C asm/gen run . -check   # fail if a file is not what gen writes

@@ -21,8 +21,9 @@ const (
 	anyLow    = tooShort | tooLong | twoConts
 )
 
-// The constants are one symbol; these are the offsets of its rows. Rows of 32 bytes are operands in memory, at multiples of 32: a
-// cycle or two of each check were lost when they lay across cache lines.
+// The constants are one symbol; these are the offsets of its rows. Rows of 32 bytes are
+// operands in memory, at multiples of 32: a cycle or two of each check were lost when
+// they lay across cache lines.
 const (
 	rowNone  = 0             // 16: at its end, the classes of a first byte that is not there
 	rowHigh1 = rowNone + 16  // 16: classes by the high half of the first byte

@@ -102,7 +102,8 @@ func (k *utf8Kernel) judgeShort(classes, prev2, prev3 string) {
 	k.Ins("VPXOR", prev2, classes, classes)
 }
 
-// AtShort leaves in to the errors of cur, which stands at mem(0); cur "" is loaded to t1. Scratch: t0, t1.
+// AtShort leaves in to the errors of cur, which stands at mem(0); cur "" is loaded to t1.
+// Scratch: t0, t1.
 func (k *utf8Kernel) AtShort(cur string, mem func(int) string, to, t0, t1 string) {
 	if cur == "" {
 		cur = t1

@@ -2,12 +2,13 @@ package main
 
 import "fmt"
 
-// The AVX-512 kernels have tables of 64 entries (VPERMB), by the top six bits of a byte or by its low
-// six: a shift alone makes the index, for VPERMB ignores what a shift of words brings in above. So a
-// block of 64 bytes takes 10 operations beside what makes the bytes before it.
+// The AVX-512 kernels have tables of 64 entries (VPERMB), by the top six bits of a byte
+// or by its low six: a shift alone makes the index, for VPERMB ignores what a shift of
+// words brings in above. So a block of 64 bytes takes 10 operations beside what makes the
+// bytes before it.
 //
-// They use the registers 16 to 31 only, which no legacy encoding can reach: upper halves of the
-// others stay as they are, and there is no VZEROUPPER.
+// They use the registers 16 to 31 only, which no legacy encoding can reach: upper halves
+// of the others stay as they are, and there is no VZEROUPPER.
 const (
 	wideHigh1 = 0   // 64: classes by the top six bits of the first byte
 	wideLow1  = 64  // 64: by its low six bits
@@ -35,8 +36,8 @@ func wideConstants() []byte {
 // Z is the 64-byte register n.
 func Z(n int) string { return fmt.Sprintf("Z%d", n) }
 
-// ConstantsZ loads what the checks need, and clears the errors: Z26 and K6, and K5, which tells
-// whether the block before ends in an unfinished character.
+// ConstantsZ loads what the checks need, and clears the errors: Z26 and K6, and K5, which
+// tells whether the block before ends in an unfinished character.
 func (k *utf8Kernel) ConstantsZ() {
 	for i, offset := range []int{wideHigh1, wideLow1, wideHigh2} {
 		k.Ins("VMOVDQU64", wideRow(offset), Z(20+i))
@@ -49,8 +50,8 @@ func (k *utf8Kernel) ConstantsZ() {
 	k.Ins("KXORQ", "K6", "K6", "K6")
 }
 
-// judgeZ adds the errors of the block cur. Z27, Z28 and Z29 begin 1, 2 and 3 bytes before it. Z30 and
-// Z31 are scratch.
+// judgeZ adds the errors of the block cur. Z27, Z28 and Z29 begin 1, 2 and 3 bytes before
+// it. Z30 and Z31 are scratch.
 func (k *utf8Kernel) judgeZ(cur string) {
 	k.Ins("VPSRLW", 2, "Z27", "Z30")
 	k.Ins("VPSRLW", 2, cur, "Z31")
@@ -64,9 +65,9 @@ func (k *utf8Kernel) judgeZ(cur string) {
 	k.Ins("VPTERNLOGD", "$0xF6", "Z28", "Z30", "Z26") // one, or the others differ
 }
 
-// AfterZ checks the block cur, which the block in prev stands before, and tells in K5 whether it ends
-// in an unfinished character. To 256 bytes all comes from registers: a load 1, 2 or 3 bytes before a
-// block touches two lines.
+// AfterZ checks the block cur, which the block in prev stands before, and tells in K5
+// whether it ends in an unfinished character. To 256 bytes all comes from registers: a
+// load 1, 2 or 3 bytes before a block touches two lines.
 func (k *utf8Kernel) AfterZ(prev, cur string) {
 	k.Ins("VALIGND", 12, prev, cur, "Z31")
 	k.Ins("VPALIGNR", 15, "Z31", cur, "Z27")
@@ -96,9 +97,10 @@ func (k *utf8Kernel) VerdictZ() {
 	k.Ins("KORTESTQ", "K6", "K7")
 }
 
-// blocksZ checks the first blocks of Z16 to Z19, behind the text filled up with zeros, and adds their
-// errors. A block of ASCII, as one of zeros is, needs no check but that the character before it is
-// finished. There is no branch on the length. Labels begin with name.
+// blocksZ checks the first blocks of Z16 to Z19, behind the text filled up with zeros,
+// and adds their errors. A block of ASCII, as one of zeros is, needs no check but that
+// the character before it is finished. There is no branch on the length. Labels begin
+// with name.
 func (k *utf8Kernel) blocksZ(name string, blocks int) {
 	for i := range blocks {
 		k.Ins("VPMOVB2M", Z(16+i), fmt.Sprint("K", 1+i))
@@ -129,9 +131,9 @@ func (k *utf8Kernel) skipsZ(name string, blocks int) {
 	}
 }
 
-// maskedZ puts into the mask register m which bytes of block i are text, and into R10 its address, or
-// the text's start if none is: then nothing beyond the text is touched. R8 is -1 and DX is 0; AX and
-// R9 are scratch.
+// maskedZ puts into the mask register m which bytes of block i are text, and into R10 its
+// address, or the text's start if none is: then nothing beyond the text is touched. R8 is
+// -1 and DX is 0; AX and R9 are scratch.
 func (k *utf8Kernel) maskedZ(i int, m string) {
 	k.Ins("MOVQ", "SI", "AX")
 	k.Ins("LEAQ", Mem("DI", 64*i), "R10")
@@ -185,8 +187,8 @@ func (k *utf8Kernel) signZ256(base string) {
 	k.Ins("KORTESTQ", "K1", "K1")
 }
 
-// validWideLong prints n from 257. R10 is the next block of ASCII mode, R11 the next to check, R12 the
-// end, and DX the last place where either goes on in full blocks.
+// validWideLong prints n from 257. R10 is the next block of ASCII mode, R11 the next to
+// check, R12 the end, and DX the last place where either goes on in full blocks.
 func (k *utf8Kernel) validWideLong() {
 	k.Label("wideLong", "more than 256: is there anything but ASCII at the start")
 	k.Ins("CMPQ", "SI", "$const_pieceMax")
@@ -226,8 +228,9 @@ func (k *utf8Kernel) validWideLong() {
 	k.restZ("wideASCII")
 }
 
-// restZ checks the text from R11, at least 3 bytes behind its start, to its end R12, and returns. DX
-// is R12-64. A run of ASCII goes to the label ascii with R10 at the next boundary, if there is one.
+// restZ checks the text from R11, at least 3 bytes behind its start, to its end R12, and
+// returns. DX is R12-64. A run of ASCII goes to the label ascii with R10 at the next
+// boundary, if there is one.
 func (k *utf8Kernel) restZ(ascii string) {
 	k.Ins("CMPQ", "R11", "DX")
 	k.Ins("JHI", "wideTail")
@@ -275,17 +278,18 @@ func (k *utf8Kernel) lookZ(calm string) {
 	k.Ins("JEQ", calm)
 }
 
-// openBeforeR11 adds an error if the 3 bytes before R11, which ASCII stands at, end in an unfinished
-// character.
+// openBeforeR11 adds an error if the 3 bytes before R11, which ASCII stands at, end in an
+// unfinished character.
 func (k *utf8Kernel) openBeforeR11() {
 	k.Ins("VMOVD", "-3(R11)", "X27")
 	k.Ins("VPCMPUB", 6, row(rowOpen3), "X27", "K5")
 	k.AddOpenZ()
 }
 
-// unmaskWide prints 65 bytes and more at AVX-512. To 256, what is checked is loaded in blocks, the last of them
-// masked. What is stored are whole vectors from the start and to the end: a masked store would cover
-// the start of the next frame, whose load then waits for it. All is loaded before anything is stored.
+// unmaskWide prints 65 bytes and more at AVX-512. To 256, what is checked is loaded in
+// blocks, the last of them masked. What is stored are whole vectors from the start and to
+// the end: a masked store would cover the start of the next frame, whose load then waits
+// for it. All is loaded before anything is stored.
 func (k *utf8Kernel) unmaskWide() {
 	k.Label("wide", "AVX-512: blocks from the start, the last of them masked, and vectors to the end")
 	k.Ins("MOVQ", -1, "R8")
@@ -352,9 +356,10 @@ func (k *utf8Kernel) unmaskWide() {
 	k.unmaskWideLong()
 }
 
-// unmaskWideLong prints n from 257, in the modes of unmaskLong: in ASCII, chunks of 256 with one look
-// each; else unmasking runs lagAhead bytes ahead of a check that reads it again. Z18 is the key at
-// R10, Z19 that at the end, and the registers are those of validWideLong.
+// unmaskWideLong prints n from 257, in the modes of unmaskLong: in ASCII, chunks of 256
+// with one look each; else unmasking runs lagAhead bytes ahead of a check that reads it
+// again. Z18 is the key at R10, Z19 that at the end, and the registers are those of
+// validWideLong.
 func (k *utf8Kernel) unmaskWideLong() {
 	unmask := func(i int, z, or string) {
 		k.Ins("VPXORQ", Mem("R10", 64*i), "Z18", z)

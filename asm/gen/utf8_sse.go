@@ -83,7 +83,8 @@ func (k *utf8Kernel) VerdictX() {
 	k.Ins("RET")
 }
 
-// shift16 leaves in BX what of the last 8 of n text bytes, at most 15, is not among the first 8.
+// shift16 leaves in BX what of the last 8 of n text bytes, at most 15, is not among the
+// first 8.
 func (k *utf8Kernel) shift16() {
 	k.Note("two shifts, for one by 64 would be none")
 	k.Ins("MOVL", 16, "CX")

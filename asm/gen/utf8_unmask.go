@@ -484,11 +484,13 @@ func (k *utf8Kernel) keyY(reg string, y int) {
 
 // unmaskLong prints n from 129 for AVX2.
 //
-// To 256 bytes all is in registers until it is checked. A short rest of more is stored only once it is
-// known to be ASCII. When it is not, it is checked first, as it stands, masked (unmasking three more
-// vectors a block in registers), and then goes the same way again with BX, the mask of the look, 0.
-// What is long is unmasked lagAhead bytes ahead of a check that reads it again; as long as it is ASCII, a look at each
-// chunk of that size is the check. (A look takes the place of a store in its unit, which has one a cycle.)
+// To 256 bytes all is in registers until it is checked. A short rest of more is stored
+// only once it is known to be ASCII. When it is not, it is checked first, as it stands,
+// masked (unmasking three more vectors a block in registers), and then goes the same way
+// again with BX, the mask of the look, 0. What is long is unmasked lagAhead bytes ahead
+// of a check that reads it again; as long as it is ASCII, a look at each chunk of that
+// size is the check. (A look takes the place of a store in its unit, which has one a
+// cycle.)
 func (k *utf8Kernel) unmaskLong() {
 	k.Note("Y6 is the key, R8 and Y12 the key after n, R12 the end")
 	k.Ins("MOVL", "R8", "R9")
@@ -536,9 +538,10 @@ func (k *utf8Kernel) unmaskWindows() {
 	k.unmaskBlocks()
 }
 
-// unmaskBlocks prints the check of 129 to 256 bytes that are not all ASCII, as blocks does. The text is
-// in Y0..Y3 and Y8..Y11, and what stands before a vector is unmasked again. Y12 to Y15 have the top
-// bits of the blocks. There are no registers left for the tables.
+// unmaskBlocks prints the check of 129 to 256 bytes that are not all ASCII, as blocks
+// does. The text is in Y0..Y3 and Y8..Y11, and what stands before a vector is unmasked
+// again. Y12 to Y15 have the top bits of the blocks. There are no registers left for the
+// tables.
 func (k *utf8Kernel) unmaskBlocks() {
 	masks := []string{"AX", "BX", "CX", "DX"}
 	for i, m := range masks {
@@ -603,7 +606,8 @@ func (k *utf8Kernel) unmaskBlocks() {
 	}
 }
 
-// tightAt adds the errors of cur, which stands masked at mem(0), with the keys of keysShort. Scratch: Y4, Y5, Y6.
+// tightAt adds the errors of cur, which stands masked at mem(0), with the keys of
+// keysShort. Scratch: Y4, Y5, Y6.
 func (k *utf8Kernel) tightAt(cur string, mem func(int) string) {
 	k.Ins("VPXOR", mem(-1), "Y13", "Y4")
 	k.tight(cur, func() {
@@ -612,7 +616,8 @@ func (k *utf8Kernel) tightAt(cur string, mem func(int) string) {
 	})
 }
 
-// tight adds the errors of cur: Y4 is the vector 1 byte earlier, and earlier leaves those 2 and 3 bytes earlier in Y5 and Y6.
+// tight adds the errors of cur: Y4 is the vector 1 byte earlier, and earlier leaves those
+// 2 and 3 bytes earlier in Y5 and Y6.
 func (k *utf8Kernel) tight(cur string, earlier func()) {
 	half := row(rowHalf)
 	k.Ins("VPSRLW", 4, "Y4", "Y5")

@@ -315,22 +315,22 @@ func (k *utf8Kernel) validLong() {
 	k.Rest("ascii")
 }
 
-// dense goes to all if AX, the top bits of all vectors together, is full: then 32 bytes at least are
-// not ASCII, and the text is likely to be so throughout.
+// dense goes to all if AX, the top bits of all vectors together, is full: then 32 bytes
+// at least are not ASCII, and the text is likely to be so throughout.
 func (k *utf8Kernel) dense(all string) {
 	k.Ins("CMPL", "AX", -1)
 	k.Ins("JEQ", all)
 }
 
-// blocks prints the check of 129 to 256 bytes that are not all ASCII, in blocks of 64: two from the
-// start and two to the end. The third is left out if the others meet. Y0 is the first vector, Y4 and
-// Y6 are the last two; Y1, Y2 and Y3 have the top bits of the other blocks, and Y5 those of all but
-// the last vector. A block of ASCII needs no check except that the character before it is finished:
-// Y6 is not 0 where one is open.
+// blocks prints the check of 129 to 256 bytes that are not all ASCII, in blocks of 64:
+// two from the start and two to the end. The third is left out if the others meet. Y0 is
+// the first vector, Y4 and Y6 are the last two; Y1, Y2 and Y3 have the top bits of the
+// other blocks, and Y5 those of all but the last vector. A block of ASCII needs no check
+// except that the character before it is finished: Y6 is not 0 where one is open.
 //
-// Finding the first and the last such byte, and checking only from there to there, takes no branches
-// and is slower: the address of the first load then waits for all that comes before it (tail of 200:
-// 13 ns for 7).
+// Finding the first and the last such byte, and checking only from there to there, takes
+// no branches and is slower: the address of the first load then waits for all that comes
+// before it (tail of 200: 13 ns for 7).
 func (k *utf8Kernel) blocks() {
 	k.dense("first")
 	k.Ins("VPMOVMSKB", "Y5", "CX")

@@ -41,7 +41,8 @@ func TestEveryEntrantReadsEveryMessage(t *testing.T) {
 	}
 }
 
-// TestViewersSeeEveryMessage: what is looked at is what was sent, one by one, and between calls of Receive.
+// TestViewersSeeEveryMessage: what is looked at is what was sent, one by one, and between
+// calls of Receive.
 func TestViewersSeeEveryMessage(t *testing.T) {
 	s := corpus.NewStream(corpus.Messages(corpus.ASCII, 200, 64), false)
 	var names []string

@@ -142,8 +142,10 @@ func BenchmarkDeflate(b *testing.B) {
 	}
 }
 
-// BenchmarkLevels prints what each level costs and yields, with context takeover and without: CPU a message, bytes on the wire, and
-// what a connection holds between messages. DefaultLevel (0) and HuffmanOnly (-2) are the package's own, 1 to 9 klauspost/compress.
+// BenchmarkLevels prints what each level costs and yields, with context takeover and
+// without: CPU a message, bytes on the wire, and what a connection holds between
+// messages. DefaultLevel (0) and HuffmanOnly (-2) are the package's own, 1 to 9
+// klauspost/compress.
 func BenchmarkLevels(b *testing.B) {
 	for _, alone := range []bool{false, true} {
 		for _, size := range []int{200, 8000} {

@@ -232,7 +232,8 @@ func (d *Inflater) lengths() halt {
 			return d.fail(ErrCodeLengths)
 		}
 		if e&preAgain == 0 {
-			// One length, or none for several symbols: a zero is written, too, and the next length goes over it.
+			// One length, or none for several symbols: a zero is written, too, and the
+			// next length goes over it.
 			last = uint8(e >> entryShift & 15)
 			rank := y.count[last&codeBitsMax]
 			y.count[last&codeBitsMax] = rank + 1

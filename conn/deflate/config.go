@@ -37,14 +37,16 @@ type Config struct {
 	ServerMaxWindowBits int
 	ClientMaxWindowBits int
 
-	// BareOffer has a client offer no parameter that no other field asks for: with those at zero, the extension's name alone. It
-	// is for servers that refuse parameters. Otherwise the offer lets the server bound the client's window.
+	// BareOffer has a client offer no parameter that no other field asks for: with those
+	// at zero, the extension's name alone. It is for servers that refuse parameters.
+	// Otherwise the offer lets the server bound the client's window.
 	BareOffer bool
 
-	// Level of compression. 0, DefaultLevel, is the package's own compressor, which holds little.
-	// 1 (fastest) to 9 (smallest) are those of a library, and hold a megabyte for each connection that takes its context
-	// over. HuffmanOnly looks for no repetitions and holds nothing, Stored compresses nothing, and -1 is as 0. Where a window
-	// below 15 bits was agreed, 1 to 9 are as 0. conn.Conn.WriteLevel has one for a message.
+	// Level of compression. 0, DefaultLevel, is the package's own compressor, which holds
+	// little. 1 (fastest) to 9 (smallest) are those of a library, and hold a megabyte for
+	// each connection that takes its context over. HuffmanOnly looks for no repetitions
+	// and holds nothing, Stored compresses nothing, and -1 is as 0. Where a window below
+	// 15 bits was agreed, 1 to 9 are as 0. conn.Conn.WriteLevel has one for a message.
 	Level int
 	// History is how many bytes of what was sent are held between messages at most, to refer to, where the context is
 	// taken over. At level 0 it is rounded up to a power of two from 1 KiB on; half of it is held beside for a table,
@@ -62,9 +64,10 @@ type Config struct {
 	// inflated to over 64 KiB: judged at every 32 KiB, and at its end. 0 means no such limit; the limit on a message's size
 	// holds always.
 	MaxRatio int
-	// KeptTail gives up a rule for what is received, for peers that one has to live with: a message may still end with the tail
-	// 00 00 FF FF, which RFC 7692 §7.2.1 has its sender take off. It counts only where no context is carried over: otherwise the next
-	// message would be read in another way than its sender meant.
+	// KeptTail gives up a rule for what is received, for peers that one has to live with:
+	// a message may still end with the tail 00 00 FF FF, which RFC 7692 §7.2.1 has its
+	// sender take off. It counts only where no context is carried over: otherwise the
+	// next message would be read in another way than its sender meant.
 	KeptTail bool
 }
 
@@ -134,7 +137,8 @@ func orMax(bits int) int {
 	return bits
 }
 
-// Offer returns what a client offers (RFC 7692 §7.1). It lets the server bound the client's window, unless BareOffer is set.
+// Offer returns what a client offers (RFC 7692 §7.1). It lets the server bound the
+// client's window, unless BareOffer is set.
 func (c *Config) Offer() handshake.Extension {
 	x := handshake.Extension{Name: Name}
 	add := func(name, value string) { x.Params = append(x.Params, handshake.Param{Name: name, Value: value}) }

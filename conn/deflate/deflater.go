@@ -12,11 +12,11 @@ import (
 const (
 	// HuffmanOnly is a Level that codes bytes but looks for no repetitions.
 	HuffmanOnly = flate.HuffmanOnly
-	// DefaultLevel is the package's own compressor, which holds little: Config.History. -1, which other packages call their
-	// default, is the same.
+	// DefaultLevel is the package's own compressor, which holds little: Config.History.
+	// -1, which other packages call their default, is the same.
 	DefaultLevel = 0
-	// Stored is a Level that compresses nothing, and holds nothing: what others call level 0. Messages are marked as
-	// compressed and a few bytes longer than they are.
+	// Stored is a Level that compresses nothing, and holds nothing: what others call
+	// level 0. Messages are marked as compressed and a few bytes longer than they are.
 	Stored = -3
 	// DefaultHistory is the Config.History that 0 stands for at DefaultLevel.
 	DefaultHistory = 8 << 10

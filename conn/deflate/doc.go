@@ -1,10 +1,12 @@
 // Package deflate is permessage-deflate, the compression of WebSocket messages (RFC 7692): what the two sides agree on
 // ([Config], [Params]), the [Inflater] for what comes and the [Deflater] for what goes.
 //
-// The Inflater is the package's own. It lives as long as the connection, keeps its window in place and says exactly where a
-// message's last block ends, so that a cut message is never delivered as a shorter one. Its inner loop is assembly where the
-// processor has AVX2, and plain Go elsewhere, with the same results. The compressor of the default level is the package's own,
-// too. It holds little, keeps to any window, and finds nearly as much in feeds as larger ones do. Levels 1 to 9 are those of
+// The Inflater is the package's own. It lives as long as the connection, keeps its window
+// in place and says exactly where a message's last block ends, so that a cut message is
+// never delivered as a shorter one. Its inner loop is assembly where the processor has
+// AVX2, and plain Go elsewhere, with the same results. The compressor of the default
+// level is the package's own, too. It holds little, keeps to any window, and finds nearly
+// as much in feeds as larger ones do. Levels 1 to 9 are those of
 // klauspost/compress/flate, which holds a megabyte for each connection.
 //
 // # Risk
@@ -43,14 +45,17 @@
 //	level 9                     21    0.24   38    243     3.0   335     1008      16  2599
 //	level 5, 2 KiB              16    0.29   49     33     3.3   376      106      19  2927
 //
-// The last line is level 5 with a History of 2 KiB: the library's compressor, made ready for each message. All levels, and what
-// each holds, are printed by go test -run '^$' -bench Levels ./conn/deflate.
+// The last line is level 5 with a History of 2 KiB: the library's compressor, made ready
+// for each message. All levels, and what each holds, are printed by go test -run '^$'
+// -bench Levels ./conn/deflate.
 //
-// A receiver of small messages pays 0.3 µs to read a quarter of the bytes: on any network that is billed, shared or slower
-// than some gigabits it pays. A sender pays nearly twenty times that, for each connection: where the same message goes to
-// many, prepare it once (conn.Prepare). Within a host, and for payloads that are compressed or random already, it does not
-// pay. Small messages need context takeover: without it a message of 200 bytes saves little and costs more. Below
-// DefaultThreshold messages go as they are, and the context is kept for the next.
+// A receiver of small messages pays 0.3 µs to read a quarter of the bytes: on any network
+// that is billed, shared or slower than some gigabits it pays. A sender pays nearly
+// twenty times that, for each connection: where the same message goes to many, prepare it
+// once (conn.Prepare). Within a host, and for payloads that are compressed or random
+// already, it does not pay. Small messages need context takeover: without it a message of
+// 200 bytes saves little and costs more. Below DefaultThreshold messages go as they are,
+// and the context is kept for the next.
 //
 // # Memory
 //

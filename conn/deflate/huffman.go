@@ -73,7 +73,8 @@ type dynamic struct {
 	last                    uint8 // the length told last
 }
 
-// length is a symbol, the length of its code, and how many symbols before it have a code of that length.
+// length is a symbol, the length of its code, and how many symbols before it have a code
+// of that length.
 type length uint32
 
 func lengthOf(symbol int, bits uint8, rank int32) length {
@@ -198,9 +199,11 @@ func reversedNumbers() (r [1 << revBits]uint16) {
 	return r
 }
 
-// fill writes the table of the code, indexed by at most width bits, which are at most revBits, and returns the index's mask. It
-// reports false if the lengths make no complete code. As in zlib there are two exceptions: a code of a single symbol of one bit, and
-// one of no symbols, which may stand where none is used (RFC 1951 §3.2.7). In sorted it leaves the entries in the order of their codes.
+// fill writes the table of the code, indexed by at most width bits, which are at most
+// revBits, and returns the index's mask. It reports false if the lengths make no complete
+// code. As in zlib there are two exceptions: a code of a single symbol of one bit, and
+// one of no symbols, which may stand where none is used (RFC 1951 §3.2.7). In sorted it
+// leaves the entries in the order of their codes.
 func (c *prefixCode) fill(table, meaning []uint32, width int, sorted *[litMax]uint32) (mask uint64, ok bool) {
 	count := &c.count
 	longest := codeBitsMax
@@ -232,8 +235,9 @@ func (c *prefixCode) fill(table, meaning []uint32, width int, sorted *[litMax]ui
 		n := l.bits()
 		sorted[start[n]+l.rank()] = meaning[l.symbol()-c.first] + uint32(n)<<8 + uint32(n)
 	}
-	// The table is written once for each code and doubled whenever the codes grow a bit: copying is cheaper than writing every
-	// repetition. A code's place has the code in the highest of revBits bits; the stream's first bit is the lowest of an index.
+	// The table is written once for each code and doubled whenever the codes grow a bit:
+	// copying is cheaper than writing every repetition. A code's place has the code in
+	// the highest of revBits bits; the stream's first bit is the lowest of an index.
 	l := 1
 	for count[l] == 0 {
 		l++

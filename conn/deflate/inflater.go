@@ -22,7 +22,8 @@ type InflateOptions struct {
 	// MaxRatio bounds a message's inflated bytes to so many times the compressed bytes they came of: ErrRatio. It is judged
 	// at every 32 KiB behind the first 64 KiB of a message, and at its end. 0 means no such limit.
 	MaxRatio int
-	// KeptTail accepts a message at whose end the sender has left the tail, with NoContextTakeover: see Config.KeptTail.
+	// KeptTail accepts a message at whose end the sender has left the tail, with
+	// NoContextTakeover: see Config.KeptTail.
 	KeptTail bool
 }
 
@@ -33,8 +34,8 @@ const (
 )
 
 const (
-	// tailMax is how much of a message is decoded from padded memory, so that the fast loop runs to its end. Most feed
-	// messages fit in whole.
+	// tailMax is how much of a message is decoded from padded memory, so that the fast
+	// loop runs to its end. Most feed messages fit in whole.
 	tailMax = 512 - tailPad
 	// tailPad is so much that the loop goes on until no bit of the input is left.
 	tailPad = inputPad + 8

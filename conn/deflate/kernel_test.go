@@ -30,7 +30,8 @@ func randomCode(r *rand.Rand, symbols, n int) []uint8 {
 	return lens
 }
 
-// randomCodes returns tables of which most lead to literals and matches, some to what is no symbol.
+// randomCodes returns tables of which most lead to literals and matches, some to what is
+// no symbol.
 func randomCodes(t *testing.T, r *rand.Rand) *codes {
 	c := new(codes)
 	var sorted [litMax]uint32
@@ -55,8 +56,9 @@ func randomCodes(t *testing.T, r *rand.Rand) *codes {
 	return c
 }
 
-// TestKernelEqualsGeneric gives every tier the same input, history and tables, right or wrong, between pages that must not be
-// touched: what is written, what is left of the input and why the loop ended is what decodeGeneric says.
+// TestKernelEqualsGeneric gives every tier the same input, history and tables, right or
+// wrong, between pages that must not be touched: what is written, what is left of the
+// input and why the loop ended is what decodeGeneric says.
 func TestKernelEqualsGeneric(t *testing.T) {
 	asmtest.EachTier(t, func(t *testing.T, _ asm.Tier) {
 		r := rand.New(rand.NewPCG(1, 2))

@@ -10,8 +10,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/asm/asmtest"
 )
 
-// TestRaceDetectorSeesKernel runs TestRaceChild in another process, where a goroutine reads the bytes that the kernel writes, or
-// writes those that it reads, and expects the race detector's report at every tier that has assembly.
+// TestRaceDetectorSeesKernel runs TestRaceChild in another process, where a goroutine
+// reads the bytes that the kernel writes, or writes those that it reads, and expects the
+// race detector's report at every tier that has assembly.
 func TestRaceDetectorSeesKernel(t *testing.T) {
 	assembly := slices.DeleteFunc(asm.Available(), func(t asm.Tier) bool { return t < asm.AVX2 })
 	asmtest.Detected(t, "TestRaceChild", "DATA RACE", assembly, []string{"written by Message", "read by Message"}, "both read by Message")

@@ -11,7 +11,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// Messages of level Stored, whole and in pieces, are what they are in stored blocks: for the Inflater, for compress/flate, and within Bound.
+// Messages of level Stored, whole and in pieces, are what they are in stored blocks: for
+// the Inflater, for compress/flate, and within Bound.
 func TestStored(t *testing.T) {
 	for _, bits := range []int{8, 12, 15} {
 		for _, alone := range []bool{false, true} {

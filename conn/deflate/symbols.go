@@ -89,8 +89,9 @@ func (s *decoder) decode(opEnd int) verdict {
 	return v
 }
 
-// decodeGeneric is the loop that inflating spends its time in: it goes on while eight bytes can be loaded at any point of a
-// round. It may run into the padding behind the input, and finds out at its end.
+// decodeGeneric is the loop that inflating spends its time in: it goes on while eight
+// bytes can be loaded at any point of a round. It may run into the padding behind the
+// input, and finds out at its end.
 func decodeGeneric(s *decoder, opEnd int) verdict {
 	var (
 		in     = s.in

@@ -70,7 +70,8 @@ func (Echo) Repeat(n int, reply *[]byte) error {
 	return nil
 }
 
-// net/rpc runs over a Stream: many calls at once, large answers, errors of the service, and a clean end.
+// net/rpc runs over a Stream: many calls at once, large answers, errors of the service,
+// and a clean end.
 func TestStreamCarriesRPC(t *testing.T) {
 	a, b, stop, err := streams(conn.Binary, conn.Config{})
 	if err != nil {

@@ -6,8 +6,9 @@
 //	GOWORK=off go -C bench run ./cmd/compare -run 'feed/TCP, 200 B, UTF-8' -entrants tickwire -profile /tmp/profiles
 //	GOWORK=off go -C bench run ./cmd/compare -report
 //
-// A whole run takes about 20 minutes, with -quick two. Raw results go to bench/results, one JSON line per entrant
-// and round, each as soon as it is there: a run that is interrupted has those before.
+// A whole run takes about 20 minutes, with -quick two. Raw results go to bench/results,
+// one JSON line per entrant and round, each as soon as it is there: a run that is
+// interrupted has those before.
 //
 // With -report, rows that fall short of their targets are run once more under a profiler, and BENCHMARKS.md and bench/charts are
 // made from the results of this run, or, with -from, from those of earlier ones.

@@ -209,8 +209,9 @@ func table() []row {
 		case n < 64:
 			least = 0 // an aim only
 		case n == 64:
-			// copy() gets its arguments in registers, assembly through memory: that takes a cycle
-			// or two, of the eight that copying 64 bytes takes. Family 26 measures 0.86 to 0.90.
+			// copy() gets its arguments in registers, assembly through memory: that takes
+			// a cycle or two, of the eight that copying 64 bytes takes. Family 26
+			// measures 0.86 to 0.90.
 			least = byFamily(1, 0.85)
 		}
 		add(row{name: "Copy " + bytesOf(n) + " at offset 6 vs copy()", least: least, aim: 1, ratio: speedup,
@@ -222,7 +223,8 @@ func table() []row {
 		r := texts(cjk(4<<10), 6)
 		return []probe.Case{ourValid("Valid", r), valid("segmentio", r, segmentioValid), valid("sonic", r, sonicValid)}
 	}})
-	// From family 25 to 26 the standard library's loop gains more than the AVX2 kernel: 14.2 there.
+	// From family 25 to 26 the standard library's loop gains more than the AVX2 kernel:
+	// 14.2 there.
 	add(row{name: "Valid CJK 4K vs unicode/utf8", least: byFamily(17, 14), aim: 17, ratio: speedup, cases: func() []probe.Case {
 		r := texts(cjk(4<<10), 6)
 		return []probe.Case{ourValid("Valid", r), valid("unicode/utf8", r, std.Valid)}
@@ -232,8 +234,8 @@ func table() []row {
 		return []probe.Case{ourValid("Valid", r), valid("unicode/utf8", r, std.Valid)}
 	}})
 	for _, n := range []int{128, 200, 256} {
-		// Measured on family 25 (Zen 3): a tail 1.75 and 1.58 for Valid, 1.5 for Unmask; inside 2.1
-		// and 1.7. Checking every block took 2.8 to 2.0 and 2.0 to 3.7.
+		// Measured on family 25 (Zen 3): a tail 1.75 and 1.58 for Valid, 1.5 for Unmask;
+		// inside 2.1 and 1.7. Checking every block took 2.8 to 2.0 and 2.0 to 3.7.
 		for _, f := range []struct {
 			name         string
 			of           func(string, *ring) probe.Case
@@ -266,8 +268,8 @@ func table() []row {
 				return []probe.Case{unmask("Unmask", texts(text, 6)), xorZero("XOR", texts(text, 6))}
 			}})
 	}
-	// To 16 bytes the calls themselves are a third of the time and more, so that two passes can
-	// hardly take twice as long as one: 2, 3 and 8 are above 0.55.
+	// To 16 bytes the calls themselves are a third of the time and more, so that two
+	// passes can hardly take twice as long as one: 2, 3 and 8 are above 0.55.
 	for _, c := range []struct {
 		name       string
 		text       func(int) []byte

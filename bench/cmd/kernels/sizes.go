@@ -52,8 +52,8 @@ func tables() []curves {
 	return all
 }
 
-// tiers returns the case once for each tier, from the fastest on, except those that have no kernel
-// of their own for it.
+// tiers returns the case once for each tier, from the fastest on, except those that have
+// no kernel of their own for it.
 func tiers(make func() probe.Case, without ...asm.Tier) []probe.Case {
 	var cases []probe.Case
 	for _, tier := range slices.Backward(asm.Available()) {

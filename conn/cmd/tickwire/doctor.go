@@ -63,7 +63,8 @@ func (f *finding) settle(v verdict) {
 	}
 }
 
-// better says what is to be mended, and how. What was found bad stands whatever else could not be read.
+// better says what is to be mended, and how. What was found bad stands whatever else
+// could not be read.
 func (f *finding) better(why string, remedy ...string) {
 	f.Verdict = verdictBetter
 	f.explain(why, remedy...)

@@ -51,7 +51,8 @@ func checkTurbo(h *host, f *finding) {
 	}
 }
 
-// Idle states from which it takes longer than this to wake are too deep: a round trip takes some 25 µs.
+// Idle states from which it takes longer than this to wake are too deep: a round trip
+// takes some 25 µs.
 const maxWake = 10 // µs
 
 // noLimit is what /dev/cpu_dma_latency has if nobody asks for less.
@@ -85,7 +86,8 @@ func checkIdleStates(h *host, f *finding) {
 	f.ok()
 }
 
-// wakeLimit returns how many µs a processor may take to wake, by the wish of whoever holds the device open.
+// wakeLimit returns how many µs a processor may take to wake, by the wish of whoever
+// holds the device open.
 func (h *host) wakeLimit(f *finding) uint64 {
 	const path = "/dev/cpu_dma_latency"
 	b, err := h.bytes(path)
@@ -105,7 +107,8 @@ func (h *host) wakeLimit(f *finding) uint64 {
 	return limit
 }
 
-// deepest returns the idle state of a processor that takes longest to wake from, of those that it may use.
+// deepest returns the idle state of a processor that takes longest to wake from, of those
+// that it may use.
 func (h *host) deepest(dir string, limit uint64) (name string, latency uint64, err error) {
 	names, err := h.dir(dir)
 	if err != nil {
@@ -288,7 +291,8 @@ func checkSteal(h *host, f *finding) {
 		f.failed(path, &garbage{"a line cpu with steal", line})
 		return
 	}
-	// User, nice, system, idle, iowait, irq, softirq, steal; what guests used is in user and nice.
+	// User, nice, system, idle, iowait, irq, softirq, steal; what guests used is in user
+	// and nice.
 	var all, steal float64
 	for i, field := range fields[1:9] {
 		n, err := strconv.ParseUint(field, 10, 64)

@@ -54,7 +54,8 @@ func thisHost() *host {
 	}
 }
 
-// clockCost is what time.Now takes: the least of some turns, as anything else may run meanwhile.
+// clockCost is what time.Now takes: the least of some turns, as anything else may run
+// meanwhile.
 func clockCost() time.Duration {
 	const turns, calls = 20, 500
 	least := time.Duration(math.MaxInt64)
@@ -201,7 +202,8 @@ type perCPU struct {
 
 const cpuDir = "/sys/devices/system/cpu"
 
-// online returns the processors in use. Where the list cannot be read, those that have a directory.
+// online returns the processors in use. Where the list cannot be read, those that have a
+// directory.
 func (h *host) online() []int {
 	if s, err := h.file(cpuDir + "/online"); err == nil {
 		if list, err := parseList(s); err == nil && len(list) > 0 {
@@ -221,7 +223,8 @@ func (h *host) online() []int {
 	return list
 }
 
-// each reads the same of each processor and notes a summary. It returns the values that could be read.
+// each reads the same of each processor and notes a summary. It returns the values that
+// could be read.
 func (h *host) each(f *finding, name string, read func(cpu int) (string, error)) []perCPU {
 	pattern := cpuDir + "/cpu*/" + name
 	var good, bad []perCPU
@@ -268,7 +271,8 @@ func groups(values []perCPU) []group {
 	return all
 }
 
-// inGroups is "cpu0-7: performance, cpu8-15: powersave", of processors or something else that has numbers.
+// inGroups is "cpu0-7: performance, cpu8-15: powersave", of processors or something else
+// that has numbers.
 func inGroups(values []perCPU, of string) string {
 	var parts []string
 	all := groups(values)

@@ -15,7 +15,8 @@ const netClass = "/sys/class/net"
 // An iface is a network interface, and why it is not looked at.
 type iface struct{ name, leftOut string }
 
-// allInterfaces returns what there is. Those of hardware count, if one is up; otherwise all that are.
+// allInterfaces returns what there is. Those of hardware count, if one is up; otherwise
+// all that are.
 func (h *host) allInterfaces() ([]iface, error) {
 	names, err := h.dir(netClass)
 	if err != nil {
@@ -234,8 +235,10 @@ func (h *host) affinity(number int) (string, error) {
 	return list, nil
 }
 
-// interruptsOf returns the numbers of a card's interrupts, and the one that came most often. Their lines end with the name of the interface, or with that of
-// the device that it is made of, and often more: eth0-TxRx-0, virtio2-input.0, mlx5_comp0@pci:0000:03:00.0.
+// interruptsOf returns the numbers of a card's interrupts, and the one that came most
+// often. Their lines end with the name of the interface, or with that of the device that
+// it is made of, and often more: eth0-TxRx-0, virtio2-input.0,
+// mlx5_comp0@pci:0000:03:00.0.
 func (h *host) interruptsOf(table, name string) (numbers []int, busiest int) {
 	var listed []int
 	if entries, err := h.dir(netClass + "/" + name + "/device/msi_irqs"); err == nil {
@@ -274,7 +277,8 @@ func (h *host) interruptsOf(table, name string) (numbers []int, busiest int) {
 	return slices.Compact(numbers), busiest
 }
 
-// containsName tells whether a name is in s and does not go on: virtio1 is not in virtio12-input.0.
+// containsName tells whether a name is in s and does not go on: virtio1 is not in
+// virtio12-input.0.
 func containsName(s, name string) bool {
 	letter := func(b byte) bool {
 		return b >= '0' && b <= '9' || b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b == '_'

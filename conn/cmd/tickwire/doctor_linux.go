@@ -19,7 +19,8 @@ const (
 	ethtoolGGRO      = 0x0000002b
 )
 
-// ethtool asks the driver of an interface. What it asks and the answer are in data, which begins with the command.
+// ethtool asks the driver of an interface. What it asks and the answer are in data, which
+// begins with the command.
 func ethtool(name string, data unsafe.Pointer) error {
 	var request struct {
 		name [16]byte
@@ -77,7 +78,8 @@ func readRoutes() (quick, all int, err error) {
 	return countRoutes(rib)
 }
 
-// countRoutes counts the unicast routes to elsewhere, and those of them that have quickack among their metrics.
+// countRoutes counts the unicast routes to elsewhere, and those of them that have
+// quickack among their metrics.
 func countRoutes(rib []byte) (quick, all int, err error) {
 	messages, err := syscall.ParseNetlinkMessage(rib)
 	if err != nil {

@@ -65,7 +65,8 @@ func TestDoctorCountsRoutes(t *testing.T) {
 	}
 }
 
-// What the kernel of this machine answers, or refuses, comes with no panic; and an interface that is not there is an error.
+// What the kernel of this machine answers, or refuses, comes with no panic; and an
+// interface that is not there is an error.
 func TestDoctorAsksTheKernel(t *testing.T) {
 	k := thisKernel()
 	for _, name := range []string{"no-such-if", "", strings.Repeat("x", 16), strings.Repeat("x", 500)} {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// A burst is what comes while a program does not read for 100 ms, of a feed of 40 MB/s. Of a receive buffer the kernel
-// counts its own bookkeeping too: it takes twice that.
+// A burst is what comes while a program does not read for 100 ms, of a feed of 40 MB/s.
+// Of a receive buffer the kernel counts its own bookkeeping too: it takes twice that.
 const burst = 4 << 20
 
 const netCore, netIPv4 = "/proc/sys/net/core/", "/proc/sys/net/ipv4/"
@@ -73,7 +73,8 @@ func checkReceiveDefault(h *host, f *finding) {
 	f.info()
 }
 
-// counters returns the numbers of one group of /proc/net/netstat: a line of names, then one of values.
+// counters returns the numbers of one group of /proc/net/netstat: a line of names, then
+// one of values.
 func (h *host) counters(group string) (map[string]uint64, error) {
 	s, err := h.file(netstat)
 	if err != nil {

@@ -77,7 +77,8 @@ func (h *host) checkQuota(f *finding) {
 	h.throttled(f, dirs[0])
 }
 
-// cpuQuota returns the least number of processors that a group allows, and the file that says so; none if there is no such file.
+// cpuQuota returns the least number of processors that a group allows, and the file that
+// says so; none if there is no such file.
 func (h *host) cpuQuota(f *finding, dirs []string, version int) (quota float64, where string) {
 	name := "cpu.max"
 	if version == 1 {
@@ -116,7 +117,8 @@ func (h *host) cpuQuota(f *finding, dirs []string, version int) (quota float64, 
 	return quota, where
 }
 
-// parseQuota returns the processors of "150000 100000"; 0 of "max 100000" and, as of version 1, "-1 100000".
+// parseQuota returns the processors of "150000 100000"; 0 of "max 100000" and, as of
+// version 1, "-1 100000".
 func parseQuota(s string) (float64, error) {
 	bad := &garbage{"a quota and a period", s}
 	fields := strings.Fields(s)
@@ -219,8 +221,8 @@ func checkMemLimit(h *host, f *finding) {
 	f.ok()
 }
 
-// cgroup returns the directories of the group that this process is in, for one controller: its own, and those above
-// up to the mount.
+// cgroup returns the directories of the group that this process is in, for one
+// controller: its own, and those above up to the mount.
 func (h *host) cgroup(controller string) (dirs []string, version int, err error) {
 	own, err := h.file("/proc/self/cgroup")
 	if err != nil {
@@ -270,8 +272,8 @@ func cgroupMount(mounts, controller string, version int) (root, point string, ok
 	return "", "", false
 }
 
-// groupDirs returns the directory of a group below a mount, and those above it. A group that the mount does not show, as
-// that of a container, counts as the mount's own.
+// groupDirs returns the directory of a group below a mount, and those above it. A group
+// that the mount does not show, as that of a container, counts as the mount's own.
 func groupDirs(point, root, group string) []string {
 	below := ""
 	if root == "/" {

@@ -423,12 +423,14 @@ func TestDoctorFindings(t *testing.T) {
 	}
 }
 
-// optional are files that add to what a check knows, and are left out where something else tells the same.
+// optional are files that add to what a check knows, and are left out where something
+// else tells the same.
 var optional = []string{"/sys/devices/system/cpu/online", "/cpuidle/state0/name", "/cpuidle/state1/name", "/cpuidle/state2/name", "/sys/class/net/lo/", "/sys/class/net/docker0/", "/sys/class/net/eth1/",
 	"/sys/class/net/bonding_masters", "/sys/class/net/eth0/carrier", "/sys/class/net/eth0/type", "/queues/tx-", "max_ptes_none",
 	"netdev_budget", "netdev_max_backlog", "/sys/devices/virtio2", "/sys/class/net/eth0/device", "current_driver"}
 
-// A file that may not be read is named, with the reason, and makes nothing look well that needs it.
+// A file that may not be read is named, with the reason, and makes nothing look well that
+// needs it.
 func TestDoctorNamesWhatIsDenied(t *testing.T) {
 	_, files := hostOf(2)
 	for name := range files.MapFS {
@@ -474,7 +476,8 @@ func TestDoctorWithoutAnything(t *testing.T) {
 	}
 }
 
-// Whatever stands in a file, there is an answer, and nothing of it reaches a terminal as it is.
+// Whatever stands in a file, there is an answer, and nothing of it reaches a terminal as
+// it is.
 func TestDoctorGarbage(t *testing.T) {
 	_, files := hostOf(2)
 	for name := range files.MapFS {
@@ -498,7 +501,8 @@ func TestDoctorGarbage(t *testing.T) {
 	}
 }
 
-// The name of an interface may be nearly anything: the kernel refuses a slash, a colon and spaces.
+// The name of an interface may be nearly anything: the kernel refuses a slash, a colon
+// and spaces.
 func TestDoctorQuotesNames(t *testing.T) {
 	const name = "a;'$b\x1b"
 	h, root := goodHost()

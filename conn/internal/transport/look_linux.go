@@ -7,7 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Unread returns how many bytes have come that were not read from nc; ok is false if that cannot be seen.
+// Unread returns how many bytes have come that were not read from nc; ok is false if that
+// cannot be seen.
 func Unread(nc net.Conn) (n int, ok bool) {
 	if u, ok := nc.(unreader); ok {
 		return u.Unread()

@@ -27,8 +27,8 @@ const (
 	shrinkRecordsAfter = 64      // reads in a row that left three quarters of it empty, after which it halves
 )
 
-// Records stands under a tls.Conn and reads the socket in large pieces, where crypto/tls alone would read little more than a
-// record at a time.
+// Records stands under a tls.Conn and reads the socket in large pieces, where crypto/tls
+// alone would read little more than a record at a time.
 //
 // It hands out whole records, as many as crypto/tls has room for, so that a tls.Conn never waits in the middle of one: what has come
 // of a record that is not whole stays here. crypto/tls allocates for each call of Read, and has room for two or three records of the
@@ -80,9 +80,11 @@ const (
 	readNever
 )
 
-// UnderTLS returns what to give to tls.Client and tls.Server in the place of nc, so that the Transport of the tls.Conn reads in
-// large pieces. The buffer grows to twice Options.ReadBuffer: of 64 KiB the rest of a record that has not come whole is up to a quarter,
-// which made 0.0102 allocations of crypto/tls's a message (tickwire feed -tls), and 128 KiB make 0.0085.
+// UnderTLS returns what to give to tls.Client and tls.Server in the place of nc, so that
+// the Transport of the tls.Conn reads in large pieces. The buffer grows to twice
+// Options.ReadBuffer: of 64 KiB the rest of a record that has not come whole is up to a
+// quarter, which made 0.0102 allocations of crypto/tls's a message (tickwire feed -tls),
+// and 128 KiB make 0.0085.
 func UnderTLS(nc net.Conn, o Options) *Records {
 	r := &Records{Conn: nc, size: minRecords, max: 2 << bits.Len(uint(max(o.ReadBuffer, minRecords)-1))}
 	r.sock = newSocket(nc, o, r)

@@ -481,7 +481,8 @@ func (h *holdsPart) Read(p []byte) (int, error) {
 	return h.Records.Read(p)
 }
 
-// A conntest.KeyUpdate that asks for no answer is followed, whatever happens to writes at that time.
+// A conntest.KeyUpdate that asks for no answer is followed, whatever happens to writes at
+// that time.
 func TestKeyUpdateBesideWritesThatFail(t *testing.T) {
 	client, p := conntest.Opened(t, ourTLS.client)
 	want := ""
@@ -575,8 +576,8 @@ func TestTrapErrorsAreForGood(t *testing.T) {
 	}
 }
 
-// An answer to a conntest.KeyUpdate that cannot be written has crypto/tls keep the old key, and so
-// do we.
+// An answer to a conntest.KeyUpdate that cannot be written has crypto/tls keep the old
+// key, and so do we.
 func TestKeyUpdateThatCannotBeAnswered(t *testing.T) {
 	var outcomes [bothSides]conntest.Outcome
 	for side := range bothSides {

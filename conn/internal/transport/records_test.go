@@ -8,7 +8,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
 )
 
-// Records cut anywhere give the same bytes, and a Read ends at the end of a record, or where it is full and the rest of the record is here.
+// Records cut anywhere give the same bytes, and a Read ends at the end of a record, or
+// where it is full and the rest of the record is here.
 func TestRecordsHandOutWhole(t *testing.T) {
 	var stream []byte
 	ends := map[int]bool{0: true}
@@ -51,7 +52,8 @@ func TestRecordsHandOutWhole(t *testing.T) {
 	}
 }
 
-// What is no record is handed out at once, for crypto/tls to refuse; and so is the beginning of a record behind which nothing comes.
+// What is no record is handed out at once, for crypto/tls to refuse; and so is the
+// beginning of a record behind which nothing comes.
 func TestRecordsHandOutTheRest(t *testing.T) {
 	for _, tt := range []struct{ name, in string }{
 		{"another protocol", "SSH-2.0-OpenSSH\r\n"},
@@ -79,7 +81,8 @@ func TestRecordsHandOutTheRest(t *testing.T) {
 	}
 }
 
-// A record that has not come whole has a buffer of at most twice as much while the rest is waited for.
+// A record that has not come whole has a buffer of at most twice as much while the rest
+// is waited for.
 func TestF78RecordsGrowWithWhatCame(t *testing.T) {
 	for _, waits := range []bool{false, true} {
 		for _, step := range []int{1, 7, 500, 4096, 1 << 20} {

@@ -19,8 +19,9 @@ func (r *Records) under(t *tls.Conn, to Sink) *secure {
 	return (*secure)(r)
 }
 
-// gatherSecure is how much data a fill puts together from records that are here: those of a feed with a record per message are
-// decoded in runs, and the first of them is not held up for long.
+// gatherSecure is how much data a fill puts together from records that are here: those of
+// a feed with a record per message are decoded in runs, and the first of them is not held
+// up for long.
 const gatherSecure = 4 << 10
 
 // Fill reads from the tls.Conn. While nothing is there no buffer is held.
@@ -61,8 +62,8 @@ func (s *secure) Fill(dst []byte) (int, error) {
 	return 0, io.ErrNoProgress
 }
 
-// FillNow is Fill, for which Records.wait reads the socket once and does not wait. Above what is
-// no socket it gives what is here.
+// FillNow is Fill, for which Records.wait reads the socket once and does not wait. Above
+// what is no socket it gives what is here.
 func (s *secure) FillNow(dst []byte) (int, error) {
 	r := (*Records)(s)
 	r.now = readOnce

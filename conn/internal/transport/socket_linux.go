@@ -100,7 +100,8 @@ func newSocket(nc net.Conn, o Options, to Sink) *socket {
 	return s
 }
 
-// Fill waits for bytes and puts them into the sink; into dst if the sink finds that they can be.
+// Fill waits for bytes and puts them into the sink; into dst if the sink finds that they
+// can be.
 //
 // While it waits no memory is held that has no bytes in it. Behind the wait the closure takes new memory by the shortest way there is,
 // Refill, since it is called deep in the stack: a goroutine's first 2 KiB become 4 for as long as it lives if more is needed
@@ -325,7 +326,8 @@ func (s *socket) recv(fd uintptr) (int, syscall.Errno) {
 	return int(n), 0
 }
 
-// Write writes a and then b. With NoWait it stops where it would have to wait; n tells how far it came.
+// Write writes a and then b. With NoWait it stops where it would have to wait; n tells
+// how far it came.
 func (s *socket) Write(a, b []byte, how How) (n int, err error) {
 	total := len(a) + len(b)
 	raceRead(a)

@@ -11,7 +11,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/internal/conntest"
 )
 
-// A socket fills a size class of the allocator, 192 bytes. What is needed by few, or only now and then, stands behind a pointer.
+// A socket fills a size class of the allocator, 192 bytes. What is needed by few, or only
+// now and then, stands behind a pointer.
 func TestSocketSize(t *testing.T) {
 	if strconv.IntSize != 64 {
 		t.Skip("of 64-bit machines")

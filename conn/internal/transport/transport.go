@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// Sink is where a transport puts what it reads: a frame.Reader, or the buffer under a tls.Conn.
+// Sink is where a transport puts what it reads: a frame.Reader, or the buffer under a
+// tls.Conn.
 type Sink interface {
 	SpaceIn(dst []byte) []byte
 	Refill() []byte // SpaceIn after a Release, with little of the stack; nil if that takes more
@@ -29,9 +30,11 @@ const (
 	Often                  // the call is one of many in a row, to other connections
 )
 
-// Transport carries the bytes of a connection. One goroutine reads, one writes, and any may call the methods of the last group.
+// Transport carries the bytes of a connection. One goroutine reads, one writes, and any
+// may call the methods of the last group.
 type Transport interface {
-	// Fill waits for bytes and puts them into the sink; into dst if that finds that they can be.
+	// Fill waits for bytes and puts them into the sink; into dst if that finds that they
+	// can be.
 	Fill(dst []byte) (n int, err error)
 	// FillNow is Fill that does not wait: it reads the connection below once at most. The
 	// error is ErrNothing if the sink got no byte, and others may come.
@@ -44,7 +47,8 @@ type Transport interface {
 	Raw() syscall.RawConn
 	// Ready reports whether Fill may have bytes without reading the connection below.
 	Ready() bool
-	// Held returns how many bytes have been read and are not in the sink. known is false if that cannot be seen.
+	// Held returns how many bytes have been read and are not in the sink. known is false
+	// if that cannot be seen.
 	Held() (n int, known bool)
 	// Info tells of the last read; nil if this cannot be told.
 	Info() *Info
@@ -64,7 +68,8 @@ type Transport interface {
 	Counters() Counters
 	// SetReadDeadline is that of net.Conn.
 	SetReadDeadline(t time.Time) error
-	// StopPolling has a read that polls wait, and none poll from then on: closing a socket waits for those who use it.
+	// StopPolling has a read that polls wait, and none poll from then on: closing a
+	// socket waits for those who use it.
 	StopPolling()
 }
 
@@ -119,9 +124,10 @@ var (
 // MaxEmptyReads is how many reads of (0, nil) there may be in a row, before io.ErrNoProgress.
 const MaxEmptyReads = 100
 
-// New returns the Transport of nc, and the lowest connection known. t is nil if nc is neither a socket that can be read and written by
-// its descriptor nor a tls.Conn over Records. What else is to be known of nc, its owner knows: one that is its own Transport costs no
-// allocation, where a third type here would.
+// New returns the Transport of nc, and the lowest connection known. t is nil if nc is
+// neither a socket that can be read and written by its descriptor nor a tls.Conn over
+// Records. What else is to be known of nc, its owner knows: one that is its own Transport
+// costs no allocation, where a third type here would.
 func New(nc net.Conn, o Options, to Sink) (t Transport, base net.Conn) {
 	if t, ok := nc.(*tls.Conn); ok {
 		base := t.NetConn()
@@ -137,7 +143,8 @@ func New(nc net.Conn, o Options, to Sink) (t Transport, base net.Conn) {
 	return nil, nc
 }
 
-// unreader is a net.Conn that tells how many bytes it could give without waiting; ok is false if it does not know.
+// unreader is a net.Conn that tells how many bytes it could give without waiting; ok is
+// false if it does not know.
 type unreader interface {
 	Unread() (n int, ok bool)
 }
