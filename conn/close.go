@@ -94,9 +94,10 @@ func (c *Conn) awaitClose() {
 
 // StartClose begins the close handshake and leaves the rest to the goroutine that reads:
 // it writes what is queued and a Close frame, and returns. Read calls go on to deliver
-// the messages that still come, until the peer's Close ends them with the
-// *CloseError, or Config.CloseTimeout with a *TimeoutError. A reader that is behind then still gets what has come, the peer's Close too, if
-// it takes no longer than CloseTimeout for a message. Shutdown is for those who do not want these messages.
+// the messages that still come, until the peer's Close ends them with the *CloseError, or
+// Config.CloseTimeout with a *TimeoutError. A reader that is behind then still gets what
+// has come, the peer's Close too, if it takes no longer than CloseTimeout for a message.
+// Shutdown is for those who do not want these messages.
 //
 // code and reason are checked before anything is written, with the errors of
 // frame.AppendClose.

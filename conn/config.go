@@ -96,8 +96,9 @@ type Config struct {
 	// on after it.
 	//
 	// After a Close that is not answered read calls return the *CloseError, and write
-	// calls go on. The connection ends, with a
-	// *CloseError that has both codes, once our Close was sent, by WriteControl, StartClose or Shutdown; with Close; or with a clock, that of KeepAlive at the latest.
+	// calls go on. The connection ends, with a *CloseError that has both codes, once our
+	// Close was sent, by WriteControl, StartClose or Shutdown; with Close; or with a
+	// clock, that of KeepAlive at the latest.
 	//
 	// Control may call all methods that do not read or wait for a pong or the peer's
 	// Close: not Ping, not Shutdown. The reader waits while it runs.

@@ -41,8 +41,9 @@ func ReadValue[V any](c *Conn, v V, decode func(data []byte, v V) error) error {
 // After an error of encode's, which is returned as it is, nothing is sent; the others are
 // those of WriteMessage. encode must not keep w.
 //
-//	conn.WriteValue(c, conn.Text, order, func(w io.Writer, o *Order) error { return sonic.ConfigDefault.NewEncoder(w).Encode(o) })
-//	conn.WriteValue(c, conn.Text, order, func(w io.Writer, o *Order) error { _, err := easyjson.MarshalToWriter(o, w); return err })
+//	conn.WriteValue(c, conn.Text, order, func(w io.Writer, o *Order) error {
+//		return sonic.ConfigDefault.NewEncoder(w).Encode(o)
+//	})
 func WriteValue[V any](c *Conn, op Opcode, v V, encode func(w io.Writer, v V) error) error {
 	g := gatherings.Get().(*gathering)
 	defer g.release() // also if encode panics

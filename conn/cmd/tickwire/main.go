@@ -8,7 +8,7 @@
 //	tickwire record URL FILE  keep what a server sends, byte for byte, over as many connections as it takes
 //	tickwire replay FILE      a server that sends a recording
 //	tickwire tier        the processor and the kernels that run on it
-//	tickwire doctor      what of this host stands in the way of latency and throughput, and what mends it
+//	tickwire doctor      what of this host slows a feed down, and what mends it
 //
 // Exit codes: 0 all is well, 1 the run failed (a gap, a wrong checksum, a lost
 // connection, output that could not be written), 2 the command line, the URL or
