@@ -15,9 +15,8 @@ func detect() (tiers []Tier, cpu string) {
 	if cpuid.CPU.Supports(cpuid.SSSE3) {
 		tiers = append(tiers, SSSE3)
 	}
-	// The AVX2 kernels use BMI1, BMI2 and LZCNT too, which came with it; and a tier
-	// includes those below it.
-	if cpuid.CPU.Supports(cpuid.SSSE3, cpuid.AVX2, cpuid.BMI1, cpuid.BMI2, cpuid.LZCNT) {
+	// The AVX2 kernels use BMI2 too, which came with it. A tier includes those below it.
+	if cpuid.CPU.Supports(cpuid.SSSE3, cpuid.AVX2, cpuid.BMI2) {
 		tiers = append(tiers, AVX2)
 		// Not on macOS: there were kernels that lost the mask registers when a signal came.
 		wide := cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512VL, cpuid.AVX512DQ, cpuid.AVX512VBMI)

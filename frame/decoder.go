@@ -153,8 +153,8 @@ func (d *Decoder) next(p []byte, ev *Event) (n int, err error) {
 
 // plain takes the frame that nearly every frame is, if the whole of one stands at pos: a
 // text or binary message in one frame of at most 64 KiB, with no bit set that needs
-// thought. next is where it ends; pos, and m is nothing, if it is anything else, or if it
-// is not UTF-8, and d.err says so.
+// thought. next is the end of the frame. If there is no such frame, next is pos and m is
+// zero. So it is if the payload is not UTF-8; d.err is set then.
 //
 // It returns few words, and asks the role for numbers rather than by branches, because it runs once a message: that took
 // 200 B messages from 22 to 18 ns each, where a loop that only reads lengths takes 12.

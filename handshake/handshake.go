@@ -56,11 +56,10 @@ type Limits struct {
 type Relaxed struct {
 	// BareLF takes LF alone for the end of a line (RFC 9112 §2.2).
 	BareLF bool
-	// OddLines passes over header lines that are none: without a colon, with a name that
-	// is not a token, with a control character, or folded, of which the first line counts
-	// alone. White space before a colon is cut off (RFC 9112 §5.1). A line of
-	// Sec-WebSocket-… that is odd otherwise is still refused: nothing that was agreed may
-	// be overheard.
+	// OddLines skips header lines that are not valid: no colon, a name that is not a
+	// token, a control character, or folded (the first line alone counts). White space
+	// before a colon is cut off (RFC 9112 §5.1). An odd line of Sec-WebSocket-… is still
+	// refused: nothing that was agreed may be missed.
 	OddLines bool
 }
 

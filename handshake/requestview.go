@@ -286,8 +286,8 @@ func (r *RequestView) repeats() bool {
 
 func (r *RequestView) view(s span) []byte { return r.head[s.from:s.to:s.to] }
 
-// SetValue attaches a value to the request, for whoever handles it later: who the client
-// is, as a check has found.
+// SetValue attaches a value for the code that handles the request later: the user that a
+// check has found, for example.
 func (r *RequestView) SetValue(v any) { r.value = v }
 
 // Value returns what SetValue has attached; nil if nothing was.

@@ -236,8 +236,7 @@ func (k decodeKernel) special() {
 	k.drop("AX")
 	k.Ins("TESTL", "$const_entryEnd", "AX")
 	k.Ins("JEQ", "wrong")
-	k.Ins("MOVL", "$const_verdictEnd", "AX")
-	k.Ins("JMP", "leave")
+	k.verdict("End")
 
 	k.Label("specialDistance", "the same for a distance")
 	k.Ins("TESTL", "$const_entryPointer", "AX")
@@ -248,8 +247,7 @@ func (k decodeKernel) special() {
 	k.Mark("wrongDistance")
 	k.drop("AX")
 	k.Mark("wrong")
-	k.Ins("MOVL", "$const_verdictSymbol", "AX")
-	k.Ins("JMP", "leave")
+	k.verdict("Symbol")
 
 	k.Label("far", "farther than at the start: this block's own output may make it right")
 	k.Ins("MOVQ", "DI", "DX")
@@ -260,7 +258,12 @@ func (k decodeKernel) special() {
 	k.Ins("CMPQ", "R14", "decoder_window(R15)")
 	k.Ins("JLS", "copy")
 	k.Mark("tooFar")
-	k.Ins("MOVL", "$const_verdictDistance", "AX")
+	k.verdict("Distance")
+}
+
+// verdict ends the loop.
+func (k decodeKernel) verdict(v string) {
+	k.Ins("MOVL", "$const_verdict"+v, "AX")
 	k.Ins("JMP", "leave")
 }
 

@@ -67,8 +67,9 @@ func maskKernels(s *Source) {
 }
 
 // wideCopy covers up to 128 bytes with two masked vectors and no branch on the length, in
-// registers above 15, which need no VZEROUPPER. In place it would be a trap: a masked
-// store covers the start of the next frame, whose load then waits for it.
+// registers above 15, which need no VZEROUPPER. In place it could be a trap: a masked
+// store covers the start of the next frame, whose load would wait for it. That is not
+// measured.
 func (k *maskKernel) wideCopy() {
 	k.Label("wide", "AVX-512: up to 128, and no byte in common")
 	k.Ins("CMPQ", "DX", 128)

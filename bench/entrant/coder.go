@@ -97,13 +97,7 @@ func (c *coderConn) read() (p []byte, err error) {
 }
 
 // View reads one message.
-func (c *coderConn) View(f func(p []byte)) error {
-	p, err := c.read()
-	if err == nil {
-		f(p)
-	}
-	return err
-}
+func (c *coderConn) View(f func(p []byte)) error { return view(c.read, f) }
 
 func (c *coderConn) Receive(n int, t *Tally) error {
 	for range n {

@@ -47,6 +47,15 @@ type Viewer interface {
 	View(f func(p []byte)) error
 }
 
+// view is View by a function that reads one message.
+func view(read func() ([]byte, error), f func(p []byte)) error {
+	p, err := read()
+	if err == nil {
+		f(p)
+	}
+	return err
+}
+
 // Broadcaster is an Entrant that can send one message to many connections.
 type Broadcaster interface {
 	Entrant

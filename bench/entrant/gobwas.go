@@ -249,13 +249,7 @@ func (g *gobwasLowConn) read() ([]byte, error) {
 }
 
 // View reads one message.
-func (g *gobwasLowConn) View(f func(p []byte)) error {
-	p, err := g.read()
-	if err == nil {
-		f(p)
-	}
-	return err
-}
+func (g *gobwasLowConn) View(f func(p []byte)) error { return view(g.read, f) }
 
 func (g *gobwasLowConn) Receive(n int, t *Tally) error {
 	for range n {

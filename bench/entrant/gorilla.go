@@ -105,13 +105,7 @@ func (c *gorillaConn) read() (p []byte, err error) {
 }
 
 // View reads one message.
-func (c *gorillaConn) View(f func(p []byte)) error {
-	p, err := c.read()
-	if err == nil {
-		f(p)
-	}
-	return err
-}
+func (c *gorillaConn) View(f func(p []byte)) error { return view(c.read, f) }
 
 func (c *gorillaConn) Receive(n int, t *Tally) error {
 	for range n {

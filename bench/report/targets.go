@@ -142,7 +142,7 @@ func targets() []target {
 	add(cost(record, "feed", feedRecords, "tickwire", entrant.LimitBuffered, 0, 1.1))
 	const opened = "feed over TLS, one 200 B record per message, with OpenRecords"
 	add(faster(opened, "feed", feedRecords, "tickwire-opens", "tickwire", 1.3, 0, "gobwas-low", 1.75, 0, "gws", 2.4, 0, "gorilla", 3.4, 0)...)
-	all = append(all,
+	add(
 		target{
 			title: opened, scenario: "feed", kase: feedRecords, ours: "tickwire-opens", against: entrant.LimitReadOpen, cost: true, least: 1.45,
 		},

@@ -111,12 +111,7 @@ func encode(p *Plan) error {
 
 // together has those that can queue messages write them 100 at a time.
 func together(p *Plan) error {
-	var entrants []entrant.Entrant
-	for _, e := range entrant.All() {
-		if name := e.Info().Name; name == "tickwire" || name == "tickwire/frame" {
-			entrants = append(entrants, e)
-		}
-	}
+	entrants := []entrant.Entrant{entrant.ByName("tickwire"), entrant.ByName("tickwire/frame")}
 	messages := corpus.Messages(corpus.ASCII, 200, 64<<10/200)
 	for _, server := range []bool{false, true} {
 		name := "200 B, client, 100 queued and flushed"

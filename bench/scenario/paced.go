@@ -2,6 +2,8 @@ package scenario
 
 import (
 	"crypto/tls"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -102,22 +104,15 @@ const (
 )
 
 func putStamp(p []byte, t uint64) {
-	const digits = "0123456789abcdef"
-	p = p[len(stampHead):]
-	for i := range stampDigits {
-		p[i] = digits[t>>(60-4*i)&15]
-	}
+	var b [stampDigits / 2]byte
+	binary.BigEndian.PutUint64(b[:], t)
+	hex.Encode(p[len(stampHead):], b[:])
 }
 
-func stampOf(p []byte) (t uint64) {
-	for _, c := range p[len(stampHead):][:stampDigits] {
-		d := uint64(c - '0')
-		if c >= 'a' {
-			d = uint64(c-'a') + 10
-		}
-		t = t<<4 | d
-	}
-	return t
+func stampOf(p []byte) uint64 {
+	var b [stampDigits / 2]byte
+	_, _ = hex.Decode(b[:], p[len(stampHead):][:stampDigits])
+	return binary.BigEndian.Uint64(b[:])
 }
 
 // monotonic is a clock that all processes share. It is read as the process's own, which

@@ -52,6 +52,9 @@ var works = sync.Pool{New: func() any { return new(work) }}
 
 // append takes p, the whole message or its next piece, and appends to dst what is compressed by now; at the end that is all.
 func (z *compressor) append(dst, p []byte, last bool) []byte {
+	if z.stored {
+		return appendStored(dst, p, last)
+	}
 	for {
 		n := z.makeRoom(len(p))
 		z.end += copy(z.buf.B[z.end:z.end+n], p)

@@ -103,7 +103,7 @@ func (d *Deflater) Append(dst, p []byte, last bool) []byte {
 	}
 	d.inside = !last
 	if d.options.own() {
-		return d.own.appendAny(dst, p, last)
+		return d.own.append(dst, p, last)
 	}
 	dst = d.encoder.append(dst, p, last)
 	if d.options.History > 0 {
@@ -193,7 +193,7 @@ func AppendMessage(dst, p []byte, windowBits, level int) ([]byte, error) {
 	if o.own() {
 		o.NoContextTakeover = true
 		z := o.compressor()
-		return z.appendAny(dst, p, true), nil
+		return z.append(dst, p, true), nil
 	}
 	e := borrow(o)
 	e.w.ResetDict(e, nil)

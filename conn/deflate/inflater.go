@@ -99,19 +99,25 @@ func NewInflater(o InflateOptions) (*Inflater, error) {
 	if o.WindowBits < 8 || o.WindowBits > 15 {
 		return nil, errWindowBits
 	}
-	switch {
-	case o.MaxMessage == 0:
-		o.MaxMessage = frame.DefaultMaxMessage
-	case o.MaxMessage < 0:
-		o.MaxMessage = frame.HardMaxMessage
-	}
-	return &Inflater{
+	d := &Inflater{
 		decoder: decoder{window: 1 << o.WindowBits},
-		limit:   int(min(o.MaxMessage, math.MaxInt/2)),
 		ratio:   min(max(0, o.MaxRatio), ratioMost),
 		alone:   o.NoContextTakeover,
 		kept:    o.KeptTail && o.NoContextTakeover,
-	}, nil
+	}
+	d.SetMaxMessage(o.MaxMessage)
+	return d, nil
+}
+
+// SetMaxMessage changes InflateOptions.MaxMessage. It must be called between messages.
+func (d *Inflater) SetMaxMessage(n int64) {
+	switch {
+	case n == 0:
+		n = frame.DefaultMaxMessage
+	case n < 0:
+		n = frame.HardMaxMessage
+	}
+	d.limit = int(min(n, math.MaxInt/2))
 }
 
 // Message inflates a whole message. Text is checked as UTF-8. The result is valid until the next call, and must not be changed:

@@ -3,14 +3,6 @@ package deflate
 // storedMost is the most bytes of a stored block (RFC 1951 §3.2.4).
 const storedMost = 0xFFFF
 
-// appendAny is append, or appendStored.
-func (z *compressor) appendAny(dst, p []byte, last bool) []byte {
-	if z.stored {
-		return appendStored(dst, p, last)
-	}
-	return z.append(dst, p, last)
-}
-
 // appendStored appends p in stored blocks, which begin and end between bytes.
 func appendStored(dst, p []byte, last bool) []byte {
 	for len(p) > 0 {

@@ -27,7 +27,7 @@
 //
 // Doctor changes nothing, and says what it could not read. What it finds is no failure:
 // its exit code is 0 when it ran. It looks at its own control group, GOMAXPROCS and
-// GOMEMLIMIT: run it as, and where, the program runs that it is asked for.
+// GOMEMLIMIT: run it as the same user, and in the same container, as the program.
 //
 // Passwords of URLs and values of -header are shown nowhere.
 package main
