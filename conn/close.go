@@ -77,8 +77,14 @@ func (c *Conn) awaitClose() {
 			c.r.LeaveViews()
 			c.startDiscarding(time.Time{})
 			for !c.ended() {
-				m, ok, err := c.r.Buffered()
-				_, _ = c.discard(m, ok, err)
+				switch m, ok, err := c.r.Buffered(); {
+				case err != nil:
+					_ = c.readFailed(err)
+				case !ok:
+					_ = c.fill(nil)
+				case m.Opcode.IsControl():
+					_ = c.takeControl(m.Opcode, m.Data)
+				}
 			}
 			c.giveBack() // not what the inflater holds: there can be a view of it
 			c.releaseRead(0)
@@ -168,19 +174,6 @@ func (c *Conn) closeLate(e *TimeoutError, before uint64) {
 		c.stopLate()
 		c.closeAfter(e, delivered)
 	}
-}
-
-// discard takes one step of reading, in which messages are dropped.
-func (c *Conn) discard(m Message, ok bool, err error) (Message, error) {
-	switch {
-	case err != nil:
-		return m, c.readFailed(err)
-	case !ok:
-		return m, c.fill(nil)
-	case m.Opcode.IsControl():
-		return m, c.takeControl(m.Opcode, m.Data)
-	}
-	return m, nil
 }
 
 // Close ends the connection at once, without a Close frame; what is queued is lost. Every blocked call returns. It can be
@@ -471,9 +464,8 @@ func (c *Conn) dropIncoming() {
 	}
 }
 
-// halfClose tells the peer that nothing more comes.
+// halfClose tells the peer's transport that nothing more comes.
 func (c *Conn) halfClose() {
-	c.transport.CloseNotify()
 	if h, ok := c.base.(interface{ CloseWrite() error }); ok {
 		_ = h.CloseWrite()
 	}

@@ -123,7 +123,7 @@ type Config struct {
 	// called runtime.LockOSThread: the bytes wake that thread, and no scheduler stands
 	// between. Close, Shutdown, deadlines and clocks end the wait as ever, with a
 	// descriptor more for each such connection. While it waits the runtime has a thread
-	// less on that processor for some 20 µs or more. Linux only; elsewhere, and over what
+	// less on that processor, until it finds out. Linux only; elsewhere, and over what
 	// is no socket, it changes nothing.
 	BlockingReads bool
 

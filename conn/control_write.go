@@ -82,18 +82,16 @@ func (c *Conn) lockControl(deadline time.Time, failFast bool) error {
 			return errControlDeadline
 		}
 	}
-	var err error
 	switch {
 	case c.cannotWrite():
-		err = c.endedErr()
+		err := c.endedErr()
+		c.releaseWrite(true)
+		return err
 	case c.shut:
 		c.releaseWrite(true)
 		return c.shutErr()
-	default:
-		return nil
 	}
-	c.releaseWrite(true)
-	return err
+	return nil
 }
 
 // writeControl writes a ping or pong past the queue of the Writer. The caller has the
@@ -130,8 +128,8 @@ func (c *Conn) writeControl(op Opcode, payload []byte, deadline time.Time) error
 	return nil
 }
 
-// boundWrites is ownWrites. Where the transport has no deadlines it ends the connection
-// at this one, which alone ends a write then.
+// boundWrites is ownWrites. Where the transport has no deadlines, a timer ends the
+// connection at the deadline: nothing else would end the write.
 func (c *Conn) boundWrites(deadline time.Time) *time.Timer {
 	if c.ownWrites(deadline) == nil {
 		return nil

@@ -28,7 +28,7 @@ func (c *Conn) WriteLevel(op Opcode, data []byte, level int) error {
 	case level == Uncompressed:
 		return c.writePlain(op, data)
 	case level == c.packed.level:
-		return c.writePacked(op, data, true)
+		return c.writePacked(op, data, true, c.cfg.FailFast)
 	}
 	b := buffer.Get(deflate.Bound(len(data)))
 	defer buffer.Put(b)
@@ -36,7 +36,7 @@ func (c *Conn) WriteLevel(op Opcode, data []byte, level int) error {
 	if err != nil {
 		return err
 	}
-	if err := c.lockWriteFor(op, len(data)); err != nil {
+	if err := c.lockWriteFor(op, len(data), c.cfg.FailFast); err != nil {
 		return err
 	}
 	before := c.w.Queued()
@@ -62,7 +62,7 @@ func (c *Conn) NextWriterLevel(op Opcode, level int) (io.WriteCloser, error) {
 			return nil, err
 		}
 	}
-	if err := c.lockWriteFor(op, -1); err != nil {
+	if err := c.lockWriteFor(op, -1, c.cfg.FailFast); err != nil {
 		return nil, err
 	}
 	if out != nil {

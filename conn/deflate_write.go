@@ -17,15 +17,17 @@ func (c *Conn) WriteUncompressed(op Opcode, data []byte) error {
 }
 
 // writePacked writes or queues a message compressed.
-func (c *Conn) writePacked(op Opcode, data []byte, flush bool) error {
-	if err := c.lockWriteFor(op, len(data)); err != nil {
+func (c *Conn) writePacked(op Opcode, data []byte, flush, failFast bool) error {
+	if err := c.lockWriteFor(op, len(data), failFast); err != nil {
 		return err
 	}
 	before := c.w.Queued()
 	err := c.queuePacked(c.packed.out, op, data, true, true)
 	if err == nil && (flush || c.w.Queued() > c.cfg.WriteBuffer) {
 		c.queueControls()
+		c.patient = !failFast
 		err = c.w.Flush()
+		c.patient = false
 	}
 	if err != nil {
 		c.packed.out.Forget() // what is dropped now the peer will not have seen

@@ -80,7 +80,7 @@ func (c *Conn) observe(op frame.Opcode, payload []byte, sent bool) {
 	}
 }
 
-// observeClose is observe for a Close frame that is about to be sent.
+// observeClose is observe for our Close frame.
 func (c *Conn) observeClose(code frame.CloseCode, reason string) {
 	if c.cfg.Observer == nil {
 		return

@@ -429,7 +429,7 @@ func (p *Poller) turn(l *pollLine) (more bool) {
 				return true
 			}
 			continue
-		case errAside: // the end is on its way, and will be posted
+		case errAside: // the end, a feeder or another deadline is awaited, and will be posted
 			return false
 		case errNotHere:
 			if !l.drained {

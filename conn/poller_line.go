@@ -196,11 +196,9 @@ func (c *Conn) pollRead(l *pollLine) (Message, error) {
 		}
 		c.readers.leave(n)
 	}
-	if l.halted.Load() || l.fed != nil && l.fed.busy {
-		if !c.ended() {
-			l.drained = l.fed != nil // an edge may have gone by
-			return Message{}, errAside
-		}
+	if l.halted.Load() && !c.ended() {
+		l.drained = l.fed != nil // an edge may have gone by
+		return Message{}, errAside
 	}
 	return c.tryRead(l)
 }
@@ -240,9 +238,7 @@ func (l *pollLine) idle() error {
 	if taken, err := c.takeRead(false); !taken {
 		return err
 	}
-	c.fills = fillsNever
 	err := c.readFailed(os.ErrDeadlineExceeded)
-	c.fills = fillsWait
 	c.endRead(0)
 	if err != nil {
 		l.late = false
@@ -250,8 +246,8 @@ func (l *pollLine) idle() error {
 	return err
 }
 
-// again reports whether a turn must follow, though nothing is here: the deadline was one of
-// the library's own, for reads that wait, and the next read has another (see armLast).
+// again reports whether another turn must follow although nothing is here: the deadline
+// was the library's own, and the next read sets another (see armLast).
 func (l *pollLine) again() bool {
 	again := l.late
 	if l.late = false; again {

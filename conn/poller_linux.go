@@ -142,9 +142,6 @@ func (e *epoll) found(p *Poller, n int) {
 		if ev.Events&^unix.EPOLLIN != 0 {
 			s.l.exact = true
 		}
-		if s.l.c.cfg.ReadTimeout > 0 {
-			s.l.c.armRead() // bytes have come in time
-		}
 		p.makeReady(s.l)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -648,5 +649,47 @@ func TestPollerRemoveInFailed(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// A deadline that has passed is told of once: nothing is read until the next SetReadDeadline,
+// also with ReadTimeout and bytes that come meanwhile.
+func TestPollerTellsADeadlineOnce(t *testing.T) {
+	c, e := carried(t, carrier{}, Config{ReadTimeout: time.Hour})
+	got, failed := make(chan string, 10), make(chan error, 10)
+	p := &Poller{Handler: func(_ *Conn, m Message) { got <- string(m.Data) }, Failed: func(_ *Conn, err error) { failed <- err }}
+	other, far := carried(t, carrier{}, Config{})
+	for _, c := range []*Conn{c, other} {
+		if err := p.Add(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(t, p)
+	c.SetReadDeadline(time.Now())
+	if err := <-failed; !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"a", "b", "c"} {
+		times := c.deadlines.lock() // as if an eighth of ReadTimeout had passed: it is set anew
+		times.armedRead = time.Time{}
+		c.deadlines.mu.Unlock()
+		e.send(message(Text, text))
+		for range 3 { // three rounds of the Poller behind it
+			far.send(message(Text, "round"))
+			if s := <-got; s != "round" {
+				t.Fatalf("%q behind the deadline", s)
+			}
+		}
+	}
+	select {
+	case err := <-failed:
+		t.Errorf("told again: %v", err)
+	default:
+	}
+	c.SetReadDeadline(time.Time{})
+	for _, want := range []string{"a", "b", "c"} {
+		if s := <-got; s != want {
+			t.Errorf("%q, want %q", s, want)
+		}
 	}
 }

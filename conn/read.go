@@ -98,10 +98,8 @@ func (c *Conn) await(dst []byte) error {
 
 // beginRead takes the reading side for a read call.
 func (c *Conn) beginRead() error {
-	if _, err := c.takeRead(true); err != nil {
-		return err
-	}
-	return nil
+	_, err := c.takeRead(true)
+	return err
 }
 
 // takeRead is beginRead. Where the end is being prepared it waits for that, or returns false.
@@ -168,7 +166,7 @@ func (c *Conn) giveBack() {
 // releaseRead gives the reading side back, after n messages were delivered.
 func (c *Conn) releaseRead(n int) { c.addReaders(uint64(n)*readCount - readBusy) }
 
-// parkRead is releaseRead for ReadMessage, with a message: the next ones may be buffered, and
+// parkRead is releaseRead with a message, for ReadMessage, TryRead and a Poller: the next ones may be buffered, and
 // then quick calls deliver them.
 func (c *Conn) parkRead() {
 	if c.packed != nil {

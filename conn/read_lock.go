@@ -8,7 +8,7 @@ import (
 // readLock says who has the reading side. A read call that may wait takes it with readBusy,
 // and gives it back, each with a locked instruction. Between the messages of a burst that is
 // too dear: there a locked instruction costs as much as all else that is done for a short
-// message. So ReadMessage leaves the side parked, and takes a message that is buffered by
+// message. So ReadMessage, TryRead and a Poller leave the side parked, and take a message that is buffered by
 // three plain memory accesses: see enter.
 type readLock struct {
 	state atomic.Uint64 // the flags below; the rest counts messages delivered by calls that had readBusy
@@ -37,9 +37,8 @@ const (
 // nothing between that can panic or wait.
 //
 // Who takes the side from a reader that has parked it clears readParked, and then calls
-// settle. Its fence falls before the store of quickBusy here, and then the load behind
-// that store finds that the side is not parked any more, or behind it, and then settle
-// sees the call.
+// settle. Its fence comes either before the store of quickBusy here or after it. If before,
+// the load after that store sees that the side is taken; if after, settle sees the call.
 func (l *readLock) enter() (n uint64, ok bool) {
 	n = l.quick.Load()
 	if n&quickBusy != 0 || !claim(&l.quick, n, n|quickBusy) {

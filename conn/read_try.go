@@ -52,7 +52,7 @@ const (
 
 var (
 	errNotHere = errors.New("conn: no whole message is here")
-	errAside   = errors.New("conn: the end is being prepared")
+	errAside   = errors.New("conn: the reading side is not free now")
 )
 
 // tryRead is TryRead for all but the plain message that is buffered. Where nothing is here

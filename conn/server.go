@@ -30,7 +30,7 @@ type Server struct {
 	// RequestHandler, and refuses one whose target net/url cannot parse.
 	RequestHandler func(*Conn, *http.Request)
 	// OnError, if not nil, hears of handshakes that failed, of Accept errors that Serve
-	// goes on after, and of panics of Handler, with their stack; without it the panics
+	// goes on after, and of panics of the handler, with their stack; without it the panics
 	// are logged. A panic ends its connection and no other. One in the Upgrader's
 	// functions under ServeHTTP is net/http's to recover.
 	OnError func(error)
@@ -51,7 +51,7 @@ var ErrServerClosed = http.ErrServerClosed
 
 var errNoListener = errors.New("conn: Serve without a listener")
 
-// Serve accepts connections on l, opens each in its own goroutine, TLS listeners' too, and gives it to Handler. It returns
+// Serve accepts connections on l, opens each in its own goroutine, TLS listeners' too, and gives it to RequestHandler or Handler. It returns
 // ErrServerClosed after Shutdown or Close, and the error of l otherwise; errors that pass, as for want of file descriptors, are
 // waited out.
 func (s *Server) Serve(l net.Listener) error {
@@ -100,27 +100,24 @@ func (s *Server) open(nc net.Conn) {
 		}
 	}()
 	defer s.recovered()
-	var r **http.Request
-	if s.RequestHandler != nil {
-		r = new(*http.Request)
-	}
-	c, late, err := s.opened(nc, r)
+	c, r, late, err := s.opened(nc)
 	if err != nil {
 		s.report(err)
 		return
 	}
-	// A goroutine of its own: the handshake makes the stack grow, and a stack does not shrink
-	// below what is in use while the handler waits. That is 2 kB for each connection.
-	if r == nil {
-		go s.run(c, late)
-		return
+	handler := s.Handler
+	if r != nil {
+		handler = withRequest(s.RequestHandler, r)
 	}
-	go s.runRequest(c, *r, s.RequestHandler, late)
+	// A goroutine of its own: the handshake makes the stack grow, and a stack does not
+	// shrink below what is in use while the handler waits.
+	go s.run(c, handler, late)
 }
 
 // opened returns nc as a connection that Close and Shutdown know of: it is all the time
-// in one of their two lists. late says that they have passed over them.
-func (s *Server) opened(nc net.Conn, r **http.Request) (c *Conn, late bool, err error) {
+// in one of their two lists. late says that they have passed over them. r is the request, if
+// a RequestHandler wants it.
+func (s *Server) opened(nc net.Conn) (c *Conn, r *http.Request, late bool, err error) {
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -130,29 +127,34 @@ func (s *Server) opened(nc net.Conn, r **http.Request) (c *Conn, late bool, err 
 			late = s.draining
 		}
 	}()
-	c, err = s.Upgrader.acceptRequest(nc, r)
-	return c, late, err
+	c, r, err = s.Upgrader.acceptRequest(nc, s.RequestHandler != nil)
+	return c, r, late, err
 }
 
-// run runs Handler for a connection that is counted.
-func (s *Server) run(c *Conn, late bool) {
+// run runs a handler, if there is one, on a connection that is counted, and that Shutdown
+// knows of. It returns when the peer had its time to take our Close frame: Shutdown waits
+// for that, and a process that ends at once would have the kernel reset what is left.
+func (s *Server) run(c *Conn, handler func(*Conn), late bool) {
 	defer s.untrack(func() {})
 	defer s.recovered()
-	s.handle(c, s.Handler, late)
+	defer s.leave(c)
+	defer c.Close()
+	if late { // Shutdown has passed over the list already
+		_ = c.StartClose(frame.CodeGoingAway, "")
+	}
+	if handler != nil {
+		handler(c)
+	}
 }
 
-// runRequest is run for a handler that gets the request.
-func (s *Server) runRequest(c *Conn, r *http.Request, handler func(*Conn, *http.Request), late bool) {
-	defer s.untrack(func() {})
-	defer s.recovered()
-	// What net/http holds for a request ends with ServeHTTP, and so does its context. The
-	// values stay.
-	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
-	defer cancel()
-	s.handle(c, func(c *Conn) {
+// withRequest returns handler as one for a connection alone. What net/http holds for a
+// request ends with ServeHTTP, and so does its context. The values stay.
+func withRequest(handler func(*Conn, *http.Request), r *http.Request) func(*Conn) {
+	return func(c *Conn) {
+		ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 		defer cancel() // before Close, which may take its time
 		handler(c, r.WithContext(ctx))
-	}, late)
+	}
 }
 
 // pause waits, but not past the beginning of the end.
@@ -216,25 +218,11 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request, handler func(
 	put(&s.conns, c)
 	late := s.draining
 	s.mu.Unlock()
-	if handler == nil {
-		go s.run(c, late)
-		return
-	}
-	go s.runRequest(c, r, handler, late)
-}
-
-// handle runs a handler, if there is one, on a connection that Shutdown knows of. It
-// returns when the peer had its time to take our Close frame: Shutdown waits for that,
-// and a process that ends at once would have the kernel reset what is left.
-func (s *Server) handle(c *Conn, handler func(*Conn), late bool) {
-	defer s.leave(c)
-	defer c.Close()
-	if late { // Shutdown has passed over the list already
-		_ = c.StartClose(frame.CodeGoingAway, "")
-	}
+	run := s.Handler
 	if handler != nil {
-		handler(c)
+		run = withRequest(handler, r)
 	}
+	go s.run(c, run, late)
 }
 
 // leave waits for what Close has left to linger, if anything. Server.Close can still find

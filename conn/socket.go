@@ -1,6 +1,10 @@
 package conn
 
-import "time"
+import (
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
+)
 
 // Syscalls says how a TCP or Unix socket is read and written on Linux. Elsewhere, and over other connections, it means nothing.
 type Syscalls uint8
@@ -9,11 +13,11 @@ const (
 	// SyscallsAuto reads raw while reads bring much, and plain otherwise; it writes prepared messages raw, and all else plain. A
 	// busy feed and a fan-out get nearly all that raw calls save, and an exchange of single messages keeps the even latency of
 	// plain calls.
-	SyscallsAuto Syscalls = iota
+	SyscallsAuto = Syscalls(transport.SyscallsAuto)
 	// SyscallsPlain tells the scheduler of each system call, as package net does.
-	SyscallsPlain
+	SyscallsPlain = Syscalls(transport.SyscallsPlain)
 	// SyscallsRaw does not: less CPU per call, but nothing else runs on its processor while it lasts.
-	SyscallsRaw
+	SyscallsRaw = Syscalls(transport.SyscallsRaw)
 )
 
 // ReadInfo tells of the last read from the socket.

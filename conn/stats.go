@@ -12,7 +12,7 @@ type Stats struct {
 	BytesRead       uint64 // from the transport, headers and control frames included; under TLS those of the records' content
 	BytesWritten    uint64 // to the transport, likewise
 	Reads           uint64 // reads of the transport that brought bytes: system calls where a socket is read by its descriptor
-	Waits           uint64 // reads that found nothing, and parked unless they were TryRead's, where that can be seen
+	Waits           uint64 // reads that found nothing, and parked unless they were TryRead's or a Poller's, where that can be seen
 	Writes          uint64 // writes to the transport
 	PingsRead       uint64
 	PongsRead       uint64

@@ -224,20 +224,11 @@ func (s *Stream) writeMessages() {
 }
 
 func (s *Stream) writeMessage(b []byte) error {
-	if s.c.packed == nil && !s.c.cfg.FailFast {
-		return s.c.WriteOwned(s.op, b)
+	// A Stream waits, also with Config.FailFast.
+	if data := b[HeaderRoom:]; s.c.packed != nil && s.c.packed.takes(s.op, data) {
+		return s.c.writePacked(s.op, data, true, false)
 	}
-	for {
-		err := s.c.WriteMessage(s.op, b[HeaderRoom:])
-		if err != ErrWouldBlock {
-			return err
-		}
-		select { // a Stream waits, also with Config.FailFast
-		case <-time.After(time.Millisecond):
-		case <-s.c.Done():
-			return s.c.Err()
-		}
-	}
+	return s.c.writeOwned(s.op, b, false)
 }
 
 // unfinished is how many bytes at the end of b are the beginning of a character.

@@ -499,3 +499,50 @@ func TestStreamTellsOfALoss(t *testing.T) {
 		}
 	})
 }
+
+// A Stream waits for room, also with Config.FailFast, and Config.Outbound is asked once for
+// each message.
+func TestStreamWaitsUnderFailFast(t *testing.T) {
+	for _, packed := range []bool{false, true} {
+		asked := 0
+		c, e := carried(t, carrier{packed: packed}, Config{FailFast: true, Outbound: func(*Conn, Opcode, int) error { asked++; return nil }})
+		s := NewStream(c, frame.Binary)
+		const n, size = 200, 64 << 10
+		written := make(chan error, 1)
+		go func() {
+			b := make([]byte, size)
+			for i := range b {
+				b[i] = byte(i * i >> 3)
+			}
+			for range n {
+				if _, err := s.Write(b); err != nil {
+					written <- err
+					return
+				}
+			}
+			written <- nil
+		}()
+		cfg := &Config{}
+		if packed {
+			cfg.Deflate = &deflate.Config{}
+			cfg = cfg.with(deflate.Params{ServerMaxWindowBits: 15, ClientMaxWindowBits: 15})
+		}
+		peer := New(e.nc, frame.Server, cfg)
+		total := 0
+		for total < n*size {
+			m, err := peer.ReadMessage()
+			if err != nil {
+				t.Fatal(err)
+			}
+			total += len(m.Data)
+		}
+		if err := <-written; err != nil {
+			t.Fatal(err)
+		}
+		if st := c.Stats(); asked != int(st.MessagesWritten) || asked == 0 {
+			t.Errorf("packed %v: asked %d times for %d messages", packed, asked, st.MessagesWritten)
+		}
+		peer.Close()
+		c.Close()
+	}
+}

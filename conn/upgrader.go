@@ -121,12 +121,15 @@ func (u *Upgrader) timeout() time.Duration {
 //
 // Header lines that the application adds come from Check. Frames that came with the request are kept. A tls.Conn reads best over a
 // connection of UnderTLS.
-func (u *Upgrader) Accept(nc net.Conn) (*Conn, error) { return u.acceptRequest(nc, nil) }
+func (u *Upgrader) Accept(nc net.Conn) (*Conn, error) {
+	c, _, err := u.acceptRequest(nc, false)
+	return c, err
+}
 
-// acceptRequest is Accept, and makes the request in *into where that is not nil.
-func (u *Upgrader) acceptRequest(nc net.Conn, into **http.Request) (*Conn, error) {
+// acceptRequest is Accept, and returns the request too if that is wanted.
+func (u *Upgrader) acceptRequest(nc net.Conn, want bool) (*Conn, *http.Request, error) {
 	if nc == nil {
-		return nil, &UpgradeError{"read", errNothing}
+		return nil, nil, &UpgradeError{"read", errNothing}
 	}
 	if timeout := u.timeout(); timeout > 0 {
 		if err := nc.SetDeadline(time.Now().Add(timeout)); err != nil {
@@ -141,29 +144,29 @@ func (u *Upgrader) acceptRequest(nc net.Conn, into **http.Request) (*Conn, error
 		}
 	}()
 	a := acceptings.Get().(*accepting)
-	c, err := u.accept(nc, a, into)
+	c, r, err := u.accept(nc, a, want)
 	a.release()
 	opened = err == nil
-	return c, err
+	return c, r, err
 }
 
-func (u *Upgrader) accept(nc net.Conn, a *accepting, into **http.Request) (*Conn, error) {
+func (u *Upgrader) accept(nc net.Conn, a *accepting, want bool) (c *Conn, r *http.Request, err error) {
 	if err := u.SocketOptions.Set(nc); err != nil {
-		return nil, &UpgradeError{"socket", err}
+		return nil, nil, &UpgradeError{"socket", err}
 	}
 	head, got, err := u.readRequest(nc, a)
 	if err == nil {
 		err = u.answer(a, isTLS(nc), nil)
 	}
-	if err == nil && into != nil {
-		*into, err = requestOf(&a.view, nc)
+	if err == nil && want {
+		r, err = requestOf(&a.view, nc)
 	}
 	if refused := refusalOf(err); refused != nil {
 		a.out = handshake.AppendError(a.out[:0], refused)
 		if _, werr := nc.Write(a.out); werr == nil {
 			partWith(nc, a.in)
 		}
-		return nil, err
+		return nil, nil, err
 	}
 	if err == nil {
 		err = writeAll(nc, a.out)
@@ -175,9 +178,9 @@ func (u *Upgrader) accept(nc net.Conn, a *accepting, into **http.Request) (*Conn
 		if _, ok := err.(*UpgradeError); !ok {
 			err = &UpgradeError{"answer", err}
 		}
-		return nil, err
+		return nil, nil, err
 	}
-	return newConn(nc, frame.Server, a.cfg, a.settled(a.in[head:got])), nil
+	return newConn(nc, frame.Server, a.cfg, a.settled(a.in[head:got])), r, nil
 }
 
 // readRequest reads until the head is whole: a.in[:head] of a.in[:got].

@@ -29,7 +29,7 @@ func (c *Conn) WriteMessage(op Opcode, data []byte) error {
 		return c.writeLocked(op, data)
 	}
 	if c.packed != nil && c.packed.takes(op, data) {
-		return c.writePacked(op, data, true)
+		return c.writePacked(op, data, true, c.cfg.FailFast)
 	}
 	return c.writePlain(op, data)
 }
@@ -80,7 +80,7 @@ func (c *Conn) encodedFailed(n, size int, err error) error {
 
 // writePlain writes a message in one frame as it is.
 func (c *Conn) writePlain(op Opcode, data []byte) error {
-	if err := c.lockWriteFor(op, len(data)); err != nil {
+	if err := c.lockWriteFor(op, len(data), c.cfg.FailFast); err != nil {
 		return err
 	}
 	return c.writeLocked(op, data)
@@ -102,12 +102,21 @@ func (c *Conn) WriteOwned(op Opcode, b []byte) error {
 	case op == Text && !c.cfg.UncheckedText && !utf8.Valid(b[HeaderRoom:]):
 		return ErrNotUTF8
 	}
-	if err := c.lockWriteFor(op, len(b)-HeaderRoom); err != nil {
+	return c.writeOwned(op, b, c.cfg.FailFast)
+}
+
+// writeOwned is WriteOwned for a message that is right, with failFast in the place of
+// Config.FailFast.
+func (c *Conn) writeOwned(op Opcode, b []byte, failFast bool) error {
+	if err := c.lockWriteFor(op, len(b)-HeaderRoom, failFast); err != nil {
 		return err
 	}
 	c.queueControls()
 	before := c.w.Queued()
-	return c.wrote(c.w.WriteOwned(op, b), before)
+	c.patient = !failFast
+	err := c.w.WriteOwned(op, b)
+	c.patient = false
+	return c.wrote(err, before)
 }
 
 // WritePrepared writes a message that was encoded before. A server writes its bytes as they are; a client masks a copy. A Group sends
@@ -129,7 +138,7 @@ func (c *Conn) WritePrepared(p *Prepared) error {
 		before := c.w.Queued()
 		return c.wrote(c.w.WritePrepared(encoded), before)
 	}
-	if err := c.lockWriteFor(p.op, len(p.data)); err != nil {
+	if err := c.lockWriteFor(p.op, len(p.data), c.cfg.FailFast); err != nil {
 		return err
 	}
 	c.queueControls()
@@ -159,9 +168,9 @@ func (c *Conn) AppendMessage(op Opcode, data []byte) error {
 		return nil
 	}
 	if c.packed != nil && c.packed.takes(op, data) {
-		return c.writePacked(op, data, false)
+		return c.writePacked(op, data, false, c.cfg.FailFast)
 	}
-	if err := c.lockWriteFor(op, len(data)); err != nil {
+	if err := c.lockWriteFor(op, len(data), c.cfg.FailFast); err != nil {
 		return err
 	}
 	before := c.w.Queued()

@@ -46,8 +46,8 @@ func (c *Conn) endWriting(err error) error {
 	c.deadlines.lock()
 	_ = c.setWriteDeadline(past) // for who waits in a write
 	c.deadlines.mu.Unlock()
-	if h, ok := c.base.(interface{ CloseWrite() error }); ok && !brokenPipe(err) {
-		_ = h.CloseWrite() // the peer learns that nothing more comes, and need not be waited for long
+	if !brokenPipe(err) {
+		c.halfClose() // so the peer need not be waited for long
 	}
 	c.freeWriting()
 	return err

@@ -25,7 +25,7 @@ const (
 	lockHeld    = 1 << iota
 	lockWaited  // perhaps
 	lockPending // control frames wait in the slots
-	lockClosing // a Close frame waits for the lock, or was sent: writers of messages must not take it from under its nose
+	lockClosing // a Close frame waits for the lock, or was sent: no message goes before it
 	lockOpen    // the message that NextWriter has begun is not finished
 	lockEnded   // the connection has ended
 	lockDirect  // by writeEncoded, which does nothing but encode and write
@@ -87,13 +87,13 @@ func (l *writeLock) lockOr(stop <-chan struct{}, timer <-chan time.Time, changed
 
 // lockWriteFor asks Config.Outbound about a message of so many bytes, and takes the write
 // lock for it.
-func (c *Conn) lockWriteFor(op Opcode, size int) error {
+func (c *Conn) lockWriteFor(op Opcode, size int, failFast bool) error {
 	if c.outbound != nil {
 		if err := c.ask(op, size); err != nil {
 			return err
 		}
 	}
-	return c.lockWrite(nil)
+	return c.lockWriteAs(nil, failFast)
 }
 
 // lockWrite takes the write lock for a data frame of m, or of no message that NextWriter
@@ -108,10 +108,11 @@ func (c *Conn) lockWriteAs(m *messageWriter, failFast bool) error {
 		}
 	}
 	for {
-		var err error
 		switch {
 		case c.cannotWrite():
-			err = c.endedErr()
+			err := c.endedErr()
+			c.unlockWrite()
+			return err
 		case c.shut:
 			c.unlockWrite()
 			return c.shutErr()
@@ -123,19 +124,15 @@ func (c *Conn) lockWriteAs(m *messageWriter, failFast bool) error {
 			if err := c.waitLock(failFast); err != nil {
 				return c.closingError(err)
 			}
-			continue
 		case c.writing != nil && c.writing != m:
 			closed := c.writing.closed
 			c.unlockWrite()
 			if err := c.waitWriter(closed, failFast); err != nil {
 				return c.closingError(err)
 			}
-			continue
 		default:
 			return nil
 		}
-		c.unlockWrite()
-		return err
 	}
 }
 
@@ -238,7 +235,7 @@ func (c *Conn) releaseWriteFrom(noWait, stuck bool) {
 	}
 }
 
-// unlocked does what has come up while writeEncoded had the lock.
+// unlocked does what has come up while writeEncoded or AppendMessage had the lock.
 func (c *Conn) unlocked(flags uint64) {
 	if flags&lockWaited != 0 {
 		c.lock.wake()

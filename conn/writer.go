@@ -33,7 +33,7 @@ func (c *Conn) NextWriter(op Opcode) (io.WriteCloser, error) {
 	if op != Text && op != Binary {
 		return nil, frame.ErrOpcode
 	}
-	if err := c.lockWriteFor(op, -1); err != nil {
+	if err := c.lockWriteFor(op, -1, c.cfg.FailFast); err != nil {
 		return nil, err
 	}
 	return c.openWriter(op, c.packed != nil, nil), nil

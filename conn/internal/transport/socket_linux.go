@@ -243,7 +243,7 @@ func (s *socket) SetReadDeadline(t time.Time) error {
 	return s.nc.SetReadDeadline(t)
 }
 
-// startPolling has reads poll, if Options.Spin is set.
+// startPolling has reads poll or block, as Options say.
 func (s *socket) startPolling() {
 	if s.spin != nil {
 		if s.spin.block != nil {

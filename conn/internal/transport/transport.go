@@ -68,8 +68,9 @@ type Transport interface {
 	Counters() Counters
 	// SetReadDeadline is that of net.Conn.
 	SetReadDeadline(t time.Time) error
-	// StopPolling has a read that polls wait, and none poll from then on: closing a
-	// socket waits for those who use it.
+	// StopPolling ends polling and blocking reads: one that runs goes on to wait in the
+	// runtime's poller, and later ones do so at once. Closing a socket waits for those
+	// who use it.
 	StopPolling()
 }
 
