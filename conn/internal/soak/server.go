@@ -39,7 +39,13 @@ func newServer(r *run) *server {
 	s.Upgrader.Config.Deflate = compression()
 	s.Upgrader.SocketOptions.SendBuffer = 256 << 10
 	s.Handler = s.handle
-	s.OnError = func(err error) { r.fail("the server's handshake: %v", err) }
+	s.OnError = func(err error) {
+		select {
+		case <-r.over:
+		default:
+			r.fail("the server's handshake: %v", err)
+		}
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	s.senders.Go(func() { s.broadcast(ctx) })

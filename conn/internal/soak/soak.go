@@ -84,6 +84,7 @@ type run struct {
 	server *server
 	roots  *x509.CertPool
 	began  time.Time
+	over   <-chan struct{} // closed at the end, when dials are broken off
 
 	counters counters
 	latency  latency
@@ -118,11 +119,12 @@ func (r *run) counts() Counts {
 func Run(ctx context.Context, o Options) (*Result, error) {
 	before := takeStock()
 	r := &run{o: o.withDefaults(), began: time.Now()}
+	ctx, cancel := context.WithTimeout(ctx, r.o.Duration)
+	defer cancel()
+	r.over = ctx.Done()
 	if err := r.startServer(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.o.Duration)
-	defer cancel()
 	for i := range r.o.Conns {
 		r.clients.Go(func() { r.follow(ctx, uint64(i)) })
 	}
