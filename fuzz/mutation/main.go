@@ -3,6 +3,7 @@
 //
 //	go run ./fuzz/mutation                   all of them: an hour or more
 //	go run ./fuzz/mutation -run 'decoder'    those whose file or name matches
+//	go run ./fuzz/mutation -own              with the tests of the fault's own package alone
 //	go run ./fuzz/mutation -report FILE      writes the table too
 //
 // faults.txt lists them. Its test says which of them no longer fit the code. The tests of
@@ -34,11 +35,12 @@ const testTimeout = 5 * time.Minute
 
 func main() {
 	run := flag.String("run", "", "try only the faults whose file or name matches the regular `expression`")
+	own := flag.Bool("own", false, "run the tests of the fault's own package, and no others")
 	report := flag.String("report", "", "write the table to this `file`")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	missed, err := campaign(ctx, *run, *report)
+	missed, err := campaign(ctx, *run, *own, *report)
 	switch {
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "mutation:", err)
@@ -56,7 +58,7 @@ type result struct {
 }
 
 // campaign tries the faults that match, and returns how many were not found.
-func campaign(ctx context.Context, pattern, report string) (missed int, err error) {
+func campaign(ctx context.Context, pattern string, own bool, report string) (missed int, err error) {
 	match, err := regexp.Compile(pattern)
 	if err != nil {
 		return 0, err
@@ -75,7 +77,7 @@ func campaign(ctx context.Context, pattern, report string) (missed int, err erro
 			continue
 		}
 		start := time.Now()
-		r, err := try(ctx, root, f)
+		r, err := try(ctx, root, f, own)
 		if err != nil {
 			return missed, err
 		}
@@ -100,7 +102,7 @@ func moduleRoot(ctx context.Context) (string, error) {
 }
 
 // try runs the tests with one fault in the code.
-func try(ctx context.Context, root string, f fault) (result, error) {
+func try(ctx context.Context, root string, f fault, own bool) (result, error) {
 	text, err := f.mutated(root)
 	if err != nil {
 		return result{}, err
@@ -114,7 +116,11 @@ func try(ctx context.Context, root string, f fault) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	for _, args := range [][]string{{"-short", "./" + path.Dir(f.file)}, {"./..."}} {
+	runs := [][]string{{"-short", "./" + path.Dir(f.file)}, {"./..."}}
+	if own {
+		runs = runs[:1]
+	}
+	for _, args := range runs {
 		out, err := test(ctx, root, overlay, args)
 		if err == nil {
 			continue
