@@ -48,6 +48,18 @@ type Client struct {
 	// have to wait for a connection it returns ErrInConnect. See LogChanges.
 	OnChange func(Change)
 
+	// Poller, if not nil, reads the connections of Run, and its goroutine calls the handler:
+	// any number of Clients share one loop. OnConnect reads by itself, and so does Messages.
+	// The Poller must run while the Client does: until it does nothing is delivered, and
+	// when it ends Run does, with an *Error that matches ErrPollerEnded. Its Handler and
+	// Failed are not called for these connections.
+	//
+	// A handler that waits holds up all connections of the Poller, and so do Decode and
+	// LifeSign, of which Reply can wait for a peer that takes no bytes. It must not wait
+	// for the end of a Run that has the same Poller. If it panics, Run does: the value is
+	// an error that tells the stack, and wraps what was an error. The Poller goes on.
+	Poller *conn.Poller
+
 	Backoff Backoff
 	// Limiter, if not nil, is asked before every dial. Several Clients can share one.
 	Limiter *Limiter
@@ -177,6 +189,9 @@ func (c *Client) Run(ctx context.Context, handler func(context.Context, Message)
 		return err
 	}
 	defer func() { r.stop(err) }()
+	if c.Poller != nil {
+		return r.runOn(ctx, c.Poller, handler)
+	}
 	for {
 		m, err := r.read()
 		if err != nil {
@@ -189,7 +204,7 @@ func (c *Client) Run(ctx context.Context, handler func(context.Context, Message)
 }
 
 // Messages is Run as an iterator: it yields messages, and as its last pair the error that Run would return. Leaving the loop closes
-// the connection.
+// the connection. Client.Poller is not used: the goroutine of the loop reads.
 func (c *Client) Messages(ctx context.Context) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		r, err := c.start(ctx)

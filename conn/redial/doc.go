@@ -13,7 +13,8 @@
 // Session.Watch gives it a clock, and Session.Alive, called for each of its messages, winds that clock. A session whose clock
 // runs out is replaced like one that was lost.
 //
-// What the handler may do. It runs in the goroutine of Run, one message at a time, and
+// What the handler may do. It runs in the goroutine of Run, or in that of the
+// Client.Poller, one message at a time, and
 // may keep Message.Data until it returns. Through Message.Session it may look at the
 // connection, read more from it, and write; Client.Send writes from any goroutine and
 // Client.Reconnect ends the session from any goroutine. While the handler works nothing
@@ -30,7 +31,11 @@
 // Redundant lines. Lines runs several Clients that bring the same numbered feed and delivers each message once, in order, from the line
 // that brings it first; what no line brings within a window is told as a gap. Arbiter does that without the Clients.
 //
-// One goroutine reads, that of Run or Messages; what OnConnect reads it reads in a
+// Many clients on one loop. With Client.Poller the connections of any number of Clients are
+// read by the goroutine of one conn.Poller, which calls all the handlers. Their Runs wait
+// meanwhile, each in its goroutine.
+//
+// One goroutine reads, that of Run, Messages or the Poller; what OnConnect reads it reads in a
 // goroutine of its own, before that. At most one dial is under way at any time, and at
 // most one connection is open except during a rotation with Overlap. Only a hook that
 // goes on after its context has ended can still run beside the next dial.

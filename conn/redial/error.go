@@ -23,6 +23,8 @@ var (
 	ErrUnreadFull = errors.New("redial: more was read past in OnConnect than MaxUnread allows")
 	// ErrNoURL is a Client without a URL.
 	ErrNoURL = errors.New("redial: no URL")
+	// ErrPollerEnded is Run with a Client.Poller whose own Run has returned.
+	ErrPollerEnded = errors.New("redial: the Poller has ended")
 	// ErrNoHandler is Run without a handler.
 	ErrNoHandler = errors.New("redial: no handler")
 

@@ -168,7 +168,7 @@ func (l *Lines[K]) take(line int, m Message) error {
 	if over {
 		return errOver
 	}
-	if kept {
+	if kept && !m.Session.polled() {
 		runtime.Gosched() // another line may have what is missing
 	}
 	return nil

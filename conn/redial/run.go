@@ -108,26 +108,12 @@ func (s *Session) partAtEnd(ctx context.Context) (stop func() bool) {
 // read returns the next message, over as many connections as it takes.
 func (r *runner) read() (Message, error) {
 	if s := r.s; s != nil {
-		s.handled()
-		if s.draining() {
-			s.drainHandled()
-		}
+		r.taken(s)
 	}
 	for {
-		if err := r.ctx.Err(); err != nil {
+		s, err := r.session()
+		if err != nil {
 			return Message{}, err
-		}
-		if r.s == nil {
-			if err := r.connect(); err != nil {
-				return Message{}, err
-			}
-		}
-		s := r.s
-		if s.cause.Load() != nil {
-			if err := r.lost(nil); err != nil {
-				return Message{}, err
-			}
-			continue
 		}
 		if s.due.Load() != nil && !s.drain.closing {
 			r.drain(s)
@@ -136,20 +122,55 @@ func (r *runner) read() (Message, error) {
 		switch {
 		case ok:
 			return r.give(s, m), nil
-		case err == nil:
-		case s.Conn.Err() != nil:
-			err = r.lost(err)
-			if err != nil {
+		case err != nil:
+			if err := r.readFailed(s, err); err != nil {
 				return Message{}, err
 			}
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			s.deadlinePassed()
-		case undecoded(err):
-			s.condemn(err)
-			s.part(frame.CodeInvalidPayload)
-		default: // misuse: somebody else reads
-			return Message{}, &Error{Op: "read", Epoch: s.Epoch, Number: s.messages, Err: err}
 		}
+	}
+}
+
+// session returns the session that is to be read. There is a new one if none is left.
+func (r *runner) session() (*Session, error) {
+	for {
+		if err := r.ctx.Err(); err != nil {
+			return nil, err
+		}
+		if r.s == nil {
+			if err := r.connect(); err != nil {
+				return nil, err
+			}
+		}
+		if r.s.cause.Load() == nil {
+			return r.s, nil
+		}
+		if err := r.lost(nil); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// readFailed deals with an error of reading. It returns the one that ends the run.
+func (r *runner) readFailed(s *Session, err error) error {
+	switch {
+	case s.Conn.Err() != nil:
+		return r.lost(err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		s.deadlinePassed()
+	case undecoded(err):
+		s.condemn(err)
+		s.part(frame.CodeInvalidPayload)
+	default: // misuse: somebody else reads
+		return &Error{Op: "read", Epoch: s.Epoch, Number: s.messages, Err: err}
+	}
+	return nil
+}
+
+// taken is told that the handler has returned.
+func (r *runner) taken(s *Session) {
+	s.handled()
+	if s.draining() {
+		s.drainHandled()
 	}
 }
 
@@ -224,6 +245,11 @@ func (r *runner) adopt(s *Session) {
 
 // leave is the end of the session for those who use it.
 func (r *runner) leave(s *Session) {
+	if s.poller != nil {
+		// Before Send waits for a successor: a handler that calls it could keep the Poller
+		// from letting go.
+		<-s.poller.Remove(s.Conn)
+	}
 	r.s = nil
 	r.c.unsetLive(s)
 	if s.flushed != nil {

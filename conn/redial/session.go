@@ -71,6 +71,7 @@ type Session struct {
 	due      atomic.Pointer[time.Time] // when it was replaced, for its age
 	drain    draining                  // by the reading goroutine
 	lost     bool                      // the reading goroutine has seen its end; under Client.mu
+	poller   *conn.Poller              // has read it; nil without; by the goroutine of Run
 	flushed  chan struct{}             // closed when the queue has gone out, or cannot; nil if there was none; by the reading goroutine
 	clocks   clocks
 }
@@ -157,18 +158,23 @@ func (s *Session) TakeBatch() (*conn.Batch, error) {
 // next returns the next message for the handler; ok is false if there was one that is not for it.
 func (s *Session) next() (m conn.Message, ok bool, err error) {
 	if len(s.kept) > 0 {
-		m, s.kept[0] = s.kept[0], conn.Message{}
-		s.keptSize -= keptSize(m)
-		if s.kept = s.kept[1:]; len(s.kept) == 0 {
-			s.kept = nil
-		}
-		return m, true, nil
+		return s.nextKept(), true, nil
 	}
 	m, err = s.Conn.ReadMessage()
 	if err != nil || s.c.Decode == nil && s.c.LifeSign == nil {
 		return m, err == nil, err
 	}
 	return s.take(m)
+}
+
+// nextKept takes out the first message that OnConnect has kept.
+func (s *Session) nextKept() (m conn.Message) {
+	m, s.kept[0] = s.kept[0], conn.Message{}
+	s.keptSize -= keptSize(m)
+	if s.kept = s.kept[1:]; len(s.kept) == 0 {
+		s.kept = nil
+	}
+	return m
 }
 
 // take decodes a message, and takes out what LifeSign knows.
