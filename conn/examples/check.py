@@ -631,6 +631,9 @@ async def mutualtls(world):
     return "2 clients known by their certificates, 2 refused"
 
 
+ANSWER = re.compile(r'"id": 1}$')  # to a subscription
+
+
 class TokenProxy:
     """A proxy that wants a token, as a context manager, and counts its tunnels."""
 
@@ -664,6 +667,16 @@ class TokenProxy:
         writer.close()
 
 
+async def listening(port):
+    """Waits until somebody listens there."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            return writer.close()
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.02)
+
+
 @check
 async def proxy(world):
     """tinyproxy with a password, right and wrong; a proxy that wants a token that changes."""
@@ -673,18 +686,17 @@ async def proxy(world):
     config = f"{world.folder}/tinyproxy.conf"
     with open(config, "w") as f:
         f.write(f"Port {port}\nListen 127.0.0.1\nTimeout 60\nMaxClients 20\nLogLevel Connect\nBasicAuth user secret\n")
-    answer = re.compile(r'^\d+ {.*"id": ?1')
     async with world.exchange(max_age=0.7) as x, Program("tinyproxy", "-d", "-c", config) as tiny:
-        await until(lambda: any("listening on fd" in line.lower() for line in tiny.out + tiny.log))
+        await listening(port)
         async with world.start("proxy", "-url", x.url(), "-proxy", f"http://user:secret@127.0.0.1:{port}", "-n", "40") as p:
             await p.end()
             assert len(p.out) == 40
-            epochs = as_sent(x, [line for line in p.out if not answer.match(line)])
+            epochs = as_sent(x, [line for line in p.out if not ANSWER.search(line)])
             assert len(epochs) >= 2
         begun = len(x.connections)
         async with world.start("proxy", "-url", x.url(), "-proxy", f"http://user:wrong@127.0.0.1:{port}") as p:
             await p.end(1)
-            assert p.logged("407") and not [line for line in p.log if "wrong" in line or "secret" in line], p.log
+            assert p.logged("the proxy did not open a tunnel") and not [line for line in p.log if "wrong" in line or "secret" in line], p.log
         assert len(x.connections) == begun
         connects = [line for line in tiny.out + tiny.log if f"CONNECT 127.0.0.1:{x.port}" in line]
         assert len(connects) >= begun, f"{len(connects)} tunnels of tinyproxy for {begun} connections"
@@ -708,7 +720,7 @@ async def proxy(world):
 @check
 async def recording(world):
     """What was recorded over several connections is read again: all that was sent on each."""
-    file, answer = f"{world.folder}/feed.rec", re.compile(r'^{.*"id": ?1')
+    file = f"{world.folder}/feed.rec"
     async with world.exchange(max_age=0.7) as x:
         async with world.start("recording", "-url", x.url(), "-o", file, "-n", "60") as p:
             await p.end()
@@ -722,7 +734,7 @@ async def recording(world):
             number, at, data = line.split(" ", 2)
             assert float(at) >= last, "time goes back"
             last = float(at)
-            if not answer.match(data):
+            if not ANSWER.search(data):
                 played.setdefault(int(number), []).append(data)
         assert len(played) >= 2 and sum(map(len, played.values())) + len(played) >= 60
         for number, data in played.items():
@@ -745,9 +757,9 @@ async def prometheus(world):
             url = await p.url()
             async with websockets.connect(url) as a, websockets.connect(url) as b:
                 for ws in a, b:
-                    got = [await ws.recv() for _ in range(20)]
+                    got = [m for m in [await ws.recv() for _ in range(20)] if not ANSWER.search(m)]
                     at = x.connections[0].sent.index(got[0])
-                    assert got == x.connections[0].sent[at : at + 20], "something else came than was sent"
+                    assert got == x.connections[0].sent[at : at + len(got)], "something else came than was sent"
                 values = await p.scrape()
                 total = lambda name, *labels: sum(v for (n, *has), v in values.items() if n == f"tickwire_{name}" and set(labels) <= set(has))
                 assert 20 <= total("client_messages_delivered_total", "feed") <= len(x.connections[0].sent) + 1
