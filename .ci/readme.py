@@ -11,7 +11,7 @@ import tempfile
 root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LEFT = {"go test ./...": "step test"}
 # What makes a command shorter than a reader wants it.
-SHORTER = {"./cmd/compare": " -quick -rounds 1 -out /dev/null", "tickwire feed": " -duration 2s"}
+SHORTER = {"./cmd/compare": " -quick -rounds 1 -out {folder}/results.jsonl", "tickwire feed": " -duration 2s"}
 PROGRAM = 'package main\n\nimport "github.com/seed-7f57ff33/tickwire/conn"\n\nfunc main() { println(conn.ErrClosed.Error()) }\n'
 
 
@@ -43,7 +43,9 @@ def main():
         elif block.startswith("git clone "):
             as_user_of_a_checkout(block)
         else:
-            run(block + "".join(flag for name, flag in SHORTER.items() if name in block), root)
+            with tempfile.TemporaryDirectory() as folder:
+                flags = [flag.format(folder=folder) for name, flag in SHORTER.items() if name in block]
+                run(block + "".join(flags), root)
     print(f"readme: {len(commands)} blocks of commands")
 
 
