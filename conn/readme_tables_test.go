@@ -13,7 +13,7 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// A figureTable is the first table behind a heading of BENCHMARKS.md.
+// A figureTable is the first table behind a heading of the pages of figures.
 type figureTable struct {
 	columns []string
 	rows    map[string][]string // by what stands in the first cell, without stress
@@ -28,6 +28,18 @@ func (f figureTable) figure(row, column string) string {
 	}
 	return ""
 }
+
+// figurePages returns BENCHMARKS.md, and behind it the page of all tables where there is one.
+func figurePages(t *testing.T) string {
+	text := readPage(t, "../BENCHMARKS.md")
+	if _, err := os.Stat("../bench/TABLES.md"); err == nil {
+		text += "\n" + readPage(t, "../bench/TABLES.md")
+	}
+	return text
+}
+
+// summary matches the chart of everything, with what it says in words.
+var summary = regexp.MustCompile(`!\[[^\]]*\]\(bench/charts/summary\.svg\)`)
 
 func figureTables(text string) map[string]figureTable {
 	tables := map[string]figureTable{}
@@ -78,8 +90,10 @@ var readmeEntrants = []struct {
 	{"coder", []string{"coder"}},
 }
 
-// results makes the README's table of results, and its chart.
-func results(t *testing.T, tables map[string]figureTable) string {
+// results makes the README's table of results, and its chart: the one of everything, or else
+// that of the first row.
+func results(t *testing.T, pages string) string {
+	tables := figureTables(pages)
 	var b strings.Builder
 	head, rule := "| ", "|---"
 	for _, e := range readmeEntrants {
@@ -97,7 +111,7 @@ func results(t *testing.T, tables map[string]figureTable) string {
 				}
 			}
 			if figure == "" {
-				t.Errorf("BENCHMARKS.md: %q has no %s of %s", r.heading, r.column, e.title)
+				t.Errorf("the pages of figures: %q has no %s of %s", r.heading, r.column, e.title)
 			}
 			if i == 0 {
 				alt += fmt.Sprintf(" %s %s ns,", e.title, figure)
@@ -109,11 +123,16 @@ func results(t *testing.T, tables map[string]figureTable) string {
 		}
 		b.WriteString("|\n")
 	}
-	fmt.Fprintf(&b, "\n![%s](bench/charts/feed-tcp.svg)\n", strings.TrimSuffix(alt, ","))
+	image := fmt.Sprintf("![%s](bench/charts/feed-tcp.svg)", strings.TrimSuffix(alt, ","))
+	if s := summary.FindString(pages); s != "" {
+		image = s
+	}
+	fmt.Fprintf(&b, "\n%s\n", image)
 	return b.String()
 }
 
-// costOfTLS makes the table of what wss costs, with and without Dialer.OpenRecords; "" while BENCHMARKS.md does not have it.
+// costOfTLS makes the table of what wss costs, with and without Dialer.OpenRecords; ""
+// while no page has it.
 func costOfTLS(tables map[string]figureTable) string {
 	var b strings.Builder
 	b.WriteString("| a record per message of | crypto/tls opens it | `OpenRecords` | ratio | allocations |\n|---|---:|---:|---:|---:|\n")
@@ -133,10 +152,10 @@ func costOfTLS(tables map[string]figureTable) string {
 
 // The README's figures are those of BENCHMARKS.md. TICKWIRE_UPDATE_README=1 writes them.
 func TestReadmeFigures(t *testing.T) {
-	tables := figureTables(readPage(t, "../BENCHMARKS.md"))
+	pages := figurePages(t)
 	readme := readPage(t, "../README.md")
 	text := readme
-	for name, want := range map[string]string{"results": results(t, tables), "wss": costOfTLS(tables)} {
+	for name, want := range map[string]string{"results": results(t, pages), "wss": costOfTLS(figureTables(pages))} {
 		part := regexp.MustCompile(`(?s)(<!-- ` + name + `[^>]*-->\n)(.*?)(<!-- end of ` + name + ` -->)`)
 		m := part.FindStringSubmatchIndex(text)
 		if m == nil {
