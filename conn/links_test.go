@@ -41,7 +41,8 @@ var (
 	codeBlock  = regexp.MustCompile("(?s)```.*?```|`[^`\n]*`")
 )
 
-// wrongLinks returns the links of a page that lead nowhere. Those to other machines are not followed.
+// wrongLinks returns the links of a page that lead nowhere. Those to other machines are
+// not followed.
 func wrongLinks(root fs.FS, page string) (wrong []string) {
 	text, err := fs.ReadFile(root, page)
 	if err != nil {
@@ -74,7 +75,8 @@ func headings(root fs.FS, page string) (anchors []string) {
 	return anchors
 }
 
-// anchor makes what GitHub makes of a heading: lower case, spaces as hyphens, and of all else only letters, digits, - and _.
+// anchor makes what GitHub makes of a heading: lower case, spaces as hyphens, and of all
+// else only letters, digits, - and _.
 func anchor(heading string) string {
 	heading = strings.ReplaceAll(strings.ToLower(heading), " ", "-")
 	return regexp.MustCompile(`[^\p{L}\p{N}_-]`).ReplaceAllString(heading, "")

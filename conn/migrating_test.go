@@ -26,7 +26,8 @@ type migrationRow struct {
 	theirs, ours []string // the spans of code in each cell
 }
 
-// readMigrations returns the tables of MIGRATING.md. What stands before the first one is not in a table.
+// readMigrations returns the tables of MIGRATING.md. What stands before the first one is
+// not in a table.
 func readMigrations(t *testing.T) []migration {
 	t.Helper()
 	text := readPage(t, "MIGRATING.md")
@@ -71,7 +72,8 @@ func readPage(t *testing.T, name string) string {
 	return strings.ReplaceAll(string(text), "\r\n", "\n")
 }
 
-// splitCells splits a row of a table: a bar with a backslash before it is a part of its cell.
+// splitCells splits a row of a table: a bar with a backslash before it is a part of its
+// cell.
 func splitCells(row string) []string {
 	const bar = "\x00"
 	row = strings.ReplaceAll(strings.Trim(row, "| "), `\|`, bar)
@@ -177,7 +179,8 @@ func oursSource(all []migration) string {
 	return b.String()
 }
 
-// asStatements makes statements of a span: a value is assigned to nothing, and what is declared counts as used.
+// asStatements makes statements of a span: a value is assigned to nothing, and what is
+// declared counts as used.
 func asStatements(code string) string {
 	if expression, err := parser.ParseExpr(code); err == nil {
 		if _, call := expression.(*ast.CallExpr); call {
@@ -215,7 +218,8 @@ func asStatements(code string) string {
 	return code
 }
 
-// compile builds a source file as a package of the module in dir, and returns what the compiler says.
+// compile builds a source file as a package of the module in dir, and returns what the
+// compiler says.
 func compile(t *testing.T, dir, source string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "page.go")
@@ -296,7 +300,8 @@ var (
 )
 `
 
-// The other libraries, by the titles of their tables: what is imported, what is given, and where its version stands.
+// The other libraries, by the titles of their tables: what is imported, what is given,
+// and where its version stands.
 var others = map[string]struct{ module, imports, names string }{
 	"gorilla/websocket": {"github.com/gorilla/websocket", `"github.com/gorilla/websocket"`,
 		"c *websocket.Conn; upgrader websocket.Upgrader; prepared *websocket.PreparedMessage"},
@@ -308,7 +313,8 @@ var others = map[string]struct{ module, imports, names string }{
 		"h ws.Header; key [4]byte; _ = wsutil.ReadData; _ wsflate.Extension"},
 }
 
-// What stands on the left is compiled against the other libraries, in the module that has them among its requirements.
+// What stands on the left is compiled against the other libraries, in the module that has
+// them among its requirements.
 func TestMigratingOthersCompile(t *testing.T) {
 	if os.Getenv("TICKWIRE_TEST_OTHERS") == "" {
 		t.Skip("TICKWIRE_TEST_OTHERS is not set: bash .ci/run pages sets it")
@@ -335,7 +341,8 @@ func TestMigratingOthersCompile(t *testing.T) {
 	}
 }
 
-// The calls of the Python library are looked up in it: each name, and each argument by its keyword.
+// The calls of the Python library are looked up in it: each name, and each argument by
+// its keyword.
 const pythonCheck = `
 import ast, inspect, json, sys, socket, ssl, websocket
 

@@ -29,7 +29,8 @@ func (f figureTable) figure(row, column string) string {
 	return ""
 }
 
-// figurePages returns BENCHMARKS.md, and behind it the page of all tables where there is one.
+// figurePages returns BENCHMARKS.md, and behind it the page of all tables where there is
+// one.
 func figurePages(t *testing.T) string {
 	text := readPage(t, "../BENCHMARKS.md")
 	if _, err := os.Stat("../bench/TABLES.md"); err == nil {
@@ -80,7 +81,8 @@ var readmeResults = []struct{ title, heading, column, ours string }{
 	{"fan-out to 1,000: CPU ns a client and message", "fanout: 200 B to 1000 clients", "cpu ns/message", ""},
 }
 
-// The libraries: gobwas at its low level where it has one, the others by their usual calls.
+// The libraries: gobwas at its low level where it has one, the others by their usual
+// calls.
 var readmeEntrants = []struct {
 	title string
 	names []string
@@ -92,8 +94,8 @@ var readmeEntrants = []struct {
 	{"coder", []string{"coder"}},
 }
 
-// results makes the README's table of results, and its chart: the one of everything, or else
-// that of the first row.
+// results makes the README's table of results, and its chart: the one of everything, or
+// else that of the first row.
 func results(t *testing.T, pages string) string {
 	tables := figureTables(pages)
 	var b strings.Builder
@@ -184,7 +186,8 @@ func TestReadmeFigures(t *testing.T) {
 	}
 }
 
-// A figure is found by its heading, row and column, and not in a later table behind the same heading.
+// A figure is found by its heading, row and column, and not in a later table behind the
+// same heading.
 func TestFigureTables(t *testing.T) {
 	tables := figureTables("## a\n\n### b: c\n\n`x`\n\n| | ns | allocs |\n|---|---:|---:|\n| **own** | 1,234 | 0 |\n| other | 5 | 1 |\n\ntext\n\n| function | itself |\n|---|---:|\n| own | 99 |\n")
 	for _, test := range [][3]string{{"own", "ns", "1,234"}, {"own", "allocs", "0"}, {"other", "ns", "5"}, {"own", "itself", ""}, {"none", "ns", ""}} {

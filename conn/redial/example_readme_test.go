@@ -13,8 +13,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/redial"
 )
 
-// A feed that is read until Ctrl-C, over as many connections as it takes. An attempt counts
-// only once the server has confirmed the subscription.
+// A feed that is read until Ctrl-C, over as many connections as it takes. An attempt
+// counts only once the server has confirmed the subscription.
 func ExampleClient_feed() {
 	client := &redial.Client{
 		URL: "wss://feed.example/stream",

@@ -1,7 +1,7 @@
 // Chat is a server for a room, with a page for the browser.
 //
-// A message goes to all by conn.Group: it is encoded once, and a client that does not take
-// its messages is left behind, and ended, without holding up the others.
+// A message goes to all by conn.Group: it is encoded once, and a client that does not
+// take its messages is left behind, and ended, without holding up the others.
 //
 //	chat -addr 127.0.0.1:8080
 //

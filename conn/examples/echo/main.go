@@ -1,7 +1,7 @@
 // Echo is a server that returns what it gets, with a page to try it from a browser.
 //
-// The server runs on this machine, where a browser reaches it. So it takes requests only by
-// its own names: a page whose name an attacker lets resolve to 127.0.0.1 is refused.
+// The server runs on this machine, where a browser reaches it. So it takes requests only
+// by its own names: a page whose name an attacker lets resolve to 127.0.0.1 is refused.
 //
 //	echo -addr 127.0.0.1:8080
 //

@@ -1,8 +1,9 @@
 // Fanout is a server that sends one feed to all its clients.
 //
-// conn.Group encodes a message once. It brings it to every client by few system calls, and
-// waits for none: a client that is more than -lag bytes behind is ended with ErrTooSlow,
-// and has to come again. Serve reads the requests by itself, without net/http.
+// conn.Group encodes a message once. It brings it to every client by few system calls,
+// and waits for none: a client that is more than -lag bytes behind is ended with
+// ErrTooSlow, and has to come again. Serve reads the requests by itself, without
+// net/http.
 //
 //	fanout -addr 127.0.0.1:8080 -every 10ms
 //

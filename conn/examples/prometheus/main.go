@@ -1,9 +1,9 @@
 // Prometheus passes a feed on to clients of its own, and has both sides measured.
 //
-// The feed is read by a redial.Client, and brought to the clients by a conn.Group. /metrics
-// tells of both: connections, messages and bytes, round trips, who ended what, how far slow
-// clients are behind. A message costs nothing more for it. The folder of package prom has a
-// dashboard for Grafana.
+// The feed is read by a redial.Client, and brought to the clients by a conn.Group.
+// /metrics tells of both: connections, messages and bytes, round trips, who ended what,
+// how far slow clients are behind. A message costs nothing more for it. The folder of
+// package prom has a dashboard for Grafana.
 //
 //	prometheus -url wss://feed.example/stream -addr 127.0.0.1:9100
 //

@@ -2,9 +2,9 @@
 //
 // The proxy's URL has scheme http, https, socks5 or socks5h, and may have a user and a
 // password. Without one the environment is asked: HTTPS_PROXY and NO_PROXY, as by other
-// programs. A token for the proxy is read from a file for each attempt, since tokens expire.
-// The certificate that is checked is the server's: the proxy sees nothing of what goes
-// through it.
+// programs. A token for the proxy is read from a file for each attempt, since tokens
+// expire. The certificate that is checked is the server's: the proxy sees nothing of what
+// goes through it.
 //
 //	proxy -url wss://feed.example/stream -proxy http://user:password@proxy.example:3128
 package main

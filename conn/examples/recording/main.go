@@ -1,8 +1,9 @@
 // Recording keeps a feed in a file, byte for byte, and reads it again later.
 //
-// A conn.Recorder writes what connections receive, with the times at which it came. It never
-// holds a connection up: if the disk is too slow it drops, and says so. Each connection of
-// the client is one of the file. Reading again, the messages come out of the same decoder.
+// A conn.Recorder writes what connections receive, with the times at which it came. It
+// never holds a connection up: if the disk is too slow it drops, and says so. Each
+// connection of the client is one of the file. Reading again, the messages come out of
+// the same decoder.
 //
 //	recording -url wss://feed.example/stream -o feed.rec -n 1000
 //	recording -play feed.rec

@@ -1,8 +1,9 @@
 // Routers has the same WebSocket behind four routers: net/http, chi, gin and echo.
 //
-// A router uses its context again once the handler of the route has returned, and a Server's
-// ServeHTTP returns as soon as the connection is open. So take what the route says, here the
-// room, before ServeHTTP is called, and give it to the handler of the connection.
+// A router uses its context again once the handler of the route has returned, and a
+// Server's ServeHTTP returns as soon as the connection is open. So take what the route
+// says, here the room, before ServeHTTP is called, and give it to the handler of the
+// connection.
 //
 //	routers -router chi -addr 127.0.0.1:8080
 //
