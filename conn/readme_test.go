@@ -158,19 +158,7 @@ func TestReadmeProgramsRun(t *testing.T) {
 		t.Skip("builds three programs, and interrupts them")
 	}
 	t.Run("server", func(t *testing.T) {
-		address := freeAddress(t)
-		server := startExample(t, "ExampleServer_untilInterrupt", "127.0.0.1:8080", address)
-		var c *conn.Conn
-		for err := error(nil); c == nil; {
-			if c, err = conn.Dial(t.Context(), "ws://"+address+"/"); err != nil {
-				select {
-				case line := <-server.lines: // it says nothing before it ends
-					t.Fatal(line)
-				default:
-					runtime.Gosched()
-				}
-			}
-		}
+		server, c := startServer(t)
 		defer c.Close()
 		if err := c.WriteMessage(conn.Text, []byte("hello")); err != nil {
 			t.Fatal(err)
@@ -241,6 +229,30 @@ func TestReadmeProgramsRun(t *testing.T) {
 			return
 		}
 	})
+}
+
+// startServer begins the README's server at an address of its own, and dials it. Another
+// program can take the address before it does: then there is another one.
+func startServer(t *testing.T) (server *program, c *conn.Conn) {
+	t.Helper()
+	for {
+		address := freeAddress(t)
+		server = startExample(t, "ExampleServer_untilInterrupt", "127.0.0.1:8080", address)
+		for said := ""; said == ""; {
+			c, err := conn.Dial(t.Context(), "ws://"+address+"/")
+			if err == nil {
+				return server, c
+			}
+			select {
+			case said = <-server.lines: // it says nothing before it ends
+				if !strings.Contains(said, "address already in use") {
+					t.Fatal(said)
+				}
+			default:
+				runtime.Gosched()
+			}
+		}
+	}
 }
 
 // freeAddress returns an address that nobody listened on just now.
