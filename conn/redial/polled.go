@@ -12,8 +12,8 @@ import (
 // errHandlerExit is a handler that called runtime.Goexit in the goroutine of a Poller.
 var errHandlerExit = errors.New("the handler ended the goroutine of the Poller")
 
-// runOn is Run with a Poller. The Poller reads the sessions and calls handler. This goroutine
-// waits until a session is over, and does what comes between two of them.
+// runOn is Run with a Poller. The Poller reads the sessions and calls handler. This
+// goroutine waits until a session is over, and does what comes between two of them.
 func (r *runner) runOn(ctx context.Context, p *conn.Poller, handler func(context.Context, Message) error) error {
 	over := p.Done()
 	r.helpers.Go(func() {
@@ -71,7 +71,8 @@ func (r *runner) readOn(ctx context.Context, p *conn.Poller, s *Session, handler
 }
 
 // polled is a session that a Poller reads. What a session holds for the goroutine that
-// reads belongs to that of the Poller, from AddTo until there is a result or Remove is done.
+// reads belongs to that of the Poller, from AddTo until there is a result or Remove is
+// done.
 type polled struct {
 	r       *runner
 	s       *Session
@@ -160,8 +161,8 @@ func (l *polled) goOn() {
 	}
 }
 
-// left is the end of a call: a panic is that of the goroutine of Run, and leaves the Poller
-// to the others.
+// left is the end of a call: a panic is that of the goroutine of Run, and leaves the
+// Poller to the others.
 func (l *polled) left() {
 	if !l.inside {
 		return
