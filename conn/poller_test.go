@@ -693,3 +693,42 @@ func TestPollerTellsADeadlineOnce(t *testing.T) {
 		}
 	}
 }
+
+// deadlined is a net.Conn that notes its read deadline.
+type deadlined struct {
+	net.Conn
+	until atomic.Pointer[time.Time]
+}
+
+func (n *deadlined) SetReadDeadline(t time.Time) error {
+	n.until.Store(&t)
+	return n.Conn.SetReadDeadline(t)
+}
+
+// The deadline that ends the wait of a feeder is not one for Shutdown, which reads next: it
+// would read again and again.
+func TestPollerFeederLeavesNoDeadline(t *testing.T) {
+	a, b := net.Pipe()
+	defer b.Close()
+	nc := &deadlined{Conn: a}
+	c := New(nc, frame.Client, &Config{KeepAlive: -1})
+	defer c.Close()
+	p := new(Poller)
+	if err := p.Add(c); err != nil {
+		t.Fatal(err)
+	}
+	l := c.line()
+	l.fed = &feeder{l: l, work: make(chan struct{}, 1), busy: true} // which has its turn, and has not begun
+	l.letGo()
+	if until := nc.until.Load(); until == nil || !until.Equal(past) {
+		t.Fatalf("its wait is not ended: %v", until)
+	}
+	c.startDiscarding(time.Time{})
+	if until := nc.until.Load(); !until.IsZero() {
+		t.Errorf("Shutdown reads until %v", until)
+	}
+	l.fed.run()
+	if until := nc.until.Load(); !until.IsZero() {
+		t.Errorf("Shutdown reads until %v, once the feeder has ended", until)
+	}
+}
