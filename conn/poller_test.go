@@ -698,10 +698,14 @@ func TestPollerTellsADeadlineOnce(t *testing.T) {
 type deadlined struct {
 	net.Conn
 	until atomic.Pointer[time.Time]
+	set   func()
 }
 
 func (n *deadlined) SetReadDeadline(t time.Time) error {
 	n.until.Store(&t)
+	if n.set != nil {
+		n.set()
+	}
 	return n.Conn.SetReadDeadline(t)
 }
 
@@ -730,5 +734,28 @@ func TestPollerFeederLeavesNoDeadline(t *testing.T) {
 	l.fed.run()
 	if until := nc.until.Load(); !until.IsZero() {
 		t.Errorf("Shutdown reads until %v, once the feeder has ended", until)
+	}
+}
+
+// A line that has stopped at a deadline goes on when the next one is on the transport, and
+// not before: the old one would be told of again.
+func TestPollerGoesOnWithTheNextDeadline(t *testing.T) {
+	a, b := net.Pipe()
+	defer b.Close()
+	nc := &deadlined{Conn: a}
+	c := New(nc, frame.Client, &Config{KeepAlive: -1})
+	defer c.Close()
+	p := new(Poller)
+	if err := p.Add(c); err != nil {
+		t.Fatal(err)
+	}
+	l := c.line()
+	l.halted.Store(true)
+	l.news.Store(0)
+	var early uint32
+	nc.set = func() { early = l.news.Load() & newsDeadline }
+	c.SetReadDeadline(time.Time{})
+	if now := l.news.Load() & newsDeadline; early != 0 || now == 0 {
+		t.Errorf("told before: %v, after: %v", early != 0, now != 0)
 	}
 }
