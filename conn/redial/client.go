@@ -52,7 +52,7 @@ type Client struct {
 	// any number of Clients share one loop. OnConnect reads by itself, and so does Messages.
 	// The Poller must run while the Client does: until it does nothing is delivered, and
 	// when it ends Run does, with an *Error that matches ErrPollerEnded. Its Handler and
-	// Failed are not called for these connections.
+	// Failed are not called for these connections, and Remove is not for them.
 	//
 	// A handler that waits holds up all connections of the Poller, and so do Decode and
 	// LifeSign, of which Reply can wait for a peer that takes no bytes. It must not wait
