@@ -64,10 +64,16 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 
 // setReadDeadline puts a deadline on the transport. The caller has deadlines.mu.
 func (c *Conn) setReadDeadline(t time.Time) error {
-	if times := c.deadlines.times; times != nil && times.line != nil {
-		t = times.line.deadline(t)
+	times := c.deadlines.times
+	if times == nil || times.line == nil {
+		return c.transport.SetReadDeadline(t)
 	}
-	return c.transport.SetReadDeadline(t)
+	l := times.line
+	err := c.transport.SetReadDeadline(l.deadline(t))
+	if l.halted.Load() {
+		l.post(newsDeadline) // not before: a feeder would meet the old one once more
+	}
+	return err
 }
 
 // setWriteDeadline puts a deadline on the transport. When nothing more can be written it stays in the past, so that no write waits.

@@ -109,10 +109,7 @@ func (l *pollLine) deadline(t time.Time) time.Time {
 	default:
 		l.timer.Reset(left)
 	}
-	if l.halted.Load() {
-		l.post(newsDeadline)
-	}
-	if l.leaving {
+	if l.leaving && !l.c.deadlines.discarding { // otherwise the feeder does not read: Shutdown does, or linger
 		return past
 	}
 	return t

@@ -693,3 +693,69 @@ func TestPollerTellsADeadlineOnce(t *testing.T) {
 		}
 	}
 }
+
+// deadlined is a net.Conn that notes its read deadline.
+type deadlined struct {
+	net.Conn
+	until atomic.Pointer[time.Time]
+	set   func()
+}
+
+func (n *deadlined) SetReadDeadline(t time.Time) error {
+	n.until.Store(&t)
+	if n.set != nil {
+		n.set()
+	}
+	return n.Conn.SetReadDeadline(t)
+}
+
+// The deadline that ends the wait of a feeder is not one for Shutdown, which reads next: it
+// would read again and again.
+func TestPollerFeederLeavesNoDeadline(t *testing.T) {
+	a, b := net.Pipe()
+	defer b.Close()
+	nc := &deadlined{Conn: a}
+	c := New(nc, frame.Client, &Config{KeepAlive: -1})
+	defer c.Close()
+	p := new(Poller)
+	if err := p.Add(c); err != nil {
+		t.Fatal(err)
+	}
+	l := c.line()
+	l.fed = &feeder{l: l, work: make(chan struct{}, 1), busy: true} // which has its turn, and has not begun
+	l.letGo()
+	if until := nc.until.Load(); until == nil || !until.Equal(past) {
+		t.Fatalf("its wait is not ended: %v", until)
+	}
+	c.startDiscarding(time.Time{})
+	if until := nc.until.Load(); !until.IsZero() {
+		t.Errorf("Shutdown reads until %v", until)
+	}
+	l.fed.run()
+	if until := nc.until.Load(); !until.IsZero() {
+		t.Errorf("Shutdown reads until %v, once the feeder has ended", until)
+	}
+}
+
+// A line that has stopped at a deadline goes on when the next one is on the transport, and
+// not before: the old one would be told of again.
+func TestPollerGoesOnWithTheNextDeadline(t *testing.T) {
+	a, b := net.Pipe()
+	defer b.Close()
+	nc := &deadlined{Conn: a}
+	c := New(nc, frame.Client, &Config{KeepAlive: -1})
+	defer c.Close()
+	p := new(Poller)
+	if err := p.Add(c); err != nil {
+		t.Fatal(err)
+	}
+	l := c.line()
+	l.halted.Store(true)
+	l.news.Store(0)
+	var early uint32
+	nc.set = func() { early = l.news.Load() & newsDeadline }
+	c.SetReadDeadline(time.Time{})
+	if now := l.news.Load() & newsDeadline; early != 0 || now == 0 {
+		t.Errorf("told before: %v, after: %v", early != 0, now != 0)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -112,9 +113,17 @@ func TestOnPoller(t *testing.T) {
 		"files":                                     TestK6FilesOnLoopback,
 		"scenarios":                                 TestScenarios,
 	} {
-		t.Run(name, test)
+		t.Run(name, func(t *testing.T) {
+			if testing.Short() && slices.Contains(longOnPoller, name) {
+				t.Skip("takes long")
+			}
+			test(t)
+		})
 	}
 }
+
+// longOnPoller are thinned out: many messages in memory, each by way of two goroutines.
+var longOnPoller = []string{"OverlapWait", "Persistent goes on", "a day on two lines", "accept, then drop"}
 
 // runs is Run of c, in TestOnPoller with a Poller.
 func runs(t testing.TB, ctx context.Context, c *Client, handler func(context.Context, Message) error) error {
