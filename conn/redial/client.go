@@ -62,7 +62,7 @@ type Client struct {
 	// by themselves. The Poller must run while the Client does: nothing is delivered
 	// before, and when the Poller ends, Run returns an *Error that matches
 	// ErrPollerEnded. The Poller's own Handler and Failed are not called for these
-	// connections.
+	// connections; do not Remove them.
 	//
 	// A handler that waits stops all connections of the Poller. The same holds for Decode
 	// and LifeSign; LifeSign.Reply may wait for a peer that takes no bytes. The handler
