@@ -15,9 +15,12 @@ package peers
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -133,6 +136,48 @@ type builder struct {
 	peers    []Peer
 }
 
+// fresh builds, unless what is in the folder was built from the same source.
+func (b builder) fresh(source, into string, say func(format string, args ...any)) (map[string][]string, error) {
+	sum, err := sumOf(source)
+	if err != nil {
+		return nil, err
+	}
+	stamp := filepath.Join(into, "built.json")
+	var before struct {
+		Source   string
+		Programs map[string][]string
+	}
+	if text, err := os.ReadFile(stamp); err == nil && json.Unmarshal(text, &before) == nil && before.Source == sum {
+		return before.Programs, nil
+	}
+	say("building the peers in %s", b.language)
+	programs, err := b.build(source, into)
+	if err != nil {
+		return programs, err
+	}
+	before.Source, before.Programs = sum, programs
+	text, err := json.Marshal(before)
+	if err != nil {
+		return programs, err
+	}
+	return programs, os.WriteFile(stamp, text, 0o666)
+}
+
+// sumOf is a checksum of a folder, with its place: the programs of Python run there.
+func sumOf(source string) (string, error) {
+	h := sha256.New()
+	fmt.Fprintln(h, source)
+	err := filepath.WalkDir(source, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		fmt.Fprintf(h, "%s %d\n%s", path, len(b), b)
+		return err
+	})
+	return hex.EncodeToString(h.Sum(nil)), err
+}
+
 var builders = []builder{
 	{"rust", rust, []Peer{
 		{Library: "tokio-tungstenite", Calls: "WebSocketStream::next, send; one thread", Check: "library"},
@@ -180,8 +225,7 @@ func Build(source string, say func(format string, args ...any)) ([]*Peer, error)
 		if err := os.MkdirAll(into, 0o777); err != nil {
 			return nil, err
 		}
-		say("building the peers in %s", b.language)
-		programs, err := b.build(filepath.Join(source, b.language), into)
+		programs, err := b.fresh(filepath.Join(source, b.language), into, say)
 		for _, p := range all {
 			if p.Language != b.language {
 				continue
