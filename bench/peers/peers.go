@@ -91,15 +91,15 @@ func (p *Peer) Run(ctx context.Context, r Request) (Line, error) {
 		return line, err
 	}
 	if err := cmd.Wait(); err != nil {
-		return line, fmt.Errorf("%s: %w: %s", p.Name(), err, last(said.String()))
+		return line, fmt.Errorf("%w: %s", err, last(said.String()))
 	}
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
-		return line, fmt.Errorf("%s: %w in %q", p.Name(), err, out.String())
+		return line, fmt.Errorf("%w in %q", err, out.String())
 	}
 	// Two looks at the same account differ by a tick of the kernel's.
 	whole := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime() + 10*time.Millisecond
 	if line.Messages <= 0 || line.CPU <= 0 || time.Duration(line.CPU) > whole {
-		return line, fmt.Errorf("%s: %d messages in %v of CPU, of %v in all", p.Name(), line.Messages, time.Duration(line.CPU), whole)
+		return line, fmt.Errorf("%d messages in %v of CPU, of %v in all", line.Messages, time.Duration(line.CPU), whole)
 	}
 	return line, nil
 }

@@ -106,7 +106,10 @@ func (b bar) label() string {
 
 // times prints a ratio.
 func times(r float64) string {
-	if r < 9.95 {
+	switch {
+	case r < 0.95:
+		return fmt.Sprintf("%.2f×", r)
+	case r < 9.95:
 		return fmt.Sprintf("%.1f×", r)
 	}
 	return fmt.Sprintf("%.0f×", r)

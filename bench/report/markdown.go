@@ -66,9 +66,10 @@ func front(dir string, all []group, results []scenario.Result, charts map[string
 		}
 		fmt.Fprintf(&b, "![%s](bench/charts/summary.svg)\n\n", strings.Join(said, ". "))
 	}
-	b.WriteString("Messages are JSON of 200 B, UTF-8 checked; a round trip has 128 B, both ends on one CPU. [How it is measured](bench/METHOD.md), " +
-		"[targets](bench/TARGETS.md), [all tables](bench/TABLES.md). All of this page again, in some 25 minutes:\n\n" +
+	b.WriteString("Messages are JSON of 200 B, UTF-8 checked; a round trip has 128 B, both ends on one CPU; in fan-out messages follow one another, and a Group writes those that wait at once. [How it is measured](bench/METHOD.md), " +
+		"[targets](bench/TARGETS.md), [all tables](bench/TABLES.md). All of this page again, in some 40 minutes:\n\n" +
 		"```\nGOWORK=off go -C bench run ./cmd/compare -report\n```\n\n")
+	b.WriteString("Other languages are in sections of their own at the end; they run with `-languages`, and `-from FILE,FILE -report` puts both runs into one page.\n\n")
 	for _, s := range scenario.All {
 		frontSection(&b, s, all, results, charts)
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/seed-7f57ff33/tickwire/bench/entrant"
+	"github.com/seed-7f57ff33/tickwire/bench/peers"
 	"github.com/seed-7f57ff33/tickwire/bench/scenario"
 )
 
@@ -291,6 +292,15 @@ func TestViews(t *testing.T) {
 		if !slices.Contains(names, want) {
 			t.Errorf("no %s in %q", want, names)
 		}
+	}
+	figures = map[string][]float64{"tickwire": {40}, "tickwire-poller": {41}, "gws": {30}}
+	for i, p := range peers.All() {
+		figures[p.Name()] = []float64{float64(50 + i)}
+	}
+	v.scenario = "echo-languages"
+	names = v.entrants(v.groups(groups(Rows(rows("echo-languages", "x", "p50 µs", figures)))))
+	if len(names) != mostRows || slices.Contains(names, "gws") || !slices.Contains(names, "tickwire-poller") || !slices.Contains(names, "node: ws") {
+		t.Errorf("beside other languages: %q", names)
 	}
 	for _, v := range views {
 		if mains[v.scenario].main == "" || !slices.ContainsFunc(scenario.All, func(s scenario.Scenario) bool { return s.Name == v.scenario }) {

@@ -103,7 +103,8 @@ func (g *group) has(metric string) bool {
 func (v view) metric(i int) string { return cmp.Or(v.columns[i].metric, mains[v.scenario].main) }
 
 // entrants returns the names of the rows: best first in the first column that was run, limits last. Where
-// they are too many, the slower ways of the same library go first, then limits.
+// they are too many, the slower ways of the same library go first, then limits; beside programs in other
+// languages, libraries in Go go first.
 func (v view) entrants(cases []*group) []string {
 	var names []string
 	for _, g := range cases {
@@ -124,13 +125,18 @@ func (v view) entrants(cases []*group) []string {
 		}
 	}
 	limit := func(name string) bool { return strings.HasPrefix(name, "limit:") }
+	foreign := func(name string) bool { return strings.Contains(name, ": ") && !limit(name) }
+	ours := func(name string) bool { return library(name) == "tickwire" }
+	if slices.ContainsFunc(names, foreign) {
+		drop(func(name string, _ []string) bool { return !foreign(name) && !ours(name) })
+		drop(func(name string, _ []string) bool { return foreign(name) })
+	}
 	drop(func(name string, before []string) bool {
-		return !limit(name) && name != "tickwire" && library(name) != "tickwire" && !strings.Contains(name, ": ") &&
-			slices.ContainsFunc(before, func(b string) bool { return library(b) == library(name) })
+		return !limit(name) && !ours(name) && slices.ContainsFunc(before, func(b string) bool { return library(b) == library(name) })
 	})
 	drop(func(name string, before []string) bool { return limit(name) && slices.ContainsFunc(before, limit) })
 	drop(func(name string, _ []string) bool { return limit(name) })
-	drop(func(name string, _ []string) bool { return name != "tickwire" && library(name) == "tickwire" })
+	drop(func(name string, _ []string) bool { return name != "tickwire" && ours(name) })
 	drop(func(name string, _ []string) bool { return name != "tickwire" })
 	slices.SortStableFunc(names, func(a, b string) int {
 		return cmp.Compare(boolToInt(limit(a)), boolToInt(limit(b)))

@@ -7,11 +7,12 @@
 //	GOWORK=off go -C bench run ./cmd/compare -languages
 //	GOWORK=off go -C bench run ./cmd/compare -report
 //
-// A whole run takes about 25 minutes, with -quick three; -languages takes 15 more. Raw results go to bench/results,
+// A whole run takes about 40 minutes, with -quick five; -languages takes 15 more. Raw results go to bench/results,
 // one JSON line per entrant and round, each as soon as it is there: a run that is
 // interrupted has those before.
 //
-// With -report, rows that fall short of their targets are run once more under a profiler, and BENCHMARKS.md and bench/charts are
+// With -report, rows that fall short of their targets are run once more under a profiler, and BENCHMARKS.md, bench/METHOD.md,
+// bench/TARGETS.md, bench/TABLES.md and bench/charts are
 // made from the results of this run, or, with -from, from those of earlier ones.
 package main
 
@@ -51,7 +52,7 @@ func run() error {
 		rounds   = flag.Int("rounds", 0, "rounds, instead of each scenario's default")
 		clients  = flag.String("clients", "", "numbers of clients of fanout, comma-separated, instead of 1000 and 10000")
 		out      = flag.String("out", "", "file of raw results; appended to (default bench/results/TIME.jsonl)")
-		write    = flag.Bool("report", false, "write BENCHMARKS.md and bench/charts")
+		write    = flag.Bool("report", false, "write BENCHMARKS.md, and in bench METHOD.md, TARGETS.md, TABLES.md and charts")
 		others   = flag.Bool("languages", false, "run the scenarios with programs in Rust, C++, Python and JavaScript, and no others; they are built first")
 		from     = flag.String("from", "", "take these files of raw results, comma-separated, and run nothing")
 	)

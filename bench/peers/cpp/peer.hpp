@@ -104,7 +104,7 @@ class Turn {
  private:
   void begin() {
     measuring = true;
-    times.reserve(options["messages"]);
+    if (role == "trips") times.reserve(options["messages"]);
     wall_before = now();
     cpu_before = cpu();
   }

@@ -23,7 +23,7 @@ void run(Client& client, Turn& turn) {
     client.send(h, text, websocketpp::frame::opcode::text);
   };
   auto over = [&] {
-    turn.print(websocketpp::user_agent + 14);  // behind "WebSocket++/"
+    turn.print(websocketpp::user_agent + 12);  // behind "WebSocket++/"
     std::_Exit(0);
   };
   if (turn.role == "trips") {
