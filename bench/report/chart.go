@@ -325,7 +325,11 @@ func (l *lines) draw(path string) (alt string, err error) {
 	for _, v := range ticks(y) {
 		at := y.at(v, bottom, top)
 		d.printf(`<line class="grid" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f"/>`, left, at, right, at)
-		d.text(left-8, at, smallText, "dim", "end", strconv.FormatFloat(v, 'f', -1, 64))
+		label := strconv.FormatFloat(v, 'f', -1, 64)
+		if v >= 1000 {
+			label = figure(v)
+		}
+		d.text(left-8, at, smallText, "dim", "end", label)
 	}
 	free := 0.0
 	for _, v := range sizes {

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -166,9 +167,9 @@ func byteSize(s string) (float64, error) {
 // size prints a number of bytes.
 func size(n float64) string {
 	switch {
-	case n >= 1<<20:
+	case n >= 1<<20 && math.Mod(n, 1<<20) == 0:
 		return figureOf(n/(1<<20)) + " MB"
-	case n >= 1<<10:
+	case n >= 1<<10 && math.Mod(n, 1<<10) == 0:
 		return figureOf(n/(1<<10)) + " KB"
 	}
 	return figureOf(n) + " B"
