@@ -80,8 +80,8 @@ func (t tickBlocking) Serve(l net.Listener, o Options, serve func(Conn)) error {
 	return t.tick.Serve(l, o, func(c Conn) { serve(&blockingConn{tickConn: c.(*tickConn)}) })
 }
 
-// blockingConn gives the goroutine that reads it a thread: "It is for one line whose reader
-// has called runtime.LockOSThread" (Config.BlockingReads).
+// blockingConn gives the goroutine that reads it a thread: "It is for one line whose
+// reader has called runtime.LockOSThread" (Config.BlockingReads).
 type blockingConn struct {
 	*tickConn
 	locked bool
@@ -131,7 +131,8 @@ func (t tickPoller) polled(c Conn) *polledConn {
 	return &polledConn{tickConn: c.(*tickConn), of: t}
 }
 
-// read has a Poller read conns, until handle returns false or an error, or a connection fails.
+// read has a Poller read conns, until handle returns false or an error, or a connection
+// fails.
 func (t tickPoller) read(conns []*conn.Conn, handle func(c *conn.Conn, m conn.Message) (more bool, err error)) error {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)

@@ -129,7 +129,8 @@ func last(s string) string {
 	return strings.TrimSpace(strings.Join(lines[max(0, len(lines)-3):], " / "))
 }
 
-// builder makes the programs of one language in a folder, and returns their command lines by library.
+// builder makes the programs of one language in a folder, and returns their command lines
+// by library.
 type builder struct {
 	language string
 	build    func(source, into string) (map[string][]string, error)
@@ -213,7 +214,8 @@ func All() []*Peer {
 }
 
 // Build makes the programs from source, which is bench/peers, in the cache folder, and
-// returns all peers: those that cannot be built too, with what is missing. say tells what happens.
+// returns all peers: those that cannot be built too, with what is missing. say tells what
+// happens.
 func Build(source string, say func(format string, args ...any)) ([]*Peer, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -257,7 +259,8 @@ func Built(source string, say func(format string, args ...any)) ([]*Peer, error)
 	return built, builtErr
 }
 
-// command runs a command in a folder. A command that is not there is named with what has it.
+// command runs a command in a folder. A command that is not there is named with what has
+// it.
 func command(dir string, env []string, has, name string, args ...string) error {
 	if _, err := exec.LookPath(name); err != nil {
 		return fmt.Errorf("no %s here; %s", name, has)

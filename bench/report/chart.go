@@ -133,7 +133,8 @@ func barsOf(g group) []bar {
 	return all
 }
 
-// drawBars draws the main metric of one case, best on top, and returns a text that says the result.
+// drawBars draws the main metric of one case, best on top, and returns a text that says
+// the result.
 func drawBars(path string, g group) (alt string, err error) {
 	metric := mains[g.scenario].main
 	all := barsOf(g)
@@ -158,7 +159,8 @@ func altOf(title string, all []bar) string {
 
 const barStep = 22.0
 
-// bars draws bars into a column: names, bars, and figures at their ends. It returns where the space under them begins.
+// bars draws bars into a column: names, bars, and figures at their ends. It returns where
+// the space under them begins.
 func (d *drawing) bars(all []bar, x, y, room float64) float64 {
 	names, labels, most := 0.0, 0.0, 0.0
 	for _, b := range all {

@@ -11,9 +11,10 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/scenario"
 )
 
-// slack is by how much a figure may differ from what its neighbours in size allow: more work
-// does not take less time, and so many times the bytes take no more than so many times the time.
-// Between them stand what a length costs that is no multiple of a register, and the caches.
+// slack is by how much a figure may differ from what its neighbours in size allow: more
+// work does not take less time, and so many times the bytes take no more than so many
+// times the time. Between them stand what a length costs that is no multiple of a
+// register, and the caches.
 const slack = 3
 
 // Refusal is a figure that its neighbours in size contradict.
@@ -40,8 +41,9 @@ func contradict(a, b point) bool { // a is the smaller one
 }
 
 // refusable returns the points, in the order of their sizes, that are to go so that none
-// contradicts its neighbour: all but those that the longest list without a contradiction has.
-// Where two lists are as long, what only one of them has goes too: nothing tells which is wrong.
+// contradicts its neighbour: all but those that the longest list without a contradiction
+// has. Where two lists are as long, what only one of them has goes too: nothing tells
+// which is wrong.
 func refusable(points []point) (bad []point) {
 	n := len(points)
 	before, after := make([]int, n), make([]int, n) // of the longest list that ends, or begins, at a point
@@ -102,8 +104,8 @@ func refuse(all []group) []Refusal {
 
 var sizeInName = regexp.MustCompile(`\b([0-9]+) B\b`)
 
-// series are the times of one function over sizes: of a table of kernels, or of cases whose
-// names differ in nothing but the size.
+// series are the times of one function over sizes: of a table of kernels, or of cases
+// whose names differ in nothing but the size.
 func series(all []group) [][]point {
 	var lists [][]point
 	at := make(map[string]int)

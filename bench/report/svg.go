@@ -17,8 +17,8 @@ const (
 	smallText = 12.0
 )
 
-// style names fonts that one of all systems has, and colours for light and dark pages. A chart
-// has a ground of its own, so that it can be read on any page.
+// style names fonts that one of all systems has, and colours for light and dark pages. A
+// chart has a ground of its own, so that it can be read on any page.
 const style = `<style>
 text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,"Noto Sans","DejaVu Sans","Liberation Sans",sans-serif}
 .bg{fill:#ffffff}.fg{fill:#1f2328}.dim{fill:#59636e}.grid{stroke:#d1d9e0;stroke-width:1}.axis{stroke:#818b98;stroke-width:1}
@@ -34,14 +34,14 @@ type drawing struct {
 
 func (d *drawing) printf(format string, args ...any) { fmt.Fprintf(&d.b, format+"\n", args...) }
 
-// text writes s so that its left end, middle or right end ("start", "middle", "end") is at x,
-// and its middle line at y.
+// text writes s so that its left end, middle or right end ("start", "middle", "end") is
+// at x, and its middle line at y.
 func (d *drawing) text(x, y, size float64, class, anchor, s string) {
 	d.printf(`<text class="%s" x="%.1f" y="%.1f" font-size="%g" text-anchor="%s">%s</text>`, class, x, y+0.35*size, size, anchor, html.EscapeString(s))
 }
 
-// heading writes a title, and under it a line that says what the figures are. It returns where
-// the space under it begins.
+// heading writes a title, and under it a line that says what the figures are. It returns
+// where the space under it begins.
 func (d *drawing) heading(title, figures string) float64 {
 	y := 24.0
 	for _, line := range wrapped(title, titleText, width-32) {

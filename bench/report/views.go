@@ -102,9 +102,9 @@ func (g *group) has(metric string) bool {
 
 func (v view) metric(i int) string { return cmp.Or(v.columns[i].metric, mains[v.scenario].main) }
 
-// entrants returns the names of the rows: best first in the first column that was run, limits last. Where
-// they are too many, the slower ways of the same library go first, then limits; beside programs in other
-// languages, libraries in Go go first.
+// entrants returns the names of the rows: best first in the first column that was run,
+// limits last. Where they are too many, the slower ways of the same library go first,
+// then limits; beside programs in other languages, libraries in Go go first.
 func (v view) entrants(cases []*group) []string {
 	var names []string
 	for _, g := range cases {
@@ -241,7 +241,8 @@ var summary = []struct {
 // summed are the libraries of the summary.
 var summed = []string{"tickwire", "gobwas", "gws", "gorilla", "coder"}
 
-// best returns the row of a library's fastest way in a case: of tickwire that of ReadMessage and WriteMessage.
+// best returns the row of a library's fastest way in a case: of tickwire that of
+// ReadMessage and WriteMessage.
 func (g *group) best(lib string) *Row {
 	if g == nil {
 		return nil

@@ -85,8 +85,8 @@ func (f *foreign) trips(s Spec) (map[string]float64, error) {
 	return m, nil
 }
 
-// foreigners builds the programs, and returns them as entrants behind those in Go that are
-// named. A program that is missing is a result of its own in each case.
+// foreigners builds the programs, and returns them as entrants behind those in Go that
+// are named. A program that is missing is a result of its own in each case.
 func (p *Plan) foreigners(beside []string) ([]entrant.Entrant, error) {
 	all, err := peers.Built(filepath.Join(p.Dir, "peers"), p.say)
 	if err != nil {
@@ -102,7 +102,8 @@ func (p *Plan) foreigners(beside []string) ([]entrant.Entrant, error) {
 	return entrants, nil
 }
 
-// present returns the entrants without the programs that are missing, which it puts into the results.
+// present returns the entrants without the programs that are missing, which it puts into
+// the results.
 func (p *Plan) present(name string, entrants []entrant.Entrant) ([]entrant.Entrant, error) {
 	var here []entrant.Entrant
 	for _, e := range p.pick(entrants) {
@@ -180,7 +181,8 @@ func feedLanguagesCase(p *Plan, name string, s Spec) error {
 	})
 }
 
-// echoLanguages is echo on one CPU with programs in other languages beside, and one server for all.
+// echoLanguages is echo on one CPU with programs in other languages beside, and one
+// server for all.
 func echoLanguages(p *Plan) error {
 	const name = "128 B, both ends on one CPU, one server for all"
 	if !p.wants(name) || ProfileDir != "" {

