@@ -33,14 +33,6 @@ func EachTier[T runner[T]](tb T, f func(tb T, tier asm.Tier)) {
 	}
 }
 
-// SkipUnlessFull skips what is only for a full run, as a large grid of benchmarks.
-func SkipUnlessFull(tb testing.TB) {
-	tb.Helper()
-	if !Full() {
-		tb.Skip("only with TICKWIRE_FULL=1")
-	}
-}
-
 // Lengths returns lengths from 0 to max in ascending order: all of them in a full run, else all up to 300 (every
 // window shape of the kernels is below), then each power of two and each multiple of 1024 with its neighbours up to
 // 3 away, and a prime step between.
