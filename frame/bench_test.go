@@ -10,6 +10,7 @@ import (
 	stdutf8 "unicode/utf8"
 
 	"github.com/seed-7f57ff33/tickwire/asm"
+	"github.com/seed-7f57ff33/tickwire/asm/asmtest"
 )
 
 // feedText returns n bytes of the text of a feed: JSON, with some CJK if cjk is set.
@@ -51,6 +52,7 @@ func feedFrames(role Role, size int, cjk bool) (frames []byte, n int) {
 }
 
 func BenchmarkDecode(b *testing.B) {
+	asmtest.SkipUnlessFull(b)
 	for _, role := range []Role{Client, Server} {
 		for _, size := range []int{60, 200, 1000, 8000} {
 			for _, text := range []string{"ascii", "cjk"} {
@@ -77,6 +79,7 @@ func BenchmarkDecode(b *testing.B) {
 
 // BenchmarkDecodeLarge takes messages of 1 MiB from memory, whole and in 16 fragments.
 func BenchmarkDecodeLarge(b *testing.B) {
+	asmtest.SkipUnlessFull(b)
 	payload := feedText(1<<20, false)
 	for _, fragments := range []int{1, 16} {
 		for _, limit := range []int{DefaultMaxBuffer, 4 << 20} {
@@ -105,65 +108,111 @@ func BenchmarkDecodeLarge(b *testing.B) {
 
 // BenchmarkLimit is the floor of BenchmarkDecode: a loop that only reads lengths, without and with unicode/utf8.
 func BenchmarkLimit(b *testing.B) {
+	asmtest.SkipUnlessFull(b)
 	for _, size := range []int{60, 200, 1000, 8000} {
 		for _, text := range []string{"ascii", "cjk"} {
-			frames, n := feedFrames(Client, size, text == "cjk")
 			for _, check := range []string{"utf8", "skip"} {
 				b.Run(fmt.Sprintf("%d/%s/%s", size, text, check), func(b *testing.B) {
-					b.SetBytes(int64(len(frames) / n))
-					src := &blaster{frames: frames}
-					buf := make([]byte, DefaultMaxBuffer)
-					pos, end := 0, 0
-					for b.Loop() {
-						for {
-							p := buf[pos:end]
-							if len(p) >= 4 {
-								head, size := 2, int(p[1]&0x7f)
-								if size == 126 {
-									head, size = 4, int(binary.BigEndian.Uint16(p[2:]))
-								}
-								if head+size <= len(p) {
-									if check == "utf8" && !stdutf8.Valid(p[head:head+size]) {
-										b.Fatal("not UTF-8")
-									}
-									pos += head + size
-									break
-								}
-							}
-							end = copy(buf, p)
-							pos = 0
-							m, _ := src.Read(buf[end:])
-							end += m
-						}
-					}
+					b.SetBytes(int64(limit(b, size, text == "cjk", check == "utf8")))
 				})
 			}
 		}
 	}
 }
 
+// limit reads lengths, and returns the bytes of a frame.
+func limit(b *testing.B, size int, cjk, check bool) int {
+	frames, n := feedFrames(Client, size, cjk)
+	src := &blaster{frames: frames}
+	buf := make([]byte, DefaultMaxBuffer)
+	pos, end := 0, 0
+	for b.Loop() {
+		for {
+			p := buf[pos:end]
+			if len(p) >= 4 {
+				head, size := 2, int(p[1]&0x7f)
+				if size == 126 {
+					head, size = 4, int(binary.BigEndian.Uint16(p[2:]))
+				}
+				if head+size <= len(p) {
+					if check && !stdutf8.Valid(p[head:head+size]) {
+						b.Fatal("not UTF-8")
+					}
+					pos += head + size
+					break
+				}
+			}
+			end = copy(buf, p)
+			pos = 0
+			m, _ := src.Read(buf[end:])
+			end += m
+		}
+	}
+	return len(frames) / n
+}
+
+// BenchmarkFrames is the short table: messages that are read and written in memory, at the best
+// tier. tier=std reads lengths and calls unicode/utf8, and knows no other rule.
+// TICKWIRE_FULL=1 runs the other benchmarks too.
+//
+//	go test -run='^$' -bench=. ./mask ./utf8 ./frame
+func BenchmarkFrames(b *testing.B) {
+	tier := asm.Active().String()
+	run := func(op string, size int, tier string, f func(b *testing.B) (bytes int)) {
+		b.Run(fmt.Sprintf("op=%s/size=%d/tier=%s", op, size, tier), func(b *testing.B) {
+			n := f(b)
+			b.ReportMetric(float64(n)*float64(b.N)/float64(b.Elapsed().Nanoseconds()), "GB/s")
+			b.ReportAllocs()
+		})
+	}
+	for _, size := range []int{60, 200, 1000} {
+		run("Decode", size, tier, func(b *testing.B) int {
+			frames, n := feedFrames(Client, size, false)
+			r := NewReader(&blaster{frames: frames}, Client, Options{})
+			for b.Loop() {
+				if _, err := r.Next(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			return len(frames) / n
+		})
+		run("Decode", size, "std", func(b *testing.B) int { return limit(b, size, false, true) })
+	}
+	for _, role := range []Role{Client, Server} {
+		for _, size := range []int{60, 200} {
+			run("Encode"+role.String(), size, tier, func(b *testing.B) int { return encode(b, role, feedText(size, false)) })
+		}
+	}
+}
+
 func BenchmarkEncode(b *testing.B) {
+	asmtest.SkipUnlessFull(b)
 	for _, role := range []Role{Client, Server} {
 		for _, size := range []int{60, 200, 1000, 8000, 64000} {
-			p := feedText(size, false)
 			b.Run(fmt.Sprintf("%v/%d", role, size), func(b *testing.B) {
-				w := NewWriter(io.Discard, role)
-				b.SetBytes(int64(size))
 				b.ReportAllocs()
-				for b.Loop() {
-					if err := w.Append(Text, p); err != nil {
-						b.Fatal(err)
-					}
-					if w.Queued() > 32<<10 {
-						w.Flush()
-					}
-				}
+				b.SetBytes(int64(encode(b, role, feedText(size, false))))
 			})
 		}
 	}
 }
 
+// encode writes p, and returns its bytes.
+func encode(b *testing.B, role Role, p []byte) int {
+	w := NewWriter(io.Discard, role)
+	for b.Loop() {
+		if err := w.Append(Text, p); err != nil {
+			b.Fatal(err)
+		}
+		if w.Queued() > 32<<10 {
+			w.Flush()
+		}
+	}
+	return len(p)
+}
+
 func BenchmarkHeader(b *testing.B) {
+	asmtest.SkipUnlessFull(b)
 	for _, h := range []Header{
 		{Fin: true, Opcode: Text, Length: 60},
 		{Fin: true, Opcode: Text, Length: 200, Masked: true, Key: 1},

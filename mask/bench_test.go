@@ -1,6 +1,9 @@
 package mask
 
 import (
+	"bytes"
+	"crypto/subtle"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -11,6 +14,39 @@ import (
 
 // The figures of one `go test -bench` on a shared machine differ by half from run to run. To compare kernels, or a change
 // with what was before, use the interleaved `GOWORK=off go -C bench run ./cmd/kernels`.
+// BenchmarkKernels is the short table; TICKWIRE_FULL=1 runs the others too.
+
+// BenchmarkKernels has the kernels at the best tier and at that of Go alone, and beside them
+// what the standard library has: XORBytes with a key of the same length, and copy.
+//
+//	go test -run='^$' -bench=. ./mask ./utf8 ./frame
+func BenchmarkKernels(b *testing.B) {
+	dst, src := newArena(64<<10+64), newArena(64<<10+64)
+	pattern := bytes.Repeat(binary.LittleEndian.AppendUint32(nil, 0x8D21FA37), 16<<10)
+	run := func(op string, n int, tier string, f func(dst, src []byte)) {
+		b.Run(fmt.Sprintf("op=%s/size=%d/tier=%s", op, n, tier), func(b *testing.B) {
+			to, from := dst[6:][:n], src[6:][:n]
+			for b.Loop() {
+				f(to, from)
+			}
+			b.ReportMetric(float64(n)*float64(b.N)/float64(b.Elapsed().Nanoseconds()), "GB/s")
+		})
+	}
+	best := asm.Active()
+	for _, n := range []int{64, 200, 4096, 65536} {
+		run("XOR", n, best.String(), kernels[0].run)
+		if best != asm.Generic {
+			restore := asm.Force(asm.Generic)
+			run("XOR", n, asm.Generic.String(), kernels[0].run)
+			restore()
+		}
+		run("XOR", n, "std", func(_, src []byte) { subtle.XORBytes(src, src, pattern) })
+	}
+	for _, n := range []int{200, 4096} {
+		run("Copy", n, best.String(), kernels[1].run)
+		run("Copy", n, "std", func(dst, src []byte) { copy(dst, src) })
+	}
+}
 
 var sizes = []int{8, 16, 32, 64, 125, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 1 << 20}
 
@@ -24,6 +60,7 @@ var kernels = []struct {
 
 // BenchmarkTiers goes through tiers, functions, sizes and two alignments.
 func BenchmarkTiers(b *testing.B) {
+	asmtest.SkipUnlessFull(b)
 	dst, src := newArena(1<<20+64), newArena(1<<20+64)
 	asmtest.EachTier(b, func(b *testing.B, _ asm.Tier) {
 		for _, k := range kernels {
@@ -44,6 +81,7 @@ func BenchmarkTiers(b *testing.B) {
 // BenchmarkRandom has lengths 1 to 125 at any offset, as control frames and small messages have; what it shows most is
 // the branches that a length takes.
 func BenchmarkRandom(b *testing.B) {
+	asmtest.SkipUnlessFull(b)
 	rnd := rand.New(rand.NewPCG(1, 2))
 	src, dst := newArena(16<<10), newArena(16<<10)
 	type span struct{ at, n int }
@@ -68,6 +106,7 @@ func BenchmarkRandom(b *testing.B) {
 
 // BenchmarkUpperHalves runs the short inputs with the upper halves of the YMM registers clean, and in use.
 func BenchmarkUpperHalves(b *testing.B) {
+	asmtest.SkipUnlessFull(b)
 	dst, src := newArena(256), newArena(256)
 	for _, k := range kernels {
 		for _, n := range []int{8, 16, 32, 64, 125} {
@@ -93,6 +132,7 @@ func BenchmarkUpperHalves(b *testing.B) {
 }
 
 func BenchmarkNext(b *testing.B) {
+	asmtest.SkipUnlessFull(b)
 	var s Source
 	for b.Loop() {
 		s.Next()

@@ -13,6 +13,35 @@ import (
 
 // The figures of one `go test -bench` on a shared machine differ by half from run to run. To compare kernels, or a change
 // with what was before, use the interleaved `GOWORK=off go -C bench run ./cmd/kernels`.
+// BenchmarkKernels is the short table; TICKWIRE_FULL=1 runs the others too.
+
+// BenchmarkKernels has the kernels at the best tier, and unicode/utf8 beside Valid.
+//
+//	go test -run='^$' -bench=. ./mask ./utf8 ./frame
+func BenchmarkKernels(b *testing.B) {
+	run := func(op, name string, text []byte, tier string, f func([]byte) bool) {
+		b.Run(fmt.Sprintf("op=%s/text=%s/size=%d/tier=%s", op, name, len(text), tier), func(b *testing.B) {
+			for b.Loop() {
+				if !f(text) {
+					b.Fatal("a valid text is refused")
+				}
+			}
+			b.ReportMetric(float64(len(text))*float64(b.N)/float64(b.Elapsed().Nanoseconds()), "GB/s")
+		})
+	}
+	best := asm.Active().String()
+	mem := arena(4096 + 64)
+	for i, c := range corpora(4096)[:2] {
+		for _, n := range []int{64, 200, 4096} {
+			text := mem[6:][:copy(mem[6:], whole(c.text, n))]
+			run("Valid", c.name, text, best, Valid)
+			run("Valid", c.name, text, "std", stdutf8.Valid)
+			if i == 0 && n > 64 {
+				run("Unmask", c.name, text, best, kernels[1].run)
+			}
+		}
+	}
+}
 
 var sizes = []int{8, 16, 32, 64, 125, 174, 256, 400, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 1 << 20}
 
@@ -33,6 +62,7 @@ func arena(size int) []byte {
 
 // benchmarkKernel goes through tiers, kinds of text, sizes and two alignments.
 func benchmarkKernel(b *testing.B, run func([]byte) bool) {
+	asmtest.SkipUnlessFull(b)
 	mem := arena(1<<20 + 64)
 	asmtest.EachTier(b, func(b *testing.B, _ asm.Tier) {
 		for _, c := range corpora(1 << 20) {
@@ -59,6 +89,7 @@ func BenchmarkUnmask(b *testing.B) { benchmarkKernel(b, kernels[1].run) }
 
 // BenchmarkStandard is unicode/utf8 over the same texts.
 func BenchmarkStandard(b *testing.B) {
+	asmtest.SkipUnlessFull(b)
 	for _, c := range corpora(1 << 20) {
 		for _, n := range sizes {
 			b.Run(fmt.Sprintf("%s/%d", c.name, n), func(b *testing.B) {
@@ -76,6 +107,7 @@ func BenchmarkStandard(b *testing.B) {
 
 // BenchmarkRandom has lengths 1 to 125, as small messages have; what it shows most is the branches that a length takes.
 func BenchmarkRandom(b *testing.B) {
+	asmtest.SkipUnlessFull(b)
 	asmtest.EachTier(b, func(b *testing.B, _ asm.Tier) {
 		for _, c := range corpora(1 << 12) {
 			rng := rand.New(rand.NewPCG(1, 2))
@@ -105,6 +137,7 @@ func BenchmarkRandom(b *testing.B) {
 
 // BenchmarkPieces is a Validator over a text that comes in frames of 174 bytes, cut anywhere.
 func BenchmarkPieces(b *testing.B) {
+	asmtest.SkipUnlessFull(b)
 	asmtest.EachTier(b, func(b *testing.B, _ asm.Tier) {
 		for _, c := range corpora(1 << 14) {
 			text := whole(c.text, 1<<14)
@@ -138,6 +171,7 @@ func BenchmarkPieces(b *testing.B) {
 
 // BenchmarkUpperHalves runs short texts with the upper halves of the YMM registers clean, and in use.
 func BenchmarkUpperHalves(b *testing.B) {
+	asmtest.SkipUnlessFull(b)
 	for _, k := range kernels {
 		for _, c := range corpora(128)[:2] {
 			for _, n := range []int{8, 16, 32, 64, 125} {

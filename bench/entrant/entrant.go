@@ -88,6 +88,8 @@ type Info struct {
 	Raw bool
 	// In names the scenarios that this way of use is for; nil means all.
 	In []string
+	// Version is that of what is no Go module.
+	Version string
 }
 
 // Options are how a connection is opened.

@@ -25,6 +25,7 @@ type tick struct {
 	noClock  bool // nothing asks whether the peer is alive
 	http     bool // behind net/http instead of on the accepted connection
 	opens    bool // Dialer.OpenRecords
+	blocking bool // Config.BlockingReads
 }
 
 func ticks() []Entrant {
@@ -36,9 +37,9 @@ func ticks() []Entrant {
 		{info: Info{Name: "tickwire-prepared", Calls: "as tickwire, WritePrepared to one connection after the other", In: []string{"fanout"}}},
 		{info: Info{Name: "tickwire-plain", Calls: "as tickwire, SyscallsPlain", In: []string{"feed"}}, syscalls: conn.SyscallsPlain},
 		{info: Info{Name: "tickwire-raw", Calls: "as tickwire, SyscallsRaw", In: []string{"feed"}}, syscalls: conn.SyscallsRaw},
-		{info: Info{Name: "tickwire-opens", Calls: "as tickwire, Dialer.OpenRecords", In: []string{"feed", "paced"}, TLS: true}, opens: true},
+		{info: Info{Name: "tickwire-opens", Calls: "as tickwire, Dialer.OpenRecords", In: []string{"feed", "paced", "lines", "feed-languages"}, TLS: true}, opens: true},
 		{info: Info{Name: "tickwire-spin", Calls: "as tickwire, Config.Spin of 50 µs", In: []string{"echo"}, Spin: true}, spin: 50 * time.Microsecond},
-		{info: Info{Name: "tickwire-noclock", Calls: "as tickwire, KeepAlive off: no other library here has a clock by itself", In: []string{"echo", "paced"}, Raw: true}, noClock: true},
+		{info: Info{Name: "tickwire-noclock", Calls: "as tickwire, KeepAlive off: no other library here has a clock by itself", In: []string{"echo", "paced", "echo-languages"}, Raw: true}, noClock: true},
 		{info: Info{Name: "tickwire-http", Calls: "conn.Upgrade behind net/http", In: []string{"handshake", "idle"}}, http: true},
 	}
 	var entrants []Entrant
@@ -63,6 +64,7 @@ func (t tick) config(o Options) conn.Config {
 		UncheckedText: !o.CheckUTF8,
 		Syscalls:      t.syscalls,
 		Spin:          t.spin,
+		BlockingReads: t.blocking,
 	}
 	if t.noClock {
 		c.KeepAlive = -1

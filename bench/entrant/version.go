@@ -6,7 +6,7 @@ const tickwireModule = "github.com/seed-7f57ff33/tickwire"
 
 // Libraries returns the ways of using tickwire and the other libraries.
 func Libraries() []Entrant {
-	return append(ticks(),
+	return append(append(ticks(), waiters()...),
 		gobwasLow{}, gobwas{},
 		gwsLib{},
 		gorilla{reuse: true}, gorilla{},

@@ -1,23 +1,22 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
-	"image/color"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
-	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
-
 	"github.com/seed-7f57ff33/tickwire/bench/scenario"
 )
 
-// bars are the cases that get a chart of ratios.
+// chart is a file in bench/charts, with a text that says what it shows.
+type chart struct{ file, alt string }
+
+// bars are the cases that get a chart. The first of a scenario stands in BENCHMARKS.md.
 var bars = []struct{ scenario, kase, file string }{
 	{"decode", decode200, "decode-200.svg"},
 	{"decode", decode200m, "decode-200-masked.svg"},
@@ -25,44 +24,46 @@ var bars = []struct{ scenario, kase, file string }{
 	{"feed", feedTCP, "feed-tcp.svg"},
 	{"feed", feedRecords, "feed-tls-records.svg"},
 	{"feed", feedDeflate, "feed-deflate.svg"},
+	{"paced", "ws, ", "paced.svg"},
+	{"paced", "wss, ", "paced-tls.svg"},
+	{"lines", "ws, 200 B, 16 connections, 10000", "lines-16.svg"},
+	{"lines", "ws, 200 B, 128 connections, 100000", "lines-128.svg"},
 	{"echo", "128 B, both ends", "echo-one-cpu.svg"},
 	{"echo", "128 B, each end", "echo.svg"},
 	{"fanout", fanout1000, "fanout.svg"},
 	{"fanout", "200 B to 10000 clients", "fanout-10000.svg"},
 	{"handshake", "allocations", "handshake.svg"},
 	{"idle", "", "idle.svg"},
+	{"feed-languages", "ws, 200 B", "languages-feed.svg"},
+	{"feed-languages", "wss, 200 B", "languages-feed-tls.svg"},
+	{"echo-languages", "", "languages-echo.svg"},
 }
 
-var (
-	oursColor  = color.RGBA{R: 0xd4, G: 0x5d, B: 0x1e, A: 0xff}
-	peerColor  = color.RGBA{R: 0x6c, G: 0x8e, B: 0xbf, A: 0xff}
-	limitColor = color.RGBA{R: 0xb0, G: 0xb0, B: 0xb0, A: 0xff}
-)
-
-// drawAll draws the charts into dir and returns the files of each scenario.
-func drawAll(dir string, all []group) (map[string][]string, error) {
+// drawAll draws the charts into dir and returns those of each scenario.
+func drawAll(dir string, all []group) (map[string][]chart, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, err
 	}
-	files := make(map[string][]string)
-	for _, c := range bars {
-		i := slices.IndexFunc(all, func(g group) bool { return g.scenario == c.scenario && strings.HasPrefix(g.name, c.kase) })
-		if i < 0 {
-			continue
-		}
-		if err := drawBars(filepath.Join(dir, c.file), all[i]); err != nil {
-			return nil, err
-		}
-		files[c.scenario] = append(files[c.scenario], c.file)
+	charts := make(map[string][]chart)
+	add := func(scenario, file, alt string, err error) error {
+		charts[scenario] = append(charts[scenario], chart{file, alt})
+		return err
 	}
-	for _, side := range []string{"unmasked, UTF-8 checked", "masked, UTF-8 checked"} {
-		name := "decode-sizes-" + strings.Fields(strings.ReplaceAll(side, ",", ""))[0] + ".svg"
-		drawn, err := drawSizes(filepath.Join(dir, name), "decode", side, all)
-		if err != nil {
-			return nil, err
+	for _, c := range bars {
+		if g := find(all, c.scenario, c.kase); g != nil && g.ours() != nil {
+			alt, err := drawBars(filepath.Join(dir, c.file), *g)
+			if err := add(c.scenario, c.file, alt, err); err != nil {
+				return nil, err
+			}
 		}
-		if drawn {
-			files["decode"] = append(files["decode"], name)
+	}
+	for _, side := range []string{"unmasked", "masked"} {
+		file := "decode-sizes-" + side + ".svg"
+		if l := sizesOf("decode", side+", UTF-8 checked", all); len(l.order) > 0 {
+			alt, err := l.draw(filepath.Join(dir, file))
+			if err := add("decode", file, alt, err); err != nil {
+				return nil, err
+			}
 		}
 	}
 	for _, g := range all {
@@ -70,161 +71,332 @@ func drawAll(dir string, all []group) (map[string][]string, error) {
 		if !ok {
 			continue
 		}
-		name := "kernels-" + strings.ReplaceAll(strings.ReplaceAll(strings.ToLower(title), ",", ""), " ", "-") + ".svg"
-		if err := drawKernels(filepath.Join(dir, name), title, g); err != nil {
+		file := "kernels-" + strings.ReplaceAll(strings.ReplaceAll(strings.ToLower(title), ",", ""), " ", "-") + ".svg"
+		alt, err := kernelLines(title, g).draw(filepath.Join(dir, file))
+		if err := add("kernels", file, alt, err); err != nil {
 			return nil, err
 		}
-		files["kernels"] = append(files["kernels"], name)
 	}
-	return files, nil
+	return charts, nil
 }
 
-// drawKernels draws GB/s over sizes, both axes logarithmic.
-func drawKernels(path, title string, g group) error {
-	lines := make(map[string]plotter.XYs)
-	var order []string
-	for _, r := range g.rows {
-		order = append(order, r.Entrant)
-		for _, u := range r.units {
-			size, unit, _ := strings.Cut(u, ", ")
-			n, err := byteSize(size)
-			if err != nil {
-				continue // random lengths have no place on the axis
-			}
-			v := r.Metrics[u].Median
-			if unit == "ns" {
-				v = n / v
-			}
-			lines[r.Entrant] = append(lines[r.Entrant], plotter.XY{X: n, Y: v})
+// find returns the first case of a scenario whose name begins so, nil if there is none.
+func find(all []group, scenario, prefix string) *group {
+	for i := range all {
+		if all[i].scenario == scenario && strings.HasPrefix(all[i].name, prefix) {
+			return &all[i]
 		}
 	}
-	return drawLines(path, title+", payload at offset 6", "bytes", "GB/s (more is better)", order, lines)
+	return nil
 }
 
-// byteSize reads a size as cmd/kernels prints it.
-func byteSize(s string) (float64, error) {
-	unit := 1.0
-	s = strings.TrimSpace(strings.TrimSuffix(s, "B"))
-	for suffix, u := range map[string]float64{"K": 1 << 10, "M": 1 << 20} {
-		if rest, ok := strings.CutSuffix(s, suffix); ok {
-			s, unit = strings.TrimSpace(rest), u
-		}
+// bar is one line of a chart of bars.
+type bar struct {
+	name  string
+	value float64
+	ratio float64 // to tickwire; 0 means none
+}
+
+func (b bar) label() string {
+	if b.ratio == 0 {
+		return figure(b.value)
 	}
-	n, err := strconv.ParseFloat(s, 64)
-	return n * unit, err
+	return figure(b.value) + "  (" + times(b.ratio) + ")"
 }
 
-// drawBars draws the main metric of one case, best on top, with the ratio to tickwire at the end of each bar.
-func drawBars(path string, g group) error {
-	p := plot.New()
+// times prints a ratio.
+func times(r float64) string {
+	switch {
+	case r < 0.95:
+		return fmt.Sprintf("%.2f×", r)
+	case r < 9.95:
+		return fmt.Sprintf("%.1f×", r)
+	}
+	return fmt.Sprintf("%.0f×", r)
+}
+
+// barsOf are the rows of a case as bars, best first.
+func barsOf(g group) []bar {
 	metric := mains[g.scenario].main
-	p.Title.Text = g.scenario + ": " + g.name
-	p.X.Label.Text = metric + " (less is better); at the end of each bar the ratio to tickwire"
-	p.X.Min = 0
-	rows := slices.Clone(g.rows)
-	slices.Reverse(rows)
-	names := make([]string, len(rows))
-	var labels plotter.XYLabels
-	for i, r := range rows {
-		names[i] = r.Entrant
-		bar, err := plotter.NewBarChart(plotter.Values{r.Metrics[metric].Median}, vg.Points(13))
-		if err != nil {
-			return err
+	ours := g.ours()
+	var all []bar
+	for _, r := range g.rows {
+		if r.refused[metric] || r.Metrics[metric].Rounds == 0 {
+			continue
 		}
-		bar.Horizontal, bar.XMin, bar.LineStyle.Width = true, float64(i), 0
-		switch {
-		case strings.HasPrefix(r.Entrant, "tickwire"):
-			bar.Color = oursColor
-		case strings.HasPrefix(r.Entrant, "limit:"):
-			bar.Color = limitColor
-		default:
-			bar.Color = peerColor
+		one := bar{name: r.Entrant, value: r.Metrics[metric].Median}
+		if ours != nil && ours.Metrics[metric].Median > 0 {
+			one.ratio = one.value / ours.Metrics[metric].Median
 		}
-		p.Add(bar)
-		labels.XYs = append(labels.XYs, plotter.XY{X: r.Metrics[metric].Median, Y: float64(i)})
-		labels.Labels = append(labels.Labels, fmt.Sprintf(" %s (%s)", figure(r.Metrics[metric].Median), g.ratio(r)))
+		all = append(all, one)
 	}
-	text, err := plotter.NewLabels(labels)
-	if err != nil {
-		return err
-	}
-	for i := range text.TextStyle {
-		text.TextStyle[i].YAlign = draw.YCenter
-	}
-	p.Add(text)
-	p.NominalY(names...)
-	p.X.Max *= 1.18
-	return p.Save(vg.Points(760), vg.Points(70+20*float64(len(rows))), path)
+	return all
 }
 
-// drawSizes draws a metric over message sizes, both axes logarithmic.
-func drawSizes(path, scen, side string, all []group) (bool, error) {
-	lines := make(map[string]plotter.XYs)
-	var order []string
+// drawBars draws the main metric of one case, best on top, and returns a text that says
+// the result.
+func drawBars(path string, g group) (alt string, err error) {
+	metric := mains[g.scenario].main
+	all := barsOf(g)
+	var d drawing
+	y := d.heading(g.scenario+": "+g.name, metric+", less is better; in brackets: times tickwire's")
+	y = d.bars(all, 16, y, width-32)
+	d.height = y + 12
+	alt = altOf(g.scenario+", "+g.name+", "+metric, all)
+	return alt, d.save(path, alt)
+}
+
+// altOf says what bars show.
+func altOf(title string, all []bar) string {
+	var said []string
+	for _, b := range all {
+		if !strings.HasPrefix(b.name, "limit:") {
+			said = append(said, b.name+" "+b.label())
+		}
+	}
+	return title + ": " + strings.ReplaceAll(strings.Join(said, ", "), "  ", " ")
+}
+
+const barStep = 22.0
+
+// bars draws bars into a column: names, bars, and figures at their ends. It returns where
+// the space under them begins.
+func (d *drawing) bars(all []bar, x, y, room float64) float64 {
+	names, labels, most := 0.0, 0.0, 0.0
+	for _, b := range all {
+		names, labels, most = max(names, textWidth(b.name, labelText)), max(labels, textWidth(b.label(), labelText)), max(most, b.value)
+	}
+	left := x + names + 10
+	space := max(room-names-10-labels-8, 40)
+	for _, b := range all {
+		w := max(space*b.value/most, 1.5)
+		middle := y + barStep/2
+		class := "fg"
+		if strings.HasPrefix(b.name, "limit:") {
+			class = "dim"
+		}
+		d.text(left-8, middle, labelText, class, "end", b.name)
+		d.printf(`<rect x="%.1f" y="%.1f" width="%.1f" height="14" rx="2" fill="%s"/>`, left, middle-7, w, colorOf(b.name))
+		d.text(left+w+6, middle, labelText, "fg", "start", b.label())
+		y += barStep
+	}
+	return y
+}
+
+// panel is one small chart of bars.
+type panel struct {
+	title string
+	all   []bar
+}
+
+// drawPanels draws small charts of bars in two columns.
+func drawPanels(path, title, figures string, panels []panel) error {
+	var d drawing
+	top := d.heading(title, figures)
+	const gap, room = 28.0, (width - 32 - 28.0) / 2
+	low := top
+	for i, p := range panels {
+		if i%2 == 0 {
+			top = low + 6
+		}
+		x := 16 + float64(i%2)*(room+gap)
+		y := top
+		for _, line := range wrapped(p.title, labelText, room) {
+			d.printf(`<text class="fg" x="%.1f" y="%.1f" font-size="%g" font-weight="600">%s</text>`, x, y+14, labelText, line)
+			y += 19
+		}
+		low = max(low, d.bars(p.all, x, y+4, room)+8)
+	}
+	d.height = low + 8
+	var said []string
+	for _, p := range panels {
+		said = append(said, altOf(p.title, p.all))
+	}
+	return d.save(path, strings.Join(said, ". "))
+}
+
+// lines is a chart of lines over sizes, both axes logarithmic.
+type lines struct {
+	title, y string
+	less     bool // is better
+	order    []string
+	points   map[string][]xy
+}
+
+type xy struct{ x, y float64 }
+
+func (l *lines) add(name string, p xy) {
+	if l.points == nil {
+		l.points = make(map[string][]xy)
+	}
+	if l.points[name] == nil {
+		l.order = append(l.order, name)
+	}
+	l.points[name] = append(l.points[name], p)
+}
+
+// kernelLines are GB/s over sizes.
+func kernelLines(title string, g group) *lines {
+	l := &lines{title: "kernels: " + title + ", payload at offset 6", y: "GB/s, more is better"}
+	for _, r := range g.rows {
+		for _, u := range r.units {
+			if p, ok := kernelPoint(r, u); ok && !r.refused[u] {
+				l.add(r.Entrant, xy{p.size, p.size / p.ns})
+			}
+		}
+	}
+	return l
+}
+
+// sizesOf are the main metric of a scenario over message sizes.
+func sizesOf(scen, side string, all []group) *lines {
+	l := &lines{title: scen + ": " + side, y: mains[scen].main + ", less is better", less: true}
 	for _, g := range all {
-		size, rest, ok := strings.Cut(g.name, " B, ")
-		n, err := strconv.Atoi(size)
+		n, rest, ok := strings.Cut(g.name, " B, ")
+		x, err := strconv.ParseFloat(n, 64)
 		if g.scenario != scen || !ok || rest != side || err != nil {
 			continue
 		}
 		for _, r := range g.rows {
-			if lines[r.Entrant] == nil {
-				order = append(order, r.Entrant)
+			if m := mains[scen].main; !r.refused[m] {
+				l.add(r.Entrant, xy{x, r.Metrics[m].Median})
 			}
-			lines[r.Entrant] = append(lines[r.Entrant], plotter.XY{X: float64(n), Y: r.Metrics[mains[scen].main].Median})
 		}
 	}
-	if len(lines) == 0 {
-		return false, nil
-	}
-	return true, drawLines(path, scen+", "+side, "message, bytes", mains[scen].main, order, lines)
+	return l
 }
 
-// drawLines draws one line per name, both axes logarithmic.
-func drawLines(path, title, x, y string, order []string, lines map[string]plotter.XYs) error {
-	p := plot.New()
-	p.Title.Text = title
-	p.X.Label.Text, p.Y.Label.Text = x, y
-	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
-	p.X.Tick.Marker, p.Y.Tick.Marker = plot.LogTicks{Prec: -1}, plot.LogTicks{Prec: -1}
-	p.Legend.Top, p.Legend.Left = true, true
-	p.Legend.TextStyle.Font.Size = vg.Points(8)
-	peers, ours := 0, 0
-	if slices.Contains(order, "tickwire") {
-		ours = 1
+// span is the range of one axis, in logarithms.
+type span struct{ low, high float64 }
+
+func (s span) at(v, from, to float64) float64 {
+	if s.high == s.low {
+		return (from + to) / 2
 	}
+	return from + (to-from)*(math.Log(v)-s.low)/(s.high-s.low)
+}
+
+func (l *lines) spans() (x, y span, sizes []float64) {
+	x, y = span{math.Inf(1), math.Inf(-1)}, span{math.Inf(1), math.Inf(-1)}
+	for _, points := range l.points {
+		for _, p := range points {
+			x.low, x.high = min(x.low, math.Log(p.x)), max(x.high, math.Log(p.x))
+			y.low, y.high = min(y.low, math.Log(p.y)), max(y.high, math.Log(p.y))
+			if !slices.Contains(sizes, p.x) {
+				sizes = append(sizes, p.x)
+			}
+		}
+	}
+	slices.Sort(sizes)
+	pad := 0.04 * (y.high - y.low)
+	return x, span{y.low - pad, y.high + pad}, sizes
+}
+
+// ticks are 1, 2 and 5 times the powers of ten, or these alone where they are many.
+func ticks(s span) []float64 {
+	steps := []float64{1, 2, 5}
+	if s.high-s.low > 4*math.Log(10) {
+		steps = steps[:1]
+	}
+	var all []float64
+	for e := math.Floor(s.low / math.Log(10)); e <= s.high/math.Log(10)+1; e++ {
+		for _, m := range steps {
+			if v := m * math.Pow(10, e); math.Log(v) >= s.low && math.Log(v) <= s.high {
+				all = append(all, v)
+			}
+		}
+	}
+	return all
+}
+
+// dashes tell the ways of one library apart.
+var dashes = []string{"", "7 4", "2 3", "9 3 2 3", "4 2", "1 4"}
+
+// draw draws one line per name, and returns a text that says the result.
+func (l *lines) draw(path string) (alt string, err error) {
+	var d drawing
+	top := d.heading(l.title, l.y)
+	legend := 0.0
+	for _, name := range l.order {
+		legend = max(legend, textWidth(name, smallText))
+	}
+	const below, plot = 34.0, 360.0
+	left, right := 64.0, width-legend-16-34-12
+	bottom := top + max(plot, 18*float64(len(l.order)))
+	x, y, sizes := l.spans()
+	for _, v := range ticks(y) {
+		at := y.at(v, bottom, top)
+		d.printf(`<line class="grid" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f"/>`, left, at, right, at)
+		label := strconv.FormatFloat(v, 'f', -1, 64)
+		if v >= 1000 {
+			label = figure(v)
+		}
+		d.text(left-8, at, smallText, "dim", "end", label)
+	}
+	free := 0.0
+	for _, v := range sizes {
+		at := x.at(v, left, right)
+		d.printf(`<line class="grid" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f"/>`, at, top, at, bottom)
+		if w := textWidth(size(v), smallText); at-w/2 > free {
+			d.text(at, bottom+16, smallText, "dim", "middle", size(v))
+			free = at + w/2 + 4
+		}
+	}
+	d.printf(`<line class="axis" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f"/>`, left, bottom, right, bottom)
+	d.printf(`<line class="axis" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f"/>`, left, top, left, bottom)
+	order := l.ranked()
+	same := make(map[string]int)
+	for i, name := range order {
+		lib := library(name)
+		dash, thick := dashes[same[lib]%len(dashes)], 1.6
+		same[lib]++
+		if lib == "tickwire" {
+			thick = 2.6
+		}
+		look := fmt.Sprintf(`fill="none" stroke="%s" stroke-width="%g" stroke-linejoin="round"`, colorOf(name), thick)
+		if dash != "" {
+			look += fmt.Sprintf(` stroke-dasharray="%s"`, dash)
+		}
+		var path []string
+		points := slices.SortedFunc(slices.Values(l.points[name]), func(a, b xy) int { return cmp.Compare(a.x, b.x) })
+		for _, p := range points {
+			path = append(path, fmt.Sprintf("%.1f,%.1f", x.at(p.x, left, right), y.at(p.y, bottom, top)))
+		}
+		d.printf(`<polyline points="%s" %s/>`, strings.Join(path, " "), look)
+		at := top + 9 + 18*float64(i)
+		d.printf(`<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" %s/>`, right+14, at, right+42, at, look)
+		d.text(right+48, at, smallText, "fg", "start", name)
+	}
+	d.height = bottom + below
+	alt = l.alt(order, sizes)
+	return alt, d.save(path, alt)
+}
+
+// ranked are the names, best first at the middle of the sizes.
+func (l *lines) ranked() []string {
+	middle := func(name string) float64 {
+		p := l.points[name]
+		v := p[len(p)/2].y
+		if !l.less {
+			v = -v
+		}
+		return v
+	}
+	order := slices.Clone(l.order)
+	slices.SortStableFunc(order, func(a, b string) int { return cmp.Compare(middle(a), middle(b)) })
+	return order
+}
+
+// alt says the figures at one size in the middle.
+func (l *lines) alt(order []string, sizes []float64) string {
+	at := sizes[len(sizes)/2]
+	var said []string
 	for _, name := range order {
-		line, err := plotter.NewLine(lines[name])
-		if err != nil {
-			return err
-		}
-		line.Width = vg.Points(1.2)
-		switch {
-		case strings.HasPrefix(name, "tickwire"):
-			line.Color, line.Width = oursColor, vg.Points(2.4)
-			if name != "tickwire" {
-				line.Dashes = dashes[ours%len(dashes)]
-				ours++
+		for _, p := range l.points[name] {
+			if p.x == at {
+				said = append(said, name+" "+figure(p.y))
 			}
-		case strings.HasPrefix(name, "limit:") || name == "copy()":
-			line.Color, line.Dashes = limitColor, []vg.Length{vg.Points(2), vg.Points(2)}
-		default:
-			line.Color = palette[peers%len(palette)]
-			peers++
 		}
-		p.Add(line)
-		p.Legend.Add(name, line)
 	}
-	p.X.Max *= 1.6 // room for half a label
-	return p.Save(vg.Points(760), vg.Points(480), path)
-}
-
-// dashes tell tickwire's ways apart: none for "tickwire" itself or, where that is not drawn, for the first.
-var dashes = [][]vg.Length{nil, {vg.Points(5), vg.Points(3)}, {vg.Points(2), vg.Points(2)}, {vg.Points(8), vg.Points(3), vg.Points(2), vg.Points(3)}}
-
-// palette tells the other libraries apart.
-var palette = []color.Color{
-	color.RGBA{R: 0x1f, G: 0x77, B: 0xb4, A: 0xff}, color.RGBA{R: 0x2c, G: 0xa0, B: 0x2c, A: 0xff}, color.RGBA{R: 0x94, G: 0x67, B: 0xbd, A: 0xff},
-	color.RGBA{R: 0x8c, G: 0x56, B: 0x4b, A: 0xff}, color.RGBA{R: 0xe3, G: 0x77, B: 0xc2, A: 0xff}, color.RGBA{R: 0x17, G: 0xbe, B: 0xcf, A: 0xff},
-	color.RGBA{R: 0xbc, G: 0xbd, B: 0x22, A: 0xff}, color.RGBA{R: 0x39, G: 0x3b, B: 0x79, A: 0xff}, color.RGBA{R: 0x63, G: 0x79, B: 0x39, A: 0xff},
+	return fmt.Sprintf("%s, %s; at %s: %s", l.title, l.y, size(at), strings.Join(said, ", "))
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/seed-7f57ff33/tickwire/bench/entrant"
+	"github.com/seed-7f57ff33/tickwire/bench/peers"
 	"github.com/seed-7f57ff33/tickwire/bench/scenario"
 )
 
@@ -19,24 +20,141 @@ import (
 //go:embed notes.md
 var notes string
 
-// Write makes BENCHMARKS.md in root and the charts in bench/charts, from files of raw results.
+// Write makes BENCHMARKS.md in root, and in bench the charts, METHOD.md, TARGETS.md and
+// TABLES.md, from files of raw results.
 func Write(root string, files ...string) error {
 	results, err := load(files)
 	if err != nil {
 		return err
 	}
 	all := groups(Rows(results))
+	refused := refuse(all)
 	charts, err := drawAll(filepath.Join(root, "bench", "charts"), all)
 	if err != nil {
 		return err
 	}
-	var b strings.Builder
-	head(&b, results)
-	targetTable(&b, all)
-	for _, s := range scenario.All {
-		section(&b, s, all, results, charts)
+	first, err := front(filepath.Join(root, "bench", "charts"), all, results, charts, refused)
+	if err != nil {
+		return err
 	}
-	return os.WriteFile(filepath.Join(root, "BENCHMARKS.md"), []byte(b.String()), 0o666)
+	for path, text := range map[string]string{
+		"BENCHMARKS.md":    first,
+		"bench/METHOD.md":  methodPage(results),
+		"bench/TARGETS.md": targetsPage(all, results),
+		"bench/TABLES.md":  tablesPage(all, charts, refused),
+	} {
+		if err := os.WriteFile(filepath.Join(root, path), []byte(text), 0o666); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// front is BENCHMARKS.md: what a reader wants to know first, then a chart and a table for each scenario.
+func front(dir string, all []group, results []scenario.Result, charts map[string][]chart, refused []Refusal) (string, error) {
+	var b strings.Builder
+	b.WriteString("# Benchmarks\n\n")
+	b.WriteString(measuredOn(results) + " Less is better everywhere; in brackets: times tickwire's. Each library by its fastest way.\n\n")
+	panels := summarizeAll(&b, all)
+	if len(panels) > 0 {
+		if err := drawPanels(filepath.Join(dir, "summary.svg"), "tickwire beside other libraries in Go", "less is better; in brackets: times tickwire's", panels); err != nil {
+			return "", err
+		}
+		var said []string
+		for _, p := range panels {
+			said = append(said, altOf(p.title, p.all))
+		}
+		fmt.Fprintf(&b, "![%s](bench/charts/summary.svg)\n\n", strings.Join(said, ". "))
+	}
+	b.WriteString("Messages are JSON of 200 B, UTF-8 checked; a round trip has 128 B, both ends on one CPU; in fan-out messages follow one another, and a Group writes those that wait at once. [How it is measured](bench/METHOD.md), " +
+		"[targets](bench/TARGETS.md), [all tables](bench/TABLES.md). All of this page again, in some 40 minutes:\n\n" +
+		"```\nGOWORK=off go -C bench run ./cmd/compare -report\n```\n\n")
+	b.WriteString("Other languages are in sections of their own at the end; they run with `-languages`, and `-from FILE,FILE -report` puts both runs into one page.\n\n")
+	for _, s := range scenario.All {
+		frontSection(&b, s, all, results, charts)
+	}
+	refusals(&b, refused)
+	return b.String(), nil
+}
+
+// frontSection is one chart, one table and the command of a scenario.
+func frontSection(b *strings.Builder, s scenario.Scenario, all []group, results []scenario.Result, charts map[string][]chart) {
+	if !slices.ContainsFunc(all, func(g group) bool { return g.scenario == s.Name }) {
+		return
+	}
+	fmt.Fprintf(b, "## %s: %s\n\n", s.Name, s.About)
+	if c := charts[s.Name]; len(c) > 0 {
+		fmt.Fprintf(b, "![%s](bench/charts/%s)\n\n", c[0].alt, c[0].file)
+	}
+	for _, v := range views {
+		if v.scenario == s.Name {
+			v.write(b, all)
+		}
+	}
+	if s.Name == "kernels" {
+		if i := slices.IndexFunc(all, func(g group) bool { return strings.HasSuffix(g.name, scenario.KernelSizes) }); i >= 0 {
+			kernelSizes(b, all[i])
+		}
+		b.WriteString("Masked copies and UTF-8 are in [all tables](bench/TABLES.md), the ratios and their bounds in [targets](bench/TARGETS.md).\n\n")
+	}
+	for _, m := range missing(results) {
+		if m.Scenario == s.Name {
+			fmt.Fprintf(b, "Not run here: %s: %s.\n\n", m.Entrant, m.Missing)
+		}
+	}
+}
+
+// refusals names the figures that are not printed.
+func refusals(b *strings.Builder, refused []Refusal) {
+	if len(refused) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "## Refused\n\nThese figures contradict those of neighbouring sizes, by more than %d times what the bytes allow. They are to be measured again.\n\n", slack)
+	for _, r := range refused {
+		fmt.Fprintf(b, "- %s\n", r)
+	}
+	b.WriteByte('\n')
+}
+
+// tablesPage has each case with all its entrants and metrics.
+func tablesPage(all []group, charts map[string][]chart, refused []Refusal) string {
+	var b strings.Builder
+	b.WriteString("# All tables\n\nEach case of each scenario; the command above a table prints it. [BENCHMARKS.md](../BENCHMARKS.md) has what matters most, [METHOD.md](METHOD.md) how it is measured.\n\n")
+	for _, s := range scenario.All {
+		section(&b, s, all, charts)
+	}
+	refusals(&b, refused)
+	return b.String()
+}
+
+// targetsPage has the targets, and where the time of what falls short goes.
+func targetsPage(all []group, results []scenario.Result) string {
+	var b strings.Builder
+	b.WriteString("# Targets\n\n" + measuredOn(results) + "\n\n")
+	targetTable(&b, all)
+	for _, g := range all {
+		if g.name == scenario.KernelRows {
+			b.WriteString("## Kernels\n\n")
+			kernelRows(&b, g)
+		}
+	}
+	b.WriteString("## Where the time goes\n\n")
+	for _, s := range scenario.All {
+		var text strings.Builder
+		if note := noteOf(s.Name); note != "" {
+			text.WriteString(note + "\n\n")
+		}
+		for _, r := range results {
+			i := slices.IndexFunc(all, func(g group) bool { return g.scenario == r.Scenario && g.name == r.Case })
+			if r.Profile != nil && r.Scenario == s.Name && i >= 0 {
+				profile(&text, all[i], r)
+			}
+		}
+		if text.Len() > 0 {
+			fmt.Fprintf(&b, "### %s\n\n%s", s.Name, text.String())
+		}
+	}
+	return b.String()
 }
 
 // load reads files of results. Where a case is in several files the last one counts.
@@ -75,39 +193,61 @@ processor ran at full speed before and after it; the figure is the median of 15 
 sockets each entrant has processes of its own, and the entrants are shuffled in each round; feeds over TCP and round trips, where what
 others do on the machine makes the most of a figure, are measured in many short turns, the processes made anew after every %d.
 The median of round trips on one CPU is of batches that ran at full speed, as in memory; the high percentiles are of all trips.
+In paced and lines the sender puts the time into each message before it encrypts and writes it, and waits for the next in a loop on a CPU of its own; the reader has the
+other CPU, and takes the time when its library has handed the message out. Both clocks are CLOCK_MONOTONIC.
 CPU is what the kernel accounts to the process that is measured, the peer being another one. "Quartiles" are those of the rounds. "Ratio" is against tickwire in the
 same table: 2.00 is twice as much of what the column counts.
 
 All libraries get a 64 KiB read buffer where their documentation has a knob for it, which is what tickwire takes by itself, a
-write buffer that holds the whole message, and each is called in the way that its documentation calls fastest; the adapters in [bench/entrant](bench/entrant) say why for
+write buffer that holds the whole message, and each is called in the way that its documentation calls fastest; the adapters in [entrant](entrant) say why for
 each call. "Limits" are programs without a protocol that do only what nobody can leave out. Messages are JSON of numbers and
 short keys, their lengths within a quarter of the size that is named. Where a row of tickwire's falls short of its target,
-the top of its profile stands under the table, taken in a run of its own.
+the top of its profile stands in [TARGETS.md](TARGETS.md), taken in a run of its own.
+
+A figure that contradicts those of neighbouring sizes is refused: it is not printed, and named. More bytes do not take a third of the time, and
+so many times the bytes take no more than three times so many times the time.
+
+Programs in other languages ([peers](peers)) are clients of the same senders and take turns with the same Go programs. Each reads the same messages, which are
+counted and summed, and tells its CPU time from getrusage, as the Go programs do; what the kernel accounts to the whole process is not less.
+Their versions are pinned; Rust is built with lto for this processor, C++ with -O3 for this processor. "go run ./cmd/peers" builds them, and "compare -languages"
+does so first. Peers that cannot be built are named.
 `
 
-func head(b *strings.Builder, results []scenario.Result) {
+// measuredOn says when and on what the results were measured.
+func measuredOn(results []scenario.Result) string {
 	last := results[len(results)-1]
 	commits, goes := make(map[string]bool), make(map[string]bool)
 	for _, r := range results {
 		commits[r.Commit], goes[r.Go] = true, true
 	}
-	fmt.Fprintf(b, "# Benchmarks\n\nWritten by `GOWORK=off go -C bench run ./cmd/compare -report`; the command above each table prints that table. ")
-	fmt.Fprintf(b, "Measured %s on %s, tier %s, %s, commit %s.\n\n%s\n", last.Time.Format("2006-01-02"), last.CPU, last.Tier,
-		strings.Join(slices.Sorted(maps.Keys(goes)), ", "), commitList(slices.Sorted(maps.Keys(commits))), fmt.Sprintf(method, scenario.ProcessTurns))
+	return fmt.Sprintf("Measured %s on %s, tier %s, %s, commit %s.", last.Time.Format("2006-01-02"), last.CPU, last.Tier,
+		strings.Join(slices.Sorted(maps.Keys(goes)), ", "), commitList(slices.Sorted(maps.Keys(commits))))
+}
+
+// methodPage tells how it is measured, and by whom.
+func methodPage(results []scenario.Result) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# How it is measured\n\n%s\n\n%s\n", measuredOn(results), fmt.Sprintf(method, scenario.ProcessTurns))
 	b.WriteString("The kernels (masking, masked copy, UTF-8) have a command of their own, `GOWORK=off go -C bench run ./cmd/kernels`. Whether a change made something slower:\n" +
-		"`GOWORK=off go -C bench run ./cmd/gate -base REV`.\n\n")
-	b.WriteString("| entrant | module | version | used by | UTF-8 is checked by |\n|---|---|---|---|---|\n")
-	for _, e := range entrant.All() {
-		i := e.Info()
-		version := ""
+		"`GOWORK=off go -C bench run ./cmd/gate -base REV`. A report again from raw results, without a run: `GOWORK=off go -C bench run ./cmd/compare -from FILE,FILE -report`.\n\n")
+	b.WriteString("## Entrants\n\n| entrant | module | version | used by | UTF-8 is checked by |\n|---|---|---|---|---|\n")
+	version := func(name string) string {
+		v := ""
 		for _, r := range results {
-			if r.Entrant == i.Name {
-				version = r.Version
+			if r.Entrant == name && r.Version != "" {
+				v = r.Version
 			}
 		}
-		fmt.Fprintf(b, "| %s | %s | %s | %s | %s |\n", i.Name, i.Module, version, i.Calls, i.Check)
+		return v
 	}
-	b.WriteByte('\n')
+	for _, e := range entrant.All() {
+		i := e.Info()
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", i.Name, i.Module, version(i.Name), i.Calls, i.Check)
+	}
+	for _, p := range peers.All() {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", p.Name(), p.Library, version(p.Name()), p.Calls, p.Check)
+	}
+	return b.String()
 }
 
 // commitList is the commits that results are of.
@@ -120,10 +260,10 @@ func commitList(commits []string) string {
 }
 
 func targetTable(b *strings.Builder, all []group) {
-	b.WriteString("## Targets\n\nRatios are the other's figure over ours where they are to be at least so much, and ours over the other's where at most. " +
+	b.WriteString("\"At least\" rows: the other's figure ÷ tickwire's. \"At most\" rows: tickwire's ÷ the other's. " +
 		"Calls without a connection are judged by calls without one (tickwire/frame, which is frame.Reader and frame.Writer, by gobwas-low), connections by connections " +
 		"(tickwire, which is ReadMessage and WriteMessage, by gws, gorilla and coder). In decode and encode a connection against calls without one stands beside, its bound in brackets: " +
-		"it also has a lock, a queue, limits, clocks and control frames, which the other leaves to its caller. Behind \"falls short\" stands what a limit would reach in our place.\n\n" +
+		"it also has a lock, a queue, limits, clocks and control frames, which the other leaves to its caller. After \"falls short\" stands what a limit would reach in our place.\n\n" +
 		"| scenario | ours | against | measured | at least | aim | |\n|---|---|---|---:|---:|---:|---|\n")
 	title := ""
 	for _, t := range targets() {
@@ -150,34 +290,25 @@ func targetTable(b *strings.Builder, all []group) {
 	b.WriteByte('\n')
 }
 
-func section(b *strings.Builder, s scenario.Scenario, all []group, results []scenario.Result, charts map[string][]string) {
+func section(b *strings.Builder, s scenario.Scenario, all []group, charts map[string][]chart) {
 	some := slices.DeleteFunc(slices.Clone(all), func(g group) bool { return g.scenario != s.Name })
 	if len(some) == 0 {
 		return
 	}
 	fmt.Fprintf(b, "## %s: %s\n\n", s.Name, s.About)
-	if note := noteOf(s.Name); note != "" {
-		b.WriteString(note + "\n\n")
-	}
 	for _, c := range charts[s.Name] {
-		fmt.Fprintf(b, "![%s](bench/charts/%s)\n", s.About, c)
+		fmt.Fprintf(b, "![%s](charts/%s)\n", c.alt, c.file)
 	}
 	if len(charts[s.Name]) > 0 {
 		b.WriteByte('\n')
 	}
 	for _, g := range some {
 		switch {
-		case g.name == scenario.KernelRows:
-			kernelRows(b, g)
+		case g.name == scenario.KernelRows: // in TARGETS.md
 		case strings.HasSuffix(g.name, scenario.KernelSizes):
 			kernelSizes(b, g)
 		default:
 			table(b, g)
-		}
-		for _, r := range results {
-			if r.Profile != nil && r.Scenario == g.scenario && r.Case == g.name {
-				profile(b, g, r)
-			}
 		}
 	}
 }
@@ -222,7 +353,7 @@ func kernelSizes(b *strings.Builder, g group) {
 	for _, size := range g.units() {
 		b.WriteString("| " + size)
 		for _, r := range g.rows {
-			b.WriteString(" | " + figure(r.Metrics[size].Median))
+			b.WriteString(" | " + r.cell(size))
 		}
 		b.WriteString(" |\n")
 	}
@@ -241,7 +372,11 @@ func noteOf(scenario string) string {
 
 func table(b *strings.Builder, g group) {
 	m := mains[g.scenario]
-	fmt.Fprintf(b, "### %s: %s\n\n`GOWORK=off go -C bench run ./cmd/compare -run '%s'`, here %s\n\n", g.scenario, g.name, pattern(g), g.rounds())
+	flags := ""
+	if strings.HasSuffix(g.scenario, "-languages") {
+		flags = " -languages"
+	}
+	fmt.Fprintf(b, "### %s: %s\n\n`GOWORK=off go -C bench run ./cmd/compare%s -run '%s'`, here %s\n\n", g.scenario, g.name, flags, pattern(g), g.rounds())
 	more := slices.DeleteFunc(slices.Clone(m.more), func(unit string) bool {
 		return !slices.ContainsFunc(g.rows, func(r *Row) bool { _, has := r.Metrics[unit]; return has })
 	})
@@ -251,14 +386,13 @@ func table(b *strings.Builder, g group) {
 	}
 	b.WriteString("\n|---|---:|---:|---:|" + strings.Repeat("---:|", len(more)) + "\n")
 	for _, r := range g.rows {
-		s := r.Metrics[m.main]
 		name := r.Entrant
 		if strings.HasPrefix(name, "tickwire") {
 			name = "**" + name + "**"
 		}
-		fmt.Fprintf(b, "| %s | %s | %s–%s | %s |", name, figure(s.Median), figure(s.Low), figure(s.High), g.ratio(r))
+		fmt.Fprintf(b, "| %s | %s | %s | %s |", name, r.cell(m.main), r.quartiles(m.main), g.ratio(r))
 		for _, unit := range more {
-			fmt.Fprintf(b, " %s |", figure(r.Metrics[unit].Median))
+			fmt.Fprintf(b, " %s |", r.cell(unit))
 		}
 		b.WriteByte('\n')
 	}

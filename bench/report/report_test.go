@@ -2,12 +2,16 @@ package report
 
 import (
 	"errors"
+	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/seed-7f57ff33/tickwire/bench/entrant"
+	"github.com/seed-7f57ff33/tickwire/bench/peers"
 	"github.com/seed-7f57ff33/tickwire/bench/scenario"
 )
 
@@ -56,7 +60,7 @@ func TestTargetsAreJudged(t *testing.T) {
 		"cost, missed":   {func(t *target) { t.against, t.cost, t.want = entrant.LimitParse, true, 1.9 }, 2, "aim not reached"},
 		"figure, missed": {func(t *target) { t.figure, t.least = true, 19 }, 20, "**falls short**"},
 		"beside":         {func(t *target) { t.against, t.least, t.beside = "gws", 2.6, true }, 2.5, "beside"},
-		"not run":        {func(t *target) { t.against, t.least = "coder", 2 }, 20, "not run"},
+		"not run":        {func(t *target) { t.against, t.least = "coder", 2 }, 20, "not run, or refused"},
 	} {
 		one := base
 		c.change(&one)
@@ -137,19 +141,187 @@ func TestWrite(t *testing.T) {
 	if err := errors.Join(emit(profiled), done()); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Mkdir(filepath.Join(root, "bench"), 0o777); err != nil {
+		t.Fatal(err)
+	}
 	if err := Write(root, filepath.Join(root, "a.jsonl")); err != nil {
+		t.Fatal(err)
+	}
+	for file, wants := range map[string][]string{
+		"BENCHMARKS.md":               {"decode,<br>ns a message", "250 (12×)", "-run '^decode/200 B, unmasked, UTF-8 checked$'", "(bench/charts/summary.svg)", "(bench/charts/decode-200.svg)"},
+		"bench/TABLES.md":             {"| gws | 250 | 250–250 | 12.50 |", "(charts/decode-200.svg)"},
+		"bench/TARGETS.md":            {"12.50× | ≥ 6× | ≥ 8× | reached |", "-entrants tickwire -profile", "| `runtime.memmove` | 20.0 | 25.5 |"},
+		"bench/METHOD.md":             {"| gws | github.com/lxzan/gws |", "| python: picows |"},
+		"bench/charts/decode-200.svg": {"<svg", "gws 250 (12×)"},
+	} {
+		b, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range wants {
+			if !strings.Contains(string(b), want) {
+				t.Errorf("no %q in %s", want, file)
+			}
+		}
+	}
+}
+
+// TestRefusable: of times over sizes those go that no program can have taken, and no others.
+func TestRefusable(t *testing.T) {
+	for name, c := range map[string]struct {
+		ns   []float64 // at 8, 16, 32, 64 B
+		want []float64
+	}{
+		"constant":            {[]float64{5, 5, 5, 5}, nil},
+		"linear":              {[]float64{5, 10, 20, 40}, nil},
+		"a tail costs twice":  {[]float64{3, 7, 4, 4}, nil},
+		"one too slow":        {[]float64{3.5, 120, 5.9, 6.2}, []float64{120}},
+		"the first too slow":  {[]float64{120, 5, 5, 5}, []float64{120}},
+		"the last too slow":   {[]float64{5, 5, 5, 120}, []float64{120}},
+		"one too fast":        {[]float64{5, 6, 0.1, 8}, []float64{0.1}},
+		"two that contradict": {[]float64{5, 120}, []float64{5, 120}},
+		"two against two":     {[]float64{120, 5, 120, 5.5}, []float64{120, 5, 120, 5.5}},
+		"two too slow":        {[]float64{120, 5, 120, 5.5, 6}, []float64{120, 120}},
+	} {
+		var points []point
+		for i, ns := range c.ns {
+			points = append(points, point{size: float64(int(8) << i), ns: ns})
+		}
+		var got []float64
+		for _, p := range refusable(points) {
+			got = append(got, p.ns)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+// TestRefusedIsNotPrinted: a figure that contradicts its neighbours is in no table and no chart, and is named.
+func TestRefusedIsNotPrinted(t *testing.T) {
+	var results []scenario.Result
+	for size, ns := range map[int]float64{60: 10, 200: 7777, 1000: 30, 8000: 200} {
+		results = append(results, rows("decode", fmt.Sprintf("%d B, unmasked, UTF-8 checked", size), "ns/message", map[string][]float64{"gws": {ns}, "tickwire": {float64(size) / 60}})...)
+	}
+	kernel := scenario.Result{Scenario: "kernels", Case: "UTF-8, ASCII" + scenario.KernelSizes, Entrant: "segmentio", Metrics: map[string]float64{
+		"8, ns": 4, "16, ns": 6666, "32, ns": 5, "4K, GB/s": 40, "1..125, ns": 5555,
+	}}
+	root := t.TempDir()
+	emit, done, err := scenario.Writer(filepath.Join(root, "bench", "a.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range append(results, kernel) {
+		if err := emit(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(done(), Write(root, filepath.Join(root, "bench", "a.jsonl"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"BENCHMARKS.md", "bench/TABLES.md", "bench/charts/decode-200.svg", "bench/charts/kernels-utf-8-ascii.svg"} {
+		b, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, named, _ := strings.Cut(string(b), "## Refused")
+		for _, refused := range []string{"7,777", "6,666"} {
+			if strings.Contains(text, refused) {
+				t.Errorf("%s is in %s", refused, file)
+			}
+			if strings.HasSuffix(file, ".md") && !strings.Contains(named, refused+" ns at") {
+				t.Errorf("%s is not named in %s", refused, file)
+			}
+		}
+		if strings.HasSuffix(file, ".md") && (!strings.Contains(text, "refused") || !strings.Contains(text, "5,555")) {
+			t.Errorf("%s: nothing is refused, or what has no size is", file)
+		}
+	}
+}
+
+// TestLanguagesInReport: programs in other languages have a table with their versions, and those that are missing are named.
+func TestLanguagesInReport(t *testing.T) {
+	results := rows("feed-languages", "ws, 200 B, UTF-8 checked", "cpu ns/message", map[string][]float64{"tickwire": {30}, "rust: sockudo-ws": {90}})
+	for i := range results {
+		if results[i].Entrant != "tickwire" {
+			results[i].Version = "3.1.0"
+		}
+	}
+	for range 2 {
+		results = append(results, scenario.Result{Scenario: "feed-languages", Case: "ws, 200 B, UTF-8 checked", Entrant: "cpp: beast", Missing: "no g++ here"})
+	}
+	root := t.TempDir()
+	emit, done, err := scenario.Writer(filepath.Join(root, "bench", "a.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range results {
+		if err := emit(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(done(), Write(root, filepath.Join(root, "bench", "a.jsonl"))); err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(filepath.Join(root, "BENCHMARKS.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"| gws | 250 | 250–250 | 12.50 |", "12.50× | ≥ 6× | ≥ 8× | reached |", "-run '^decode/200 B, unmasked, UTF-8 checked$'", "-entrants tickwire -profile", "| `runtime.memmove` | 20.0 | 25.5 |"} {
-		if !strings.Contains(string(b), want) {
-			t.Errorf("no %q in the report", want)
+	for want, n := range map[string]int{
+		"| rust: sockudo-ws 3.1.0 | 90.0 |": 1, "Not run here: cpp: beast: no g++ here.": 1,
+		"./cmd/compare -languages -run '^feed-languages/ws, 200 B, UTF-8 checked$'": 1,
+	} {
+		if strings.Count(string(b), want) != n {
+			t.Errorf("%q is not there %d times:\n%s", want, n, b)
 		}
 	}
-	if svg, err := os.ReadFile(filepath.Join(root, "bench", "charts", "decode-200.svg")); err != nil || !strings.Contains(string(svg), "<svg") {
-		t.Errorf("no chart: %v", err)
+}
+
+// TestViews: a table has at most mostRows rows, with tickwire's and each library's best among them.
+func TestViews(t *testing.T) {
+	figures := map[string][]float64{}
+	for i, e := range entrant.All() {
+		figures[e.Info().Name] = []float64{float64(10 + i)}
+	}
+	v := view{scenario: "decode", columns: []column{{"", "x", ""}}}
+	names := v.entrants(v.groups(groups(Rows(rows("decode", "x", "ns/message", figures)))))
+	if len(names) > mostRows {
+		t.Errorf("%d rows: %q", len(names), names)
+	}
+	for _, want := range []string{"tickwire", "gobwas-low", "gws", "gorilla-reuse", "coder-reuse"} {
+		if !slices.Contains(names, want) {
+			t.Errorf("no %s in %q", want, names)
+		}
+	}
+	figures = map[string][]float64{"tickwire": {40}, "tickwire-poller": {41}, "gws": {30}}
+	for i, p := range peers.All() {
+		figures[p.Name()] = []float64{float64(50 + i)}
+	}
+	v.scenario = "echo-languages"
+	names = v.entrants(v.groups(groups(Rows(rows("echo-languages", "x", "p50 µs", figures)))))
+	if len(names) != mostRows || slices.Contains(names, "gws") || !slices.Contains(names, "tickwire-poller") || !slices.Contains(names, "node: ws") {
+		t.Errorf("beside other languages: %q", names)
+	}
+	for _, v := range views {
+		if mains[v.scenario].main == "" || !slices.ContainsFunc(scenario.All, func(s scenario.Scenario) bool { return s.Name == v.scenario }) {
+			t.Errorf("a view of %q, which is no scenario", v.scenario)
+		}
+	}
+}
+
+func TestTicks(t *testing.T) {
+	for name, c := range map[string]struct {
+		low, high float64
+		want      []float64
+	}{
+		"one decade":   {1, 10, []float64{1, 2, 5, 10}},
+		"within":       {30, 150, []float64{50, 100}},
+		"small":        {0.05, 0.6, []float64{0.05, 0.1, 0.2, 0.5}},
+		"many decades": {1, 200_000, []float64{1, 10, 100, 1000, 10_000, 100_000}},
+	} {
+		got := ticks(span{math.Log(c.low) - 1e-9, math.Log(c.high) + 1e-9})
+		if !slices.EqualFunc(got, c.want, func(a, b float64) bool { return math.Abs(a/b-1) < 1e-9 }) {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }

@@ -17,7 +17,8 @@ type Row struct {
 	Scenario, Case, Entrant, Version, Command string
 	Metrics                                   map[string]Summary
 
-	units []string // in the order in which they came
+	units   []string        // in the order in which they came
+	refused map[string]bool // figures that their neighbours in size contradict
 }
 
 // Summary is the median over rounds, and the quartiles.
@@ -33,7 +34,7 @@ func Rows(results []scenario.Result) []*Row {
 	values := make(map[*Row]map[string][]float64)
 	var rows []*Row
 	for _, r := range results {
-		if r.Profile != nil {
+		if r.Profile != nil || r.Missing != "" {
 			continue
 		}
 		k := key{r.Scenario, r.Case, r.Entrant}
@@ -82,11 +83,15 @@ var mains = map[string]struct {
 	"decode":    {"ns/message", []string{"allocs/message"}},
 	"encode":    {"ns/message", []string{"allocs/message"}},
 	"feed":      {"cpu ns/message", []string{"messages/s", "allocs/message", "reads/message", "GCs/million"}},
-	"paced":     {"cpu ns/message", []string{"p50 µs", "p99 µs", "messages/s", "allocs/message", "reads/message", "switches/million"}},
+	"paced":     {"cpu ns/message", []string{"p50 µs", "p99 µs", "p99.9 µs", "messages/s", "allocs/message", "reads/message", "switches/million"}},
+	"lines":     {"p50 µs", []string{"p99 µs", "p99.9 µs", "cpu ns/message", "messages/s", "allocs/message", "reads/message", "switches/million"}},
 	"echo":      {"p50 µs", []string{"p99 µs", "p99.9 µs", "client cpu ns/message", "allocs/message", "reads/message"}},
 	"fanout":    {"cpu ns/message", []string{"messages/s", "allocs/message", "writes/message"}},
 	"handshake": {"allocs/handshake", []string{"cpu ns/handshake", "handshakes/s", "reads/handshake", "writes/handshake"}},
 	"idle":      {"resident B/connection", []string{"heap B/connection", "stack B/connection", "unused B/connection", "runtime B/connection"}},
+
+	"feed-languages": {"cpu ns/message", []string{"messages/s"}},
+	"echo-languages": {"p50 µs", []string{"p99 µs", "p99.9 µs", "client cpu ns/message"}},
 }
 
 // group is the rows of one case, best first.
@@ -140,7 +145,11 @@ func Print(w io.Writer, files ...string) error {
 	if err != nil {
 		return err
 	}
-	for _, g := range groups(Rows(results)) {
+	all := groups(Rows(results))
+	for _, r := range refuse(all) {
+		fmt.Fprintln(w, "refused:", r)
+	}
+	for _, g := range all {
 		if g.scenario == "kernels" {
 			printKernels(w, g)
 			continue
@@ -152,13 +161,15 @@ func Print(w io.Writer, files ...string) error {
 		}
 		fmt.Fprintln(w)
 		for _, r := range g.rows {
-			s := r.Metrics[m.main]
-			fmt.Fprintf(w, "%-44s %12s %17s %8s", r.Entrant, figure(s.Median), figure(s.Low)+"–"+figure(s.High), g.ratio(r))
+			fmt.Fprintf(w, "%-44s %12s %17s %8s", r.Entrant, r.cell(m.main), r.quartiles(m.main), g.ratio(r))
 			for _, unit := range m.more {
-				fmt.Fprintf(w, " %14s", figure(r.Metrics[unit].Median))
+				fmt.Fprintf(w, " %14s", r.cell(unit))
 			}
 			fmt.Fprintln(w)
 		}
+	}
+	for _, m := range missing(results) {
+		fmt.Fprintf(w, "\nnot run in %s: %s: %s\n", m.Scenario, m.Entrant, m.Missing)
 	}
 	for _, r := range results {
 		if r.Profile == nil {
@@ -170,6 +181,18 @@ func Print(w io.Writer, files ...string) error {
 		}
 	}
 	return nil
+}
+
+// missing returns what could not be run, each once in a scenario.
+func missing(results []scenario.Result) []scenario.Result {
+	var all []scenario.Result
+	for _, r := range results {
+		same := func(m scenario.Result) bool { return m.Scenario == r.Scenario && m.Entrant == r.Entrant }
+		if r.Missing != "" && !slices.ContainsFunc(all, same) {
+			all = append(all, r)
+		}
+	}
+	return all
 }
 
 // printKernels writes a table of the kernels: every metric of every row.
@@ -206,7 +229,7 @@ func (g group) units() []string {
 func (g group) ratio(r *Row) string {
 	ours := g.ours()
 	main := mains[g.scenario].main
-	if ours == nil || ours.Metrics[main].Median == 0 {
+	if ours == nil || ours.Metrics[main].Median == 0 || r.refused[main] || ours.refused[main] {
 		return "–"
 	}
 	return fmt.Sprintf("%.2f", r.Metrics[main].Median/ours.Metrics[main].Median)

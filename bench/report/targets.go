@@ -181,6 +181,7 @@ func FallingShort(files ...string) ([]Short, error) {
 	}
 	var short []Short
 	all := groups(Rows(results))
+	refuse(all)
 	for _, t := range targets() {
 		o := t.judge(all)
 		if !o.known || o.met || o.beside {
@@ -212,16 +213,8 @@ func (t target) judge(all []group) outcome {
 	if metric == "" {
 		metric = mains[t.scenario].main
 	}
-	find := func(kase string) *group {
-		for i := range all {
-			if all[i].scenario == t.scenario && strings.HasPrefix(all[i].name, kase) {
-				return &all[i]
-			}
-		}
-		return nil
-	}
-	g := find(t.kase)
-	if g == nil || g.row(t.ours) == nil {
+	g := find(all, t.scenario, t.kase)
+	if g == nil || g.row(t.ours) == nil || g.row(t.ours).refused[metric] {
 		return o
 	}
 	o.caseName = g.name
@@ -232,10 +225,10 @@ func (t target) judge(all []group) outcome {
 	if !t.figure {
 		other := g
 		if t.otherCase != "" {
-			other = find(t.otherCase)
+			other = find(all, t.scenario, t.otherCase)
 		}
 		row := other.peer(t.against)
-		if row == nil {
+		if row == nil || row.refused[metric] {
 			return o
 		}
 		o.name = row.Entrant
@@ -312,7 +305,7 @@ func (o outcome) ratio(v float64) string {
 func (o outcome) verdict() string {
 	switch {
 	case !o.known:
-		return "not run"
+		return "not run, or refused"
 	case o.beside:
 		return "beside"
 	case !o.met && o.limitValue != 0:

@@ -37,6 +37,7 @@ type Spec struct {
 	Clients  int
 	Lean     bool
 	Every    time.Duration // between the starts of two messages; 0 means that one follows the other
+	Lines    int           // connections that paced messages go to in turn; 0 means one
 
 	Profile string // where a profile of this child goes: of its CPU, or for idle of its heap
 }

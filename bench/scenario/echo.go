@@ -90,29 +90,14 @@ func echoClient(s *Spec, ch *channel) error {
 	}
 	defer c.Close()
 	messages := corpus.Messages(corpus.ASCII, s.Size, 64)
-	var t entrant.Tally
-	trip := func() error {
-		if err := c.Send(1, messages); err != nil {
-			return err
-		}
-		return c.Receive(1, &t)
-	}
 	probe.Calibrate(20 * time.Millisecond)
 	trips := trips{times: make([]time.Duration, 0, mostTrips)}
 	return ch.turns(func() (map[string]float64, error) {
-		for range s.Messages / 10 {
-			if err := trip(); err != nil {
-				return nil, err
-			}
+		turn := tripTurn{trips: &trips, s: s, send: func() error { return c.Send(1, messages) }, warm: s.Messages / 10}
+		if err := entrant.Trips(c, turn.next); err != nil {
+			return nil, err
 		}
-		trips.reset()
-		u := used()
-		for !trips.enough(s, time.Since(u.wall)) {
-			if err := trips.batch(trip, s.AtSpeed); err != nil {
-				return nil, err
-			}
-		}
-		m := u.since(len(trips.times))
+		m := turn.used
 		metrics := map[string]float64{
 			"client cpu ns/message": m["cpu ns/message"] - trips.looking(), "allocs/message": m["allocs/message"],
 			"reads/message": m["reads/message"], "writes/message": m["writes/message"],
@@ -120,6 +105,61 @@ func echoClient(s *Spec, ch *channel) error {
 		trips.percentiles(s.AtSpeed, metrics)
 		return metrics, nil
 	})
+}
+
+// tripTurn makes the round trips of one turn, step by step: first those that warm, then
+// batches. With Spec.AtSpeed it asks before and after each batch whether the processor runs at full speed.
+type tripTurn struct {
+	*trips
+	s    *Spec
+	send func() error
+	warm int // trips left before what is measured
+
+	begun, flying bool
+	batch         int // trips made of the one that runs
+	quick         bool
+	start         time.Time
+	before        usage
+	used          map[string]float64 // when the turn is over
+}
+
+// next takes the message that has come, if one was sent, and sends the next. It returns false when the turn is over.
+func (t *tripTurn) next() (more bool, err error) {
+	now := time.Now()
+	if t.flying {
+		if t.warm > 0 {
+			t.warm--
+		} else {
+			t.took(now.Sub(t.start))
+		}
+	}
+	if t.warm == 0 && t.batch == 0 {
+		if !t.begun {
+			t.reset()
+			t.begun, t.before = true, used()
+		} else if t.enough(t.s, time.Since(t.before.wall)) {
+			t.used = t.before.since(len(t.times))
+			return false, nil
+		}
+		t.quick = t.s.AtSpeed && probe.Clean(fullSpeed)
+	}
+	t.flying, t.start = true, time.Now()
+	return true, t.send()
+}
+
+// took ends a trip, and with it perhaps a batch.
+func (t *tripTurn) took(d time.Duration) {
+	t.times = append(t.times, d)
+	if t.batch++; t.batch < tripBatch {
+		return
+	}
+	if t.batch = 0; !t.s.AtSpeed {
+		return
+	}
+	if t.quick = probe.Clean(fullSpeed) && t.quick; t.quick {
+		t.good++
+	}
+	t.clean = append(t.clean, t.quick)
 }
 
 const (
@@ -145,26 +185,6 @@ func (t *trips) reset() {
 func (t *trips) enough(s *Spec, length time.Duration) bool {
 	n := len(t.times)
 	return n+tripBatch > mostTrips || n >= s.Messages && (!s.AtSpeed || t.good >= cleanBatches || length > longTurn)
-}
-
-// batch makes round trips; with look it asks before and after them whether the processor runs at full speed.
-func (t *trips) batch(trip func() error, look bool) error {
-	clean := look && probe.Clean(fullSpeed)
-	for range tripBatch {
-		start := time.Now()
-		if err := trip(); err != nil {
-			return err
-		}
-		t.times = append(t.times, time.Since(start))
-	}
-	if !look {
-		return nil
-	}
-	if clean = probe.Clean(fullSpeed) && clean; clean {
-		t.good++
-	}
-	t.clean = append(t.clean, clean)
-	return nil
 }
 
 // looking is what the looks took, in nanoseconds for each trip, which is no time of the client's.

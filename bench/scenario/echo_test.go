@@ -1,9 +1,11 @@
 package scenario
 
 import (
+	"io"
 	"testing"
 	"time"
 
+	"github.com/seed-7f57ff33/tickwire/bench/entrant"
 	"github.com/seed-7f57ff33/tickwire/bench/internal/probe"
 )
 
@@ -65,20 +67,38 @@ func TestTurnOfTripsEnds(t *testing.T) {
 // TestTripsWithoutALook: where the speed does not tell, no time goes into asking for it, and none is taken off.
 func TestTripsWithoutALook(t *testing.T) {
 	probe.Calibrate(time.Millisecond)
-	trip := func() error { return nil }
 	for _, look := range []bool{false, true} {
+		const warm, measured = 3, 10 * tripBatch
+		s := &Spec{Messages: measured, AtSpeed: look}
 		var ts trips
-		for range 10 {
-			if err := ts.batch(trip, look); err != nil {
+		ts.reset()
+		ts.good = cleanBatches // so that the turn ends when it has its trips
+		sent := 0
+		turn := tripTurn{trips: &ts, s: s, warm: warm, send: func() error { sent++; return nil }}
+		for more := true; more; {
+			var err error
+			if more, err = turn.next(); err != nil {
 				t.Fatal(err)
+			}
+			if turn.begun && sent == warm+1 {
+				ts.good = cleanBatches
 			}
 		}
 		looks, took := 0, 0.
 		if look {
 			looks, took = 10, 2*float64(probe.Best())/tripBatch
 		}
-		if len(ts.times) != 10*tripBatch || len(ts.clean) != looks || ts.good > looks || ts.looking() != took {
-			t.Errorf("look %v: %d trips, %d looks, %d good, %v ns each", look, len(ts.times), len(ts.clean), ts.good, ts.looking())
+		if sent != warm+measured || len(ts.times) != measured || len(ts.clean) != looks || ts.good > cleanBatches+looks || ts.looking() != took || turn.used["cpu ns/message"] <= 0 {
+			t.Errorf("look %v: %d sent, %d trips, %d looks, %d good, %v ns each", look, sent, len(ts.times), len(ts.clean), ts.good, ts.looking())
 		}
+	}
+}
+
+// TestTripsFail: what goes wrong with a write ends the turn.
+func TestTripsFail(t *testing.T) {
+	var ts trips
+	turn := tripTurn{trips: &ts, s: &Spec{Messages: 10}, send: func() error { return io.ErrClosedPipe }}
+	if err := entrant.Trips(nil, turn.next); err != io.ErrClosedPipe {
+		t.Error(err)
 	}
 }

@@ -50,16 +50,16 @@ const (
 	behind = 60_000
 )
 
-// encrypted is how many messages a blaster makes under TLS, where all is encrypted beforehand, for one turn of one consumer.
-const encrypted = 400_000
+// encryptedMessages is how many messages a blaster makes under TLS, where all is encrypted beforehand, for one turn of one consumer.
+const encryptedMessages = 400_000
 
 func feed(p *Plan) error {
 	for _, c := range feedCases {
 		spec := Spec{Kind: string(c.kind), Size: c.size, CPUTime: enough, Warmup: behind, Check: c.check, TLS: c.tls, Deflate: c.deflate}
 		if c.tls != "" {
-			spec.CPUTime, spec.Warmup, spec.Messages = 5*enough, encrypted/20, encrypted
+			spec.CPUTime, spec.Warmup, spec.Messages = 5*enough, encryptedMessages/20, encryptedMessages
 			if p.Quick {
-				spec.Messages = encrypted / 4
+				spec.Messages = encryptedMessages / 4
 			}
 		}
 		if ProfileDir != "" {
@@ -81,16 +81,11 @@ func (p *Plan) feedCase(name string, s Spec, entrants []entrant.Entrant) error {
 	if !p.wants(name) {
 		return nil
 	}
-	s.Role = "blaster"
-	b, err := start(s)
+	b, err := startBlaster(&s)
 	if err != nil {
 		return err
 	}
-	b.timer.Stop() // it lives as long as the case
 	defer b.end()
-	if s.Addr, err = b.hear(); err != nil {
-		return err
-	}
 	s.Role = "consumer"
 	open := func(e entrant.Entrant) (*opened, error) {
 		s := s
@@ -113,6 +108,22 @@ func (p *Plan) feedCase(name string, s Spec, entrants []entrant.Entrant) error {
 		defer c.end()
 		return c.turn()
 	})
+}
+
+// startBlaster starts the sender of a feed, and puts its address into s.
+func startBlaster(s *Spec) (*process, error) {
+	one := *s
+	one.Role = "blaster"
+	b, err := start(one)
+	if err != nil {
+		return nil, err
+	}
+	b.timer.Stop() // it lives as long as the case
+	if s.Addr, err = b.hear(); err != nil {
+		b.end()
+		return nil, err
+	}
+	return b, nil
 }
 
 func (s *Spec) stream() (*corpus.Stream, error) {

@@ -52,8 +52,7 @@ func kernels(p *Plan) error {
 				return err
 			}
 		}
-		// It exits with 1 where a row misses its target: that is a result too.
-		if err := cmd.Wait(); lines == 0 {
+		if err := cmd.Wait(); lines == 0 || err != nil {
 			return fmt.Errorf("go %s: %w\n%s", strings.Join(c.args, " "), err, said.String())
 		}
 		p.say("kernels/%s: %.1f s", c.name, time.Since(start).Seconds())

@@ -38,6 +38,30 @@ func TestMonotonicIsShared(t *testing.T) {
 	}
 }
 
+// TestNearest: a turn in which fewer messages came than were to be sent is made again, and so is one in which more did.
+func TestNearest(t *testing.T) {
+	for name, c := range map[string]struct {
+		rates []float64 // at 100 messages a second
+		want  float64
+		turns int
+	}{
+		"kept":              {[]float64{98}, 98, 1},
+		"kept at last":      {[]float64{50, 600, 101}, 101, 3},
+		"never, too slow":   {[]float64{50, 90, 70}, 90, 3},
+		"never, a backlog":  {[]float64{600, 90, 110.5}, 90, 3},
+		"a backlog is less": {[]float64{50, 120, 140}, 120, 3},
+	} {
+		turns := 0
+		m, err := nearest(10*time.Millisecond, func() (map[string]float64, error) {
+			turns++
+			return map[string]float64{"messages/s": c.rates[turns-1]}, nil
+		})
+		if err != nil || m["messages/s"] != c.want || turns != c.turns {
+			t.Errorf("%s: %v after %d turns, %v", name, m, turns, err)
+		}
+	}
+}
+
 // TestPaced runs the scenario with one library, over TCP and over TLS.
 func TestPaced(t *testing.T) {
 	if runtime.NumCPU() < 2 {
@@ -50,8 +74,7 @@ func TestPaced(t *testing.T) {
 			t.Fatalf("%s: %d results", scheme, len(results))
 		}
 		m := results[0].Metrics
-		// Nothing comes faster than it is sent.
-		if m["messages/s"] <= 0 || m["messages/s"] > 10_500 || m["p50 µs"] <= 0 || m["p99 µs"] < m["p50 µs"] || m["cpu ns/message"] <= 0 {
+		if m["messages/s"] <= 0 || m["p50 µs"] <= 0 || m["p99 µs"] < m["p50 µs"] || m["cpu ns/message"] <= 0 {
 			t.Errorf("%s: %v", scheme, m)
 		}
 	}

@@ -38,6 +38,8 @@ type Result struct {
 	Metrics map[string]float64 `json:"metrics,omitempty"`
 	// Profile is set instead of Metrics in a run under the profiler.
 	Profile *Profile `json:"profile,omitempty"`
+	// Missing is set instead of Metrics for a program that could not be built or run: why.
+	Missing string `json:"missing,omitempty"`
 }
 
 // Scenario is one thing that is measured.
@@ -47,6 +49,9 @@ type Scenario struct {
 	run   func(*Plan) error
 }
 
+// languages says that a scenario has programs in other languages: it runs with Plan.Languages alone.
+func (s Scenario) languages() bool { return strings.HasSuffix(s.Name, "-languages") }
+
 // All are the scenarios, in the order of the report.
 var All = []Scenario{
 	{"kernels", "masking, masked copy, UTF-8, unmask and check", kernels},
@@ -54,10 +59,13 @@ var All = []Scenario{
 	{"encode", "messages encoded into memory", encode},
 	{"feed", "a feed read from a loopback socket", feed},
 	{"paced", "10,000 messages a second, one at a time", paced},
+	{"lines", "latency over 1, 16 and 128 connections", lines},
 	{"echo", "round trips", echo},
 	{"fanout", "one message to many clients", fanout},
 	{"handshake", "opening handshakes of a server", handshake},
 	{"idle", "memory of idle connections", idle},
+	{"feed-languages", "a feed read by programs in other languages", feedLanguages},
+	{"echo-languages", "round trips by programs in other languages", echoLanguages},
 }
 
 // Plan says how a run is done.
@@ -72,6 +80,8 @@ type Plan struct {
 	Dir      string // of the module bench; "" means the working directory
 	Emit     func(Result) error
 	Progress io.Writer
+	// Languages runs the scenarios with programs in other languages, and no others.
+	Languages bool
 
 	env   Result
 	start time.Time
@@ -79,6 +89,9 @@ type Plan struct {
 
 // Run runs the scenario.
 func (s Scenario) Run(p *Plan) error {
+	if s.languages() != p.Languages {
+		return nil
+	}
 	if p.start.IsZero() {
 		p.start = time.Now()
 	}
@@ -124,7 +137,11 @@ func (p *Plan) pick(all []entrant.Entrant) []entrant.Entrant {
 
 func (p *Plan) emit(name string, e entrant.Entrant, round int, metrics map[string]float64) error {
 	r := p.env
-	r.Case, r.Entrant, r.Version, r.Round, r.Metrics = name, e.Info().Name, entrant.Version(e.Info().Module), round, metrics
+	i := e.Info()
+	r.Case, r.Entrant, r.Version, r.Round, r.Metrics = name, i.Name, i.Version, round, metrics
+	if r.Version == "" {
+		r.Version = entrant.Version(i.Module)
+	}
 	return p.Emit(r)
 }
 
@@ -179,6 +196,11 @@ func (p *Plan) each(name string, entrants []entrant.Entrant, rounds int, limit t
 			if err != nil {
 				p.say("%s/%s: %s left out: %v", p.env.Scenario, name, e.Info().Name, err)
 				failed = append(failed, e.Info().Name)
+				if _, ok := e.(*foreign); ok {
+					if err := p.emitMissing(name, e, err.Error()); err != nil {
+						return err
+					}
+				}
 				continue
 			}
 			if ProfileDir != "" {

@@ -4,13 +4,15 @@
 //	GOWORK=off go -C bench run ./cmd/compare -quick
 //	GOWORK=off go -C bench run ./cmd/compare -run 'decode/200 B' -rounds 5
 //	GOWORK=off go -C bench run ./cmd/compare -run 'feed/TCP, 200 B, UTF-8' -entrants tickwire -profile /tmp/profiles
+//	GOWORK=off go -C bench run ./cmd/compare -languages
 //	GOWORK=off go -C bench run ./cmd/compare -report
 //
-// A whole run takes about 20 minutes, with -quick two. Raw results go to bench/results,
+// A whole run takes about 40 minutes, with -quick five; -languages takes 15 more. Raw results go to bench/results,
 // one JSON line per entrant and round, each as soon as it is there: a run that is
 // interrupted has those before.
 //
-// With -report, rows that fall short of their targets are run once more under a profiler, and BENCHMARKS.md and bench/charts are
+// With -report, rows that fall short of their targets are run once more under a profiler, and BENCHMARKS.md, bench/METHOD.md,
+// bench/TARGETS.md, bench/TABLES.md and bench/charts are
 // made from the results of this run, or, with -from, from those of earlier ones.
 package main
 
@@ -28,6 +30,7 @@ import (
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/bench/entrant"
+	"github.com/seed-7f57ff33/tickwire/bench/peers"
 	"github.com/seed-7f57ff33/tickwire/bench/report"
 	"github.com/seed-7f57ff33/tickwire/bench/scenario"
 )
@@ -49,7 +52,8 @@ func run() error {
 		rounds   = flag.Int("rounds", 0, "rounds, instead of each scenario's default")
 		clients  = flag.String("clients", "", "numbers of clients of fanout, comma-separated, instead of 1000 and 10000")
 		out      = flag.String("out", "", "file of raw results; appended to (default bench/results/TIME.jsonl)")
-		write    = flag.Bool("report", false, "write BENCHMARKS.md and bench/charts")
+		write    = flag.Bool("report", false, "write BENCHMARKS.md, and in bench METHOD.md, TARGETS.md, TABLES.md and charts")
+		others   = flag.Bool("languages", false, "run the scenarios with programs in Rust, C++, Python and JavaScript, and no others; they are built first")
 		from     = flag.String("from", "", "take these files of raw results, comma-separated, and run nothing")
 	)
 	flag.StringVar(&scenario.ProfileDir, "profile", "", "run under a profiler, whose files go to this `directory`: the results are the top of each profile, instead of figures")
@@ -74,7 +78,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	p.Quick, p.Rounds, p.Dir = *quick, *rounds, filepath.Join(root, "bench")
+	p.Quick, p.Rounds, p.Languages, p.Dir = *quick, *rounds, *others, filepath.Join(root, "bench")
 	if *out == "" {
 		*out = filepath.Join(root, "bench", "results", time.Now().UTC().Format("20060102T150405")+".jsonl")
 	}
@@ -146,6 +150,11 @@ func names(list string) (all []string, err error) {
 				name = n
 			}
 		}
+		for _, p := range peers.All() {
+			if n := p.Name(); strings.HasPrefix(list+",", n+",") {
+				name = n
+			}
+		}
 		if name == "" {
 			return nil, fmt.Errorf("no entrant %q; -list has their names", list)
 		}
@@ -214,11 +223,15 @@ func repository() (string, error) {
 
 func print() {
 	for _, s := range scenario.All {
-		fmt.Printf("%-10s %s\n", s.Name, s.About)
+		fmt.Printf("%-14s %s\n", s.Name, s.About)
 	}
 	fmt.Println()
 	for _, e := range entrant.All() {
 		i := e.Info()
 		fmt.Printf("%-46s %-10s %s\n", i.Name, entrant.Version(i.Module), i.Calls)
+	}
+	fmt.Println("\nwith -languages:")
+	for _, p := range peers.All() {
+		fmt.Printf("%-46s %-10s %s\n", p.Name(), "", p.Calls)
 	}
 }

@@ -6,8 +6,11 @@
 //	GOWORK=off go -C bench run ./cmd/kernels -quick     # one run, fewer batches
 //	GOWORK=off go -C bench run ./cmd/kernels -pairs     # under a row that goes through sizes, each size
 //	GOWORK=off go -C bench run ./cmd/kernels -sizes     # instead: each kernel, each tier, from 8 B to 1 MB
+//	GOWORK=off go -C bench run ./cmd/kernels -gate      # exit status 1 if a row is short of its bound
 //
-// The exit status is 1 if a row misses its target by more than 3 %. The ratios are those of one process with its cases
+// A row is short of its bound if it misses that by more than 3 %: the bounds are what the
+// project asks of its kernels, on the processor where they were set. Without -gate that is a
+// result as any other. The ratios are those of one process with its cases
 // interleaved and slow moments of the machine left out (see package probe); do not compare the nanoseconds of two runs.
 package main
 
@@ -34,6 +37,7 @@ func main() {
 	match := flag.String("row", "", "only rows whose `name` matches this regular expression")
 	all := flag.Bool("sizes", false, "print what each kernel takes over sizes, at each tier and beside others, instead of the rows")
 	pairs := flag.Bool("pairs", false, "under a row that goes through sizes, print each size")
+	gate := flag.Bool("gate", false, "exit with status 1 if a row is short of its bound")
 	limit := flag.Duration("limit", 20*time.Second, "longest time for one row")
 	flag.Parse()
 	only, err := regexp.Compile(*match)
@@ -56,7 +60,7 @@ func main() {
 			missed = true
 		}
 	}
-	if missed {
+	if missed && *gate {
 		os.Exit(1)
 	}
 }
@@ -100,7 +104,7 @@ func measure(r row, quick, pairs bool, limit time.Duration) bool {
 		bound, ok = "<=", got <= r.least*(1+tolerance)
 	}
 	if !ok {
-		note = "MISSED; " + note
+		note = "short of its bound; " + note
 	}
 	if !gated {
 		note += " (not all runs gated: the machine is busy)"

@@ -1,0 +1,338 @@
+// Package peers builds and runs programs that use WebSocket libraries of other languages.
+// Each is a client of the scenarios' servers.
+//
+// A program gets all by its arguments:
+//
+//	LIBRARY feed  URL messages=N warm=N cpu=N chunk=N
+//	LIBRARY trips URL messages=N warm=N size=N
+//
+// For feed it reads warm messages, and then chunk after chunk, until it has used cpu
+// nanoseconds or the next chunk would go over messages. For trips it sends a text of
+// size bytes and waits until it is back: warm times, and then messages times. It checks
+// no certificate. It prints Line as one line of JSON and ends with status 0.
+package peers
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Peer is a library of another language, with the program that uses it.
+type Peer struct {
+	Language string // a folder of bench/peers
+	Library  string // the first argument of the program
+	Calls    string // what is used of it
+	Check    string // who checks UTF-8
+	Program  []string
+	// Missing says why it cannot be run here; empty if it can.
+	Missing string
+}
+
+// Name is how the peer stands in tables.
+func (p *Peer) Name() string { return p.Language + ": " + p.Library }
+
+// Line is what a program prints.
+type Line struct {
+	Version  string  `json:"version"`  // of the library, as it knows it itself
+	Messages int     `json:"messages"` // measured, without those that warmed
+	Bytes    int     `json:"bytes"`    // of all messages, also those that warmed
+	Sum      uint64  `json:"sum"`      // of the first and last byte of all messages
+	CPU      int64   `json:"cpu_ns"`   // getrusage: what the kernel accounts to the process
+	Wall     int64   `json:"wall_ns"`
+	Times    []int64 `json:"times_ns,omitempty"` // of single trips
+}
+
+// Request is what a program is to do.
+type Request struct {
+	Role     string // feed or trips
+	URL      string
+	Messages int
+	Warm     int
+	CPU      time.Duration // of a feed
+	Chunk    int           // of a feed
+	Size     int           // of a trip's message
+	On       int           // pins the program to one CPU if > 0: On-1
+}
+
+func (r Request) arguments(p *Peer) []string {
+	args := append(p.Program[1:len(p.Program):len(p.Program)], p.Library, r.Role, r.URL, fmt.Sprintf("messages=%d", r.Messages), fmt.Sprintf("warm=%d", r.Warm))
+	if r.Role == "feed" {
+		return append(args, fmt.Sprintf("cpu=%d", r.CPU.Nanoseconds()), fmt.Sprintf("chunk=%d", r.Chunk))
+	}
+	return append(args, fmt.Sprintf("size=%d", r.Size))
+}
+
+// Run runs the program once. What it tells of its CPU time is not more than what the
+// kernel tells of the whole process when it has ended.
+func (p *Peer) Run(ctx context.Context, r Request) (Line, error) {
+	var line Line
+	if p.Missing != "" {
+		return line, errors.New(p.Missing)
+	}
+	cmd := exec.CommandContext(ctx, p.Program[0], r.arguments(p)...)
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	if err := startOn(cmd, r.On); err != nil {
+		return line, err
+	}
+	if err := cmd.Wait(); err != nil {
+		return line, fmt.Errorf("%w: %s", err, last(said.String()))
+	}
+	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
+		return line, fmt.Errorf("%w in %q", err, out.String())
+	}
+	// Two looks at the same account differ by a tick of the kernel's.
+	whole := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime() + 10*time.Millisecond
+	if line.Messages <= 0 || line.CPU <= 0 || time.Duration(line.CPU) > whole {
+		return line, fmt.Errorf("%d messages in %v of CPU, of %v in all", line.Messages, time.Duration(line.CPU), whole)
+	}
+	return line, nil
+}
+
+// startOn starts cmd on one CPU, which it inherits from the thread that starts it.
+func startOn(cmd *exec.Cmd, on int) error {
+	if on <= 0 {
+		return cmd.Start()
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var before, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		return err
+	}
+	one.Set(on - 1)
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		return err
+	}
+	defer unix.SchedSetaffinity(0, &before)
+	return cmd.Start()
+}
+
+// last is the end of what a program said.
+func last(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.TrimSpace(strings.Join(lines[max(0, len(lines)-3):], " / "))
+}
+
+// builder makes the programs of one language in a folder, and returns their command lines
+// by library.
+type builder struct {
+	language string
+	build    func(source, into string) (map[string][]string, error)
+	peers    []Peer
+}
+
+// fresh builds, unless what is in the folder was built from the same source.
+func (b builder) fresh(source, into string, say func(format string, args ...any)) (map[string][]string, error) {
+	sum, err := sumOf(source)
+	if err != nil {
+		return nil, err
+	}
+	stamp := filepath.Join(into, "built.json")
+	var before struct {
+		Source   string
+		Programs map[string][]string
+	}
+	if text, err := os.ReadFile(stamp); err == nil && json.Unmarshal(text, &before) == nil && before.Source == sum {
+		return before.Programs, nil
+	}
+	say("building the peers in %s", b.language)
+	programs, err := b.build(source, into)
+	if err != nil {
+		return programs, err
+	}
+	before.Source, before.Programs = sum, programs
+	text, err := json.Marshal(before)
+	if err != nil {
+		return programs, err
+	}
+	return programs, os.WriteFile(stamp, text, 0o666)
+}
+
+// sumOf is a checksum of a folder, with its place: the programs of Python run there.
+func sumOf(source string) (string, error) {
+	h := sha256.New()
+	fmt.Fprintln(h, source)
+	err := filepath.WalkDir(source, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		fmt.Fprintf(h, "%s %d\n%s", path, len(b), b)
+		return err
+	})
+	return hex.EncodeToString(h.Sum(nil)), err
+}
+
+var builders = []builder{
+	{"rust", rust, []Peer{
+		{Library: "tokio-tungstenite", Calls: "WebSocketStream::next, send; one thread", Check: "library"},
+		{Library: "fastwebsockets", Calls: "WebSocket::read_frame, write_frame over a 64 KiB BufReader; one thread", Check: "library"},
+		{Library: "tokio-websockets", Calls: "WebSocketStream::next, send over a 64 KiB BufReader; one thread", Check: "library"},
+		{Library: "sockudo-ws", Calls: "WebSocketStream::next, send; one thread", Check: "library"},
+	}},
+	{"cpp", cpp, []Peer{
+		{Library: "beast", Calls: "websocket::stream::read, write, blocking; OpenSSL", Check: "library"},
+		{Library: "websocketpp", Calls: "client, message handler; OpenSSL", Check: "library"},
+	}},
+	{"python", python, []Peer{
+		{Library: "picows", Calls: "ws_connect, on_ws_frame, send; uvloop", Check: "caller, bytes.decode"},
+		{Library: "websockets", Calls: "asyncio recv, send; uvloop", Check: "library"},
+		{Library: "websocket-client", Calls: "create_connection, recv, send; wsaccel", Check: "library"},
+	}},
+	{"node", node, []Peer{
+		{Library: "ws", Calls: "WebSocket, message event, send; bufferutil, utf-8-validate", Check: "library"},
+	}},
+}
+
+// All returns the peers without building them.
+func All() []*Peer {
+	var all []*Peer
+	for _, b := range builders {
+		for i := range b.peers {
+			p := b.peers[i]
+			p.Language, p.Missing = b.language, "not built"
+			all = append(all, &p)
+		}
+	}
+	return all
+}
+
+// Build makes the programs from source, which is bench/peers, in the cache folder, and
+// returns all peers: those that cannot be built too, with what is missing. say tells what
+// happens.
+func Build(source string, say func(format string, args ...any)) ([]*Peer, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return nil, err
+	}
+	all := All()
+	for _, b := range builders {
+		into := filepath.Join(cache, "tickwire-bench-peers", b.language)
+		if err := os.MkdirAll(into, 0o777); err != nil {
+			return nil, err
+		}
+		programs, err := b.fresh(filepath.Join(source, b.language), into, say)
+		for _, p := range all {
+			if p.Language != b.language {
+				continue
+			}
+			p.Program = programs[p.Library]
+			switch {
+			case p.Program != nil:
+				p.Missing = ""
+			case err != nil:
+				p.Missing = err.Error()
+			}
+			if p.Missing != "" {
+				say("%s is missing: %s", p.Name(), p.Missing)
+			}
+		}
+	}
+	return all, nil
+}
+
+var (
+	once     sync.Once
+	built    []*Peer
+	builtErr error
+)
+
+// Built is Build, once in a process.
+func Built(source string, say func(format string, args ...any)) ([]*Peer, error) {
+	once.Do(func() { built, builtErr = Build(source, say) })
+	return built, builtErr
+}
+
+// command runs a command in a folder. A command that is not there is named with what has
+// it.
+func command(dir string, env []string, has, name string, args ...string) error {
+	if _, err := exec.LookPath(name); err != nil {
+		return fmt.Errorf("no %s here; %s", name, has)
+	}
+	cmd := exec.Command(name, args...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(append([]string{filepath.Base(name)}, args...), " "), err, last(string(out)))
+	}
+	return nil
+}
+
+// rust builds one program for all libraries. The versions are those of Cargo.lock.
+func rust(source, into string) (map[string][]string, error) {
+	err := command(source, []string{"RUSTFLAGS=-C target-cpu=native"}, "install it with rustup, or Debian's cargo", "cargo",
+		"build", "--release", "--locked", "--target-dir", into)
+	if err != nil {
+		return nil, err
+	}
+	program := []string{filepath.Join(into, "release", "peer")}
+	return map[string][]string{"tokio-tungstenite": program, "fastwebsockets": program, "tokio-websockets": program, "sockudo-ws": program}, nil
+}
+
+// cpp builds a program for each library that is installed.
+func cpp(source, into string) (map[string][]string, error) {
+	programs := make(map[string][]string)
+	var failed error
+	for _, library := range []string{"beast", "websocketpp"} {
+		program := filepath.Join(into, library)
+		err := command(source, nil, "install Debian's g++", "g++", "-std=c++17", "-O3", "-march=native", "-DNDEBUG", "-o", program, library+".cpp", "-lssl", "-lcrypto", "-lpthread")
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%w (Debian: libboost-dev, libwebsocketpp-dev, libssl-dev)", err))
+			continue
+		}
+		programs[library] = []string{program}
+	}
+	return programs, failed
+}
+
+// python makes a virtual environment with what requirements.txt names.
+func python(source, into string) (map[string][]string, error) {
+	const has = "install Debian's python3 and python3-venv"
+	interpreter := filepath.Join(into, "bin", "python")
+	if _, err := os.Stat(interpreter); err != nil {
+		if err := command(into, nil, has, "python3", "-m", "venv", into); err != nil {
+			return nil, err
+		}
+	}
+	if err := command(into, nil, has, interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", filepath.Join(source, "requirements.txt")); err != nil {
+		return nil, err
+	}
+	program := []string{interpreter, filepath.Join(source, "peer.py")}
+	return map[string][]string{"picows": program, "websockets": program, "websocket-client": program}, nil
+}
+
+// node installs what package-lock.json names.
+func node(source, into string) (map[string][]string, error) {
+	for _, name := range []string{"package.json", "package-lock.json", "peer.js"} {
+		b, err := os.ReadFile(filepath.Join(source, name))
+		if err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(filepath.Join(into, name), b, 0o666); err != nil {
+			return nil, err
+		}
+	}
+	if err := command(into, nil, "install Debian's nodejs and npm", "npm", "ci", "--no-audit", "--no-fund"); err != nil {
+		return nil, err
+	}
+	if _, err := exec.LookPath("node"); err != nil {
+		return nil, errors.New("no node here; install Debian's nodejs")
+	}
+	return map[string][]string{"ws": {"node", filepath.Join(into, "peer.js")}}, nil
+}
