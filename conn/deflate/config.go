@@ -64,6 +64,10 @@ type Config struct {
 	// inflated to over 64 KiB: judged at every 32 KiB, and at its end. 0 means no such limit; the limit on a message's size
 	// holds always.
 	MaxRatio int
+	// MaxInflated bounds a received message's inflated bytes, as frame.Options.MaxMessage
+	// does otherwise, which then counts the bytes that came; so for conn.Conn.SetReadLimit.
+	// 0 means that those bound both, negative frame.HardMaxMessage.
+	MaxInflated int64
 	// KeptTail gives up a rule for what is received, for peers that one has to live with:
 	// a message may still end with the tail 00 00 FF FF, which RFC 7692 §7.2.1 has its
 	// sender take off. It counts only where no context is carried over: otherwise the
