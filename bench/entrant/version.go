@@ -9,7 +9,7 @@ func Libraries() []Entrant {
 	return append(ticks(),
 		gobwasLow{}, gobwas{},
 		gwsLib{},
-		gorilla{reuse: true}, gorilla{},
+		gorilla{reuse: true}, gorilla{}, dropIn{},
 		fast{},
 		coder{reuse: true}, coder{},
 		xnet{},

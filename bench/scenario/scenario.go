@@ -58,6 +58,7 @@ var All = []Scenario{
 	{"fanout", "one message to many clients", fanout},
 	{"handshake", "opening handshakes of a server", handshake},
 	{"idle", "memory of idle connections", idle},
+	{"sdk", "an exchange's SDK that reads trades, by each of two modules", sdk},
 }
 
 // Plan says how a run is done.
