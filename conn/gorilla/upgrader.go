@@ -143,13 +143,13 @@ func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request, responseHeade
 		timeout = defaultHandshakeTimeout
 	}
 	_ = nc.SetDeadline(time.Time{}) // those of the server
-	_ = nc.SetWriteDeadline(time.Now().Add(timeout))
-	if _, err := nc.Write(answer(r, &s, extension, responseHeader)); err != nil {
-		nc.Close()
-		return nil, err
-	}
-	_ = nc.SetWriteDeadline(time.Time{})
+	// Before the answer: the client may count on what comes after Upgrade.
 	c, err := open(nc, frame.Server, &s)
+	if err == nil {
+		_ = nc.SetWriteDeadline(time.Now().Add(timeout))
+		_, err = nc.Write(answer(r, &s, extension, responseHeader))
+		_ = nc.SetWriteDeadline(time.Time{})
+	}
 	if err != nil {
 		nc.Close()
 		return nil, err

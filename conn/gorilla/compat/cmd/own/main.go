@@ -78,7 +78,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	results, err := gotest.Run(ours, "-overlay="+overlay, "-count=1", ".")
+	results, err := gotest.Run(ours, os.Stdout, "-overlay="+overlay, "-count=1", ".")
 	if err != nil {
 		return err
 	}

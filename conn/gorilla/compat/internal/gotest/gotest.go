@@ -6,8 +6,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -30,16 +30,16 @@ func (r Results) Top() []string {
 // event is a line of go test -json.
 type event struct{ Action, Package, Test, Output string }
 
-// Run runs go test with args in dir. It prints what failing tests have printed.
-func Run(dir string, args ...string) (Results, error) {
+// Run runs go test with args in dir. It writes what failing tests have printed to out.
+func Run(dir string, out io.Writer, args ...string) (Results, error) {
 	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
 	cmd.Dir = dir
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	out, failed := cmd.Output()
+	lines, failed := cmd.Output()
 	passed := Results{}
 	said := map[string]*strings.Builder{}
-	in := bufio.NewScanner(bytes.NewReader(out))
+	in := bufio.NewScanner(bytes.NewReader(lines))
 	in.Buffer(nil, 1<<24)
 	for in.Scan() {
 		var e event
@@ -58,11 +58,11 @@ func Run(dir string, args ...string) (Results, error) {
 				passed[name] = true
 			}
 		case "fail", "build-fail":
-			fmt.Print(said[name])
+			fmt.Fprint(out, said[name])
 		}
 	}
 	if failed != nil {
-		os.Stdout.Write(stderr.Bytes())
+		_, _ = out.Write(stderr.Bytes())
 		return passed, fmt.Errorf("go test %s: %w", strings.Join(args, " "), failed)
 	}
 	return passed, in.Err()
