@@ -58,6 +58,8 @@
 //   - After a frame that breaks a rule or passes the read limit, and after an error of the
 //     network, the connection below is closed before the program closes it. After a write
 //     that failed reading ends within five seconds.
+//   - Over TLS that Dial has done, NetConn is the *tls.Conn, whose own NetConn is no socket
+//     but what reads it.
 //   - A peer's Close with a payload of one byte is refused, and so is a compressed message
 //     with bytes after its end.
 package websocket

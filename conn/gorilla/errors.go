@@ -194,9 +194,9 @@ func (c *Conn) writeError(err error) error {
 	switch {
 	case err == conn.ErrShutdown, errors.As(err, &broken), errors.As(err, &closed):
 		return ErrCloseSent
-	case errors.As(err, &lost):
+	case errors.As(err, &lost) && lost.Op == "write":
 		return lasting(lost.Err)
-	case errors.Is(err, conn.ErrClosed):
+	case errors.As(err, &lost), errors.Is(err, conn.ErrClosed): // it has ended, and was closed
 		return c.opError("write", net.ErrClosed)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return lasting(c.opError("write", os.ErrDeadlineExceeded))

@@ -437,3 +437,33 @@ func TestReadJSON(t *testing.T) {
 		}
 	}
 }
+
+// After reading has ended with the stream, writing fails as on a closed socket.
+func TestWriteAfterTheEnd(t *testing.T) {
+	c, p := opened(t, frame.Server, settings{})
+	p.nc.Close()
+	if _, _, err := c.ReadMessage(); err != errUnexpectedEOF {
+		t.Fatal(err)
+	}
+	err := c.WriteMessage(TextMessage, nil)
+	var e *net.OpError
+	if !errors.As(err, &e) || e.Op != "write" || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("%v (%T)", err, err)
+	}
+}
+
+// There is no limit at first: a message may be longer than the engine's own.
+func TestNoReadLimit(t *testing.T) {
+	big := strings.Repeat("x", frame.DefaultMaxMessage+1)
+	for _, unlimited := range []int64{1, 0, -1} {
+		c, p := opened(t, frame.Client, settings{})
+		if unlimited < 1 {
+			c.SetReadLimit(5)
+			c.SetReadLimit(unlimited)
+		}
+		go p.nc.Write(p.message(BinaryMessage, big))
+		if _, got, err := c.ReadMessage(); err != nil || string(got) != big {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
+	}
+}

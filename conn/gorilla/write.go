@@ -21,10 +21,11 @@ func (c *Conn) WriteMessage(messageType int, data []byte) error {
 	if err := c.beginMessage(messageType); err != nil {
 		return err
 	}
-	if len(data) > c.writeBufSize && isData(messageType) && c.ws.Role() == frame.Client && c.engineLevel() == conn.Uncompressed {
+	level := c.engineLevel()
+	if len(data) > c.writeBufSize && level == conn.Uncompressed && isData(messageType) && c.ws.Role() == frame.Client {
 		return c.inFrames(messageType, data)
 	}
-	return c.whole(messageType, data)
+	return c.whole(messageType, data, level)
 }
 
 // beginMessage ends the message that is open, and says what keeps the next from being begun.
@@ -55,14 +56,14 @@ func (c *Conn) enter() {
 
 func (c *Conn) leave() { c.writing.Store(false) }
 
-// whole writes a message in one frame.
-func (c *Conn) whole(messageType int, data []byte) error {
+// whole writes a message in one frame, at a level of compression.
+func (c *Conn) whole(messageType int, data []byte, level int) error {
 	if isControl(messageType) {
 		return c.wholeControl(messageType, data)
 	}
 	c.enter()
 	var err error
-	if level := c.engineLevel(); !c.packed || level == defaultCompressionLevel {
+	if !c.packed || level == defaultCompressionLevel {
 		err = c.ws.WriteMessage(conn.Opcode(messageType), data)
 	} else {
 		err = c.ws.WriteLevel(conn.Opcode(messageType), data, level)
@@ -155,7 +156,7 @@ func (c *Conn) NextWriter(messageType int) (io.WriteCloser, error) {
 		return nil, err
 	}
 	c.takeBuffer()
-	c.writer = &messageWriter{c: c, messageType: messageType}
+	c.writer = &messageWriter{c: c, messageType: messageType, level: c.engineLevel()}
 	return c.writer, nil
 }
 
@@ -186,6 +187,7 @@ func (c *Conn) giveBuffer() {
 type messageWriter struct {
 	c           *Conn
 	messageType int
+	level       int            // of compression
 	n           int            // bytes in Conn.writeBuf
 	out         io.WriteCloser // the engine's, from the second frame on
 	err         error          // after the end
@@ -227,7 +229,7 @@ func (w *messageWriter) flush(more []byte) error {
 // send has the engine write pieces of a message.
 func (w *messageWriter) send(pieces ...[]byte) (err error) {
 	if w.out == nil {
-		if w.out, err = w.c.ws.NextWriterLevel(conn.Opcode(w.messageType), w.c.engineLevel()); err != nil {
+		if w.out, err = w.c.ws.NextWriterLevel(conn.Opcode(w.messageType), w.level); err != nil {
 			return err
 		}
 	}
@@ -300,7 +302,7 @@ func (w *messageWriter) Close() error {
 		return w.err
 	}
 	if w.out == nil {
-		err := c.whole(w.messageType, c.writeBuf[:w.n])
+		err := c.whole(w.messageType, c.writeBuf[:w.n], w.level)
 		if err != nil {
 			w.end(err)
 		}

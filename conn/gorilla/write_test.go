@@ -452,6 +452,16 @@ func TestCompression(t *testing.T) {
 		}
 		c.WriteMessage(PingMessage, []byte("x"))
 		p.expect(PingMessage, "x")
+		w, err := c.NextWriter(TextMessage)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.EnableWriteCompression(false) // holds from the next message on
+		w.Write([]byte("y"))
+		w.Close()
+		if f := p.next(); !f.Header.RSV1 || inflate(t, f.Payload) != "y" {
+			t.Errorf("turned off within a message: %+v %q", f.Header, f.Payload)
+		}
 	})
 }
 
@@ -468,9 +478,16 @@ func TestCompressedFrames(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			for i := range 5000 {
+				fmt.Fprintf(&want, "%d, ", i*i)
+			}
 			go func() {
-				for i := range 5000 {
-					fmt.Fprintf(io.MultiWriter(w, &want), "%d, ", i*i)
+				for rest := want.String(); rest != ""; {
+					n, err := io.WriteString(w, rest[:min(len(rest), 7)])
+					if err != nil {
+						break
+					}
+					rest = rest[n:]
 				}
 				w.Close()
 			}()
