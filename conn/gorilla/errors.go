@@ -45,10 +45,19 @@ var _ net.Error = (*netError)(nil)
 
 // lasting returns err as one that is not temporary: it stays.
 func lasting(err error) error {
-	if e, ok := err.(net.Error); ok && e.Temporary() {
-		return &netError{text: e.Error(), timeout: e.Timeout(), cause: err}
+	if isTemporary(err) {
+		return &netError{text: err.Error(), timeout: err.(net.Error).Timeout(), cause: err}
 	}
 	return err
+}
+
+// isTemporary reports whether err is a net.Error that says so.
+func isTemporary(err error) bool {
+	e, ok := err.(interface {
+		net.Error
+		Temporary() bool
+	})
+	return ok && e.Temporary()
 }
 
 // CloseError is the peer's Close.

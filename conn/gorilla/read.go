@@ -3,7 +3,6 @@ package websocket
 import (
 	"bytes"
 	"io"
-	"net"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
@@ -147,10 +146,7 @@ func control(ws *conn.Conn, op conn.Opcode, payload []byte) (answer bool, err er
 // answerPing is the default handler of pings.
 func (c *Conn) answerPing(payload []byte) error {
 	err := c.WriteControl(PongMessage, payload, time.Now().Add(answerWait))
-	if err == ErrCloseSent {
-		return nil
-	}
-	if e, ok := err.(net.Error); ok && e.Temporary() {
+	if err == ErrCloseSent || isTemporary(err) {
 		return nil
 	}
 	return err

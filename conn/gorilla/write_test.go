@@ -254,7 +254,7 @@ func TestWriteDeadlineStays(t *testing.T) {
 			err = c.WriteMessage(BinaryMessage, big)
 		}
 		e, ok := err.(net.Error)
-		if !ok || !e.Timeout() || e.Temporary() || !errors.Is(err, os.ErrDeadlineExceeded) {
+		if !ok || !e.Timeout() || isTemporary(err) || !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("%v (%T)", err, err)
 		}
 		c.SetWriteDeadline(time.Time{})
@@ -283,7 +283,7 @@ func TestWriteDeadlineStays(t *testing.T) {
 func TestWriteControlDeadline(t *testing.T) {
 	c, p := opened(t, frame.Server, settings{})
 	err := c.WriteControl(PingMessage, nil, time.Now().Add(-time.Second))
-	if e, ok := err.(net.Error); !ok || !e.Timeout() || !e.Temporary() || err.Error() != "websocket: write timeout" {
+	if e, ok := err.(net.Error); !ok || !e.Timeout() || !isTemporary(err) || err.Error() != "websocket: write timeout" {
 		t.Errorf("%v", err)
 	}
 	if err := c.WriteControl(TextMessage, nil, time.Time{}); err != errBadWriteOpCode {

@@ -84,7 +84,7 @@ func JoinMessages(c *Conn, term string) io.Reader { return websocket.JoinMessage
 //
 // Deprecated: Use Dialer.
 func NewClient(netConn net.Conn, u *url.URL, requestHeader http.Header, readBufSize, writeBufSize int) (c *Conn, response *http.Response, err error) {
-	return websocket.NewClient(netConn, u, requestHeader, readBufSize, writeBufSize) //lint:ignore SA1019 it is what this stands for
+	return websocket.NewClient(netConn, u, requestHeader, readBufSize, writeBufSize)
 }
 
 // NewPreparedMessage returns a message that is encoded once.
@@ -104,7 +104,7 @@ func Subprotocols(r *http.Request) []string { return websocket.Subprotocols(r) }
 //
 // Deprecated: Use Upgrader.
 func Upgrade(w http.ResponseWriter, r *http.Request, responseHeader http.Header, readBufSize, writeBufSize int) (*Conn, error) {
-	return websocket.Upgrade(w, r, responseHeader, readBufSize, writeBufSize) //lint:ignore SA1019 it is what this stands for
+	return websocket.Upgrade(w, r, responseHeader, readBufSize, writeBufSize)
 }
 
 // WithOptions returns a context that carries o to DialContext and Upgrade.
