@@ -38,7 +38,7 @@ func (c *Conn) Shutdown(ctx context.Context, code frame.CloseCode, reason string
 	defer stop()
 	// The end of ctx closes the connection and says why; the write deadline behind it is for safety.
 	err := c.sendClose(until.Add(closeSlack), code, reason)
-	c.closeDone()
+	c.closeDone(true)
 	if err != nil && !c.ended() {
 		if c.cut.Load() == nil {
 			return c.end(err)
@@ -116,7 +116,7 @@ func (c *Conn) StartClose(code frame.CloseCode, reason string) error {
 	first := c.closeAfter(&TimeoutError{Clock: ClockClose, Limit: limit}, c.readers.delivered())
 	// The timer says how the connection ends; the write deadline behind it is for safety.
 	err := c.sendClose(time.Now().Add(limit+closeSlack), code, reason)
-	c.closeDone()
+	c.closeDone(true)
 	switch {
 	case c.ended():
 		return c.Err()
@@ -323,8 +323,8 @@ func (c *Conn) closeTaken(g *goodbyes, answered bool) error {
 }
 
 // closeDone ends the connection if the peer's Close was left unanswered and ours has gone
-// out since.
-func (c *Conn) closeDone() {
+// out since. With ends false it only notes that.
+func (c *Conn) closeDone(ends bool) {
 	c.mu.Lock()
 	g := c.goodbye
 	if g == nil || !g.held || !g.sent.done || c.err != nil {
@@ -335,7 +335,9 @@ func (c *Conn) closeDone() {
 	e.SentCode, e.SentReason = g.sent.code, g.sent.reason
 	g.verdict = &e
 	c.mu.Unlock()
-	c.endAfterClose(&e)
+	if ends {
+		c.endAfterClose(&e)
+	}
 }
 
 // heldClose returns the error of read calls after a Close that was left unanswered, nil

@@ -77,7 +77,7 @@ func TestManualClose(t *testing.T) {
 				t.Errorf("%s: the end took %v", name, took)
 			}
 			var e *CloseError
-			if err := c.Err(); !errors.As(err, &e) || !errors.Is(err, net.ErrClosed) {
+			if err := c.Err(); !errors.As(err, &e) || !errors.Is(err, net.ErrClosed) || e.SentCode != frame.CodeGoingAway {
 				t.Errorf("%s: %v", name, err)
 			}
 		})

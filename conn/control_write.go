@@ -190,9 +190,7 @@ func (c *Conn) writeClose(payload []byte, deadline time.Time) error {
 	}
 	err := c.writeCloseLocked(payload, code, reason, deadline)
 	c.releaseWrite(true)
-	if !c.cfg.ManualClose {
-		c.closeDone()
-	}
+	c.closeDone(!c.cfg.ManualClose)
 	return err
 }
 
