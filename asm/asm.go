@@ -1,8 +1,9 @@
 // Package asm says which tier of assembly kernels runs on this machine.
 //
-// The assembly of a package with kernels picks one with a compare and a predicted branch, by a variable of its own
-// package that follows the active tier (see [Follow]). There is no function variable on the way: through one, escape
-// analysis gives up and every call allocates its arguments.
+// The assembly of a package with kernels picks one with a compare and a predicted branch,
+// by a variable of its own package that follows the active tier (see [Follow]). There is
+// no function variable on the way: through one, escape analysis gives up and every call
+// allocates its arguments.
 //
 // The build tag purego removes all assembly, and then the one tier is Generic.
 package asm
@@ -13,12 +14,13 @@ import (
 	"sync/atomic"
 )
 
-// Tier names a set of kernels. Among the tiers of one architecture a higher value includes the lower ones; NEON is
-// above Generic and has nothing to do with the amd64 tiers, which never stand beside it in [Available].
+// Tier names a set of kernels. On one architecture a higher value includes the lower
+// ones. NEON is above Generic, and unrelated to the amd64 tiers: no machine has both.
 type Tier uint32
 
 const (
-	// Generic is pure Go, word by word. It is built everywhere and is what the other tiers are tested against.
+	// Generic is pure Go, word by word. It is built everywhere and is what the other
+	// tiers are tested against.
 	Generic Tier = iota
 	// SSE2 is what every amd64 processor has.
 	SSE2
@@ -53,8 +55,9 @@ func Parse(name string) (t Tier, ok bool) {
 	return Generic, false
 }
 
-// The tier in use. An atomic makes Force safe beside running kernels under the memory model; its load is an ordinary
-// move on amd64, the same instruction as that of a plain variable.
+// The tier in use. An atomic makes Force safe beside running kernels under the memory
+// model; its load is an ordinary move on amd64, the same instruction as that of a plain
+// variable.
 var active atomic.Uint32
 
 var followers []*uint32
@@ -71,7 +74,8 @@ func init() {
 	activate(choose(available, wish))
 }
 
-// choose returns the highest of the available tiers, or the one wished for if it is among them: a wish can only lower.
+// choose returns the highest of the available tiers, or the one wished for if it is among
+// them: a wish can only lower.
 func choose(available []Tier, wish string) Tier {
 	best := available[len(available)-1]
 	if t, ok := Parse(wish); ok {
@@ -84,12 +88,13 @@ func choose(available []Tier, wish string) Tier {
 	return best
 }
 
-// Active returns the tier in use: the highest available one, unless the environment variable TICKWIRE_TIER, read once
-// at start, names a lower one, or Force has changed it.
+// Active returns the tier in use. It is the highest available one, unless the environment
+// variable TICKWIRE_TIER, read once at start, names a lower one, or Force changed it.
 func Active() Tier { return Tier(active.Load()) }
 
-// Follow sets *tier to the active tier and keeps it so. It is for initialization: assembly can read a variable of its
-// own package, which takes one memory access where an argument takes three.
+// Follow sets *tier to the active tier, and keeps it up to date. It is for
+// initialization: assembly can read a variable of its own package with one memory access,
+// where an argument takes three.
 func Follow(tier *uint32) {
 	atomic.StoreUint32(tier, active.Load())
 	followers = append(followers, tier)
@@ -102,20 +107,20 @@ func activate(t Tier) {
 	}
 }
 
-// Available returns the tiers that this machine and build can run, in ascending order, whatever TICKWIRE_TIER says.
-// The first is always Generic. The slice is the caller's.
+// Available returns the tiers that this machine and build can run, in ascending order,
+// whatever TICKWIRE_TIER says. The first is always Generic. The caller owns the slice.
 func Available() []Tier { return append([]Tier(nil), available...) }
 
-// Wish returns the value that TICKWIRE_TIER had at start, empty if it was not set. An unknown or unavailable name has
-// no effect; comparing Wish with Active shows it.
+// Wish returns the value of TICKWIRE_TIER at start, or "". An unknown or unavailable name
+// has no effect; compare Wish with Active to find out.
 func Wish() string { return wish }
 
 // CPU returns the processor's name, for people to read.
 func CPU() string { return cpuName }
 
-// Force makes t the active tier for the whole process until restore is called, and panics if t is not available. It is
-// for benchmarks and serial tests, one Force at a time: kernels that run beside it stay correct, but which tier they use is then
-// anybody's guess.
+// Force makes t the active tier of the process until restore is called. It panics if t is
+// not available. It is for benchmarks and tests that run alone, one Force at a time.
+// Kernels that run at the same time stay correct, but may use either tier.
 func Force(t Tier) (restore func()) {
 	for _, a := range available {
 		if a == t {

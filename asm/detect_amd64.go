@@ -18,7 +18,8 @@ func detect() (tiers []Tier, cpu string) {
 	// The AVX2 kernels use BMI2 too, which came with it. A tier includes those below it.
 	if cpuid.CPU.Supports(cpuid.SSSE3, cpuid.AVX2, cpuid.BMI2) {
 		tiers = append(tiers, AVX2)
-		// Not on macOS: there were kernels that lost the mask registers when a signal came.
+		// Not on macOS: there were kernels that lost the mask registers when a signal
+		// came.
 		wide := cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512VL, cpuid.AVX512DQ, cpuid.AVX512VBMI)
 		if wide && runtime.GOOS != "darwin" {
 			tiers = append(tiers, AVX512)

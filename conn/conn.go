@@ -89,6 +89,7 @@ type goodbyes struct {
 	held           bool          // and left it unanswered: verdict is what read calls return
 	lingering      chan struct{} // closed when linger is done; nil if it has not begun
 	late           *time.Timer   // of StartClose, until closeLate
+	said           error         // what Config.Control has returned with an answer that is sent aside: the next read call's
 	verdict        error         // on the peer's Close, which breaks a rule, while its rest is waited for, or with held: then nothing else is the last word
 }
 

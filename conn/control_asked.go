@@ -17,7 +17,10 @@ func (c *Conn) askControl(op Opcode, data []byte) error {
 	}
 	answer, err := c.cfg.Control(c, op, data[:len(data):len(data)])
 	switch {
-	case op == frame.Close && answer && err == nil && c.fills != fillsWait:
+	case op == frame.Close && answer && c.fills != fillsWait:
+		c.mu.Lock()
+		g.said = err
+		c.mu.Unlock()
 		return c.endAside(func() error { return c.closeAsked(g, true, nil) })
 	case op == frame.Close:
 		return c.closeAsked(g, answer, err)

@@ -7,32 +7,53 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// A client that subscribes to a feed and prints it.
+// A client that subscribes to a feed and prints it until Ctrl-C. Then it says goodbye, and
+// prints what still comes until the server has answered.
 func ExampleDial() {
-	ctx := context.Background()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
 	c, err := conn.Dial(ctx, "ws://127.0.0.1:8080/feed")
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer c.Shutdown(ctx, frame.CodeNormal, "")
-	if err := c.WriteMessage(conn.Text, []byte(`{"op":"subscribe"}`)); err != nil {
-		log.Fatal(err)
-	}
+	context.AfterFunc(ctx, func() { c.StartClose(frame.CodeGoingAway, "") })
+	c.WriteMessage(conn.Text, []byte(`{"op":"subscribe"}`)) // an error of it ends the loop too
 	for m, err := range c.Messages() {
 		if err != nil {
-			log.Fatal(err) // what ended the connection, and who
+			log.Print(err) // who ended the connection, and why
+			return
 		}
 		fmt.Printf("%s\n", m.Data) // a view: valid until the next message
 	}
 }
 
-// A server that returns what it gets.
+// A server that returns what it gets, until Ctrl-C. Then it says goodbye to each client, and
+// waits until their handlers have returned.
+func ExampleServer_untilInterrupt() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	s := &conn.Server{Handler: func(c *conn.Conn) {
+		for m, err := range c.Messages() {
+			if err != nil || c.WriteMessage(m.Opcode, m.Data) != nil {
+				return // the connection is closed when the handler returns
+			}
+		}
+	}}
+	web := &http.Server{Addr: "127.0.0.1:8080", Handler: s}
+	context.AfterFunc(ctx, func() { web.Close() })
+	log.Print(web.ListenAndServe())
+	log.Print(s.Shutdown(context.Background()))
+}
+
+// A handler of net/http that returns what it gets.
 func ExampleUpgrade() {
 	http.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
 		c, err := conn.Upgrade(w, r)

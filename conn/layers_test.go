@@ -90,15 +90,20 @@ var layers = map[string]struct{ imports, tests []string }{
 	"conn/internal/conntest": {[]string{"frame", "conn/internal/netsim"}, nil},
 	"conn/internal/netsim":   {[]string{"frame", "handshake"}, []string{"conn/internal/netsim"}},
 	"conn/internal/exchange": {[]string{"frame", "conn", "conn/deflate"}, []string{"conn/internal/exchange"}},
+	"conn/internal/soak": {
+		[]string{"frame", "conn", "conn/deflate", "conn/redial", "conn/internal/exchange", "github.com/HdrHistogram/hdrhistogram-go"}, nil,
+	},
 	"conn/cmd/tickwire": {
 		[]string{
-			"asm", "frame", "handshake", "conn", "conn/deflate", "conn/redial", "conn/internal/exchange",
+			"asm", "frame", "handshake", "conn", "conn/deflate", "conn/redial", "conn/internal/exchange", "conn/internal/soak",
 			"github.com/HdrHistogram/hdrhistogram-go",
 		},
 		nil,
 	},
 	// The reference is independent of the engine: it must not import what it judges.
 	"fuzz/reference": {nil, []string{"fuzz/reference"}},
+	"fuzz/mutation":  {nil, nil},
+	"fuzz/seed":      {[]string{"frame", "conn"}, nil},
 	"fuzz/replay":    {[]string{"mask", "frame", "fuzz/reference"}, []string{"fuzz/replay"}},
 	"fuzz": {
 		nil,

@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -215,6 +216,18 @@ func message(op Opcode, payload string) []byte {
 	return frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: op}, []byte(payload))
 }
 
+// fragments is a text message of the peer's in pieces.
+func fragments(pieces ...string) (b []byte) {
+	for i, piece := range pieces {
+		h := frame.Header{Fin: i == len(pieces)-1, Opcode: Text}
+		if i > 0 {
+			h.Opcode = frame.Continuation
+		}
+		b = frame.AppendFrame(b, h, []byte(piece))
+	}
+	return b
+}
+
 // goodbye is the peer's Close.
 func goodbye(code frame.CloseCode, reason string) []byte {
 	body, err := frame.AppendClose(nil, frame.Server, code, reason)
@@ -224,12 +237,17 @@ func goodbye(code frame.CloseCode, reason string) []byte {
 	return message(frame.Close, string(body))
 }
 
+// errAsked is what Config.Control returns in the tests of modes.
+var errAsked = errors.New("said by Control")
+
 // A modeTest is what a connection promises, however it is read.
 type modeTest struct {
 	name  string
 	cfg   Config
 	waits bool // it is of a call that waits
-	run   func(t *testing.T, c *Conn, p *farEnd, next func() (Message, error))
+	// with adds to cfg what belongs to one run.
+	with func(t *testing.T, cfg *Config)
+	run  func(t *testing.T, c *Conn, p *farEnd, next func() (Message, error))
 }
 
 func wantNext(t testing.TB, next func() (Message, error), op Opcode, data string) {
@@ -352,6 +370,38 @@ var modeTests = []modeTest{
 			t.Error(err)
 		}
 	}},
+	{name: "Shutdown, by its context", run: func(t *testing.T, c *Conn, p *farEnd, next func() (Message, error)) {
+		ctx, cancel := context.WithCancelCause(context.Background())
+		enough := errors.New("enough")
+		done := make(chan error, 1)
+		go func() { done <- c.Shutdown(ctx, frame.CodeNormal, "") }()
+		p.expectClose(frame.CodeNormal)
+		cancel(enough)
+		_, err := next()
+		wantClock(t, err, ClockClose)
+		if e := <-done; !errors.Is(err, enough) || e != err {
+			t.Error(err, e)
+		}
+	}},
+	{name: "Shutdown, both at once", run: func(t *testing.T, c *Conn, p *farEnd, next func() (Message, error)) {
+		p.send(message(Text, "before"))
+		wantNext(t, next, Text, "before")
+		done := make(chan error, 1)
+		go func() { done <- c.Shutdown(context.Background(), frame.CodeNormal, "") }()
+		p.expectClose(frame.CodeNormal)
+		p.send(message(Text, "late"), message(frame.Ping, ""), goodbye(frame.CodeGoingAway, ""))
+		m, err := next()
+		if err == nil && string(m.Data) == "late" { // who read before Shutdown did may get it
+			_, err = next()
+		}
+		var e *CloseError
+		if !errors.As(err, &e) || e.Code != frame.CodeGoingAway || e.SentCode != frame.CodeNormal || !e.Local {
+			t.Errorf("got %q, %v", m.Data, err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}},
 	{name: "Close", run: func(t *testing.T, c *Conn, p *farEnd, next func() (Message, error)) {
 		go c.Close()
 		wantEnd(t, next, ErrClosed)
@@ -363,6 +413,15 @@ var modeTests = []modeTest{
 		cause := errors.New("enough")
 		go cancel(cause)
 		wantEnd(t, next, cause)
+	}},
+	{name: "Bind, when it has ended", run: func(t *testing.T, c *Conn, p *farEnd, next func() (Message, error)) {
+		ctx, cancel := context.WithCancelCause(context.Background())
+		cause := errors.New("long ago")
+		cancel(cause)
+		c.Bind(ctx)
+		if err := wantEnd(t, next, cause); !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
 	}},
 	{name: "read deadline", run: func(t *testing.T, c *Conn, p *farEnd, next func() (Message, error)) {
 		whole := message(Text, "in two parts")
@@ -456,6 +515,104 @@ var modeTests = []modeTest{
 		wantEnd(t, next, frame.ErrMessageTooLarge)
 		p.expectClose(frame.CodeMessageTooBig)
 	}},
+	{name: "limit of a frame", cfg: Config{Frame: frame.Options{MaxFrame: 100}}, run: func(t *testing.T, c *Conn, p *farEnd, next func() (Message, error)) {
+		p.send(message(Text, "small"), frame.AppendFrame(nil, frame.Header{Opcode: Text}, make([]byte, 101)))
+		wantNext(t, next, Text, "small")
+		wantEnd(t, next, frame.ErrFrameTooLarge)
+		p.expectClose(frame.CodeMessageTooBig)
+	}},
+	{name: "limit of fragments", cfg: Config{Frame: frame.Options{MaxFragments: 3}}, run: func(t *testing.T, c *Conn, p *farEnd, next func() (Message, error)) {
+		p.send(fragments("one ", "two ", "three"))
+		wantNext(t, next, Text, "one two three")
+		p.send(fragments("one ", "two ", "three ", "four"))
+		wantEnd(t, next, frame.ErrTooManyFragments)
+		p.expectClose(frame.CodeMessageTooBig)
+	}},
+	{name: "limit of what is inflated", cfg: Config{Frame: frame.Options{MaxMessage: 1000}}, run: func(t *testing.T, c *Conn, p *farEnd, next func() (Message, error)) {
+		if c.packed == nil {
+			t.Skip("nothing is")
+		}
+		p.send(framed(Text, packed(t, make([]byte, 1000))), framed(Text, packed(t, make([]byte, 1001))))
+		wantNext(t, next, Text, string(make([]byte, 1000)))
+		wantEnd(t, next, frame.ErrMessageTooLarge)
+		p.expectClose(frame.CodeMessageTooBig)
+	}},
+	{name: "SetReadLimit", run: func(t *testing.T, c *Conn, p *farEnd, next func() (Message, error)) {
+		p.send(message(Text, "as long as any"))
+		wantNext(t, next, Text, "as long as any")
+		c.SetReadLimit(5)
+		p.send(message(Text, "short"), message(Text, "longer"))
+		wantNext(t, next, Text, "short")
+		wantEnd(t, next, frame.ErrMessageTooLarge)
+		p.expectClose(frame.CodeMessageTooBig)
+	}},
+	{name: "Control", with: func(t *testing.T, cfg *Config) {
+		cfg.Control = func(_ *Conn, op Opcode, payload []byte) (bool, error) { return string(payload) != "no", nil }
+	}, run: func(t *testing.T, c *Conn, p *farEnd, next func() (Message, error)) {
+		p.send(message(frame.Ping, "no"), message(frame.Ping, "yes"), message(Text, "one"))
+		wantNext(t, next, Text, "one")
+		p.expect(frame.Pong, "yes")
+		p.send(message(Text, "two"), goodbye(frame.CodeGoingAway, ""))
+		wantNext(t, next, Text, "two")
+		wantGoodbye(t, next, frame.CodeGoingAway, frame.CodeGoingAway, false)
+		p.expectClose(frame.CodeGoingAway)
+	}},
+	{name: "Control and a Close", with: func(t *testing.T, cfg *Config) {
+		cfg.Control = func(*Conn, Opcode, []byte) (bool, error) { return true, errAsked }
+	}, run: func(t *testing.T, c *Conn, p *farEnd, next func() (Message, error)) {
+		p.send(message(Text, "one"), goodbye(frame.CodeGoingAway, ""))
+		wantNext(t, next, Text, "one")
+		if _, err := next(); err != errAsked {
+			t.Error(err)
+		}
+		p.expectClose(frame.CodeGoingAway)
+		var e *CloseError
+		if err := c.Err(); !errors.As(err, &e) || e.SentCode != frame.CodeGoingAway {
+			t.Error(err)
+		}
+	}},
+	{name: "Control leaves a Close unanswered", with: func(t *testing.T, cfg *Config) {
+		cfg.Control = func(*Conn, Opcode, []byte) (bool, error) { return false, nil }
+	}, run: func(t *testing.T, c *Conn, p *farEnd, next func() (Message, error)) {
+		p.send(goodbye(frame.CodeGoingAway, ""))
+		wantGoodbye(t, next, frame.CodeGoingAway, frame.CodeAbnormal, false)
+		if err := c.WriteMessage(Text, []byte("still")); err != nil {
+			t.Error(err)
+		}
+		if err := c.StartClose(frame.CodeNormal, ""); !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+		if c.packed == nil {
+			p.expect(Text, "still")
+			p.expectClose(frame.CodeNormal)
+		}
+	}},
+	{name: "Recorder", with: func(t *testing.T, cfg *Config) {
+		var b bytes.Buffer
+		r := NewRecorder(&b, 0)
+		cfg.Recorder = r
+		t.Cleanup(func() {
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
+			var got []byte
+			for _, rec := range readAll(t, b.Bytes()) {
+				if rec.Kind == RecordData {
+					got = append(got, rec.Data...)
+				}
+			}
+			want := slices.Concat(message(Text, "one"), message(frame.Ping, ""), message(Text, "two"), goodbye(frame.CodeNormal, ""))
+			if !bytes.Equal(got, want) {
+				t.Errorf("recorded %q, want %q", got, want)
+			}
+		})
+	}, run: func(t *testing.T, c *Conn, p *farEnd, next func() (Message, error)) {
+		p.send(message(Text, "one"), message(frame.Ping, ""))
+		wantNext(t, next, Text, "one")
+		p.send(message(Text, "two"), goodbye(frame.CodeNormal, ""))
+		wantNext(t, next, Text, "two")
+		wantGoodbye(t, next, frame.CodeNormal, frame.CodeNormal, false)
+	}},
 	{name: "broken frame", run: func(t *testing.T, c *Conn, p *farEnd, next func() (Message, error)) {
 		p.send(message(Text, "good"), []byte{0x83, 0})
 		wantNext(t, next, Text, "good")
@@ -541,6 +698,9 @@ func TestReadModes(t *testing.T) {
 					cfg := tt.cfg
 					if mode.cfg != nil {
 						mode.cfg(&cfg)
+					}
+					if tt.with != nil {
+						tt.with(t, &cfg)
 					}
 					c, p := carried(t, by, cfg)
 					watch := time.AfterFunc(60*time.Second, func() { debug.SetTraceback("all"); panic("stuck in " + t.Name()) })

@@ -67,6 +67,18 @@ var injections = []struct {
 	{"EAGAIN", "recvmsg", SyscallsRaw, true, false},
 }
 
+// straceHere returns where strace is. The test skips where that is not, or may not trace.
+func straceHere(t *testing.T) string {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skip("strace is not installed")
+	}
+	if out, err := exec.Command(strace, "-f", "-o", os.DevNull, "true").CombinedOutput(); err != nil {
+		t.Skipf("strace is not allowed to trace: %v, %s", err, out)
+	}
+	return strace
+}
+
 // TestPeerF9InterruptedCalls: system calls on real sockets that are interrupted, or would block for no reason, lose nothing and
 // deliver nothing twice.
 func TestPeerF9InterruptedCalls(t *testing.T) {
@@ -92,13 +104,7 @@ func TestPeerF9InterruptedCalls(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs itself eight times")
 	}
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		t.Skip("strace is not installed")
-	}
-	if out, err := exec.Command(strace, "-f", "-o", os.DevNull, "true").CombinedOutput(); err != nil {
-		t.Skipf("strace is not allowed to trace: %v, %s", err, out)
-	}
+	strace := straceHere(t)
 	for _, x := range injections {
 		t.Run(fmt.Sprintf("%s in %s, system calls %d, TLS %v", x.fault, x.calls, x.syscalls, x.secure), func(t *testing.T) {
 			t.Parallel()

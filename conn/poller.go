@@ -53,6 +53,7 @@ type Poller struct {
 
 	mu      sync.Mutex
 	lines   []*pollLine // those of Add, until they are let go
+	over    chan struct{}
 	posted  []*pollLine // what the goroutine of Run is to look at
 	running bool
 	bell    pollBell // wakes it; nil while nothing runs
@@ -95,6 +96,16 @@ func (e *PollerError) Error() string { return "conn: Poller." + e.Option + ": " 
 // Unwrap returns Err.
 func (e *PollerError) Unwrap() error { return e.Err }
 
+// PollHandler is called for a connection of AddTo. Its calls come from the goroutine of Run.
+type PollHandler interface {
+	// Added is called once, before c is read.
+	Added(c *Conn)
+	// Message is called as Poller.Handler is.
+	Message(c *Conn, m Message)
+	// Failed is called as Poller.Failed is.
+	Failed(c *Conn, err error)
+}
+
 // pollBell wakes the goroutine of Run.
 type pollBell interface{ ring() }
 
@@ -102,14 +113,18 @@ type pollBell interface{ ring() }
 // c is let go: it and the Poller would get ErrConcurrentRead. Add may be called at any
 // time, before Run too, and by Handler. The error is ErrPolled, or a *SocketOptionError for
 // BusyPoll.
-func (p *Poller) Add(c *Conn) error {
+func (p *Poller) Add(c *Conn) error { return p.AddTo(c, nil) }
+
+// AddTo is Add with a handler for this connection: h is called in the place of Handler and
+// Failed, if it is not nil.
+func (p *Poller) AddTo(c *Conn, h PollHandler) error {
 	if p.BusyPoll != 0 {
 		o := SocketOptions{BusyPoll: p.BusyPoll}
 		if err := o.Set(c.base); err != nil {
 			return err
 		}
 	}
-	l := &pollLine{c: c, p: p, slot: -1, gone: make(chan struct{})}
+	l := &pollLine{c: c, p: p, h: h, slot: -1, gone: make(chan struct{})}
 	if !c.setLine(l) {
 		return ErrPolled
 	}
@@ -194,7 +209,8 @@ func (p *Poller) end() {
 	p.waiter = nil
 	p.mu.Lock()
 	lines := p.lines
-	p.lines, p.posted, p.bell = nil, nil, nil
+	over := p.over
+	p.lines, p.posted, p.bell, p.over = nil, nil, nil, nil
 	p.running = false // another Run may begin from here on
 	p.mu.Unlock()
 	if waiter != nil {
@@ -204,6 +220,20 @@ func (p *Poller) end() {
 		l.removed.Store(true)
 		l.letGo()
 	}
+	if over != nil {
+		close(over)
+	}
+}
+
+// Done returns a channel that is closed when Run returns: the one that is under way, or
+// else the next. Nothing is called any more then.
+func (p *Poller) Done() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over == nil {
+		p.over = make(chan struct{})
+	}
+	return p.over
 }
 
 // ring has the goroutine of Run look at what is posted.
@@ -369,6 +399,12 @@ func (p *Poller) take(l *pollLine, news uint32) {
 		return
 	default:
 		l.started = true
+		if l.h != nil {
+			l.h.Added(l.c)
+		}
+		if l.removed.Load() {
+			return // it is posted, if this call has done it
+		}
 		l.start()
 	}
 	if news&newsFed != 0 {
@@ -422,7 +458,10 @@ func (p *Poller) turn(l *pollLine) (more bool) {
 		switch err {
 		case nil:
 			p.delivered = true
-			if p.Handler != nil {
+			switch {
+			case l.h != nil:
+				l.h.Message(c, m)
+			case p.Handler != nil:
 				p.Handler(c, m)
 			}
 			if share -= len(m.Data) + minFrame; share <= 0 {
@@ -474,7 +513,10 @@ func (p *Poller) failed(l *pollLine, err error) (more bool) {
 	default:
 		more = !l.halt()
 	}
-	if p.Failed != nil {
+	switch {
+	case l.h != nil:
+		l.h.Failed(l.c, err)
+	case p.Failed != nil:
 		p.Failed(l.c, err)
 	}
 	return more

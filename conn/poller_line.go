@@ -13,7 +13,8 @@ import (
 type pollLine struct {
 	c     *Conn
 	p     *Poller
-	index int // in Poller.lines; under Poller.mu
+	h     PollHandler // nil: those of the Poller
+	index int         // in Poller.lines; under Poller.mu
 
 	news    atomic.Uint32 // what was posted; not 0 while it stands in Poller.posted
 	removed atomic.Bool

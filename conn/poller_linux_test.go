@@ -1,10 +1,12 @@
 package conn
 
 import (
+	"errors"
 	"net"
 	"os"
 	"runtime"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -52,6 +54,32 @@ func TestPollerCPUs(t *testing.T) {
 	e.send(message(Text, "where"))
 	if s := <-got; s.Count() != 1 || !s.IsSet(last) {
 		t.Errorf("%v", s)
+	}
+}
+
+// What a Poller adds polls the card.
+func TestPollerBusyPoll(t *testing.T) {
+	c, e := carried(t, carrier{}, Config{})
+	got := make(chan string, 1)
+	p := &Poller{BusyPoll: 50 * time.Microsecond, Handler: func(_ *Conn, m Message) { got <- string(m.Data) }}
+	if err := p.Add(c); errors.Is(err, os.ErrPermission) {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := c.base.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) {
+		if n, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BUSY_POLL); n != 50 || err != nil {
+			t.Errorf("%d µs, %v", n, err)
+		}
+	})
+	run(t, p)
+	e.send(message(Text, "polled"))
+	if s := <-got; s != "polled" {
+		t.Error(s)
 	}
 }
 

@@ -140,7 +140,20 @@ func (c *Conn) readEnded() error {
 	if s := c.readers.state.Load(); s&readBusy == 0 && c.readers.take(s, 0) {
 		c.endRead(0)
 	}
+	if err := c.takeSaid(); err != nil {
+		return err
+	}
 	return c.Err()
+}
+
+// takeSaid returns the error of Config.Control that no read call has returned yet.
+func (c *Conn) takeSaid() (err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if g := c.goodbye; g != nil {
+		err, g.said = g.said, nil
+	}
+	return err
 }
 
 // endRead ends a read call, in which n messages were delivered.

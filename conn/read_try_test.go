@@ -160,9 +160,21 @@ func (slowTo) Ended(*Conn, error) {}
 // The answer to a Close, which the peer may not take, is no wait of TryRead's.
 func TestTryReadDoesNotWaitForTheAnswer(t *testing.T) {
 	for _, by := range carriers {
-		for name, last := range map[string][]byte{"Close": goodbye(frame.CodeNormal, ""), "a broken frame": {0x83, 0}, "a broken Close": {0x88, 1}} {
+		for name, last := range map[string][]byte{
+			"Close": goodbye(frame.CodeNormal, ""), "a broken frame": {0x83, 0}, "a broken Close": {0x88, 1},
+			"Close, asked about": goodbye(frame.CodeNormal, ""), "Close, refused": goodbye(frame.CodeNormal, ""),
+		} {
 			t.Run(by.name+"/"+name, func(t *testing.T) {
-				c, p := carried(t, by, Config{})
+				var cfg Config
+				var first error = net.ErrClosed
+				if _, how, asked := strings.Cut(name, ", "); asked {
+					var err error
+					if how == "refused" {
+						err, first = errAsked, errAsked
+					}
+					cfg.Control = func(*Conn, Opcode, []byte) (bool, error) { return true, err }
+				}
+				c, p := carried(t, by, cfg)
 				hold := make(chan struct{})
 				c.lock.tryLock() // a writer that does not come to an end
 				p.send(message(Text, "one"), last)
@@ -190,9 +202,16 @@ func TestTryReadDoesNotWaitForTheAnswer(t *testing.T) {
 					if ok {
 						t.Fatal("a message after the end")
 					}
-					if errors.Is(err, net.ErrClosed) {
-						break
+					if err == nil {
+						continue
 					}
+					if !errors.Is(err, first) {
+						t.Errorf("%v, want %v", err, first)
+					}
+					break
+				}
+				if _, _, err := c.TryRead(); !errors.Is(err, net.ErrClosed) || err == errAsked {
+					t.Errorf("then %v", err)
 				}
 				<-hold
 			})

@@ -6,8 +6,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
-// Batch is a run of messages that left a Reader together with the memory they stand in: the cheap way to hand messages to
-// another goroutine.
+// Batch is a run of messages together with the memory that holds them. It is the cheap
+// way to hand messages to another goroutine.
 type Batch struct {
 	// Messages stay valid until Release. A control frame is a batch of its own.
 	Messages []Message
@@ -16,16 +16,16 @@ type Batch struct {
 	owned         *buffer.Buffer
 }
 
-// NewBatch returns a batch of one message, for whoever made it of something else, as by inflating. The memory that the message
-// stands in is told by Own.
+// NewBatch returns a batch of one message that did not come from a Reader, such as an
+// inflated one. Own tells the batch which memory holds the message.
 func NewBatch(m Message) *Batch {
 	b := batches.Get().(*Batch)
 	b.Messages = append(b.Messages, m)
 	return b
 }
 
-// Own gives the batch a buffer in which its messages stand, to go back with Release: for whoever replaces them, as by what they
-// inflate to. A batch has one such buffer.
+// Own hands a buffer to the batch: Release returns it to the pool. Use it after replacing
+// the messages, for example with their inflated form. A batch has one such buffer.
 func (b *Batch) Own(buf *buffer.Buffer) {
 	buffer.Put(b.owned)
 	b.owned = buf
@@ -33,7 +33,8 @@ func (b *Batch) Own(buf *buffer.Buffer) {
 
 var batches = sync.Pool{New: func() any { return new(Batch) }}
 
-// Release gives the memory back. The batch and its messages must not be used again.
+// Release returns the memory to the pool. The batch and its messages must not be used
+// afterwards.
 func (b *Batch) Release() {
 	buffer.Put(b.read)
 	buffer.Put(b.message)
@@ -43,9 +44,9 @@ func (b *Batch) Release() {
 	batches.Put(b)
 }
 
-// BufferedBatch returns all whole messages that stand in the read buffer, up to the next one that is not in one plain
-// frame. ok is false if more bytes are needed for the first. The memory belongs to the batch from then on; what is left
-// behind its last message is copied.
+// BufferedBatch returns all whole messages in the read buffer, up to the first one that
+// is not in a single plain frame. ok is false if the first message needs more bytes. The
+// batch owns the memory; bytes after its last message are copied to a new buffer.
 func (r *Reader) BufferedBatch() (b *Batch, ok bool, err error) {
 	m, ok, err := r.Buffered()
 	if !ok || err != nil {
@@ -63,7 +64,7 @@ func (r *Reader) BufferedBatch() (b *Batch, ok bool, err error) {
 	return b, true, nil
 }
 
-// NextBatch returns the next batch; it reads when it must. Errors are those of Next.
+// NextBatch returns the next batch, and reads if it must. Errors are those of Next.
 func (r *Reader) NextBatch() (*Batch, error) {
 	for {
 		b, ok, err := r.BufferedBatch()
@@ -76,8 +77,9 @@ func (r *Reader) NextBatch() (*Batch, error) {
 	}
 }
 
-// LeaveViews leaves the memory that views stand in to the garbage collector, so that they stay valid for as long as they are kept: for
-// whoever goes on in the place of the goroutine that holds them.
+// LeaveViews keeps the current views valid for as long as they are referenced: their
+// memory is left to the garbage collector. Use it when another goroutine takes over
+// reading while the first still holds views.
 func (r *Reader) LeaveViews() {
 	if r.given {
 		r.message, r.given = nil, false

@@ -7,25 +7,28 @@ import (
 	"github.com/seed-7f57ff33/tickwire/mask"
 )
 
-// BrokenClose is what can be told of a Close frame that breaks a rule, or of which only a part came.
+// BrokenClose describes a Close frame that breaks a rule, or that came only in part.
 type BrokenClose struct {
-	// Code is what stands on the wire, also if no peer may send it; CodeNoStatus if the frame has none.
+	// Code is the code as it was sent, even one that no peer may send; CodeNoStatus if
+	// the frame has none.
 	Code CloseCode
-	// Reason is as it came, which need not be UTF-8: at most MaxCloseReason bytes, however long the frame says that it is.
+	// Reason is as it came, which need not be UTF-8: at most MaxCloseReason bytes,
+	// however long the frame says that it is.
 	Reason string
-	// Whole says that nothing more is to come. Otherwise more can be told when more bytes have been put into Space.
+	// Whole says that nothing more is to come. Otherwise more can be told when more bytes
+	// have been put into Space.
 	Whole bool
 }
 
 // certainClose is the first octet of each Close frame that could be right.
 const certainClose = bitFin | byte(Close)
 
-// BrokenClose returns what can be told of the Close frame that ended the stream with a *ProtocolError, or within which the
-// stream was cut. ok is false if there is none, or if too little has come. What is told does not depend on where the stream
-// was cut into pieces.
+// BrokenClose returns what is known of the Close frame that ended the stream with a
+// *ProtocolError, or in which the stream was cut. ok is false if there is no such frame,
+// or if too little of it came. The result does not depend on how the stream was split.
 //
-// A first octet with RSV bits, or without FIN, is as likely a stream out of step. It is taken for that of a Close only
-// together with a code from 1000 to 4999, or without a body.
+// A first octet with RSV bits, or without FIN, may also come from a stream out of step.
+// It counts as a Close only with a code from 1000 to 4999, or without a body.
 func (r *Reader) BrokenClose() (b BrokenClose, ok bool) {
 	d := &r.dec
 	if d.header.Opcode != Close || d.closed || d.err == nil && !d.inFrame {
@@ -52,13 +55,15 @@ func (r *Reader) BrokenClose() (b BrokenClose, ok bool) {
 	return b, true
 }
 
-// closeBody returns as much of the body of the Close frame in progress as has come and a Close can have, unmasked, and the
-// length that the frame declares; 2 while the header has not told it. certain is that of the first octet. Nothing of what
-// the Reader holds is changed.
+// closeBody returns as much of the body of the Close frame in progress as has come and a
+// Close can have, unmasked, and the length that the frame declares; 2 while the header
+// has not told it. certain is that of the first octet. Nothing of what the Reader holds
+// is changed.
 func (r *Reader) closeBody(memory *[MaxHeaderSize + MaxControlPayload]byte) (body []byte, length uint64, certain bool) {
 	d := &r.dec
 	if d.inFrame {
-		// The header was right. The payload stands in the buffer, unmasked but for the last d.left bytes of the frame.
+		// The header was right. The payload is in the buffer, unmasked except for the
+		// last d.left bytes of the frame.
 		from := r.pos
 		if r.start >= 0 {
 			from = r.start
@@ -69,7 +74,7 @@ func (r *Reader) closeBody(memory *[MaxHeaderSize + MaxControlPayload]byte) (bod
 		}
 		return body, d.header.Length, true
 	}
-	// The header's byte that decided stands at r.pos, and in d.head behind those that were taken.
+	// The header byte that decided is at r.pos, and in d.head after those already taken.
 	n := copy(memory[:], d.head[:d.headLen])
 	n += copy(memory[n:], r.buf[r.pos+1:r.end])
 	certain = memory[0] == certainClose

@@ -10,8 +10,8 @@ import (
 // CloseCode is the status code of a Close frame (RFC 6455 §7.4).
 type CloseCode uint16
 
-// The registered codes. CodeNoStatus, CodeAbnormal and CodeTLSHandshake never stand on the wire: they report what did not
-// arrive (RFC 6455 §7.4.1).
+// The registered codes. CodeNoStatus, CodeAbnormal and CodeTLSHandshake are never sent:
+// they report what did not arrive (RFC 6455 §7.4.1).
 const (
 	CodeNormal             CloseCode = 1000
 	CodeGoingAway          CloseCode = 1001
@@ -30,10 +30,12 @@ const (
 	CodeTLSHandshake       CloseCode = 1015
 )
 
-// MaxCloseReason is the length in bytes of the longest reason that fits a Close frame (RFC 6455 §5.5).
+// MaxCloseReason is the length in bytes of the longest reason that fits a Close frame
+// (RFC 6455 §5.5).
 const MaxCloseReason = MaxControlPayload - 2
 
-// Receivable reports whether a peer may send c: 1000–1003, 1007–1014 and 3000–4999 (RFC 6455 §7.4, IANA registry).
+// Receivable reports whether a peer may send c: 1000–1003, 1007–1014 and 3000–4999 (RFC
+// 6455 §7.4, IANA registry).
 func (c CloseCode) Receivable() bool {
 	switch {
 	case c >= 1000 && c <= 1003, c >= 1007 && c <= 1014, c >= 3000 && c <= 4999:
@@ -42,8 +44,8 @@ func (c CloseCode) Receivable() bool {
 	return false
 }
 
-// Sendable reports whether an endpoint of this role may send c: as Receivable, and 1010 is the client's alone (RFC 6455
-// §7.4.1).
+// Sendable reports whether an endpoint of this role may send c. It is Receivable, except
+// that only a client may send 1010 (RFC 6455 §7.4.1).
 func (c CloseCode) Sendable(role Role) bool {
 	return c.Receivable() && (c != CodeMandatoryExtension || role == Client)
 }
@@ -75,9 +77,12 @@ var closeNames = map[CloseCode]string{
 	CodeTLSHandshake:       "TLS handshake",
 }
 
-// AppendClose appends the body of a Close frame to dst. CodeNoStatus with an empty reason appends nothing: the empty body.
-// It refuses, with dst unchanged, a code that role must not send (ErrCloseCodeUnsendable), a reason over MaxCloseReason
-// bytes (ErrCloseReasonTooLong) and one that is not UTF-8 (ErrCloseReasonNotUTF8).
+// AppendClose appends the body of a Close frame to dst. CodeNoStatus with an empty reason
+// appends the empty body.
+//
+// It refuses, with dst unchanged, a code that role must not send
+// (ErrCloseCodeUnsendable), a reason longer than MaxCloseReason (ErrCloseReasonTooLong)
+// and a reason that is not UTF-8 (ErrCloseReasonNotUTF8).
 func AppendClose(dst []byte, role Role, code CloseCode, reason string) ([]byte, error) {
 	if code == CodeNoStatus && reason == "" {
 		return dst, nil
@@ -94,8 +99,9 @@ func AppendClose(dst []byte, role Role, code CloseCode, reason string) ([]byte, 
 	return append(dst, reason...), nil
 }
 
-// ParseClose splits the body of a Close frame. The empty body gives CodeNoStatus (RFC 6455 §7.1.5). reason is a view of
-// body. A body that no peer may send gives the error of the rule it breaks; a [Decoder] has refused it before.
+// ParseClose splits the body of a Close frame. An empty body gives CodeNoStatus (RFC 6455
+// §7.1.5). reason is a view into body. A body that no peer may send returns the error of
+// the rule it breaks; a [Decoder] refuses such a frame earlier.
 func ParseClose(body []byte) (code CloseCode, reason []byte, err error) {
 	if len(body) == 0 {
 		return CodeNoStatus, nil, nil

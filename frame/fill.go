@@ -8,7 +8,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
-// ErrMixedReads says that NextFrame was called within a message of which another way to read holds frames: see Reader.
+// ErrMixedReads is returned by NextFrame while another read method holds frames of the
+// same message: see Reader.
 var ErrMixedReads = errors.New("frame: NextFrame within a message that Next has begun")
 
 var errReadCount = errors.New("frame: the source returned an impossible count from Read")
@@ -17,28 +18,30 @@ const (
 	minBuffer     = 4 << 10 // the read buffer a connection starts with
 	minMoved      = 256     // a buffer of up to twice as much stays where it is, whatever it holds
 	directAtLeast = 8 << 10 // a shorter rest of a payload is read through the buffer, together with what follows it
-	minSpace      = 1 << 10 // with less room behind them, the bytes left in the buffer move to its front
+	minSpace      = 1 << 10 // with less space after them, the bytes left in the buffer move to its front
 	shrinkAfter   = 64      // fills in a row that left three quarters of the buffer empty, after which it halves
 	maxEmptyReads = 100     // reads of (0, nil) in a row before io.ErrNoProgress
 
-	// DefaultMaxBuffer is how far the read buffer grows by default. On a busy loopback feed of 200 B messages 16 KiB cost
-	// a tenth more CPU per message than 64 KiB, and 1 MiB saved a twentieth.
+	// DefaultMaxBuffer is how far the read buffer grows by default. On a busy loopback
+	// feed of 200 B messages 16 KiB cost a tenth more CPU per message than 64 KiB, and 1
+	// MiB saved a twentieth.
 	DefaultMaxBuffer = 64 << 10
 )
 
-// Space returns memory for the next bytes of the stream; how many were put there is told to Filled. It is never empty.
-// Views given before are no longer valid.
+// Space returns memory for the next bytes of the stream. Put bytes at its front, and call
+// Filled with their number. It is never empty. Earlier views become invalid.
 //
-// It is for a caller that waits for bytes with that memory in hand. While the last one was not filled, all memory of the
-// Reader is at most twice what has come of the message in progress, or 4 KiB, and the smallest buffer of 256 B.
+// It is for a caller that waits for bytes while it holds the memory. Until a fill uses
+// all its space, the memory of the Reader is at most twice the bytes that came of the
+// message in progress, or 4 KiB, plus the smallest buffer of 256 B.
 func (r *Reader) Space() []byte { return r.space(nil, true) }
 
-// WaitSpace is Space for a caller of BufferedPiece: where the payload of the open message can be read straight into dst, the
-// space is the front of dst.
+// WaitSpace is Space for a caller of BufferedPiece. If the payload of the open message
+// can be read straight into dst, the space is the front of dst.
 func (r *Reader) WaitSpace(dst []byte) []byte { return r.space(dst, true) }
 
-// SpaceIn is WaitSpace for a caller that does not wait: bytes are there, or it calls Release before it waits for them. The
-// space is as large as what the last fills have shown.
+// SpaceIn is WaitSpace for a caller that does not wait: bytes are already there, or the
+// caller calls Release before it waits. The space is as large as recent fills suggest.
 func (r *Reader) SpaceIn(dst []byte) []byte { return r.space(dst, false) }
 
 func (r *Reader) space(dst []byte, waits bool) []byte {
@@ -62,7 +65,8 @@ func (r *Reader) space(dst []byte, waits bool) []byte {
 	return space
 }
 
-// Refill is SpaceIn behind a Release, with less of the stack; nil if a frame, or its beginning, is here: ask SpaceIn then.
+// Refill is SpaceIn after Release, and uses less stack. It returns nil in the middle of a
+// frame or of a header; call SpaceIn then.
 func (r *Reader) Refill() []byte {
 	if r.lent != nil || r.dec.inFrame {
 		return nil
@@ -74,12 +78,14 @@ func (r *Reader) Refill() []byte {
 	return r.buf
 }
 
-// growth returns the size of the buffer that may be held for n bytes that have come: the largest power of two of at most 2n,
-// and minBuffer for the first. It is never less than n.
+// growth returns the size of the buffer that may be held for n bytes that have come: the
+// largest power of two of at most 2n, and minBuffer for the first. It is never less than
+// n.
 func growth(n int) int { return max(minBuffer, 1<<bits.Len(uint(n))) }
 
-// gatherSpace returns the room behind what is gathered of the message, after more was made if there was none. It doubles
-// with the bytes that came, whatever length was declared.
+// gatherSpace returns the free memory after the gathered part of the message, and makes
+// more if there is none. It doubles with the bytes that came, whatever length was
+// declared.
 func (r *Reader) gatherSpace(waits bool) []byte {
 	switch {
 	case r.given:
@@ -94,12 +100,13 @@ func (r *Reader) gatherSpace(waits bool) []byte {
 	return r.message.B[r.gathered:]
 }
 
-// gatherSize returns how much memory to take for n gathered bytes and what is to come behind them.
+// gatherSize returns how much memory to take for n gathered bytes and those still to
+// come.
 func (r *Reader) gatherSize(n int) int {
 	return max(n, int(min(uint64(growth(n+r.dec.header.Size())), uint64(n)+r.dec.left)))
 }
 
-// makeRoom sees to it that there is a read buffer with room behind r.end.
+// makeRoom ensures that there is a read buffer with free space after r.end.
 func (r *Reader) makeRoom(waits bool) {
 	keep := r.pos // the first byte still needed
 	want := uint64(minSpace)
@@ -133,8 +140,9 @@ func (r *Reader) makeRoom(waits bool) {
 	}
 }
 
-// bufferSize returns the size of the read buffer with used bytes in it and room for need more. Many bytes move to a larger one
-// only when theirs is full, or the last fill was: then a peer that sends one at a time does not have them moved for each.
+// bufferSize returns the size of the read buffer with used bytes in it and room for need
+// more. Many bytes move to a larger one only when theirs is full, or the last fill was:
+// then a peer that sends one at a time does not have them moved for each.
 func (r *Reader) bufferSize(used, need int) int {
 	size := max(r.size, len(r.buf))
 	switch {
@@ -151,8 +159,9 @@ func (r *Reader) bufferSize(used, need int) int {
 	return size
 }
 
-// waitSize bounds the size of a buffer that is held while bytes are waited for: by those of the message, or by those of the
-// last fills if they were full, which shows that there are more.
+// waitSize bounds the size of a buffer that is held while bytes are waited for: by those
+// of the message, or by those of the last fills if they were full, which shows that there
+// are more.
 func (r *Reader) waitSize(used, size int) int {
 	came := r.gathered + used
 	if r.dec.inFrame {
@@ -168,7 +177,7 @@ func (r *Reader) waitSize(used, size int) int {
 	return size
 }
 
-// Filled tells that n bytes have been put at the front of the last Space.
+// Filled says that n bytes were put at the front of the last Space.
 func (r *Reader) Filled(n int) {
 	if r.into != nil {
 		if r.filled(n, n == len(r.into) && uint64(n) < r.dec.left) {
@@ -192,7 +201,8 @@ func (r *Reader) Filled(n int) {
 	}
 }
 
-// filled counts the bytes of fills in a row that were full, and returns whether this one was.
+// filled counts the bytes of fills in a row that were full, and returns whether this one
+// was.
 func (r *Reader) filled(n int, full bool) bool {
 	if full {
 		r.run = int32(min(int(r.run)+n, 1<<29))
@@ -202,8 +212,8 @@ func (r *Reader) filled(n int, full bool) bool {
 	return full
 }
 
-// Latest returns the bytes of the last Filled, as they came; n is what that was given. It is for whoever wants to keep them: call
-// it before the next step of decoding, which unmasks in place.
+// Latest returns the bytes of the last Filled, as they came; n is the number given there.
+// To keep them, call it before the next decoding step, which unmasks in place.
 func (r *Reader) Latest(n int) []byte {
 	if len(r.fresh) > 0 {
 		return r.fresh[:n:n]
@@ -211,8 +221,9 @@ func (r *Reader) Latest(n int) []byte {
 	return r.buf[r.end-n : r.end : r.end]
 }
 
-// Release gives the memory back that holds no bytes still to be handed out, down to at most twice what does. All views are
-// then invalid. The next Space takes new memory. Call it before a wait for bytes.
+// Release returns memory to the pool, and keeps at most twice the bytes that are still to
+// be delivered. All views become invalid. The next Space takes new memory. Call it before
+// waiting for bytes.
 func (r *Reader) Release() {
 	r.into = nil
 	if len(r.fresh) == 0 {
@@ -266,10 +277,10 @@ func (r *Reader) shrink() {
 	r.end = used
 }
 
-// Buffer returns the size in bytes of the read buffer that is held now, 0 if none is.
+// Buffer returns the size in bytes of the read buffer held now, or 0.
 func (r *Reader) Buffer() int { return len(r.buf) }
 
-// Pending returns the number of bytes that have come and are not decoded yet.
+// Pending returns the number of bytes received but not decoded.
 func (r *Reader) Pending() int { return r.end - r.pos + len(r.fresh) }
 
 // fillInto reads once from the source.

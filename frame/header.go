@@ -10,7 +10,8 @@ import (
 const (
 	// MaxHeaderSize is the length in bytes of the longest frame header.
 	MaxHeaderSize = 14
-	// MaxControlPayload is the length in bytes of the longest control frame payload (RFC 6455 §5.5).
+	// MaxControlPayload is the length in bytes of the longest control frame payload (RFC
+	// 6455 §5.5).
 	MaxControlPayload = 125
 )
 
@@ -36,7 +37,7 @@ type Header struct {
 	Length           uint64   // of the payload, in bytes
 }
 
-// Size returns the length in bytes that AppendHeader gives h.
+// Size returns the length in bytes of the encoded header.
 func (h Header) Size() int {
 	n := 2
 	switch {
@@ -51,8 +52,8 @@ func (h Header) Size() int {
 	return n
 }
 
-// AppendHeader appends h to dst with the shortest form of the length (RFC 6455 §5.2). It judges nothing: a header that
-// breaks the protocol is encoded as it stands.
+// AppendHeader appends h to dst, with the shortest form of the length (RFC 6455 §5.2). It
+// checks nothing: a header that breaks the protocol is encoded as it is.
 func AppendHeader(dst []byte, h Header) []byte {
 	b0 := byte(h.Opcode) & 0xF
 	if h.Fin {
@@ -90,9 +91,9 @@ func appendHeader(dst []byte, b0 byte, masked bool, key mask.Key, length uint64)
 	return dst
 }
 
-// ParseHeader reads the header at the front of p. n is its length in bytes, 0 if p ends before it does. Nothing is judged:
-// the rules are the [Decoder]'s. h.Length can have its top bit set, and n tells whether the length had its shortest form
-// (n == h.Size()).
+// ParseHeader reads the header at the front of p. n is its length in bytes, or 0 if p
+// holds only a part of it. It checks nothing; the [Decoder] has the rules. The top bit of
+// h.Length may be set. The length was in its shortest form if n == h.Size().
 func ParseHeader(p []byte) (h Header, n int) {
 	if len(p) < 2 {
 		return Header{}, 0
@@ -135,8 +136,9 @@ func headerSize(b1 byte) int {
 	return n + int(b1>>7)*4
 }
 
-// AppendFrame appends a whole frame to dst: h with its Length set to that of payload, then payload, masked with h.Key on
-// the way if h.Masked. payload is not changed and must not overlap the free capacity of dst.
+// AppendFrame appends a whole frame to dst: h with the length of payload, then payload,
+// masked with h.Key if h.Masked. payload does not change, and must not overlap the free
+// capacity of dst.
 func AppendFrame(dst []byte, h Header, payload []byte) []byte {
 	h.Length = uint64(len(payload))
 	dst = AppendHeader(dst, h)

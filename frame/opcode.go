@@ -1,9 +1,11 @@
-// Package frame is RFC 6455 §5 as bytes in, events out: the header codec, the rules of the wire, a resumable [Decoder], a
-// buffering [Reader] and a [Writer]. It opens no sockets, starts no goroutines and reads no clocks.
+// Package frame is RFC 6455 §5 as bytes in, events out: the header codec, the rules of
+// the wire, a resumable [Decoder], a buffering [Reader] and a [Writer]. It opens no
+// sockets, starts no goroutines and reads no clocks.
 //
-// The strictest reading of the RFC is the default. Each violation is a *[ProtocolError] that names the rule, the section,
-// the offset of the byte that decided, and the close code to send; errors.Is compares it with the Err… values of this
-// package. After an error nothing more is delivered.
+// The strictest reading of the RFC is the default. Each violation is a *[ProtocolError]
+// that names the rule, the section, the offset of the byte that decided, and the close
+// code to send; errors.Is compares it with the Err… values of this package. After an
+// error nothing more is delivered.
 package frame
 
 import "strconv"
@@ -21,10 +23,11 @@ const (
 	Pong         Opcode = 0xA
 )
 
-// IsControl reports whether o names a control frame (RFC 6455 §5.5), a reserved one included.
+// IsControl reports whether o is a control frame (RFC 6455 §5.5), including reserved
+// ones.
 func (o Opcode) IsControl() bool { return o&0x8 != 0 }
 
-// IsReserved reports whether RFC 6455 defines no meaning for o.
+// IsReserved reports whether RFC 6455 leaves o undefined.
 func (o Opcode) IsReserved() bool { return o&0x7 > 2 || o > 0xF }
 
 // String returns the RFC's name, or the number of a reserved opcode.
@@ -46,8 +49,8 @@ func (o Opcode) String() string {
 	return "opcode 0x" + strconv.FormatUint(uint64(o), 16)
 }
 
-// Role is the side of the connection that this endpoint plays. A client masks what it sends and refuses masked frames; a
-// server does the opposite (RFC 6455 §5.1).
+// Role is the side of the connection that this endpoint plays. A client masks what it
+// sends and refuses masked frames; a server does the opposite (RFC 6455 §5.1).
 type Role uint8
 
 // The two roles.

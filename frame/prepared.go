@@ -1,14 +1,16 @@
 package frame
 
-// Prepared is a message that is encoded once and written to many connections. It is immutable, and safe for concurrent use.
+// Prepared is a message encoded once, to be written to many connections. It is immutable
+// and safe for concurrent use.
 type Prepared struct {
 	b0      byte
 	encoded []byte // the frame as a server sends it
 	payload []byte // its payload, a view of encoded
 }
 
-// Prepare encodes a text or binary message. payload is copied. compressed sets RSV1: payload is then what permessage-deflate
-// made of the message without context takeover (RFC 7692 §7.2.1).
+// Prepare encodes a text or binary message. payload is copied. With compressed set the
+// frame has RSV1, and payload is the message as permessage-deflate compresses it without
+// context takeover (RFC 7692 §7.2.1).
 func Prepare(op Opcode, payload []byte, compressed bool) (*Prepared, error) {
 	if op != Text && op != Binary {
 		return nil, ErrOpcode
@@ -21,7 +23,7 @@ func Prepare(op Opcode, payload []byte, compressed bool) (*Prepared, error) {
 // Size returns the length in bytes of the frame as a server sends it.
 func (p *Prepared) Size() int { return len(p.encoded) }
 
-// AppendPrepared queues p. A client masks it with a fresh key, as any frame.
+// AppendPrepared queues p. A client masks it with a fresh key, like any frame.
 func (w *Writer) AppendPrepared(p *Prepared) error {
 	if w.role == Client {
 		return w.append(p.b0, p.payload)
@@ -47,7 +49,8 @@ func (w *Writer) EncodePrepared(p *Prepared) []byte {
 	return b[:w.put(b, p.b0, p.payload)]
 }
 
-// WritePrepared queues p and flushes. A server with nothing queued writes p's own bytes, with no copy.
+// WritePrepared queues p and flushes. A server with an empty queue writes p's own bytes,
+// without a copy.
 func (w *Writer) WritePrepared(p *Prepared) error {
 	if w.role == Server && w.err == nil && (w.Queued() == 0 || len(p.encoded) >= byReference && w.vector() != nil) {
 		return w.flush(p.encoded)

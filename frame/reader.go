@@ -7,19 +7,25 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
-// Reader finds whole messages in a byte stream: a Decoder over a pooled buffer that is filled by large reads. After a fill,
-// message after message is a view of the buffer, with no further read while a complete one is there.
+// Reader finds whole messages in a byte stream: a Decoder over a pooled buffer that is
+// filled by large reads. After a fill each message is a view into the buffer, and nothing
+// is read while a whole message is there.
 //
-// It can be used in two ways. With an io.Reader, Next reads when it must. Without one, the caller asks Buffered for
-// messages, and when there is none reads bytes into Space and tells Filled how many they are.
+// There are two ways to use it. With an io.Reader, Next reads if it must. Without one,
+// the caller asks Buffered for messages; if there is none, it reads bytes into Space and
+// calls Filled with their number.
 //
-// The ways to read can be mixed. Control frames come by whichever way meets them, each once, and nothing is given twice or
-// taken for a whole message that is not one:
+// The read methods can be mixed. Each control frame is delivered once, by the method that
+// meets it. Nothing is delivered twice, and no part of a message is taken for a whole
+// one:
 //
-//   - Once a part of a message was given, as frames or pieces, Next and NextBatch pass over the rest of it, whoever reads it.
-//   - NextPiece goes on at the byte where Next, NextBatch or NextFrame stopped: also with what they had not given yet.
-//   - NextFrame passes over the rest of a message of which NextPiece has given a part. While frames are joined that Next,
-//     NextBatch or NextPiece have taken and not given, it is refused with ErrMixedReads, until one of those goes on.
+//   - Once a part of a message was delivered, as frames or pieces, Next and
+//     NextBatch skip the rest of it.
+//   - NextPiece continues at the byte where Next, NextBatch or NextFrame stopped,
+//     and includes what they had read but not delivered.
+//   - NextFrame skips the rest of a message of which NextPiece delivered a part.
+//     While Next, NextBatch or NextPiece hold frames that they have not delivered,
+//     NextFrame returns ErrMixedReads.
 //
 // Make one with NewReader. It is not safe for concurrent use.
 type Reader struct {
@@ -28,8 +34,9 @@ type Reader struct {
 	pos int    // of the first byte that the decoder has not taken
 	end int    // of the bytes read
 
-	// The message or frame in progress. It either stands in buf, from start to pos, or is gathered in message.B[:gathered].
-	start    int // -1 if nothing stands in buf
+	// The message or frame in progress: either buf[start:pos], or gathered in
+	// message.B[:gathered].
+	start    int // -1 if it is not in buf
 	gathered int
 	lent     *buffer.Buffer // holds buf
 	message  *buffer.Buffer // nil, or holds what is gathered, until the read after its delivery
@@ -53,8 +60,9 @@ type source struct {
 	err error // came together with bytes, reported when they are used up
 }
 
-// claim says what has become of the frames of the open message that have been taken whole, and so of what is left of it. The
-// frame in progress belongs to nobody before it was given in part or whole.
+// claim says what has become of the frames of the open message that have been taken
+// whole, and so of what is left of it. The frame in progress belongs to nobody before it
+// was given in part or whole.
 type claim uint8
 
 const (
@@ -65,7 +73,8 @@ const (
 	dropped                // the rest of the message is passed over
 )
 
-// given reports whether a part of the message was, so that what is left is no message of its own.
+// given reports whether a part of the message was, so that what is left is no message of
+// its own.
 func (c claim) given() bool { return c >= framed }
 
 // NewReader returns a Reader for the endpoint of the given role. src may be nil.
@@ -75,7 +84,7 @@ func NewReader(src io.Reader, role Role, o Options) *Reader {
 	return r
 }
 
-// Reset makes r ready for a new stream. Its memory goes back.
+// Reset prepares r for a new stream, and returns its memory to the pool.
 func (r *Reader) Reset(src io.Reader, role Role, o Options) {
 	buffer.Put(r.lent)
 	buffer.Put(r.message)
@@ -87,8 +96,9 @@ func (r *Reader) Reset(src io.Reader, role Role, o Options) {
 	r.dec.Reset(role, o)
 }
 
-// SetMaxBuffer bounds the read buffer to n bytes, rounded up to a power of two; DefaultMaxBuffer is the default. A message
-// that does not fit is gathered in memory of its own.
+// SetMaxBuffer limits the read buffer to n bytes, rounded up to a power of two. The
+// default is DefaultMaxBuffer. A message that does not fit is gathered in memory of its
+// own.
 func (r *Reader) SetMaxBuffer(n int) {
 	r.maxSize = 1 << min(bits.Len(uint(max(n, minBuffer)-1)), bits.UintSize-2)
 }
@@ -96,13 +106,17 @@ func (r *Reader) SetMaxBuffer(n int) {
 // SetMaxMessage is Decoder.SetMaxMessage.
 func (r *Reader) SetMaxMessage(n int64) { r.dec.SetMaxMessage(n) }
 
-// Decoder returns the Decoder within, for its counters. It must not be fed.
+// Decoder returns the Decoder inside r, for its counters. Do not call its Next.
 func (r *Reader) Decoder() *Decoder { return &r.dec }
 
-// Next returns the next message, or control frame as it comes between. The view is valid until the next call of any method.
-// At the end of the stream the error is io.EOF, or io.ErrUnexpectedEOF within a frame or a fragmented message. An error of
-// the source other than these is returned as it is; if the source goes on after it (a passed deadline), so does Next, and so
-// does any other way to read. A message of which a part was given in another way is passed over.
+// Next returns the next message, or a control frame that comes before it. The message is
+// a view, valid until the next call of any method. A message of which another method
+// delivered a part is skipped.
+//
+// At the end of the stream the error is io.EOF; inside a frame or a fragmented message it
+// is io.ErrUnexpectedEOF. Other errors of the source are returned unchanged. If the
+// source can continue after one, such as a passed deadline, so can Next and every other
+// read method.
 func (r *Reader) Next() (Message, error) {
 	// As in Plain, a call of which would be a tenth of the time.
 	if m, next := r.dec.plain(r.buf[:r.end], r.pos); m.Opcode != 0 {
@@ -124,8 +138,8 @@ func (r *Reader) next() (Message, error) {
 	}
 }
 
-// NextFrame returns the next frame as it stands on the wire, its payload whole and unmasked. Errors and lifetime are as with
-// Next, and ErrMixedReads, which takes nothing.
+// NextFrame returns the next frame as it was sent, with its whole payload, unmasked.
+// Errors and lifetime are those of Next. ErrMixedReads takes nothing from the stream.
 func (r *Reader) NextFrame() (Frame, error) {
 	for {
 		f, ok, err := r.BufferedFrame()
@@ -138,9 +152,9 @@ func (r *Reader) NextFrame() (Frame, error) {
 	}
 }
 
-// NextPiece returns the next part of a message of any size, as it comes, or a whole control frame. Where the payload can be
-// read straight into dst it is, and Data is then the front of dst; otherwise it is a view as with Next. The limits of
-// Options hold as ever.
+// NextPiece returns the next part of a message of any size, as it comes, or a whole
+// control frame. If the payload can be read straight into dst, Data is the front of dst;
+// otherwise it is a view, as with Next. All limits of Options hold.
 func (r *Reader) NextPiece(dst []byte) (Piece, error) {
 	for {
 		p, ok, err := r.BufferedPiece()
@@ -153,14 +167,16 @@ func (r *Reader) NextPiece(dst []byte) (Piece, error) {
 	}
 }
 
-// Plain returns the next message if it is buffered whole and such as most are: in one frame of at most 64 KiB, with nothing to be
-// looked at. ok is false if it is any other, if something is wrong with it or if more bytes are needed: Buffered tells then.
+// Plain returns the next message if it is buffered whole and of the common kind: one
+// frame of at most 64 KiB without reserved bits. Otherwise ok is false; call Buffered
+// then.
 func (r *Reader) Plain() (m Message, ok bool) {
 	m, r.pos = r.dec.plain(r.buf[:r.end], r.pos)
 	return m, m.Opcode != 0
 }
 
-// Buffered returns the next message if it is buffered whole. ok is false if more bytes are needed.
+// Buffered returns the next message if it is buffered whole. ok is false if more bytes
+// are needed.
 func (r *Reader) Buffered() (m Message, ok bool, err error) {
 	if r.pos == r.end && r.dec.between() && len(r.fresh) == 0 && !r.given {
 		return Message{}, false, nil // nothing is here, and nothing begun: so it is before nearly every read
@@ -190,7 +206,8 @@ func (r *Reader) assemble() (Message, bool, error) {
 	}
 }
 
-// BufferedFrame returns the next frame if it is buffered whole. ok is false if more bytes are needed.
+// BufferedFrame returns the next frame if it is buffered whole. ok is false if more bytes
+// are needed.
 func (r *Reader) BufferedFrame() (f Frame, ok bool, err error) {
 	switch {
 	case r.claim == joined && !r.ended():
@@ -217,8 +234,8 @@ func (r *Reader) drop() {
 	}
 }
 
-// BufferedPiece returns the next part of a message, as much as is buffered, or a whole control frame. ok is false if more
-// bytes are needed.
+// BufferedPiece returns the buffered part of the next message, or a whole control frame.
+// ok is false if more bytes are needed.
 func (r *Reader) BufferedPiece() (p Piece, ok bool, err error) {
 	if p, ok, err = r.handOver(); ok || err != nil {
 		return p, ok, err
@@ -260,7 +277,7 @@ func (r *Reader) handOver() (p Piece, ok bool, err error) {
 	switch {
 	case r.ended():
 	case r.gathered > 0 && len(r.fresh) > 0:
-		// What came last stands behind it, in the memory that goes out of hand here.
+		// The newest bytes follow it, in the memory that is handed out here.
 		var ev Event
 		if err := r.decode(&ev); err != nil {
 			return Piece{}, false, err
@@ -279,7 +296,8 @@ func (r *Reader) handOver() (p Piece, ok bool, err error) {
 	return Piece{}, false, nil
 }
 
-// piece gives data as a piece of the open message. If it stands in r.message, that goes back at the next step.
+// piece returns data as a piece of the open message. If r.message holds it, that memory
+// goes back at the next step.
 func (r *Reader) piece(data []byte, last bool) Piece {
 	r.claim = pieced
 	if last {
@@ -289,8 +307,8 @@ func (r *Reader) piece(data []byte, last bool) Piece {
 	return Piece{Opcode: r.dec.opcode, Compressed: r.dec.rsv1, Last: last, Data: data}
 }
 
-// frame decodes to the end of a frame that is not passed over. With alone set the Data of its event is all of the frame's payload,
-// otherwise all of the message so far.
+// frame decodes to the end of a frame that is not passed over. With alone set the Data of
+// its event is all of the frame's payload, otherwise all of the message so far.
 func (r *Reader) frame(ev *Event, alone bool) (ok bool, err error) {
 	for {
 		if err := r.decode(ev); err != nil || ev.none() {
@@ -324,10 +342,12 @@ func (r *Reader) frame(ev *Event, alone bool) (ok bool, err error) {
 	}
 }
 
-// endFrame returns the payload of the data frame that has just ended, or of its message: nil if that is not whole.
+// endFrame returns the payload of the data frame that has just ended, or of its message:
+// nil if that is not whole.
 func (r *Reader) endFrame(h *Header, alone bool) (data []byte) {
 	if r.start >= 0 && !r.staysInBuffer(h, alone) {
-		// NextFrame had begun this fragment, to hand it out where it stands; now it joins its message.
+		// NextFrame began this fragment, to deliver it in place. Now it joins its
+		// message.
 		r.gather(r.buf[r.start:r.pos])
 		r.start = -1
 	}
@@ -367,13 +387,14 @@ func (r *Reader) decode(ev *Event) error {
 	return err
 }
 
-// staysInBuffer says whether the payload of a frame that starts is handed out as it stands in the read buffer: if it is all
-// of what will be handed out, and fits.
+// staysInBuffer reports whether the payload of a new frame is delivered as a view into
+// the read buffer: it is all that will be delivered, and fits.
 func (r *Reader) staysInBuffer(h *Header, alone bool) bool {
 	return (alone || h.Opcode.IsControl() || h.Fin && h.Opcode != Continuation) && h.Length <= uint64(r.maxSize)
 }
 
-// gather appends data to the message in progress. What the last fill put in its place is only counted.
+// gather appends data to the message in progress. What the last fill put in its place is
+// only counted.
 func (r *Reader) gather(data []byte) {
 	if len(data) == 0 {
 		return
@@ -402,8 +423,9 @@ func (r *Reader) taken() []byte {
 	return r.message.B[:n:n]
 }
 
-// Compressed reports whether the message in progress, or else the one that begins with the next byte buffered, is compressed:
-// whether to take it by BufferedPiece rather than gather it by Buffered. It is false while nothing of a message is here.
+// Compressed reports whether the message in progress is compressed, or the one that
+// starts with the next buffered byte. Then BufferedPiece can read it without gathering it
+// first. Without a byte of a message it is false.
 func (r *Reader) Compressed() bool {
 	d := &r.dec
 	switch {
@@ -417,14 +439,15 @@ func (r *Reader) Compressed() bool {
 	return r.pos < r.end && r.buf[r.pos]&bitRSV1 != 0
 }
 
-// FrameAt returns the header of the frame that the last piece of a compressed message is of, and the offset in the stream of its
-// payload. Both are the same however the stream is cut: they are for what inflating finds wrong later than here.
+// FrameAt returns the header of the frame that the last piece of a compressed message
+// came from, and the offset of its payload in the stream. They are for errors found while
+// inflating, and do not depend on how the stream was split.
 func (r *Reader) FrameAt() (h Header, payload uint64) {
 	return r.dec.header, r.dec.offset - (r.dec.header.Length - r.dec.left)
 }
 
-// More reports whether a whole message is buffered, so that the next one comes without a read. Control frames before it do
-// not count, and nothing does behind a Close frame.
+// More reports whether a whole message is buffered, so that the next one needs no read.
+// Control frames before it do not count. After a Close frame it is false.
 func (r *Reader) More() bool {
 	d, p := &r.dec, r.buf[r.pos:r.end]
 	if d.err != nil || d.closed || d.headLen > 0 || len(r.fresh) > 0 {

@@ -5,11 +5,12 @@ import (
 	"strconv"
 )
 
-// ProtocolError says that the peer broke the protocol. Compare it with errors.Is and the Err… values of this package, which
-// stand for the rules; the error of a [Decoder] also says where in the stream the rule was broken.
+// ProtocolError says that the peer broke the protocol. Compare it by errors.Is with the
+// Err… values of this package, one for each rule. The error of a [Decoder] also says
+// where in the stream the rule was broken.
 type ProtocolError struct {
 	Rule        string    // the rule's name
-	Section     string    // where the rule stands, as "RFC 6455 §5.2"
+	Section     string    // the rule's source, such as "RFC 6455 §5.2"
 	Requirement string    // the rule's number in this project's list of requirements
 	Code        CloseCode // the code that tells the peer (RFC 6455 §7.4.1)
 	Offset      uint64    // of the first byte that decides, counted from the first byte of the first frame
@@ -19,7 +20,8 @@ type ProtocolError struct {
 	Field       string    // that sets the limit, as "frame.Options.MaxMessage"; "" for rules that are none
 }
 
-// Error returns rule, section, offset and frame in one line, and the limit that was passed.
+// Error returns rule, section, offset and frame in one line, and the limit that was
+// exceeded.
 func (e *ProtocolError) Error() string {
 	b := append([]byte("frame: "), e.Rule...)
 	b = append(append(append(b, " ("...), e.Section...), ") at byte "...)
@@ -36,7 +38,7 @@ func (e *ProtocolError) Error() string {
 	return string(b)
 }
 
-// Is reports whether target stands for the same rule.
+// Is reports whether target is an error of the same rule.
 func (e *ProtocolError) Is(target error) bool {
 	t, ok := target.(*ProtocolError)
 	return ok && t.Rule == e.Rule
@@ -105,7 +107,8 @@ var verdictErrors = [...]*ProtocolError{
 	closeBodyLength:        ErrCloseBodyLength,
 }
 
-// firstOctet holds the verdict on each first octet, by whether compression is negotiated and whether a message is open.
+// firstOctet holds the verdict on each first octet, by whether compression is negotiated
+// and whether a message is open.
 var firstOctet = func() (t [2][2][256]verdict) {
 	for b := range 256 {
 		for compression := range 2 {
@@ -135,7 +138,8 @@ func judgeFirst(b byte, compression, open bool) verdict {
 	return accept
 }
 
-// secondOctet holds the verdict on each second octet, by the receiver's role and the opcode.
+// secondOctet holds the verdict on each second octet, by the receiver's role and the
+// opcode.
 var secondOctet = func() (t [2][16][256]verdict) {
 	for b := range 256 {
 		for op := range 16 {

@@ -231,7 +231,8 @@ func TestR15ControlFramesBetweenFragments(t *testing.T) {
 
 		o := frame.Options{MaxControlPerMessage: 2}
 		open := bytesOf(role, piece(0x01, ""), piece(0x89, ""), piece(0x8A, ""))
-		mustPass(t, role, o, append(bytes.Clone(open), bytesOf(role, piece(0x80, ""))...), "ping ", "pong ", "text ")
+		whole := append(bytes.Clone(open), bytesOf(role, piece(0x80, ""))...)
+		mustPass(t, role, o, append(bytes.Clone(whole), whole...), "ping ", "pong ", "text ", "ping ", "pong ", "text ") // each for itself
 		mustFail(t, role, o, append(bytes.Clone(open), 0x89), frame.ErrTooManyControls, len(open), "ping ", "pong ")
 		o.MaxControlPerMessage = -1
 		mustPass(t, role, o, append(bytes.Clone(open), bytesOf(role, piece(0x89, ""))...), "ping ", "pong ", "ping ")

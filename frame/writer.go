@@ -10,30 +10,32 @@ import (
 	"github.com/seed-7f57ff33/tickwire/mask"
 )
 
-// VectorWriter is what a destination may offer besides Write: one system call for several pieces. It either writes all of
-// them or returns an error.
+// VectorWriter is an optional method of a destination: one system call writes several
+// pieces. WriteV writes all of them or returns an error.
 type VectorWriter interface {
 	WriteV(pieces [][]byte) (n int64, err error)
 }
 
 const (
-	// controlRoom is kept free at the front of the queue, so that control frames can overtake what waits there: one ping,
-	// one pong and one to spare.
+	// controlRoom is kept free at the front of the queue, so that control frames can
+	// overtake what waits there: one ping, one pong and one to spare.
 	controlRoom = 3 * (2 + 4 + MaxControlPayload)
 	// minQueue is the queue a Writer starts with.
 	minQueue = 2 << 10
-	// byReference is the payload from which Write hands an unmasked message to WriteV as it is. Below it the copy costs
-	// less than the second piece.
+	// byReference is the payload from which Write hands an unmasked message to WriteV as
+	// it is. Below it the copy costs less than the second piece.
 	byReference = 16 << 10
 	// keepQueue is the largest queue that stays with the Writer after a flush.
 	keepQueue = 64 << 10
 )
 
-// Writer encodes frames into a queue and writes the queue in one call. The frames of a client are masked on the way into the
-// queue, each with a fresh key; the caller's bytes are never changed, but by WriteOwned.
+// Writer encodes frames into a queue, and writes the queue with one call. A client's
+// frames are masked while they are copied into the queue, each with a fresh key. Only
+// WriteOwned changes the caller's bytes.
 //
-// Make one with NewWriter or Reset. It is not safe for concurrent use. Its methods of the name Append only queue; those of the name
-// Write queue and flush. The Writer does not watch the order of fragments.
+// Methods named Append only queue; methods named Write queue and flush. The Writer does
+// not check the order of fragments. Make one with NewWriter or Reset. It is not safe for
+// concurrent use.
 type Writer struct {
 	dst     io.Writer
 	role    Role
@@ -53,7 +55,8 @@ func NewWriter(dst io.Writer, role Role) *Writer {
 	return w
 }
 
-// Reset makes w a new Writer, for one that is a part of something larger. What was queued is lost.
+// Reset makes w a new Writer, for one that is part of a larger struct. Queued frames are
+// lost.
 func (w *Writer) Reset(dst io.Writer, role Role) {
 	buffer.Put(w.queue)
 	*w = Writer{dst: dst, role: role}
@@ -71,10 +74,11 @@ func (w *Writer) vector() VectorWriter {
 // Queued returns the number of bytes that wait for a flush.
 func (w *Writer) Queued() int { return w.end - w.start }
 
-// Err returns the error that ended the Writer: the stream was cut within a frame, so nothing can follow.
+// Err returns the error that ended the Writer: the stream was cut inside a frame.
 func (w *Writer) Err() error { return w.err }
 
-// Append queues a text or binary message in one frame. Text is not checked: it must be UTF-8 (RFC 6455 §5.6).
+// Append queues a text or binary message in one frame. Text must be UTF-8 (RFC 6455
+// §5.6); it is not checked.
 func (w *Writer) Append(op Opcode, payload []byte) error {
 	if op != Text && op != Binary {
 		return ErrOpcode
@@ -82,9 +86,10 @@ func (w *Writer) Append(op Opcode, payload []byte) error {
 	return w.append(bitFin|byte(op), payload)
 }
 
-// Encode encodes a message in one frame like Append, and returns the frame for a caller who writes it himself, in one call: it is
-// valid until the next call, and its memory is held until Release. It returns nil, and does nothing, if the message could not be
-// appended or something is queued, behind which it would have to go.
+// Encode encodes a message in one frame, and returns the frame for a caller that writes
+// it by itself, in one call. The frame is valid until the next call; its memory is held
+// until Release. Encode returns nil, and does nothing, if Append would fail or if the
+// queue is not empty.
 func (w *Writer) Encode(op Opcode, payload []byte) []byte {
 	if op != Text && op != Binary || w.start != w.end || w.err != nil {
 		return nil
@@ -96,8 +101,8 @@ func (w *Writer) Encode(op Opcode, payload []byte) []byte {
 	return b[:w.put(b, bitFin|byte(op), payload)]
 }
 
-// AppendFrame queues one frame with the Fin, RSV1 and Opcode of h; its other fields do not count. A control frame must have
-// Fin and at most 125 bytes: ErrControlPayload.
+// AppendFrame queues one frame with the Fin, RSV1 and Opcode of h; other fields of h are
+// ignored. A control frame must have Fin and at most 125 bytes: ErrControlPayload.
 func (w *Writer) AppendFrame(h Header, payload []byte) error {
 	switch {
 	case h.Opcode.IsReserved():
@@ -117,8 +122,8 @@ func (w *Writer) AppendFrame(h Header, payload []byte) error {
 	return w.append(b0, payload)
 }
 
-// AppendControl queues a ping or pong before what is queued already, if there is still room for that, else behind it. The
-// queue must start at the border of a frame, as it always does.
+// AppendControl queues a ping or pong before the queued frames if there is room, and
+// after them otherwise. The queue must start at a frame boundary, as it always does.
 func (w *Writer) AppendControl(op Opcode, payload []byte) error {
 	switch {
 	case op != Ping && op != Pong:
@@ -140,7 +145,8 @@ func (w *Writer) AppendControl(op Opcode, payload []byte) error {
 	return nil
 }
 
-// AppendClose queues a Close frame behind all that is queued. Errors are those of the function AppendClose.
+// AppendClose queues a Close frame after all queued frames. Errors are those of the
+// function AppendClose.
 func (w *Writer) AppendClose(code CloseCode, reason string) error {
 	var body [MaxControlPayload]byte
 	b, err := AppendClose(body[:0], w.role, code, reason)
@@ -150,8 +156,8 @@ func (w *Writer) AppendClose(code CloseCode, reason string) error {
 	return w.append(bitFin|byte(Close), b)
 }
 
-// Write queues a message like Append and flushes. A large unmasked payload goes to the destination as it is, beside the
-// queue, if the destination is a VectorWriter.
+// Write queues a message like Append, and flushes. If the destination is a VectorWriter,
+// a large unmasked payload is written from where it is, without a copy.
 func (w *Writer) Write(op Opcode, payload []byte) error {
 	if len(payload) < byReference {
 		if b := w.Encode(op, payload); b != nil {
@@ -184,8 +190,9 @@ func (w *Writer) Write(op Opcode, payload []byte) error {
 	return err
 }
 
-// WriteOwned writes a message whose bytes the caller gives up: the payload is b[MaxHeaderSize:], and the MaxHeaderSize bytes
-// before it are room for the header. A client's payload is masked where it stands. What is queued goes out first.
+// WriteOwned writes a message whose memory the caller gives up. The payload is
+// b[MaxHeaderSize:]; the bytes before it leave room for the header. A client's payload is
+// masked in place. Queued frames are written first.
 func (w *Writer) WriteOwned(op Opcode, b []byte) error {
 	switch {
 	case op != Text && op != Binary || len(b) < MaxHeaderSize:
@@ -211,8 +218,8 @@ func (w *Writer) WriteOwned(op Opcode, b []byte) error {
 
 // Flush writes the queue with one call of Write.
 //
-// If that fails before its first byte has gone, the queue stays and a later Flush can write it. If it fails behind that, the
-// stream is cut: the Writer is done for and returns the error from then on.
+// If the write fails before its first byte, the queue stays, and a later Flush can write
+// it. If it fails later, the stream is cut: every later call returns the error.
 func (w *Writer) Flush() error {
 	if w.err != nil {
 		return w.err
@@ -223,19 +230,21 @@ func (w *Writer) Flush() error {
 	return w.flush(nil)
 }
 
-// Drop forgets what is queued beyond the first n bytes: frames that the caller no longer wants written.
+// Drop removes everything after the first n bytes of the queue. They must end at a frame
+// boundary.
 func (w *Writer) Drop(n int) {
 	w.end = w.start + min(n, w.Queued())
 }
 
-// DropFront forgets the first n bytes of what is queued: frames that AppendControl has put there.
+// DropFront removes the first n bytes of the queue: frames of AppendControl.
 func (w *Writer) DropFront(n int) {
 	if w.start += min(n, w.Queued()); w.start == w.end && w.queue != nil {
 		w.start, w.end = controlRoom, controlRoom
 	}
 }
 
-// Release gives the queue's memory back if nothing is queued, and a client's supply of keys.
+// Release returns memory to the pool: the queue, if it is empty, and a client's supply of
+// keys.
 func (w *Writer) Release() {
 	if w.Queued() != 0 {
 		return
@@ -248,10 +257,12 @@ func (w *Writer) Release() {
 	}
 }
 
-// sources lends supplies of keys. Each key of one is used once, by whichever Writer has it then.
+// sources lends supplies of keys. Each key of one is used once, by whichever Writer has
+// it then.
 var sources = sync.Pool{New: func() any { return new(mask.Source) }}
 
-// takeKeys returns a client's supply of keys. The first frame takes it, and the first after Release.
+// takeKeys returns a client's supply of keys. The first frame takes it, and the first
+// after Release.
 func (w *Writer) takeKeys() *mask.Source {
 	if w.keys == nil {
 		w.keys = sources.Get().(*mask.Source)
@@ -271,8 +282,9 @@ func (w *Writer) append(b0 byte, payload []byte) error {
 	return nil
 }
 
-// put writes one frame to the front of b, which has room for the longest header and the payload, and returns its length. Of
-// the 32 ns that 200 B take from a client the key costs 9 (crypto/rand's share of it 7), the masked copy 8.
+// put writes one frame to the front of b, which has room for the longest header and the
+// payload, and returns its length. Of the 32 ns that 200 B take from a client the key
+// costs 9 (crypto/rand's share of it 7), the masked copy 8.
 func (w *Writer) put(b []byte, b0 byte, payload []byte) int {
 	n, size := 2, len(payload)
 	_ = b[MaxHeaderSize-1]
@@ -312,7 +324,7 @@ func (w *Writer) room(n int) {
 	}
 }
 
-// flush writes the queue and, behind it, more.
+// flush writes the queue and then more.
 func (w *Writer) flush(more []byte) error {
 	var n int64
 	var err error
@@ -341,7 +353,8 @@ func (w *Writer) flush(more []byte) error {
 	return nil
 }
 
-// failed judges a write of which n bytes went: behind the first of them nothing can follow.
+// failed notes a failed write of which n bytes went. After the first byte nothing can
+// follow.
 func (w *Writer) failed(n int64, err error) error {
 	if err == nil {
 		err = io.ErrShortWrite

@@ -421,6 +421,21 @@ func TestWriterEncode(t *testing.T) {
 	}
 }
 
+// A supply of keys that Release has lent out again must not be used by two Writers: one
+// key could mask two frames (RFC 6455 §5.3).
+func TestR5ReleaseGivesTheKeysAway(t *testing.T) {
+	w := NewWriter(io.Discard, Client)
+	if err := w.Write(Text, []byte("tick")); err != nil {
+		t.Fatal(err)
+	}
+	if w.keys == nil {
+		t.Fatal("a client without keys")
+	}
+	if w.Release(); w.keys != nil {
+		t.Error("the keys are lent out, and kept")
+	}
+}
+
 // R3: each way to write masks the first frame that a client writes, and the first after Release, with a key that no other had.
 func TestR3FirstFrameAfterReleaseIsMasked(t *testing.T) {
 	ways := map[string]func(w *Writer, dst *bytes.Buffer) error{

@@ -6,9 +6,9 @@ import (
 )
 
 // AppendConnect appends a request for a tunnel to authority, a host and a port (RFC 9110
-// §9.3.6), with the header lines that the caller adds, sorted by name. It returns dst as
-// it was and an error that matches [ErrValue] or [ErrReserved] as [AppendRequest] does;
-// Proxy-Authorization and Proxy-Connection may be among the lines.
+// §9.3.6), with the caller's header lines, sorted by name. Like [AppendRequest] it
+// returns dst unchanged and an error that matches [ErrValue] or [ErrReserved]. The lines
+// may include Proxy-Authorization and Proxy-Connection.
 func AppendConnect(dst []byte, authority string, h http.Header) ([]byte, error) {
 	if i := strings.LastIndexByte(authority, ':'); i <= strings.IndexByte(authority, ']') || i == len(authority)-1 || !validHost(authority) {
 		return dst, ErrValue.named("request target")
@@ -25,7 +25,8 @@ func AppendConnect(dst []byte, authority string, h http.Header) ([]byte, error) 
 	return append(appendHeader(b, h), "\r\n"...), nil
 }
 
-// A ConnectResponse is a proxy's answer to CONNECT (RFC 9110 §9.3.6), filled by [ParseConnect].
+// A ConnectResponse is a proxy's answer to CONNECT (RFC 9110 §9.3.6), filled by
+// [ParseConnect].
 type ConnectResponse struct {
 	Limits Limits
 
@@ -38,19 +39,21 @@ type ConnectResponse struct {
 	fields  int // where the header lines begin
 }
 
-// ParseConnect reads a proxy's answer to CONNECT from all the bytes received so far, and returns the length of what belongs to
-// it, or 0 if there is more to come: call again with the same p and more bytes behind the same ones. After a 2xx everything
-// behind the head is the tunnel's, whatever Content-Length and Transfer-Encoding say. Interim answers (1xx but 101) are passed
-// over; their headers are dropped.
+// ParseConnect reads a proxy's answer to CONNECT from all the bytes received so far. n is
+// the length of the answer's head, or 0 if more bytes are needed: call it again with the
+// same p and a longer b. After a 2xx everything after the head belongs to the tunnel,
+// whatever Content-Length and Transfer-Encoding say. Interim answers (1xx except 101) are
+// skipped, and their headers dropped.
 //
 // The status line and the blank line are enough: the header of a 2xx has no meaning. So
-// lines may end in LF alone, and those that are no header lines are passed over, as with
-// both rules of [Relaxed] given up. The limits hold.
+// lines may end in LF alone, and lines that are no header lines are skipped, as with both
+// rules of [Relaxed] set. The limits hold.
 //
-// Every error is an [*Error] with the status as far as it was read. A status other than 2xx is [ErrTunnel], 101 too: a CONNECT asks for
-// no other protocol. It comes with the header and the head's length: what follows is the answer's body.
+// Every error is an [*Error] with the status, if that was read. A status other than 2xx
+// is [ErrTunnel], also 101, because a CONNECT asks for no other protocol. It comes with
+// the header and the length of the head; the answer's body follows.
 //
-// Header is filled when the head is complete: before, nothing is kept of what came.
+// Header is set once the head is complete. Until then nothing of it is kept.
 func ParseConnect(p *ConnectResponse, b []byte) (n int, err error) {
 	if !p.ready {
 		p.scan.limits = p.Limits.withDefaults()

@@ -6,27 +6,28 @@ import (
 	"time"
 )
 
-// An Error is an opening handshake that was refused, by this side or by the other. Errors of one rule match the rule's
-// variable below with [errors.Is], whatever else they carry.
+// An Error says that an opening handshake was refused, by this side or by the peer. With
+// [errors.Is] it matches the variable of its rule below, whatever else it carries.
 //
-// On a client, Status is what the server answered, 0 if its answer broke before the status was read; Header and Body come
-// from the answer. On a server, Status, Header and Body are what [AppendError] answers with, so a caller's own check
-// can return an Error of its own: &Error{Status: 401, Header: …}.
+// On a client, Status is the server's, or 0 if the answer broke before its status was
+// read; Header and Body come from the answer. On a server, Status, Header and Body are
+// what [AppendError] answers. A caller's own check can return an Error of its own:
+// &Error{Status: 401, Header: …}.
 type Error struct {
 	Status  int
 	Rule    string // what was broken, one clause
-	Section string // where the rule stands: "RFC 6455 §4.2.1"
+	Section string // the rule's source: "RFC 6455 §4.2.1"
 	Name    string // the header, or the part of a URL, that it is about; "" if none
 	Offset  int    // of the first byte that decides, in what the parser was given; only for errors of the head's form
 
 	Header http.Header
-	Body   []byte // the beginning of the answer's body; how much is kept is bounded by whoever reads it
+	Body   []byte // the beginning of the answer's body; its reader limits the length
 
 	limit string // the field of Limits that was passed; "" if the rule is another
 	value int    // what it was, with the default filled in
 }
 
-// Error tells the rule, the header, the limit, the section, and for a client the status.
+// Error returns the rule, the header, the limit, the section, and on a client the status.
 func (e *Error) Error() string {
 	s := "handshake: " + e.text()
 	if e.Name != "" {
@@ -54,14 +55,16 @@ func (e *Error) text() string {
 	return e.Rule
 }
 
-// Is tells whether target is an Error of the same rule. Rules are compared, not statuses: an Error without one equals nothing.
+// Is reports whether target is an Error of the same rule. The status does not matter. An
+// Error without a rule equals nothing.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && e.Rule != "" && e.Rule == t.Rule
 }
 
-// RetryAfter is how long the answer asked to wait, as seen from now (RFC 9110 §10.2.3: seconds, or an HTTP date). A date that has
-// passed is a wait of 0; false says that nothing was asked, or nothing that can be understood.
+// RetryAfter returns how long the answer asked to wait, from now (RFC 9110 §10.2.3:
+// seconds, or an HTTP date). A date in the past is a wait of 0. It returns false if the
+// answer asked for nothing that can be understood.
 func (e *Error) RetryAfter(now time.Time) (time.Duration, bool) {
 	if len(e.Header["Retry-After"]) == 0 {
 		return 0, false
@@ -69,7 +72,8 @@ func (e *Error) RetryAfter(now time.Time) (time.Duration, bool) {
 	return ParseRetryAfter(e.Header["Retry-After"][0], now)
 }
 
-// ParseRetryAfter is [Error.RetryAfter] for the value alone. The longest wait it returns is one year.
+// ParseRetryAfter is [Error.RetryAfter] for the value alone. The longest wait it returns
+// is one year.
 func ParseRetryAfter(value string, now time.Time) (time.Duration, bool) {
 	const longest = 365 * 24 * time.Hour
 	value = trim(value)
@@ -172,7 +176,7 @@ var (
 	ErrProtocol        = &Error{Rule: "the server chose a subprotocol that was not offered", Section: "RFC 6455 §4.1", Name: "Sec-WebSocket-Protocol"}
 )
 
-// ErrTunnel is a proxy that did not open a tunnel, by any answer to CONNECT but 2xx.
+// ErrTunnel says that a proxy did not open a tunnel: its answer to CONNECT was not a 2xx.
 var ErrTunnel = &Error{Rule: "the proxy did not open a tunnel", Section: "RFC 9110 §9.3.6"}
 
 // What the append functions demand of their caller; nothing was appended.

@@ -1,29 +1,34 @@
 package handshake
 
-// An Extension is one element of a Sec-WebSocket-Extensions list: a name and its parameters in the order of the wire
-// (RFC 6455 §9.1). The same name may stand in a list more than once: a client offers alternatives that way.
+// An Extension is one element of a Sec-WebSocket-Extensions list: a name and its
+// parameters, in the order of the header (RFC 6455 §9.1). A list may contain a name more
+// than once: so a client offers alternatives.
 type Extension struct {
 	Name   string
 	Params []Param
 }
 
-// A Param is one parameter of an Extension. Value is "" if the parameter has none; a value that stood in quotes is
-// given without them, and is a token like every other (RFC 6455 §9.1).
+// A Param is one parameter of an Extension. Value is "" if the parameter has none. A
+// quoted value has no quotes here, and is a token like every other (RFC 6455 §9.1).
 type Param struct {
 	Name  string
 	Value string
 }
 
-// ParseExtensions appends to dst the extensions of one Sec-WebSocket-Extensions value; a list that is spread over several
-// lines is the lists of the lines one behind the other. It is exact: a list that is malformed anywhere gives dst back as it
-// was, with [ErrExtensions]. So does one without any element, though empty elements between others are passed over (RFC 9110
-// §5.6.1), and a quoted value that is not a token when its quotes are gone.
+// ParseExtensions appends to dst the extensions of one Sec-WebSocket-Extensions value.
+// The list of several header lines is the concatenation of their lists.
 //
-// It has no limit of its own, and an element takes many times the memory of its bytes on the wire. For what a peer sent, use
-// [RequestView] and [Response], which have [Limits], or bound value.
+// It is strict. For a list that is malformed anywhere it returns dst unchanged and
+// [ErrExtensions]. The same goes for a list without any element, and for a quoted value
+// that is not a token without its quotes. Empty elements between others are skipped (RFC
+// 9110 §5.6.1).
 //
-// The memory of elements of dst behind its length is used again, Params included; names and values are new strings, except
-// for those of RFC 7692, which are constants.
+// It has no limit, and an element takes many times the memory of its bytes in the header.
+// For what a peer sent, use [RequestView] and [Response], which have [Limits], or limit
+// the length of value.
+//
+// Elements of dst after its length are reused, with their Params. Names and values are
+// new strings, except those of RFC 7692, which are constants.
 func ParseExtensions[T ~string | ~[]byte](dst []Extension, value T) ([]Extension, error) {
 	all, ok := parseExtensions(dst, value)
 	if !ok || len(all) == len(dst) {
@@ -54,8 +59,8 @@ func parseExtensions[T text](dst []Extension, value T) ([]Extension, bool) {
 	return dst, true
 }
 
-// AppendExtensions appends the list as it stands on the wire, or [ErrValue] and dst as it was if a name or a value in it is not
-// a token.
+// AppendExtensions appends the list as the value of a header. If a name or a value in it
+// is not a token, it returns dst unchanged and [ErrValue].
 func AppendExtensions(dst []byte, list []Extension) ([]byte, error) {
 	n := len(dst)
 	for i, e := range list {
@@ -85,7 +90,8 @@ type extensionCount struct {
 	broken           bool // a line is malformed
 }
 
-// countExtensions adds one value to the count without keeping any of it, and returns how many bytes were looked at.
+// countExtensions adds one value to the count without keeping any of it, and returns how
+// many bytes were looked at.
 func countExtensions[T text](c *extensionCount, value T) (looked int) {
 	l := list[T]{rest: value}
 	for l.next() {
@@ -115,11 +121,11 @@ func (c *extensionCount) over(l Limits) *Error {
 //	extension      = token *( ";" param )
 //	param          = token [ "=" ( token | quoted-string ) ]
 //
-// with white space between any two of these (RFC 6455 §4.3 takes over RFC 2616's implied *LWS). A quoted string is one unit:
-// what looks like an element within is none.
+// with white space between any two of these (RFC 6455 §4.3 takes over RFC 2616's implied
+// *LWS). A quoted string is one unit: what looks like an element within is none.
 type list[T text] struct {
 	rest    T
-	name    T // of the extension behind next, of the parameter behind param
+	name    T // of the extension after next, of the parameter after param
 	value   T // of the parameter: without its quotes, escapes still in it
 	escapes bool
 	started bool
@@ -127,7 +133,8 @@ type list[T text] struct {
 	looked  int
 }
 
-// next goes on to the next element. The parameters of the one before must have been taken.
+// next goes on to the next element. The parameters of the one before must have been
+// taken.
 func (l *list[T]) next() bool {
 	if l.broken {
 		return false
@@ -197,8 +204,8 @@ func (l *list[T]) token(into *T) bool {
 	return true
 }
 
-// quoted takes a quoted-string whose content is a token. Only bytes of a token can stand in it, escaped or not, so the first
-// other one decides, as a missing end does.
+// quoted takes a quoted-string whose content is a token. It fails at the first byte that
+// no token can contain, escaped or not, and at a missing end.
 func (l *list[T]) quoted() bool {
 	n := 1
 	for n < len(l.rest) && l.rest[n] != '"' {
@@ -243,7 +250,8 @@ func (l *list[T]) skip(n int) {
 	l.looked += n
 }
 
-// intern is string(v) without an allocation for the words of RFC 7692, the only extension in wide use.
+// intern is string(v) without an allocation for the words of RFC 7692, the only extension
+// in wide use.
 func intern[T text](v T) string {
 	switch len(v) {
 	case 0:

@@ -1,14 +1,15 @@
 package handshake
 
-// text is what the grammar works on: views of received bytes on the server's side, strings on the client's.
+// text is what the grammar works on: views of received bytes on the server's side,
+// strings on the client's.
 type text interface{ ~string | ~[]byte }
 
 // Classes of bytes, RFC 9110 §5.6.2 (token) and §5.5 (field-value).
 const (
 	classToken  = 1 << iota // tchar
 	classValue              // VCHAR, obs-text, SP, HTAB
-	classTarget             // VCHAR without '#': what may stand in a request target
-	classHost               // what may stand in a name or an address: unreserved, '%', sub-delims but for the comma
+	classTarget             // VCHAR without '#': what a request target may have
+	classHost               // what a name or an address may have: unreserved, '%', sub-delims except the comma
 )
 
 var class = makeClasses()
@@ -68,7 +69,8 @@ func equal[T text](v T, want string) bool {
 	return true
 }
 
-// equalFold compares without regard to case, in ASCII only: strings.EqualFold takes the Kelvin sign for a k.
+// equalFold compares without regard to case, in ASCII only: strings.EqualFold takes the
+// Kelvin sign for a k.
 func equalFold[T text](v T, want string) bool {
 	if len(v) != len(want) {
 		return false
@@ -99,8 +101,9 @@ func trim[T text](v T) T {
 	return v
 }
 
-// element cuts the first element off a comma-separated list without quotes (RFC 9110 §5.6.1), trimmed. Empty elements
-// come as empty. more is false when nothing is left behind it.
+// element cuts the first element off a comma-separated list without quotes (RFC 9110
+// §5.6.1), trimmed. Empty elements are returned as empty. more is false after the last
+// one.
 func element[T text](list T) (first, rest T, more bool) {
 	for i := 0; i < len(list); i++ {
 		if list[i] == ',' {
@@ -122,8 +125,9 @@ func hasToken[T text](list T, token string) bool {
 	return false
 }
 
-// validHost tells whether v is host [":" port] as it may stand in a Host field (RFC 9110 §7.2): a name, an IPv4 address or
-// an IPv6 literal in brackets, without userinfo. A zone has no meaning to the peer and is refused (RFC 6874 §4).
+// validHost reports whether v is host [":" port], as a Host header may have it (RFC 9110
+// §7.2): a name, an IPv4 address or an IPv6 literal in brackets, without userinfo. A zone
+// means nothing to the peer, and is refused (RFC 6874 §4).
 func validHost[T text](v T) bool {
 	end := 0
 	if len(v) > 0 && v[0] == '[' {
@@ -154,7 +158,8 @@ func validHost[T text](v T) bool {
 	return v[end] == ':' && validPort(v[end+1:])
 }
 
-// validPort tells whether v is a decimal port of 1 to 65535, or empty, which RFC 3986 §3.2.3 lets stand for the default.
+// validPort reports whether v is a decimal port of 1 to 65535, or empty, which means the
+// default port (RFC 3986 §3.2.3).
 func validPort[T text](v T) bool {
 	if len(v) == 0 {
 		return true

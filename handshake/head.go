@@ -21,17 +21,17 @@ const (
 	atStart    scanState = iota // in the start line
 	atLine                      // the first byte of a header line
 	inName                      // in a header's name
-	inValue                     // behind the colon
-	atLF                        // behind the CR of a line
-	atFinalLF                   // behind the CR of the blank line
-	inGap                       // in white space behind a header's name: Relaxed.OddLines
+	inValue                     // after the colon
+	atLF                        // after the CR of a line
+	atFinalLF                   // after the CR of the blank line
+	inGap                       // in white space after a header's name: Relaxed.OddLines
 	inOdd                       // in a line that is passed over: Relaxed.OddLines
-	atHead                      // behind the blank line
+	atHead                      // after the blank line
 	scanFailed                  // an error was returned
 )
 
-// A scanner cuts a head into lines, each byte looked at once however the bytes arrive. It knows RFC 9112 §2–§5, not what
-// the lines mean.
+// A scanner cuts a head into lines, each byte looked at once however the bytes arrive. It
+// knows RFC 9112 §2–§5, not what the lines mean.
 type scanner struct {
 	limits Limits
 	Relaxed
@@ -53,8 +53,9 @@ func (s *scanner) begin() {
 	s.state, s.first = atStart, true
 }
 
-// next goes on to the end of a line. It returns true with s.cur set at the end of each line, or with s.state at atHead
-// behind the blank one; false if b ends before, or with s.err set.
+// next scans to the end of a line. It returns true with s.cur set at the end of each
+// line, and with s.state at atHead after the blank line. It returns false if b ends
+// earlier, or with s.err set.
 func (s *scanner) next(b []byte) bool {
 	if s.state == scanFailed {
 		return false
@@ -76,7 +77,7 @@ func (s *scanner) next(b []byte) bool {
 			s.fail(cut.passed(limit))
 			return false
 		}
-		// A line was passed over (Relaxed.OddLines): the limit is that of the one behind it.
+		// A line was skipped (Relaxed.OddLines): the limit is that of the line after it.
 	}
 }
 
@@ -203,7 +204,7 @@ func (s *scanner) beginValue() {
 	s.state = inValue
 }
 
-// endLine goes on behind the LF of a line.
+// endLine continues after the LF of a line.
 func (s *scanner) endLine(next scanState) bool {
 	s.pos++
 	s.start = s.pos
@@ -229,7 +230,7 @@ func (s *scanner) named(b []byte, begin span) bool {
 	return s.strict && begin.to-begin.from >= len(own) && equalFold(b[begin.from:begin.from+len(own)], own)
 }
 
-// endValue sets the value, trimmed, at the CR behind it.
+// endValue sets the value, trimmed, at the CR that follows it.
 func (s *scanner) endValue(b []byte) {
 	if s.state == atStart {
 		s.cur = line{value: span{s.start, s.pos}}
@@ -277,7 +278,8 @@ func badName(c byte) *Error {
 	return ErrFieldName
 }
 
-// fieldAt is the header line at an offset of a complete head, and where the next begins; name nil at the blank line.
+// fieldAt is the header line at an offset of a complete head, and where the next begins;
+// name nil at the blank line.
 func fieldAt(head []byte, at int) (name, value []byte, next int) {
 	if head[at] == '\r' {
 		return nil, nil, at

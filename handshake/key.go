@@ -16,8 +16,8 @@ const acceptLen = 28
 // guid is what RFC 6455 §1.3 has every server append to the key.
 const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-// A Key is the value of Sec-WebSocket-Key: a nonce, fresh for each attempt to connect (RFC 6455 §4.1). The zero Key is not
-// one, and no request is made with it.
+// A Key is the value of Sec-WebSocket-Key: a nonce, new for each attempt to connect (RFC
+// 6455 §4.1). The zero Key is invalid; no request is made with it.
 type Key [KeyLen]byte
 
 // NewKey returns 16 bytes of crypto/rand in base64.
@@ -28,7 +28,7 @@ func NewKey() (k Key) {
 	return k
 }
 
-// AppendAccept appends the Sec-WebSocket-Accept value that answers a key as it stands on the wire (RFC 6455 §4.2.2).
+// AppendAccept appends the Sec-WebSocket-Accept value for a key (RFC 6455 §4.2.2).
 func AppendAccept[K ~string | ~[]byte](dst []byte, key K) []byte {
 	var in [KeyLen + len(guid)]byte
 	sum := sha1.Sum(append(append(in[:0], key...), guid...))
@@ -46,8 +46,9 @@ func validAccept[T text](value T, key *Key) bool {
 	return subtle.ConstantTimeCompare(got[:], want[:]) == 1
 }
 
-// validKey tells whether v is base64 of 16 bytes. Bits of the last digit that no byte needs may be set: decoders differ
-// about them (RFC 4648 §3.5), and nothing depends on them here.
+// validKey tells whether v is base64 of 16 bytes. Bits of the last digit that no byte
+// needs may be set: decoders differ about them (RFC 4648 §3.5), and nothing depends on
+// them here.
 func validKey[T text](v T) bool {
 	if len(v) != KeyLen || v[22] != '=' || v[23] != '=' {
 		return false

@@ -1,11 +1,13 @@
 package handshake
 
-// CheckOrigin is the policy for requests that browsers send on behalf of any page (RFC 6455 §10.2): it returns [ErrOrigin]
-// unless the request has no Origin, comes from the same origin ([SameOrigin]), or from one that a pattern of allowed
-// matches ([MatchOrigin]). secure says that the request came over TLS that ended in this process.
+// CheckOrigin is the policy for requests that browsers send on behalf of any page (RFC
+// 6455 §10.2). It returns [ErrOrigin] unless the request has no Origin, comes from the
+// same origin ([SameOrigin]), or from one that a pattern of allowed matches
+// ([MatchOrigin]). secure says that the request came over TLS that ends in this process.
 //
-// Host is trusted: a page whose name resolves to this server is of the same origin (DNS rebinding). A server that browsers on
-// its machine or in its network can reach has to compare [RequestView.Host] with its own names besides.
+// Host is trusted: a page whose name resolves to this server has the same origin (DNS
+// rebinding). A server that browsers on its machine or in its network can reach must also
+// compare [RequestView.Host] with its own names.
 func CheckOrigin(r *RequestView, secure bool, allowed []string) error {
 	origin, ok := r.Origin()
 	if !ok || SameOrigin(origin, r.Host(), secure) {
@@ -19,10 +21,13 @@ func CheckOrigin(r *RequestView, secure bool, allowed []string) error {
 	return ErrOrigin
 }
 
-// SameOrigin tells whether an Origin value names the host that the request says it was sent to: the same name in any case, the
-// same port once the default of the scheme is filled in, and https if secure. Without secure http and https will both do, for TLS may
-// have ended at a proxy. "null", an origin that is not scheme "://" host [":" port], one with userinfo or a path, bytes outside
-// ASCII, and a trailing dot on one side only are never the same.
+// SameOrigin reports whether an Origin value names the host that the request was sent to:
+// the same name in any letter case, the same port after the scheme's default is filled
+// in, and https if secure is set. Without secure both http and https pass, because TLS
+// may have ended at a proxy.
+//
+// These are never the same: "null", an origin that is not scheme "://" host [":" port],
+// one with userinfo or a path, bytes outside ASCII, and a trailing dot on one side only.
 func SameOrigin[A, B ~string | ~[]byte](origin A, host B, secure bool) bool {
 	o, ok := splitOrigin(origin)
 	if !ok || !equalFold(o.scheme, "https") && (secure || !equalFold(o.scheme, "http")) || !validHost(host) {
@@ -32,9 +37,10 @@ func SameOrigin[A, B ~string | ~[]byte](origin A, host B, secure bool) bool {
 	return sameFold(o.name, name) && portOf(o.port, o.scheme) == portOf(port, o.scheme)
 }
 
-// MatchOrigin tells whether an Origin value is one that the pattern stands for. A pattern is an origin, "https://example.com:8443";
-// a "*." in front of its name stands for one label or more, "https://*.example.com"; a port of "*" stands for any.
-// "null" matches what sandboxed pages send, and "*" alone matches everything.
+// MatchOrigin reports whether an Origin value matches a pattern. A pattern is an origin,
+// such as "https://example.com:8443". "*." before its name matches one or more labels
+// ("https://*.example.com"), and a port of "*" matches any port. "null" matches the
+// origin of sandboxed pages, and "*" alone matches everything.
 func MatchOrigin[A ~string | ~[]byte](pattern string, origin A) bool {
 	if pattern == "*" {
 		return true
@@ -97,7 +103,8 @@ func splitPort[T text](v T) (name, port T) {
 	return v[:i], v[i+1:]
 }
 
-// portOf is the port as a number: the scheme's if none is given, 0 if the scheme has none, −1 for "*".
+// portOf is the port as a number: the scheme's if none is given, 0 if the scheme has
+// none, −1 for "*".
 func portOf[T text, S text](port T, scheme S) int {
 	if len(port) == 0 {
 		switch {

@@ -5,9 +5,11 @@ import (
 	"strconv"
 )
 
-// AppendError appends the answer that refuses a request, with Connection: close: the error's status, what that status demands
-// (405: Allow; 426: Upgrade and Sec-WebSocket-Version: 13, RFC 6455 §4.4), its own header lines as far as they can
-// stand in a head, and its body, or its rule as text if it has none. A status outside 300 to 599 is sent as 500.
+// AppendError appends the answer that refuses a request, with Connection: close. It has
+// the error's status and what that status requires (405: Allow; 426: Upgrade and
+// Sec-WebSocket-Version: 13, RFC 6455 §4.4), those of its header lines that are valid,
+// and its body. Without a body the rule is sent as text. A status outside 300 to 599 is
+// sent as 500.
 func AppendError(dst []byte, e *Error) []byte {
 	status := e.Status
 	if status < 300 || status > 599 {
@@ -39,7 +41,8 @@ func AppendError(dst []byte, e *Error) []byte {
 	return append(dst, body...)
 }
 
-// sendable is the part of a header that can stand in a refusal beside what AppendError sets.
+// sendable returns the part of a header that a refusal may have beside what AppendError
+// sets.
 func sendable(h http.Header, status int) http.Header {
 	if len(h) == 0 {
 		return nil

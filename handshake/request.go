@@ -15,12 +15,13 @@ type Request struct {
 	Subprotocols []string    // offered, the preferred one first
 	Extensions   []Extension // offered, the preferred one first
 
-	// Header is sent behind these. It cannot have what the handshake itself sets: those are refused with [ErrReserved].
-	// A Host of its own is set in the field above.
+	// Header is sent after these. Headers that the handshake itself sets are refused with
+	// [ErrReserved]. Set the field Host for another Host.
 	Header http.Header
 }
 
-// reserved are the headers that a caller cannot set by hand, in lower case, and what sets them.
+// reserved are the headers that a caller cannot set by hand, in lower case, and what sets
+// them.
 var reserved = []struct{ name, by string }{
 	{"connection", "it is part of every handshake"},
 	{"content-length", "an opening handshake has no body"},
@@ -49,11 +50,12 @@ func checkReserved(name string) error {
 	return nil
 }
 
-// AppendRequest appends the client's opening handshake (RFC 6455 §4.1), or returns dst as it was and an error that matches
-// [ErrValue] or [ErrReserved]: everything that comes from the caller is checked, so that no value can end its line or
-// begin another.
+// AppendRequest appends the client's opening handshake (RFC 6455 §4.1). Everything from
+// the caller is checked, so that no value can end its line or start another. If something
+// is invalid it returns dst unchanged and an error that matches [ErrValue] or
+// [ErrReserved].
 //
-// Header lines are sorted by name, so that the same request is always the same bytes.
+// Header lines are sorted by name, so that equal requests are equal bytes.
 func AppendRequest(dst []byte, r *Request) ([]byte, error) {
 	if err := r.check(); err != nil {
 		return dst, err
@@ -120,7 +122,7 @@ func hasKey(h http.Header, name string) bool {
 	return false
 }
 
-// checkHeader refuses names and values that cannot stand in a head, and what the handshake sets by itself.
+// checkHeader refuses invalid names and values, and names that the handshake itself sets.
 func checkHeader(h http.Header) error {
 	for name, values := range h {
 		if err := checkLine(name, values, true); err != nil {
@@ -147,7 +149,8 @@ func checkLine(name string, values []string, mayBeReserved bool) error {
 	return nil
 }
 
-// validValue tells whether v can stand as a field value: no control character, and no space at its ends, which would not arrive.
+// validValue reports whether v is a valid field value: no control character, and no space
+// at either end, which would not arrive.
 func validValue(v string) bool { return all(v, classValue) && len(trim(v)) == len(v) }
 
 // printable makes a name that broke the grammar fit for an error text.

@@ -6,9 +6,10 @@ import (
 	"slices"
 )
 
-// A RequestView is a client's opening handshake as the server received it: what its methods return are views of the bytes given to
-// the last call of [ParseRequest], valid as long as those are. The zero value, with Limits set or not, is ready for a
-// request; after one, Reset makes it ready for the next.
+// A RequestView is a client's opening handshake as the server received it. Its methods
+// return views into the bytes of the last call of [ParseRequest], valid as long as these
+// are. The zero value, with Limits set or not, is ready for a request. Reset makes it
+// ready for the next.
 type RequestView struct {
 	Limits Limits
 
@@ -29,7 +30,7 @@ type RequestView struct {
 	value any // of SetValue
 }
 
-// seen is a header that may stand on several lines.
+// seen is a header that may have several lines.
 type seen struct {
 	first span
 	lines int
@@ -38,13 +39,15 @@ type seen struct {
 // Reset forgets the request and keeps the limits.
 func (r *RequestView) Reset() { *r = RequestView{Limits: r.Limits} }
 
-// ParseRequest reads a client's opening handshake from all the bytes received so far, and returns the length of its head, or 0 if
-// there is more to come: call again with the same r and more bytes behind the same ones (they may have moved). Bytes behind
-// the head are frames that the client sent at once.
+// ParseRequest reads a client's opening handshake from all the bytes received so far. n
+// is the length of its head, or 0 if more bytes are needed: call it again with the same r
+// and a longer b, which may have moved. Bytes after the head are frames that the client
+// sent early.
 //
-// The error is an [*Error] for [AppendError]. It falls as soon as a byte decides: the form of the lines and the request line
-// at once, what the headers say together behind the blank line, in the order of RFC 6455 §4.2.1. All of that section is
-// checked but the origin, which is the caller's policy.
+// The error is an [*Error] for [AppendError]. It comes as early as possible: the request
+// line and the form of each line are judged at once, and the headers together at the
+// blank line, in the order of RFC 6455 §4.2.1. All of that section is checked except the
+// origin, which is the caller's policy.
 func ParseRequest(r *RequestView, b []byte) (n int, err error) {
 	if !r.ready {
 		r.scan.limits = r.Limits.withDefaults()
@@ -83,7 +86,8 @@ func (r *RequestView) refuse(e *Error) error {
 	return r.scan.err
 }
 
-// requestLine takes GET SP target SP HTTP/1.1, RFC 9112 §3. In absolute-form the authority replaces Host (§3.2.2).
+// requestLine takes GET SP target SP HTTP/1.1, RFC 9112 §3. In absolute-form the
+// authority replaces Host (§3.2.2).
 func (r *RequestView) requestLine(b []byte) *Error {
 	v := r.scan.cur.value
 	l := b[v.from:v.to]
@@ -127,7 +131,8 @@ func (r *RequestView) requestLine(b []byte) *Error {
 	return nil
 }
 
-// splitAbsolute cuts an http or ws URI into its authority and the rest, which is empty or begins with '/' or '?'.
+// splitAbsolute cuts an http or ws URI into its authority and the rest, which is empty or
+// begins with '/' or '?'.
 func splitAbsolute(t []byte) (host, rest []byte, ok bool) {
 	i := 0
 	for i < len(t) && t[i] != ':' {
@@ -152,7 +157,8 @@ func httpVersion[T text](v T) (major, minor int, ok bool) {
 	return int(v[5] - '0'), int(v[7] - '0'), true
 }
 
-// header notes what a line says. Nothing is judged here, so that the order of the lines does not matter.
+// header notes what a line says. Nothing is judged here, so that the order of the lines
+// does not matter.
 func (r *RequestView) header(b []byte) {
 	l := &r.scan.cur
 	name, value := b[l.name.from:l.name.to], b[l.value.from:l.value.to]
@@ -217,7 +223,8 @@ func (s *seen) add(v span) {
 	}
 }
 
-// countTokens is the number of elements of a list that are not empty; false if one is not a token, as an empty one is not.
+// countTokens is the number of elements of a list that are not empty; false if one is not
+// a token, as an empty one is not.
 func countTokens[T text](list T) (n int, ok bool) {
 	ok = true
 	for more := true; more; {
@@ -264,8 +271,9 @@ func (r *RequestView) verdict() *Error {
 	return nil
 }
 
-// repeats tells whether a subprotocol is offered twice. Sorted, equal names are neighbours: however far the limit was
-// raised, the time is not quadratic. Up to the default no memory is taken.
+// repeats tells whether a subprotocol is offered twice. Sorted, equal names are
+// neighbours: however far the limit was raised, the time is not quadratic. Up to the
+// default no memory is taken.
 func (r *RequestView) repeats() bool {
 	var few [DefaultSubprotocols][]byte
 	names := few[:0]
@@ -286,15 +294,15 @@ func (r *RequestView) repeats() bool {
 
 func (r *RequestView) view(s span) []byte { return r.head[s.from:s.to:s.to] }
 
-// SetValue attaches a value for the code that handles the request later: the user that a
-// check has found, for example.
+// SetValue attaches a value for the code that handles the request later, such as the user
+// that a check found.
 func (r *RequestView) SetValue(v any) { r.value = v }
 
 // Value returns what SetValue has attached; nil if nothing was.
 func (r *RequestView) Value() any { return r.value }
 
-// Target is the path and query as they came, not unescaped. Of an absolute URI in the request line it is the part
-// behind the authority, which is empty if the URI ends there.
+// Target returns path and query as they came, not unescaped. If the request line has an
+// absolute URI, it is the part after the authority, which may be empty.
 func (r *RequestView) Target() []byte { return r.view(r.target) }
 
 // Path is Target without the query.
@@ -308,7 +316,7 @@ func (r *RequestView) Path() []byte {
 	return t
 }
 
-// Query is what stands behind the '?' of Target.
+// Query returns the part of Target after the '?'.
 func (r *RequestView) Query() []byte {
 	t := r.Target()
 	if p := len(r.Path()); p < len(t) {
@@ -317,14 +325,16 @@ func (r *RequestView) Query() []byte {
 	return nil
 }
 
-// Host is the authority that the client asked for, with the port if it named one. It is the client's word: whether it is
-// a name of this server is for the caller to check, see [CheckOrigin].
+// Host returns the authority that the client asked for, with the port if it named one.
+// The client may claim anything: the caller checks whether it is a name of this server
+// (see [CheckOrigin]).
 func (r *RequestView) Host() []byte { return r.view(r.host) }
 
 // Key is the nonce as it came: 24 bytes of base64.
 func (r *RequestView) Key() []byte { return r.view(r.key) }
 
-// Origin is what the Origin header says; false if there is none, as from clients that are not browsers.
+// Origin returns the Origin header. It returns false if there is none, as from clients
+// that are not browsers.
 func (r *RequestView) Origin() ([]byte, bool) { return r.view(r.origin), r.origins > 0 }
 
 // Header is the value of the first line with the name, in any case; nil if there is none.
@@ -340,7 +350,8 @@ func (r *RequestView) Header(name string) []byte {
 	}
 }
 
-// Fields goes over all header lines, names as they came and values trimmed, in the order of the bytes given to ParseRequest.
+// Fields iterates over all header lines in their order: names as they came, values
+// trimmed.
 func (r *RequestView) Fields() iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
 		for f := r.fields.from; ; {
@@ -352,7 +363,8 @@ func (r *RequestView) Fields() iter.Seq2[[]byte, []byte] {
 	}
 }
 
-// field is the header line at an offset of the head, and where the next begins; name nil at the blank line.
+// field is the header line at an offset of the head, and where the next begins; name nil
+// at the blank line.
 func (r *RequestView) field(at int) (name, value []byte, next int) {
 	if at >= r.fields.to {
 		return nil, nil, at
@@ -362,7 +374,8 @@ func (r *RequestView) field(at int) (name, value []byte, next int) {
 	return name, value, next
 }
 
-// Subprotocols goes over the subprotocols offered, in the client's order of preference (RFC 6455 §4.1), over all lines.
+// Subprotocols iterates over the offered subprotocols of all lines, in the client's order
+// of preference (RFC 6455 §4.1).
 func (r *RequestView) Subprotocols() iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) { r.eachProtocol(yield) }
 }
@@ -391,8 +404,8 @@ func eachToken(list []byte, yield func([]byte) bool) bool {
 	return true
 }
 
-// Subprotocol is the first of the server's own list that the client offered, "" if none (RFC 6455 §4.2.2). Names are compared
-// byte for byte.
+// Subprotocol returns the first of the server's own list that the client offered, or ""
+// (RFC 6455 §4.2.2). Names are compared byte for byte.
 func (r *RequestView) Subprotocol(own []string) string {
 	best := len(own)
 	for offered := range r.Subprotocols() {
@@ -409,7 +422,7 @@ func (r *RequestView) Subprotocol(own []string) string {
 	return own[best]
 }
 
-// Offered tells whether the client offered the subprotocol.
+// Offered reports whether the client offered the subprotocol.
 func (r *RequestView) Offered(subprotocol string) bool {
 	for offered := range r.Subprotocols() {
 		if equal(offered, subprotocol) {
@@ -419,7 +432,8 @@ func (r *RequestView) Offered(subprotocol string) bool {
 	return false
 }
 
-// Extensions appends the extensions offered, over all lines, in the order of the wire; see [ParseExtensions] for the memory of dst.
+// Extensions appends the offered extensions of all lines, in their order.
+// [ParseExtensions] says how the memory of dst is reused.
 func (r *RequestView) Extensions(dst []Extension) []Extension {
 	dst = slices.Grow(dst, r.extensions.elements)
 	if r.extension.lines == 1 {

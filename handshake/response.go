@@ -5,8 +5,9 @@ import (
 	"slices"
 )
 
-// A Response is a server's answer that switches protocols. On a client, [ParseResponse] fills it; its strings are its own. On a
-// server, [AppendResponse] writes it, and Header is what the application adds.
+// A Response is a server's answer that switches protocols. On a client [ParseResponse]
+// fills it; its strings are its own. On a server [AppendResponse] writes it, and Header
+// holds the application's lines.
 type Response struct {
 	Limits  Limits  // for ParseResponse
 	Relaxed Relaxed // for ParseResponse
@@ -29,18 +30,21 @@ type Response struct {
 	extension extensionCount
 }
 
-// Reset forgets the answer and keeps the limits and the rules that are relaxed.
+// Reset forgets the answer, and keeps the limits and the relaxed rules.
 func (p *Response) Reset() { *p = Response{Limits: p.Limits, Relaxed: p.Relaxed} }
 
-// ParseResponse reads the server's answer to the request from all the bytes received so far, and returns the length of what
-// belongs to the handshake, or 0 if there is more to come: call again with the same p and more bytes behind the same ones.
-// Bytes behind it are frames. Interim answers (1xx but 101) are passed over; their headers are dropped.
+// ParseResponse reads the server's answer to the request from all the bytes received so
+// far. n is the length of the handshake, or 0 if more bytes are needed: call it again
+// with the same p and a longer b. Bytes after the handshake are frames. Interim answers
+// (1xx except 101) are skipped, and their headers dropped.
 //
-// Every error is an [*Error] with the status as far as it was read. A head that is complete and does not switch protocols
-// returns its length together with the error: what follows is the answer's body. [ErrStatus] is a status other than 101, with the
-// header. Content-Length and Transfer-Encoding of a 101 have no meaning and are not looked at.
+// Every error is an [*Error] with the status, if that was read. For a complete head that
+// does not switch protocols n is its length, and the answer's body follows. [ErrStatus]
+// is a status other than 101, with the header. In a 101 Content-Length and
+// Transfer-Encoding have no meaning, and are ignored.
 //
-// Header and Extensions are filled when the head is complete: before, nothing is kept of what came.
+// Header and Extensions are set once the head is complete. Until then nothing of it is
+// kept.
 func ParseResponse(p *Response, req *Request, b []byte) (n int, err error) {
 	if !p.ready {
 		p.scan.limits = p.Limits.withDefaults()
@@ -93,8 +97,9 @@ func (p *Response) statusLine(b []byte) (e *Error) {
 	return e
 }
 
-// statusOf takes HTTP/1.1 SP 3DIGIT [SP reason], RFC 9112 §4: servers leave the last space out with the reason. The status comes with
-// ErrResponseVersion too: HTTP/1.0 has no status below 200.
+// statusOf takes HTTP/1.1 SP 3DIGIT [SP reason], RFC 9112 §4: servers leave the last
+// space out with the reason. The status comes with ErrResponseVersion too: HTTP/1.0 has
+// no status below 200.
 func statusOf(l []byte) (status int, e *Error) {
 	if len(l) < 12 || l[8] != ' ' || !digits(l[9:12]) || len(l) > 12 && l[12] != ' ' {
 		return 0, ErrStatusLine
@@ -185,7 +190,8 @@ func offeredExtension(list []Extension, name string) bool {
 	return false
 }
 
-// offeredProtocol returns the client's own string: what it keeps for as long as the connection lives is none of the answer's.
+// offeredProtocol returns the client's own string: what it keeps for as long as the
+// connection lives is none of the answer's.
 func offeredProtocol(list []string, name []byte) (string, bool) {
 	for _, p := range list {
 		if equal(name, p) {
@@ -195,9 +201,10 @@ func offeredProtocol(list []string, name []byte) (string, bool) {
 	return "", false
 }
 
-// AppendResponse appends the 101 that answers a key (RFC 6455 §4.2.2) with the subprotocol, the extensions and the header of p, or
-// returns dst as it was and an error that matches [ErrValue] or [ErrReserved]: what an application puts into its own header
-// lines cannot end them. It does not check that the subprotocol was offered.
+// AppendResponse appends the 101 that answers a key (RFC 6455 §4.2.2), with the
+// subprotocol, the extensions and the header of p. Header values cannot end their line:
+// if something is invalid it returns dst unchanged and an error that matches [ErrValue]
+// or [ErrReserved]. It does not check that the subprotocol was offered.
 func AppendResponse[K ~string | ~[]byte](dst []byte, key K, p *Response) ([]byte, error) {
 	if !validKey(key) {
 		return dst, ErrValue.named("Sec-WebSocket-Key")

@@ -10,20 +10,23 @@ import (
 	"strings"
 )
 
-// A URL is where a WebSocket is (RFC 6455 §3), cut into what dialing, TLS and the request each need.
+// A URL is the address of a WebSocket (RFC 6455 §3), split into what dialing, TLS and the
+// request need.
 type URL struct {
 	Secure bool   // wss
 	Name   string // host name in lower case, or address: without brackets, with its zone; what is dialed and what a certificate is for
 	Port   uint16 // never 0
 	Target string // path and query, ready for the request line: it begins with '/', and is ASCII
 
-	// User is the userinfo, nil if there is none. It never goes into the request line, only into [URL.Authorization].
+	// User is the userinfo, nil if there is none. It never goes into the request line,
+	// only into [URL.Authorization].
 	User *url.Userinfo
 }
 
-// ParseURL takes a ws or wss URL. It returns an error that matches [ErrURL] for every other scheme, for a fragment, even an empty
-// one, and for what cannot be a host or a port or cannot stand in a request. Bytes of path and query outside ASCII are
-// percent-encoded; a name outside ASCII is left as it is, for the caller to encode before it makes a request.
+// ParseURL parses a ws or wss URL. It returns an error that matches [ErrURL] for any
+// other scheme, for a fragment, even an empty one, and for an invalid host, port or path.
+// Bytes outside ASCII in path and query are percent-encoded. A name outside ASCII is left
+// as it is; the caller must encode it before making a request.
 func ParseURL(s string) (*URL, error) {
 	for i := 0; i < len(s); i++ {
 		if s[i] <= ' ' || s[i] == 0x7f || s[i] == '\\' {
@@ -74,9 +77,9 @@ func ParseURL(s string) (*URL, error) {
 	return u, nil
 }
 
-// URLFault is what package net/url has against a URL, without anything of the URL, which
-// may have a password: where that has a slash or a percent sign, even what is taken for a
-// port or an escape is a piece of it.
+// URLFault returns what package net/url found wrong with a URL, without any part of the
+// URL. A URL may contain a password, and if that has a slash or a percent sign, what
+// looks like a port or an escape is a part of it.
 func URLFault(err error) string {
 	var parse *url.Error
 	if errors.As(err, &parse) {
@@ -89,7 +92,7 @@ func URLFault(err error) string {
 	return s
 }
 
-// authority is what stands between "://" and the path.
+// authority returns the part between "://" and the path.
 func authority(s string) string {
 	_, s, _ = strings.Cut(s, "://")
 	if i := strings.IndexAny(s, "/?"); i >= 0 {
@@ -166,11 +169,12 @@ func escape(s string) string {
 	return s
 }
 
-// Address is what to dial: name and port, an IPv6 address in brackets.
+// Address returns what to dial: name and port, with an IPv6 address in brackets.
 func (u *URL) Address() string { return net.JoinHostPort(u.Name, strconv.Itoa(int(u.Port))) }
 
-// Host is the value of the Host header: without a zone, which means nothing to the peer (RFC 6874 §4), and with the port only if it
-// is not the scheme's (RFC 6455 §4.1).
+// Host returns the value of the Host header: without a zone, which means nothing to the
+// peer (RFC 6874 §4), and with the port unless it is the scheme's default (RFC 6455
+// §4.1).
 func (u *URL) Host() string {
 	h := u.Name
 	if strings.Contains(h, ":") {
@@ -183,7 +187,8 @@ func (u *URL) Host() string {
 	return h + ":" + strconv.Itoa(int(u.Port))
 }
 
-// Authorization is the userinfo as the value of an Authorization header (RFC 7617), "" if there is none.
+// Authorization returns the userinfo as the value of an Authorization header (RFC 7617),
+// or "" if there is none.
 func (u *URL) Authorization() string {
 	if u.User == nil {
 		return ""
@@ -192,7 +197,7 @@ func (u *URL) Authorization() string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(u.User.Username()+":"+password))
 }
 
-// String is the URL without its userinfo, fit for logs.
+// String returns the URL without its userinfo, so that it can be logged.
 func (u *URL) String() string {
 	scheme := "ws://"
 	if u.Secure {
@@ -205,14 +210,16 @@ func (u *URL) String() string {
 	return scheme + h + u.Target
 }
 
-// SameOrigin tells whether credentials for one URL may go to the other: same scheme, name and port.
+// SameOrigin reports whether credentials for one URL may go to the other: scheme, name
+// and port are equal.
 func (u *URL) SameOrigin(v *URL) bool {
 	return u.Secure == v.Secure && u.Name == v.Name && u.Port == v.Port
 }
 
-// Resolve is the URL that a redirect's Location names, relative to this one (RFC 9110 §10.2.2). http and https stand for ws and wss,
-// a fragment is dropped, userinfo too: whoever redirects does not choose the credentials. It returns an error that matches
-// [ErrRedirect] if the way leads from wss to ws, or to nothing that can be dialed.
+// Resolve returns the URL of a redirect's Location, relative to u (RFC 9110 §10.2.2).
+// http and https count as ws and wss. A fragment is dropped, and userinfo too: a redirect
+// does not choose the credentials. It returns an error that matches [ErrRedirect] if the
+// redirect leads from wss to ws, or to something that cannot be dialed.
 func (u *URL) Resolve(location string) (*URL, error) {
 	location, _, _ = strings.Cut(location, "#")
 	base, err := url.Parse(u.String())

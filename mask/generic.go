@@ -15,21 +15,24 @@ func xorGeneric(p *byte, n int, key Key) { maskWords(unsafe.Pointer(p), unsafe.P
 //
 //lint:ignore U1000 assembly uses it
 func copyGeneric(dst, src *byte, n int, key Key) {
-	// The bytes overlap if and only if one start lies inside the other stretch; the same start is the in-place case.
+	// The bytes overlap if and only if one start lies inside the other stretch; the same
+	// start is the in-place case.
 	if d := uintptr(unsafe.Pointer(dst)) - uintptr(unsafe.Pointer(src)); d != 0 && (d < uintptr(n) || -d < uintptr(n)) {
 		panic("mask: Copy: dst and src overlap, and do not start at the same byte")
 	}
 	maskWords(unsafe.Pointer(dst), unsafe.Pointer(src), n, key)
 }
 
-// maskWords covers the bytes with 8-byte words, half of them counted from the start and half from the end. Where words
-// overlap, all are loaded before the first is stored. dst and src are equal or disjoint.
+// maskWords covers the bytes with 8-byte words, half of them counted from the start and
+// half from the end. Where words overlap, all are loaded before the first is stored. dst
+// and src are equal or disjoint.
 func maskWords(dst, src unsafe.Pointer, n int, key Key) {
 	k := uint64(key)<<32 | uint64(key)
 	z := bits.RotateLeft64(k, -8*n) // the key of a word that ends at n
 	switch {
 	case n > 64:
-		// Eight words at a time, then the last eight, which were loaded before the loop could change them.
+		// Eight words at a time, then the last eight, which were loaded before the loop
+		// could change them.
 		e := n - 64
 		z0, z1, z2, z3 := load(src, e)^z, load(src, e+8)^z, load(src, e+16)^z, load(src, e+24)^z
 		z4, z5, z6, z7 := load(src, e+32)^z, load(src, e+40)^z, load(src, e+48)^z, load(src, e+56)^z
@@ -86,8 +89,9 @@ func maskWords(dst, src unsafe.Pointer, n int, key Key) {
 	}
 }
 
-// Words are little-endian on every machine, as Key is: byte order costs a swap where it differs, and the compiler makes
-// one unaligned access of each where the machine has that.
+// Words are little-endian on every machine, as Key is: byte order costs a swap where it
+// differs, and the compiler makes one unaligned access of each where the machine has
+// that.
 
 func load(p unsafe.Pointer, i int) uint64 {
 	return binary.LittleEndian.Uint64((*[8]byte)(unsafe.Add(p, i))[:])

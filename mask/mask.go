@@ -1,9 +1,10 @@
-// Package mask applies the masking of RFC 6455 §5.3, which every frame from a client carries: octet i of the payload is
-// XORed with octet i modulo 4 of the frame's key. Masking twice with the same key gives the original back, so one
-// function masks and unmasks.
+// Package mask applies the masking of RFC 6455 §5.3, which every frame from a client
+// carries: octet i of the payload is XORed with octet i modulo 4 of the frame's key.
+// Masking twice with the same key gives the original back, so one function masks and
+// unmasks.
 //
-// The kernels are assembly on amd64 and arm64 (see package asm for the tiers) and pure Go elsewhere. No function here
-// allocates.
+// The kernels are assembly on amd64 and arm64 (see package asm for the tiers) and pure Go
+// elsewhere. No function here allocates.
 package mask
 
 import (
@@ -11,15 +12,15 @@ import (
 	"unsafe"
 )
 
-// Key is a masking key. Its lowest byte masks the first octet, so that the four octets of a frame header are read and
-// written in little-endian order on every machine.
+// Key is a masking key. Its lowest byte masks the first octet: the four octets of a frame
+// header are read and written in little-endian order on every machine.
 type Key uint32
 
-// Rotate returns the key for the octet that follows n masked ones. Only n modulo 4 counts.
+// Rotate returns the key for the octet after n masked ones. Only n modulo 4 matters.
 func (k Key) Rotate(n int) Key { return Key(bits.RotateLeft32(uint32(k), -8*n)) }
 
-// XOR masks b in place and returns the key for the octet that follows b, with which the next piece of the same payload
-// goes on.
+// XOR masks b in place. It returns the key for the octet after b, for the next piece of
+// the same payload.
 func XOR(b []byte, key Key) Key {
 	if sanitize {
 		written(b)
@@ -28,9 +29,12 @@ func XOR(b []byte, key Key) Key {
 	return key.Rotate(len(b))
 }
 
-// Copy writes the masked src to the start of dst in one pass, for the price of copy. It panics if dst is shorter than
-// src, or if the bytes written overlap src without starting where src starts. The next piece of the same payload goes
-// on with key.Rotate(len(src)); Copy does not return that, for it would not be inlined then, and few callers want it.
+// Copy writes the masked src to the start of dst, in one pass at the speed of copy. It
+// panics if dst is shorter than src, or if the two overlap and do not start at the same
+// byte.
+//
+// The next piece of the same payload needs key.Rotate(len(src)). Copy does not return it,
+// because then it would not be inlined.
 func Copy(dst, src []byte, key Key) {
 	if len(dst) < len(src) {
 		panic("mask: Copy: dst is shorter than src")

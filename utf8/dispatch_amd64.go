@@ -19,13 +19,15 @@ const (
 	avx512 = asm.AVX512
 )
 
-// tier is the active tier, for the assembly: reading it there takes one memory access, an argument takes three.
+// tier is the active tier, for the assembly: reading it there takes one memory access, an
+// argument takes three.
 var tier uint32
 
 func init() { asm.Follow(&tier) }
 
-// The kernels take any n: below the SSSE3 tier they continue in validGeneric or unmaskGeneric, above pieceMax in
-// validLong or unmaskLong, by a jump. So the exported functions are one call, small enough to be inlined.
+// The kernels take any n: below the SSSE3 tier they continue in validGeneric or
+// unmaskGeneric, above pieceMax in validLong or unmaskLong, by a jump. So the exported
+// functions are one call, small enough to be inlined.
 
 // valid works like validGeneric.
 //
@@ -37,8 +39,8 @@ func valid(p *byte, n int) bool
 //go:noescape
 func unmask(p *byte, n int, key mask.Key) bool
 
-// chunk is how much unmaskChunks unmasks before it checks it: it is in the first-level cache then, and all but the
-// last stores have left the store buffer.
+// chunk is how much unmaskChunks unmasks before it checks it: it is in the first-level
+// cache then, and all but the last stores have left the store buffer.
 //
 //lint:ignore U1000 assembly uses it
 const chunk = 2048

@@ -26,15 +26,16 @@ func unmaskGeneric(p *byte, n int, key mask.Key) bool {
 	return unmaskText(unsafe.Slice(p, n), key)
 }
 
-// validText takes 8 bytes a round: ASCII at once, the others through a state machine that is one shift a byte and has no
-// branches, for those of mixed text cannot be predicted. Runs of characters of 3 bytes, which CJK text consists of, are
-// compared as they are, in half of the time.
+// validText takes 8 bytes a round: ASCII at once, the others through a state machine that
+// is one shift a byte and has no branches, for those of mixed text cannot be predicted.
+// Runs of characters of 3 bytes, which CJK text consists of, are compared as they are, in
+// half of the time.
 func validText(p []byte) bool {
 	state := uint32(complete)
 	if len(p) >= 8 {
 		end := p[len(p)-8:]
 		p = p[:len(p):len(p)] // slicing need not compute capacities then
-		for len(p) > 8 {      // and with one byte left at least, it does not point behind the end
+		for len(p) > 8 {      // and with one byte left at least, it does not point past the end
 			a, b := binary.LittleEndian.Uint32(p), binary.LittleEndian.Uint32(p[4:])
 			if (a|b)&highBits32|(state&stateMask^complete) == 0 {
 				p = skipASCII(p[8:])
@@ -66,7 +67,7 @@ func validText(p []byte) bool {
 	return state&stateMask == complete
 }
 
-// step4 returns the state behind the 4 bytes of a word.
+// step4 returns the state after the 4 bytes of a word.
 func step4(state, x uint32) uint32 {
 	state = states[x&0xFF] >> (state & stateMask)
 	state = states[x>>8&0xFF] >> (state & stateMask)
@@ -94,7 +95,8 @@ func word(p []byte) uint {
 	return uint(binary.LittleEndian.Uint64(p))
 }
 
-// skipThrees skips characters of 3 bytes, to the last 8 at most. RFC 3629 §4 in the form of masks, first byte lowest.
+// skipThrees skips characters of 3 bytes, to the last 8 at most. RFC 3629 §4 in the form
+// of masks, first byte lowest.
 func skipThrees(p []byte) []byte {
 	p = p[:len(p):len(p)]
 	for len(p) > 8 {
@@ -108,8 +110,9 @@ func skipThrees(p []byte) []byte {
 	return p
 }
 
-// The states between two bytes. Each is the place, in the word of the byte that follows, of the 5 bits of the state behind
-// it; these places were searched for: all that overlap agree, so that 32 bits are enough.
+// The states between two bytes. Each is the place, in the word of the next byte, of the 5
+// bits of the state after it. The places were found by search: where they overlap they
+// agree, so that 32 bits are enough.
 const (
 	broken   = 0  // no text begins so
 	more2    = 1  // 2 continuations are missing
@@ -124,8 +127,8 @@ const (
 	stateMask = 31
 )
 
-// states has a word for each byte, which, shifted right by the state before that byte, has the state behind it in its
-// lowest 5 bits.
+// states has a word for each byte. Shifted right by the state before that byte, its
+// lowest 5 bits are the state after it.
 var states = func() (t [256]uint32) {
 	for c := range t {
 		var next uint32 = broken
@@ -167,8 +170,8 @@ var states = func() (t [256]uint32) {
 	return t
 }()
 
-// unmaskChunk is how much unmaskText unmasks before it reads it again: it is in the first-level cache then, and stores
-// have left the store buffer.
+// unmaskChunk is how much unmaskText unmasks before it reads it again: it is in the
+// first-level cache then, and stores have left the store buffer.
 const unmaskChunk = 4096
 
 func unmaskText(p []byte, key mask.Key) bool {

@@ -4,8 +4,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/mask"
 )
 
-// Validator checks a text that comes in pieces, cut anywhere. The zero value is ready for the first piece. How a text
-// is cut changes neither the verdict nor the place of the first error.
+// Validator checks a text that comes in pieces, split anywhere. The zero value is ready
+// for the first piece. The split changes neither the result nor the place of the first
+// error.
 //
 // After an error the state is unspecified until Done or Reset.
 type Validator struct {
@@ -13,15 +14,17 @@ type Validator struct {
 }
 
 const (
-	// locateStep is the size of the steps in which a refused piece is searched for its first error: one step is read
-	// byte by byte.
+	// locateStep is the size of the steps in which a refused piece is searched for its
+	// first error: one step is read byte by byte.
 	locateStep = 1024
-	// scalarPiece is the largest piece that is read byte by byte: looking for the cut and calling a kernel costs more.
+	// scalarPiece is the largest piece that is read byte by byte: looking for the cut and
+	// calling a kernel costs more.
 	scalarPiece = 4
 )
 
-// Push takes the next piece. It returns the index in p of the first byte that no valid text can have there, or -1. An
-// unfinished character at the end of p is not an error; Done tells.
+// Push takes the next piece. It returns the index in p of the first byte that no valid
+// text can have there, or -1. An unfinished character at the end of p is not an error;
+// Done reports it.
 func (v *Validator) Push(p []byte) int {
 	if sanitize {
 		checked(p)
@@ -45,8 +48,9 @@ func (v *Validator) Push(p []byte) int {
 	return -1
 }
 
-// Unmask removes the mask from p in place and takes it as the next piece. It returns the key for the octet that
-// follows p and what Push would return. All of p is unmasked either way.
+// Unmask removes the mask from p in place, and takes the result as the next piece. It
+// returns the key for the octet after p, and the index that Push would return. All of p
+// is unmasked in either case.
 func (v *Validator) Unmask(p []byte, key mask.Key) (next mask.Key, index int) {
 	if sanitize {
 		unmasked(p)
@@ -87,18 +91,20 @@ func (v *Validator) Unmask(p []byte, key mask.Key) (next mask.Key, index int) {
 	return next, -1
 }
 
-// Done reports whether the text may end here, and makes the Validator ready for the next text.
+// Done reports whether the text may end here, and prepares the Validator for the next
+// text.
 func (v *Validator) Done() bool {
 	ok := v.tail.need == 0
 	v.tail = tail{}
 	return ok
 }
 
-// Reset makes the Validator ready for the next text.
+// Reset prepares the Validator for the next text.
 func (v *Validator) Reset() { v.tail = tail{} }
 
-// unfinished returns how many of the last three bytes of a piece, a, b and c, begin a character that goes on behind
-// them. If those bytes are not text the answer means nothing, but whatever is cut off is checked by the tail.
+// unfinished returns how many of the last three bytes of a piece, a, b and c, begin a
+// character that continues after them. If those bytes are not text the result means
+// nothing, but whatever is cut off is checked by the tail.
 func unfinished(a, b, c byte) int {
 	switch {
 	case c < 0x80:
@@ -113,8 +119,8 @@ func unfinished(a, b, c byte) int {
 	return 0
 }
 
-// locate returns the index of the first byte of p that no text can have there; p begins with a character and is known
-// to have such a byte.
+// locate returns the index of the first byte of p that no text can have there; p begins
+// with a character and is known to have such a byte.
 func locate(p []byte) int {
 	done := 0
 	for len(p)-done > locateStep {
@@ -128,8 +134,9 @@ func locate(p []byte) int {
 	return done + t.push(p[done:])
 }
 
-// A tail is what a Validator remembers of an unfinished character: how many bytes are missing, and between which
-// bounds the next one must be (RFC 3629 §4). The bounds mean something only while need is not 0.
+// A tail is what a Validator remembers of an unfinished character: how many bytes are
+// missing, and between which bounds the next one must be (RFC 3629 §4). The bounds mean
+// something only while need is not 0.
 type tail struct {
 	lo, hi byte
 	need   uint8
@@ -152,7 +159,8 @@ func (t *tail) step(c byte) bool {
 	return t.need > 0
 }
 
-// push takes all of p, byte by byte, and returns the index of the first byte that step refuses, or -1.
+// push takes all of p, byte by byte, and returns the index of the first byte that step
+// refuses, or -1.
 func (t *tail) push(p []byte) int {
 	for i, c := range p {
 		if !t.step(c) {
@@ -162,7 +170,8 @@ func (t *tail) push(p []byte) int {
 	return -1
 }
 
-// leads is what must follow each byte from 0x80 up; need is 0 for those that begin no character.
+// leads is what must follow each byte from 0x80 up; need is 0 for those that begin no
+// character.
 var leads = func() (t [128]tail) {
 	for c := 0xC2; c <= 0xF4; c++ {
 		next := tail{lo: 0x80, hi: 0xBF, need: 1}

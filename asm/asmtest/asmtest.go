@@ -1,5 +1,6 @@
-// Package asmtest helps to test and measure assembly kernels: every tier in turn, memory with forbidden neighbours,
-// canaries, tables of sizes, and a check of the assembly source for transitions between SSE and AVX.
+// Package asmtest helps to test and measure assembly kernels: every tier in turn, memory
+// with forbidden neighbours, canaries, tables of sizes, and a check of the assembly
+// source for transitions between SSE and AVX.
 package asmtest
 
 import (
@@ -21,8 +22,8 @@ type runner[T any] interface {
 	Run(name string, f func(T)) bool
 }
 
-// EachTier runs f as a subtest or sub-benchmark under every tier that this machine has, with that tier forced.
-// The subtests must not be parallel.
+// EachTier runs f as a subtest or sub-benchmark under every tier that this machine has,
+// with that tier forced. The subtests must not be parallel.
 func EachTier[T runner[T]](tb T, f func(tb T, tier asm.Tier)) {
 	tb.Helper()
 	for _, tier := range asm.Available() {
@@ -33,9 +34,9 @@ func EachTier[T runner[T]](tb T, f func(tb T, tier asm.Tier)) {
 	}
 }
 
-// Lengths returns lengths from 0 to max in ascending order: all of them in a full run, else all up to 300 (every
-// window shape of the kernels is below), then each power of two and each multiple of 1024 with its neighbours up to
-// 3 away, and a prime step between.
+// Lengths returns lengths from 0 to max in ascending order: all of them in a full run,
+// else all up to 300 (every window shape of the kernels is below), then each power of two
+// and each multiple of 1024 with its neighbours up to 3 away, and a prime step between.
 func Lengths(max int) []int {
 	var out []int
 	for n := 0; n <= max; n++ {
@@ -52,8 +53,9 @@ func Lengths(max int) []int {
 	return out
 }
 
-// Alignments returns the offsets of a buffer's start that a test visits: 0 to 63 in a full run, else those around
-// the edges of words, vectors and cache lines, and some between.
+// Alignments returns the offsets of a buffer's start that a test visits: 0 to 63 in a
+// full run, else those around the edges of words, vectors and cache lines, and some
+// between.
 func Alignments() []int {
 	if Full() {
 		out := make([]int, 64)
@@ -77,7 +79,8 @@ func Arm(b []byte, lo, hi int) {
 	}
 }
 
-// Touched returns the index of the first byte of b outside b[lo:hi] that is not the canary that Arm put there, or -1.
+// Touched returns the index of the first byte of b outside b[lo:hi] that is not the
+// canary that Arm put there, or -1.
 func Touched(b []byte, lo, hi int) int {
 	for i := 0; i < lo; i++ {
 		if b[i] != canary(i) {

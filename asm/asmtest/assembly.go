@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// CheckAssembly reads amd64 assembly files and fails the test for each place that CheckSource finds.
+// CheckAssembly reads amd64 assembly files and fails the test for each place that
+// CheckSource finds.
 func CheckAssembly(t *testing.T, files ...string) {
 	t.Helper()
 	for _, file := range files {
@@ -26,18 +27,23 @@ func CheckAssembly(t *testing.T, files ...string) {
 	}
 }
 
-// CheckSource follows every path through each function of an amd64 assembly file and returns the number of functions and
-// what is wrong, as "line: text".
+// CheckSource follows every path through each function of an amd64 assembly file and
+// returns the number of functions and what is wrong, as "line: text".
 //
-// A legacy SSE instruction that runs while the upper half of any YMM register is in use, and a VEX instruction after
-// it, cost more than a hundred nanoseconds on some processors. The upper halves may be in use when a function is
-// entered, and the Go compiler puts a legacy instruction behind every call of an assembly function. So on no path may
-//   - a legacy vector instruction follow a VEX one without VZEROUPPER between, or a VEX one a legacy one;
-//   - a function be left, by RET or by a jump out of it, after a VEX instruction without VZEROUPPER.
+// A legacy SSE instruction that runs while the upper half of any YMM register is in use,
+// and a VEX instruction after it, cost more than a hundred nanoseconds on some
+// processors. The upper halves may be in use when a function is entered, and the Go
+// compiler puts a legacy instruction after every call of an assembly function. So on no
+// path may
+//   - a legacy vector instruction follow a VEX one without VZEROUPPER between, or a VEX
+//     one a legacy one;
+//   - a function be left, by RET or by a jump out of it, after a VEX instruction without
+//     VZEROUPPER.
 //
 // Instructions that name the vector registers 16 to 31 only count as neither.
 //
-// Functions must also be NOSPLIT with a frame of 0, must not call, and must not use macros, which are not expanded here.
+// Functions must also be NOSPLIT with a frame of 0, must not call, and must not use
+// macros, which are not expanded here.
 func CheckSource(text string) (functions int, problems []string) {
 	var body []instruction
 	finish := func() {
@@ -94,7 +100,8 @@ func parse(s string) (in instruction) {
 	return in
 }
 
-// What a path has done since its start or the last VZEROUPPER, as bits: a place can be reached in several ways.
+// What a path has done since its start or the last VZEROUPPER, as bits: a place can be
+// reached in several ways.
 const (
 	nothing = 1 << iota
 	legacy

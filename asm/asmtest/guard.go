@@ -5,16 +5,18 @@ import (
 	"testing"
 )
 
-// Guarded is a stretch of memory between two pages that must not be touched: a kernel that reads or writes one byte
-// outside its arguments there stops the program. Where memory cannot be protected (see Protected) the neighbours are
-// canaries, which find writes only.
+// Guarded is a stretch of memory between two pages that must not be touched: a kernel
+// that reads or writes one byte outside its arguments there stops the program. Where
+// memory cannot be protected (see Protected) the neighbours are canaries, which find
+// writes only.
 type Guarded struct {
 	all  []byte // guard, body, guard
 	page int    // length of a guard
 	body []byte
 }
 
-// NewGuarded returns at least size bytes of guarded memory, which the end of the test frees.
+// NewGuarded returns at least size bytes of guarded memory, which the end of the test
+// frees.
 func NewGuarded(tb testing.TB, size int) *Guarded {
 	tb.Helper()
 	g := &Guarded{}
@@ -31,11 +33,11 @@ func (g *Guarded) Tail(n int) []byte { return g.body[len(g.body)-n:] }
 // Head returns the first n bytes after the lower guard, with no capacity beyond them.
 func (g *Guarded) Head(n int) []byte { return g.body[:n:n] }
 
-// Before returns the byte before the body, and After the one behind it: touching them faults where memory is protected.
-// They let a test prove that the guards work.
+// Before returns the byte before the body. Touching it faults where memory is protected,
+// so that a test can prove that the guards work.
 func (g *Guarded) Before() []byte { return g.all[g.page-1:][:1] }
 
-// After returns the byte behind the body; see Before.
+// After returns the byte after the body; see Before.
 func (g *Guarded) After() []byte { return g.all[g.page+len(g.body):][:1] }
 
 // Faults runs f and reports whether it touched memory that it must not touch.

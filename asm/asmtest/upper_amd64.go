@@ -10,8 +10,8 @@ func dirtyUpper()
 //go:noescape
 func cleanUpper()
 
-// DirtyUpper leaves the upper halves of the YMM registers in use, as a library without VZEROUPPER does, and reports
-// whether it could: without AVX2 there is nothing to dirty.
+// DirtyUpper leaves the upper halves of the YMM registers in use, as a library without
+// VZEROUPPER does, and reports whether it could: without AVX2 there is nothing to dirty.
 func DirtyUpper() bool {
 	if !hasYMM() {
 		return false

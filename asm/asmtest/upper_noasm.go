@@ -2,7 +2,8 @@
 
 package asmtest
 
-// DirtyUpper reports false: there are no YMM registers, or no assembly that could fill them.
+// DirtyUpper reports false: there are no YMM registers, or no assembly that could fill
+// them.
 func DirtyUpper() bool { return false }
 
 // CleanUpper does nothing.

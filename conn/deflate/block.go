@@ -2,7 +2,7 @@ package deflate
 
 import "encoding/binary"
 
-// A phase is where in a block the inflater stands.
+// A phase is the inflater's position in a block.
 type phase uint8
 
 const (
@@ -15,7 +15,8 @@ const (
 	phaseSymbols
 )
 
-// preOrder is the order in which the lengths of the code length code are sent (RFC 1951 §3.2.7).
+// preOrder is the order in which the lengths of the code length code are sent (RFC 1951
+// §3.2.7).
 var preOrder = [preMax]uint8{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15}
 
 // step decodes until the input ends or d.op reaches opEnd.
@@ -98,8 +99,8 @@ func (d *Inflater) header() halt {
 	return haltBlock
 }
 
-// endBlock is called at the end of each block. A final block ends at its last byte, and the next block starts a byte of its
-// own (RFC 7692 §7.2.3.4).
+// endBlock is called at the end of each block. A final block ends at its last byte, and
+// the next block starts a byte of its own (RFC 7692 §7.2.3.4).
 func (d *Inflater) endBlock() {
 	d.phase = phaseHeader
 	d.codes = nil
@@ -123,8 +124,9 @@ func (d *Inflater) storedLength() halt {
 	return haltBlock
 }
 
-// stored copies the bytes of a stored block, the first of which may be held in bits already. At opEnd it stops before it reads
-// on behind the block, as symbols does: what was used up to there is then the same however much input there is.
+// stored copies the bytes of a stored block, the first of which may already be in bits.
+// At opEnd it stops before it reads past the block, as symbols does. So the input used up
+// to there does not depend on how much there is.
 func (d *Inflater) stored(opEnd int) halt {
 	for {
 		if d.op >= opEnd {
@@ -200,7 +202,8 @@ func (d *Inflater) preLengths() halt {
 	return haltBlock
 }
 
-// lengths reads the code lengths of literals, lengths and distances, and fills their tables.
+// lengths reads the code lengths of literals, lengths and distances, and fills their
+// tables.
 func (d *Inflater) lengths() halt {
 	y := d.dyn
 	total := y.numLit + y.numDist

@@ -6,12 +6,13 @@ import (
 	"slices"
 )
 
-// An element is a literal byte, or a match: elementMatch, its length less three, and its distance less one.
+// An element is a literal byte, or a match: elementMatch, its length less three, and its
+// distance less one.
 type element uint32
 
 const (
 	elementMatch  element = 1 << 31
-	elementLength         = 16 // where the length stands
+	elementLength         = 16 // the shift of the length
 )
 
 const (
@@ -20,7 +21,8 @@ const (
 	preBits    = 7   // the most of a code for the code lengths
 )
 
-// A code is a prefix code as the writer needs it: the bits of a symbol, first one lowest, and their number.
+// A code is a prefix code as the writer needs it: the bits of a symbol, first one lowest,
+// and their number.
 type code struct {
 	bits   uint16
 	length uint8
@@ -75,7 +77,8 @@ func init() {
 	assign(fixedDist[:])
 }
 
-// fixedLength returns the length of a literal or length in the fixed code (RFC 1951 §3.2.6).
+// fixedLength returns the length of a literal or length in the fixed code (RFC 1951
+// §3.2.6).
 func fixedLength(s int) uint8 {
 	switch {
 	case s < 144:
@@ -148,7 +151,7 @@ type block struct {
 	at                 [256]uint16
 }
 
-// blockMost is how many bytes a block stands for at most.
+// blockMost is the most bytes of a message that one block holds.
 const blockMost = 16 << 10
 
 func (b *block) literal(c byte) {
@@ -164,14 +167,15 @@ func (b *block) match(length, distance int) {
 	b.dist[distSymbols[distIndex(distance-1)&511]]++
 }
 
-// write appends the block, which stands for p, in the shortest of the three ways, and empties it.
+// write appends the block, which encodes p, in the shortest of the three forms, and
+// empties it.
 func (b *block) write(w *bitSink, dst, p []byte) []byte {
 	b.lit[endOfBlock]++
 	fixed, used := b.fixedSize()
 	stored := 3 + 7 + 32 + 8*len(p)
 	least, dynamic := min(fixed, stored), false
-	// A dynamic block has the lengths of its codes in front. Where half of what the fixed code takes would not pay for them, they
-	// are not worked out.
+	// A dynamic block has the lengths of its codes in front. Where half of what the fixed
+	// code takes would not pay for them, they are not worked out.
 	if 60+5*used/2 < fixed/2 {
 		if n := b.dynamicSize(); n < least {
 			least, dynamic = n, true
@@ -197,7 +201,8 @@ func (b *block) write(w *bitSink, dst, p []byte) []byte {
 	return dst
 }
 
-// fixedSize returns the bits that the block takes with the fixed code, and how many symbols are used.
+// fixedSize returns the bits that the block takes with the fixed code, and how many
+// symbols are used.
 func (b *block) fixedSize() (size, used int) {
 	size = 3
 	for s, f := range b.lit[:] {
@@ -337,7 +342,8 @@ func (b *block) writeHeader(w *bitSink, dst []byte) []byte {
 	return dst
 }
 
-// writeTokens appends the elements and the end of the block to dst, which has room for all and eight bytes more.
+// writeTokens appends the elements and the end of the block to dst, which has room for
+// all and eight bytes more.
 func (b *block) writeTokens(w *bitSink, dst []byte, lit *[litMax]code, dist *[distMax]code) []byte {
 	p := dst[:cap(dst)]
 	at, acc, n := len(dst), w.bits, w.n
@@ -379,7 +385,8 @@ func (b *block) writeTokens(w *bitSink, dst []byte, lit *[litMax]code, dist *[di
 	return w.put(p[:at], uint64(c.bits), uint(c.length))
 }
 
-// makeCode gives every symbol that occurs a code of at most limit bits, by how often it does. One symbol alone has one bit.
+// makeCode gives every symbol that occurs a code of at most limit bits, by how often it
+// does. One symbol alone has one bit.
 func (b *block) makeCode(frequency []uint16, codes []code, limit int) {
 	clear(codes)
 	n, most := 0, uint16(0)
@@ -456,8 +463,10 @@ func (b *block) sorted(used []uint32, most uint16) []uint32 {
 	}
 }
 
-// redundancy counts how many codes of each length a code of minimum redundancy has for symbols that are in order of their frequency, which
-// stands above nine bits; a is room for as many (Moffat and Katajainen, In-Place Calculation of Minimum-Redundancy Codes).
+// redundancy counts how many codes of each length a code of minimum redundancy has for
+// symbols that are in order of their frequency, which is stored above nine bits; a has
+// space for as many (Moffat and Katajainen, In-Place Calculation of Minimum-Redundancy
+// Codes).
 func redundancy(order, a []uint32, counts *[33]int) {
 	n := len(order)
 	for i, o := range order {
@@ -498,7 +507,8 @@ func redundancy(order, a []uint32, counts *[33]int) {
 	}
 }
 
-// limitLengths shortens codes that are longer than limit, and lengthens others until all have room.
+// limitLengths shortens codes that are longer than limit, and lengthens others until all
+// have room.
 func limitLengths(counts *[33]int, limit int) {
 	for n := limit + 1; n < len(counts); n++ {
 		counts[limit] += counts[n]

@@ -9,9 +9,11 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
-// A compressor finds what a message repeats of itself and of those before it. Between messages it holds a buffer, which has
-// the end of what was sent, and a table, which says where in it strings of four bytes begin. Both are as large as what was
-// sent needs, and at most as large as asked. What is needed during a message only is lent, and shared by all.
+// A compressor finds what a message repeats of itself and of those before it. Between
+// messages it holds a buffer, which has the end of what was sent, and a table, which says
+// where in it strings of four bytes begin. Both are as large as what was sent needs, and
+// at most as large as asked. What is needed during a message only is lent, and shared by
+// all.
 //
 //	buf: … base ─ history ─ start ─ not yet compressed ─ end ─ free
 type compressor struct {
@@ -35,9 +37,10 @@ const (
 	tableMost  = 32 << 10 // and of the largest
 	lentFrom   = 16 << 10 // more bytes than this at once have a table lent: that of the connection is too small for them
 
-	// A bucket of a table has the last four positions at which the strings of one hash began, the newest in its lowest bits.
-	// A position has 16 bits, the lowest of all that were counted. Whether a string is still there is known by looking,
-	// so that nothing in a table is ever wrong, and no table need be emptied.
+	// A bucket of a table has the last four positions at which the strings of one hash
+	// began, the newest in its lowest bits. A position has 16 bits, the lowest of all
+	// that were counted. Whether a string is still there is known by looking, so that
+	// nothing in a table is ever wrong, and no table need be emptied.
 	bucketSize = 8
 )
 
@@ -50,7 +53,8 @@ type work struct {
 
 var works = sync.Pool{New: func() any { return new(work) }}
 
-// append takes p, the whole message or its next piece, and appends to dst what is compressed by now; at the end that is all.
+// append takes p, the whole message or its next piece, and appends to dst what is
+// compressed by now; at the end that is all.
 func (z *compressor) append(dst, p []byte, last bool) []byte {
 	if z.stored {
 		return appendStored(dst, p, last)
@@ -76,7 +80,8 @@ func (z *compressor) append(dst, p []byte, last bool) []byte {
 	return dst
 }
 
-// makeRoom returns how many of n bytes can be put at end. None says that those that wait are to be compressed first.
+// makeRoom returns how many of n bytes can be put at end. None says that those that wait
+// are to be compressed first.
 func (z *compressor) makeRoom(n int) int {
 	if z.buf == nil {
 		z.buf = buffer.Get(min(max(n, keepLeast), bufferMax))
@@ -207,12 +212,13 @@ const (
 	lazyMost = 24 // a match so long is taken, and no longer one sought a byte later
 	skipFrom = 6  // after 2^skipFrom bytes without a match every second byte is tried, then every third, and so on
 
-	// A block of some size has codes of its own, in which four or five bytes are shorter than a match far back.
+	// A block of some size has codes of its own, in which four or five bytes are shorter
+	// than a match far back.
 	nearFour = 512
 	nearFive = 8 << 10
 )
 
-// efforts are how many positions of a bucket are tried for blocks of at most so many bytes, and for those with no bound.
+// efforts are how many positions of a bucket are tried, by the size of the block.
 var efforts = [...]struct{ most, tries int }{{400, 4}, {2 << 10, 3}, {8 << 10, 2}, {blockMost, 1}}
 
 // A finder finds matches in p.
@@ -227,7 +233,8 @@ type finder struct {
 	four, five int // how far back matches of four and five bytes are taken from
 }
 
-// find returns the longest match for what begins at i, if it is longer than best, and notes the position.
+// find returns the longest match for what begins at i, if it is longer than best, and
+// notes the position.
 func (f *finder) find(i, best int) (length, distance int) {
 	p := f.p
 	v := binary.LittleEndian.Uint32(p[i:])

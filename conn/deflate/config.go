@@ -23,17 +23,18 @@ const (
 	maxWindowBits = 15
 )
 
-// Config says what an endpoint offers or accepts, and how it compresses what it sends. The zero value allows everything
-// the extension has, with context takeover both ways, which compresses best. An idle connection
-// then holds 60 KiB at most, see the package comment.
+// Config says what an endpoint offers or accepts, and how it compresses what it sends.
+// The zero value allows everything, with context takeover in both directions, which
+// compresses best. An idle connection then holds at most 60 KiB: see the package comment.
 type Config struct {
-	// ServerNoContextTakeover and ClientNoContextTakeover ask that the server, or the client, compresses every message
-	// alone. A wish about the other side is a demand where the protocol has one: a client that asks for the first fails
-	// the handshake if the server does not promise it.
+	// ServerNoContextTakeover and ClientNoContextTakeover have the server, or the client,
+	// compress every message independently. A client that sets the first fails the
+	// handshake if the server does not agree.
 	ServerNoContextTakeover bool
 	ClientNoContextTakeover bool
-	// ServerMaxWindowBits and ClientMaxWindowBits bound how far back the server's, or the client's, compressor may
-	// refer: 2 to so many bytes, 8 to 15. 0 means 15. A server can bound a client only if the client offers it.
+	// ServerMaxWindowBits and ClientMaxWindowBits limit how far back the server's, or the
+	// client's, compressor may refer, as a power of two: 8 to 15 for 256 B to 32 KiB. 0
+	// means 15. A server can limit a client only if the client offers it.
 	ServerMaxWindowBits int
 	ClientMaxWindowBits int
 
@@ -48,34 +49,35 @@ type Config struct {
 	// and holds nothing, Stored compresses nothing, and -1 is as 0. Where a window below
 	// 15 bits was agreed, 1 to 9 are as 0. conn.Conn.WriteLevel has one for a message.
 	Level int
-	// History is how many bytes of what was sent are held between messages at most, to refer to, where the context is
-	// taken over. At level 0 it is rounded up to a power of two from 1 KiB on; half of it is held beside for a table,
-	// and 0 means DefaultHistory. At levels 1 to 9 the library's compressor is not held then, but made ready for each
-	// message, which takes some times the CPU; 0 holds it. See the package comment.
+	// History limits the bytes of sent messages held between messages, with context
+	// takeover. At level 0 it is rounded up to a power of two of at least 1 KiB; a table
+	// takes half as much again, and 0 means DefaultHistory. At levels 1 to 9 a History
+	// has the library's compressor made ready for each message instead of held, which
+	// takes several times the CPU; 0 holds it. See the package comment.
 	History int
-	// ReleaseIdle, if it is not 0, is the time without a message sent after which a connection gives back all that its
-	// compressor holds. The next message then refers to none before it, so that it is larger. It may take an eighth
-	// longer, or until the next look of another clock.
+	// ReleaseIdle, if not 0, is the time without a message sent after which a connection
+	// returns all memory of its compressor. The next message is then independent of
+	// earlier ones, and so larger. It may take an eighth longer, or until another clock
+	// of the connection fires.
 	ReleaseIdle time.Duration
-	// Threshold is the size in bytes from which a message is compressed. 0 means DefaultThreshold, negative every
-	// message.
+	// Threshold is the size in bytes from which messages are compressed. 0 means
+	// DefaultThreshold; negative means every message.
 	Threshold int
-	// MaxRatio bounds a received message's inflated bytes to so many times the compressed bytes they came of, once it has
-	// inflated to over 64 KiB: judged at every 32 KiB, and at its end. 0 means no such limit; the limit on a message's size
-	// holds always.
+	// MaxRatio limits the inflated bytes of a received message to this multiple of its
+	// compressed bytes. It is checked every 32 KiB after the first 64 KiB, and at the
+	// end. 0 means no such limit. The limit on a message's size always holds.
 	MaxRatio int
-	// MaxInflated bounds a received message's inflated bytes, as frame.Options.MaxMessage
-	// does otherwise, which then counts the bytes that came; so for conn.Conn.SetReadLimit.
-	// 0 means that those bound both, negative frame.HardMaxMessage.
+	// MaxInflated bounds a received message's inflated bytes. With it
+	// frame.Options.MaxMessage, and conn.Conn.SetReadLimit, bound the bytes on the wire
+	// alone. 0 means that those bound both, negative frame.HardMaxMessage.
 	MaxInflated int64
-	// KeptTail gives up a rule for what is received, for peers that one has to live with:
-	// a message may still end with the tail 00 00 FF FF, which RFC 7692 §7.2.1 has its
-	// sender take off. It counts only where no context is carried over: otherwise the
-	// next message would be read in another way than its sender meant.
+	// KeptTail accepts messages that still end with the tail 00 00 FF FF, which RFC 7692
+	// §7.2.1 has the sender remove. It has an effect only without context takeover:
+	// otherwise the next message could be read in another way than its sender meant.
 	KeptTail bool
 }
 
-// Params are what was agreed, for both directions.
+// Params is what both sides agreed on, for both directions.
 type Params struct {
 	ServerNoContextTakeover bool
 	ClientNoContextTakeover bool
@@ -83,7 +85,8 @@ type Params struct {
 	ClientMaxWindowBits     int // 8 to 15
 }
 
-// A NegotiationError says why an offer or an answer cannot be agreed to (RFC 7692 §5.1, §7.1).
+// A NegotiationError says why an offer or an answer is not acceptable (RFC 7692 §5.1,
+// §7.1).
 type NegotiationError struct {
 	Reason string
 	Param  string // the parameter's name, if it is about one
@@ -118,7 +121,7 @@ var (
 	ErrTwoAnswers     = &NegotiationError{Reason: "extension answered twice"}
 )
 
-// Check reports what in a Config is out of range.
+// Check returns an error if a field of c is out of range.
 func (c *Config) Check() error {
 	for _, bits := range [...]int{c.ServerMaxWindowBits, c.ClientMaxWindowBits} {
 		if bits != 0 && (bits < minWindowBits || bits > maxWindowBits) {
@@ -141,8 +144,8 @@ func orMax(bits int) int {
 	return bits
 }
 
-// Offer returns what a client offers (RFC 7692 §7.1). It lets the server bound the
-// client's window, unless BareOffer is set.
+// Offer returns a client's offer (RFC 7692 §7.1). Unless BareOffer is set, it lets the
+// server limit the client's window.
 func (c *Config) Offer() handshake.Extension {
 	x := handshake.Extension{Name: Name}
 	add := func(name, value string) { x.Params = append(x.Params, handshake.Param{Name: name, Value: value}) }
@@ -163,9 +166,9 @@ func (c *Config) Offer() handshake.Extension {
 	return x
 }
 
-// Accept judges, for a client, the server's answer to what Offer returned. The answer is the whole list of the server's
-// extensions; those of other names are not looked at. agreed is false if the extension is not among them. An error fails the
-// connection (RFC 7692 §5.1).
+// Accept checks, for a client, the server's answer to Offer. answer is the server's whole
+// list of extensions; other names are ignored. agreed is false if the extension is not in
+// the list. An error must fail the connection (RFC 7692 §5.1).
 func (c *Config) Accept(answer []handshake.Extension) (p Params, agreed bool, err error) {
 	for _, x := range answer {
 		if x.Name != Name {
@@ -187,8 +190,8 @@ func (c *Config) accept(x handshake.Extension) (Params, error) {
 	if err != nil {
 		return Params{}, err
 	}
-	// A client that said it would not take context over, or not use more than a window, keeps to that whether or not the
-	// answer repeats it (RFC 7692 §7.1.1.2, §7.1.2.2).
+	// A client that said it would not take context over, or not use more than a window,
+	// keeps to that whether or not the answer repeats it (RFC 7692 §7.1.1.2, §7.1.2.2).
 	p := Params{
 		ServerNoContextTakeover: got.serverAlone,
 		ClientNoContextTakeover: got.clientAlone || c.ClientNoContextTakeover,
@@ -221,8 +224,9 @@ func (c *Config) accept(x handshake.Extension) (Params, error) {
 	return p, nil
 }
 
-// Choose takes, for a server, the first of a client's offers that it can honour exactly, and returns it with the answer to
-// send. Extensions of other names are not looked at. ok is false if there is none: then the connection is not compressed.
+// Choose takes, for a server, the first of a client's offers that it can accept, and
+// returns it with the answer to send. Other names are ignored. If ok is false the
+// connection is not compressed.
 func (c *Config) Choose(offers []handshake.Extension) (p Params, answer handshake.Extension, ok bool) {
 	for _, x := range offers {
 		if x.Name != Name {
@@ -238,7 +242,8 @@ func (c *Config) Choose(offers []handshake.Extension) (p Params, answer handshak
 	return Params{}, handshake.Extension{}, false
 }
 
-// answer agrees to an offer. Whatever it asks can be honoured: the compressor bounds its window to any size there is.
+// answer agrees to an offer. Whatever it asks can be honoured: the compressor bounds its
+// window to any size there is.
 func (c *Config) answer(offer params) (Params, handshake.Extension) {
 	p := Params{
 		ServerNoContextTakeover: offer.serverAlone || c.ServerNoContextTakeover,
@@ -265,7 +270,7 @@ func (c *Config) answer(offer params) (Params, handshake.Extension) {
 	return p, x
 }
 
-// params are the parameters of one element of a list, as they stand there.
+// params are the parameters of one element of a list, as they were sent.
 type params struct {
 	serverAlone, clientAlone bool
 	serverBits               int // 0: not said
@@ -273,7 +278,8 @@ type params struct {
 	clientBitsSaid           bool
 }
 
-// parse reads the parameters of an offer or an answer by the rules that both share (RFC 7692 §7.1).
+// parse reads the parameters of an offer or an answer by the rules that both share (RFC
+// 7692 §7.1).
 func parse(x handshake.Extension) (params, error) {
 	var p params
 	var seen [4]bool
@@ -310,7 +316,8 @@ func parse(x handshake.Extension) (params, error) {
 	return p, nil
 }
 
-// windowBits reads a decimal number from 8 to 15 without sign or leading zeroes (RFC 7692 §7.1.2.1).
+// windowBits reads a decimal number from 8 to 15 without sign or leading zeroes (RFC 7692
+// §7.1.2.1).
 func windowBits(s string) (int, bool) {
 	switch {
 	case len(s) == 1 && (s[0] == '8' || s[0] == '9'):

@@ -18,28 +18,30 @@ const (
 	// Stored is a Level that compresses nothing, and holds nothing: what others call
 	// level 0. Messages are marked as compressed and a few bytes longer than they are.
 	Stored = -3
-	// DefaultHistory is the Config.History that 0 stands for at DefaultLevel.
+	// DefaultHistory is the Config.History that 0 means at DefaultLevel.
 	DefaultHistory = 8 << 10
-	// DefaultThreshold is the size in bytes of the smallest message that is compressed, if Config.Threshold does not
-	// say. Under it the compressor of levels 1 to 6 looks for no repetitions, and the message after it would find none
-	// before it.
+	// DefaultThreshold is the size in bytes of the smallest message that is compressed,
+	// if Config.Threshold does not say. Under it the compressor of levels 1 to 6 looks
+	// for no repetitions, and the message after it would find none before it.
 	DefaultThreshold = 128
 )
 
-// DeflateOptions are what a Deflater has to know of the connection.
+// DeflateOptions describe the connection to a Deflater.
 type DeflateOptions struct {
 	// WindowBits bounds how far back it may refer, as agreed: 8 to 15, 0 means 15.
 	WindowBits int
-	// NoContextTakeover says that every message is to be compressed alone. Then nothing is held between messages.
+	// NoContextTakeover says that every message is to be compressed alone. Then nothing
+	// is held between messages.
 	NoContextTakeover bool
 	// Level and History are those of Config.
 	Level   int
 	History int
 }
 
-// A Deflater compresses messages, one after the other, for as long as a connection lives (RFC 7692 §7.2.1). It must be made
-// by NewDeflater, and not be used by two goroutines at once. It takes memory when the first message comes, and no more than
-// what was sent needs: the package comment says how much.
+// A Deflater compresses the messages of one connection, one after the other (RFC 7692
+// §7.2.1). Make one with NewDeflater. It must not be used by two goroutines at once. It
+// takes memory with the first message, and no more than the messages need: the package
+// comment has the figures.
 type Deflater struct {
 	options DeflateOptions
 	inside  bool // a message
@@ -49,7 +51,8 @@ type Deflater struct {
 	history []byte   // the end of what was sent, if that is kept instead of the encoder
 }
 
-// NewDeflater returns a Deflater. The error is that of a window or level out of range.
+// NewDeflater returns a Deflater. It returns an error if the window or the level is out
+// of range.
 func NewDeflater(o DeflateOptions) (*Deflater, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -86,7 +89,8 @@ func (o *DeflateOptions) compressor() compressor {
 	if z.search && !o.NoContextTakeover {
 		history := o.History
 		if history == 0 {
-			// Between the half and all of the buffer is history: two windows are needed to have one always.
+			// Between the half and all of the buffer is history: two windows are needed
+			// to have one always.
 			history = min(DefaultHistory, 2*z.window)
 		}
 		z.keep = max(keepLeast, 1<<bits.Len(uint(history-1)))
@@ -94,9 +98,10 @@ func (o *DeflateOptions) compressor() compressor {
 	return z
 }
 
-// Append appends to dst what the peer needs to inflate p, the whole message or its next piece; last says that the message
-// ends with it. The tail 00 00 FF FF is taken off. Not every piece yields bytes before the last one. It allocates only where
-// dst is too small; Bound tells how much there may be.
+// Append compresses p, the whole message or its next piece, and appends the result to
+// dst. last says that the message ends with p. The tail 00 00 FF FF is removed. A piece
+// before the last one may add nothing. Append allocates only if dst is too small; Bound
+// returns how much there may be.
 func (d *Deflater) Append(dst, p []byte, last bool) []byte {
 	if !d.inside {
 		d.start()
@@ -138,7 +143,8 @@ func (d *Deflater) start() {
 	}
 }
 
-// remember appends p to the history, of which at most twice what is needed is held: then the end of it moves to the front.
+// remember appends p to the history, of which at most twice what is needed is held: then
+// the end of it moves to the front.
 func (d *Deflater) remember(p []byte) {
 	n := d.options.History
 	if d.history == nil {
@@ -154,21 +160,21 @@ func (d *Deflater) remember(p []byte) {
 	d.history = append(d.history, p...)
 }
 
-// Forget makes the next message refer to none before it. It is needed after a message that the peer has inflated and this
-// Deflater has not seen: a prepared one.
+// Forget makes the next message independent of all earlier ones. Call it after the peer
+// has inflated a message that this Deflater did not see, such as a prepared one.
 func (d *Deflater) Forget() {
 	d.forget = true
 }
 
-// Release gives all memory back, if no message is begun and not ended. The next message then refers to none before it, which
-// the peer need not be told.
+// Release returns all memory to the pool, unless a message is in progress. The next
+// message is then independent of all earlier ones; the peer need not be told.
 func (d *Deflater) Release() {
 	if !d.inside {
 		d.Close()
 	}
 }
 
-// Close gives all memory back. A later Append starts anew.
+// Close returns all memory to the pool. A later Append starts anew.
 func (d *Deflater) Close() {
 	d.inside, d.history = false, nil
 	d.own.discard()
@@ -182,9 +188,10 @@ func (d *Deflater) giveBack() {
 	}
 }
 
-// AppendMessage appends the whole message p compressed alone: the same bytes serve every connection with a window of at
-// least so many bits, with context takeover or without. On one with takeover, the Deflater must Forget afterwards. The error
-// is that of a window or level out of range.
+// AppendMessage compresses the whole message p, independent of any other, and appends it
+// to dst. The result serves every connection with a window of at least windowBits, with
+// or without context takeover. With takeover, call Forget on the connection's Deflater
+// afterwards. It returns an error if the window or the level is out of range.
 func AppendMessage(dst, p []byte, windowBits, level int) ([]byte, error) {
 	o := DeflateOptions{WindowBits: windowBits, Level: level}
 	if err := o.check(); err != nil {
@@ -202,9 +209,10 @@ func AppendMessage(dst, p []byte, windowBits, level int) ([]byte, error) {
 	return dst, nil
 }
 
-// Bound returns the most bytes that Append yields for a message of n bytes.
+// Bound returns the most bytes that Append adds for a message of n bytes.
 func Bound(n int) int {
-	// Stored blocks with five bytes of header each, the end, and room to write eight bytes at once.
+	// Stored blocks with five bytes of header each, the end, and room to write eight
+	// bytes at once.
 	return n + 5*(n/blockMost+1) + 24
 }
 

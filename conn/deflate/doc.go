@@ -1,5 +1,6 @@
-// Package deflate is permessage-deflate, the compression of WebSocket messages (RFC 7692): what the two sides agree on
-// ([Config], [Params]), the [Inflater] for what comes and the [Deflater] for what goes.
+// Package deflate implements permessage-deflate, the compression of WebSocket messages
+// (RFC 7692): what the two sides agree on ([Config], [Params]), the [Inflater] for
+// received messages and the [Deflater] for sent ones.
 //
 // The Inflater is the package's own. It lives as long as the connection, keeps its window
 // in place and says exactly where a message's last block ends, so that a cut message is
@@ -11,27 +12,33 @@
 //
 // # Risk
 //
-// Compression tells of a secret by the length of what is sent. If an attacker can choose a part of a message, or of a
-// message before it in the same direction, and see the lengths on the wire, he can find out a secret in the same context byte
-// by byte, TLS or not (the attacks called CRIME and BREACH; RFC 7692 §8). So do not compress where tokens, cookies or private
-// messages stand beside what others may write. Public market data has no secret. Against it, for single messages: leave
-// them uncompressed (conn.Conn.WriteUncompressed); for a side: no context takeover, which keeps messages apart from each
-// other, though not the parts of one; for a connection: do not offer or accept the extension.
+// Compression reveals secrets by the length of what is sent. An attacker that can choose
+// a part of a message, or of an earlier one in the same direction, and can see lengths on
+// the network, can find a secret of the same context byte by byte, also under TLS (the
+// attacks CRIME and BREACH; RFC 7692 §8). So do not compress tokens, cookies or private
+// messages together with what others may write. Public market data has no secret.
 //
-// What comes compressed can be far larger than it looks. The limit on a message's size is on the inflated bytes and always
-// there. Inflating stops at the byte that passes it. Until then it has taken no more than the limit, a quarter of it for a
-// moment, and 72 KiB, the window of context takeover included. The same holds for a message that is delivered: it is put
-// together from parts at its end, and from a fifth of the limit on as it comes, in memory of the whole limit.
+// Three ways to avoid it: send single messages uncompressed
+// (conn.Conn.WriteUncompressed); agree on no context takeover, which separates messages
+// from each other, but not the parts of one; or do not offer or accept the extension.
 //
-// Compressed bytes are inflated as they come, and not kept: conn.Conn.ReadMessage and TakeBatch hold that and the connection's
-// read buffer (conn.Config.ReadBuffer, 64 KiB by default), however a message is cut into frames, and conn.Conn.NextReader never
-// more than the window. Whatever is wrong, text that is not UTF-8 too, ends the connection with the bytes that show it, and
-// does not wait for the rest of the message.
+// A compressed message can inflate to far more than its size. The limit on a message's
+// size counts inflated bytes and always holds. Inflating stops at the byte that exceeds
+// it. Until then it takes at most the limit, a quarter of it for a moment, and 72 KiB,
+// including the window. The same holds for a message that is delivered. Its parts are
+// joined at its end; a message over a fifth of the limit is joined as it comes, in memory
+// of the whole limit.
+//
+// Compressed bytes are inflated as they come, and not kept. conn.Conn.ReadMessage and
+// TakeBatch hold the inflated message and the read buffer (conn.Config.ReadBuffer, 64 KiB
+// by default), however a message is fragmented; conn.Conn.NextReader holds only the
+// window. An error, including text that is not UTF-8, ends the connection at the bytes
+// that show it, without waiting for the rest of the message.
 //
 // # When it pays
 //
-// A message of JSON as a market-data feed sends it, CPU in µs on each side and bytes on the wire, one machine
-// (go test -run '^$' -bench Pays ./conn/deflate):
+// A message of JSON as a market-data feed sends it, CPU in µs on each side and bytes on
+// the wire, one machine (go test -run '^$' -bench Pays ./conn/deflate):
 //
 //	                               200 B                1000 B               8000 B
 //	                       deflate inflate wire  deflate inflate wire  deflate inflate wire
@@ -49,17 +56,18 @@
 // for each message. All levels, and what each holds, are printed by go test -run '^$'
 // -bench Levels ./conn/deflate.
 //
-// A receiver of small messages pays 0.3 µs to read a quarter of the bytes: on any network
-// that is billed, shared or slower than some gigabits it pays. A sender pays nearly
-// twenty times that, for each connection: where the same message goes to many, prepare it
-// once (conn.Prepare). Within a host, and for payloads that are compressed or random
-// already, it does not pay. Small messages need context takeover: without it a message of
-// 200 bytes saves little and costs more. Below DefaultThreshold messages go as they are,
-// and the context is kept for the next.
+// A receiver of small messages spends 0.3 µs to read a quarter of the bytes. That is
+// worth it on a network that is billed, shared or slower than a few gigabits. A sender
+// spends nearly twenty times as much, for each connection: to send one message to many,
+// prepare it once (conn.Prepare). Within a host, and for payloads that are already
+// compressed or random, it is not worth it. Small messages need context takeover: without
+// it a message of 200 bytes saves little and costs more. Messages below DefaultThreshold
+// are sent uncompressed, and the context is kept for the next.
 //
 // # Memory
 //
-// What an idle connection holds after a megabyte of feed (go test -run IdleMemory -v ./conn/deflate):
+// What an idle connection holds after a megabyte of feed (go test -run IdleMemory -v
+// ./conn/deflate):
 //
 //	Inflater, context takeover, window of 15 bits     41 KiB
 //	                                   12 bits         9 KiB
@@ -74,16 +82,19 @@
 //	                            level 5, 2 KiB         4 KiB
 //	Deflater, no context takeover                    0.2 KiB
 //
-// The whole of a connection that compresses with the defaults and waits, its goroutine's stack included, in either role
-// (TICKWIRE_FULL=1 go test -run F78IdleMemoryCompressed -v ./conn, 10,000 connections):
+// A whole idle connection that compresses with the defaults, including its goroutine's
+// stack, in either role (TICKWIRE_FULL=1 go test -run F78IdleMemoryCompressed -v ./conn,
+// 10,000 connections):
 //
 //	context takeover, after one message of 4 KiB      27 KiB
 //	                  after many                      60 KiB
 //	                  and with Config.ReleaseIdle     52 KiB
 //	no context takeover                                7 KiB
 //
-// Both take memory with the first message only, and hold no more of a window than has been used. Decoding tables, and
-// what compressing a message needs beside its history, are lent for a message and shared by all connections. A compressor
-// may forget its history whenever it likes, and that of an idle connection does, with Config.ReleaseIdle. An Inflater may not:
-// the peer may refer to all of the window. To bound that, agree on a smaller one, or on no context takeover.
+// Both take memory with the first message, and hold only the used part of a window.
+// Decoding tables, and what compressing a message needs beside its history, are shared by
+// all connections and lent for one message. A compressor may forget its history at any
+// time, and with Config.ReleaseIdle that of an idle connection does. An Inflater may not:
+// the peer may refer to the whole window. To limit that, agree on a smaller window, or on
+// no context takeover.
 package deflate

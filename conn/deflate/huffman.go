@@ -5,11 +5,12 @@ import (
 	"sync"
 )
 
-// A decoding table maps the next bits of the stream to an entry. A code no longer than the table's index has all its
-// entries there; a longer one is found through the entry of its first bits, which points at a second table behind the
-// first. One entry holds all that the symbol needs, so that one look-up decodes it:
+// A decoding table maps the next bits of the stream to an entry. A code no longer than
+// the table's index has all its entries there; a longer one is found through the entry of
+// its first bits, which points at a second table after the first. One entry holds all
+// that the symbol needs, so that one look-up decodes it:
 //
-//	bits 0–7    bits to consume: the code and the extra bits behind it
+//	bits 0–7    bits to consume: the code and the extra bits after it
 //	bits 8–11   bits of the code alone; in a pointer, index bits of the second table
 //	bits 12–15  flags
 //	bits 16–30  the literal, the least length or distance, or the second table's place
@@ -25,9 +26,10 @@ const (
 	litMax      = 288
 	distMax     = 30
 
-	// Ten index bits for literals and lengths, eight for distances: with more, filling the tables costs a message of
-	// 8 KB more than it saves. The arrays hold any code of at most 15 bits at these widths (1334 and 402 entries) and are
-	// powers of two, so that a masked index needs no bounds check.
+	// Ten index bits for literals and lengths, eight for distances: with more, filling
+	// the tables costs a message of 8 KB more than it saves. The arrays hold any code of
+	// at most 15 bits at these widths (1334 and 402 entries) and are powers of two, so
+	// that a masked index needs no bounds check.
 	litBitsMax  = 10
 	distBitsMax = 8
 	litTable    = 2048
@@ -52,16 +54,17 @@ type codes struct {
 	distMask uint64
 }
 
-// dynamic is what a block with codes of its own needs while it is read. It is lent to an Inflater from its first such
-// block to the end of the message.
+// dynamic is what a block with codes of its own needs while it is read. It is lent to an
+// Inflater from its first such block to the end of the message.
 type dynamic struct {
 	codes
 	pre     [preTable]uint32
 	preMask uint64
 	preLen  [preMax]uint8
 
-	// The symbols that have codes, in order; distances follow the literals. Most have none in a short message, so that
-	// passing over all of them would cost as much as decoding it.
+	// The symbols that have codes, in order; distances follow the literals. Most have
+	// none in a short message, so that passing over all of them would cost as much as
+	// decoding it.
 	used  [litMax + 32]length
 	count counts // of all of them
 
@@ -98,7 +101,8 @@ type prefixCode struct {
 	first  int    // symbols count from it
 }
 
-// codeOf returns the code of the symbols that have lengths in lens, with dst to list them in.
+// codeOf returns the code of the symbols that have lengths in lens, with dst to list them
+// in.
 func codeOf(dst []length, lens []uint8) prefixCode {
 	c := prefixCode{lens: dst}
 	for s, n := range lens {
@@ -118,7 +122,8 @@ var (
 	fixed                   = fixedCodes()
 )
 
-// symbolEntries returns what each symbol means, less the length of its code (RFC 1951 §3.2.5).
+// symbolEntries returns what each symbol means, less the length of its code (RFC 1951
+// §3.2.5).
 func symbolEntries() (lit [litMax]uint32, dist [32]uint32) {
 	for i := range 256 {
 		lit[i] = entryLiteral | uint32(i)<<entryShift
@@ -202,7 +207,7 @@ func reversedNumbers() (r [1 << revBits]uint16) {
 // fill writes the table of the code, indexed by at most width bits, which are at most
 // revBits, and returns the index's mask. It reports false if the lengths make no complete
 // code. As in zlib there are two exceptions: a code of a single symbol of one bit, and
-// one of no symbols, which may stand where none is used (RFC 1951 §3.2.7). In sorted it
+// one of no symbols, which is allowed where none is used (RFC 1951 §3.2.7). In sorted it
 // leaves the entries in the order of their codes.
 func (c *prefixCode) fill(table, meaning []uint32, width int, sorted *[litMax]uint32) (mask uint64, ok bool) {
 	count := &c.count
@@ -260,14 +265,16 @@ func (c *prefixCode) fill(table, meaning []uint32, width int, sorted *[litMax]ui
 	return 1<<width - 1, true
 }
 
-// fillSecond fills the tables behind the first one, of codes longer than width bits, from the i-th symbol on.
+// fillSecond fills the tables after the first one, of codes longer than width bits, from
+// the i-th symbol on.
 func fillSecond(table []uint32, count *counts, sorted *[litMax]uint32, width, longest, code, i int) {
 	prefix, place, end := -1, 0, 1<<width
 	sub := 0
 	for l := width + 1; l <= longest; l++ {
 		for left := count[l]; left > 0; left-- {
 			if p := code & (1<<width - 1); p != prefix {
-				// The second table is as wide as the longest code that starts with this prefix.
+				// The second table is as wide as the longest code that starts with this
+				// prefix.
 				prefix, place = p, end
 				sub = l - width
 				for used := int(left); used < 1<<sub; {

@@ -10,17 +10,20 @@ import (
 	"github.com/seed-7f57ff33/tickwire/utf8"
 )
 
-// InflateOptions are what an Inflater has to know of the connection.
+// InflateOptions describe the connection to an Inflater.
 type InflateOptions struct {
-	// WindowBits bounds the distances that the peer may use, as agreed: 8 to 15, 0 means 15.
+	// WindowBits bounds the distances that the peer may use, as agreed: 8 to 15, 0 means
+	// 15.
 	WindowBits int
-	// NoContextTakeover says that the peer compresses every message alone. Then nothing is kept between messages.
+	// NoContextTakeover says that the peer compresses every message alone. Then nothing
+	// is kept between messages.
 	NoContextTakeover bool
-	// MaxMessage bounds the inflated bytes of a message: ErrTooLarge. 0 means frame.DefaultMaxMessage, negative
-	// frame.HardMaxMessage.
+	// MaxMessage bounds the inflated bytes of a message: ErrTooLarge. 0 means
+	// frame.DefaultMaxMessage, negative frame.HardMaxMessage.
 	MaxMessage int64
-	// MaxRatio bounds a message's inflated bytes to so many times the compressed bytes they came of: ErrRatio. It is judged
-	// at every 32 KiB behind the first 64 KiB of a message, and at its end. 0 means no such limit.
+	// MaxRatio limits a message's inflated bytes to this multiple of its compressed
+	// bytes: ErrRatio. It is checked every 32 KiB after the first 64 KiB, and at the end.
+	// 0 means no such limit.
 	MaxRatio int
 	// KeptTail accepts a message at whose end the sender has left the tail, with
 	// NoContextTakeover: see Config.KeptTail.
@@ -37,18 +40,20 @@ const (
 	// tailMax is how much of a message is decoded from padded memory, so that the fast
 	// loop runs to its end. Most feed messages fit in whole.
 	tailMax = 512 - tailPad
-	// tailPad is so much that the loop goes on until no bit of the input is left.
+	// tailPad has the loop continue until no bit of the input is left.
 	tailPad = inputPad + 8
 )
 
-// An Inflater undoes the peer's compression, message after message, for as long as a connection lives (RFC 7692 §7.2.2).
-// Use Message for a message that is whole, Push for one that comes in pieces, or Feed and Next to take a long one in pieces
-// as well. It must be made by NewInflater, and not be used by two goroutines at once.
+// An Inflater decompresses the messages of one connection, one after the other (RFC 7692
+// §7.2.2). Use Message for a whole message, Push for one that comes in pieces, and Feed
+// with Next to also take a long one in pieces. Make one with NewInflater. It must not be
+// used by two goroutines at once.
 //
-// The tail 00 00 FF FF that the sender took off is not fed: a message is whole where its last block is a stored one that
-// ends before its length, or a final one that ends with the message.
+// The tail 00 00 FF FF that the sender removed is not fed. A message is whole if its last
+// block is a stored one that stops before its length, or a final one that ends with the
+// message.
 //
-// An error is for good: the context is gone, and every later call returns it again.
+// An error is final: the context is lost, and every later call returns it.
 type Inflater struct {
 	decoder
 
@@ -91,7 +96,8 @@ type Inflater struct {
 	tail [tailMax + tailPad]byte
 }
 
-// NewInflater returns an Inflater. It takes memory only when the first message comes. The error is that of WindowBits.
+// NewInflater returns an Inflater. It takes memory with the first message. It returns an
+// error if WindowBits is out of range.
 func NewInflater(o InflateOptions) (*Inflater, error) {
 	if o.WindowBits == 0 {
 		o.WindowBits = 15
@@ -109,7 +115,7 @@ func NewInflater(o InflateOptions) (*Inflater, error) {
 	return d, nil
 }
 
-// SetMaxMessage changes InflateOptions.MaxMessage. It must be called between messages.
+// SetMaxMessage changes InflateOptions.MaxMessage. Call it between messages.
 func (d *Inflater) SetMaxMessage(n int64) {
 	switch {
 	case n == 0:
@@ -120,8 +126,8 @@ func (d *Inflater) SetMaxMessage(n int64) {
 	d.limit = int(min(n, math.MaxInt/2))
 }
 
-// Message inflates a whole message. Text is checked as UTF-8. The result is valid until the next call, and must not be changed:
-// later messages can refer to it.
+// Message inflates a whole message, and checks text as UTF-8. The result is valid until
+// the next call. It must not be changed: later messages may refer to it.
 func (d *Inflater) Message(p []byte, text bool) ([]byte, error) {
 	if err := d.Begin(text); err != nil {
 		return nil, err
@@ -132,7 +138,8 @@ func (d *Inflater) Message(p []byte, text bool) ([]byte, error) {
 	return d.view, nil
 }
 
-// Begin starts a message, whose pieces are to be pushed. What is left of the message before it is dropped.
+// Begin starts a message whose pieces follow by Push or Feed. The rest of an earlier
+// message is dropped.
 func (d *Inflater) Begin(text bool) error {
 	if d.err != nil {
 		return d.err
@@ -155,8 +162,9 @@ var (
 	errClosed     = errors.New("deflate: closed")
 )
 
-// Push inflates the next piece of the message; last says that the message ends with it, and Bytes then returns it. What is
-// wrong is found with the first piece that shows it. p is not kept.
+// Push inflates the next piece of the message. last says that the message ends with p;
+// Bytes returns the message then. An error comes with the first piece that shows it. p is
+// not kept.
 func (d *Inflater) Push(p []byte, last bool) error {
 	if err := d.feed(p, last); err != nil {
 		return err
@@ -179,12 +187,13 @@ func (d *Inflater) Push(p []byte, last bool) error {
 	return d.check()
 }
 
-// Bytes returns the message whose last piece was pushed. It is valid until the next call of Begin, Message or Release, and must not
-// be changed.
+// Bytes returns the message after its last Push. It is valid until the next call of
+// Begin, Message or Release. It must not be changed.
 func (d *Inflater) Bytes() []byte { return d.view }
 
-// Detach gives the memory away in which the message stands that Message or Bytes returned, if it has one of its own: it is the
-// caller's then. nil says that the message stands beside others, and is to be copied by who wants to keep it.
+// Detach hands the memory of the message that Message or Bytes returned to the caller, if
+// the message has memory of its own. Otherwise it returns nil; copy the message to keep
+// it.
 func (d *Inflater) Detach() *buffer.Buffer {
 	b := d.joined
 	if b != nil {
@@ -193,13 +202,14 @@ func (d *Inflater) Detach() *buffer.Buffer {
 	return b
 }
 
-// Feed gives the next piece of the message to Next, which is to be called until it asks for more. p must not change until
-// then.
+// Feed passes the next piece of the message to Next. Call Next until it asks for more; p
+// must not change until then.
 func (d *Inflater) Feed(p []byte, last bool) error { return d.feed(p, last) }
 
-// Next returns the next inflated bytes of the message, valid until the next call and not to be changed. No bytes and no error ask for more input;
-// io.EOF says that the message was whole. At most 64 KiB are held, however long the message is. A message that was begun by Push
-// can be gone on with to its end: what was inflated by then comes first.
+// Next returns the next inflated bytes of the message, valid until the next call. They
+// must not be changed. No bytes and no error mean that more input is needed; io.EOF means
+// that the message was whole. At most 64 KiB are held, however long the message is. A
+// message begun by Push can be continued: what was inflated so far comes first.
 func (d *Inflater) Next() ([]byte, error) {
 	if d.err != nil {
 		return nil, d.err
@@ -243,7 +253,8 @@ func (d *Inflater) Next() ([]byte, error) {
 	return piece, d.check()
 }
 
-// Release gives back all memory that is not needed to inflate the next message. The last result is no longer valid.
+// Release returns all memory to the pool that the next message does not need. The last
+// result becomes invalid.
 func (d *Inflater) Release() {
 	if d.opened || d.err != nil {
 		return
@@ -259,7 +270,7 @@ func (d *Inflater) Release() {
 	}
 }
 
-// Close gives all memory back. The Inflater cannot be used again.
+// Close returns all memory to the pool. The Inflater cannot be used afterwards.
 func (d *Inflater) Close() {
 	if d.err == nil {
 		d.kill(errClosed)
@@ -278,7 +289,8 @@ func (d *Inflater) feed(p []byte, last bool) error {
 	return nil
 }
 
-// load makes the next part of what was fed the input. It reports false when there is none.
+// load makes the next part of what was fed the input. It reports false when there is
+// none.
 func (d *Inflater) load() bool {
 	p, n := d.more, len(d.more)
 	switch {
@@ -303,7 +315,8 @@ func (d *Inflater) load() bool {
 	return true
 }
 
-// run inflates until the input is used, or there is no room for more: then it reports true.
+// run inflates until the input is used, or there is no room for more: then it reports
+// true.
 func (d *Inflater) run() (full bool, err error) {
 	before := d.moved + d.handed - d.start // d.op and this are the message's bytes so far
 	room := len(d.out) - slack
@@ -339,8 +352,8 @@ func (d *Inflater) run() (full bool, err error) {
 	}
 }
 
-// overRatio judges the first n bytes of the message by the compressed bytes that they took, which are the same however many have
-// come behind them.
+// overRatio reports whether the first n bytes of the message exceed the ratio. It counts
+// the compressed bytes that they took, which do not depend on how many came after them.
 func (d *Inflater) overRatio(n int) bool {
 	unused := int64(len(d.more)+d.end-d.ip) + int64(d.nb>>3)
 	return n > ratioFree && int64(n) > (d.got-unused)*int64(d.ratio)
@@ -355,8 +368,8 @@ func (d *Inflater) check() error {
 	return nil
 }
 
-// complete ends the message. Only a block's end, at the end of the last byte, ends it: a cut one would otherwise be
-// delivered as a shorter one.
+// complete ends the message. Only a block's end, at the end of the last byte, ends it: a
+// cut one would otherwise be delivered as a shorter one.
 func (d *Inflater) complete() error {
 	if err := d.check(); err != nil {
 		return err

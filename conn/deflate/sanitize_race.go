@@ -7,7 +7,8 @@ import (
 	"unsafe"
 )
 
-// The race detector does not see assembly: it is told which bytes the kernel reads and writes.
+// The race detector does not see assembly: it is told which bytes the kernel reads and
+// writes.
 const sanitize = true
 
 func didRead(p []byte) {

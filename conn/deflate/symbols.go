@@ -3,8 +3,8 @@ package deflate
 import "encoding/binary"
 
 const (
-	// slack is the room that one round of the symbol loop may use behind its last byte: three literals, one match, and the
-	// rest of a match's last word.
+	// slack is the space that one round of the symbol loop may use after its last byte:
+	// three literals, one match, and the rest of a match's last word.
 	slack = 3 + 258 + 32
 	// inputPad is how far the loop may read past its position.
 	inputPad = 16
@@ -23,8 +23,8 @@ const (
 	haltError              // d.err says what is wrong
 )
 
-// symbols decodes literals and matches into d.out until the block ends, the input does, or d.op reaches opEnd. The
-// caller's buffer has slack bytes behind opEnd.
+// symbols decodes literals and matches into d.out until the block ends, the input does,
+// or d.op reaches opEnd. The caller's buffer has slack bytes after opEnd.
 func (d *Inflater) symbols(opEnd int) halt {
 	fastEnd := opEnd
 	if d.ratio > 0 {
@@ -90,7 +90,7 @@ func (s *decoder) decode(opEnd int) verdict {
 }
 
 // decodeGeneric is the loop that inflating spends its time in: it goes on while eight
-// bytes can be loaded at any point of a round. It may run into the padding behind the
+// bytes can be loaded at any point of a round. It may run into the padding after the
 // input, and finds out at its end.
 func decodeGeneric(s *decoder, opEnd int) verdict {
 	var (
@@ -198,9 +198,10 @@ loop:
 		}
 		from := op - distance
 		if distance >= 8 {
-			// Words of eight bytes, the last of which may write past the match: the room is there, and what follows
-			// writes over it. Most matches are at most 32 bytes; copying so much without asking is cheaper than a
-			// loop whose end the processor guesses wrongly.
+			// Words of eight bytes, the last of which may write past the match: the room
+			// is there, and what follows writes over it. Most matches are at most 32
+			// bytes; copying 32 without asking is cheaper than a loop whose end the
+			// processor guesses wrongly.
 			src, dst := out[from:from+32], out[op:op+32]
 			binary.LittleEndian.PutUint64(dst, binary.LittleEndian.Uint64(src))
 			binary.LittleEndian.PutUint64(dst[8:], binary.LittleEndian.Uint64(src[8:]))
@@ -217,7 +218,7 @@ loop:
 	}
 	if over := ip - s.end; over > 0 {
 		if nb < uint(over)*8 {
-			// Bits from behind the input were used: nothing of this round counts.
+			// Bits from past the input were used: nothing of this round counts.
 			return verdictStop
 		}
 		ip = s.end
@@ -234,7 +235,8 @@ func repeat(p []byte, n int) {
 	}
 }
 
-// symbol decodes one literal or match. It reports false, having consumed nothing, if the input ends inside it.
+// symbol decodes one literal or match. It reports false, having consumed nothing, if the
+// input ends inside it.
 func (d *Inflater) symbol() (halt, bool) {
 	c, bits := d.codes, d.bits
 	e := c.lit[bits&c.litMask&(litTable-1)]

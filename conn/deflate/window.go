@@ -16,13 +16,16 @@ const (
 	wholeFrom  = 5       // a message over so great a part of the limit is put together as it comes
 )
 
-// The inflater writes into one buffer that holds the history and, after it, the message: a match is a copy inside it, and
-// the next message goes on where the last one ended. Only when its end is reached does the window move to its front. The
-// buffer starts small and grows to the resting size, the window and some room. A long message has one of 64 KiB until it
-// ends. What does not fit there moves out in parts, which are joined at the end of the message.
+// The inflater writes into one buffer that holds the history and, after it, the message:
+// a match is a copy inside it, and the next message goes on where the last one ended.
+// Only when its end is reached does the window move to its front. The buffer starts small
+// and grows to the resting size, the window and some room. A long message has one of 64
+// KiB until it ends. What does not fit there moves out in parts, which are joined at the
+// end of the message.
 //
-// Joining needs the message twice for a moment. So a message of more than a fifth of the limit moves from its parts into
-// memory of the whole limit: no message needs more than the limit and a quarter of it, and the buffer.
+// Joining needs the message twice for a moment. So a message of more than a fifth of the
+// limit moves from its parts into memory of the whole limit: no message needs more than
+// the limit and a quarter of it, and the buffer.
 //
 //	out: … base ─ history ─ start ─ message ─ op ─ free … slack
 
@@ -62,8 +65,9 @@ func (d *Inflater) hold(b *buffer.Buffer) {
 	d.out = b.B
 }
 
-// restSize returns the size of the buffer that is held between messages. The largest window has less room beside it than
-// the others: moving it once in 8 KiB of output costs 4 % of inflating these.
+// restSize returns the size of the buffer that is held between messages. The largest
+// window has less room beside it than the others: moving it once in 8 KiB of output costs
+// 4 % of inflating these.
 func (d *Inflater) restSize() int {
 	if d.window == windowMax {
 		return windowRest
@@ -97,7 +101,7 @@ func (d *Inflater) makeRoom() {
 	d.shift(keep)
 }
 
-// move has what stands at keep and after it begin another buffer.
+// move puts the bytes from keep on at the front of another buffer.
 func (d *Inflater) move(keep, size int) {
 	b := getWindow(size)
 	copy(b.B, d.out[keep:d.op])
@@ -146,7 +150,8 @@ func (d *Inflater) gather() {
 	d.whole, d.moved, d.free = true, moved, d.limit-moved
 }
 
-// partSize returns the size of the next part. Parts grow with the message, so that there are few.
+// partSize returns the size of the next part. Parts grow with the message, so that there
+// are few.
 func (d *Inflater) partSize() int {
 	size := partMin
 	for size < d.moved/8 && size < buffer.MaxPooled {

@@ -6,15 +6,23 @@
 """
 
 import asyncio
+import base64
+import json
 import os
 import re
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
+import urllib.error
+import urllib.parse
 import urllib.request
+
+import websockets
 
 sys.dont_write_bytecode = True  # nothing is left in the checkout
 
@@ -40,14 +48,19 @@ class World:
         return Exchange(self.certificate, **faults)
 
     def start(self, name, *flags):
-        return Program(self, name, *flags)
+        """An example that knows the exchange's certificate."""
+        return Program(f"{self.folder}/{name}", "-ca", self.certificate[0], *flags)
+
+    def serve(self, name, *flags):
+        """An example that is a server, at a port of its own."""
+        return Program(f"{self.folder}/{name}", "-addr", "127.0.0.1:0", *flags)
 
 
 class Program:
     """An example that runs, as a context manager. Its end, however it comes, is that of the process."""
 
-    def __init__(self, world, name, *flags):
-        self.command = [f"{world.folder}/{name}", "-ca", world.certificate[0], *flags]
+    def __init__(self, *command):
+        self.command = command
 
     async def __aenter__(self):
         pipe = asyncio.subprocess.PIPE
@@ -76,10 +89,14 @@ class Program:
     def logged(self, text):
         return [line for line in self.log if text in line]
 
+    async def url(self, of="listening"):
+        """Waits until the program has said where something is, and returns that."""
+        await until(lambda: self.logged(f"{of} url="))
+        return re.search(r" url=(\S+)", self.logged(f"{of} url=")[0])[1]
+
     async def scrape(self):
         """Asks for /metrics; the values by name and the values of labels."""
-        await until(lambda: self.logged("msg=metrics"))
-        url = re.search(r" url=(\S+)", self.logged("msg=metrics")[0])[1]
+        url = await self.url("metrics")
         text = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=10).read().decode())
         lines = re.findall(r"^(\w+)(?:{(.*)})? (\S+)$", text, re.M)
         return {(name, *re.findall(r'="([^"]*)"', labels)): float(value) for name, labels, value in lines}
@@ -403,6 +420,359 @@ async def consumer_refused(world):
     async with world.start("consumer") as p:
         await p.end(2)
     return "exit status 1, and 2"
+
+
+# Where a page of an example runs in place of a browser: its own script, on a WebSocket of package ws. The steps are
+# {"set": {id: value}}, {"submit": id} and {"until": [id, text]}: until an element, or a child of it, has that text.
+PAGE = r"""
+const vm = require("vm"), assert = require("assert"), WebSocket = require("ws")
+const [address, steps] = process.argv.slice(1), url = new URL(address)
+const element = () => ({ value: "", textContent: "", children: [], prepend(e) { this.children.unshift(e) } })
+const elements = {}
+class Socket extends WebSocket {
+  constructor(address) { super(address, { origin: url.origin }) }
+}
+async function main() {
+  const html = await (await fetch(url)).text()
+  const document = {
+    createElement: element,
+    getElementById(id) {
+      assert(html.includes(`id="${id}"`), `the page has no ${id}`)
+      return elements[id] ??= element()
+    },
+  }
+  vm.runInNewContext(html.match(/<script>([^]*)<\/script>/)[1], { document, location: url, WebSocket: Socket, encodeURIComponent })
+  for (const step of JSON.parse(steps)) {
+    for (const [id, value] of Object.entries(step.set ?? {})) document.getElementById(id).value = value
+    if (step.submit) document.getElementById(step.submit).onsubmit({ preventDefault() {} })
+    if (step.until) {
+      const [id, text] = step.until, e = document.getElementById(id)
+      while (e.textContent !== text && !e.children.some(c => c.textContent === text)) await new Promise(r => setTimeout(r, 10))
+    }
+  }
+  process.exit()
+}
+main()
+"""
+
+
+def in_page(url, *steps):
+    """Does the steps in the page of a server; a Program."""
+    return Program("node", "-e", PAGE, url, json.dumps(steps))
+
+
+async def goodbye(ws, code=1001):
+    """Reads until the end, which is a Close frame with that code, and returns what came before it."""
+    messages = []
+    try:
+        while True:
+            messages.append(await ws.recv())
+    except websockets.ConnectionClosed:
+        assert ws.close_code == code, f"the server ended a connection with {ws.close_code}"
+    return messages
+
+
+async def by_another_name(url):
+    """A server that browsers reach refuses to be called by a name that is not its own."""
+    address = urllib.parse.urlsplit(url)
+    try:
+        async with websockets.connect(f"ws://rebound.example:{address.port}{address.path}", host=address.hostname, port=address.port):
+            raise AssertionError("a name that is not the server's was taken")
+    except websockets.InvalidStatusCode as e:
+        assert e.status_code == 421, e.status_code
+
+
+@check
+async def echo(world):
+    """Every kind of message, compressed and from the page; a page of another name."""
+    async with world.serve("echo", "-deflate") as p:
+        page = await p.url()
+        url = page.replace("http:", "ws:") + "echo"
+        async with websockets.connect(url) as ws:
+            assert "permessage-deflate" in ws.response_headers["Sec-WebSocket-Extensions"]
+            for message in "", "é" * 5000, b"\0\1", ["in ", "pieces"]:
+                await ws.send(message)
+                assert await ws.recv() == (message if isinstance(message, (str, bytes)) else "".join(message))
+            await (await ws.ping("x"))
+            hello = [{"until": ["state", "open"]}, {"set": {"text": "hello"}, "submit": "form"}, {"until": ["messages", "hello"]}]
+            async with in_page(page, *hello) as browser:
+                await browser.end()
+            await by_another_name(url)
+            await p.interrupt()
+            await goodbye(ws)
+    return "5 messages returned, 1 of them to the page; goodbye with 1001"
+
+
+@check
+async def chat(world):
+    """Two clients and the page in one room."""
+    async with world.serve("chat") as p:
+        page = await p.url()
+        url = page.replace("http:", "ws:") + "chat"
+        async with websockets.connect(url + "?name=Ann") as ann:
+            assert json.loads(await ann.recv()) == {"from": "Ann", "text": "is here", "in": 1}
+            async with websockets.connect(url + "?name=Bob") as bob:
+                for ws in ann, bob:
+                    assert json.loads(await ws.recv()) == {"from": "Bob", "text": "is here", "in": 2}
+                await bob.send('{"text":"hello","from":"Ann"}')  # a name is not the client's to choose
+                for ws in ann, bob:
+                    assert json.loads(await ws.recv()) == {"from": "Bob", "text": "hello"}
+                await bob.send("{")
+                assert "not understood" in json.loads(await bob.recv())["text"]
+                await bob.send("x" * 5000)
+                await goodbye(bob, 1009)
+            assert json.loads(await ann.recv()) == {"from": "Bob", "text": "has left", "in": 1}
+            enter = [{"set": {"name": "Eve"}, "submit": "enter"}, {"until": ["messages", "Eve: is here"]}, {"until": ["state", "2 in the room"]}]
+            say = [{"set": {"text": "from a page"}, "submit": "form"}, {"until": ["messages", "Eve: from a page"]}]
+            async with in_page(page, *enter, *say) as browser:
+                await browser.end()
+            told = [json.loads(await ann.recv()) for _ in range(3)]
+            assert [(m["from"], m["text"]) for m in told] == [("Eve", "is here"), ("Eve", "from a page"), ("Eve", "has left")], told
+            async with websockets.connect(url) as nameless:
+                await goodbye(nameless, 1008)
+            await by_another_name(url + "?name=Mallory")
+            await p.interrupt()
+            await goodbye(ann)
+    return "3 in a room, 1 of them a page; goodbye with 1001"
+
+
+@check
+async def fanout(world):
+    """Clients that read, and one that does not."""
+    async with world.serve("fanout", "-every", "2ms", "-size", "10000", "-lag", "1000000") as p:
+        url = await p.url()
+        address = urllib.parse.urlsplit(url)
+        async with websockets.connect(url) as a, websockets.connect(url) as b:
+            readers = [asyncio.create_task(goodbye(ws)) for ws in (a, b)]
+            with socket.socket() as slow:
+                slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                slow.connect((address.hostname, address.port))
+                key = base64.b64encode(os.urandom(16)).decode()
+                lines = f"GET / HTTP/1.1", f"Host: {address.netloc}", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}"
+                slow.sendall("\r\n".join([*lines, "", ""]).encode())
+                await until(lambda: p.logged("left behind"))
+            await p.interrupt()
+            got = [[json.loads(m)["n"] for m in await r] for r in readers]
+    sent, clients, too_slow = map(int, re.findall(r"\d+", p.out[-1]))
+    assert (clients, too_slow) == (2, 1), p.out
+    for numbers in got:
+        assert numbers == list(range(numbers[0], sent + 1)), f"a message is missing, or the last of {sent} did not come"
+    return f"{sent} messages, all of them to 2 clients; the one that does not read was ended"
+
+
+@check
+async def routers(world):
+    """The same behind net/http, chi, gin and echo."""
+    for router in "net/http", "chi", "gin", "echo":
+        async with world.serve("routers", "-router", router) as p:
+            base = await p.url()
+            url = base.replace("http:", "ws:") + "rooms/"
+            async with websockets.connect(url + "north") as a, websockets.connect(url + "south") as b:
+                for i in range(100):
+                    await a.send(f"a {i}")
+                    await b.send(f"b {i}")
+                    assert await a.recv() == f"north: a {i}", router
+                    assert await b.recv() == f"south: b {i}", router
+                for path, status in ("rooms/north", 426), ("nothing", 404):
+                    try:
+                        await asyncio.to_thread(urllib.request.urlopen, base + path)
+                    except urllib.error.HTTPError as e:
+                        assert e.code == status, f"{router}: {path} is {e.code}"
+                await p.interrupt()
+                for ws in a, b:
+                    await goodbye(ws)
+    return "4 routers, 2 rooms in each; goodbye with 1001"
+
+
+def certificates(folder):
+    """A root, a server and a client by it, and a client by another root; the files' names without their ends."""
+
+    def openssl(name, subject, *more):
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", f"/CN={subject}"]
+        subprocess.run([*command, "-out", f"{folder}/{name}.pem", "-keyout", f"{folder}/{name}.key", *more], check=True, capture_output=True)
+
+    def leaf(name, subject, root, use):
+        openssl(name, subject, "-CA", f"{folder}/{root}.pem", "-CAkey", f"{folder}/{root}.key", "-addext", "basicConstraints=critical,CA:false",
+                "-addext", f"extendedKeyUsage={use}", "-addext", "subjectAltName=IP:127.0.0.1")
+
+    for root in "root", "foreign":
+        openssl(root, root)
+    leaf("server", "server", "root", "serverAuth")
+    leaf("client", "trader-7", "root", "clientAuth")
+    leaf("stranger", "trader-7", "foreign", "clientAuth")
+
+
+@check
+async def mutualtls(world):
+    """A client with a certificate, one without, and one with another root's."""
+    folder = f"{world.folder}/certificates"
+    os.mkdir(folder)
+    certificates(folder)
+    own = lambda name: ("-cert", f"{folder}/{name}.pem", "-key", f"{folder}/{name}.key")
+    program, root = f"{world.folder}/mutualtls", ("-ca", f"{folder}/root.pem")
+    async with Program(program, "-serve", "-addr", "127.0.0.1:0", *own("server"), *root) as p:
+        url = await p.url()
+        async with Program(program, "-url", url, *own("client"), *root) as client:
+            await client.end()
+            assert client.out == ["hello trader-7"], client.out
+        for flags in (), own("stranger"):
+            async with Program(program, "-url", url, *flags, *root) as client:
+                await client.end(1)
+                assert not client.out, client.out
+        await until(lambda: len(p.logged("refused")) == 2)
+        context = ssl.create_default_context(cafile=f"{folder}/root.pem")
+        context.load_cert_chain(f"{folder}/client.pem", f"{folder}/client.key")
+        async with websockets.connect(url, ssl=context) as ws:
+            assert await ws.recv() == "hello trader-7"
+            await ws.send("again")
+            assert await ws.recv() == "again"
+            await p.interrupt()
+            await goodbye(ws)
+    return "2 clients known by their certificates, 2 refused"
+
+
+ANSWER = re.compile(r'"id": 1}$')  # to a subscription
+
+
+class TokenProxy:
+    """A proxy that wants a token, as a context manager, and counts its tunnels."""
+
+    def __init__(self, token):
+        self.token, self.tunnels, self.refused = token, 0, 0
+
+    async def __aenter__(self):
+        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+        self.port = self.server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_):
+        self.server.close()
+
+    async def serve(self, reader, writer):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        if f"\r\nProxy-Authorization: Bearer {self.token}\r\n" not in head:
+            self.refused += 1
+            writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Bearer\r\nContent-Length: 0\r\n\r\n")
+            return writer.close()
+        host, port = re.match(r"CONNECT (\S+):(\d+) ", head).groups()
+        up_reader, up_writer = await asyncio.open_connection(host, int(port))
+        self.tunnels += 1
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await asyncio.gather(self.pass_on(reader, up_writer), self.pass_on(up_reader, writer), return_exceptions=True)
+
+    async def pass_on(self, reader, writer):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+
+async def listening(port):
+    """Waits until somebody listens there."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            return writer.close()
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.02)
+
+
+@check
+async def proxy(world):
+    """tinyproxy with a password, right and wrong; a proxy that wants a token that changes."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    config = f"{world.folder}/tinyproxy.conf"
+    with open(config, "w") as f:
+        f.write(f"Port {port}\nListen 127.0.0.1\nTimeout 60\nMaxClients 20\nLogLevel Connect\nBasicAuth user secret\n")
+    async with world.exchange(max_age=0.7) as x, Program("tinyproxy", "-d", "-c", config) as tiny:
+        await listening(port)
+        async with world.start("proxy", "-url", x.url(), "-proxy", f"http://user:secret@127.0.0.1:{port}", "-n", "40") as p:
+            await p.end()
+            assert len(p.out) == 40
+            epochs = as_sent(x, [line for line in p.out if not ANSWER.search(line)])
+            assert len(epochs) >= 2
+        begun = len(x.connections)
+        async with world.start("proxy", "-url", x.url(), "-proxy", f"http://user:wrong@127.0.0.1:{port}") as p:
+            await p.end(1)
+            assert p.logged("the proxy did not open a tunnel") and not [line for line in p.log if "wrong" in line or "secret" in line], p.log
+        assert len(x.connections) == begun
+        connects = [line for line in tiny.out + tiny.log if f"CONNECT 127.0.0.1:{x.port}" in line]
+        assert len(connects) >= begun, f"{len(connects)} tunnels of tinyproxy for {begun} connections"
+    token = f"{world.folder}/token.txt"
+    async with world.exchange() as x, TokenProxy("first") as tunnel:
+        with open(token, "w") as f:
+            f.write("first\n")
+        async with world.start("proxy", "-url", x.url(), "-proxy", f"http://127.0.0.1:{tunnel.port}", "-token", token) as p:
+            await until(lambda: len(p.out) > 10)
+            tunnel.token = "second"
+            with open(token, "w") as f:
+                f.write("second\n")
+            await x.connections[0].ws.close(1012)
+            await until(lambda: any(line.startswith("2 ") for line in p.out))
+            await p.interrupt()
+        assert (tunnel.tunnels, tunnel.refused) == (2, 0), (tunnel.tunnels, tunnel.refused)
+        said_goodbye(x)
+    return f"{begun} connections through tinyproxy, 2 with a token each of their own"
+
+
+@check
+async def recording(world):
+    """What was recorded over several connections is read again: all that was sent on each."""
+    file = f"{world.folder}/feed.rec"
+    async with world.exchange(max_age=0.7) as x:
+        async with world.start("recording", "-url", x.url(), "-o", file, "-n", "60") as p:
+            await p.end()
+            assert p.out == ["60 messages recorded, 0 bytes dropped"], p.out
+        await ended(x)
+        async with Program(f"{world.folder}/recording", "-play", file) as again:
+            await again.end()
+        played = {}
+        last = 0.0
+        for line in again.out:
+            number, at, data = line.split(" ", 2)
+            assert float(at) >= last, "time goes back"
+            last = float(at)
+            if not ANSWER.search(data):
+                played.setdefault(int(number), []).append(data)
+        assert len(played) >= 2 and sum(map(len, played.values())) + len(played) >= 60
+        for number, data in played.items():
+            sent = x.connections[number - 1].sent
+            assert data == sent[: len(data)], f"connection {number}: something else was recorded than sent"
+            assert number == max(played) or data == sent, f"connection {number}: not all was recorded"
+    with open(file, "r+b") as f:  # a file that was cut tells so, after what is whole
+        f.truncate(os.path.getsize(file) - 10)
+    async with Program(f"{world.folder}/recording", "-play", file) as cut:
+        await cut.end(1)
+        assert cut.out == again.out[: len(cut.out)] and cut.log, "a file that was cut"
+    return f"{len(again.out)} messages of {len(played)} connections, as sent"
+
+
+@check
+async def prometheus(world):
+    """The metrics of a feed that is passed on are those that both ends have seen."""
+    async with world.exchange() as x:
+        async with world.start("prometheus", "-url", x.url(), "-addr", "127.0.0.1:0") as p:
+            url = await p.url()
+            async with websockets.connect(url) as a, websockets.connect(url) as b:
+                for ws in a, b:
+                    got = [m for m in [await ws.recv() for _ in range(20)] if not ANSWER.search(m)]
+                    at = x.connections[0].sent.index(got[0])
+                    assert got == x.connections[0].sent[at : at + len(got)], "something else came than was sent"
+                values = await p.scrape()
+                total = lambda name, *labels: sum(v for (n, *has), v in values.items() if n == f"tickwire_{name}" and set(labels) <= set(has))
+                assert 20 <= total("client_messages_delivered_total", "feed") <= len(x.connections[0].sent) + 1
+                assert total("client_up", "feed") == 1
+                assert total("conn_open", "viewers") == 2, values
+                assert total("group_connections", "viewers") == 2, values
+                assert total("conn_messages_total", "viewers") >= 0
+                await p.interrupt()
+                for ws in a, b:
+                    await goodbye(ws)
+        await ended(x)
+        said_goodbye(x)
+    return f"{int(total('client_messages_delivered_total'))} messages passed on to 2 clients, {len(values)} values"
 
 
 async def run(f, world, turn):

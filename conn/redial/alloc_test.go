@@ -82,7 +82,7 @@ func TestMessagesAllocateNothing(t *testing.T) {
 	const window = 20000
 	var before, after runtime.MemStats
 	least := uint64(1 << 62) // of several windows: the first ones see the session's other goroutines begin
-	err := endlessClient().Run(t.Context(), func(_ context.Context, m Message) error {
+	err := runs(t, t.Context(), endlessClient(), func(_ context.Context, m Message) error {
 		m.Session.Alive("key")
 		if m.Number%window != 0 {
 			return nil
@@ -110,7 +110,7 @@ func TestSendAllocatesNothing(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	const window = 10000
 	c, text, least := endlessClient(), []byte("a message"), uint64(1<<62)
-	err := c.Run(t.Context(), func(ctx context.Context, m Message) error {
+	err := runs(t, t.Context(), c, func(ctx context.Context, m Message) error {
 		for range 20 {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)

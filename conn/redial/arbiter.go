@@ -26,64 +26,73 @@ const (
 	noWait    int64 = math.MaxInt64
 )
 
-// ErrOffer is an Offer with a line below 0 or from MaxLines on, with a range that ends before it begins, or without Deliver.
+// ErrOffer is returned by Offer for a line below 0 or not below MaxLines, for a range
+// that ends before it begins, and without Deliver.
 var ErrOffer = errors.New("redial: no such line, a range that ends before it begins, or nowhere to deliver")
 
-// ErrKeys is a message or a snapshot of a key that would be one more than Arbiter.Keys.
-// It comes within an error that tells Keys.
+// ErrKeys says that a message or a snapshot would add a key beyond Arbiter.Keys. The
+// error that wraps it has the value of Keys.
 var ErrKeys = errors.New("redial: too many keys")
 
-// Arbiter joins redundant lines of a feed whose messages are numbered. It delivers every message once, in the order of its
-// key's numbers, from whichever line brings it first. A message that is ahead of its turn waits until a line brings what is
-// missing, or until Window has passed: then OnGap is told, and delivery goes on. So no message waits longer than Window, except
-// those of a restart.
+// Arbiter joins redundant lines of a numbered feed. It delivers every message once, in
+// the order of its key's numbers, from the line that brings it first. A message that
+// comes early waits until a line brings the missing ones, or until Window has passed.
+// Then it reports the gap to OnGap and continues. So no message waits longer than Window,
+// except after a restart.
 //
-// A key is one sequence of numbers: a symbol, a channel. A message has one number (from = to) or a range from..to, as the
-// updates of an order book have. Ranges may overlap: a message is delivered if it has a number that was not delivered yet.
+// A key is one sequence of numbers, such as a symbol or a channel. A message has one
+// number (from = to) or a range from..to, like the updates of an order book. Ranges may
+// overlap: a message is delivered if any of its numbers was not delivered yet.
 //
-// The first message of a key is delivered whatever its number. Numbers below it are late. Snapshot says where to begin instead.
+// The first message of a key is delivered whatever its number. Lower numbers are late.
+// Snapshot sets another starting point.
 //
-// A message in step is not copied and costs no allocation and no look at the clock. A key takes some 300 bytes until Reset.
-// A string made of each message's bytes is an allocation: an array, a number or an interned string is not.
+// A message in order is not copied, costs no allocation and reads no clock. A key takes
+// about 300 bytes until Reset. Building a string key from each message allocates; an
+// array, a number or an interned string does not.
 //
-// Set the fields before the first Offer. An Arbiter is not safe for concurrent use, except Counts; Lines is.
-// Deliver and OnGap may call its methods; what that brings of the same key is delivered after they return.
+// Set the fields before the first Offer. An Arbiter is not safe for concurrent use,
+// except for Counts; Lines is. Deliver and OnGap may call its methods; messages of the
+// same key that become due by that are delivered after they return.
 type Arbiter[K comparable] struct {
-	// Deliver gets the messages. Its error comes back from the method that called it, and the message counts as delivered. What
-	// waits after it in step is delivered by the next Offer of the key, or by Tick when Window has passed.
+	// Deliver gets the messages. The method that called it returns its error, and the
+	// message counts as delivered. Messages after it wait for the next Offer of the key,
+	// or for Tick after Window.
 	Deliver func(Delivery[K]) error
-	// OnGap, if not nil, is told of numbers that are given up, before what follows them is delivered.
+	// OnGap, if not nil, is told of numbers that are given up, before the messages after
+	// them are delivered.
 	OnGap func(Gap[K])
 
-	// Window is how long a message waits for those before it; 0 means DefaultWindow, less means not at all. It should be longer
-	// than the time by which one line is behind another.
+	// Window is how long a message waits for those before it. 0 means DefaultWindow;
+	// negative means not at all. It should exceed the delay between two lines.
 	Window time.Duration
-	// Count is how many messages of a key wait; 0 means DefaultWindowCount. If there is one more, the oldest gap of the key is
-	// given up before its time.
+	// Count is how many messages of a key may wait. 0 means DefaultWindowCount. One more,
+	// and the oldest gap of the key is given up early.
 	Count int
-	// Bytes bounds the payload of the messages that wait, of all keys together, each counted as 256 bytes at least; 0 means
-	// DefaultWindowBytes. If one more has no room, the oldest gap is given up before its time.
+	// Bytes limits the payload of all waiting messages of all keys. Each counts as at
+	// least 256 bytes. 0 means DefaultWindowBytes. If another message does not fit, the
+	// oldest gap is given up early.
 	Bytes int
-	// Restart is for servers that begin anew. If the numbers of a line go back by more than Restart, and Window passes without a
-	// message that goes on from the old numbers, the key begins anew with the lowest new number. OnGap is told, and nothing of
-	// what came meanwhile is lost. 0 means DefaultRestart; NoRestart means never. A line that sends more than Restart old messages
-	// again, while the others are silent, is taken for a restart as well. Choose it greater than the numbers by which one line is
-	// behind another.
+	// Restart is for servers that restart their numbers. If the numbers of a line go back
+	// by more than Restart, and no message continues the old numbers within Window, the
+	// key restarts with the lowest new number. OnGap is told, and no message received
+	// meanwhile is lost. 0 means DefaultRestart; NoRestart means never. A line that
+	// repeats more than Restart old messages while the others are silent is taken for a
+	// restart too. Choose a value greater than the lag in numbers between two lines.
 	//
-	// On a new connection (Message.Epoch) numbers may go back by any distance for that,
-	// if no other line still has the connection on which it brought the old numbers: the
-	// server has dropped all lines, or there is only this one. It is no restart if the
-	// line reaches the old numbers within Window, as one does that sends the last
-	// messages again. An Arbiter takes lines to have the connection of their last
-	// message, Lines knows which are down. Where Window is less than 0 any distance is
-	// not enough. For restarts on the same connection after fewer numbers see Reset; or
-	// make what tells them apart a part of the key.
+	// On a new connection (Message.Epoch) any step back is a restart, if no other line
+	// still has the connection on which it brought the old numbers: the server has
+	// dropped all lines, or there is only one. It is no restart if the line reaches the
+	// old numbers within Window, like one that repeats its last messages. An Arbiter
+	// assumes that a line still has the connection of its last message; Lines knows which
+	// are down. With a negative Window this rule does not apply. For restarts on the same
+	// connection after fewer numbers use Reset, or make what tells them apart a part of
+	// the key.
 	Restart uint64
-	// Keys is how many keys there may be; 0 means DefaultKeys. What is of one more is
-	// refused with an error that matches ErrKeys and not delivered, and the other keys go
-	// on. Reset makes room.
+	// Keys is the most keys. 0 means DefaultKeys. A message of another key is not
+	// delivered: the error matches ErrKeys. Other keys continue. Reset frees a key.
 	Keys int
-	// Clock tells the time; nil means time.Now. It is asked only while messages wait.
+	// Clock returns the time; nil means time.Now. It is called only while messages wait.
 	Clock func() time.Time
 
 	keys           map[K]*sequence[K]
@@ -99,7 +108,7 @@ type Arbiter[K comparable] struct {
 	lines  [MaxLines]lineTotals
 }
 
-// Delivery is a message in its turn.
+// Delivery is a message in its place in the order.
 type Delivery[K comparable] struct {
 	Message  // a view, valid until Deliver returns
 	Key      K
@@ -110,19 +119,22 @@ type Delivery[K comparable] struct {
 	Waited time.Duration
 }
 
-// Gap is numbers that no line brought in time.
+// Gap is a range of numbers that no line brought in time.
 type Gap[K comparable] struct {
 	Key K
 	// From and To are the first and the last of them.
 	From, To uint64
-	// Waited is the time since the first message after them came. It is less than Window if Count or Bytes was reached.
+	// Waited is the time since the first message after them came. It is less than Window
+	// if Count or Bytes was reached.
 	Waited time.Duration
-	// Restarted says that the key began anew (see Arbiter.Restart): From was due in the old sequence, and To is the first number
-	// of the new one, which came Waited ago. How many are missing is not known.
+	// Restarted says that the key began anew (see Arbiter.Restart): From was due in the
+	// old sequence, and To is the first number of the new one, which came Waited ago. How
+	// many are missing is not known.
 	Restarted bool
 }
 
-// LineCounts tell what a line is worth. Each of its messages is one of First, Duplicate and Late.
+// LineCounts show what a line contributes. Each of its messages counts as one of First,
+// Duplicate and Late.
 type LineCounts struct {
 	First     uint64 // brought a number before any other line did
 	Filled    uint64 // of these: later messages were waiting for them already
@@ -131,7 +143,7 @@ type LineCounts struct {
 	Other     uint64 // had no number; by Lines
 }
 
-// ArbiterCounts are totals over the life of an Arbiter, and what waits now.
+// ArbiterCounts are totals over the life of an Arbiter, and the messages waiting now.
 type ArbiterCounts struct {
 	Delivered    uint64
 	Gaps         uint64 // told
@@ -170,9 +182,9 @@ func (a *Arbiter[K]) Counts() ArbiterCounts {
 	return n
 }
 
-// Offer takes a message that a line brought, the lines being counted from 0, and delivers
-// what is in step. m is a view: what waits is copied. Then it does what Tick does. It
-// returns the error of Deliver, or ErrOffer, or one that matches ErrKeys.
+// Offer takes a message from a line, counted from 0, and delivers what is in order. m is
+// a view; a message that must wait is copied. Then it does what Tick does. It returns the
+// error of Deliver, ErrOffer, or an error that matches ErrKeys.
 func (a *Arbiter[K]) Offer(line int, key K, from, to uint64, m Message) error {
 	kept, err := a.offer(line, key, from, to, m)
 	switch {
@@ -184,7 +196,8 @@ func (a *Arbiter[K]) Offer(line int, key K, from, to uint64, m Message) error {
 	return a.tick(a.now())
 }
 
-// Tick gives up what was waited for as long as Window. Offer does it too: without a message, somebody must call it (see Deadline).
+// Tick gives up on numbers that were missing for longer than Window. Offer does so too.
+// Call Tick if no message may come for a while: see Deadline.
 func (a *Arbiter[K]) Tick() error {
 	if a.oldest == nil {
 		return nil
@@ -204,7 +217,8 @@ func (a *Arbiter[K]) tick(now int64) error {
 	return nil
 }
 
-// Deadline returns when Tick will have something to do; false if nothing waits.
+// Deadline returns when Tick will have something to do. It returns false if nothing
+// waits.
 func (a *Arbiter[K]) Deadline() (time.Time, bool) {
 	if a.oldest == nil {
 		return time.Time{}, false
@@ -213,7 +227,8 @@ func (a *Arbiter[K]) Deadline() (time.Time, bool) {
 	return a.base.Add(time.Duration(since + min(a.window(), math.MaxInt64-since))), true
 }
 
-// Flush gives up everything that is waited for and delivers what waits: for the end, when no line can bring more.
+// Flush gives up on everything missing, and delivers all waiting messages. Call it at the
+// end, when no line can bring more.
 func (a *Arbiter[K]) Flush() error {
 	for a.oldest != nil && !a.oldest.busy {
 		if err := a.pass(a.oldest, false); err != nil {
@@ -223,9 +238,10 @@ func (a *Arbiter[K]) Flush() error {
 	return nil
 }
 
-// Snapshot says that all numbers of key up to last are accounted for, as by a snapshot that was fetched: the next one due is last+1.
-// What waits and goes on from there is delivered. A last below the numbers that were delivered means that the sequence has begun
-// anew: what waits is dropped.
+// Snapshot says that all numbers of key up to last are known, for example from a snapshot
+// of the state: the next number due is last+1. Waiting messages that continue from there
+// are delivered. If last is below numbers already delivered, the sequence has restarted,
+// and waiting messages are dropped.
 func (a *Arbiter[K]) Snapshot(key K, last uint64) error {
 	s, err := a.sequence(key)
 	if err != nil {
@@ -240,7 +256,8 @@ func (a *Arbiter[K]) Snapshot(key K, last uint64) error {
 	return a.drain(s)
 }
 
-// Reset forgets a key: what waits is dropped, and its next message is delivered whatever its number.
+// Reset forgets a key. Its waiting messages are dropped, and its next message is
+// delivered whatever its number.
 func (a *Arbiter[K]) Reset(key K) {
 	s := a.keys[key]
 	if s == nil {
@@ -316,7 +333,7 @@ func (a *Arbiter[K]) offer(line int, key K, from, to uint64, m Message) (kept bo
 	}
 	l.high = max(l.high, to)
 	if s.begun && to <= s.last {
-		a.behind(s, line, from, to)
+		a.outdated(s, line, from, to)
 		return false, nil
 	}
 	if s.since != noWait || s.busy { // something waits
@@ -337,8 +354,8 @@ func (a *Arbiter[K]) offer(line int, key K, from, to uint64, m Message) (kept bo
 	return false, err
 }
 
-// behind counts a message that has no number above the last one.
-func (a *Arbiter[K]) behind(s *sequence[K], line int, from, to uint64) {
+// outdated counts a message without a number above the last one.
+func (a *Arbiter[K]) outdated(s *sequence[K], line int, from, to uint64) {
 	if s.late(from, to) {
 		a.lines[line].late.Add(1)
 	} else {
@@ -350,7 +367,8 @@ func (a *Arbiter[K]) behind(s *sequence[K], line int, from, to uint64) {
 	}
 }
 
-// offerWaiting takes a message with a new number while others of its key wait, or while one is being delivered.
+// offerWaiting takes a message with a new number while others of its key wait, or while
+// one is being delivered.
 func (a *Arbiter[K]) offerWaiting(s *sequence[K], line int, from, to uint64, m Message) (kept bool, err error) {
 	if s.fresh.len() > 0 { // it was no restart: the old sequence goes on
 		a.drop(&s.fresh)
@@ -380,8 +398,8 @@ func (a *Arbiter[K]) offerWaiting(s *sequence[K], line int, from, to uint64, m M
 	return false, a.drain(s)
 }
 
-// keep copies a message that is ahead of its turn. If there is no room, what has been waited for longest is given up; that may
-// bring it in step.
+// keep copies a message that is ahead of its turn. If there is no room, what has been
+// waited for longest is given up; that may bring it in step.
 func (a *Arbiter[K]) keep(s *sequence[K], line int, from, to uint64, m Message) (kept bool, err error) {
 	if _, there := s.kept.find(s.due(), from, to); there {
 		a.lines[line].duplicate.Add(1)
@@ -415,7 +433,8 @@ func (a *Arbiter[K]) keep(s *sequence[K], line int, from, to uint64, m Message) 
 	return true, nil
 }
 
-// full returns the sequence whose longest wait must end before a message of s is kept, nil if there is room.
+// full returns the sequence whose longest wait must end before a message of s is kept,
+// nil if there is room.
 func (a *Arbiter[K]) full(s *sequence[K], size int) *sequence[K] {
 	if s.kept.len() >= a.mostCount() {
 		return s
@@ -440,7 +459,8 @@ func (a *Arbiter[K]) mostBytes() int {
 	return a.Bytes
 }
 
-// offerFresh keeps a message of numbers that went back, until it is clear that they are a restart.
+// offerFresh keeps a message of numbers that went back, until it is clear that they are a
+// restart.
 func (a *Arbiter[K]) offerFresh(s *sequence[K], line int, from, to uint64, m Message) (kept bool) {
 	i, there := s.fresh.find(0, from, to)
 	switch {

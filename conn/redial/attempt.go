@@ -16,18 +16,19 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// The steps of an attempt, as they stand in Error.Op.
+// The steps of an attempt, as in Error.Op.
 const (
 	opURL  = "URL"
 	opDial = "dial"
 	opHook = "connect hook"
 )
 
-// patience is how long the next attempt waits for a hook that has not returned when its context ended.
+// patience is how long the next attempt waits for a hook that has not returned when its
+// context ended.
 const patience = time.Second
 
-// An attempt is one try at a session. It runs in a goroutine of its own, so that a hook which does not return keeps nobody; whoever
-// began it waits for the outcome, or gives it up.
+// An attempt is one try at a session. It runs in its own goroutine, so that a hook that
+// does not return blocks nobody. The caller waits for the result, or gives it up.
 type attempt struct {
 	c        *Client
 	info     Attempt
@@ -56,7 +57,7 @@ type hookPanic struct {
 	stack []byte
 }
 
-// Error tells what the panic was, and where.
+// Error returns the value of the panic and its stack.
 func (p *hookPanic) Error() string { return fmt.Sprintf("%v\n\n%s", p.value, p.stack) }
 
 // Unwrap returns the value if that was an error.
@@ -147,7 +148,8 @@ func (r *runner) discard(a *attempt, err error) {
 	r.tell(Change{State: Failed, Epoch: r.epoch, Attempt: a.info.Number, URL: url, Err: err})
 }
 
-// awaitHook gives a hook that was given up some more time, so that a slow one does not run beside the next.
+// awaitHook gives a hook that was given up some more time, so that a slow one does not
+// run beside the next.
 func (r *runner) awaitHook() error {
 	if r.hook == nil {
 		return nil
@@ -164,7 +166,8 @@ func (r *runner) awaitHook() error {
 	return nil
 }
 
-// await returns the outcome. When ctx ends it soon has one: a hook that does not return is given up.
+// await returns the outcome. When ctx ends it soon has one: a hook that does not return
+// is given up.
 func (a *attempt) await(ctx context.Context) outcome {
 	select {
 	case o := <-a.result:
@@ -218,7 +221,8 @@ func (a *attempt) run(ctx context.Context, r *runner, cancel context.CancelCause
 	returned = true
 }
 
-// deliver hands the outcome to the one who waits. Nobody looks at what comes too late, except at a panic: that must not be hidden.
+// deliver hands the outcome to the one who waits. Nobody looks at what comes too late,
+// except at a panic: that must not be hidden.
 func (a *attempt) deliver(o outcome) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -281,7 +285,8 @@ func (a *attempt) url(ctx context.Context) (string, error) {
 	return url, nil
 }
 
-// goOn says which step begins, and does what belongs to that, if anybody still waits for the outcome.
+// goOn says which step begins, and does what belongs to that, if anybody still waits for
+// the outcome.
 func (a *attempt) goOn(op string, do func()) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -330,7 +335,8 @@ func (c *Client) ended(a *attempt) {
 	delete(c.attempts, a)
 }
 
-// inHook tells whether ctx is that of OnConnect, or the calling goroutine one that runs hooks or OnChange. The caller holds c.mu.
+// inHook tells whether ctx is that of OnConnect, or the calling goroutine one that runs
+// hooks or OnChange. The caller holds c.mu.
 func (c *Client) inHook(ctx context.Context) (hook, connect bool) {
 	var teller *[]byte
 	if c.run != nil {
@@ -351,8 +357,9 @@ func (c *Client) inHook(ctx context.Context) (hook, connect bool) {
 	return teller != nil && bytes.Equal(*teller, name), false
 }
 
-// goroutine returns the name of the calling goroutine, as it stands at the head of its stack: "goroutine 17". It tells a hook that would
-// wait for itself, whatever context it does that with. It takes a microsecond, and is asked for only by and beside hooks.
+// goroutine returns the name of the calling goroutine, from the top of its stack:
+// "goroutine 17". It finds a hook that would wait for itself, whatever context it uses.
+// It takes a microsecond, and is called only in hooks and while they run.
 func goroutine() []byte {
 	var b [64]byte
 	head, _, _ := bytes.Cut(b[:runtime.Stack(b[:], false)], []byte(" ["))

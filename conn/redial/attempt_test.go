@@ -171,7 +171,7 @@ func TestF73HooksThatNeverReturn(t *testing.T) {
 					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 					defer cancel()
 					delivered := 0
-					err := c.Run(ctx, func(context.Context, Message) error {
+					err := runs(t, ctx, c, func(context.Context, Message) error {
 						if delivered++; delivered == 1 {
 							close(release) // the late return, in the middle of a session
 						}
@@ -220,7 +220,7 @@ func TestK15HooksThatIgnoreTheEnd(t *testing.T) {
 			var at time.Time
 			time.AfterFunc(time.Minute, func() { at = time.Now(); cancel() })
 			c.URL, c.Dialer = "ws://sim/", s.dialer()
-			err := c.Run(ctx, ignore)
+			err := runs(t, ctx, c, ignore)
 			if took := time.Since(at); err != context.Canceled || took > 60*time.Millisecond {
 				t.Errorf("rotating %v: ended with %v after %v", rotating, err, took)
 			}
@@ -440,7 +440,7 @@ func TestURLFunc(t *testing.T) {
 			return fmt.Sprintf("%s?key=%d", a.URL, len(seen)), nil
 		}
 		l := newTold(c)
-		err := c.Run(t.Context(), func(_ context.Context, m Message) error {
+		err := runs(t, t.Context(), c, func(_ context.Context, m Message) error {
 			if m.Session.URL != fmt.Sprintf("ws://sim/base?key=%d", len(seen)) {
 				t.Errorf("session on %s", m.Session.URL)
 			}
@@ -470,7 +470,7 @@ func TestURLFunc(t *testing.T) {
 	// Its error is final where it says so, and a Client with nothing but a URLFunc can run.
 	c := &Client{URLFunc: func(context.Context, Attempt) (string, error) { return "", Fatal(errDown) }}
 	var e *Error
-	if err := c.Run(t.Context(), ignore); !errors.As(err, &e) || e.Op != "URL" || !errors.Is(err, errDown) {
+	if err := runs(t, t.Context(), c, ignore); !errors.As(err, &e) || e.Op != "URL" || !errors.Is(err, errDown) {
 		t.Errorf("ended with %v", err)
 	}
 }
@@ -491,7 +491,7 @@ func TestClientsThatCannotRun(t *testing.T) {
 		"opcode of LifeSign": {&Client{URL: "ws://sim/", LifeSign: &LifeSign{Opcode: frame.Ping}}, ignore, frame.ErrOpcode},
 	} {
 		tt.c.Dialer = d
-		if err := tt.c.Run(t.Context(), tt.handler); !errors.Is(err, tt.want) || dialed {
+		if err := runs(t, t.Context(), tt.c, tt.handler); !errors.Is(err, tt.want) || dialed {
 			t.Errorf("%s: %v, dialed %v", name, err, dialed)
 		}
 	}
@@ -590,7 +590,7 @@ func TestHeaderFuncMayDoBetter(t *testing.T) {
 			} else {
 				c.Dialer.Header = http.Header{"Authorization": {"Bearer abc\n"}}
 			}
-			err := c.Run(t.Context(), func(context.Context, Message) error { return errEnough })
+			err := runs(t, t.Context(), c, func(context.Context, Message) error { return errEnough })
 			s.wg.Wait()
 			if errors.Is(err, errEnough) != again || errors.Is(err, handshake.ErrValue) == again || strings.Contains(err.Error(), "abc") {
 				t.Errorf("%s: %v", name, err)

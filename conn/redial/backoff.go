@@ -15,26 +15,31 @@ const (
 	DefaultStableAfter = 30 * time.Second
 )
 
-// Backoff says how long to wait before the next attempt: a random time between Floor and min(Cap, Base·2ⁿ), where n counts the
-// attempts since a session was last stable ("full jitter": clients that lost the same server do not come back together).
+// Backoff is the wait before the next attempt: a random time between Floor and min(Cap,
+// Base·2ⁿ). n counts the attempts since the last stable session. The random part keeps
+// clients that lost the same server from returning together ("full jitter").
 //
-// The count goes back to 0 only after a session was stable, never because a connection opened: a server that accepts and drops
-// at once is not asked more and more often. The first attempt after a stable session waits for Floor only.
+// Only a stable session resets the count; opening a connection does not. So a server that
+// accepts and drops at once is not dialed more and more often. The first attempt after a
+// stable session waits only for Floor.
 type Backoff struct {
 	// Base and Cap bound the wait; 0 means DefaultBase and DefaultCap.
 	Base, Cap time.Duration
 	// Floor is the shortest wait.
 	Floor time.Duration
-	// StableAfter is how long a session must have lasted to be stable; 0 means DefaultStableAfter.
+	// StableAfter is how long a session must have lasted to be stable; 0 means
+	// DefaultStableAfter.
 	StableAfter time.Duration
-	// StableMessages is how many messages make a session stable before that; 0 means that only time does.
+	// StableMessages is how many messages make a session stable before that; 0 means that
+	// only time does.
 	StableMessages uint64
-	// MaxAttempts is how many attempts may fail in a row before Run gives up; 0 means no limit. The connections of sessions
-	// that were not stable count.
+	// MaxAttempts is how many attempts may fail in a row before Run gives up; 0 means no
+	// limit. The connections of sessions that were not stable count.
 	MaxAttempts int
 }
 
-// Delay returns a wait before attempt n, the first having n = 0. It is defined for every n.
+// Delay returns a wait before attempt n, where the first has n = 0. It is defined for
+// every n.
 func (b Backoff) Delay(n int) time.Duration {
 	most := b.ceiling(n)
 	if most <= b.Floor {
@@ -68,8 +73,9 @@ func orDefault(d, byDefault time.Duration) time.Duration {
 	return d
 }
 
-// Limiter bounds how many dials begin within any span of time, over all Clients that share it: for servers that count connections
-// per address. The zero value does not limit. It is safe for concurrent use.
+// Limiter limits how many dials begin within a span of time, over all Clients that share
+// it. It is for servers that count connections per address. The zero value does not
+// limit. It is safe for concurrent use.
 type Limiter struct {
 	// Dials may begin within any span of Per.
 	Dials int
@@ -80,7 +86,8 @@ type Limiter struct {
 	next   int
 }
 
-// Wait returns when a dial may begin, or with the error of ctx when that ends. A place that was waited for in vain stays used.
+// Wait returns when a dial may begin, or with the error of ctx when that ends. A place
+// given up that way still counts.
 func (l *Limiter) Wait(ctx context.Context) error {
 	if l == nil || l.Dials <= 0 {
 		return ctx.Err()

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// State is where a Client stands.
+// State is the state of a Client.
 type State uint8
 
 // The states, in the order in which they follow each other.

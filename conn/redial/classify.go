@@ -16,40 +16,50 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// Policy says which errors are retried. The errors of the handler end Run with every policy.
+// Policy says which errors are retried. With every policy an error of the handler ends
+// Run.
 type Policy uint8
 
 const (
-	// Persistent retries whatever may get better by itself: a refused handshake whatever its status, an answer that is no handshake, a
-	// certificate that is not valid, every Close code, a peer that broke the protocol, an end that this side has caused. The back-off
-	// bounds what that costs. It gives up only where no attempt can do better:
+	// Persistent retries everything that may improve by itself: a refused handshake with
+	// any status, an answer that is no handshake, an invalid certificate, every Close
+	// code, a peer that broke the protocol, an end caused by this side. The back-off
+	// limits the cost. It gives up only if no attempt can succeed:
+	//
 	//   - an error wrapped with Fatal, and a sign of life that can never be sent;
-	//   - a request that cannot be sent: a bad value in the header, unless there is a HeaderFunc to make another, a bad URL of the
-	//     server's or the proxy's, unless URLFunc made it;
-	//   - a socket option that the system or the connection does not have or allow, or that is negative;
-	//   - an answer about our own extensions or subprotocols that is malformed, or was not offered;
+	//   - a request that cannot be sent: a bad header value without a HeaderFunc,
+	//     or a bad URL of the server or the proxy that URLFunc did not make;
+	//   - a socket option that is negative, or that the system or the connection
+	//     does not have or allow;
+	//   - an answer about our own extensions or subprotocols that is malformed, or
+	//     was not offered;
 	//   - Client.FinalCodes.
 	Persistent Policy = iota
 	// Strict retries failures of the network, and what the server says will pass:
-	//   - a refused handshake: 408, 425, 429 and 5xx are retried; every other status is final, and so is an answer that breaks the
-	//     protocol;
-	//   - a certificate that is not valid or not the host's is final;
-	//   - a Close from the peer: 1000 (it is done), 1002, 1003, 1007, 1008, 1009 and 1010 are final, all else is retried; a peer
-	//     that broke the protocol is judged by the code that was sent to it, and one whose message cannot be decoded by 1007;
-	//   - a context that was canceled is final, and so is what ends Run with Persistent.
+	//
+	//   - of refused handshakes 408, 425, 429 and 5xx are retried; any other status
+	//     is final, and so is an answer that breaks the protocol;
+	//   - a certificate that is invalid, or for another host, is final;
+	//   - of Close codes from the peer 1000 (it is done), 1002, 1003, 1007, 1008,
+	//     1009 and 1010 are final, all others are retried; a peer that broke the
+	//     protocol is judged by the code that was sent to it, and one whose message
+	//     cannot be decoded by 1007;
+	//   - a canceled context is final, and so is everything that ends Run with
+	//     Persistent.
 	Strict
 )
 
-// Decision is what follows from an error.
+// Decision says what follows an error.
 type Decision struct {
 	// Retry says that another attempt is made; otherwise Run returns the error.
 	Retry bool
-	// After is the least wait before it, on top of which Backoff applies only if it is longer. Client.MaxRetryAfter bounds it.
+	// After is the least wait before it, on top of which Backoff applies only if it is
+	// longer. Client.MaxRetryAfter bounds it.
 	After time.Duration
 }
 
-// Fatal wraps an error of OnConnect, or of a Dialer's hook, or the reason of Reconnect,
-// so that no policy retries it. Fatal(nil) is nil.
+// Fatal wraps an error so that no policy retries it: one of OnConnect, one of a Dialer's
+// hook, or the reason of Reconnect. Fatal(nil) is nil.
 func Fatal(err error) error {
 	if err == nil {
 		return nil
@@ -62,12 +72,14 @@ type fatalError struct{ err error }
 func (e *fatalError) Error() string { return e.err.Error() }
 func (e *fatalError) Unwrap() error { return e.err }
 
-// madeAnew is a value that cannot be sent, where HeaderFunc makes another one for the next attempt.
+// madeAnew is a value that cannot be sent, where HeaderFunc makes another one for the
+// next attempt.
 type madeAnew struct{ error }
 
 func (e madeAnew) Unwrap() error { return e.error }
 
-// Classify is the policy's decision. After is what a refused handshake's Retry-After says, whatever the status.
+// Classify returns the policy's decision. After is the Retry-After of a refused
+// handshake, whatever its status.
 func (p Policy) Classify(err error) Decision {
 	return Decision{Retry: p.retries(err), After: retryAfter(err)}
 }
@@ -149,7 +161,8 @@ func isFatal(err error) bool {
 		errors.As(err, &option) && (errors.Is(option, errors.ErrUnsupported) || errors.Is(option, fs.ErrInvalid) || errors.Is(option, fs.ErrPermission))
 }
 
-// finalRefusal tells a request that cannot be sent, and an answer to what this side has offered that cannot be lived with.
+// finalRefusal tells a request that cannot be sent, and an answer to what this side has
+// offered that cannot be lived with.
 func finalRefusal(e *handshake.Error) bool {
 	if errors.Is(e, handshake.ErrURL) || errors.Is(e, handshake.ErrValue) || errors.Is(e, handshake.ErrReserved) {
 		return true
@@ -176,8 +189,9 @@ func badCertificate(err error) bool {
 	return errors.As(err, &certificate) || errors.As(err, &name) || errors.As(err, &authority) || errors.As(err, &invalid)
 }
 
-// endCode returns the Close code by which the end of a connection is judged: the peer's, or the one that was sent to a peer which broke
-// the protocol. There is none if our Close went first.
+// endCode returns the Close code by which the end of a connection is judged: the peer's,
+// or the one that was sent to a peer which broke the protocol. There is none if our Close
+// went first.
 func endCode(err error) (code frame.CloseCode, ended bool) {
 	var closed *conn.CloseError
 	var broken *frame.ProtocolError
@@ -199,7 +213,7 @@ func finalCode(c frame.CloseCode) bool {
 	return false
 }
 
-// String says what follows: "stop", "retry" or "retry after 5s".
+// String returns "stop", "retry" or, for example, "retry after 5s".
 func (d Decision) String() string {
 	switch {
 	case !d.Retry:

@@ -364,7 +364,7 @@ func TestLogChanges(t *testing.T) {
 			return a
 		}}))
 		c := &Client{URL: "ws://user:password@sim/listen-key?token=secret", Dialer: s.dialer(), OnChange: LogChanges(logger)}
-		err := c.Run(t.Context(), func(_ context.Context, m Message) error {
+		err := runs(t, t.Context(), c, func(_ context.Context, m Message) error {
 			switch m.Epoch {
 			case 2:
 				return c.Reconnect(errors.New("stale"))

@@ -12,90 +12,120 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// Client is the description of a logical connection. Set its fields before Run or Messages and leave them alone from then on. A
-// Client runs once at a time; it can run again after it ended.
+// Client describes a logical connection. Set its fields before Run or Messages, and do
+// not change them afterwards. A Client runs once at a time, and can run again after it
+// ended.
 type Client struct {
-	// URL is what to dial. With URLs the attempts go through them in turn, and URL is not used.
+	// URL is what to dial. With URLs the attempts go through them in turn, and URL is not
+	// used.
 	URL  string
 	URLs []string
-	// URLFunc, if not nil, makes the URL of each attempt, for listen keys, tokens and nonces. URL and URLs may be empty then. Its
-	// error is judged like that of a dial. Dialer.HeaderFunc does the same for the header.
+	// URLFunc, if not nil, returns the URL of each attempt, for listen keys, tokens and
+	// nonces. URL and URLs may be empty then. An error is judged like that of a dial.
+	// Dialer.HeaderFunc does the same for the header.
 	URLFunc func(ctx context.Context, a Attempt) (string, error)
-	// Dialer makes the connections; nil means one with no options. Its Config holds the
-	// keepalive clocks. Of these the data clock, Config.DataTimeout, counts only messages
-	// that reach the handler here, not those that LifeSign takes. Config.ReadTimeout ends
-	// nothing here, since reading goes on after it: with KeepAlive turned off and no
-	// DataTimeout, LifeSign.Timeout or Session.Watch, a peer that falls silent is waited
-	// for without end.
+	// Dialer makes the connections; nil means one without options. Its Config has the
+	// keepalive clocks. The data clock, Config.DataTimeout, counts only messages that
+	// reach the handler, not those that LifeSign takes.
+	//
+	// Config.ReadTimeout does not end a session, because reading continues after it. If
+	// KeepAlive is off, and DataTimeout, LifeSign.Timeout and Session.Watch are not used,
+	// a silent peer is waited for without end.
 	Dialer *conn.Dialer
 
-	// ConnectTimeout bounds each attempt, from URLFunc to the return of OnConnect; 0 means DefaultConnectTimeout, negative none. An
-	// attempt that takes longer fails with a *TimeoutError, and is retried. What is said of OnConnect and the end of its context holds
-	// for URLFunc and for the hooks of Dialer as well.
+	// ConnectTimeout limits each attempt, from URLFunc to the return of OnConnect. 0
+	// means DefaultConnectTimeout; negative means no limit. A longer attempt fails with a
+	// *TimeoutError, and is retried. What OnConnect says of its context also holds for
+	// URLFunc and the hooks of Dialer.
 	ConnectTimeout time.Duration
-	// OnConnect runs once for each connection, before any of its messages is delivered: log in, subscribe. It may read and write on
-	// s, and should return when the server has confirmed (Session.Await). An error closes the connection and is judged like that
-	// of a dial: wrap it with Fatal to end Run. A read or write deadline that it sets on the connection is undone.
+	// OnConnect runs once for each connection, before any of its messages is delivered.
+	// Log in and subscribe here. It may read and write on s, and should return once the
+	// server has confirmed (Session.Await). An error closes the connection, and is judged
+	// like that of a dial; wrap it with Fatal to end Run. Deadlines that it sets on the
+	// connection are reset.
 	//
-	// It runs in a goroutine of its own. In a rotation with Overlap the handler goes on with the old connection meanwhile: what both
-	// of them use needs a lock.
+	// It runs in its own goroutine. In a rotation with Overlap the handler continues with
+	// the old connection meanwhile, so shared state needs a lock.
 	//
-	// Its context ends with ConnectTimeout, with the session and with Run; with ConnectTimeout and Run the connection is closed as
-	// well. It must return then. Of one that does not, the client goes on without: what it returns later is not looked at. The next
-	// attempt waits a second for it at most.
+	// Its context ends with ConnectTimeout, with the session and with Run. With
+	// ConnectTimeout and Run the connection is closed too. OnConnect must return then. If
+	// it does not, the client continues without it, and ignores its result. The next
+	// attempt waits at most a second for it.
 	OnConnect func(ctx context.Context, s *Session) error
-	// OnChange hears what becomes of the connection, one call at a time. It must not block. Send by it works at Up; where Send would
-	// have to wait for a connection it returns ErrInConnect. See LogChanges.
+	// OnChange is told of every change of state, one call at a time. It must not block.
+	// It may call Send at Up; where Send would wait for a connection it returns
+	// ErrInConnect. See LogChanges.
 	OnChange func(Change)
+
+	// Poller, if not nil, reads the connections of Run, and its goroutine calls the
+	// handler. So any number of Clients share one loop. OnConnect and Messages still read
+	// by themselves. The Poller must run while the Client does: nothing is delivered
+	// before, and when the Poller ends, Run returns an *Error that matches
+	// ErrPollerEnded. The Poller's own Handler and Failed are not called for these
+	// connections.
+	//
+	// A handler that waits stops all connections of the Poller. The same holds for Decode
+	// and LifeSign; LifeSign.Reply may wait for a peer that takes no bytes. The handler
+	// must not wait for the end of a Run on the same Poller. If it panics, Run panics
+	// with an error that has the stack, and the Poller continues.
+	Poller *conn.Poller
 
 	Backoff Backoff
 	// Limiter, if not nil, is asked before every dial. Several Clients can share one.
 	Limiter *Limiter
 	// Policy says which errors are retried; the zero value is Persistent.
 	Policy Policy
-	// FinalCodes are Close codes that end Run, beside those of Policy: the peer's where its Close came first, and those that were sent
-	// to a peer that broke the protocol.
+	// FinalCodes are Close codes that end Run, in addition to those of Policy: the peer's
+	// code if its Close came first, or the code sent to a peer that broke the protocol.
 	FinalCodes []frame.CloseCode
-	// Classify, if not nil, decides in the place of Policy and FinalCodes. It can begin from Policy.Classify. A server's
-	// Retry-After is obeyed whatever it says of After. It is not asked after Reconnect.
+	// Classify, if not nil, replaces Policy and FinalCodes. It may start from
+	// Policy.Classify. A server's Retry-After is obeyed whatever After says. It is not
+	// called after Reconnect.
 	Classify func(error) Decision
-	// MaxRetryAfter bounds Decision.After; 0 means DefaultMaxRetryAfter, negative no bound.
+	// MaxRetryAfter limits Decision.After. 0 means DefaultMaxRetryAfter; negative means
+	// no limit.
 	MaxRetryAfter time.Duration
 
-	// MaxAge is how old a connection may get before it is replaced, for servers that end it at a known age; 0 means any age. A
-	// random part of up to a tenth is taken off, so that many clients do not come at once.
+	// MaxAge is the age at which a connection is replaced, for servers that end
+	// connections at a known age. 0 means never. Up to a tenth, at random, is subtracted,
+	// so that many clients do not return at once.
 	MaxAge time.Duration
 	// Rotation says how it is replaced.
 	Rotation Rotation
-	// OverlapWait is how long, in a rotation with Overlap, the new epoch may have to wait
-	// for what the old connection still brings and for its answer to our Close; 0 means
-	// DefaultOverlapWait. It should be longer than the round trip to the server: without
+	// OverlapWait is for a rotation with Overlap: how long the new session may wait for
+	// the remaining messages of the old connection and for its answer to our Close. 0
+	// means DefaultOverlapWait. It should exceed the round trip to the server. Without
 	// the answer something may be missing, and Session.GapBegan says so. Time that the
-	// handler takes does not count: what has come is delivered, while the handler takes
-	// no longer than Config.CloseTimeout for a message.
+	// handler takes does not count, up to Config.CloseTimeout for a message.
 	OverlapWait time.Duration
-	// CloseWait is how long the end of a session by this side waits for the answer to our Close frame; 0 means DefaultCloseWait.
+	// CloseWait is how long this side waits for the answer to its Close frame when it
+	// ends a session. 0 means DefaultCloseWait.
 	CloseWait time.Duration
 
-	// Decode, if not nil, turns the data of each message into what LifeSign and the handler get: it appends that to dst, or returns
-	// m.Data. The memory is used again for the next message. An error ends the session with a *DecodeError. It may be called from
-	// two goroutines at once. See Gunzip.
+	// Decode, if not nil, transforms the data of each message before LifeSign and the
+	// handler see it. It appends the result to dst, or returns m.Data. The memory is
+	// reused for the next message. An error ends the session with a *DecodeError. Two
+	// goroutines may call it at once. See Gunzip.
 	Decode func(dst []byte, m conn.Message) ([]byte, error)
-	// LifeSign is what the server expects or sends as a sign of life besides the pings of the protocol; nil means none.
+	// LifeSign is a keepalive in messages, in addition to the protocol's pings. nil means
+	// none.
 	LifeSign *LifeSign
-	// Outbound, if not nil, is asked before anything is sent but a Close frame, for servers that limit or ban by what they receive:
-	// each message, those of LifeSign and those that OnConnect writes included, each ping and each pong. It may wait: the
-	// message does then, or the ping or pong, and with LifeSign.Reply the reading. An error keeps it from being sent, and
-	// comes back from Send; a ping of the keepalive is asked about again later, a pong is left out. See conn.Config.Outbound, by
-	// which this is done. It is called from several goroutines.
+	// Outbound, if not nil, is asked before anything except a Close frame is sent, for
+	// servers that limit what they receive. It is asked for each message, including those
+	// of LifeSign and OnConnect, and for each ping and pong. It may wait; the message,
+	// ping or pong waits with it, and with LifeSign.Reply reading waits too.
+	//
+	// An error refuses. Send returns it for a message. A keepalive ping is asked for
+	// again later, and a pong is dropped. See conn.Config.Outbound. Several goroutines
+	// call it.
 	Outbound func(Outbound) error
 
-	// WhenDown says what Send does without a connection.
+	// WhenDown says what Send does while there is no connection.
 	WhenDown SendPolicy
-	// Queue is how many messages wait with QueueWhenDown.
+	// Queue is how many messages may wait with QueueWhenDown.
 	Queue int
-	// MaxUnread is how many bytes Session.Unread and Await keep for the handler, each message counted with 64 more; 0 means
-	// DefaultMaxUnread.
+	// MaxUnread limits the bytes that Session.Unread and Await keep for the handler. Each
+	// message counts 64 bytes more than its data. 0 means DefaultMaxUnread.
 	MaxUnread int
 
 	mu       sync.Mutex
@@ -122,7 +152,7 @@ const (
 	DefaultMaxUnread      = 16 << 20
 )
 
-// Attempt is what is known before a dial.
+// Attempt describes a dial before it begins.
 type Attempt struct {
 	// Number counts the dials since the last session, from 1.
 	Number int
@@ -130,15 +160,17 @@ type Attempt struct {
 	URL string
 	// Epoch is that of the session which this may become.
 	Epoch uint64
-	// Last is the error that ended the session before it, or the attempt before it; nil in a rotation.
+	// Last is the error that ended the session before it, or the attempt before it; nil
+	// in a rotation.
 	Last error
 }
 
-// Rotation is the way in which a connection that has reached MaxAge is replaced.
+// Rotation says how a connection that has reached MaxAge is replaced.
 type Rotation uint8
 
 const (
-	// Replace closes the old connection and then dials the new one: for servers that allow one.
+	// Replace closes the old connection and then dials the new one: for servers that
+	// allow one.
 	Replace Rotation = iota
 	// Overlap dials the new connection and runs OnConnect on it while messages of the old
 	// one are still delivered. It then closes the old one, delivers what that still
@@ -162,12 +194,13 @@ func (r Rotation) MarshalText() ([]byte, error) { return []byte(r.String()), nil
 // LogValue returns String.
 func (r Rotation) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
-// Run dials and delivers messages to handler until ctx ends, handler returns an error of
-// its own, or an error comes that is not to be retried. The end of a connection that
-// handler has met in Send or on Message.Session is none: Run goes on with the next
-// message. The message is a view, valid until handler returns. Run returns the error of
-// ctx, or an *Error; of a Client that cannot run ErrNoHandler, ErrNoURL, ErrRunning, or
-// what is wrong with a URL or with LifeSign.Opcode.
+// Run dials, and passes messages to handler. It ends when ctx does, when handler returns
+// an error of its own, or with an error that is not retried. If handler returns the error
+// of a connection that ended while it used Send or Message.Session, Run continues with
+// the next message. The message is a view, valid until handler returns.
+//
+// Run returns the error of ctx, or an *Error. If the Client cannot run it returns
+// ErrNoHandler, ErrNoURL, ErrRunning, or an error about a URL or LifeSign.Opcode.
 func (c *Client) Run(ctx context.Context, handler func(context.Context, Message) error) (err error) {
 	if handler == nil {
 		return ErrNoHandler
@@ -177,6 +210,9 @@ func (c *Client) Run(ctx context.Context, handler func(context.Context, Message)
 		return err
 	}
 	defer func() { r.stop(err) }()
+	if c.Poller != nil {
+		return r.runOn(ctx, c.Poller, handler)
+	}
 	for {
 		m, err := r.read()
 		if err != nil {
@@ -188,8 +224,9 @@ func (c *Client) Run(ctx context.Context, handler func(context.Context, Message)
 	}
 }
 
-// Messages is Run as an iterator: it yields messages, and as its last pair the error that Run would return. Leaving the loop closes
-// the connection.
+// Messages is Run as an iterator. It yields messages, and as its last pair the error that
+// Run would return. Leaving the loop closes the connection. Client.Poller is not used:
+// the goroutine of the loop reads.
 func (c *Client) Messages(ctx context.Context) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		r, err := c.start(ctx)
@@ -208,14 +245,16 @@ func (c *Client) Messages(ctx context.Context) iter.Seq2[Message, error] {
 	}
 }
 
-// Reconnect ends the session whose messages are delivered, from any goroutine, and has
-// the client dial again: for a consumer that finds out that the session is of no use.
-// reason is told as *ReconnectError in Session.Last and Change. Whatever it is, the
-// client dials again, unless it was wrapped with Fatal: that ends Run. A handler that
-// calls Reconnect gets no other message of this session. If the session was not stable
-// the back-off counts it like one that was lost, also towards MaxAttempts.
+// Reconnect ends the current session and has the client dial again. Use it if the session
+// turns out to be useless. It may be called from any goroutine.
 //
-// Without a session it returns ErrDown, and does nothing: an attempt is under way. OnConnect returns an error instead.
+// Session.Last and Change report reason as a *ReconnectError. The client dials again
+// whatever the reason, unless Fatal wraps it: then Run ends. A handler that calls
+// Reconnect gets no further message of this session. If the session was not stable, the
+// back-off counts it like a lost one, also towards MaxAttempts.
+//
+// Without a session it returns ErrDown and does nothing, because an attempt is in
+// progress. OnConnect returns an error instead.
 func (c *Client) Reconnect(reason error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -122,7 +122,7 @@ func TestReconnects(t *testing.T) {
 		},
 		OnChange: func(ch Change) { changes = append(changes, ch.State.String()) },
 	}
-	err := c.Run(context.Background(), func(ctx context.Context, m Message) error {
+	err := runs(t, context.Background(), c, func(ctx context.Context, m Message) error {
 		got = append(got, fmt.Sprintf("%d/%d=%s", m.Epoch, m.Number, m.Data))
 		if m.Epoch == 4 {
 			return errEnough
@@ -293,7 +293,7 @@ func TestRotation(t *testing.T) {
 			},
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		err := c.Run(ctx, func(_ context.Context, m Message) error {
+		err := runs(t, ctx, c, func(_ context.Context, m Message) error {
 			if m.Epoch < epoch {
 				t.Fatalf("epoch %d after %d", m.Epoch, epoch)
 			}
@@ -397,7 +397,7 @@ func TestSendPolicies(t *testing.T) {
 	}
 	run := func() {
 		go func() {
-			ended <- c.Run(ctx, func(context.Context, Message) error { return nil })
+			ended <- runs(t, ctx, c, func(context.Context, Message) error { return nil })
 		}()
 	}
 	expect := func(want string) {
@@ -651,7 +651,7 @@ func TestQueueOverTwoSessions(t *testing.T) {
 				}}
 				stop := time.AfterFunc(time.Minute, cancel)
 				defer stop.Stop()
-				client.Run(ctx, func(context.Context, Message) error { return nil })
+				runs(t, ctx, client, func(context.Context, Message) error { return nil })
 				s.wg.Wait()
 				if got != c.want {
 					t.Errorf("the sessions got %q, want %q", got, c.want)
@@ -712,7 +712,7 @@ func TestReply(t *testing.T) {
 		}
 		return refused
 	}
-	err := c.Run(context.Background(), func(ctx context.Context, m Message) error {
+	err := runs(t, context.Background(), c, func(ctx context.Context, m Message) error {
 		if string(m.Data) != "data" {
 			t.Errorf("delivered %q", m.Data)
 		}
@@ -742,7 +742,7 @@ func TestF69HeartbeatsCostNoMessages(t *testing.T) {
 		c.NetConn().Close()
 	})
 	c := &Client{URL: f.url(), Backoff: Backoff{Base: time.Millisecond, Cap: time.Millisecond}}
-	err := c.Run(t.Context(), func(ctx context.Context, m Message) error {
+	err := runs(t, t.Context(), c, func(ctx context.Context, m Message) error {
 		if want := fmt.Sprint(m.Number - 1); string(m.Data) != want {
 			t.Errorf("epoch %d, message %d: %q", m.Epoch, m.Number, m.Data)
 		}
@@ -787,7 +787,7 @@ func TestQueueBehindAFailedWrite(t *testing.T) {
 		}}
 		c := &Client{WhenDown: QueueWhenDown, Queue: 3, URL: "ws://sim/", Backoff: Backoff{Base: time.Second}}
 		c.Dialer = s.dialer()
-		c.Run(ctx, func(context.Context, Message) error {
+		runs(t, ctx, c, func(context.Context, Message) error {
 			s.open[0].Script(func(op netsim.Op, _, _ int) netsim.Step {
 				if op == netsim.Write {
 					return netsim.Step{Max: -1, Err: io.ErrClosedPipe}

@@ -10,8 +10,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// clocks are those that only messages for the handler wind. Like those of package conn they look at counters, eight times within a
-// limit, so that a message costs no reading of the time.
+// clocks are those that only messages for the handler wind. Like those of package conn
+// they look at counters, eight times within a limit, so that a message costs no reading
+// of the time.
 type clocks struct {
 	on    atomic.Bool   // phase is kept
 	phase atomic.Uint64 // twice the messages delivered, and one more while the handler has one
@@ -30,10 +31,14 @@ type watch struct {
 	at   time.Time // of the last call, as far as looks tell
 }
 
-// Watch starts a clock for key, a subscription for example: if Alive is not called with key for timeout, and an eighth of that more at
-// most, the session ends with a *TimeoutError that matches ErrNoData. It is for subscriptions that are confirmed and bring nothing,
-// beside others that do. The clock runs once OnConnect has returned; while one call of the handler lasts it stands still, except in
-// the call that set the first clock of the session. A timeout of 0 or less stops it. Watch may be called from any goroutine.
+// Watch starts a clock for key, such as a subscription. If Alive is not called with key
+// for timeout, or up to an eighth longer, the session ends with a *TimeoutError that
+// matches ErrNoData. It finds subscriptions that are confirmed but bring nothing, while
+// others do.
+//
+// The clock runs after OnConnect has returned. It stops while a call of the handler
+// lasts, except in the call that set the first clock of the session. A timeout of 0 or
+// less stops it. Watch may be called from any goroutine.
 func (s *Session) Watch(key string, timeout time.Duration) {
 	k := &s.clocks
 	k.mu.Lock()
@@ -53,7 +58,8 @@ func (s *Session) Watch(key string, timeout time.Duration) {
 	}
 }
 
-// Alive winds the clock of Watch for key: a message of it has come. It allocates nothing, and may be called from any goroutine.
+// Alive resets the clock of Watch for key: a message of it has come. It does not
+// allocate, and may be called from any goroutine.
 func (s *Session) Alive(key string) {
 	k := &s.clocks
 	k.mu.RLock()
@@ -64,7 +70,8 @@ func (s *Session) Alive(key string) {
 	}
 }
 
-// given and handled tell the clocks that the handler gets a message, and that it has returned; by the reading goroutine.
+// given and handled tell the clocks that the handler gets a message, and that it has
+// returned; by the reading goroutine.
 func (s *Session) given() {
 	if s.clocks.on.Load() {
 		s.clocks.phase.Store(2*s.messages + 1)
@@ -160,7 +167,8 @@ func (k *keeper) start() {
 	k.setLook()
 }
 
-// stop waits for a sign that is being written: the connection has ended, so that takes no time. One that is never made is left.
+// stop waits for a sign that is being written: the connection has ended, so that takes no
+// time. One that is never made is left.
 func (k *keeper) stop() {
 	k.stopLook()
 	k.stopSilence()
@@ -232,7 +240,8 @@ func (k *keeper) judge(now time.Time) error {
 	return nil
 }
 
-// sign has a sign of life sent, unless the one before is still on its way. Without an answer yet the time runs on from that one.
+// sign has a sign of life sent, unless the one before is still on its way. Without an
+// answer yet the time runs on from that one.
 func (k *keeper) sign() {
 	if k.signing {
 		return
@@ -261,7 +270,8 @@ func (k *keeper) signed(err error) {
 	k.s.unsent("LifeSign.Send", err)
 }
 
-// judgeSilence is called when no answer has come in time. While the handler has a message nobody reads: the answer may be waiting.
+// judgeSilence is called when no answer has come in time. While the handler has a message
+// nobody reads: the answer may be waiting.
 func (k *keeper) judgeSilence() {
 	limit, phase := k.r.c.LifeSign.Timeout, k.s.clocks.phase.Load()
 	still := phase&1 == 1 && (k.busy == 0 || k.busy == phase)

@@ -261,7 +261,7 @@ func TestDeadlinesLeftBehind(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				var ended time.Time
 				c.URL, c.Dialer = "ws://sim/", s.dialer()
-				err := c.Run(ctx, func(_ context.Context, m Message) error {
+				err := runs(t, ctx, c, func(_ context.Context, m Message) error {
 					if m.Epoch != 1 || string(m.Data) != fmt.Sprint(m.Number-1) {
 						t.Fatalf("%s: %q, message %d of epoch %d", name, m.Data, m.Number, m.Epoch)
 					}

@@ -267,7 +267,7 @@ func (l *line) part(c *conn.Conn) {
 func (l *line) run(handler func(Message)) {
 	ctx, cancel := context.WithDeadline(context.Background(), l.day.start.Add(24*time.Hour))
 	defer cancel()
-	err := l.client.Run(ctx, func(_ context.Context, m Message) error { handler(m); return nil })
+	err := runs(l.t, ctx, l.client, func(_ context.Context, m Message) error { handler(m); return nil })
 	if err != context.DeadlineExceeded {
 		l.t.Errorf("the line ended with %v after %v", err, l.day.now())
 	}
@@ -601,7 +601,7 @@ func twoLinesFor24Hours(t *testing.T, seed uint64) {
 	}
 	ctx, cancel := context.WithDeadline(t.Context(), d.start.Add(24*time.Hour))
 	defer cancel()
-	err := lines.Run(ctx, func(_ context.Context, m Delivery[string]) error {
+	err := runLines(t, ctx, lines, func(_ context.Context, m Delivery[string]) error {
 		b.take(m)
 		whole.step()
 		return nil

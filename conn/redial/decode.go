@@ -16,7 +16,7 @@ import (
 // maxDecoded is the most memory that a session keeps for its next message.
 const maxDecoded = 1 << 20
 
-// ErrDecodedSize is a message that is longer than it may be when it is decoded.
+// ErrDecodedSize says that a message is longer than its limit after decoding.
 var ErrDecodedSize = errors.New("redial: the message is longer than the limit when decoded")
 
 // decode is Client.Decode with the session's memory.
@@ -40,8 +40,9 @@ func within(a, b []byte) bool {
 	return at >= start && at-start <= end
 }
 
-// Gunzip returns a Client.Decode for feeds that send each message as a gzip member of its own (RFC 1952). What does not begin like one
-// is left as it is. limit bounds what a message may inflate to in bytes; 0 means frame.DefaultMaxMessage.
+// Gunzip returns a Client.Decode for feeds that send each message as a gzip member of its
+// own (RFC 1952). Other messages are left unchanged. limit is the most bytes that a
+// message may inflate to; 0 means frame.DefaultMaxMessage.
 func Gunzip(limit int) func(dst []byte, m conn.Message) ([]byte, error) {
 	if limit <= 0 {
 		limit = frame.DefaultMaxMessage
@@ -63,7 +64,8 @@ type inflater struct {
 	z   gzip.Reader
 }
 
-// appendTo appends what src inflates to. dst grows with what has come, never by what src says of itself.
+// appendTo appends what src inflates to. dst grows with what has come, never by what src
+// says of itself.
 func (f *inflater) appendTo(dst, src []byte, limit int) ([]byte, error) {
 	f.src.Reset(src)
 	defer f.src.Reset(nil)

@@ -12,17 +12,23 @@ var (
 	ErrRunning = errors.New("redial: the client is running already")
 	// ErrStopped is Send on a Client that does not run.
 	ErrStopped = errors.New("redial: the client is not running")
-	// ErrDown is Send without a connection, with FailWhenDown, and Reconnect without a session.
+	// ErrDown is Send without a connection, with FailWhenDown, and Reconnect without a
+	// session.
 	ErrDown = errors.New("redial: no connection")
-	// ErrQueueFull is Send without a connection and with Queue messages waiting. It comes within an error that tells Queue.
+	// ErrQueueFull is Send without a connection and with Queue messages waiting. It comes
+	// within an error that tells Queue.
 	ErrQueueFull = errors.New("redial: no connection, and the queue is full")
-	// ErrInConnect is Send by OnConnect, which has its own connection to write on, Session.Conn; and Send by another hook of an
-	// attempt, or by OnChange, that would have to wait for what comes after it.
+	// ErrInConnect is Send by OnConnect, which has its own connection to write on,
+	// Session.Conn; and Send by another hook of an attempt, or by OnChange, that would
+	// have to wait for what comes after it.
 	ErrInConnect = errors.New("redial: Send within the attempt to connect: write on Session.Conn")
-	// ErrUnreadFull says that what OnConnect has read past takes more than Client.MaxUnread.
+	// ErrUnreadFull says that what OnConnect has read past takes more than
+	// Client.MaxUnread.
 	ErrUnreadFull = errors.New("redial: more was read past in OnConnect than MaxUnread allows")
 	// ErrNoURL is a Client without a URL.
 	ErrNoURL = errors.New("redial: no URL")
+	// ErrPollerEnded is Run with a Client.Poller whose own Run has returned.
+	ErrPollerEnded = errors.New("redial: the Poller has ended")
 	// ErrNoHandler is Run without a handler.
 	ErrNoHandler = errors.New("redial: no handler")
 
@@ -30,24 +36,29 @@ var (
 	ErrConnectTimeout = errors.New("redial: no session within ConnectTimeout")
 	// ErrSilent matches what ended a connection on which no answer to a LifeSign came.
 	ErrSilent = errors.New("redial: no answer to a sign of life")
-	// ErrNoData matches what ended a connection on which nothing came for a key of Session.Watch.
+	// ErrNoData matches what ended a connection on which nothing came for a key of
+	// Session.Watch.
 	ErrNoData = errors.New("redial: no message for a watched key")
 )
 
-// Error is why a Client ended. It wraps the error of the handler, of a hook, of the dial or of the connection.
+// Error says why a Client ended. It wraps the error of the handler, of a hook, of the
+// dial or of the connection.
 type Error struct {
-	// Op is "URL", "dial", "connect hook", "read" or "handler"; of Lines "handler" or "key".
+	// Op is "URL", "dial", "connect hook", "read" or "handler"; of Lines "handler" or
+	// "key".
 	Op string
-	// Epoch is the session's, 0 if there was none yet. Number is that of the last message delivered in it.
+	// Epoch is the session's, 0 if there was none yet. Number is that of the last message
+	// delivered in it.
 	Epoch, Number uint64
 	// Attempts is how many attempts had failed in a row.
 	Attempts int
-	// Limit is Backoff.MaxAttempts if only that kept the Client from another attempt, and 0 otherwise.
+	// Limit is Backoff.MaxAttempts if only that kept the Client from another attempt, and
+	// 0 otherwise.
 	Limit int
 	Err   error
 }
 
-// Error tells what failed, and when.
+// Error returns what failed, and when.
 func (e *Error) Error() string {
 	s := "redial: " + e.Op
 	if e.Epoch > 0 {
@@ -75,14 +86,15 @@ const (
 	ClockWatch   Clock = "watch"   // Session.Watch
 )
 
-// TimeoutError says that a clock of the Client has ended an attempt or a session. It matches ErrConnectTimeout, ErrSilent or
-// ErrNoData. Both policies retry it.
+// TimeoutError says that a clock of the Client ended an attempt or a session. It matches
+// ErrConnectTimeout, ErrSilent or ErrNoData. Both policies retry it.
 type TimeoutError struct {
 	Clock Clock
 	Limit time.Duration
 	// Key is that of Session.Watch.
 	Key string
-	// Op is what ClockConnect has ended: "URL", "dial" or "connect hook". Err is what that returned then, nil if it did not return.
+	// Op is what ClockConnect has ended: "URL", "dial" or "connect hook". Err is what
+	// that returned then, nil if it did not return.
 	Op  string
 	Err error
 }
@@ -127,7 +139,7 @@ func (e *TimeoutError) Timeout() bool { return true }
 // Temporary reports false: the connection is closed.
 func (e *TimeoutError) Temporary() bool { return false }
 
-// ReconnectError is a session that Client.Reconnect has ended.
+// ReconnectError says that Client.Reconnect ended the session.
 type ReconnectError struct {
 	Reason error // as it was given, may be nil
 }
@@ -143,7 +155,7 @@ func (e *ReconnectError) Error() string {
 // Unwrap returns Reason.
 func (e *ReconnectError) Unwrap() error { return e.Reason }
 
-// DecodeError is a message that Client.Decode could not make sense of. It ends the session.
+// DecodeError says that Client.Decode failed for a message. It ends the session.
 type DecodeError struct {
 	Err error
 }

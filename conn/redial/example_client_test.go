@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
@@ -58,4 +59,30 @@ func ExampleClient() {
 		return nil
 	})
 	log.Print(err)
+}
+
+// Three feeds on one loop: the handlers are called by one goroutine, so they share what they
+// keep without a lock.
+func ExampleClient_poller() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	loop := &conn.Poller{Spin: 50 * time.Microsecond}
+	prices := map[string]string{}
+	var clients sync.WaitGroup
+	for _, symbol := range []string{"btcusdt", "ethusdt", "solusdt"} {
+		client := &redial.Client{
+			URL:      "wss://feed.example/stream/" + symbol,
+			Poller:   loop,
+			OnChange: redial.LogChanges(slog.Default()),
+		}
+		clients.Go(func() {
+			err := client.Run(ctx, func(_ context.Context, m redial.Message) error {
+				prices[symbol] = string(m.Data)
+				return nil
+			})
+			log.Print(symbol, ": ", err)
+		})
+	}
+	log.Print(loop.Run(ctx)) // until Ctrl-C
+	clients.Wait()
 }

@@ -6,8 +6,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn"
 )
 
-// dialerFor returns the Dialer for an epoch. Its connection asks Client.Outbound, and then what the caller's own Dialer has there,
-// before anything goes out; and it leaves the data clock to the session.
+// dialerFor returns the Dialer for an epoch. Its connection asks Client.Outbound, and
+// then what the caller's own Dialer has there, before anything goes out; and it leaves
+// the data clock to the session.
 func (c *Client) dialerFor(epoch uint64) *conn.Dialer {
 	dialer := c.Dialer
 	if dialer == nil {

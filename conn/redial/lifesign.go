@@ -10,28 +10,32 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// LifeSign is a sign of life in messages, for servers whose keepalive is text or JSON. What it takes is not delivered, and does not
-// count for the data clock.
+// LifeSign describes a keepalive in messages, for servers that use text or JSON. Messages
+// that it takes are not delivered, and do not reset the data clock.
 type LifeSign struct {
-	// Send makes the sign that is sent every Every, first after Every has passed: it appends to dst. It is called by a goroutine of
-	// its own. nil, or 0 for Every, sends none. See Fixed.
+	// Send appends the sign to dst. It is sent every Every, first after Every has passed.
+	// A goroutine of the client calls it. Without Send, or with an Every of 0, none is
+	// sent. See Fixed.
 	Send   func(dst []byte) []byte
 	Every  time.Duration
 	Opcode conn.Opcode // of signs and of replies; 0 means Text
 
-	// IsAnswer tells whether a message is only the answer to a sign: it is taken out and not delivered. It sees every message, so it
-	// should look at few bytes: see Prefix. nil means that every message is an answer, and none is taken out.
+	// IsAnswer reports whether a message is only the answer to a sign; then it is not
+	// delivered. It sees every message, so it should look at few bytes: see Prefix. nil
+	// means that every message counts as an answer, and all are delivered.
 	IsAnswer func(message []byte) bool
-	// Reply answers messages that the server sends to see whether the client is alive: it appends the reply to dst and reports
-	// true, and the message is not delivered. The reply is sent before the next message is delivered.
+	// Reply answers messages by which the server checks that the client is alive. It
+	// appends the reply to dst and reports true; the message is not delivered. The reply
+	// is sent before the next message is delivered.
 	Reply func(dst, message []byte) (reply []byte, ok bool)
-	// Timeout ends the connection when no answer (IsAnswer) has come for so long after a sign was sent, with a *TimeoutError that
-	// matches ErrSilent; 0 means never. While one call of the handler lasts, and a quarter of Timeout after it at most, an answer
-	// may wait unread.
+	// Timeout ends the session if no answer (IsAnswer) comes for this long after a sign
+	// was sent. The *TimeoutError matches ErrSilent. 0 means never. An answer may wait
+	// unread while a call of the handler lasts, and for a quarter of Timeout afterwards.
 	Timeout time.Duration
 
-	// With Decode all of these see what that has made of a message. Session.Read has IsAnswer and Reply work during OnConnect: they
-	// may be called from two goroutines at once in a rotation with Overlap.
+	// With Decode all of these see what that has made of a message. Session.Read has
+	// IsAnswer and Reply work during OnConnect: they may be called from two goroutines at
+	// once in a rotation with Overlap.
 }
 
 // Fixed returns a LifeSign.Send that is always the same.
@@ -94,8 +98,8 @@ func (s *Session) sendSign() error {
 	return s.c.sendOn(s, l.opcode(), s.sign)
 }
 
-// unsent is the end of a session whose signs of life can never be sent. Other errors are left to the connection: what ended it shows at
-// the next read.
+// unsent is the end of a session whose signs of life can never be sent. Other errors are
+// left to the connection: what ended it shows at the next read.
 func (s *Session) unsent(what string, err error) error {
 	if !errors.Is(err, conn.ErrNotUTF8) && !errors.Is(err, frame.ErrOpcode) {
 		return nil

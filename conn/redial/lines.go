@@ -11,38 +11,44 @@ import (
 	"time"
 )
 
-// ErrLines is a Lines without Clients, with more than MaxLines of them, without Number, or run without a handler.
+// ErrLines is returned by Run of Lines that has no Clients, more than MaxLines of them,
+// no Number, or no handler.
 var ErrLines = errors.New("redial: lines need clients, a Number and a handler")
 
-// Lines is one feed over several Clients that all bring it: each runs by itself, and an Arbiter joins what they bring. A line that
-// is down or ends leaves the feed to the others.
+// Lines is one feed over several Clients that all bring it. Each runs independently, and
+// an Arbiter joins their messages. If a line is down or ends, the others continue.
 //
-// Set the fields before Run and leave them alone from then on. Lines runs once at a time; it can run again after it ended, and
-// then begins with no keys.
+// Set the fields before Run, and do not change them afterwards. Lines runs once at a
+// time. It can run again after it ended, and then begins without keys.
 type Lines[K comparable] struct {
-	// Clients are the lines, counted from 0, each with its own URL, Dialer and OnConnect. They are to be set up alike in all
-	// that says which messages come.
+	// Clients are the lines, counted from 0, each with its own URL, Dialer and OnConnect.
+	// They must be set up so that they receive the same messages.
 	Clients []*Client
-	// Number returns the key of a message and its number (from = to) or range of numbers: see Arbiter. It reports false for a
-	// message that has none. Several lines call it at once; it must not keep data.
+	// Number returns the key of a message and its number (from = to) or range: see
+	// Arbiter. It reports false for a message without one. Several lines call it at once.
+	// It must not keep data.
 	Number func(data []byte) (key K, from, to uint64, ok bool)
-	// Each, if not nil, sees every message with a number on every line, before it is known which line was first: a clock of
-	// Session.Watch is wound here, for the handler never gets what the slower line brings. It is called like Number, and m is a
-	// view until it returns.
+	// Each, if not nil, sees every numbered message of every line, before the lines are
+	// joined. Reset a clock of Session.Watch here, because the handler never gets the
+	// messages of the slower line. It is called like Number; m is a view until it
+	// returns.
 	Each func(line int, key K, m Message)
-	// Other gets the messages without a number, or with a range that ends before it begins: answers to a subscription, errors,
-	// heartbeats. They come from every line, at once and not arbitrated. It is called like the handler, and its error ends Run
-	// as the handler's does. nil drops them; LineCounts.Other counts them.
+	// Other gets the messages without a number, or with a range that ends before it
+	// begins: answers to subscriptions, errors, heartbeats. They come from every line, at
+	// once. It is called like the handler, and its error ends Run like that of the
+	// handler. Without it they are dropped; LineCounts.Other counts them.
 	Other func(ctx context.Context, line int, m Message) error
-	// OnGap, if not nil, is told of numbers that no line brought: see Arbiter. It is called like the handler.
+	// OnGap, if not nil, is told of numbers that no line brought: see Arbiter. It is
+	// called like the handler.
 	OnGap func(Gap[K])
-	// OnEnd, if not nil, hears that a line has ended for good, and why; not of lines that end because Run does. It is called like
-	// the handler. What a Client tries again is told by its OnChange only.
+	// OnEnd, if not nil, is told that a line has ended for good, and why, unless Run
+	// itself ends. It is called like the handler. Retries are told only to the Client's
+	// OnChange.
 	OnEnd func(line int, err error)
 
 	// Window, Count, Bytes, Restart and Keys are those of Arbiter. One key too many ends
 	// Run with an error that matches ErrKeys. Window counts only time in which lines can
-	// bring something: it stands still while the handler runs.
+	// bring messages: it stops while the handler runs.
 	Window  time.Duration
 	Count   int
 	Bytes   int
@@ -72,14 +78,15 @@ type Lines[K comparable] struct {
 // errOver ends a line whose messages nobody takes any more.
 var errOver = errors.New("redial: the lines have ended")
 
-// Run runs the Clients and delivers messages to handler, once each and in the order of their key's numbers. The handler and the hooks
-// are called by one goroutine at a time, not always the same. A message is a view, valid until handler returns; the reading side of
-// its connection must be left alone.
+// Run runs the Clients and passes messages to handler, once each and in the order of
+// their key's numbers. One goroutine at a time calls the handler and the hooks, not
+// always the same. A message is a view, valid until handler returns. The handler must not
+// read from the message's connection.
 //
 // Run ends when ctx does, with its error; when handler returns an error of its own (see
 // Client.Run), with an *Error; and when all lines have ended, with their errors joined,
-// after what still waited was delivered. No Client runs any more then, and nothing is
-// called. Of Lines that cannot run the error is ErrLines or ErrRunning.
+// after the waiting messages were delivered. Then no Client runs, and nothing is called
+// any more. If Lines cannot run, the error is ErrLines or ErrRunning.
 func (l *Lines[K]) Run(ctx context.Context, handler func(context.Context, Delivery[K]) error) error {
 	if len(l.Clients) == 0 || len(l.Clients) > MaxLines || l.Number == nil || handler == nil {
 		return ErrLines
@@ -103,11 +110,12 @@ func (l *Lines[K]) Run(ctx context.Context, handler func(context.Context, Delive
 	return l.end(ctx, errs)
 }
 
-// Counts returns the totals of all runs. It may be called at any time, also by the handler.
+// Counts returns the totals of all runs. It may be called at any time, also by the
+// handler.
 func (l *Lines[K]) Counts() ArbiterCounts { return l.arbiter.Counts() }
 
-// Snapshot is Arbiter.Snapshot. It may be called at any time, also by the handler and the hooks: it is done before the next message
-// is delivered.
+// Snapshot is Arbiter.Snapshot. It may be called at any time, also by the handler and the
+// hooks, and takes effect before the next message is delivered.
 func (l *Lines[K]) Snapshot(key K, last uint64) {
 	l.ask(func() error {
 		err := l.arbiter.Snapshot(key, last)
@@ -168,7 +176,7 @@ func (l *Lines[K]) take(line int, m Message) error {
 	if over {
 		return errOver
 	}
-	if kept {
+	if kept && !m.Session.polled() {
 		runtime.Gosched() // another line may have what is missing
 	}
 	return nil
@@ -302,7 +310,7 @@ func (l *Lines[K]) end(ctx context.Context, errs []error) error {
 	return errors.Join(errs...)
 }
 
-// pause has the clock of the arbiter stand still until resume, if anything waits.
+// pause stops the clock of the arbiter until resume, if anything waits.
 func (l *Lines[K]) pause() (began time.Time) {
 	if l.arbiter.oldest != nil {
 		began = l.wall()
@@ -342,8 +350,8 @@ func (l *Lines[K]) wake(after time.Duration) {
 	l.timer.Reset(after)
 }
 
-// tick gives up what no line brought. If the timer comes late, this process was held up, and so were the lines: they get some time to
-// bring what has come meanwhile.
+// tick gives up what no line brought. If the timer comes late, this process was held up,
+// and so were the lines: they get some time to bring what has come meanwhile.
 func (l *Lines[K]) tick() {
 	l.mu.lock()
 	defer l.unlock()
@@ -362,7 +370,8 @@ func (l *Lines[K]) tick() {
 	_ = l.arbiter.Tick() // an error is in l.err
 }
 
-// A turn is a lock whose waiters wait at a channel: on synthetic time a handler may sleep while others wait for their turn.
+// A turn is a lock whose waiters wait at a channel: on synthetic time a handler may sleep
+// while others wait for their turn.
 type turn struct {
 	state atomic.Uint32
 	free  chan struct{} // of one place

@@ -112,7 +112,7 @@ func TestLines(t *testing.T) {
 		var g log
 		l.OnGap = g.gap
 		l.OnEnd = func(line int, err error) { g.add("end %d", line) }
-		err := l.Run(t.Context(), g.handle)
+		err := runLines(t, t.Context(), l, g.handle)
 		stop()
 		var want []string
 		for i := 1; i <= 300; i++ {
@@ -163,7 +163,7 @@ func TestLinesGapInSilence(t *testing.T) {
 		l.OnGap = func(x Gap[byte]) {
 			g.add("gap %c%d-%d+%d at %d", x.Key, x.From, x.To, x.Waited.Milliseconds(), time.Since(began).Milliseconds())
 		}
-		err := l.Run(ctx, func(ctx context.Context, d Delivery[byte]) error {
+		err := runLines(t, ctx, l, func(ctx context.Context, d Delivery[byte]) error {
 			g.add("%s at %d", d.Data, time.Since(began).Milliseconds())
 			return nil
 		})
@@ -200,7 +200,7 @@ func TestLinesOneDown(t *testing.T) {
 		ended := map[int]error{}
 		l.OnEnd = func(line int, err error) { g.add("end"); ended[line] = err }
 		last := uint64(0)
-		err := l.Run(t.Context(), func(_ context.Context, d Delivery[byte]) error {
+		err := runLines(t, t.Context(), l, func(_ context.Context, d Delivery[byte]) error {
 			if last++; d.From != last {
 				return fmt.Errorf("%d after %d", d.From, last-1)
 			}
@@ -242,7 +242,7 @@ func TestLinesHandlerError(t *testing.T) {
 				return nil
 			}
 			l.Other = func(_ context.Context, line int, m Message) error { return handle(m) }
-			err := l.Run(t.Context(), func(_ context.Context, d Delivery[byte]) error { return handle(d.Message) })
+			err := runLines(t, t.Context(), l, func(_ context.Context, d Delivery[byte]) error { return handle(d.Message) })
 			stop()
 			time.Sleep(time.Hour)
 			var e *Error
@@ -262,7 +262,7 @@ func TestLinesMisuse(t *testing.T) {
 	for i, l := range []*Lines[byte]{
 		{}, {Number: numberOf}, {Clients: []*Client{c}}, {Clients: slices.Repeat([]*Client{c}, MaxLines+1), Number: numberOf},
 	} {
-		if err := l.Run(t.Context(), handler); err != ErrLines {
+		if err := runLines(t, t.Context(), l, handler); err != ErrLines {
 			t.Errorf("%d: %v", i, err)
 		}
 	}
@@ -276,7 +276,7 @@ func TestLinesMisuse(t *testing.T) {
 		for range 2 { // it can run again
 			ctx, cancel := context.WithCancel(t.Context())
 			n := 0
-			err := l.Run(ctx, func(context.Context, Delivery[byte]) error {
+			err := runLines(t, ctx, l, func(context.Context, Delivery[byte]) error {
 				if n++; n == 1 {
 					if err := l.Run(ctx, handler); err != ErrRunning {
 						t.Errorf("a second Run: %v", err)
@@ -307,7 +307,7 @@ func TestLinesWindowStandsStill(t *testing.T) {
 			script{messages: []sent{{0, "a 1"}, {30 * time.Millisecond, "a 2"}, {31 * time.Millisecond, "a 3"}}, stay: true})
 		var g log
 		l.OnGap = g.gap
-		_ = l.Run(t.Context(), func(_ context.Context, d Delivery[byte]) error {
+		_ = runLines(t, t.Context(), l, func(_ context.Context, d Delivery[byte]) error {
 			g.add("%s", d.Data)
 			switch string(d.Data) {
 			case "b 1":
@@ -371,7 +371,7 @@ func TestLinesSnapshot(t *testing.T) {
 			hook.Go(func() { l.Snapshot('a', 10) })
 			l.Snapshot('a', 9)
 		}
-		_ = l.Run(t.Context(), func(ctx context.Context, d Delivery[byte]) error {
+		_ = runLines(t, t.Context(), l, func(ctx context.Context, d Delivery[byte]) error {
 			_ = g.handle(ctx, d)
 			switch d.Key {
 			case 'b':
@@ -414,7 +414,7 @@ func TestLinesOther(t *testing.T) {
 				}
 			}
 			var g log
-			_ = l.Run(t.Context(), g.handle)
+			_ = runLines(t, t.Context(), l, g.handle)
 			stop()
 			if n := l.Counts(); n.Delivered != 3 || n.Lines[0].Other != 3 || n.Lines[1].Other != 3 || len(g.events) != 3 {
 				t.Errorf("%+v %q", n, g.events)
@@ -515,7 +515,7 @@ func TestLinesEachWindsClocks(t *testing.T) {
 			seen[line].Add(1)
 			m.Session.Alive(string(key))
 		}
-		_ = l.Run(t.Context(), func(context.Context, Delivery[byte]) error { return nil })
+		_ = runLines(t, t.Context(), l, func(context.Context, Delivery[byte]) error { return nil })
 		stop()
 		if n := l.Counts(); seen[0].Load() != 60 || seen[1].Load() != 60 || n.Lines[1].Duplicate != 60 {
 			t.Errorf("saw %d and %d messages, %+v", seen[0].Load(), seen[1].Load(), n)
@@ -544,7 +544,7 @@ func TestLinesHandlerReturnsTheEndOfALine(t *testing.T) {
 				n, err := strconv.ParseUint(string(data), 10, 64)
 				return "k", n, n, err == nil
 			}}
-			err := l.Run(t.Context(), func(ctx context.Context, d Delivery[string]) error {
+			err := runLines(t, t.Context(), l, func(ctx context.Context, d Delivery[string]) error {
 				if d.Epoch == 3 {
 					return errEnough
 				}
@@ -585,7 +585,7 @@ func TestLinesHandlerReturnsTheEndOfAnotherLine(t *testing.T) {
 			return "k", n, n, err == nil
 		}
 		var got []error
-		err := l.Run(t.Context(), func(ctx context.Context, d Delivery[string]) error {
+		err := runLines(t, t.Context(), l, func(ctx context.Context, d Delivery[string]) error {
 			if string(d.Data) == "2" {
 				return errEnough
 			}
@@ -614,7 +614,7 @@ func TestLinesKeys(t *testing.T) {
 		l := &Lines[string]{Keys: 3, Clients: []*Client{{URL: "ws://sim/", Dialer: s.dialer()}}}
 		l.Number = func(data []byte) (string, uint64, uint64, bool) { return string(data), 1, 1, true }
 		got := 0
-		err := l.Run(t.Context(), func(context.Context, Delivery[string]) error { got++; return nil })
+		err := runLines(t, t.Context(), l, func(context.Context, Delivery[string]) error { got++; return nil })
 		s.wg.Wait()
 		var e *Error
 		if !errors.Is(err, ErrKeys) || !errors.As(err, &e) || e.Op != "key" || e.Number != 4 || got != 3 {
@@ -659,7 +659,7 @@ func TestLinesRestart(t *testing.T) {
 					t.Errorf("%d lines: %+v after %v", n, g, time.Since(start))
 				}
 			}
-			err := l.Run(t.Context(), func(_ context.Context, d Delivery[int]) error {
+			err := runLines(t, t.Context(), l, func(_ context.Context, d Delivery[int]) error {
 				most, last = max(most, time.Since(last)), time.Now()
 				switch {
 				case d.From == 1000 && last.After(restart):

@@ -10,10 +10,10 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn"
 )
 
-// LogChanges returns a Client.OnChange that writes a line for each change: Warn for a
-// connection that was lost or given up by Reconnect, Error for a Client that gave up,
-// Debug for an attempt that begins, Info for the rest, retries included. URLs are cut
-// down to scheme and host: the rest of them can hold tokens.
+// LogChanges returns a Client.OnChange that logs each change. The level is Warn for a
+// lost connection or Reconnect, Error for a Client that gave up, Debug for the start of
+// an attempt, and Info for the rest, including retries. Of a URL only scheme and host are
+// logged, because the rest may contain tokens.
 func LogChanges(logger *slog.Logger) func(Change) {
 	return func(ch Change) {
 		level, text := ch.line()

@@ -47,7 +47,7 @@ func TestOpenRecordsOverEpochs(t *testing.T) {
 			},
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		err = c.Run(ctx, func(_ context.Context, m Message) error {
+		err = runs(t, ctx, c, func(_ context.Context, m Message) error {
 			if m.Epoch >= 8 {
 				return errEnough
 			}

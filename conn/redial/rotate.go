@@ -38,7 +38,8 @@ func (s *Session) lives() bool {
 	return !s.lost
 }
 
-// beginRotation makes this goroutine the one that dials, unless s has ended: then the reading goroutine dials, or will.
+// beginRotation makes this goroutine the one that dials, unless s has ended: then the
+// reading goroutine dials, or will.
 func (r *runner) beginRotation(s *Session, result chan *Session) bool {
 	r.c.mu.Lock()
 	defer r.c.mu.Unlock()
@@ -49,7 +50,8 @@ func (r *runner) beginRotation(s *Session, result chan *Session) bool {
 	return true
 }
 
-// replacement dials until there is a session to go on with, or s has ended, or the error is one that is not retried.
+// replacement dials until there is a session to go on with, or s has ended, or the error
+// is one that is not retried.
 func (r *runner) replacement(s *Session) *Session {
 	for failures := 0; ; failures++ {
 		next, _, err := r.dial()
@@ -67,8 +69,8 @@ func (r *runner) replacement(s *Session) *Session {
 	}
 }
 
-// retire has the reader end s, in such a way that it still gets what the peer has sent. While the handler works the close handshake,
-// which has its own clock, does not begin.
+// retire has the reader end s, in such a way that it still gets what the peer has sent.
+// While the handler works the close handshake, which has its own clock, does not begin.
 func (r *runner) retire(s *Session) {
 	r.c.count(func(n *Counts) { n.Rotations++ })
 	now := time.Now()
@@ -112,8 +114,8 @@ const (
 
 func (s *Session) overlapWait() time.Duration { return orDefault(s.c.OverlapWait, DefaultOverlapWait) }
 
-// draining is the end of a session whose successor is there: how long the reader may still wait for it. What the handler takes to deal
-// with what has come does not count.
+// draining is the end of a session whose successor is there: how long the reader may
+// still wait for it. What the handler takes to deal with what has come does not count.
 type draining struct {
 	began   time.Time // when the reader first saw that s is due
 	quiet   time.Time // when the pause of the peer's is long enough
@@ -144,7 +146,8 @@ func (s *Session) drainGiven() { s.drain.seen, s.drain.given = true, time.Now() 
 
 func (s *Session) drainEnd() time.Time { return s.due.Load().Add(s.overlapWait() + s.drain.spent) }
 
-// deadlinePassed deals with a read that a deadline has ended: that of a drain, or one that a handler or hook has left, which is undone.
+// deadlinePassed deals with a read that a deadline has ended: that of a drain, or one
+// that a handler or hook has left, which is undone.
 func (s *Session) deadlinePassed() {
 	switch {
 	case !s.draining():
@@ -167,7 +170,8 @@ func (s *Session) drained() bool {
 		closed.Code == closed.SentCode && closed.SentReason == drainReason
 }
 
-// takeRotation returns the result channel of the rotation under way, nil if there is none, and forgets it.
+// takeRotation returns the result channel of the rotation under way, nil if there is
+// none, and forgets it.
 func (r *runner) takeRotation() chan *Session {
 	r.c.mu.Lock()
 	defer r.c.mu.Unlock()

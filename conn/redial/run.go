@@ -14,8 +14,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// runner is one run of a Client. Its goroutine is that of Run or Messages. While a rotation is under way another one dials in
-// its stead, so there is never more than one dial.
+// runner is one run of a Client. Its goroutine is that of Run or Messages. While a
+// rotation is under way another one dials in its stead, so there is never more than one
+// dial.
 type runner struct {
 	c      *Client
 	ctx    context.Context
@@ -24,7 +25,7 @@ type runner struct {
 
 	s *Session // delivers messages; nil without a connection
 
-	// By whoever dials.
+	// By the goroutine that dials.
 	dials    int // since the last session
 	allDials int
 	epoch    uint64
@@ -34,7 +35,7 @@ type runner struct {
 
 	failures  int           // attempts and unstable sessions in a row
 	delay     time.Duration // before the next attempt
-	notBefore time.Time     // what a server has asked for in a rotation; by whoever dials
+	notBefore time.Time     // what a server has asked for in a rotation; by the goroutine that dials
 
 	helpers  sync.WaitGroup
 	rotation chan *Session          // of the rotation under way, nil if there is none; under Client.mu
@@ -73,7 +74,8 @@ func (c *Client) start(ctx context.Context) (*runner, error) {
 	return r, nil
 }
 
-// stop ends what the run began: connections, goroutines, those who wait in Send. err is why.
+// stop ends what the run began: connections, goroutines, those who wait in Send. err is
+// why.
 func (r *runner) stop(err error) {
 	r.cancel()
 	c := r.c
@@ -99,8 +101,8 @@ func (r *runner) stop(err error) {
 	r.tell(Change{State: Stopped, Epoch: r.epoch, Err: err})
 }
 
-// partAtEnd has the end of the run part with s, from now until stop is called: for writes of the run's own, which could wait for ever
-// for a peer that does not read.
+// partAtEnd has the end of the run part with s, from now until stop is called: for writes
+// of the run's own, which could wait for ever for a peer that does not read.
 func (s *Session) partAtEnd(ctx context.Context) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { s.part(frame.CodeGoingAway) })
 }
@@ -108,26 +110,12 @@ func (s *Session) partAtEnd(ctx context.Context) (stop func() bool) {
 // read returns the next message, over as many connections as it takes.
 func (r *runner) read() (Message, error) {
 	if s := r.s; s != nil {
-		s.handled()
-		if s.draining() {
-			s.drainHandled()
-		}
+		r.taken(s)
 	}
 	for {
-		if err := r.ctx.Err(); err != nil {
+		s, err := r.session()
+		if err != nil {
 			return Message{}, err
-		}
-		if r.s == nil {
-			if err := r.connect(); err != nil {
-				return Message{}, err
-			}
-		}
-		s := r.s
-		if s.cause.Load() != nil {
-			if err := r.lost(nil); err != nil {
-				return Message{}, err
-			}
-			continue
 		}
 		if s.due.Load() != nil && !s.drain.closing {
 			r.drain(s)
@@ -136,20 +124,55 @@ func (r *runner) read() (Message, error) {
 		switch {
 		case ok:
 			return r.give(s, m), nil
-		case err == nil:
-		case s.Conn.Err() != nil:
-			err = r.lost(err)
-			if err != nil {
+		case err != nil:
+			if err := r.readFailed(s, err); err != nil {
 				return Message{}, err
 			}
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			s.deadlinePassed()
-		case undecoded(err):
-			s.condemn(err)
-			s.part(frame.CodeInvalidPayload)
-		default: // misuse: somebody else reads
-			return Message{}, &Error{Op: "read", Epoch: s.Epoch, Number: s.messages, Err: err}
 		}
+	}
+}
+
+// session returns the session that is to be read. There is a new one if none is left.
+func (r *runner) session() (*Session, error) {
+	for {
+		if err := r.ctx.Err(); err != nil {
+			return nil, err
+		}
+		if r.s == nil {
+			if err := r.connect(); err != nil {
+				return nil, err
+			}
+		}
+		if r.s.cause.Load() == nil {
+			return r.s, nil
+		}
+		if err := r.lost(nil); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// readFailed deals with an error of reading. It returns the one that ends the run.
+func (r *runner) readFailed(s *Session, err error) error {
+	switch {
+	case s.Conn.Err() != nil:
+		return r.lost(err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		s.deadlinePassed()
+	case undecoded(err):
+		s.condemn(err)
+		s.part(frame.CodeInvalidPayload)
+	default: // misuse: somebody else reads
+		return &Error{Op: "read", Epoch: s.Epoch, Number: s.messages, Err: err}
+	}
+	return nil
+}
+
+// taken is told that the handler has returned.
+func (r *runner) taken(s *Session) {
+	s.handled()
+	if s.draining() {
+		s.drainHandled()
 	}
 }
 
@@ -190,8 +213,9 @@ func (r *runner) connect() error {
 	}
 }
 
-// judge decides after a failed attempt, or after a session of n messages that was not stable: it returns the error that ends the
-// run, or sets the wait before the next attempt.
+// judge decides after a failed attempt, or after a session of n messages that was not
+// stable: it returns the error that ends the run, or sets the wait before the next
+// attempt.
 func (r *runner) judge(op string, err error, n uint64) error {
 	if r.ctx.Err() != nil {
 		return r.ctx.Err()
@@ -224,6 +248,11 @@ func (r *runner) adopt(s *Session) {
 
 // leave is the end of the session for those who use it.
 func (r *runner) leave(s *Session) {
+	if s.poller != nil {
+		// Before Send waits for a successor: a handler that calls it could keep the
+		// Poller from letting go.
+		<-s.poller.Remove(s.Conn)
+	}
 	r.s = nil
 	r.c.unsetLive(s)
 	if s.flushed != nil {
@@ -232,8 +261,8 @@ func (r *runner) leave(s *Session) {
 	s.end(conn.ErrClosed)
 }
 
-// lost deals with the end of the session: it returns the error that ends the run, or nil when there is a new session or is to be
-// one.
+// lost deals with the end of the session: it returns the error that ends the run, or nil
+// when there is a new session or is to be one.
 func (r *runner) lost(err error) error {
 	s, ended := r.s, time.Now() // nothing more of it is delivered
 	if cause := s.cause.Load(); cause != nil {
@@ -316,7 +345,8 @@ func (r *runner) tellIf(holds func() bool, ch Change) bool {
 	return true
 }
 
-// tellDown tells how a session ended with err. The codes are those of the connection's own end.
+// tellDown tells how a session ended with err. The codes are those of the connection's
+// own end.
 func (r *runner) tellDown(s *Session, err error) {
 	ch := Change{
 		State: Down, Epoch: s.Epoch, Attempt: s.Attempt, URL: s.URL, Err: err,

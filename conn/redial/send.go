@@ -14,7 +14,7 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// SendPolicy says what Send does without a connection.
+// SendPolicy says what Send does while there is no connection.
 type SendPolicy uint8
 
 const (
@@ -22,9 +22,10 @@ const (
 	WaitWhenDown SendPolicy = iota
 	// FailWhenDown returns ErrDown.
 	FailWhenDown
-	// QueueWhenDown keeps a copy of up to Client.Queue messages, which are sent in order when OnConnect has returned; then
-	// ErrQueueFull. They wait for a peer that takes them slowly, also with FailFast and WriteTimeout. What is still queued when Run
-	// ends is lost.
+	// QueueWhenDown keeps copies of up to Client.Queue messages, and then returns
+	// ErrQueueFull. They are sent in order after OnConnect has returned. They wait for a
+	// slow peer, also with FailFast and WriteTimeout. Messages still queued when Run ends
+	// are lost.
 	QueueWhenDown
 )
 
@@ -37,7 +38,7 @@ func (p SendPolicy) MarshalText() ([]byte, error) { return []byte(p.String()), n
 // LogValue returns String.
 func (p SendPolicy) LogValue() slog.Value { return slog.StringValue(p.String()) }
 
-// Outbound is what is about to be sent.
+// Outbound describes what is about to be sent.
 type Outbound struct {
 	Opcode conn.Opcode // Text, Binary, frame.Ping or frame.Pong
 	Size   int         // of the payload in bytes; -1 for a message of conn.Conn.NextWriter
@@ -50,15 +51,17 @@ type queued struct {
 	data []byte
 }
 
-// Send sends a message on the connection of the moment. Without one it does what WhenDown
-// says, and ctx bounds the wait. How long the writing may take is for the Config of the
-// Dialer to say: WriteTimeout, or FailFast. An error of the connection comes back as it
-// is: whether the message arrived is not known then, and it is not sent again. After a
-// write that failed the error can come again for up to Config.CloseTimeout: so long what
-// the peer has sent is still read, and the next session waits for that. With FailWhenDown
-// and QueueWhenDown the connection counts as down by then. A handler may return such
-// errors. Send may be called from any goroutine, but not by OnConnect, nor with the
-// context of OnConnect before that has returned: the error is ErrInConnect.
+// Send sends a message on the current connection. Without one it does what WhenDown says,
+// and ctx limits the wait. The Dialer's Config limits how long the write itself may take
+// (WriteTimeout, FailFast). Send may be called from any goroutine. It must not be called
+// by OnConnect, nor with the context of OnConnect before that has returned: the error is
+// ErrInConnect.
+//
+// An error of the connection is returned as it is. The message may have arrived or not,
+// and is not sent again. After a failed write the error may come again for up to
+// Config.CloseTimeout: what the peer has sent is still read for that time, before the
+// next session begins. With FailWhenDown and QueueWhenDown the connection counts as down
+// during it. A handler may return such errors.
 func (c *Client) Send(ctx context.Context, op conn.Opcode, data []byte) error {
 	for {
 		c.mu.Lock()
@@ -112,8 +115,9 @@ func (c *Client) writable(op conn.Opcode, data []byte) error {
 	return nil
 }
 
-// sendQueued is sendOn for what was queued: a peer that takes it slowly is waited for, whatever Config.FailFast and WriteTimeout say. It
-// reports false if the connection ended, or was shut down, before the message was written.
+// sendQueued is sendOn for what was queued: a peer that takes it slowly is waited for,
+// whatever Config.FailFast and WriteTimeout say. It reports false if the connection
+// ended, or was shut down, before the message was written.
 func (c *Client) sendQueued(s *Session, q queued) bool {
 	for {
 		switch err := c.sendOn(s, q.op, q.data); {
@@ -227,8 +231,9 @@ func (c *Client) sendOn(s *Session, op conn.Opcode, data []byte) error {
 	return nil
 }
 
-// failed has Send do what WhenDown says from now on, if nothing more can be written on s. Reading can go on for a while, so with
-// WaitWhenDown each Send returns the error: the handler that called it would wait for a connection that comes after it returns.
+// failed has Send do what WhenDown says from now on, if nothing more can be written on s.
+// Reading can go on for a while, so with WaitWhenDown each Send returns the error: the
+// handler that called it would wait for a connection that comes after it returns.
 func (c *Client) failed(s *Session, err error) {
 	if c.WhenDown == WaitWhenDown || !errors.Is(err, net.ErrClosed) {
 		return
@@ -241,8 +246,9 @@ func (c *Client) failed(s *Session, err error) {
 	}
 }
 
-// setLive makes s the session on which messages are sent, after what was queued has gone out on it. That is done beside the reading: a
-// peer may take nothing before what it sends is taken.
+// setLive makes s the session on which messages are sent, after what was queued has gone
+// out on it. That is done beside the reading: a peer may take nothing before what it
+// sends is taken.
 func (r *runner) setLive(s *Session) {
 	c := r.c
 	c.mu.Lock()
@@ -300,7 +306,8 @@ func (c *Client) sessionEpoch() (epoch uint64, ok bool) {
 	return c.current.Epoch, true
 }
 
-// unsetLive makes s no longer the session that delivers messages, nor that on which they are sent.
+// unsetLive makes s no longer the session that delivers messages, nor that on which they
+// are sent.
 func (c *Client) unsetLive(s *Session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -28,7 +28,7 @@ type sequence[K comparable] struct {
 	prev, next *sequence[K]
 }
 
-// A place is where a line stands in a sequence.
+// A place is the position of a line in a sequence.
 type place struct {
 	high  uint64 // its highest number
 	epoch uint64 // of the connection on which it brought that; noEpoch if it has brought nothing
@@ -65,15 +65,16 @@ func (a *Arbiter[K]) mostKeys() int {
 	return a.Keys
 }
 
-// meet makes places for lines up to this one. A new line is taken to have been where the others are, so that one which begins far
-// below them shows a restart.
+// meet makes places for lines up to this one. A new line is taken to have been where the
+// others are, so that one which begins far below them shows a restart.
 func (s *sequence[K]) meet(line int) {
 	for len(s.lines) <= line {
 		s.lines = append(s.lines, place{high: s.last, gen: s.gen, epoch: noEpoch})
 	}
 }
 
-// due is the lowest number that was not delivered or given up. There is none after the highest of all.
+// due is the lowest number that was not delivered or given up. There is none after the
+// highest of all.
 func (s *sequence[K]) due() uint64 {
 	if !s.begun {
 		return 0
@@ -277,7 +278,8 @@ func (a *Arbiter[K]) handFirst(s *sequence[K], now int64) error {
 	})
 }
 
-// pass ends the longest wait in s: the gap is told and what follows it delivered, or the key begins anew.
+// pass ends the longest wait in s: the gap is told and what follows it delivered, or the
+// key begins anew.
 func (a *Arbiter[K]) pass(s *sequence[K], forced bool) error {
 	if s.kept.len() == 0 || s.fresh.len() > 0 && s.freshSince < s.kept.first().since {
 		if !forced {

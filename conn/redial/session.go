@@ -12,7 +12,7 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// Message is a message and where it comes from.
+// Message is a message with its origin.
 type Message struct {
 	conn.Message // a view, valid until the handler returns or the next message is asked for
 	Epoch        uint64
@@ -30,9 +30,9 @@ type Message struct {
 type Session struct {
 	// Conn is the connection. Its reading side belongs to OnConnect, then to the Client,
 	// and to the handler while that runs. A read deadline that OnConnect or the handler
-	// leaves on it is undone. A write deadline that the handler leaves holds for
-	// Client.Send too: the first one after it has passed fails, with nothing written, and
-	// undoes it. Until then no Ping is answered.
+	// leaves on it is reset. A write deadline that the handler leaves also holds for
+	// Client.Send: the first call after it has passed fails, writes nothing, and resets
+	// it. Until then no ping is answered.
 	Conn *conn.Conn
 	// Epoch counts the connections on which OnConnect ran, from 1.
 	Epoch uint64
@@ -42,17 +42,19 @@ type Session struct {
 	Attempt int
 	// Began is when the connection was made.
 	Began time.Time
-	// GapBegan is when the session before it was seen to end, zero for the first one. A handler that works when the connection
-	// ends has that seen when it returns: what is missing begins after the last message that was delivered.
+	// GapBegan is when the previous session was seen to end, and zero for the first
+	// session. If the handler works when the connection ends, that is seen when it
+	// returns. What is missing begins after the last delivered message.
 	//
-	// In a rotation with Overlap OnConnect sees zero. The handler sees zero as well if
-	// the old session brought all that it had: its answer to our Close, which comes last,
-	// was read. Otherwise something may be missing, and the handler sees when the old
-	// session ended. So it is if that ended by itself or by Reconnect, if a slow handler
-	// did not get all of it, or if the server did not answer the Close within
-	// Client.OverlapWait or not with its code.
+	// In a rotation with Overlap OnConnect sees zero. The handler sees zero too if
+	// everything of the old session came: its answer to our Close, which comes last, was
+	// read. Otherwise something may be missing, and the handler sees when the old session
+	// ended. That is so if it ended by itself or by Reconnect, if a slow handler did not
+	// get all of it, or if the server did not answer the Close within Client.OverlapWait,
+	// or with another code.
 	GapBegan time.Time
-	// Last is the error that ended the session before it, or the attempt before it; nil in a rotation, unless that left a gap.
+	// Last is the error that ended the previous session, or the previous attempt. It is
+	// nil in a rotation that left no gap.
 	Last error
 
 	c   *Client                 // nil in one that a caller made for a test of his OnConnect
@@ -71,12 +73,13 @@ type Session struct {
 	due      atomic.Pointer[time.Time] // when it was replaced, for its age
 	drain    draining                  // by the reading goroutine
 	lost     bool                      // the reading goroutine has seen its end; under Client.mu
+	poller   *conn.Poller              // has read it; nil without; by the goroutine of Run
 	flushed  chan struct{}             // closed when the queue has gone out, or cannot; nil if there was none; by the reading goroutine
 	clocks   clocks
 }
 
-// Read returns the next message, for OnConnect: it is decoded, and what LifeSign knows is answered and taken out. The message is a view,
-// valid until the next Read.
+// Read returns the next message, for OnConnect. It is decoded; LifeSign answers and
+// removes its own. The message is a view, valid until the next Read.
 func (s *Session) Read() (conn.Message, error) {
 	for {
 		m, err := s.Conn.ReadMessage()
@@ -90,8 +93,9 @@ func (s *Session) Read() (conn.Message, error) {
 	}
 }
 
-// Await reads until is reports true of a message, and returns that: the answer to a log-in or a subscription, for OnConnect. What comes
-// before it is kept as with Unread. A message that an Await before has kept is looked at first, so answers may come in any order.
+// Await reads until is reports true for a message, and returns it. It is for OnConnect,
+// to wait for the answer to a log-in or a subscription. Messages before it are kept as
+// with Unread. Kept messages are looked at first, so answers may come in any order.
 func (s *Session) Await(is func(conn.Message) bool) (conn.Message, error) {
 	for i, m := range s.kept {
 		if is(m) {
@@ -111,8 +115,9 @@ func (s *Session) Await(is func(conn.Message) bool) (conn.Message, error) {
 	}
 }
 
-// Unread keeps a copy of a message that OnConnect has read and that is not for it: the handler gets it as it is, before what comes
-// after OnConnect, in the order of the calls. Read does not return it again. The error is ErrUnreadFull.
+// Unread keeps a copy of a message that OnConnect read but does not need. The handler
+// gets it unchanged, before the messages that come after OnConnect, in the order of the
+// calls. Read does not return it again. The error is ErrUnreadFull.
 func (s *Session) Unread(m conn.Message) error {
 	limit := DefaultMaxUnread
 	if s.c != nil && s.c.MaxUnread > 0 {
@@ -128,19 +133,21 @@ func (s *Session) Unread(m conn.Message) error {
 	return nil
 }
 
-// keptSize is what a message counts for in MaxUnread: one without data takes memory as well.
+// keptSize is what a message counts for in MaxUnread: one without data takes memory as
+// well.
 func keptSize(m conn.Message) int { return len(m.Data) + 64 }
 
-// More reports whether another message is already here, so that the one in hand need not be the newest. It may be one that LifeSign
-// takes. It is for the handler.
+// More reports whether another message has already come, so that the current one may not
+// be the newest. It may be one that LifeSign takes. It is for the handler.
 func (s *Session) More() bool { return len(s.kept) > 0 || s.Conn.More() }
 
-// TakeBatch returns the whole messages that are here already, for the handler: it waits
-// for nothing. Without any it returns nil and no error, and so it does where the
-// connection has ended, which the client deals with. Release the batch after use. What
-// OnConnect has kept comes first, as messages: until all of that is delivered there is no
-// batch. The messages are not counted, decoded or shown to LifeSign. The error is one of
-// misuse, as conn.ErrConcurrentRead.
+// TakeBatch returns the whole messages that have already come, for the handler. It does
+// not wait. If there is none, or if the connection has ended, it returns nil without an
+// error; the client deals with the end. Call Release on the batch after use.
+//
+// There is no batch while messages that OnConnect kept are still to be delivered.
+// Messages of a batch are not counted, decoded or shown to LifeSign. An error means
+// misuse, such as conn.ErrConcurrentRead.
 func (s *Session) TakeBatch() (*conn.Batch, error) {
 	if !s.More() || len(s.kept) > 0 {
 		return nil, nil
@@ -154,21 +161,27 @@ func (s *Session) TakeBatch() (*conn.Batch, error) {
 	return b, err
 }
 
-// next returns the next message for the handler; ok is false if there was one that is not for it.
+// next returns the next message for the handler; ok is false if there was one that is not
+// for it.
 func (s *Session) next() (m conn.Message, ok bool, err error) {
 	if len(s.kept) > 0 {
-		m, s.kept[0] = s.kept[0], conn.Message{}
-		s.keptSize -= keptSize(m)
-		if s.kept = s.kept[1:]; len(s.kept) == 0 {
-			s.kept = nil
-		}
-		return m, true, nil
+		return s.nextKept(), true, nil
 	}
 	m, err = s.Conn.ReadMessage()
 	if err != nil || s.c.Decode == nil && s.c.LifeSign == nil {
 		return m, err == nil, err
 	}
 	return s.take(m)
+}
+
+// nextKept takes out the first message that OnConnect has kept.
+func (s *Session) nextKept() (m conn.Message) {
+	m, s.kept[0] = s.kept[0], conn.Message{}
+	s.keptSize -= keptSize(m)
+	if s.kept = s.kept[1:]; len(s.kept) == 0 {
+		s.kept = nil
+	}
+	return m
 }
 
 // take decodes a message, and takes out what LifeSign knows.
@@ -191,7 +204,8 @@ func (s *Session) take(m conn.Message) (decoded conn.Message, ok bool, err error
 	return m, true, nil
 }
 
-// condemn makes err what ends the session, if nothing else has. It does not end the connection.
+// condemn makes err what ends the session, if nothing else has. It does not end the
+// connection.
 func (s *Session) condemn(err error) { s.cause.CompareAndSwap(nil, &err) }
 
 // judgedDead ends the session because a clock has run out: no goodbye would be heard.

@@ -157,7 +157,7 @@ func TestHandlerGetsTheSession(t *testing.T) {
 	c := &Client{URL: f.url(), Dialer: &conn.Dialer{Config: conn.Config{Timestamps: true}}}
 	c.OnConnect = func(_ context.Context, s *Session) error { return text(s.Conn, "subscribe") }
 	next := 0
-	err := c.Run(t.Context(), func(_ context.Context, m Message) error {
+	err := runs(t, t.Context(), c, func(_ context.Context, m Message) error {
 		s := m.Session
 		if s.Epoch != m.Epoch || s.URL != f.url() || s.Conn.Stats().MessagesRead == 0 || s.Began.IsZero() {
 			t.Errorf("%+v", s)

@@ -101,7 +101,7 @@ func (s *sim) run(ctx context.Context, c *Client, handler func(context.Context, 
 	if handler == nil {
 		handler = ignore
 	}
-	err := c.Run(ctx, handler)
+	err := runs(s.t, ctx, c, handler)
 	s.wg.Wait()
 	return err
 }
@@ -296,7 +296,7 @@ func TestK15CancelInEveryState(t *testing.T) {
 				var at time.Time
 				time.AfterFunc(90*time.Second+time.Millisecond/2, func() { at = time.Now(); cancel() })
 				tt.client.URL, tt.client.Dialer = "ws://sim/", tt.sim.dialer()
-				err := tt.client.Run(ctx, func(context.Context, Message) error { return nil })
+				err := runs(t, ctx, tt.client, func(context.Context, Message) error { return nil })
 				if took := time.Since(at); err != context.Canceled || took > 50*time.Millisecond {
 					t.Errorf("ended with %v after %v", err, took)
 				}
@@ -364,7 +364,7 @@ func TestK6FilesOnLoopback(t *testing.T) {
 	f := newFeed(t, func(n int, c *conn.Conn) { text(c, "once") })
 	c := &Client{URL: f.url(), Backoff: Backoff{StableMessages: 1}}
 	before, most, got := 0, 0, 0
-	err := c.Run(t.Context(), func(context.Context, Message) error {
+	err := runs(t, t.Context(), c, func(context.Context, Message) error {
 		if got++; got == 10 {
 			before = files()
 		}

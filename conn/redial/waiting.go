@@ -16,7 +16,8 @@ type entry struct {
 	memory   *buffer.Buffer
 }
 
-// waiting is messages that wait, by their first number. None of them covers another, so their last numbers rise as well.
+// waiting is messages that wait, by their first number. None of them covers another, so
+// their last numbers rise as well.
 //
 // A sorted slice: nearly all messages are appended at its end and taken from its front.
 type waiting struct {
@@ -38,7 +39,8 @@ func (w *waiting) pop() entry {
 	return e
 }
 
-// find returns the place of a message from..to, and whether others have all its numbers from low on.
+// find returns the place of a message from..to, and whether others have all its numbers
+// from low on.
 func (w *waiting) find(low, from, to uint64) (i int, there bool) {
 	all := w.items[w.head:]
 	if n := len(all); n == 0 || all[n-1].to < from {
@@ -59,7 +61,8 @@ func (w *waiting) find(low, from, to uint64) (i int, there bool) {
 	return i, false
 }
 
-// place returns the index of the first message that does not begin before from. It is mostly near the end.
+// place returns the index of the first message that does not begin before from. It is
+// mostly near the end.
 func (w *waiting) place(all []entry, from uint64) int {
 	low, high := 0, len(all)
 	for step := 1; ; step *= 2 {
@@ -82,8 +85,8 @@ func (w *waiting) place(all []entry, from uint64) int {
 	return low
 }
 
-// insert puts e at the place that find returned and returns how many of those that follow it covers: they are to be taken out with
-// cut(i+1, n).
+// insert puts e at the place that find returned and returns how many of those that follow
+// it covers: they are to be taken out with cut(i+1, n).
 func (w *waiting) insert(i int, e entry) (covered int) {
 	if len(w.items) == cap(w.items) && w.head > 0 {
 		n := copy(w.items, w.items[w.head:])

@@ -1,7 +1,8 @@
-// Package buffer lends byte buffers by size class. It is the one place that knows which pool stands behind them.
+// Package buffer lends byte buffers by size class. No other package knows which pool they
+// come from.
 //
-// A buffer goes back exactly once. With the build tag tickwiredebug a buffer is poisoned when it goes back, checked when it
-// is lent again, and a second Put panics.
+// A buffer must be returned exactly once. With the build tag tickwiredebug a buffer is
+// poisoned when it is returned and checked when it is lent again; a second Put panics.
 package buffer
 
 import (
@@ -18,15 +19,17 @@ const (
 	MaxPooled = 1 << maxClass
 )
 
-// Buffer is a lent piece of memory. B may be resliced and filled, but keeps its backing array.
+// Buffer is a lent piece of memory. B may be resliced and filled, but keeps its backing
+// array.
 type Buffer = bytebufferpool.ByteBuffer
 
-// One pool per power of two. A bytebufferpool.Pool learns the size it keeps from the lengths it sees at Put, so every
-// buffer goes back at its full length: then a pool sees one size only. It still allocates a few hundred bytes when it looks
-// at what it learned, once per 42,000 Puts.
+// One pool per power of two. A bytebufferpool.Pool learns the size it keeps from the
+// lengths it sees at Put, so every buffer goes back at its full length: then a pool sees
+// one size only. It still allocates a few hundred bytes when it looks at what it learned,
+// once per 42,000 Puts.
 //
-// Each is allocated by itself: it counts with 64-bit atomics, which 32-bit machines want on an 8-byte boundary, and there the
-// size of a Pool is no multiple of 8.
+// Each is allocated by itself: it counts with 64-bit atomics, which 32-bit machines want
+// on an 8-byte boundary, and there the size of a Pool is no multiple of 8.
 var pools = func() (p [maxClass - minClass + 1]*bytebufferpool.Pool) {
 	for i := range p {
 		p[i] = new(bytebufferpool.Pool)
@@ -34,8 +37,8 @@ var pools = func() (p [maxClass - minClass + 1]*bytebufferpool.Pool) {
 	return p
 }()
 
-// Get returns a buffer whose length and capacity are the power of two at or above n, and at least 256. Its content is
-// whatever it held before.
+// Get returns a buffer whose length and capacity are the power of two at or above n, and
+// at least 256. Its content is whatever it held before.
 func Get(n int) *Buffer {
 	class := classOf(n)
 	if class > maxClass {
@@ -50,7 +53,8 @@ func Get(n int) *Buffer {
 	return b
 }
 
-// Put takes a buffer of Get's back. The caller must not use it, or any view of it, again. nil is ignored.
+// Put takes a buffer of Get's back. The caller must not use it, or any view of it, again.
+// nil is ignored.
 func Put(b *Buffer) {
 	if b == nil {
 		return
@@ -64,7 +68,8 @@ func Put(b *Buffer) {
 	pools[class-minClass].Put(b)
 }
 
-// Grow returns a buffer of at least n bytes that starts with the used bytes of b, which goes back to its pool.
+// Grow returns a buffer of at least n bytes that starts with the used bytes of b, which
+// goes back to its pool.
 func Grow(b *Buffer, used, n int) *Buffer {
 	bigger := Get(n)
 	copy(bigger.B, b.B[:used])

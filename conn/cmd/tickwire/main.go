@@ -8,6 +8,7 @@
 //	tickwire record URL FILE  keep what a server sends, byte for byte, over as many connections as it takes
 //	tickwire replay FILE      a server that sends a recording
 //	tickwire tier        the processor and the kernels that run on it
+//	tickwire soak        many connections on loopback, for long: is anything lost, or left
 //	tickwire doctor      what of this host slows a feed down, and what mends it
 //
 // Exit codes: 0 all is well, 1 the run failed (a gap, a wrong checksum, a lost
@@ -67,6 +68,7 @@ func commands() []command {
 		{"record", "[flags] URL FILE", "keep what a server sends, byte for byte, over as many connections as it takes, in a new FILE", runRecord},
 		{"replay", "[flags] FILE", "run a server that sends a recording", runReplay},
 		{"tier", "", "print the processor and the kernels that run on it", runTier},
+		{"soak", "[flags]", "run many connections on loopback for long, and look whether anything is lost, grows or is left", runSoak},
 		{"doctor", "[flags]", doctorAbout, runDoctor},
 	}
 }

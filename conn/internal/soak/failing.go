@@ -1,0 +1,27 @@
+package soak
+
+import (
+	"fmt"
+	"sync"
+)
+
+// failing notes what was found.
+type failing struct {
+	mu       sync.Mutex
+	failures []string
+}
+
+func (f *failing) fail(format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	const most = 20
+	if len(f.failures) < most {
+		f.failures = append(f.failures, fmt.Sprintf(format, args...))
+	}
+}
+
+func (f *failing) failed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.failures) > 0
+}

@@ -1,0 +1,110 @@
+package soak
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/frame"
+)
+
+// IdleResult is what came of Idle.
+type IdleResult struct {
+	Conns    int
+	Resident uint64        // bytes that both ends of all connections take
+	Told     uint64        // connections whose client was told of the end
+	Took     time.Duration // of telling them
+	Failures []string
+}
+
+// Print writes the result for people.
+func (r *IdleResult) Print(w io.Writer) {
+	fmt.Fprintf(w, "%d idle connections, both ends: %d MiB, %d bytes each; %d were told goodbye within %v\n",
+		r.Conns, r.Resident>>20, r.Resident/uint64(max(1, r.Conns)), r.Told, round(r.Took))
+	for _, f := range r.Failures {
+		fmt.Fprintf(w, "FAILED: %s\n", f)
+	}
+}
+
+// Idle opens n connections at once, has a message echoed on each, and then has the server
+// end: each client has to be told.
+func Idle(ctx context.Context, n int) (*IdleResult, error) {
+	before := takeStock()
+	c := &churn{}
+	c.server.Handler = c.serve
+	c.server.OnError = func(err error) { c.fail("the server's handshake: %v", err) }
+	var listeners sync.WaitGroup
+	if err := c.listen(&listeners); err != nil {
+		return nil, err
+	}
+	settle()
+	empty := resident()
+	r := &IdleResult{}
+	var clients sync.WaitGroup
+	var told atomic.Uint64
+	gate := make(chan struct{}, 64) // openings at once
+	for i := 0; i < n && ctx.Err() == nil; i++ {
+		gate <- struct{}{}
+		cc, err := c.idle(ctx, i)
+		<-gate
+		if err != nil {
+			c.fail("connection %d: %v", i, err)
+			break
+		}
+		r.Conns++
+		clients.Go(func() {
+			defer cc.Close()
+			if _, err := cc.ReadMessage(); conn.CloseCode(err) == frame.CodeGoingAway {
+				told.Add(1)
+			} else {
+				c.fail("connection %d ended with %v", i, err)
+			}
+		})
+	}
+	settle()
+	r.Resident = max(resident(), empty) - empty
+	began := time.Now()
+	stop, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if err := c.server.Shutdown(stop); err != nil {
+		c.fail("the server did not come to an end within %v: %v", stopTimeout, err)
+	}
+	clients.Wait()
+	r.Told, r.Took = told.Load(), time.Since(began)
+	listeners.Wait()
+	for _, left := range before.leftOver() {
+		c.fail("%s", left)
+	}
+	r.Failures = c.failures
+	return r, nil
+}
+
+// idle opens a connection that has carried a message.
+func (c *churn) idle(ctx context.Context, i int) (*conn.Conn, error) {
+	cc, err := new(conn.Dialer).Dial(ctx, c.addresses[i%len(c.addresses)])
+	if err != nil {
+		return nil, err
+	}
+	if err = cc.WriteMessage(conn.Text, []byte("echo")); err == nil {
+		_, err = cc.ReadMessage()
+	}
+	if err != nil {
+		cc.Close()
+		return nil, err
+	}
+	return cc, nil
+}
+
+// settle gives back what is free.
+func settle() {
+	for range 3 {
+		runtime.GC()
+	}
+	debug.FreeOSMemory()
+}

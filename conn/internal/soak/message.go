@@ -1,0 +1,91 @@
+package soak
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/seed-7f57ff33/tickwire/conn"
+)
+
+// corpus is what messages are cut from: text of one, two, three and four bytes a character.
+var corpus = func() []byte {
+	var b []byte
+	for i := uint64(0); len(b) < 512<<10; i++ {
+		b = fmt.Appendf(b, `{"price":%d,"size":%d,"name":"日経 Über 😀"},`, mix(i)%1_000_000, mix(i+1<<40)%10_000)
+	}
+	return b
+}()
+
+const (
+	headSize = 32 // number and time, in hexadecimal
+	maxBody  = 256 << 10
+)
+
+// mix makes numbers that have nothing to do with each other of neighbours.
+func mix(x uint64) uint64 {
+	x += 0x9E3779B97F4A7C15
+	x = (x ^ x>>30) * 0xBF58476D1CE4E5B9
+	x = (x ^ x>>27) * 0x94D049BB133111EB
+	return x ^ x>>31
+}
+
+// body is that of a message of a feed: most are short, a few have up to maxBody bytes.
+func body(feed, number uint64) []byte {
+	h := mix(feed<<32 ^ number)
+	size := 60 + h>>10%400
+	switch k := h % 1000; {
+	case k >= 990:
+		size = 64<<10 + h>>10%(maxBody-64<<10)
+	case k >= 900:
+		size = 1<<10 + h>>10%(7<<10)
+	}
+	from := int(mix(h) % uint64(len(corpus)-maxBody))
+	return corpus[characterAt(from):characterAt(from+int(size))]
+}
+
+// characterAt returns i, or the beginning of the character around it.
+func characterAt(i int) int {
+	for !utf8.RuneStart(corpus[i]) {
+		i--
+	}
+	return i
+}
+
+// opcode is that of a message of a feed.
+func opcode(feed, number uint64) conn.Opcode {
+	if mix(feed<<32^number)>>60 == 0 {
+		return conn.Binary
+	}
+	return conn.Text
+}
+
+// appendMessage appends the payload of a message of a feed.
+func appendMessage(dst []byte, feed, number uint64, at time.Duration) []byte {
+	var head [headSize / 2]byte
+	binary.BigEndian.PutUint64(head[:], number)
+	binary.BigEndian.PutUint64(head[8:], uint64(at))
+	return append(hex.AppendEncode(dst, head[:]), body(feed, number)...)
+}
+
+// parseMessage returns the number of a message of a feed and when it was made, after it
+// has compared the rest.
+func parseMessage(feed uint64, m conn.Message) (number uint64, at time.Duration, err error) {
+	var head [headSize / 2]byte
+	if len(m.Data) < headSize {
+		return 0, 0, fmt.Errorf("a message of %d bytes", len(m.Data))
+	}
+	if _, err := hex.Decode(head[:], m.Data[:headSize]); err != nil {
+		return 0, 0, err
+	}
+	number = binary.BigEndian.Uint64(head[:])
+	if m.Opcode != opcode(feed, number) {
+		return 0, 0, fmt.Errorf("message %d is %v", number, m.Opcode)
+	}
+	if string(m.Data[headSize:]) != string(body(feed, number)) {
+		return 0, 0, fmt.Errorf("message %d of %d bytes is not as it was sent", number, len(m.Data))
+	}
+	return number, time.Duration(binary.BigEndian.Uint64(head[8:])), nil
+}

@@ -1,0 +1,193 @@
+package soak
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/frame"
+)
+
+// server sends the feeds. The first message of a client says what it wants: "feed ID
+// NUMBER", or "group".
+type server struct {
+	conn.Server
+	run            *run
+	url, secureURL string
+
+	group   conn.Group
+	faulty  sync.Once
+	stop    context.CancelFunc
+	senders sync.WaitGroup
+}
+
+// broadcastEvery and broadcastSize are what the Group sends: to a member that does not
+// read for a second it is more than its socket and Group.Lag take.
+const (
+	broadcastEvery = 10 * time.Millisecond
+	broadcastSize  = 4 << 10
+	groupLag       = 64 << 10
+	socketBuffer   = 16 << 10 // of a member
+)
+
+func newServer(r *run) *server {
+	s := &server{run: r}
+	s.group.Lag = groupLag
+	s.Upgrader.Config.Deflate = compression()
+	s.Upgrader.SocketOptions.SendBuffer = 256 << 10
+	s.Handler = s.handle
+	s.OnError = func(err error) {
+		select {
+		case <-r.over:
+		default:
+			r.fail("the server's handshake: %v", err)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stop = cancel
+	s.senders.Go(func() { s.broadcast(ctx) })
+	return s
+}
+
+// Shutdown ends the Group's sender, and then the connections.
+func (s *server) Shutdown(ctx context.Context) error {
+	s.stop()
+	s.senders.Wait()
+	return s.Server.Shutdown(ctx)
+}
+
+func (s *server) handle(c *conn.Conn) {
+	m, err := c.ReadMessage()
+	if err != nil {
+		return // the client was told to stop meanwhile
+	}
+	var feed, number uint64
+	switch _, err := fmt.Sscanf(string(m.Data), "feed %d %d", &feed, &number); {
+	case err == nil:
+		var reader sync.WaitGroup
+		reader.Go(func() { read(c) })
+		s.feed(c, feed, number)
+		_ = c.Close()
+		reader.Wait()
+	case string(m.Data) == "group":
+		if s.group.Add(c) == nil {
+			read(c)
+		}
+	default:
+		s.run.fail("a client asked for %q", m.Data)
+	}
+}
+
+// read reads until the connection ends, so that it is answered to.
+func read(c *conn.Conn) {
+	for {
+		if _, err := c.ReadMessage(); err != nil {
+			return
+		}
+	}
+}
+
+// feed sends messages from a number on until the connection is to end.
+func (s *server) feed(c *conn.Conn, feed, number uint64) {
+	r := s.run
+	random := rand.New(rand.NewPCG(r.o.Seed, mix(feed)^number))
+	end := time.Now().Add(time.Duration(random.ExpFloat64() * float64(r.o.DropEvery)))
+	pause := time.Duration(float64(time.Second) * float64(r.o.Conns) / r.o.Rate)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var b []byte
+	for {
+		select {
+		case <-timer.C:
+		case <-c.Done():
+			return
+		}
+		burst := 1
+		if random.IntN(50) == 0 {
+			burst = 20
+		}
+		for range burst {
+			b = appendMessage(b[:0], feed, number, time.Since(r.began))
+			if err := c.AppendMessage(opcode(feed, number), s.spoiled(b, &number)); err != nil {
+				return
+			}
+			number++
+		}
+		if c.Flush() != nil {
+			return
+		}
+		if time.Now().After(end) {
+			r.counters.ended.Add(1)
+			endConn(c, random)
+			return
+		}
+		timer.Reset(time.Duration(float64(burst) * float64(pause) * (0.5 + random.Float64())))
+	}
+}
+
+// spoiled has the fault of a test happen, once.
+func (s *server) spoiled(b []byte, number *uint64) []byte {
+	if s.run.o.fault == faultless || *number < 10 {
+		return b
+	}
+	s.faulty.Do(func() {
+		switch s.run.o.fault {
+		case skips:
+			*number++
+		case repeats:
+			*number--
+		case corrupts:
+			b[len(b)-1] ^= 1
+		case leaks:
+			go time.Sleep(time.Minute)
+		}
+	})
+	return b
+}
+
+// silence is how long a client waits for data before it gives a connection up.
+const silence = 2 * time.Second
+
+// endConn ends a connection in one of the ways that there are.
+func endConn(c *conn.Conn, random *rand.Rand) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*silence)
+	defer cancel()
+	switch random.IntN(5) {
+	case 0: // without a goodbye; a part of the connections are reset then
+		_ = c.NetConn().Close()
+	case 1:
+		_ = c.Close()
+	case 2:
+		_ = c.Shutdown(ctx, frame.CodeServiceRestart, "")
+	case 3:
+		_ = c.StartClose(frame.CodeGoingAway, "") // and closes before the answer has come
+	case 4: // the client has to find out
+		select {
+		case <-c.Done():
+		case <-ctx.Done():
+		}
+	}
+}
+
+// broadcast sends to the Group until ctx ends. Messages are numbered.
+func (s *server) broadcast(ctx context.Context) {
+	tick := time.NewTicker(broadcastEvery)
+	defer tick.Stop()
+	var b []byte
+	for number := uint64(0); ; number++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		b = fmt.Appendf(b[:0], "%016x", number)
+		b = append(b, corpus[:characterAt(broadcastSize)]...)
+		if err := s.group.WriteMessage(conn.Text, b); err != nil {
+			s.run.fail("Group.WriteMessage: %v", err)
+			return
+		}
+	}
+}

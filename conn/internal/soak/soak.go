@@ -1,0 +1,238 @@
+// Package soak runs many connections for a long time on loopback, and looks whether
+// anything is lost, grows or stays behind: command tickwire soak.
+//
+// Both ends are in this process. Feeds of numbered messages, whose every byte follows from
+// their number, go to clients of package redial, plain and over TLS, compressed and not,
+// with records opened by the engine. The server ends connections at random, in all ways
+// that a connection can end, and the clients replace them at an age of their own. Each
+// client asks for what comes after its last message, so that a message which is missing,
+// comes twice or differs is a fault of the engine. Beside the feeds a Group sends to
+// members of which some do not read for a while.
+package soak
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/deflate"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/exchange"
+)
+
+// Options are what a run does. The zero value of a field stands for its default.
+type Options struct {
+	Duration  time.Duration // 60 s
+	Conns     int           // feeds, each with a connection; 200
+	Rate      float64       // messages/s over all feeds; 5,000
+	DropEvery time.Duration // the mean time after which the server ends a connection; 15 s
+	Every     time.Duration // between samples; 1 s
+	Seed      uint64        // of all that is random; 1
+	// Sampled, if not nil, is called with each sample.
+	Sampled func(Sample)
+
+	fault fault // for the tests of the run itself
+}
+
+// fault is a defect of the server's that a run has to find.
+type fault uint8
+
+const (
+	faultless fault = iota
+	skips           // a number of a feed is left out
+	repeats         // a message comes twice
+	corrupts        // a byte of a message is another one
+	leaks           // a goroutine stays behind
+)
+
+func (o Options) withDefaults() Options {
+	set(&o.Duration, time.Minute)
+	set(&o.Conns, 200)
+	set(&o.Rate, 5000)
+	set(&o.DropEvery, 15*time.Second)
+	set(&o.Every, time.Second)
+	set(&o.Seed, 1)
+	return o
+}
+
+func set[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Result is what came of a run.
+type Result struct {
+	Options  Options
+	Samples  []Sample
+	Total    Counts
+	Failures []string // what was found; empty if all is well
+}
+
+// run is a run under way.
+type run struct {
+	o      Options
+	server *server
+	roots  *x509.CertPool
+	began  time.Time
+	over   <-chan struct{} // closed at the end, when dials are broken off
+
+	counters counters
+	latency  latency
+	clients  sync.WaitGroup
+	serving  sync.WaitGroup
+	failing
+}
+
+// Counts are totals.
+type Counts struct {
+	Messages, Bytes uint64 // of the feeds, each once
+	Repeated        uint64 // came again in a rotation with overlap
+	Sessions        uint64 // of the feeds' clients
+	Rotations       uint64
+	Ended           uint64 // connections that the server has ended
+	Broadcast       uint64 // messages that members of the Group have got
+	TooSlow         uint64 // members that the Group has ended
+}
+
+// counters are Counts that grow.
+type counters struct {
+	messages, bytes, repeated, sessions, rotations, ended, broadcast atomic.Uint64
+}
+
+func (r *run) counts() Counts {
+	c := &r.counters
+	return Counts{c.messages.Load(), c.bytes.Load(), c.repeated.Load(), c.sessions.Load(), c.rotations.Load(),
+		c.ended.Load(), c.broadcast.Load(), r.server.group.Stats().Removed}
+}
+
+// Run runs until Duration or ctx is over. The error says that it could not begin.
+func Run(ctx context.Context, o Options) (*Result, error) {
+	before := takeStock()
+	r := &run{o: o.withDefaults(), began: time.Now()}
+	ctx, cancel := context.WithTimeout(ctx, r.o.Duration)
+	defer cancel()
+	r.over = ctx.Done()
+	if err := r.startServer(); err != nil {
+		return nil, err
+	}
+	for i := range r.o.Conns {
+		r.clients.Go(func() { r.follow(ctx, uint64(i)) })
+	}
+	for i := range max(4, r.o.Conns/10) {
+		r.clients.Go(func() { r.listen(ctx, i) })
+	}
+	samples := r.sample(ctx)
+	r.clients.Wait()
+	r.stopServer()
+	total := r.counts()
+	r.judgeMemory(samples)
+	r.judgeStock(before)
+	if total.Messages == 0 {
+		r.fail("no message was received")
+	}
+	return &Result{r.o, samples, total, r.failures}, nil
+}
+
+// startServer serves on loopback, plain and over TLS.
+func (r *run) startServer() error {
+	config, root, err := exchange.SelfMade("localhost", "127.0.0.1")
+	if err != nil {
+		return err
+	}
+	r.roots = x509.NewCertPool()
+	r.roots.AppendCertsFromPEM(root)
+	r.server = newServer(r)
+	for _, secure := range []bool{false, true} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			r.server.Close()
+			return err
+		}
+		address := l.Addr().String()
+		l = &abruptListener{l, rand.New(rand.NewPCG(r.o.Seed, 1))}
+		if secure {
+			r.server.secureURL = "wss://" + address + "/"
+			l = tls.NewListener(conn.UnderTLS(l, nil), config)
+		} else {
+			r.server.url = "ws://" + address + "/"
+		}
+		r.serving.Go(func() {
+			if err := r.server.Serve(l); !errors.Is(err, conn.ErrServerClosed) {
+				r.fail("the server ended: %v", err)
+			}
+		})
+	}
+	return nil
+}
+
+// stopTimeout is how long all connections together may take to end.
+const stopTimeout = 30 * time.Second
+
+func (r *run) stopServer() {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if err := r.server.Shutdown(ctx); err != nil {
+		r.fail("the server did not come to an end within %v: %v", stopTimeout, err)
+	}
+	r.serving.Wait()
+}
+
+// abruptListener has a part of the connections reset when they are closed.
+type abruptListener struct {
+	net.Listener
+	random *rand.Rand // by Accept, which one goroutine calls
+}
+
+func (l *abruptListener) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if tcp, ok := nc.(*net.TCPConn); ok && l.random.IntN(4) == 0 {
+		_ = tcp.SetLinger(0)
+	}
+	return nc, err
+}
+
+// judgeStock fails if something of this process is left over.
+func (r *run) judgeStock(before stock) {
+	for _, left := range before.leftOver() {
+		r.fail("%s", left)
+	}
+}
+
+// stock is what a process has open.
+type stock struct{ goroutines, descriptors int }
+
+func takeStock() stock { return stock{runtime.NumGoroutine(), descriptors()} }
+
+// leftOver returns what there is more than before, after what ends has had time to.
+func (before stock) leftOver() (left []string) {
+	const patience = 10 * time.Second
+	var now stock
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		if now = takeStock(); now.goroutines <= before.goroutines && now.descriptors <= before.descriptors {
+			return nil
+		}
+		if time.Now().After(end) {
+			break
+		}
+	}
+	if n := now.goroutines - before.goroutines; n > 0 {
+		left = append(left, fmt.Sprintf("%d goroutines are left", n))
+	}
+	if n := now.descriptors - before.descriptors; n > 0 {
+		left = append(left, fmt.Sprintf("%d file descriptors are left open", n))
+	}
+	return left
+}
+
+// compression is what both ends offer.
+func compression() *deflate.Config { return &deflate.Config{Level: 1} }

@@ -1,0 +1,207 @@
+// Command mutation asks whether the tests would notice: it puts small faults into the
+// code, one at a time, and runs the tests with each. Every fault has to be found.
+//
+//	go run ./fuzz/mutation                   all of them: an hour or more
+//	go run ./fuzz/mutation -run 'decoder'    those whose file or name matches
+//	go run ./fuzz/mutation -own              with the tests of the fault's own package alone
+//	go run ./fuzz/mutation -report FILE      writes the table too
+//
+// faults.txt lists them. Its test says which of them no longer fit the code. The tests of
+// the fault's own package run first, thinned out (-short); if they find nothing, all tests
+// of the module run. No file of the tree changes: the compiler is given the changed text
+// as an overlay. The exit status is 1 if a fault was not found, and 2 if one could not be
+// tried.
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// testTimeout ends a test binary in which a fault makes something wait for ever.
+const testTimeout = 5 * time.Minute
+
+func main() {
+	run := flag.String("run", "", "try only the faults whose file or name matches the regular `expression`")
+	own := flag.Bool("own", false, "run the tests of the fault's own package, and no others")
+	report := flag.String("report", "", "write the table to this `file`")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	missed, err := campaign(ctx, *run, *own, *report)
+	switch {
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "mutation:", err)
+		os.Exit(2)
+	case missed > 0:
+		os.Exit(1)
+	}
+}
+
+// result is what came of one fault.
+type result struct {
+	fault
+	found string // the test that failed first; "" if none did
+	where string // its package
+}
+
+// campaign tries the faults that match, and returns how many were not found.
+func campaign(ctx context.Context, pattern string, own bool, report string) (missed int, err error) {
+	match, err := regexp.Compile(pattern)
+	if err != nil {
+		return 0, err
+	}
+	faults, err := parse(list)
+	if err != nil {
+		return 0, fmt.Errorf("faults.txt: %w", err)
+	}
+	root, err := moduleRoot(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var results []result
+	for _, f := range faults {
+		if !match.MatchString(f.file + ": " + f.name) {
+			continue
+		}
+		start := time.Now()
+		r, err := try(ctx, root, f, own)
+		if err != nil {
+			return missed, err
+		}
+		results = append(results, r)
+		verdict := r.found
+		if verdict == "" {
+			verdict = "NOT FOUND"
+			missed++
+		}
+		fmt.Printf("%s: %s: %s (%.0f s)\n", f.file, f.name, verdict, time.Since(start).Seconds())
+	}
+	fmt.Printf("%d faults, %d found\n", len(results), len(results)-missed)
+	if report == "" {
+		return missed, nil
+	}
+	return missed, os.WriteFile(report, table(results, missed), 0o644)
+}
+
+func moduleRoot(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
+	return strings.TrimSpace(string(out)), err
+}
+
+// try runs the tests with one fault in the code.
+func try(ctx context.Context, root string, f fault, own bool) (result, error) {
+	text, err := f.mutated(root)
+	if err != nil {
+		return result{}, err
+	}
+	dir, err := os.MkdirTemp("", "mutation")
+	if err != nil {
+		return result{}, err
+	}
+	defer os.RemoveAll(dir)
+	overlay, err := writeOverlay(dir, filepath.Join(root, f.file), text)
+	if err != nil {
+		return result{}, err
+	}
+	runs := [][]string{{"-short", "./" + path.Dir(f.file)}, {"./..."}}
+	if own {
+		runs = runs[:1]
+	}
+	for _, args := range runs {
+		out, err := test(ctx, root, overlay, args)
+		if err == nil {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return result{}, err
+		}
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || bytes.Contains(out, []byte("[build failed]")) {
+			return result{}, fmt.Errorf("%s: %s: %w\n%s", f.file, f.name, err, out)
+		}
+		found, where := firstFailure(string(out))
+		return result{f, found, where}, nil
+	}
+	return result{fault: f}, nil
+}
+
+// writeOverlay writes a file that has the go command compile text in the place of file.
+func writeOverlay(dir, file, text string) (overlay string, err error) {
+	changed := filepath.Join(dir, filepath.Base(file))
+	if err := os.WriteFile(changed, []byte(text), 0o644); err != nil {
+		return "", err
+	}
+	content, err := json.Marshal(map[string]map[string]string{"Replace": {file: changed}})
+	if err != nil {
+		return "", err
+	}
+	overlay = filepath.Join(dir, "overlay.json")
+	return overlay, os.WriteFile(overlay, content, 0o644)
+}
+
+// test runs go test. A fault that vet would find is not found by a test: vet is off.
+func test(ctx context.Context, root, overlay string, args []string) ([]byte, error) {
+	args = append([]string{"test", "-overlay", overlay, "-failfast", "-vet=off",
+		"-timeout", testTimeout.String()}, args...)
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = root
+	return cmd.CombinedOutput()
+}
+
+var (
+	failedTest    = regexp.MustCompile(`(?m)^--- FAIL: (\S+)`)
+	failedSubtest = regexp.MustCompile(`(?m)^ +--- FAIL: (\S+)`)
+	runningTest   = regexp.MustCompile(`(?m)^\t((?:Test|Fuzz|Example)\S*) \(`)
+	failedPackage = regexp.MustCompile(`(?m)^FAIL\t(\S+)`)
+)
+
+// firstFailure returns the first test that failed, by go test's output, and its package.
+func firstFailure(out string) (test, where string) {
+	if m := failedPackage.FindStringSubmatch(out); m != nil {
+		where = m[1]
+	}
+	switch m := failedTest.FindStringSubmatch(out); {
+	case m != nil:
+		return m[1], where
+	case strings.Contains(out, "panic: test timed out"):
+		if m := runningTest.FindStringSubmatch(out); m != nil {
+			return m[1] + ", which never ended", where
+		}
+	}
+	if m := failedSubtest.FindStringSubmatch(out); m != nil {
+		return m[1], where
+	}
+	return "the test binary, which broke off", where
+}
+
+// table is the report.
+func table(results []result, missed int) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "# Faults that the tests find\n\n"+
+		"Written by `go run ./fuzz/mutation -report FILE`: %d faults, each in the code by itself, %d found.\n\n"+
+		"| file | what is wrong then | the first test that fails |\n|---|---|---|\n", len(results), len(results)-missed)
+	for _, r := range results {
+		found := "**none**"
+		if r.found != "" {
+			found = r.found
+		}
+		if own := path.Dir(r.file); r.found != "" && !strings.HasSuffix(r.where, "/"+own) {
+			found += " of " + path.Base(r.where)
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", r.file, r.name, found)
+	}
+	return b.Bytes()
+}
