@@ -11,8 +11,7 @@ import (
 	"github.com/olahol/melody"
 )
 
-// melody broadcasts to all sessions that it has, and closes them. This is what its own
-// tests of the same name hope for.
+// melody broadcasts to all its sessions, and closes them, once they are known to be there.
 func TestMelodyBroadcasts(t *testing.T) {
 	const clients = 20
 	m := melody.New()

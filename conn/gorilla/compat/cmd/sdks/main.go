@@ -28,18 +28,19 @@ var sdks = []struct {
 	{"github.com/olahol/melody", ".", 18},
 }
 
-// lucky are the tests that pass by luck, with either module: the more that else goes on
-// here, the rarer. They are tried, and told of, and nothing hangs on them.
-var lucky = map[string]string{
-	"TestClient":    "dials a server on a fixed port before it is known to be up",
-	"TestBroadcast": "asks for a broadcast before all sessions are known to be there",
-	"TestClose":     "closes all sessions before they are known to be there",
-	"TestLen":       "gives the server a millisecond to see who has come and gone",
+// timed are the tests whose outcome depends on how soon the other side is there, with
+// either module, and so on what else runs on the machine. They are tried, and told of, and
+// the verdict does not depend on them.
+var timed = map[string]string{
+	"TestClient":    "needs its server to be up in time",
+	"TestBroadcast": "needs all sessions to be registered in time",
+	"TestClose":     "needs all sessions to be registered in time",
+	"TestLen":       "needs all sessions to be counted in time",
 }
 
 const (
 	tries    = 3 // of a test
-	luckTime = "3s"
+	shortTime = "3s"
 	testTime = "60s"
 )
 
@@ -88,7 +89,7 @@ func build(temp, modfile, pkg string) (tests, error) {
 	return t, err
 }
 
-// passing returns the tests that pass, those apart that are lucky.
+// passing returns the tests that pass, without those that are timed.
 func (t tests) passing(pattern string) ([]string, error) {
 	list, err := t.command("-test.list", pattern).Output()
 	if err != nil {
@@ -96,8 +97,8 @@ func (t tests) passing(pattern string) ([]string, error) {
 	}
 	var names []string
 	for _, name := range strings.Fields(string(list)) {
-		if why, ok := lucky[name]; ok {
-			t.tryLuck(name, why)
+		if why, ok := timed[name]; ok {
+			t.tryTimed(name, why)
 		} else if strings.HasPrefix(name, "Test") {
 			names = append(names, name)
 		}
@@ -117,9 +118,9 @@ func (t tests) passing(pattern string) ([]string, error) {
 	return nil, nil
 }
 
-func (t tests) tryLuck(name, why string) {
+func (t tests) tryTimed(name, why string) {
 	for i := range tries {
-		if passed, _ := t.run([]string{name}, luckTime); len(passed) > 0 {
+		if passed, _ := t.run([]string{name}, shortTime); len(passed) > 0 {
 			fmt.Printf("%s passes with %s, at the %d. try; it %s\n", name, t.modfile, i+1, why)
 			return
 		}
