@@ -39,9 +39,9 @@ var timed = map[string]string{
 }
 
 const (
-	tries    = 3 // of a test
+	tries     = 3 // of a test
 	shortTime = "3s"
-	testTime = "60s"
+	testTime  = "60s"
 )
 
 func main() {
