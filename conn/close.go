@@ -38,7 +38,7 @@ func (c *Conn) Shutdown(ctx context.Context, code frame.CloseCode, reason string
 	defer stop()
 	// The end of ctx closes the connection and says why; the write deadline behind it is for safety.
 	err := c.sendClose(until.Add(closeSlack), code, reason)
-	c.closeDone()
+	c.closeDone(true)
 	if err != nil && !c.ended() {
 		if c.cut.Load() == nil {
 			return c.end(err)
@@ -116,7 +116,7 @@ func (c *Conn) StartClose(code frame.CloseCode, reason string) error {
 	first := c.closeAfter(&TimeoutError{Clock: ClockClose, Limit: limit}, c.readers.delivered())
 	// The timer says how the connection ends; the write deadline behind it is for safety.
 	err := c.sendClose(time.Now().Add(limit+closeSlack), code, reason)
-	c.closeDone()
+	c.closeDone(true)
 	switch {
 	case c.ended():
 		return c.Err()
@@ -181,13 +181,14 @@ func (c *Conn) closeLate(e *TimeoutError, before uint64) {
 //
 // After our own Close frame, sent because the peer closed, broke a rule or went over a limit, or by StartClose, the socket stays
 // open in the background until the peer has closed it too, Config.CloseTimeout at most: a socket that is closed with bytes
-// unread is reset, which can take the Close frame from the peer (RFC 9112 §9.6 tells of the same).
+// unread is reset, which can take the Close frame from the peer (RFC 9112 §9.6 tells of the same). With Config.ManualClose the
+// socket is closed at once.
 func (c *Conn) Close() error { return c.part(ErrClosed) }
 
 // part makes err the last word, if there is none, and closes the transport: at once, or by linger after our Close frame.
 func (c *Conn) part(err error) error {
 	_, first := c.finish(err)
-	if c.startLinger() {
+	if !c.cfg.ManualClose && c.startLinger() {
 		c.freeWriting()
 		return nil
 	}
@@ -215,10 +216,11 @@ func (e *boundError) Is(target error) bool { return target == ErrClosed || targe
 // shutErr returns what a writer gets after our Close frame: ErrShutdown, or, if that was
 // the answer to the peer's, how the connection ends. The goroutine that has answered ends
 // it next, and calls nothing of the caller's before. So no deadline is needed. Where
-// Config.Control decides about the answer it is ErrShutdown until the connection has ended.
+// Config.Control decides about the answer it is ErrShutdown until the connection has
+// ended, and so with Config.ManualClose.
 func (c *Conn) shutErr() error {
 	c.mu.Lock()
-	answered := c.goodbye != nil && c.goodbye.received.done && !c.goodbye.local && !c.goodbye.asked
+	answered := !c.cfg.ManualClose && c.goodbye != nil && c.goodbye.received.done && !c.goodbye.local && !c.goodbye.asked
 	c.mu.Unlock()
 	if !answered {
 		return ErrShutdown
@@ -301,14 +303,15 @@ func (c *Conn) answerClose(g *goodbyes) {
 
 // closeTaken returns the error with which the peer's Close ends reading. It ends the
 // connection too, unless the Close is still to be answered: then closeDone does. answered
-// says that all was done for that.
+// says that all was done for that. With Config.ManualClose it ends it only for Shutdown.
 func (c *Conn) closeTaken(g *goodbyes, answered bool) error {
+	stays := c.cfg.ManualClose && !c.readers.has(readWanted)
 	c.mu.Lock()
 	e := &CloseError{Code: g.received.code, Reason: g.received.reason, SentCode: frame.CodeAbnormal, Local: g.local}
 	if g.sent.done {
 		e.SentCode, e.SentReason = g.sent.code, g.sent.reason
 	}
-	if answered || g.sent.done || c.err != nil || c.cut.Load() != nil {
+	if !stays && (answered || g.sent.done) || c.err != nil || c.cut.Load() != nil {
 		c.mu.Unlock()
 		return c.endAfterClose(e)
 	}
@@ -320,8 +323,8 @@ func (c *Conn) closeTaken(g *goodbyes, answered bool) error {
 }
 
 // closeDone ends the connection if the peer's Close was left unanswered and ours has gone
-// out since.
-func (c *Conn) closeDone() {
+// out since. With ends false it only notes that.
+func (c *Conn) closeDone(ends bool) {
 	c.mu.Lock()
 	g := c.goodbye
 	if g == nil || !g.held || !g.sent.done || c.err != nil {
@@ -332,7 +335,9 @@ func (c *Conn) closeDone() {
 	e.SentCode, e.SentReason = g.sent.code, g.sent.reason
 	g.verdict = &e
 	c.mu.Unlock()
-	c.endAfterClose(&e)
+	if ends {
+		c.endAfterClose(&e)
+	}
 }
 
 // heldClose returns the error of read calls after a Close that was left unanswered, nil

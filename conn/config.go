@@ -104,6 +104,13 @@ type Config struct {
 	// Close: not Ping, not Shutdown. The reader waits while it runs.
 	Control func(c *Conn, op Opcode, payload []byte) (answer bool, err error)
 
+	// ManualClose leaves the end of the connection to the caller. After both Close frames
+	// it stays open: read calls return the *CloseError, write calls ErrShutdown, until
+	// Close, Shutdown, StartClose or a clock ends it. Close closes the transport at once,
+	// also after our own Close frame. WriteControl writes the payload of a Close as it is,
+	// with no check of its code and reason.
+	ManualClose bool
+
 	// Syscalls says how a socket is read and written on Linux.
 	Syscalls Syscalls
 	// Timestamps has Linux stamp what it receives: see LastRead. The stamp costs a clock reading per read of the socket.

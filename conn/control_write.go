@@ -26,7 +26,7 @@ import (
 // ErrShutdown from then on, and read calls go on until the peer's Close ends them. Only
 // the clocks of Config bound that, and not CloseTimeout; StartClose is for those who want
 // it to. The payload is empty, or a code and a reason as frame.AppendClose checks them,
-// with its errors.
+// with its errors; with Config.ManualClose it is written as it is.
 //
 // If the error matches os.ErrDeadlineExceeded and not net.ErrClosed nothing of the frame
 // was written, and the connection lives. With Config.FailFast that is so for
@@ -175,26 +175,28 @@ func (c *Conn) writeClose(payload []byte, deadline time.Time) error {
 		if len(payload) > 1 {
 			code, reason = frame.CloseCode(binary.BigEndian.Uint16(payload)), string(payload[2:])
 		}
-		if code == frame.CodeNoStatus {
+		if code == frame.CodeNoStatus && !c.cfg.ManualClose {
 			return frame.ErrCloseCodeUnsendable // that code stands for no payload
 		}
 	}
-	var body [frame.MaxControlPayload]byte
-	if _, err := frame.AppendClose(body[:0], c.role, code, reason); err != nil {
-		return err
+	if !c.cfg.ManualClose {
+		var body [frame.MaxControlPayload]byte
+		if _, err := frame.AppendClose(body[:0], c.role, code, reason); err != nil {
+			return err
+		}
 	}
 	if err := c.lockControl(deadline, false); err != nil {
 		return err
 	}
-	err := c.writeCloseLocked(code, reason, deadline)
+	err := c.writeCloseLocked(payload, code, reason, deadline)
 	c.releaseWrite(true)
-	c.closeDone()
+	c.closeDone(!c.cfg.ManualClose)
 	return err
 }
 
 // writeCloseLocked is sendClose with a deadline that is not the connection's from then
-// on. The caller has the write lock.
-func (c *Conn) writeCloseLocked(code frame.CloseCode, reason string, deadline time.Time) error {
+// on. payload is code and reason. The caller has the write lock.
+func (c *Conn) writeCloseLocked(payload []byte, code frame.CloseCode, reason string, deadline time.Time) error {
 	c.mu.Lock()
 	g := c.goodbyes()
 	local := !g.received.done // before: the answer may come at once
@@ -202,7 +204,7 @@ func (c *Conn) writeCloseLocked(code frame.CloseCode, reason string, deadline ti
 	before := c.w.Queued()
 	c.patient = true
 	timer := c.boundWrites(deadline)
-	err := c.w.AppendClose(code, reason)
+	err := c.w.AppendFrame(frame.Header{Fin: true, Opcode: frame.Close}, payload)
 	if err == nil {
 		err = c.w.Flush()
 	}
@@ -220,6 +222,6 @@ func (c *Conn) writeCloseLocked(code frame.CloseCode, reason string, deadline ti
 	c.mu.Lock()
 	g.local, g.sent = local, closeStatus{true, code, reason}
 	c.mu.Unlock()
-	c.observeClose(code, reason)
+	c.observe(frame.Close, payload, true)
 	return nil
 }

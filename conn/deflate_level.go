@@ -49,6 +49,16 @@ func (c *Conn) WriteLevel(op Opcode, data []byte, level int) error {
 	return c.wrote(err, before+int(c.control.queued))
 }
 
+// WritePreparedLevel is WritePrepared with a level of compression of its own, as
+// WriteLevel has it. The message is compressed once for each level and window.
+func (c *Conn) WritePreparedLevel(p *Prepared, level int) error {
+	level, err := c.writeLevel(p.op, level)
+	if err != nil {
+		return err
+	}
+	return c.writePrepared(p, level)
+}
+
 // NextWriterLevel is NextWriter with a level of compression of its own, as WriteLevel has it.
 func (c *Conn) NextWriterLevel(op Opcode, level int) (io.WriteCloser, error) {
 	level, err := c.writeLevel(op, level)

@@ -94,6 +94,9 @@ func newCompression(role frame.Role, cfg *Config) *compression {
 	p := *cfg.agreed
 	in := deflate.InflateOptions{WindowBits: p.ServerMaxWindowBits, NoContextTakeover: p.ServerNoContextTakeover,
 		MaxMessage: cfg.Frame.MaxMessage, MaxRatio: cfg.Deflate.MaxRatio, KeptTail: cfg.Deflate.KeptTail}
+	if n := cfg.Deflate.MaxInflated; n != 0 {
+		in.MaxMessage = n
+	}
 	out := deflate.DeflateOptions{WindowBits: p.ClientMaxWindowBits, NoContextTakeover: p.ClientNoContextTakeover,
 		Level: cfg.Deflate.Level, History: cfg.Deflate.History}
 	if role == frame.Server {

@@ -78,6 +78,10 @@ var layers = map[string]struct{ imports, tests []string }{
 		[]string{"conn", "frame", "frame/buffer", "handshake", "github.com/klauspost/compress"},
 		[]string{"conn/redial", "conn/internal/netsim", "conn/internal/exchange"},
 	},
+	"conn/gorilla": {
+		[]string{"frame", "frame/buffer", "handshake", "conn", "conn/deflate", "golang.org/x/net"},
+		[]string{"mask", "conn/internal/netsim"},
+	},
 	"conn/internal/tls13": {nil, []string{"conn/internal/tls13"}},
 	"conn/internal/transport": {
 		[]string{"frame/buffer", "conn/internal/tls13", "golang.org/x/sys"},

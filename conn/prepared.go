@@ -30,6 +30,12 @@ func Prepare(op Opcode, data []byte) (*Prepared, error) {
 	if op == Text && !utf8.Valid(data) {
 		return nil, ErrNotUTF8
 	}
+	return PrepareUnchecked(op, data)
+}
+
+// PrepareUnchecked is Prepare without the check that text is UTF-8, as Config.UncheckedText
+// has it for messages.
+func PrepareUnchecked(op Opcode, data []byte) (*Prepared, error) {
 	plain, err := frame.Prepare(op, data, false)
 	if err != nil {
 		return nil, err

@@ -8,7 +8,8 @@ package conn
 //
 // A frame is judged at its header, together with the frames of its message before it;
 // what was let in is delivered. Of a message that is compressed the limit bounds the
-// inflated bytes too: that one keeps the limit with which it began.
+// inflated bytes too: that one keeps the limit with which it began. With
+// deflate.Config.MaxInflated the limit is for what came, and that for what is inflated.
 //
 // Any goroutine may call it, also in Config.Control. By the goroutine that reads it holds
 // from the next read call on, in Control from the next frame on. By another one it holds
@@ -27,7 +28,7 @@ func (c *Conn) limitRead() {
 	c.readers.state.And(^uint64(readLimited))
 	c.mu.Unlock()
 	c.r.SetMaxMessage(n)
-	if c.packed != nil {
+	if c.packed != nil && c.cfg.Deflate.MaxInflated == 0 {
 		c.packed.limit, c.packed.limited = n, true
 	}
 }

@@ -122,11 +122,20 @@ func (c *Conn) writeOwned(op Opcode, b []byte, failFast bool) error {
 // WritePrepared writes a message that was encoded before. A server writes its bytes as they are; a client masks a copy. A Group sends
 // a message to many connections at less cost.
 func (c *Conn) WritePrepared(p *Prepared) error {
+	if c.packed != nil && c.packed.takes(p.op, p.data) {
+		return c.writePrepared(p, c.packed.level)
+	}
+	return c.writePrepared(p, Uncompressed)
+}
+
+// writePrepared is WritePrepared at a level, which is Uncompressed where nothing is
+// compressed.
+func (c *Conn) writePrepared(p *Prepared, level int) error {
 	encoded := p.plain
-	packed := c.packed != nil && c.packed.takes(p.op, p.data)
+	packed := level != Uncompressed
 	if packed {
 		var err error
-		if encoded, err = p.compressed(c.packed.bits, c.packed.level); err != nil {
+		if encoded, err = p.compressed(c.packed.bits, level); err != nil {
 			return err
 		}
 	}

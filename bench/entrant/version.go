@@ -9,7 +9,7 @@ func Libraries() []Entrant {
 	return append(append(ticks(), waiters()...),
 		gobwasLow{}, gobwas{},
 		gwsLib{},
-		gorilla{reuse: true}, gorilla{},
+		gorilla{reuse: true}, gorilla{}, dropIn{}, gorillaDefault{}, dropInDefault{},
 		fast{},
 		coder{reuse: true}, coder{},
 		xnet{},

@@ -88,6 +88,7 @@ var mains = map[string]struct {
 	"echo":      {"p50 µs", []string{"p99 µs", "p99.9 µs", "client cpu ns/message", "allocs/message", "reads/message"}},
 	"fanout":    {"cpu ns/message", []string{"messages/s", "allocs/message", "writes/message"}},
 	"handshake": {"allocs/handshake", []string{"cpu ns/handshake", "handshakes/s", "reads/handshake", "writes/handshake"}},
+	"sdk":       {"cpu ns/message", []string{"messages/s", "allocs/message", "reads/message", "switches/million"}},
 	"idle":      {"resident B/connection", []string{"heap B/connection", "stack B/connection", "unused B/connection", "runtime B/connection"}},
 
 	"feed-languages": {"cpu ns/message", []string{"messages/s"}},

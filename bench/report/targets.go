@@ -161,6 +161,12 @@ func targets() []target {
 	add(faster(fan, "fanout", fanout1000, "tickwire", "gorilla", 1.2, 0, "gws", 1, 0)...)
 	all = append(all, target{title: fan, scenario: "fanout", kase: fanout1000, ours: "tickwire", metric: "allocs/message", figure: true, least: 0.01})
 
+	const dropIn = "conn/gorilla against gorilla, "
+	all = append(all,
+		cost(dropIn+"ReadMessage, 200 B, ws", "feed", "TCP, 200 B, unchecked", "tickwire-gorilla", "gorilla", 0.55, 0),
+		cost(dropIn+"ReadMessage, 200 B, wss", "feed", feedLarge, "tickwire-gorilla", "gorilla", 0.6, 0),
+		cost(dropIn+"idle server connections, the zero Upgrader", "idle", "", "tickwire-gorilla-default", "gorilla-default", 0.65, 0))
+
 	const shake = "handshake, server, allocations"
 	all = append(all,
 		target{title: shake, scenario: "handshake", kase: "allocations", ours: "tickwire", figure: true, least: 4},

@@ -56,6 +56,7 @@ var roles = map[string]func(*Spec, *channel) error{
 	"handshake client": handshakeClient,
 	"idle server":      idleServer,
 	"idle clients":     idleClients,
+	"sdk exchange":     sdkExchange,
 }
 
 // Child runs this process as a child, if its arguments say so; it does not return then. Every command that runs scenarios
@@ -165,6 +166,11 @@ func start(s Spec) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
+	return startProcess(cmd, stdin, stdout)
+}
+
+// startProcess starts a child whose pipes are made.
+func startProcess(cmd *exec.Cmd, stdin io.WriteCloser, stdout io.Reader) (*process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

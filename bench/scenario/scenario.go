@@ -66,6 +66,7 @@ var All = []Scenario{
 	{"idle", "memory of idle connections", idle},
 	{"feed-languages", "a feed read by programs in other languages", feedLanguages},
 	{"echo-languages", "round trips by programs in other languages", echoLanguages},
+	{"sdk", "an exchange's SDK that reads trades, by each of two modules", sdk},
 }
 
 // Plan says how a run is done.

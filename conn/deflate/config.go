@@ -67,6 +67,10 @@ type Config struct {
 	// compressed bytes. It is checked every 32 KiB after the first 64 KiB, and at the
 	// end. 0 means no such limit. The limit on a message's size always holds.
 	MaxRatio int
+	// MaxInflated bounds a received message's inflated bytes. With it
+	// frame.Options.MaxMessage, and conn.Conn.SetReadLimit, bound the bytes on the wire
+	// alone. 0 means that those bound both, negative frame.HardMaxMessage.
+	MaxInflated int64
 	// KeptTail accepts messages that still end with the tail 00 00 FF FF, which RFC 7692
 	// §7.2.1 has the sender remove. It has an effect only without context takeover:
 	// otherwise the next message could be read in another way than its sender meant.

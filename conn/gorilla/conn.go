@@ -1,0 +1,190 @@
+package websocket
+
+import (
+	"crypto/tls"
+	"errors"
+	"math"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/deflate"
+	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/frame/buffer"
+)
+
+const (
+	defaultWriteBufferSize  = 4096
+	defaultCompressionLevel = 1
+	minCompressionLevel     = -2
+	maxCompressionLevel     = 9
+)
+
+// BufferPool lends and takes back buffers: a *sync.Pool is one. What stands in it is for
+// this package alone.
+type BufferPool interface {
+	// Get returns what was put, or nil.
+	Get() any
+	// Put takes it back.
+	Put(any)
+}
+
+// Conn is a WebSocket connection.
+type Conn struct {
+	ws *conn.Conn
+
+	// Of the goroutine that reads.
+	reader      *messageReader // of NextReader, nil after the end of its message
+	readErr     error          // stays
+	readErrs    int            // read calls that it has answered
+	handled     error          // what control has returned last
+	handlePing  func(string) error
+	handlePong  func(string) error
+	handleClose func(int, string) error // nil stands for the default, and so above
+
+	// Of the goroutine that writes.
+	writer        *messageWriter // of NextWriter, nil when none is open
+	writeBuf      []byte         // of writer
+	lent          *buffer.Buffer // that writeBuf is of, nil with a pool
+	writePool     BufferPool
+	writeBufSize  int
+	writeDeadline time.Time
+	packed        bool // compression was agreed
+	compresses    bool // and is on
+	level         int8
+
+	writing  atomic.Bool           // a write runs
+	writeErr atomic.Pointer[error] // stays
+	closed   atomic.Bool
+}
+
+// settings is what a Dialer or Upgrader gives to a connection.
+type settings struct {
+	readBuffer, writeBuffer int
+	pool                    BufferPool
+	subprotocol             string
+	early                   []byte
+	deflate                 *deflate.Params // nil if compression was not agreed
+	options                 Options
+}
+
+// These are shared by all connections: see conn.Config.
+var (
+	relaxedDeflate = deflate.Config{Level: defaultCompressionLevel, Threshold: -1, KeptTail: true, MaxInflated: -1}
+	strictDeflate  = deflate.Config{Level: defaultCompressionLevel, Threshold: -1}
+)
+
+// engine returns the Config of the connection below.
+func (s *settings) engine() conn.Config {
+	cfg := conn.Config{
+		UncheckedText: true,
+		KeepAlive:     -1,
+		StallTimeout:  -1,
+		WriteBuffer:   1, // each frame of NextWriter goes out at once
+		Control:       control,
+		ManualClose:   true,
+		ReadBuffer:    max(frame.DefaultMaxBuffer, s.readBuffer),
+	}
+	packed := &strictDeflate
+	if !s.options.Strict {
+		packed = &relaxedDeflate
+		cfg.Frame = frame.Options{
+			MaxMessage: math.MaxInt64, MaxFragments: -1, MaxControlPerMessage: -1, AllowNonMinimal: true, SkipUTF8: true,
+		}
+	}
+	if s.deflate != nil {
+		cfg.Deflate = packed
+	}
+	return cfg
+}
+
+// open makes a connection of nc, on which the opening handshake is done.
+func open(nc net.Conn, role frame.Role, s *settings) (*Conn, error) {
+	if s.writeBuffer <= 0 {
+		s.writeBuffer = defaultWriteBufferSize
+	}
+	c := &Conn{writePool: s.pool, writeBufSize: s.writeBuffer, packed: s.deflate != nil, compresses: true, level: defaultCompressionLevel}
+	cfg := s.engine()
+	ws, err := conn.NewAgreed(nc, role, &cfg, conn.Agreed{Subprotocol: s.subprotocol, Deflate: s.deflate, Early: s.early, Value: c})
+	c.ws = ws
+	return c, err
+}
+
+// Subprotocol returns the subprotocol that was agreed, "" if none was.
+func (c *Conn) Subprotocol() string { return c.ws.Subprotocol() }
+
+// LocalAddr returns this side's network address.
+func (c *Conn) LocalAddr() net.Addr { return c.ws.LocalAddr() }
+
+// RemoteAddr returns the peer's network address.
+func (c *Conn) RemoteAddr() net.Addr { return c.ws.RemoteAddr() }
+
+// NetConn returns the connection below: do not read it or write to it.
+func (c *Conn) NetConn() net.Conn { return c.ws.NetConn() }
+
+// UnderlyingConn is NetConn.
+//
+// Deprecated: Use NetConn.
+func (c *Conn) UnderlyingConn() net.Conn { return c.ws.NetConn() }
+
+// Close closes the connection below at once, without a Close frame. Read and write calls
+// that wait return.
+func (c *Conn) Close() error {
+	if c.closed.Swap(true) {
+		return c.opError("close", net.ErrClosed)
+	}
+	if t, ok := c.ws.NetConn().(*tls.Conn); ok && c.ws.Err() == nil {
+		err := t.Close() // which tells the peer's TLS
+		_ = c.ws.Close()
+		return err
+	}
+	return c.ws.Close()
+}
+
+// SetReadDeadline sets the time at which reading ends with a timeout; zero means never. No
+// read call succeeds after that.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.ws.SetReadDeadline(t) }
+
+// SetWriteDeadline sets the time at which writing ends with a timeout; zero means never. No
+// write call succeeds after that. WriteControl has a deadline of its own.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	c.writeDeadline = t
+	return c.ws.SetWriteDeadline(t)
+}
+
+// SetReadLimit sets the most bytes that a message may have on the wire, all its frames
+// together: ErrReadLimit. Zero and less mean no limit.
+func (c *Conn) SetReadLimit(limit int64) {
+	if limit <= 0 {
+		limit = math.MaxInt64
+	}
+	c.ws.SetReadLimit(limit)
+}
+
+// EnableWriteCompression turns the compression of text and binary messages on and off,
+// from the next one on. It does nothing where compression was not agreed.
+func (c *Conn) EnableWriteCompression(enable bool) { c.compresses = enable }
+
+// SetCompressionLevel sets the level of compression from the next message on: those of
+// package compress/flate, from -2 to 9.
+func (c *Conn) SetCompressionLevel(level int) error {
+	if level < minCompressionLevel || level > maxCompressionLevel {
+		return errors.New("websocket: invalid compression level")
+	}
+	c.level = int8(level)
+	return nil
+}
+
+// engineLevel returns the level at which the next message goes, as package conn numbers them.
+func (c *Conn) engineLevel() int {
+	switch {
+	case !c.packed || !c.compresses:
+		return conn.Uncompressed
+	case c.level == -1:
+		return 6 // as package compress/flate has it
+	case c.level == 0:
+		return deflate.Stored
+	}
+	return int(c.level)
+}

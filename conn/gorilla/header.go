@@ -1,0 +1,92 @@
+package websocket
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/seed-7f57ff33/tickwire/conn/deflate"
+	"github.com/seed-7f57ff33/tickwire/handshake"
+)
+
+// The header's names as RFC 6455 writes them, and as net/http does.
+const (
+	keyName        = "Sec-WebSocket-Key"
+	versionName    = "Sec-WebSocket-Version"
+	protocolName   = "Sec-WebSocket-Protocol"
+	extensionsName = "Sec-WebSocket-Extensions"
+
+	httpKey        = "Sec-Websocket-Key"
+	httpVersion    = "Sec-Websocket-Version"
+	httpProtocol   = "Sec-Websocket-Protocol"
+	httpExtensions = "Sec-Websocket-Extensions"
+	httpAccept     = "Sec-Websocket-Accept"
+)
+
+// Subprotocols returns the subprotocols that a request asks for.
+func Subprotocols(r *http.Request) []string {
+	line := strings.TrimSpace(r.Header.Get(httpProtocol))
+	if line == "" {
+		return nil
+	}
+	list := strings.Split(line, ",")
+	for i, p := range list {
+		list[i] = strings.TrimSpace(p)
+	}
+	return list
+}
+
+// IsWebSocketUpgrade reports whether a request asks for a WebSocket.
+func IsWebSocketUpgrade(r *http.Request) bool {
+	return hasToken(r.Header, "Connection", "upgrade") && hasToken(r.Header, "Upgrade", "websocket")
+}
+
+// hasToken reports whether the lines of that name have a token, in any case, in their
+// lists (RFC 9110 §5.6.1).
+func hasToken(h http.Header, name, token string) bool {
+	for _, line := range h[name] {
+		for e := range strings.SplitSeq(line, ",") {
+			if equalFold(strings.Trim(e, " \t"), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// equalFold compares without regard to case, in ASCII only.
+func equalFold(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if lower(a[i]) != lower(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
+}
+
+// extensions returns what the lines of Sec-WebSocket-Extensions list; one that cannot be
+// parsed counts for nothing.
+func extensions(h http.Header) (all []handshake.Extension) {
+	for _, line := range h[httpExtensions] {
+		if list, err := handshake.ParseExtensions(nil, line); err == nil {
+			all = append(all, list...)
+		}
+	}
+	return all
+}
+
+// alone is what both sides of this package agree to: no context takeover. A client offers
+// nothing else, but a window in the answer is kept to.
+var (
+	alone      = deflate.Config{ServerNoContextTakeover: true, ClientNoContextTakeover: true}
+	aloneOffer = deflate.Config{ServerNoContextTakeover: true, ClientNoContextTakeover: true, BareOffer: true}
+)
