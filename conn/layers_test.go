@@ -89,13 +89,16 @@ var layers = map[string]struct{ imports, tests []string }{
 	},
 	"conn/internal/conntest": {[]string{"frame", "conn/internal/netsim"}, nil},
 	"conn/internal/netsim":   {[]string{"frame", "handshake"}, []string{"conn/internal/netsim"}},
-	"conn/internal/exchange": {[]string{"frame", "conn", "conn/deflate"}, []string{"conn/internal/exchange"}},
+	// The suite is independent of the engine too: it must not import what it tries.
+	"conn/internal/conformance": {nil, []string{"conn", "conn/deflate", "conn/internal/conformance"}},
+	"conn/internal/exchange":    {[]string{"frame", "conn", "conn/deflate"}, []string{"conn/internal/exchange"}},
 	"conn/internal/soak": {
 		[]string{"frame", "conn", "conn/deflate", "conn/redial", "conn/internal/exchange", "github.com/HdrHistogram/hdrhistogram-go"}, nil,
 	},
 	"conn/cmd/tickwire": {
 		[]string{
-			"asm", "frame", "handshake", "conn", "conn/deflate", "conn/redial", "conn/internal/exchange", "conn/internal/soak",
+			"asm", "frame", "handshake", "conn", "conn/deflate", "conn/redial", "conn/internal/conformance", "conn/internal/exchange",
+			"conn/internal/soak",
 			"github.com/HdrHistogram/hdrhistogram-go",
 		},
 		nil,

@@ -1,9 +1,15 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"flag"
 	"net/http"
+	"net/url"
+	"os"
 	"strings"
+	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/conn/deflate"
@@ -36,22 +42,139 @@ func (h *header) Set(s string) error {
 	return nil
 }
 
+// wayFlags say how a server is reached.
+type wayFlags struct {
+	insecure            *bool
+	ca, cert, key       *string
+	serverName, version *string
+	proxy               *string
+	timeout             *time.Duration
+}
+
+// addWayFlags registers them; every usage begins with about.
+func addWayFlags(flags *flag.FlagSet, about string) *wayFlags {
+	return &wayFlags{
+		insecure:   flags.Bool("insecure", false, about+"do not verify the server's certificate"),
+		ca:         flags.String("ca", "", about+"a PEM `file` with the roots to trust, instead of the system's"),
+		cert:       flags.String("cert", "", about+"a PEM `file` with the certificate to show to a server that asks for one, and those that vouch for it"),
+		key:        flags.String("key", "", about+"the PEM `file` with the key of -cert; without it the key is in that file"),
+		serverName: flags.String("sni", "", about+"the `name` that TLS asks for, and that the certificate must be for, instead of the URL's"),
+		version:    flags.String("tls-min", "", about+"the oldest `version` of TLS to take: 1.0, 1.1, 1.2 or 1.3 (default 1.2)"),
+		proxy: flags.String("proxy", "", about+"the `URL` of a proxy, http, https, socks5 or socks5h; none is none; without it HTTP_PROXY, HTTPS_PROXY and "+
+			"NO_PROXY of the environment hold"),
+		timeout: flags.Duration("timeout", conn.DefaultHandshakeTimeout, about+"how long opening a connection may take"),
+	}
+}
+
+// given reports whether one of the flags says something.
+func (w *wayFlags) given() bool {
+	return *w.insecure || *w.ca+*w.cert+*w.key+*w.serverName+*w.version+*w.proxy != "" || *w.timeout != conn.DefaultHandshakeTimeout
+}
+
+var tlsVersions = map[string]uint16{"": 0, "1.0": tls.VersionTLS10, "1.1": tls.VersionTLS11, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
+
+// config returns what the flags say about TLS.
+func (w *wayFlags) config() (*tls.Config, error) {
+	config, err := clientTLS(*w.ca, *w.insecure)
+	if err != nil {
+		return nil, err
+	}
+	version, ok := tlsVersions[*w.version]
+	if !ok {
+		return nil, badUsage("-tls-min must be 1.0, 1.1, 1.2 or 1.3, not %q", *w.version)
+	}
+	config.MinVersion, config.ServerName = version, *w.serverName
+	switch {
+	case *w.cert == "" && *w.key != "":
+		return nil, badUsage("-key goes with -cert")
+	case *w.cert != "":
+		key := *w.key
+		if key == "" {
+			key = *w.cert
+		}
+		c, err := tls.LoadX509KeyPair(*w.cert, key)
+		if err != nil {
+			return nil, badUsage("-cert: %w", err)
+		}
+		config.Certificates = []tls.Certificate{c}
+	}
+	return config, nil
+}
+
+// apply has d reach servers as the flags say.
+func (w *wayFlags) apply(d *conn.Dialer) (err error) {
+	if d.TLSConfig, err = w.config(); err != nil {
+		return err
+	}
+	if *w.timeout <= 0 {
+		return badUsage("-timeout must be positive, not %v", *w.timeout)
+	}
+	d.HandshakeTimeout = *w.timeout
+	d.Proxy, err = proxyOf(*w.proxy)
+	return err
+}
+
+var errProxy = errors.New("want the URL of a proxy, as http://host:port, or none")
+
+// proxyOf returns what -proxy asks for.
+func proxyOf(flag string) (func(*http.Request) (*url.URL, error), error) {
+	switch flag {
+	case "":
+		return http.ProxyFromEnvironment, nil
+	case "none":
+		return nil, nil
+	}
+	u, err := url.Parse(flag)
+	if err == nil && u.Host != "" {
+		switch u.Scheme {
+		case "http", "https", "socks5", "socks5h":
+			return http.ProxyURL(u), nil
+		}
+	}
+	return nil, badUsage("-proxy: %w", errProxy) // which may hold a password
+}
+
+// clientTLS returns what -ca and -insecure ask for. Secrets are logged for debuggers of
+// TLS where SSLKEYLOGFILE names a file.
+func clientTLS(ca string, insecure bool) (*tls.Config, error) {
+	config := &tls.Config{InsecureSkipVerify: insecure}
+	if ca != "" {
+		text, err := os.ReadFile(ca)
+		if err != nil {
+			return nil, badUsage("-ca: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(text) {
+			return nil, badUsage("-ca: there is no certificate in %s", ca)
+		}
+	}
+	if name := os.Getenv("SSLKEYLOGFILE"); name != "" {
+		file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		if err != nil {
+			return nil, badUsage("SSLKEYLOGFILE: %w", err)
+		}
+		config.KeyLogWriter = file // open as long as the process
+	}
+	return config, nil
+}
+
 // clientFlags are the flags of the commands that consume a server.
 type clientFlags struct {
 	texts, subprotocols list
 	headers             header
-	insecure, compress  *bool
-	ca                  *string
+	compress            *bool
+	origin, host        *string
 	limit               *int
+	way                 *wayFlags
 }
 
 func addClientFlags(flags *flag.FlagSet) *clientFlags {
-	c := &clientFlags{headers: header{fields: http.Header{}}}
+	c := &clientFlags{headers: header{fields: http.Header{}}, way: addWayFlags(flags, "")}
 	flags.Var(&c.texts, "text", "a text message to send first, on each connection; may be given several times")
 	flags.Var(&c.subprotocols, "subprotocol", "a subprotocol to offer; may be given several times")
 	flags.Var(&c.headers, "header", "a `Name: value` for the request; may be given several times")
-	c.insecure = flags.Bool("insecure", false, "do not verify the server's certificate")
-	c.ca = flags.String("ca", "", "a PEM file with the roots to trust, instead of the system's")
+	c.origin = flags.String("origin", "", "the `origin` to name, as a browser would")
+	c.host = flags.String("host", "", "the `Host` to name, instead of the URL's")
 	c.compress = flags.Bool("deflate", false, "offer permessage-deflate")
 	c.limit = flags.Int("n", 0, "stop after so many messages; 0 is never")
 	return c
@@ -65,11 +188,10 @@ func (c *clientFlags) dialer(url string) (*conn.Dialer, error) {
 	if err := checkURL(url); err != nil {
 		return nil, err
 	}
-	config, err := clientTLS(*c.ca, *c.insecure)
-	if err != nil {
+	d := &conn.Dialer{Subprotocols: c.subprotocols, Header: c.headers.fields, Origin: *c.origin, Host: *c.host}
+	if err := c.way.apply(d); err != nil {
 		return nil, err
 	}
-	d := &conn.Dialer{Subprotocols: c.subprotocols, Header: c.headers.fields, TLSConfig: config}
 	if *c.compress {
 		d.Config.Deflate = new(deflate.Config)
 	}

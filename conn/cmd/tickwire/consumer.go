@@ -106,7 +106,11 @@ func (f *feed) watch(ctx context.Context, p phase, consumers []*consumer, failed
 			drain(consumers, second)
 			to, after := f.meter.take(), total(consumers)
 			r := newReport(p, from, to, before, after, second)
-			f.display.show(r.line(asm.Active().String()))
+			if f.display.terminal {
+				f.display.show(r.short())
+			} else {
+				f.display.show(r.line(asm.Active().String()))
+			}
 			latencies.Merge(second)
 			second.Reset()
 			from, before = to, after

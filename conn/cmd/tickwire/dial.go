@@ -3,11 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/handshake"
@@ -38,20 +35,4 @@ func explained(url string, err error) error {
 		return fmt.Errorf("%w: %.200q", err, bytes.TrimSpace(refused.Body))
 	}
 	return err
-}
-
-// clientTLS returns what -ca and -insecure ask for.
-func clientTLS(ca string, insecure bool) (*tls.Config, error) {
-	config := &tls.Config{InsecureSkipVerify: insecure}
-	if ca != "" {
-		text, err := os.ReadFile(ca)
-		if err != nil {
-			return nil, badUsage("-ca: %w", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(text) {
-			return nil, badUsage("-ca: there is no certificate in %s", ca)
-		}
-	}
-	return config, nil
 }

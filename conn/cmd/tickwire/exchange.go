@@ -48,6 +48,16 @@ func runExchange(ctx context.Context, std *streams, args []string) error {
 	if err != nil {
 		return err
 	}
+	if !*leash {
+		how, url := "", "ws://"
+		if *secure {
+			how, url = "-insecure ", "wss://"
+		}
+		if _, err := fmt.Fprintf(std.out, "to subscribe, send {\"op\":\"subscribe\",\"rate\":5}: tickwire tail %s-text '{\"op\":\"subscribe\",\"rate\":5}' %s%s/feed\n", how, url, l.Addr()); err != nil {
+			l.Close()
+			return err
+		}
+	}
 	s := exchange.Server{Log: func(format string, args ...any) {
 		fmt.Fprintf(std.err, "tickwire exchange: "+format+"\n", args...)
 	}}

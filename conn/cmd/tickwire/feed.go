@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -35,8 +34,7 @@ type feedOptions struct {
 	deflate   bool
 	url       string
 	send      string
-	ca        string
-	insecure  bool
+	way       *wayFlags
 	reconnect bool
 	policy    policyFlag
 	json      bool
@@ -54,8 +52,7 @@ func (o *feedOptions) register(f *flag.FlagSet) {
 	f.BoolVar(&o.deflate, "deflate", false, "with permessage-deflate, RFC 7692; what is measured is then mostly inflating")
 	f.StringVar(&o.url, "url", "", "consume this ws:// or wss:// server instead, without the checks")
 	f.StringVar(&o.send, "text", "", "with -url: a text message to send first, to subscribe")
-	f.StringVar(&o.ca, "ca", "", "with -url: a PEM file with the roots to trust, instead of the system's")
-	f.BoolVar(&o.insecure, "insecure", false, "with -url: do not verify the server's certificate")
+	o.way = addWayFlags(f, "with -url: ")
 	f.BoolVar(&o.reconnect, "reconnect", false, "with -url: dial again when a connection ends, and print each session and its end")
 	o.policy.register(f)
 	f.BoolVar(&o.json, "json", false, "print the summary as JSON; the live line goes to standard error")
@@ -75,8 +72,8 @@ func (o *feedOptions) check() error {
 		return badUsage("-rate is for the embedded exchange; a server at -url has its own")
 	case o.url != "" && o.secure:
 		return badUsage("-tls is for the embedded exchange; give -url a wss:// URL")
-	case o.url == "" && (o.send != "" || o.ca != "" || o.insecure || o.reconnect):
-		return badUsage("-text, -ca, -insecure and -reconnect go with -url")
+	case o.url == "" && (o.send != "" || o.way.given() || o.reconnect):
+		return badUsage("-text, -reconnect and the flags that say how a server is reached go with -url")
 	case o.policy.given && !o.reconnect:
 		return badUsage("-policy goes with -reconnect")
 	}
@@ -140,11 +137,14 @@ func runFeed(ctx context.Context, std *streams, args []string) error {
 		defer exchange.stop()
 		f.url = exchange.url
 		if o.secure {
-			f.dialer.TLSConfig = &tls.Config{RootCAs: exchange.roots}
+			if f.dialer.TLSConfig, err = clientTLS("", false); err != nil {
+				return err
+			}
+			f.dialer.TLSConfig.RootCAs = exchange.roots
 		}
 	} else if err := checkURL(o.url); err != nil {
 		return err
-	} else if f.dialer.TLSConfig, err = clientTLS(o.ca, o.insecure); err != nil {
+	} else if err := o.way.apply(f.dialer); err != nil {
 		return err
 	}
 	if o.profile == "" {

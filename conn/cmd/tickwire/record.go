@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
@@ -58,11 +59,11 @@ func record(ctx context.Context, std *streams, d *conn.Dialer, url string, clien
 		case <-run.Done():
 		}
 	}()
-	start := time.Now()
+	start, display := time.Now(), newDisplay(std.err)
 	judge := &judge{policy: policy}
 	c := &redial.Client{
 		Classify: judge.classify, URL: url, Dialer: d,
-		OnChange: judge.hear(tellChange(std.err)),
+		OnChange: judge.hear(tellChange(display)),
 		OnConnect: func(_ context.Context, s *redial.Session) error {
 			if err := t.begin(); err != nil {
 				return redial.Fatal(err)
@@ -70,20 +71,26 @@ func record(ctx context.Context, std *streams, d *conn.Dialer, url string, clien
 			return sendTexts(s.Conn, client.texts)
 		},
 	}
-	bytes := 0
+	var bytes atomic.Int64
+	shown := startProgress(display, func() string {
+		n := c.Counts()
+		return fmt.Sprintf("%d messages, %d bytes of them, over %d connections in %v",
+			n.Messages, bytes.Load(), n.Connections, time.Since(start).Round(time.Second))
+	})
 	err := c.Run(run, func(_ context.Context, m redial.Message) error {
-		if bytes += len(m.Data); *client.limit > 0 && c.Counts().Messages >= uint64(*client.limit) {
+		if bytes.Add(int64(len(m.Data))); *client.limit > 0 && c.Counts().Messages >= uint64(*client.limit) {
 			return errLimit
 		}
 		return nil
 	})
+	shown.end()
 	failed := recorder.Close()
 	if closed := t.close(); failed == nil {
 		failed = closed
 	}
 	n := c.Counts()
 	fmt.Fprintf(std.err, "%d messages, %d bytes of them, over %d connections in %v; %d bytes not recorded\n",
-		n.Messages, bytes, n.Connections, time.Since(start).Round(time.Millisecond), recorder.Dropped())
+		n.Messages, bytes.Load(), n.Connections, time.Since(start).Round(time.Millisecond), recorder.Dropped())
 	if failed != nil {
 		return failed
 	}

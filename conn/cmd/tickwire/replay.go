@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
@@ -51,6 +52,8 @@ type replay struct {
 	about []string // of each connection, the lines of its begin record
 	mu    sync.Mutex
 	next  int
+
+	begun, playing, sent atomic.Int64 // connections, those that go on, bytes
 }
 
 // scan reads the recording once: what is damaged shows before anyone is served. One that is cut can be served up to there.
@@ -102,6 +105,12 @@ func (r *replay) serve(ctx context.Context, l net.Listener) error {
 	defer stop()
 	var clients sync.WaitGroup
 	defer clients.Wait()
+	start := time.Now()
+	shown := startProgress(newDisplay(r.std.err), func() string {
+		return fmt.Sprintf("connection %d of %d, %d clients, %d bytes sent in %v", r.begun.Load(), len(r.about), r.playing.Load(), r.sent.Load(),
+			time.Since(start).Round(time.Second))
+	})
+	defer shown.end()
 	for {
 		nc, err := l.Accept()
 		if err != nil {
@@ -121,8 +130,11 @@ func (r *replay) serve(ctx context.Context, l net.Listener) error {
 			defer nc.Close()
 			stop := context.AfterFunc(ctx, func() { nc.Close() })
 			defer stop()
+			r.begun.Add(1)
+			r.playing.Add(1)
+			defer r.playing.Add(-1)
 			if err := r.play(ctx, nc, number); err != nil && ctx.Err() == nil {
-				fmt.Fprintf(r.std.err, "%s: %s\n", nc.RemoteAddr(), oneLine(err))
+				fmt.Fprintf(shown, "%s: %s\n", nc.RemoteAddr(), oneLine(err))
 			}
 		})
 	}
@@ -302,6 +314,7 @@ func (p *player) play(ctx context.Context, r *replay, number uint32) error {
 			}
 			var err error
 			closed, err = p.send(rec.Data)
+			r.sent.Add(int64(len(rec.Data)))
 			return err
 		}
 		return nil

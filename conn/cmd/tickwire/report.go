@@ -6,6 +6,7 @@ import (
 	"io"
 	"strconv"
 	"sync"
+	"unicode/utf8"
 
 	hdr "github.com/HdrHistogram/hdrhistogram-go"
 )
@@ -81,6 +82,15 @@ func (r *report) line(tier string) string {
 	return fmt.Sprintf("%-10s %s msg/s  %.1f MB/s  %s  %.4f allocs/msg  %d GC  %.4f reads/msg  %s",
 		r.Phase, quantity(r.MessagesPerSecond), r.MBPerSecond, latency,
 		r.AllocsPerMessage, r.GCCycles, r.ReadsPerMessage, tier)
+}
+
+// short returns what of the report fits a terminal of 80 columns.
+func (r *report) short() string {
+	latency := ""
+	if l := r.Latency; l != nil {
+		latency = fmt.Sprintf("  p50 %s  p99.9 %s", duration(l.P50), duration(l.P999))
+	}
+	return fmt.Sprintf("%-10s %s msg/s %.0f MB/s%s  %.2f allocs/msg", r.Phase, quantity(r.MessagesPerSecond), r.MBPerSecond, latency, r.AllocsPerMessage)
 }
 
 // quantity returns v in three figures or more, with a k or an M.
@@ -199,7 +209,7 @@ func (d *display) show(line string) {
 		return
 	}
 	fmt.Fprintf(d.w, "\r%-*s", d.width, line)
-	d.width = len(line)
+	d.width = utf8.RuneCountInString(line)
 }
 
 // end leaves the last line standing.

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"io"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 
@@ -69,6 +70,18 @@ func secretsOf(args []string) (secrets []string) {
 		}
 		for _, s := range passwords(arg) {
 			add(s)
+		}
+	}
+	return secrets
+}
+
+// proxySecrets returns the passwords of the environment's proxies.
+func proxySecrets() (secrets []string) {
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"} {
+		for _, s := range passwords(os.Getenv(name)) {
+			if len(s) >= shortestSecret {
+				secrets = append(secrets, s)
+			}
 		}
 	}
 	return secrets

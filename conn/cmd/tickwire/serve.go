@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
@@ -20,6 +22,8 @@ func runServe(ctx context.Context, std *streams, args []string) error {
 	secure := flags.Bool("tls", false, "over TLS, with a self-made certificate; its root is printed after the URL")
 	var subprotocols list
 	flags.Var(&subprotocols, "subprotocol", "a subprotocol to agree to; may be given several times, the first one that is offered wins")
+	compress := flags.Bool("deflate", false, "accept permessage-deflate, RFC 7692")
+	conform := flags.Bool("conform", false, "as a suite that tries servers wants it: with permessage-deflate for every message, without net/http, and silent about connections that fail")
 	if _, err := parse(flags, std, args, 0); err != nil {
 		return err
 	}
@@ -29,11 +33,16 @@ func runServe(ctx context.Context, std *streams, args []string) error {
 	}
 	e := &echo{ctx: ctx, std: std}
 	e.upgrader.Subprotocols = subprotocols
-	s := &http.Server{Handler: e, ReadHeaderTimeout: 10 * time.Second}
-	stop := context.AfterFunc(ctx, func() { s.Close() }) // the upgraded connections are no longer its own
-	defer stop()
+	if *compress {
+		e.upgrader.Config.Deflate = new(deflate.Config)
+	}
 	start := time.Now()
-	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if *conform {
+		err = e.conform(l)
+	} else {
+		err = e.listen(l)
+	}
+	if !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	e.clients.Wait()
@@ -50,6 +59,32 @@ type echo struct {
 
 	clients                      sync.WaitGroup
 	connections, messages, bytes atomic.Int64
+}
+
+// listen serves behind net/http.
+func (e *echo) listen(l net.Listener) error {
+	s := &http.Server{Handler: e, ReadHeaderTimeout: 10 * time.Second}
+	stop := context.AfterFunc(e.ctx, func() { s.Close() }) // the upgraded connections are no longer its own
+	defer stop()
+	return s.Serve(l)
+}
+
+// conform serves a suite: requests are parsed by the engine, so that it is what is tried.
+func (e *echo) conform(l net.Listener) error {
+	e.upgrader.Config = conformConfig()
+	s := &conn.Server{Upgrader: e.upgrader, Handler: func(c *conn.Conn) {
+		e.clients.Add(1)
+		defer e.clients.Done()
+		e.connections.Add(1)
+		_ = e.serve(c) // what is wrong with it is the suite's to say
+	}, OnError: func(error) {}}
+	stop := context.AfterFunc(e.ctx, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), conn.DefaultCloseTimeout)
+		defer cancel()
+		_ = s.Shutdown(ctx)
+	})
+	defer stop()
+	return s.Serve(l)
 }
 
 func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -4,13 +4,16 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http/httptrace"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
@@ -23,6 +26,10 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 	flags := newFlags("tail")
 	client := addClientFlags(flags)
 	timings := flags.Bool("timings", false, "print how long dialing took, and when each message came")
+	machine := flags.Bool("json", false, "print each message as a JSON object on a line: time, epoch, type, data")
+	binary := flags.String("binary", "hex", "how binary messages are printed: hex, base64, or raw, which goes to a file or a pipe only, without line ends")
+	pings := flags.Bool("pings", false, "print the control frames of both sides, on standard error")
+	verbose := flags.Bool("v", false, "print the requests and answers of the handshake, on standard error")
 	reconnect := flags.Bool("reconnect", false, "dial again when the connection ends, with a goodbye too, and print each session and its end")
 	var policy policyFlag
 	policy.register(flags)
@@ -37,7 +44,17 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 	if err != nil {
 		return err
 	}
-	t := &tail{out: bufio.NewWriterSize(std.out, 64<<10), plain: isTerminal(std.out), limit: *client.limit}
+	t := &tail{out: bufio.NewWriterSize(std.out, 64<<10), plain: isTerminal(std.out), limit: *client.limit, json: *machine, binary: *binary}
+	if err := t.check(); err != nil {
+		return err
+	}
+	if *pings {
+		d.Config.Observer = &controls{std.err}
+	}
+	if *verbose {
+		showHandshakes(d, std.err)
+	}
+	t.listen(std)
 	start := time.Now()
 	if *timings {
 		ctx = traceDial(ctx, std.err, start)
@@ -48,9 +65,15 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 	} else {
 		err = t.once(ctx, std, d, arguments[0], client.texts)
 	}
+	t.mu.Lock() // nothing is asked any more
+	if t.asked && t.prompt != "" {
+		t.out.WriteByte('\n')
+	}
+	t.prompt = ""
 	if failed := t.out.Flush(); err == nil {
 		err = failed
 	}
+	t.mu.Unlock()
 	var unusable *usageError
 	if errors.As(err, &unusable) || t.messages == 0 && errors.Is(err, context.Canceled) {
 		return err
@@ -64,6 +87,54 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 		return err // it was to go on
 	}
 	return goodEnd(err)
+}
+
+// check says what is wrong with -binary.
+func (t *tail) check() error {
+	switch {
+	case t.binary != "hex" && t.binary != "base64" && t.binary != "raw":
+		return badUsage("-binary must be hex, base64 or raw, not %q", t.binary)
+	case t.binary == "raw" && t.json:
+		return badUsage("-binary raw does not go with -json")
+	case t.binary == "raw" && t.plain:
+		return badUsage("-binary raw goes to a file or a pipe, not to a terminal")
+	}
+	return nil
+}
+
+// listen begins to read standard input.
+func (t *tail) listen(std *streams) {
+	if std.in == nil {
+		return
+	}
+	t.complain = func(format string, args ...any) { fmt.Fprintf(std.err, "tickwire tail: "+format+"\n", args...) }
+	ignoreTerminalInput()
+	if t.plain && !t.json && isTerminalInput(std.in) {
+		t.prompt = "> "
+	}
+	t.in = readInput(std.in, t.complain)
+}
+
+// talk sends the lines of standard input on c, until that ends.
+func (t *tail) talk(c *conn.Conn) {
+	if t.in == nil {
+		return
+	}
+	t.askNext()
+	t.talking.Wait() // the connection before it has ended
+	t.talking.Go(func() { t.in.send(c, t.complain, t.askNext) })
+}
+
+// askNext shows the prompt.
+func (t *tail) askNext() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.prompt == "" {
+		return
+	}
+	t.out.WriteString(t.prompt)
+	t.out.Flush()
+	t.asked = true
 }
 
 // traceDial has the steps of a dial printed as they are done.
@@ -111,6 +182,15 @@ type tail struct {
 	start, last time.Time // zero without -timings
 	messages    int
 	bytes       int64
+	json        bool
+	binary      string
+
+	in       *input // nil without standard input
+	complain func(format string, args ...any)
+	talking  sync.WaitGroup
+	prompt   string     // "" but on a terminal
+	mu       sync.Mutex // of out, which two goroutines write to where there is a prompt
+	asked    bool       // the prompt stands at the end
 }
 
 // once prints the messages of one connection, and returns the error it ended with.
@@ -133,12 +213,13 @@ func (t *tail) once(ctx context.Context, std *streams, d *conn.Dialer, url strin
 	}
 	stop := context.AfterFunc(ctx, func() { c.Shutdown(context.Background(), frame.CodeNormal, "") })
 	defer stop()
+	t.talk(c)
 	for {
 		m, err := c.ReadMessage()
 		if err != nil {
 			return err
 		}
-		switch err := t.take(m, c.More()); err {
+		switch err := t.take(m, 1, c.More()); err {
 		case nil:
 		case errLimit:
 			c.Shutdown(context.Background(), frame.CodeNormal, "")
@@ -154,20 +235,36 @@ func (t *tail) follow(ctx context.Context, std *streams, d *conn.Dialer, url str
 	judge := &judge{policy: policy}
 	client := &redial.Client{
 		Classify: judge.classify, URL: url, Dialer: d,
-		OnChange:  judge.hear(tellChange(std.err)),
-		OnConnect: func(_ context.Context, s *redial.Session) error { return sendTexts(s.Conn, texts) },
+		OnChange: judge.hear(tellChange(std.err)),
+		OnConnect: func(_ context.Context, s *redial.Session) error {
+			if err := sendTexts(s.Conn, texts); err != nil {
+				return err
+			}
+			t.talk(s.Conn)
+			return nil
+		},
 	}
-	err := client.Run(ctx, func(_ context.Context, m redial.Message) error { return t.take(m.Message, m.Session.More()) })
+	err := client.Run(ctx, func(_ context.Context, m redial.Message) error { return t.take(m.Message, m.Epoch, m.Session.More()) })
 	return redialEnd(ctx, url, err, client.Counts().Connections)
 }
 
-// take prints a message; more says that another one has come together with it: they are printed together. It returns errLimit
-// behind the last one that is wanted.
-func (t *tail) take(m conn.Message, more bool) error {
+// take prints a message. With more, another one has come together with it: they are
+// printed together. It returns errLimit after the last one that is wanted.
+func (t *tail) take(m conn.Message, epoch uint64, more bool) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.messages++
 	t.bytes += int64(len(m.Data))
-	t.print(m)
+	if t.asked {
+		t.out.WriteString("\r\x1b[K") // the prompt stands below what comes
+		t.asked = false
+	}
+	t.print(m, epoch)
 	if !more {
+		if t.prompt != "" {
+			t.out.WriteString(t.prompt)
+			t.asked = true
+		}
 		if err := t.out.Flush(); err != nil {
 			return err
 		}
@@ -178,16 +275,24 @@ func (t *tail) take(m conn.Message, more bool) error {
 	return nil
 }
 
-func (t *tail) print(m conn.Message) {
-	if !t.start.IsZero() {
+func (t *tail) print(m conn.Message, epoch uint64) {
+	if t.json {
+		t.printJSON(m, epoch)
+		return
+	}
+	raw := m.Opcode != frame.Text && t.binary == "raw"
+	if !t.start.IsZero() && !raw {
 		now := time.Now()
 		fmt.Fprintf(t.out, "%.6f +%.6f ", now.Sub(t.start).Seconds(), now.Sub(t.last).Seconds())
 		t.last = now
 	}
 	switch {
+	case raw:
+		t.out.Write(m.Data)
+		return
 	case m.Opcode != frame.Text:
 		fmt.Fprintf(t.out, "binary, %d bytes: ", len(m.Data))
-		hex.NewEncoder(t.out).Write(m.Data)
+		t.out.WriteString(t.encoded(m.Data))
 	case t.plain:
 		t.out.WriteString(printable(string(m.Data)))
 	default:
@@ -196,14 +301,66 @@ func (t *tail) print(m conn.Message) {
 	t.out.WriteByte('\n')
 }
 
-// printable returns s with the control characters, which could command a
-// terminal, made visible. Line ends and tabs stay.
+func (t *tail) encoded(data []byte) string {
+	if t.binary == "base64" {
+		return base64.StdEncoding.EncodeToString(data)
+	}
+	return hex.EncodeToString(data)
+}
+
+// A printed is a message as -json prints it.
+type printed struct {
+	Time     time.Time `json:"time"`  // at which it was read
+	Epoch    uint64    `json:"epoch"` // of the connection, from 1
+	Type     string    `json:"type"`
+	Encoding string    `json:"encoding,omitempty"` // of the data of a binary message
+	Data     string    `json:"data"`
+}
+
+func (t *tail) printJSON(m conn.Message, epoch uint64) {
+	p := printed{Time: time.Now(), Epoch: epoch, Type: "text", Data: string(m.Data)}
+	if m.Opcode != frame.Text {
+		p.Type, p.Encoding, p.Data = "binary", t.binary, t.encoded(m.Data)
+	}
+	e := json.NewEncoder(t.out)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(p) // of strings and numbers; what t.out cannot write Flush tells
+}
+
+// Controls prints control frames.
+type controls struct{ w io.Writer }
+
+func (o *controls) Control(_ *conn.Conn, op frame.Opcode, payload []byte, sent bool) {
+	by := "received"
+	if sent {
+		by = "sent"
+	}
+	what := ""
+	if code, reason, err := frame.ParseClose(payload); op == frame.Close && err == nil {
+		what = fmt.Sprintf(", %v %q", code, reason)
+	} else if len(payload) > 0 {
+		what = fmt.Sprintf(": %x", payload)
+	}
+	fmt.Fprintf(o.w, "%v %s, %d bytes%s\n", op, by, len(payload), what)
+}
+
+func (o *controls) RoundTrip(_ *conn.Conn, rtt time.Duration) {
+	fmt.Fprintf(o.w, "round trip %v\n", rtt)
+}
+func (o *controls) Slow(*conn.Conn, conn.ReadInfo) {}
+func (o *controls) Ended(*conn.Conn, error)        {}
+
+// printable returns s with what could command a terminal made visible: control
+// characters, and those that turn the direction of text. Line ends and tabs stay.
 func printable(s string) string {
 	var b strings.Builder
 	for _, r := range s {
-		if r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 {
+		switch {
+		case r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0:
 			fmt.Fprintf(&b, `\x%02x`, r)
-		} else {
+		case r >= 0x202A && r <= 0x202E || r >= 0x2066 && r <= 0x2069:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
 			b.WriteRune(r)
 		}
 	}
@@ -213,9 +370,26 @@ func printable(s string) string {
 // isTerminal tells whether w is a character device.
 func isTerminal(w io.Writer) bool {
 	f, ok := under(w).(*os.File)
-	if !ok {
+	return ok && isDevice(f)
+}
+
+// coloured reports whether w is a terminal that shows colours, and nobody has said no
+// (https://no-color.org).
+func coloured(w io.Writer) bool {
+	return isTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
+
+// isTerminalInput is isTerminal for what is read.
+func isTerminalInput(r io.Reader) bool {
+	f, ok := r.(*os.File)
+	return ok && isDevice(f)
+}
+
+func isDevice(f *os.File) bool {
+	info, err := f.Stat()
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
 		return false
 	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	null, err := os.Stat(os.DevNull)
+	return err != nil || !os.SameFile(info, null)
 }

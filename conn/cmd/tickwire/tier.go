@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"runtime"
 	"strings"
@@ -11,18 +12,37 @@ import (
 
 // runTier prints which kernels run here and why.
 func runTier(_ context.Context, std *streams, args []string) error {
-	if _, err := parse(newFlags("tier"), std, args, 0); err != nil {
+	flags := newFlags("tier")
+	machine := flags.Bool("json", false, "print it as JSON")
+	if _, err := parse(flags, std, args, 0); err != nil {
 		return err
 	}
 	names := make([]string, 0, len(asm.Available()))
 	for _, t := range asm.Available() {
 		names = append(names, t.String())
 	}
+	if *machine {
+		e := json.NewEncoder(std.out)
+		e.SetEscapeHTML(false)
+		return e.Encode(tiers{asm.CPU(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), names, asm.Active().String(), asm.Wish(), wish()})
+	}
 	fmt.Fprintf(std.out, "cpu        %s (%s/%s, %d)\n", asm.CPU(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
 	fmt.Fprintf(std.out, "available  %s\n", strings.Join(names, " "))
 	fmt.Fprintf(std.out, "active     %s\n", asm.Active())
 	fmt.Fprintf(std.out, "wish       %s\n", wish())
 	return nil
+}
+
+// Tiers is what -json prints.
+type tiers struct {
+	CPU       string   `json:"cpu"`
+	OS        string   `json:"os"`
+	Arch      string   `json:"arch"`
+	CPUs      int      `json:"cpus"`
+	Available []string `json:"available"`
+	Active    string   `json:"active"`
+	Wish      string   `json:"wish,omitempty"` // TICKWIRE_TIER
+	Granted   string   `json:"wish_result"`
 }
 
 // wish tells what TICKWIRE_TIER asked for and what came of it.

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/seed-7f57ff33/tickwire/conn"
+)
+
+// showHandshakes has the requests and answers of d's handshakes, a proxy's too, printed
+// line by line: > is what this side sends.
+func showHandshakes(d *conn.Dialer, w io.Writer) {
+	d.NetDial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		nc, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return newShowing(nc, w), nil
+	}
+	config := d.TLSConfig
+	d.WrapTLS = func(ctx context.Context, nc net.Conn, host conn.TLSHost) (net.Conn, error) {
+		c := new(tls.Config)
+		if config != nil {
+			c = config.Clone()
+		}
+		if c.ServerName == "" || host.Foreign {
+			c.ServerName = host.ServerName
+		}
+		if host.Foreign {
+			c.Certificates = nil
+		}
+		c.NextProtos = []string{"http/1.1"}
+		secure := tls.Client(nc, c)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			return nil, err
+		}
+		s := secure.ConnectionState()
+		fmt.Fprintf(w, "* %s, %s\n", tls.VersionName(s.Version), tls.CipherSuiteName(s.CipherSuite))
+		return newShowing(secure, w), nil
+	}
+}
+
+// A showing is a connection whose heads are printed.
+type showing struct {
+	net.Conn
+	out, in showingHead
+}
+
+func newShowing(nc net.Conn, w io.Writer) *showing {
+	tunnels := new(atomic.Int32)
+	return &showing{Conn: nc, out: showingHead{w: w, mark: "> ", tunnels: tunnels}, in: showingHead{w: w, mark: "< ", tunnels: tunnels}}
+}
+
+func (s *showing) Read(p []byte) (int, error) {
+	n, err := s.Conn.Read(p)
+	s.in.take(p[:n])
+	return n, err
+}
+
+func (s *showing) Write(p []byte) (int, error) {
+	s.out.take(p)
+	return s.Conn.Write(p)
+}
+
+// NetConn returns the connection below.
+func (s *showing) NetConn() net.Conn { return s.Conn }
+
+// CloseWrite ends the sending side.
+func (s *showing) CloseWrite() error {
+	if h, ok := s.Conn.(interface{ CloseWrite() error }); ok {
+		return h.CloseWrite()
+	}
+	return nil
+}
+
+// A showingHead prints the lines of one direction up to an empty one. After it come
+// frames, or another head: of the server behind a proxy, or after an interim answer.
+type showingHead struct {
+	w       io.Writer
+	mark    string
+	tunnels *atomic.Int32 // requests to proxies that are not answered
+
+	mu    sync.Mutex
+	done  bool
+	first string // line of this head
+	line  []byte
+}
+
+// maxShownLine is where a line that does not end is printed as far as it came.
+const maxShownLine = 4 << 10
+
+func (h *showingHead) take(p []byte) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for len(p) > 0 && !h.done {
+		if len(h.line) == 0 && p[0] != '\r' && p[0] != '\n' && (p[0] < ' ' || p[0] >= 0x7F) {
+			h.done = true // a record of TLS, or a frame
+			return
+		}
+		end := bytes.IndexByte(p, '\n')
+		if end < 0 {
+			if h.line = append(h.line, p...); len(h.line) > maxShownLine {
+				h.print()
+				h.done = true
+			}
+			return
+		}
+		h.line = append(h.line, p[:end]...)
+		p = p[end+1:]
+		h.print()
+	}
+}
+
+// print prints the line, and knows a head's end.
+func (h *showingHead) print() {
+	s := strings.TrimRight(string(h.line), "\r")
+	h.line = h.line[:0]
+	fmt.Fprintf(h.w, "%s%s\n", h.mark, printable(s))
+	if s != "" {
+		if h.first == "" {
+			h.first = s
+		}
+		return
+	}
+	switch first := h.first; {
+	case strings.HasPrefix(first, "CONNECT "):
+		h.tunnels.Add(1)
+	case strings.HasPrefix(first, "HTTP/") && h.tunnels.Load() > 0:
+		h.tunnels.Add(-1)
+	case strings.HasPrefix(first, "HTTP/1.1 1") && !strings.HasPrefix(first, "HTTP/1.1 101"):
+	default:
+		h.done = true
+	}
+	h.first = ""
+}

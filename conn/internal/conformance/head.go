@@ -1,0 +1,138 @@
+package conformance
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha1"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A head is a request or an answer: a first line, and lines behind it, as they stand.
+type head struct {
+	first string
+	lines []string
+	tail  []byte // what goes out in the same write
+}
+
+func (h *head) bytes() []byte {
+	return append([]byte(h.first+"\r\n"+strings.Join(append(h.lines, "", ""), "\r\n")), h.tail...)
+}
+
+// set replaces the lines of a name; add has one more; del has none.
+func (h *head) set(name, value string) *head { return h.del(name).add(name, value) }
+func (h *head) add(name, value string) *head {
+	h.lines = append(h.lines, name+": "+value)
+	return h
+}
+
+func (h *head) del(name string) *head {
+	var kept []string
+	for _, l := range h.lines {
+		if n, _, _ := strings.Cut(l, ":"); !strings.EqualFold(n, name) {
+			kept = append(kept, l)
+		}
+	}
+	h.lines = kept
+	return h
+}
+
+// values returns the values of a name.
+func (h *head) values(name string) (all []string) {
+	for _, l := range h.lines {
+		if n, v, _ := strings.Cut(l, ":"); strings.EqualFold(n, name) {
+			all = append(all, strings.TrimSpace(v))
+		}
+	}
+	return all
+}
+
+func (h *head) value(name string) string { return strings.Join(h.values(name), ", ") }
+
+// hasToken reports whether a token is in the list that the lines of a name make.
+func (h *head) hasToken(name, token string) bool {
+	for _, v := range strings.Split(h.value(name), ",") {
+		if strings.EqualFold(strings.TrimSpace(v), token) {
+			return true
+		}
+	}
+	return false
+}
+
+// status of an answer; 0 if its first line has none.
+func (h *head) status() int {
+	parts := strings.SplitN(h.first, " ", 3)
+	if len(parts) < 2 || !strings.HasPrefix(parts[0], "HTTP/1.") {
+		return 0
+	}
+	n, _ := strconv.Atoi(parts[1]) // 0 is none
+	return n
+}
+
+const maxHead = 64 << 10
+
+var errHeadTooLong = errors.New("a head of more than 64 KiB")
+
+// readHead reads up to an empty line. early is what has come behind it.
+func readHead(nc net.Conn, d time.Duration) (h *head, early []byte, err error) {
+	return readHeadAfter(nc, d, nil)
+}
+
+func readHeadAfter(nc net.Conn, d time.Duration, b []byte) (h *head, early []byte, err error) {
+	if err := nc.SetReadDeadline(time.Now().Add(d)); err != nil {
+		return nil, nil, err
+	}
+	defer nc.SetReadDeadline(time.Time{})
+	chunk := make([]byte, 4096)
+	for {
+		if i := bytes.Index(b, []byte("\r\n\r\n")); i >= 0 {
+			lines := strings.Split(string(b[:i]), "\r\n")
+			return &head{first: lines[0], lines: lines[1:]}, b[i+4:], nil
+		}
+		if len(b) > maxHead {
+			return nil, nil, errHeadTooLong
+		}
+		n, err := nc.Read(chunk)
+		b = append(b, chunk[:n]...)
+		if err != nil && n == 0 {
+			if err == io.EOF && len(b) > 0 {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, b, err
+		}
+	}
+}
+
+func newKey() string {
+	var nonce [16]byte
+	_, _ = rand.Read(nonce[:]) // never fails
+	return base64.StdEncoding.EncodeToString(nonce[:])
+}
+
+// acceptOf is RFC 6455 §4.2.2.
+func acceptOf(key string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// checkAnswer says what of an answer does not open a WebSocket (RFC 6455 §4.1).
+func checkAnswer(h *head, key string) error {
+	accept := h.values("Sec-WebSocket-Accept")
+	switch {
+	case h.status() != 101:
+		return fmt.Errorf("the answer is %q", h.first)
+	case !h.hasToken("Upgrade", "websocket"):
+		return errors.New("the answer has no Upgrade: websocket")
+	case !h.hasToken("Connection", "upgrade"):
+		return errors.New("the answer has no Connection: Upgrade")
+	case len(accept) != 1 || accept[0] != acceptOf(key):
+		return fmt.Errorf("Sec-WebSocket-Accept is %q", accept)
+	}
+	return nil
+}

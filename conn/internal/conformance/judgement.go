@@ -1,0 +1,267 @@
+package conformance
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// A Result is what one case says of an agent.
+type Result struct {
+	ID       string        `json:"id"`
+	Title    string        `json:"title"`
+	Covers   []string      `json:"covers"`
+	Verdict  Verdict       `json:"verdict"`
+	Note     string        `json:"note,omitempty"`
+	Decided  string        `json:"decided,omitempty"` // the octets that decided, in hex
+	End      string        `json:"end,omitempty"`     // of the connection
+	Duration time.Duration `json:"ns"`
+	Wire     []Entry       `json:"wire,omitempty"`
+	Left     int           `json:"left_out,omitempty"` // entries of the wire that were not kept
+}
+
+func (c *Case) result(v Verdict, note string) Result {
+	return Result{ID: c.ID, Title: c.Title, Covers: c.Covers, Verdict: v, Note: note}
+}
+
+// play does what the case does on a connection that is open, and judges the agent.
+func (s *session) play(early []byte) Result {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.read(early)
+	}()
+	timer := time.AfterFunc(s.o.Timeout, func() { s.nc.Close() })
+	defer timer.Stop()
+	s.act()
+	s.finish()
+	s.nc.Close()
+	<-done
+	s.replies.Wait()
+	s.out.free()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.judge()
+	r.End, r.Wire, r.Left = s.howClosed(), s.wire, s.left
+	return r
+}
+
+func (s *session) act() {
+	if s.c.bulk != nil {
+		s.c.bulk(s)
+		return
+	}
+	for _, step := range s.c.steps {
+		if s.gone() {
+			return
+		}
+		step(s)
+	}
+}
+
+// fence is a ping that an agent answers if it goes on.
+const fence = "still there?"
+
+// finish brings the connection to its end.
+func (s *session) finish() {
+	if s.c.end == endFails {
+		// A fence finds out at once that an agent goes on. One that has failed the
+		// connection is spared it.
+		closed := func() bool { return s.closed != nil }
+		if s.goodbye = s.saidGoodbye(); s.goodbye {
+			s.wait(s.o.Patience, closed)
+		} else if !s.wait(s.o.Patience/10, closed) && !s.gone() {
+			p := ping(fence)
+			s.write(p.append(nil, s.client), "ping, to see whether it goes on")
+			s.wait(s.o.Patience, func() bool { return s.closed != nil || s.passedFence() })
+		}
+	} else if s.c.end == endClean && s.c.bulk == nil {
+		s.wait(s.o.Patience, func() bool { return s.closed != nil || complete(s.events, s.c.want) })
+	}
+	if s.c.end != endClose && !s.gone() {
+		s.sendClose("\x03\xE8")
+	}
+	// A server closes TCP first (RFC 6455 §7.1.1): as one we do once both sides have said
+	// goodbye, as a client we wait.
+	s.wait(s.o.Patience, func() bool { return s.ended != nil || s.closed != nil })
+	if s.c.lingers {
+		// A client that closes TCP does so well before it gives up a server that does
+		// not.
+		s.wait(s.o.Patience/10, func() bool { return s.ended != nil })
+		s.mu.Lock()
+		early := s.ended != nil
+		s.mu.Unlock()
+		if early {
+			s.settle(NonStrict, "the client closes TCP, and does not wait for the server to do it (RFC 6455 §7.1.1)", "")
+		}
+	}
+	s.wait(s.o.Patience, func() bool { return s.closed == nil || s.answered })
+	if !s.client {
+		s.halfClose()
+	}
+	s.wait(s.o.Patience, func() bool { return s.ended != nil })
+}
+
+func (s *session) saidGoodbye() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closing
+}
+
+func (s *session) passedFence() bool {
+	return slices.ContainsFunc(s.events, func(e event) bool { return e.op == opPong && string(e.data) == fence })
+}
+
+func (s *session) howClosed() string {
+	h := "no Close"
+	if s.closed != nil {
+		h = "Close without a code"
+		if len(s.closed.data) >= 2 {
+			h = describeFrame(*s.closed)
+		}
+	}
+	return h + ", " + s.howEnded()
+}
+
+// judge comes to the verdict. What decided first is said.
+func (s *session) judge() Result {
+	c := s.c
+	if len(s.faults) > 0 {
+		r := c.result(Failed, s.faults[0].note)
+		r.Decided = s.faults[0].decided
+		return r
+	}
+	verdict, note := s.judgeEvents()
+	if v, n := s.judgeEnd(); v > verdict && !s.passedFence() {
+		verdict, note = v, n
+	}
+	if c.check != nil && verdict < Failed {
+		c.check(s)
+	}
+	r := c.result(verdict, note)
+	if s.deferred > verdict {
+		r.Verdict, r.Note, r.Decided = s.deferred, s.why, s.decided
+	}
+	if r.Decided == "" {
+		r.Decided = s.lastOctets()
+	}
+	return r
+}
+
+// lastOctets are those of the agent's last frame but a Close after other ones, which is
+// where a verdict that nothing else explains was seen.
+func (s *session) lastOctets() string {
+	if len(s.frames) == 0 {
+		return ""
+	}
+	f := s.frames[len(s.frames)-1]
+	b := slices.Concat(f.head, f.data)
+	return hex.EncodeToString(b[:min(len(b), entryBytes)])
+}
+
+func (s *session) judgeEvents() (Verdict, string) {
+	c, got := s.c, s.events
+	if s.passedFence() {
+		if c.lax != OK {
+			return c.lax, "it goes on, where it has to fail the connection"
+		}
+		return Failed, "it goes on, where it has to fail the connection"
+	}
+	if c.bulk != nil || sameEvents(got, c.want) {
+		return OK, ""
+	}
+	for _, o := range c.others {
+		if sameEvents(got, o.events) {
+			return o.verdict, o.note
+		}
+	}
+	if c.end == endFails && beginning(got, c.want) {
+		return NonStrict, "it fails the connection before it has answered what was right: " + listed(got) + " came of " + listed(c.want)
+	}
+	return c.worst(), fmt.Sprintf("%s came, where it has to be %s", listed(got), listed(c.want))
+}
+
+// beginning reports whether got is some of want, from its beginning on.
+func beginning(got, want []event) bool {
+	messages, pongs := split(got)
+	wantMessages, wantPongs := split(want)
+	return len(messages) <= len(wantMessages) && len(pongs) <= len(wantPongs) &&
+		slices.EqualFunc(messages, wantMessages[:len(messages)], sameEvent) && slices.EqualFunc(pongs, wantPongs[:len(pongs)], sameEvent)
+}
+
+func (s *session) judgeEnd() (Verdict, string) {
+	switch s.c.end {
+	case endFails:
+		return s.judgeFailure()
+	case endAny:
+		if s.closed == nil && !s.endedByAgent() {
+			return s.c.worst(), "it does not end the connection"
+		}
+		return OK, ""
+	}
+	switch {
+	case s.closed == nil && s.endedByAgent() && s.torn:
+		return s.c.worst(), "it ends TCP within a frame"
+	case s.closed == nil:
+		return s.c.worst(), "it does not answer a Close (RFC 6455 §5.5.1)"
+	}
+	if v, note := s.judgeCode(); v != OK {
+		return v, note
+	}
+	return s.judgeTCP()
+}
+
+func (s *session) endedByAgent() bool {
+	return s.ended != nil && s.howEnded() != "TCP closed by the suite"
+}
+
+// judgeFailure is about an agent that has to fail the connection.
+func (s *session) judgeFailure() (Verdict, string) {
+	switch {
+	case s.closed == nil && !s.endedByAgent():
+		return s.c.worst(), "it does not fail the connection"
+	case s.closed == nil:
+		return NonStrict, "it fails the connection without a Close (RFC 6455 §7.1.7)"
+	}
+	if v, note := s.judgeCode(); v != OK {
+		// Of an agent that is sent a broken Close, the code alone tells whether it has
+		// seen that.
+		if s.goodbye && !slices.Contains([]int{1002, 1003, 1007, 1008, 1009, 1011}, s.code()) {
+			return s.c.worst(), note
+		}
+		return NonStrict, note
+	}
+	return s.judgeTCP()
+}
+
+func (s *session) code() int {
+	if len(s.closed.data) < 2 {
+		return 0
+	}
+	return int(binary.BigEndian.Uint16(s.closed.data))
+}
+
+func (s *session) judgeCode() (Verdict, string) {
+	code := s.code()
+	want := s.c.codes
+	if want == nil && s.c.end == endClean {
+		want = []int{0, 1000}
+	}
+	if len(want) == 0 || slices.Contains(want, code) {
+		return OK, ""
+	}
+	if code == 0 {
+		return NonStrict, fmt.Sprintf("its Close has no code, where %v is to be", want)
+	}
+	return s.c.worst(), fmt.Sprintf("its Close has code %d, where %v is to be", code, want)
+}
+
+// judgeTCP is about a server that has to close TCP first.
+func (s *session) judgeTCP() (Verdict, string) {
+	if s.client && !s.endedByAgent() {
+		return NonStrict, "the server does not close TCP when both sides have said goodbye (RFC 6455 §7.1.1)"
+	}
+	return OK, ""
+}
