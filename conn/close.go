@@ -13,13 +13,18 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
-// Shutdown closes the connection with the close handshake (RFC 6455 §7.1.2): it writes what is queued and a Close frame, and waits for
-// the peer's. Messages that still come are dropped, but for what a goroutine that reads gets before Shutdown takes its place;
-// StartClose is for those who want them. Read calls return the *CloseError at the end. Shutdown returns nil if the handshake was done and our Close went
-// first; if the peer's did, or something is wrong with its answer, it returns the *CloseError too, and otherwise the error that ended the connection.
+// Shutdown closes the connection with the close handshake (RFC 6455 §7.1.2). It writes
+// queued messages and a Close frame, and waits for the peer's. Messages that arrive
+// meanwhile are dropped; a concurrent reader may still receive some first. Use StartClose
+// to receive them. Read calls return the *CloseError at the end.
 //
-// It ends with ctx or after Config.CloseTimeout, whichever is first, whatever the peer does; the connection is then closed
-// all the same. code and reason are checked before anything is written, with the errors of frame.AppendClose.
+// Shutdown returns nil if the handshake completed and our Close went first. If the peer's
+// went first, or its answer is not as it should be, it returns the *CloseError too.
+// Otherwise it returns the error that ended the connection.
+//
+// It ends with ctx or after Config.CloseTimeout, whichever is first, whatever the peer
+// does. The connection is closed in any case. code and reason are checked before anything
+// is written, with the errors of frame.AppendClose.
 func (c *Conn) Shutdown(ctx context.Context, code frame.CloseCode, reason string) error {
 	var body [frame.MaxControlPayload]byte
 	if _, err := frame.AppendClose(body[:0], c.role, code, reason); err != nil {
@@ -36,7 +41,8 @@ func (c *Conn) Shutdown(ctx context.Context, code frame.CloseCode, reason string
 		c.end(e)
 	})
 	defer stop()
-	// The end of ctx closes the connection and says why; the write deadline behind it is for safety.
+	// The end of ctx closes the connection and says why; the later write deadline is for
+	// safety.
 	err := c.sendClose(until.Add(closeSlack), code, reason)
 	c.closeDone(true)
 	if err != nil && !c.ended() {
@@ -98,12 +104,11 @@ func (c *Conn) awaitClose() {
 	}
 }
 
-// StartClose begins the close handshake and leaves the rest to the goroutine that reads:
-// it writes what is queued and a Close frame, and returns. Read calls go on to deliver
-// the messages that still come, until the peer's Close ends them with the *CloseError, or
-// Config.CloseTimeout with a *TimeoutError. A reader that is behind then still gets what
-// has come, the peer's Close too, if it takes no longer than CloseTimeout for a message.
-// Shutdown is for those who do not want these messages.
+// StartClose begins the close handshake and returns: it writes queued messages and a
+// Close frame. Read calls continue to deliver messages, until the peer's Close ends them
+// with the *CloseError, or Config.CloseTimeout with a *TimeoutError. A slow reader then
+// still gets what has come, including the peer's Close, if it takes no longer than
+// CloseTimeout for a message. Use Shutdown if these messages are not wanted.
 //
 // code and reason are checked before anything is written, with the errors of
 // frame.AppendClose.
@@ -114,7 +119,7 @@ func (c *Conn) StartClose(code frame.CloseCode, reason string) error {
 	}
 	limit := c.cfg.CloseTimeout
 	first := c.closeAfter(&TimeoutError{Clock: ClockClose, Limit: limit}, c.readers.delivered())
-	// The timer says how the connection ends; the write deadline behind it is for safety.
+	// The timer says how the connection ends; the later write deadline is for safety.
 	err := c.sendClose(time.Now().Add(limit+closeSlack), code, reason)
 	c.closeDone(true)
 	switch {
@@ -176,16 +181,18 @@ func (c *Conn) closeLate(e *TimeoutError, before uint64) {
 	}
 }
 
-// Close ends the connection at once, without a Close frame; what is queued is lost. Every blocked call returns. It can be
-// called at any time and more than once.
+// Close ends the connection at once, without a Close frame. Queued messages are lost, and
+// every blocked call returns. It may be called at any time and more than once.
 //
-// After our own Close frame, sent because the peer closed, broke a rule or went over a limit, or by StartClose, the socket stays
-// open in the background until the peer has closed it too, Config.CloseTimeout at most: a socket that is closed with bytes
-// unread is reset, which can take the Close frame from the peer (RFC 9112 §9.6 tells of the same). With Config.ManualClose the
-// socket is closed at once.
+// If our Close frame was sent before (because the peer closed, broke a rule or exceeded a
+// limit, or by StartClose), the socket stays open in the background until the peer has
+// closed it too, for at most Config.CloseTimeout. Closing a socket with unread bytes
+// would reset it, and the peer could lose our Close frame (RFC 9112 §9.6 describes the
+// same). With Config.ManualClose the socket is closed at once.
 func (c *Conn) Close() error { return c.part(ErrClosed) }
 
-// part makes err the last word, if there is none, and closes the transport: at once, or by linger after our Close frame.
+// part makes err the last word, if there is none, and closes the transport: at once, or
+// by linger after our Close frame.
 func (c *Conn) part(err error) error {
 	_, first := c.finish(err)
 	if !c.cfg.ManualClose && c.startLinger() {
@@ -198,8 +205,8 @@ func (c *Conn) part(err error) error {
 	return nil
 }
 
-// Bind closes the connection when ctx ends, with an error that matches ErrClosed and the context's cause. stop undoes it, and
-// returns false if it is too late for that.
+// Bind closes the connection when ctx ends, with an error that matches ErrClosed and
+// wraps the context's cause. stop undoes it, and returns false if that comes too late.
 func (c *Conn) Bind(ctx context.Context) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { c.part(&boundError{context.Cause(ctx)}) })
 }
@@ -229,7 +236,7 @@ func (c *Conn) shutErr() error {
 	return c.Err()
 }
 
-// sendClose writes a Close frame behind what is queued, unless one was sent.
+// sendClose writes a Close frame after the queued messages, unless one was sent.
 func (c *Conn) sendClose(until time.Time, code frame.CloseCode, reason string) error {
 	if err := c.writeErr(); err != nil {
 		return err
@@ -263,7 +270,7 @@ func (c *Conn) sendClose(until time.Time, code frame.CloseCode, reason string) e
 	switch {
 	case err == nil:
 		c.mu.Lock()
-		g.sent = closeStatus{true, code, reason} // not before: whoever is told ErrShutdown may call Close
+		g.sent = closeStatus{true, code, reason} // not before: a caller that gets ErrShutdown may call Close
 		c.mu.Unlock()
 		return nil
 	case c.cut.Load() != nil:
@@ -281,7 +288,8 @@ func (c *Conn) takeClose(body []byte) error {
 	return c.closeTaken(g, true)
 }
 
-// closeCame notes the peer's Close. asked says that Config.Control is asked about it next.
+// closeCame notes the peer's Close. asked says that Config.Control is asked about it
+// next.
 func (c *Conn) closeCame(body []byte, asked bool) *goodbyes {
 	code, view, _ := frame.ParseClose(body)
 	reason := string(view)
@@ -380,7 +388,8 @@ func (c *Conn) endAfterClose(err error) error {
 	return last
 }
 
-// startLinger has linger run, if our Close frame was sent and it does not run yet. It returns false if none was sent.
+// startLinger has linger run, if our Close frame was sent and it does not run yet. It
+// returns false if none was sent.
 func (c *Conn) startLinger() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -397,7 +406,8 @@ func (c *Conn) startLinger() bool {
 	return true
 }
 
-// lingerDone returns a channel that is closed when linger is done, nil if it does not run.
+// lingerDone returns a channel that is closed when linger is done, nil if it does not
+// run.
 func (c *Conn) lingerDone() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -407,12 +417,14 @@ func (c *Conn) lingerDone() <-chan struct{} {
 	return c.goodbye.lingering
 }
 
-// lingerBytes is how much linger reads. A peer that sends more has not looked for a Close frame for long.
+// lingerBytes is how much linger reads. A peer that sends more has not looked for a Close
+// frame for long.
 const lingerBytes = 64 << 20
 
-// linger ends the TCP connection after Close frames went both ways, or ours alone. The server ends it first, the
-// client waits for that (RFC 6455 §7.1.1). Until then what comes is dropped: closing a socket with bytes unread would
-// have the kernel send a reset, and that can take our Close from the peer. All of it ends with CloseTimeout.
+// linger ends the TCP connection after Close frames went both ways, or ours alone. The
+// server ends it first, the client waits for that (RFC 6455 §7.1.1). Until then what
+// comes is dropped: closing a socket with bytes unread would have the kernel send a
+// reset, and that can take our Close from the peer. All of it ends with CloseTimeout.
 func (c *Conn) linger(g *goodbyes) {
 	defer close(g.lingering)
 	until := time.Now().Add(c.cfg.CloseTimeout)
@@ -438,9 +450,9 @@ func (c *Conn) linger(g *goodbyes) {
 	c.drop()
 }
 
-// takeReading returns when no read call runs any more on a connection that has ended: the
-// one that waits for bytes is woken. It returns false if one still runs when late is
-// closed: a hook that panics, or never returns, leaves one behind.
+// takeReading returns when no read call runs any more on a connection that has ended; it
+// wakes one that waits for bytes. It returns false if one still runs when late is closed,
+// because a hook panicked or does not return.
 func (c *Conn) takeReading(late <-chan struct{}) bool {
 	c.startDiscarding(past)
 	for c.readers.state.Or(readWanted)&readBusy != 0 {

@@ -6,8 +6,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// failClose is fail where it is the peer's Close that breaks a rule. The peer is told at once. The error says what the Close
-// says, too: what has not come of that is waited for until the close handshake must end.
+// failClose is fail where it is the peer's Close that breaks a rule. The peer is told at
+// once. The error says what the Close says, too: what has not come of that is waited for
+// until the close handshake must end.
 func (c *Conn) failClose(broken *frame.ProtocolError) error {
 	wrong := &protocolError{broken}
 	local := c.sentClose()
@@ -38,8 +39,9 @@ func (c *Conn) sentClose() bool {
 	return c.goodbye != nil && c.goodbye.sent.done
 }
 
-// closeError returns the error for a Close of the peer's that breaks a rule: wrong itself if nothing could be told. local says
-// that our Close went before the rule was broken. The caller has c.mu.
+// closeError returns the error for a Close of the peer's that breaks a rule: wrong itself
+// if nothing could be told. local says that our Close went before the rule was broken.
+// The caller has c.mu.
 func (c *Conn) closeError(said frame.BrokenClose, ok bool, wrong *protocolError, local bool) error {
 	if !ok {
 		return wrong
@@ -52,8 +54,8 @@ func (c *Conn) closeError(said frame.BrokenClose, ok bool, wrong *protocolError,
 	return e
 }
 
-// cutClose returns the error for a stream that ended with lost: a *CloseError if that was within the peer's Close and its code
-// had come.
+// cutClose returns the error for a stream that ended with lost: a *CloseError if that was
+// within the peer's Close and its code had come.
 func (c *Conn) cutClose(lost error) error {
 	said, ok := c.r.BrokenClose()
 	if !ok {
@@ -68,7 +70,8 @@ func (c *Conn) cutClose(lost error) error {
 	return e
 }
 
-// fillRest is fill for the rest of a Close that breaks a rule: an error only ends it, since what the connection ends with is known.
+// fillRest is fill for the rest of a Close that breaks a rule: an error only ends it,
+// since what the connection ends with is known.
 func (c *Conn) fillRest() bool {
 	if w := c.cut.Load(); w != nil && w.over.Load() && !c.armLast(w) {
 		return false

@@ -18,123 +18,138 @@ const (
 	DefaultWriteBuffer  = 64 << 10
 )
 
-// Config is what Dialer, Upgrader and New share. The zero value is ready: all rules and limits on, a ping after 30 s of
-// silence and the end after 60, the end after 60 s without progress of a write, no other timeout.
+// Config holds the options that Dialer, Upgrader and New share. With the zero value all
+// rules and limits hold, a ping is sent after 30 s of silence, and the connection ends
+// after 60 s of silence or 60 s without progress of a write. There is no other timeout.
 type Config struct {
-	// Frame are the limits and relaxed rules for what is received. Its Compression is set by the handshake.
+	// Frame holds the limits and relaxed rules for received messages. The handshake sets
+	// its Compression.
 	Frame frame.Options
-	// Deflate, if not nil, has messages compressed if the peer agrees: a client offers
-	// it, a server accepts it (RFC 7692). It is for Dialer and Upgrader; New has no
-	// handshake to agree in, and NewAgreed is told what was agreed.
+	// Deflate, if not nil, compresses messages if the peer agrees: a client offers it,
+	// and a server accepts it (RFC 7692). It is for Dialer and Upgrader. New has no
+	// handshake; NewAgreed takes what was agreed.
 	Deflate *deflate.Config
-	// UncheckedText gives up the check that written text is UTF-8 (RFC 6455 §5.6), which is ErrNotUTF8 otherwise.
+	// UncheckedText turns off the check that written text is UTF-8 (RFC 6455 §5.6). With
+	// the check such text is ErrNotUTF8.
 	UncheckedText bool
 
-	// ReadBuffer bounds the read buffer in bytes; 0 means frame.DefaultMaxBuffer. The buffer starts small and grows while
-	// reads fill it. Under TLS there is another, of twice the size, for records.
+	// ReadBuffer limits the read buffer in bytes. 0 means frame.DefaultMaxBuffer. The
+	// buffer starts small, and grows while reads fill it. Under TLS there is another one
+	// for records, of twice the size.
 	//
-	// A connection that waits holds at most twice the bytes that have come of a message, or 4 KiB, whatever length was
-	// declared; none between messages if it reads a socket itself, as on Linux. What inflates messages has its window
-	// beside that, and crypto/tls a buffer for the largest records that came.
+	// An idle connection holds at most twice the bytes received of a message, or 4 KiB,
+	// whatever length was declared. Between messages it holds none if it reads a socket
+	// itself, as on Linux. The window of decompression, and crypto/tls's buffer for the
+	// largest records received, come in addition.
 	ReadBuffer int
-	// WriteBuffer is how many bytes AppendMessage lets wait for Flush before it flushes by itself; 0 means
-	// DefaultWriteBuffer.
+	// WriteBuffer is how many bytes AppendMessage queues before it flushes by itself. 0
+	// means DefaultWriteBuffer.
 	WriteBuffer int
 
-	// KeepAlive is the transport clock: any byte from the peer resets it, a ping goes out after half of it, and after the
-	// whole the connection is dead (*TimeoutError). 0 means DefaultKeepAlive, negative none.
+	// KeepAlive is the transport clock. Any byte from the peer resets it. After half of
+	// it a ping is sent; after all of it the connection ends (*TimeoutError). 0 means
+	// DefaultKeepAlive; negative means none.
 	//
-	// A goroutine, or a Poller, must be reading. While bytes of the peer's wait to be
-	// read no clock judges the peer dead, whatever its limit: Observer.Slow tells that
-	// this side does not read. On Linux the socket is looked into; another net.Conn can
-	// have a method Unread() (n int, ok bool), and without it is not judged but while a
-	// goroutine reads.
+	// A goroutine, or a Poller, must be reading. While bytes from the peer wait to be
+	// read no clock ends the connection; Observer.Slow reports that this side does not
+	// read. On Linux the socket is asked for waiting bytes. Another net.Conn can have a
+	// method Unread() (n int, ok bool); without it the clocks act only while a goroutine
+	// reads.
 	//
-	// With a timer pending, whosever it is, the Go runtime takes longer to wait for bytes: of a round trip of 28 µs on one
-	// processor that is some 1.6 (tickwire and tickwire-noclock in GOWORK=off go -C bench run ./cmd/compare -run '^echo/128 B, both').
+	// A pending timer makes each wait for bytes slower: 1.6 µs of a 28 µs round trip
+	// (tickwire and tickwire-noclock in GOWORK=off go -C bench run ./cmd/compare -run
+	// '^echo/128 B, both').
 	KeepAlive time.Duration
 	// DataTimeout is the data clock: only messages reset it. 0 means none.
 	DataTimeout time.Duration
-	// PongTimeout is how long the answer to a ping of KeepAlive may take. Any other byte from the peer does not count.
-	// 0 means none: then only the transport clock judges.
+	// PongTimeout limits the wait for the answer to a ping of KeepAlive. Other bytes from
+	// the peer do not count. 0 means none; then only the transport clock holds.
 	PongTimeout time.Duration
-	// StallTimeout is the write clock: when a write has waited for so long and the kernels have taken no byte of it, nothing
-	// more is written, and the connection ends with a *TimeoutError once what has come is read. It judges progress, not how
-	// long a write takes; WriteTimeout bounds that. 0 means DefaultStallTimeout, negative none.
+	// StallTimeout is the write clock. If a write waits this long without progress,
+	// nothing more is written, and the connection ends with a *TimeoutError after what
+	// has come is read. A slow write that progresses does not trigger it; WriteTimeout
+	// limits the whole write. 0 means DefaultStallTimeout; negative means none.
 	StallTimeout time.Duration
-	// CloseTimeout bounds the whole close handshake; 0 means DefaultCloseTimeout.
+	// CloseTimeout limits the whole close handshake. 0 means DefaultCloseTimeout.
 	CloseTimeout time.Duration
-	// ReadTimeout ends a read call for which no byte has come for so long, with an error that matches
-	// os.ErrDeadlineExceeded; reading can go on. It is armed once per read from the socket at most and may fire an eighth
-	// late. 0 means none.
+	// ReadTimeout ends a read call if no byte comes for this long. The error matches
+	// os.ErrDeadlineExceeded, and reading can continue. It is set at most once per read
+	// from the socket, and may fire an eighth late. 0 means none.
 	ReadTimeout time.Duration
-	// WriteTimeout bounds each write to the socket in the same way. 0 means none.
+	// WriteTimeout limits each write to the socket in the same way. 0 means none.
 	WriteTimeout time.Duration
 
-	// FailFast has write calls fail with ErrWouldBlock where they would wait for the peer, or for another write. A message
-	// that was begun goes out whole in the background.
+	// FailFast has write calls return ErrWouldBlock instead of waiting for the peer or
+	// for another write. A message already begun is written completely in the background.
 	FailFast bool
 
-	// Outbound, if not nil, is asked before anything goes out but the Close frame: op is Text, Binary, Ping or Pong, and size that
-	// of the payload, -1 for a message of NextWriter. It is for peers that limit what they receive. It may wait, best no longer
-	// than until c.Done is closed. An error refuses: a message is not written, and its write call returns the error; so Ping; a ping
-	// of KeepAlive is asked about again an eighth of that later; a pong is left out, which the peer may take for a sign of death.
+	// Outbound, if not nil, is asked before anything except a Close frame is sent, for
+	// peers that limit what they receive. op is Text, Binary, Ping or Pong. size is the
+	// size of the payload, or -1 for a message of NextWriter. It may wait, preferably not
+	// after c.Done is closed.
 	//
-	// About a message it is asked by the write call, about pings and pongs in a goroutine of their own, one at a time; always
-	// with no lock held, so neither the reader nor other writers wait for it. Of the pings that come meanwhile the newest is
-	// answered. It must not call the connection's methods that read, write or ping.
+	// An error refuses. The write call, or Ping, returns it, and nothing is written. A
+	// refused keepalive ping is retried after KeepAlive/8. A refused pong is dropped; the
+	// peer may then close the connection.
+	//
+	// The write call asks about its message. Pings and pongs are asked about in a
+	// goroutine of their own, one at a time. No lock is held, so neither the reader nor
+	// other writers wait. If several pings come meanwhile, the newest is answered.
+	// Outbound must not call the connection's methods that read, write or ping.
 	Outbound func(c *Conn, op Opcode, size int) error
 
-	// Control, if not nil, is asked about each ping, pong and Close that comes, before it
-	// is answered: by the goroutine that reads, within its read call, whichever that is.
-	// payload is a view, valid until Control returns, and not to be changed. It is not
-	// asked once Shutdown waits for the peer's Close: nothing is answered then.
+	// Control, if not nil, is asked about each ping, pong and Close from the peer, before
+	// it is answered. The reading goroutine calls it inside its read call, whichever that
+	// is. payload is a view, valid until Control returns, and must not be changed. Once
+	// Shutdown waits for the peer's Close, nothing is answered and Control is not called.
 	//
-	// answer says whether a ping is answered with a pong, and a Close with a Close. A
-	// pong counts as the answer to a ping of ours in any case. An error ends the read
-	// call, which returns it as it is. The frame is used up, and the next read call goes
-	// on after it.
+	// answer says whether to answer a ping with a pong, and a Close with a Close. A pong
+	// always counts as the answer to our ping. An error ends the read call, which returns
+	// it unchanged. The frame is consumed, and the next read call continues after it.
 	//
-	// After a Close that is not answered read calls return the *CloseError, and write
-	// calls go on. The connection ends, with a *CloseError that has both codes, once our
-	// Close was sent, by WriteControl, StartClose or Shutdown; with Close; or with a
-	// clock, that of KeepAlive at the latest.
+	// After an unanswered Close read calls return the *CloseError, and write calls
+	// continue to work. The connection ends, with a *CloseError that has both codes, when
+	// our Close is sent by WriteControl, StartClose or Shutdown. It also ends with Close,
+	// or by a clock, at the latest that of KeepAlive.
 	//
-	// Control may call all methods that do not read or wait for a pong or the peer's
-	// Close: not Ping, not Shutdown. The reader waits while it runs.
+	// Control may call all methods that do not read, and do not wait for a pong or the
+	// peer's Close: not Ping, not Shutdown. The reader waits while it runs.
 	Control func(c *Conn, op Opcode, payload []byte) (answer bool, err error)
 
-	// ManualClose leaves the end of the connection to the caller. After both Close frames
-	// it stays open: read calls return the *CloseError, write calls ErrShutdown, until
-	// Close, Shutdown, StartClose or a clock ends it. Close closes the transport at once,
-	// also after our own Close frame. WriteControl writes the payload of a Close as it is,
-	// with no check of its code and reason.
+	// ManualClose leaves the end of the connection to the caller. It stays open after
+	// both Close frames: read calls return the *CloseError, and write calls ErrShutdown,
+	// until Close, Shutdown, StartClose or a clock ends it. Close closes the transport at
+	// once, even after our own Close frame. WriteControl does not check the code and
+	// reason of a Close.
 	ManualClose bool
 
 	// Syscalls says how a socket is read and written on Linux.
 	Syscalls Syscalls
-	// Timestamps has Linux stamp what it receives: see LastRead. The stamp costs a clock reading per read of the socket.
+	// Timestamps has Linux stamp received bytes: see LastRead. The stamp costs a clock
+	// reading for each read of the socket.
 	Timestamps bool
-	// LagLimit and BacklogLimit, with Timestamps, are the lag and the bytes left in the kernel from which the Observer
-	// hears that this side reads too slowly. 0 means never.
+	// LagLimit and BacklogLimit, with Timestamps, are the lag and the unread bytes in the
+	// kernel from which the Observer is told that this side reads too slowly. 0 means
+	// never.
 	LagLimit     time.Duration
 	BacklogLimit int
-	// Observer, if not nil, hears of what happens on the connection.
+	// Observer, if not nil, is told of events on the connection.
 	Observer Observer
-	// Spin is how long a read polls an empty socket before it parks in the runtime's poller. It saves a wake-up and costs a
-	// processor: nothing else runs there meanwhile. Linux only; 0 means none.
+	// Spin is how long a read polls an empty socket before it waits in the runtime's
+	// poller. It saves a wake-up, and keeps a processor busy meanwhile. Linux only; 0
+	// means none.
 	Spin time.Duration
 
-	// BlockingReads has a read that waits block its thread in the kernel, instead of
-	// handing the goroutine to the runtime's poller. It is for one line whose reader has
-	// called runtime.LockOSThread: the bytes wake that thread, and no scheduler stands
-	// between. Close, Shutdown, deadlines and clocks end the wait as ever, with a
-	// descriptor more for each such connection. While it waits the runtime has a thread
-	// less on that processor, until it finds out. Linux only; elsewhere, and over what
-	// is no socket, it changes nothing.
+	// BlockingReads has a waiting read block its thread in the kernel, instead of waiting
+	// in the runtime's poller. It is for one connection whose reader has called
+	// runtime.LockOSThread: the bytes wake that thread without a scheduler in between.
+	// Close, Shutdown, deadlines and clocks end the wait as usual; that takes one more
+	// descriptor for each connection. While it waits, the runtime has one thread less on
+	// that processor, until it notices. Linux only; elsewhere, and without a socket, it
+	// has no effect.
 	BlockingReads bool
 
-	// Recorder, if not nil, keeps all that is received, with the times at which it was read.
+	// Recorder, if not nil, records everything received, with the time of each read.
 	Recorder *Recorder
 
 	agreed *deflate.Params // by the handshake
@@ -167,8 +182,9 @@ func (cfg *Config) withDefaults() Config {
 	return c
 }
 
-// lastConfigs are the Configs that the newest client and the newest server have, for as long as any connection has them: all
-// connections of one Dialer or Upgrader share one, unless others come between that have another.
+// lastConfigs are the Configs that the newest client and the newest server have, for as
+// long as any connection has them: all connections of one Dialer or Upgrader share one,
+// unless others come between that have another.
 var lastConfigs [2]struct {
 	sync.Mutex
 	last weak.Pointer[Config]
@@ -188,8 +204,9 @@ func (cfg *Config) shared(role frame.Role) *Config {
 	return c
 }
 
-// same reports whether two Configs are the same in each byte: functions, and what Observer may hold, cannot be compared otherwise.
-// Between fields there are bytes without a meaning, but a difference there costs no more than the sharing.
+// same reports whether two Configs are the same in each byte: functions, and what
+// Observer may hold, cannot be compared otherwise. Between fields there are bytes without
+// a meaning, but a difference there costs no more than the sharing.
 func (cfg *Config) same(other *Config) bool {
 	type bytes = [unsafe.Sizeof(*cfg)]byte
 	return *(*bytes)(unsafe.Pointer(cfg)) == *(*bytes)(unsafe.Pointer(other))

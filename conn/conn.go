@@ -1,11 +1,13 @@
-// Package conn is WebSocket connections: dialing and accepting them, reading and writing messages, keeping them alive and
-// closing them, on top of packages frame and handshake.
+// Package conn is WebSocket connections: dialing and accepting them, reading and writing
+// messages, keeping them alive and closing them, on top of packages frame and handshake.
 //
-// A nil context, connection, listener, request or prepared message is the caller's bug: the call panics or returns an error, and
-// nothing of the library's own goroutines does. Fields of options may be nil, and so may a *Config.
+// A nil context, connection, listener, request or prepared message is the caller's bug:
+// the call panics or returns an error, and nothing of the library's own goroutines does.
+// Fields of options may be nil, and so may a *Config.
 //
-// One goroutine reads; it also answers pings and takes part in the close handshake, so one must be reading for as long as the
-// connection is wanted. Any goroutine may write, set deadlines, ping, shut down and close.
+// One goroutine reads; it also answers pings and takes part in the close handshake, so
+// one must be reading for as long as the connection is wanted. Any goroutine may write,
+// set deadlines, ping, shut down and close.
 //
 // A Poller reads many connections with one goroutine, on a thread of its own. TryRead is
 // for loops that must not wait.
@@ -22,7 +24,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
-// Message is a whole message. Its Data is a view: valid until the next read call on the connection.
+// Message is a whole message. Its Data is a view, valid until the next read call on the
+// connection.
 type Message = frame.Message
 
 // Opcode is the type of a message.
@@ -45,8 +48,8 @@ type Conn struct {
 	attached    *any         // see Value
 
 	readers readLock
-	r       frame.Reader // by whoever holds readBusy
-	readErr error        // came together with bytes: due when they are used up; by whoever holds readBusy
+	r       frame.Reader // by the holder of readBusy
+	readErr error        // came together with bytes: due when they are used up; by the holder of readBusy
 	reading messageReader
 
 	lock       writeLock
@@ -55,9 +58,9 @@ type Conn struct {
 	keepsQueue bool           // w keeps its memory between messages, until restQueue
 	shut       bool           // a Close frame was sent; under lock
 	role       frame.Role     // never changes
-	patient    bool           // whoever writes waits, also with Config.FailFast; under lock
+	patient    bool           // writers wait, also with Config.FailFast; under lock
 	vectored   bool           // transport.Vectored
-	fills      fills          // how fill fills; by whoever holds readBusy
+	fills      fills          // how fill fills; by the holder of readBusy
 	writing    *messageWriter // the message that NextWriter has open; under lock
 	rest       *buffer.Buffer // what a write that must not wait has left, for the goroutine that goes on; under lock
 	restLen    int
@@ -78,7 +81,7 @@ type Conn struct {
 
 	cut      atomic.Pointer[writeEnd] // set when a write has failed: nothing more can be written
 	done     chan struct{}            // closed when err is set; made by the first who asks; under mu
-	readFree chan struct{}            // a token for who waits for the reading side, made under mu before readWanted is set
+	readFree chan struct{}            // a token for the goroutine that waits for the reading side, made under mu before readWanted is set
 }
 
 // goodbyes are the Close frames of both sides.
@@ -107,12 +110,11 @@ func (c *Conn) goodbyes() *goodbyes {
 	return c.goodbye
 }
 
-// New makes a connection of nc, on which the opening handshake is done. cfg may be nil. nc belongs to the Conn from then on. New
-// panics if nc is nil.
+// New makes a connection of nc, on which the opening handshake is complete. cfg may be
+// nil. The Conn owns nc from then on. New panics if nc is nil.
 func New(nc net.Conn, role frame.Role, cfg *Config) *Conn { return newConn(nc, role, cfg, settled{}) }
 
-// settled is what the opening handshake leaves behind, apart from what is agreed about
-// compression.
+// settled is the result of the opening handshake, apart from the compression agreed.
 type settled struct {
 	early       []byte // came after the handshake; copied
 	subprotocol string
@@ -165,7 +167,8 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, s settled) *Conn {
 	return c
 }
 
-// configure settles cfg, of which it makes no copy that another connection has made already.
+// configure settles cfg, of which it makes no copy that another connection has made
+// already.
 func (c *Conn) configure(cfg *Config) {
 	full := cfg.withDefaults()
 	c.packed = newCompression(c.role, &full)
@@ -173,14 +176,14 @@ func (c *Conn) configure(cfg *Config) {
 	c.cfg = full.shared(c.role)
 }
 
-// Role returns the side that this endpoint plays.
+// Role returns the role of this endpoint.
 func (c *Conn) Role() frame.Role { return c.role }
 
 // Subprotocol returns the subprotocol agreed in the handshake, "" if none.
 func (c *Conn) Subprotocol() string { return c.subprotocol }
 
-// Value returns what Upgrader.Check has attached to the request, with
-// RequestView.SetValue; nil if nothing was.
+// Value returns the value that Upgrader.Check attached to the request with
+// RequestView.SetValue, or nil.
 func (c *Conn) Value() any {
 	if c.attached == nil {
 		return nil
@@ -191,7 +194,8 @@ func (c *Conn) Value() any {
 // attach is apart so that a Conn without a value allocates nothing for it.
 func attach(v any) *any { return &v }
 
-// NetConn returns the connection below, as Dial, Accept or New got it. Do not read, write or close it.
+// NetConn returns the underlying connection, as given to Dial, Accept or New. Do not
+// read, write or close it.
 func (c *Conn) NetConn() net.Conn { return c.stream }
 
 // LocalAddr returns this side's network address.
@@ -200,14 +204,14 @@ func (c *Conn) LocalAddr() net.Addr { return c.base.LocalAddr() }
 // RemoteAddr returns the peer's network address.
 func (c *Conn) RemoteAddr() net.Addr { return c.base.RemoteAddr() }
 
-// Err returns the error that ended the connection, nil while it lives.
+// Err returns the error that ended the connection, or nil while it is open.
 func (c *Conn) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
 }
 
-// Done returns a channel that is closed when the connection ends: Err then tells why.
+// Done returns a channel that is closed when the connection ends. Err then returns why.
 func (c *Conn) Done() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -223,7 +227,8 @@ func (c *Conn) Done() <-chan struct{} {
 // ended reports whether the connection has ended, without a lock.
 func (c *Conn) ended() bool { return c.readers.has(readEnded) }
 
-// finish makes err the connection's last word if it has none, and returns what that is. The transport stays.
+// finish makes err the connection's last word if it has none, and returns what that is.
+// The transport stays.
 func (c *Conn) finish(err error) (last error, first bool) {
 	c.mu.Lock()
 	if c.err != nil {
@@ -250,7 +255,8 @@ func (c *Conn) finish(err error) (last error, first bool) {
 	return err, true
 }
 
-// observeEnd tells the Observer of the end. If that panics, nobody will come to close the transport but here.
+// observeEnd tells the Observer of the end. If that panics, nobody will come to close the
+// transport but here.
 func (c *Conn) observeEnd(err error) {
 	returned := false
 	defer func() {
@@ -269,7 +275,8 @@ func (c *Conn) end(err error) error {
 	return last
 }
 
-// drop closes the transport at once: never through tls.Conn, whose Close can wait for the peer.
+// drop closes the transport at once: never through tls.Conn, whose Close can wait for the
+// peer.
 func (c *Conn) drop() error {
 	c.transport.StopPolling()
 	err := c.base.Close()

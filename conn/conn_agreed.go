@@ -9,7 +9,7 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// Agreed is what an opening handshake that was done elsewhere has settled.
+// Agreed holds the result of an opening handshake that was done elsewhere.
 type Agreed struct {
 	// Subprotocol is what Conn.Subprotocol returns.
 	Subprotocol string
@@ -17,14 +17,15 @@ type Agreed struct {
 	// of 0 bits is one of 15. Config.Deflate says how this side compresses; nil there
 	// means its defaults.
 	Deflate *deflate.Params
-	// Early are the bytes that came after the handshake, the first frames. They are copied.
+	// Early are the bytes that came after the handshake, the first frames. They are
+	// copied.
 	Early []byte
 	// Value is what Conn.Value returns.
 	Value any
 }
 
-// NewAgreed is New with what was settled by the handshake. The error is that of a
-// Config.Deflate or of Agreed.Deflate that is out of range; nc then stays the caller's.
+// NewAgreed is New with the result of the handshake. It returns an error if
+// Config.Deflate or Agreed.Deflate is out of range; the caller then still owns nc.
 func NewAgreed(nc net.Conn, role frame.Role, cfg *Config, a Agreed) (*Conn, error) {
 	s := settled{early: a.Early, subprotocol: a.Subprotocol, value: a.Value}
 	if a.Deflate == nil {

@@ -13,8 +13,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/mask"
 )
 
-// controlSlots hold the control frames that wait for the write lock: one pong, the newest, and one ping. Whoever holds the lock
-// writes them before giving it back. While there are any lockPending is set.
+// controlSlots hold the control frames that wait for the write lock: one pong, the
+// newest, and one ping. The holder of the lock writes them before it releases it. While
+// there are any lockPending is set.
 type controlSlots struct {
 	flush func() // Conn.flushControls, made by the first startFlush; under the write lock
 
@@ -24,14 +25,16 @@ type controlSlots struct {
 	hasPong bool
 	hasPing bool
 
-	// What queueControls has put before the Writer's queue, until that is flushed; under the write lock.
+	// What queueControls has put before the Writer's queue, until that is flushed; under
+	// the write lock.
 	queuedPing, queuedPong bool
 	queued                 int32 // its bytes
 
 	observed *observed // nil without Config.Observer
 }
 
-// controlKeys mask the control frames of clients: they do not go through the Writer's queue.
+// controlKeys mask the control frames of clients: they do not go through the Writer's
+// queue.
 var controlKeys struct {
 	sync.Mutex
 	mask.Source
@@ -74,7 +77,8 @@ func (c *Conn) answerPing(data []byte) {
 	c.kick()
 }
 
-// setPong makes data what is answered next: RFC 6455 §5.5.3 allows to answer the newest ping only.
+// setPong makes data what is answered next: RFC 6455 §5.5.3 allows to answer the newest
+// ping only.
 func (c *Conn) setPong(data []byte) {
 	s := &c.control
 	s.mu.Lock()
@@ -93,8 +97,8 @@ func (c *Conn) setPing(number uint64) {
 	s.mu.Unlock()
 }
 
-// kick has what waits in the slots written, without waiting for anything itself: by whoever holds the write lock, or here if the socket
-// takes it at once, or by a goroutine.
+// kick has the pending control frames written, and does not wait. The holder of the write
+// lock writes them, or this call if the socket takes them at once, or a goroutine.
 func (c *Conn) kick() {
 	if !c.lock.tryLock() {
 		return // its holder sees that something is pending
@@ -118,8 +122,9 @@ func (c *Conn) startFlush() {
 	go c.control.flush()
 }
 
-// queueControls puts what waits in the slots before the queue of the Writer, which is flushed next: then comes controlsFlushed, or
-// unqueueControls. The caller has the write lock.
+// queueControls puts what waits in the slots before the queue of the Writer, which is
+// flushed next: then comes controlsFlushed, or unqueueControls. The caller has the write
+// lock.
 func (c *Conn) queueControls() {
 	if !c.lock.has(lockPending) {
 		return
@@ -150,8 +155,8 @@ func (c *Conn) controlsFlushed() {
 	}
 }
 
-// unqueueControls takes what queueControls has queued back into the slots, but for what is newer there: in the queue they would add
-// up, and wait for the next message.
+// unqueueControls moves what queueControls queued back into the slots, except what is
+// newer there. In the queue control frames would add up, and wait for the next message.
 func (c *Conn) unqueueControls() {
 	s := &c.control
 	if c.w.Queued() < int(s.queued) { // WriteOwned has flushed them before a payload that was not written
@@ -164,7 +169,8 @@ func (c *Conn) unqueueControls() {
 	}
 }
 
-// keepControls has a ping and a pong, that were taken from the slots and not written, wait on. What has come since is newer.
+// keepControls has a ping and a pong, that were taken from the slots and not written,
+// wait on. What has come since is newer.
 func (c *Conn) keepControls(ping, pong bool) {
 	s := &c.control
 	s.mu.Lock()
@@ -174,8 +180,9 @@ func (c *Conn) keepControls(ping, pong bool) {
 	s.mu.Unlock()
 }
 
-// writeControls writes what waits in the slots, past the queue of the Writer. It reports whether that was done; if not, it waits on, or its
-// rest is left for flushControls, or the connection has ended. The caller has the write lock.
+// writeControls writes what waits in the slots, past the queue of the Writer. It reports
+// whether that was done; if not, it waits on, or its rest is left for flushControls, or
+// the connection has ended. The caller has the write lock.
 func (c *Conn) writeControls(how transport.How) bool {
 	lent := buffer.Get(2 * (2 + 4 + frame.MaxControlPayload)) // a ping and a pong
 	size, ping, pong := c.takeControls(lent.B)
@@ -199,8 +206,9 @@ func (c *Conn) writeControls(how transport.How) bool {
 	return done
 }
 
-// controlsCut judges a write of control frames that has not gone as it should: n bytes of b did. keep says that the frames wait on in
-// their slots, left that the rest of b is left for flushControls. With neither, nothing more can be written.
+// controlsCut judges a write of control frames that has not gone as it should: n bytes of
+// b did. keep says that the frames wait on in their slots, left that the rest of b is
+// left for flushControls. With neither, nothing more can be written.
 func (c *Conn) controlsCut(b []byte, n int, err error, how transport.How) (keep, left bool) {
 	if err == nil && n != len(b) && how&transport.NoWait == 0 {
 		err = io.ErrShortWrite

@@ -2,7 +2,8 @@ package conn
 
 import "github.com/seed-7f57ff33/tickwire/frame"
 
-// askControl is takeControl with Config.Control, which decides whether something is answered.
+// askControl is takeControl with Config.Control, which decides whether something is
+// answered.
 func (c *Conn) askControl(op Opcode, data []byte) error {
 	c.observe(op, data, false)
 	var g *goodbyes

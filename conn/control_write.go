@@ -12,25 +12,25 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
-// WriteControl writes a ping, pong or Close with a payload of at most 125 bytes:
-// frame.ErrControlPayload, and frame.ErrOpcode for any other op. deadline bounds the
-// whole call, also the wait for other writers; the zero time means Config.CloseTimeout
-// from now. The connection's write deadline and Config.WriteTimeout do not count. Any
-// goroutine may call it, Config.Control too.
+// WriteControl writes a ping, pong or Close with a payload of at most 125 bytes. The
+// error is frame.ErrControlPayload for a longer one, and frame.ErrOpcode for any other
+// op. deadline limits the whole call, including the wait for other writers; the zero time
+// means Config.CloseTimeout from now. The connection's write deadline and
+// Config.WriteTimeout do not apply. Any goroutine may call it, also Config.Control.
 //
 // A ping or pong goes before messages that wait for Flush, and between the frames of a
-// message of NextWriter. Config.Outbound is asked about it first, in its own time. Pongs
-// that answer it count for no Ping; Config.Control and the Observer see them.
+// message of NextWriter. Config.Outbound is asked about it first. Pongs that answer it do
+// not complete a call of Ping; Config.Control and the Observer see them.
 //
-// A Close goes after what waits for Flush, as a mere frame: write calls return
-// ErrShutdown from then on, and read calls go on until the peer's Close ends them. Only
-// the clocks of Config bound that, and not CloseTimeout; StartClose is for those who want
-// it to. The payload is empty, or a code and a reason as frame.AppendClose checks them,
-// with its errors; with Config.ManualClose it is written as it is.
+// A Close goes after the messages that wait for Flush, and is only a frame. Write calls
+// return ErrShutdown from then on, and read calls continue until the peer's Close ends
+// them. CloseTimeout does not limit that, only the clocks of Config do; use StartClose
+// for a limit. The payload is empty, or a code and a reason, checked as by
+// frame.AppendClose and with its errors. With Config.ManualClose it is written unchecked.
 //
-// If the error matches os.ErrDeadlineExceeded and not net.ErrClosed nothing of the frame
-// was written, and the connection lives. With Config.FailFast that is so for
-// ErrWouldBlock, which a ping or pong returns where it would have to wait.
+// If the error matches os.ErrDeadlineExceeded and not net.ErrClosed, nothing of the frame
+// was written, and the connection stays open. With Config.FailFast the same holds for
+// ErrWouldBlock, which a ping or pong returns if it would have to wait.
 func (c *Conn) WriteControl(op Opcode, payload []byte, deadline time.Time) error {
 	switch {
 	case op != frame.Ping && op != frame.Pong && op != frame.Close:
@@ -157,7 +157,8 @@ func (c *Conn) controlFailed(err error, whole bool) error {
 	return c.writeLost(err)
 }
 
-// wroteControl counts what was written, and tells the Observer. The caller has the write lock.
+// wroteControl counts what was written, and tells the Observer. The caller has the write
+// lock.
 func (c *Conn) wroteControl(op Opcode, payload []byte) {
 	if op == frame.Ping {
 		c.stats.pingsWritten.Add(1)
@@ -176,7 +177,7 @@ func (c *Conn) writeClose(payload []byte, deadline time.Time) error {
 			code, reason = frame.CloseCode(binary.BigEndian.Uint16(payload)), string(payload[2:])
 		}
 		if code == frame.CodeNoStatus && !c.cfg.ManualClose {
-			return frame.ErrCloseCodeUnsendable // that code stands for no payload
+			return frame.ErrCloseCodeUnsendable // that code means no payload
 		}
 	}
 	if !c.cfg.ManualClose {

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// deadlines are those of the caller, and those that Config and the close handshake put beside them.
+// deadlines are those of the caller, and those that Config and the close handshake put
+// beside them.
 type deadlines struct {
 	mu         sync.Mutex
 	times      *deadlineTimes // nil while none was ever set
@@ -44,9 +45,10 @@ func (d *deadlines) readUntil() time.Time {
 	return d.times.read
 }
 
-// SetReadDeadline sets the time at which read calls fail with an error that matches os.ErrDeadlineExceeded; the zero time
-// means never. It holds until it is set again. A passed deadline ends nothing: with a later one reading goes on where it
-// stopped, also in the middle of a frame.
+// SetReadDeadline sets the time at which read calls fail with an error that matches
+// os.ErrDeadlineExceeded. The zero time means never. It holds until it is set again. A
+// passed deadline does not end the connection: with a later one reading continues where
+// it stopped, even in the middle of a frame.
 func (c *Conn) SetReadDeadline(t time.Time) error {
 	d := &c.deadlines
 	times := d.lock()
@@ -76,8 +78,8 @@ func (c *Conn) setReadDeadline(t time.Time) error {
 	return err
 }
 
-// setWriteDeadline puts a deadline on the transport. When nothing more can be written it stays in the past, so that no write waits.
-// The caller has deadlines.mu.
+// setWriteDeadline puts a deadline on the transport. When nothing more can be written it
+// stays in the past, so that no write waits. The caller has deadlines.mu.
 func (c *Conn) setWriteDeadline(t time.Time) error {
 	if c.cut.Load() != nil {
 		t = past
@@ -86,9 +88,9 @@ func (c *Conn) setWriteDeadline(t time.Time) error {
 }
 
 // SetWriteDeadline sets the time at which write calls fail with an error that matches
-// os.ErrDeadlineExceeded; the zero time means never. It holds until it is set again. If
-// it passes when a part of a frame has been written the connection ends. Pings are
-// answered also while it has passed, and WriteControl has a deadline of its own.
+// os.ErrDeadlineExceeded. The zero time means never. It holds until it is set again. If
+// it passes when a part of a frame was written, the connection ends. Pings are answered
+// even after it has passed, and WriteControl has its own deadline.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
 	d := &c.deadlines
 	times := d.lock()
@@ -119,7 +121,8 @@ func (d *deadlines) wakeWaiters() {
 	}
 }
 
-// startClosing bounds writes by the end of the close handshake, which is returned. The earliest of several calls counts.
+// startClosing bounds writes by the end of the close handshake, which is returned. The
+// earliest of several calls counts.
 func (c *Conn) startClosing(until time.Time) time.Time {
 	d := &c.deadlines
 	times := d.lock()
@@ -132,7 +135,8 @@ func (c *Conn) startClosing(until time.Time) time.Time {
 	return times.closing
 }
 
-// startDiscarding puts a deadline of its own in the place of the caller's read deadlines, from now on.
+// startDiscarding puts a deadline of its own in the place of the caller's read deadlines,
+// from now on.
 func (c *Conn) startDiscarding(until time.Time) {
 	d := &c.deadlines
 	d.mu.Lock()
@@ -141,8 +145,8 @@ func (c *Conn) startDiscarding(until time.Time) {
 	_ = c.setReadDeadline(until)
 }
 
-// waitWrite returns what ends a wait for the write lock: a timer, nil if there is no deadline, and a channel that is closed when
-// the deadline changes.
+// waitWrite returns what ends a wait for the write lock: a timer, nil if there is no
+// deadline, and a channel that is closed when the deadline changes.
 func (d *deadlines) waitWrite(timeout time.Duration) (timer *time.Timer, changed <-chan struct{}, over bool) {
 	times := d.lock()
 	defer d.mu.Unlock()
@@ -165,7 +169,8 @@ func (d *deadlines) waitWrite(timeout time.Duration) (timer *time.Timer, changed
 	return timer, d.changed, false
 }
 
-// armRead puts Config.ReadTimeout on the transport, if what is set there is not near enough.
+// armRead puts Config.ReadTimeout on the transport, if what is set there is not near
+// enough.
 func (c *Conn) armRead() {
 	d := &c.deadlines
 	now := time.Now()
@@ -255,7 +260,8 @@ func (d *deadlines) writePassed() bool {
 	return d.times != nil && d.times.closing.IsZero() && passed(d.times.write)
 }
 
-// arm returns when a timeout that starts now is to fire, if that is not what is set already: an eighth late at most.
+// arm returns when a timeout that starts now is to fire, if that is not what is set
+// already: an eighth late at most.
 func arm(set, now time.Time, timeout time.Duration) (time.Time, bool) {
 	late := timeout + timeout/8
 	if late < timeout { // no time.Duration is so long: the longest, 292 years, means never

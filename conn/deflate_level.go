@@ -9,15 +9,16 @@ import (
 	"github.com/seed-7f57ff33/tickwire/utf8"
 )
 
-// Uncompressed is a level for WriteLevel and NextWriterLevel: the message goes as it is.
+// Uncompressed is a level for WriteLevel and NextWriterLevel: the message is not
+// compressed.
 const Uncompressed = -4
 
-// WriteLevel is WriteMessage with a level of compression of its own: those of
-// deflate.Config.Level, or Uncompressed. It does not look at Config.Threshold. On a
-// connection that does not compress the level does not matter, but must be one.
+// WriteLevel is WriteMessage with its own level of compression, one of
+// deflate.Config.Level or Uncompressed. Config.Threshold does not apply. On a connection
+// that does not compress, the level is only checked.
 //
-// At another level than that of the connection the message is compressed alone, and with
-// context takeover the next one refers to none before it.
+// At a level other than the connection's the message is compressed independently. With
+// context takeover the next message is then independent of earlier ones.
 func (c *Conn) WriteLevel(op Opcode, data []byte, level int) error {
 	level, err := c.writeLevel(op, level)
 	switch {
@@ -49,8 +50,8 @@ func (c *Conn) WriteLevel(op Opcode, data []byte, level int) error {
 	return c.wrote(err, before+int(c.control.queued))
 }
 
-// WritePreparedLevel is WritePrepared with a level of compression of its own, as
-// WriteLevel has it. The message is compressed once for each level and window.
+// WritePreparedLevel is WritePrepared with its own level of compression, as in
+// WriteLevel. The message is compressed once for each level and window.
 func (c *Conn) WritePreparedLevel(p *Prepared, level int) error {
 	level, err := c.writeLevel(p.op, level)
 	if err != nil {
@@ -59,7 +60,7 @@ func (c *Conn) WritePreparedLevel(p *Prepared, level int) error {
 	return c.writePrepared(p, level)
 }
 
-// NextWriterLevel is NextWriter with a level of compression of its own, as WriteLevel has it.
+// NextWriterLevel is NextWriter with its own level of compression, as in WriteLevel.
 func (c *Conn) NextWriterLevel(op Opcode, level int) (io.WriteCloser, error) {
 	level, err := c.writeLevel(op, level)
 	if err != nil {
@@ -101,7 +102,8 @@ func (c *Conn) writeLevel(op Opcode, level int) (int, error) {
 	return level, nil
 }
 
-// freeOut gives back what a level of the message's own holds. The caller has the write lock.
+// freeOut gives back what a level of the message's own holds. The caller has the write
+// lock.
 func (m *messageWriter) freeOut() {
 	if m.out != nil {
 		m.out.Close()

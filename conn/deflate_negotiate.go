@@ -12,7 +12,7 @@ import (
 // compression is what permessage-deflate adds to a Conn (RFC 7692).
 type compression struct {
 	params    deflate.Params
-	in        *deflate.Inflater // by whoever holds readBusy
+	in        *deflate.Inflater // by the holder of readBusy
 	out       *deflate.Deflater // under lock
 	threshold int
 	bits      int // of the window that out may use
@@ -26,7 +26,7 @@ type compression struct {
 	released  bool // by restCompressor since then
 }
 
-// Compression returns what was agreed about permessage-deflate. ok is false if the
+// Compression returns the agreed parameters of permessage-deflate. ok is false if the
 // connection does not compress.
 func (c *Conn) Compression() (p deflate.Params, ok bool) {
 	if c.packed == nil {

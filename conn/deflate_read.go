@@ -64,8 +64,8 @@ func (c *Conn) inflatedBatch() (*Batch, error) {
 	return b, nil
 }
 
-// inflateError says where the message stands that cannot be inflated: the frame in which
-// that showed. It is the same however the bytes came.
+// inflateError adds the position of the message that cannot be inflated: the frame in
+// which that showed. It does not depend on how the bytes came.
 func (c *Conn) inflateError(err error) error {
 	var rule *frame.ProtocolError
 	if errors.As(err, &rule) {

@@ -7,8 +7,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/utf8"
 )
 
-// WriteUncompressed is WriteMessage for a message that must not be compressed, on a connection that does: one that holds a secret
-// beside what an attacker can choose (see package deflate), or is compressed already.
+// WriteUncompressed is WriteMessage without compression. Use it on a connection that
+// compresses, for a message that is compressed already, or that contains a secret
+// together with data an attacker can choose (see package deflate).
 func (c *Conn) WriteUncompressed(op Opcode, data []byte) error {
 	if op == Text && !c.cfg.UncheckedText && !utf8.Valid(data) {
 		return ErrNotUTF8
@@ -35,7 +36,8 @@ func (c *Conn) writePacked(op Opcode, data []byte, flush, failFast bool) error {
 	return c.wrote(err, before+int(c.control.queued))
 }
 
-// queuePacked compresses a message, or a piece of one, and queues what comes out as a frame, if anything does.
+// queuePacked compresses a message, or a piece of one, and queues what comes out as a
+// frame, if anything does.
 func (c *Conn) queuePacked(out *deflate.Deflater, op Opcode, data []byte, first, last bool) error {
 	b := buffer.Get(deflate.Bound(len(data)))
 	defer buffer.Put(b)
@@ -46,8 +48,9 @@ func (c *Conn) queuePacked(out *deflate.Deflater, op Opcode, data []byte, first,
 	return c.w.AppendFrame(frame.Header{Fin: last, RSV1: first, Opcode: op}, p)
 }
 
-// packedFrame is frame of a message that is compressed. What the compressor has taken cannot be taken back: where a flush
-// is stopped the frame stays queued, and the next call flushes it.
+// packedFrame is frame of a message that is compressed. What the compressor has taken
+// cannot be taken back: where a flush is stopped the frame stays queued, and the next
+// call flushes it.
 func (m *messageWriter) packedFrame(p []byte, last bool) (taken bool, err error) {
 	c := m.c
 	if m.done || m.sealed && !last {

@@ -21,133 +21,153 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// DefaultHandshakeTimeout bounds an opening handshake for which no other limit is set.
+// DefaultHandshakeTimeout limits an opening handshake without another limit.
 const DefaultHandshakeTimeout = 10 * time.Second
 
-// DefaultMaxBody is how much of the body of an answer that refuses is kept.
+// DefaultMaxBody is how many bytes of the body of a refusal are kept.
 const DefaultMaxBody = 4 << 10
 
-// Dialer opens connections as a client. The zero value is ready; a Dialer may be used by many goroutines, and must not be
-// changed while it is.
+// Dialer opens connections as a client. The zero value is ready. Many goroutines may use
+// a Dialer; it must not be changed meanwhile.
 //
-// A context that carries a [httptrace.ClientTrace] hears of name resolution, connecting, TLS, the request and the first byte
-// of the answer.
+// A [httptrace.ClientTrace] in the context is told of name resolution, connecting, TLS,
+// the request and the first byte of the answer.
 type Dialer struct {
-	// TLSConfig is used for wss; nil means the zero Config. ServerName is filled in from the URL if it is empty, also behind a
-	// proxy. The only protocol offered is http/1.1, whatever NextProtos says: a WebSocket cannot be opened on another.
+	// TLSConfig is used for wss; nil means the zero Config. An empty ServerName is taken
+	// from the URL, also through a proxy. The only protocol offered is http/1.1, whatever
+	// NextProtos says, because a WebSocket cannot be opened over another.
 	TLSConfig *tls.Config
-	// OpenRecords has the engine open the records of TLS 1.3 with AES-GCM by itself. With
-	// a record for each message of 200 B, reading took about half of the CPU time
-	// (tickwire feed -tls -records per-message, with and without -open-records).
-	// crypto/tls still does the handshake and all else except the opening of data:
-	// tickets, key updates, alerts, and all writing. It also opens the records wherever
-	// the engine cannot: with TLS 1.2, ChaCha20 or WrapTLS, in FIPS 140-3 mode, and those
-	// of an https proxy. Conn.TransportInfo tells.
+	// OpenRecords has the engine open the records of TLS 1.3 with AES-GCM. With a record
+	// for each message of 200 B, reading took about half of the CPU time (tickwire feed
+	// -tls -records per-message, with and without -open-records). crypto/tls still does
+	// everything else: the handshake, tickets, key updates, alerts, and all writing. It
+	// also opens the records if the engine cannot: with TLS 1.2, ChaCha20 or WrapTLS, in
+	// FIPS 140-3 mode, and those of an https proxy. Conn.TransportInfo says which.
 	//
 	// It is off by default because it needs more than crypto/tls documents. The
-	// KeyLogWriter of the connection's own tls.Config yields the server's secret; the
+	// KeyLogWriter of the connection's own tls.Config provides the server's secret; the
 	// caller's own writer still gets its lines. So the secret is in memory once more
-	// while the connection lives, and the lines of the log until they are collected. What
-	// is not data is sealed again in memory, for crypto/tls only. If a later Go reads in
-	// another way, connections fail; they never deliver other data.
+	// while the connection lives, and the log lines until they are collected. Records
+	// that are not data are sealed again in memory, for crypto/tls only. If a later Go
+	// reads in another way, connections fail; they never deliver other data.
 	OpenRecords bool
-	// WrapTLS, if not nil, does what is done with TLSConfig otherwise: the handshake as a client on a connection to that host, its
-	// certificate checked. The connection below is closed when ctx ends.
+	// WrapTLS, if not nil, replaces TLSConfig: it does the handshake as a client on a
+	// connection to that host, and must check the certificate. The underlying connection
+	// is closed when ctx ends.
 	WrapTLS func(ctx context.Context, nc net.Conn, host TLSHost) (net.Conn, error)
-	// Proxy returns the proxy for a request, nil for none, as in http.Transport; the request has an http or https URL.
-	// http.ProxyFromEnvironment goes by HTTP_PROXY, HTTPS_PROXY and NO_PROXY. Schemes: http and https (CONNECT; userinfo is
-	// sent as Basic authentication), socks5 and socks5h (names are resolved by the proxy with both).
+	// Proxy returns the proxy for a request, or nil for none, as in http.Transport. The
+	// request has an http or https URL. http.ProxyFromEnvironment uses HTTP_PROXY,
+	// HTTPS_PROXY and NO_PROXY. Schemes are http and https (CONNECT, with userinfo as
+	// Basic authentication), and socks5 and socks5h (with both the proxy resolves names).
 	Proxy func(*http.Request) (*url.URL, error)
 	// ProxyHeader is sent with the CONNECT request to an http or https proxy, and never
-	// to a server. A Proxy-Authorization in it goes before the userinfo of the proxy's
-	// URL. Whichever proxy Proxy returns gets it, also after a redirect.
+	// to a server. A Proxy-Authorization in it replaces the userinfo of the proxy's URL.
+	// Every proxy that Proxy returns gets it, also after a redirect.
 	ProxyHeader http.Header
-	// ProxyHeaderFunc returns more of ProxyHeader, made for this attempt: tokens for
-	// Bearer or Negotiate. A name that is in both, in any case, is ProxyHeaderFunc's. It
-	// gets the proxy's URL, and the host and port to which the tunnel leads. An error
-	// ends Dial.
+	// ProxyHeaderFunc returns more of ProxyHeader for this attempt, such as tokens for
+	// Bearer or Negotiate. It wins over ProxyHeader for a name in both, in any letter
+	// case. It gets the proxy's URL, and the host and port of the tunnel. An error ends
+	// Dial.
 	ProxyHeaderFunc func(ctx context.Context, proxy *url.URL, target string) (http.Header, error)
 	// ProxyTLSConfig is TLSConfig for the connection to an https proxy.
 	ProxyTLSConfig *tls.Config
 
-	// Subprotocols are offered, the preferred one first. They are not offered to another origin: see MaxRedirects.
+	// Subprotocols are offered in order of preference. They are not offered to another
+	// origin: see MaxRedirects.
 	Subprotocols []string
-	// Origin is sent as Origin if it is not empty. Only browsers must send one. It is not sent to another origin.
+	// Origin is sent as Origin if it is not empty. Only browsers must send one. It is not
+	// sent to another origin.
 	Origin string
-	// Host replaces the Host header. It does not change what is dialed, nor the name that TLS checks.
+	// Host replaces the Host header. It does not change what is dialed, nor the name that
+	// TLS checks.
 	Host string
-	// Header is sent with the request. Cookies of its own and those of Jar make one Cookie line.
+	// Header is sent with the request. Cookies of its own and those of Jar make one
+	// Cookie line.
 	Header http.Header
-	// HeaderFunc returns more of Header, made for this attempt: fresh tokens, signatures with the time. A name that is in both, in any
-	// case, is HeaderFunc's; so is each cookie. It gets the URL of the attempt. An error ends Dial.
+	// HeaderFunc returns more of Header for this attempt, such as fresh tokens or
+	// signatures with the time. It wins over Header for a name in both, in any letter
+	// case, and for each cookie. It gets the URL of the attempt. An error ends Dial.
 	HeaderFunc func(ctx context.Context, u *handshake.URL) (http.Header, error)
-	// Jar gives cookies to requests, and gets those of an answer that opens the connection, of a redirect that is followed, and of
-	// a status of 4xx or 5xx (RFC 6265 §3). It gets none of any other answer: of a 101 that breaks a rule or that OnResponse refuses, of a
-	// redirect that is not followed, of a proxy. nil means no cookies.
+	// Jar adds cookies to requests. It gets the cookies of an answer that opens the
+	// connection, of a redirect that is followed, and of a status 4xx or 5xx (RFC 6265
+	// §3). It gets none of any other answer: of a 101 that breaks a rule or that
+	// OnResponse refuses, of a redirect that is not followed, of a proxy. nil means no
+	// cookies.
 	Jar http.CookieJar
-	// OnResponse, if not nil, sees the answer that switched protocols. An error closes the connection and ends Dial.
+	// OnResponse, if not nil, is called with the answer that switched protocols. An error
+	// closes the connection and ends Dial.
 	OnResponse func(*handshake.Response) error
 
-	// MaxRedirects is how many redirects are followed, one behind the other; 0 means that they are refusals like any other status.
-	// No redirect leads from wss to ws.
+	// MaxRedirects is how many redirects are followed in a row. 0 means that a redirect
+	// is a refusal like any other status. A redirect never leads from wss to ws.
 	//
-	// After a redirect to another origin (scheme, host or port) nothing of the caller's goes out any more, not even back at the first
-	// origin: not Header, HeaderFunc, Subprotocols, Origin, Host and the URL's userinfo; of TLSConfig not ServerName, the client's
-	// certificates and session tickets. WrapTLS is told so. Jar knows by itself what belongs where. A connection that was opened
-	// there has no subprotocol; a caller that needs one there follows the redirect by itself.
+	// After a redirect to another origin (scheme, host or port) nothing of the caller's
+	// is sent any more, not even back at the first origin: not Header, HeaderFunc,
+	// Subprotocols, Origin, Host or the URL's userinfo, and of TLSConfig not ServerName,
+	// client certificates or session tickets. WrapTLS is told. Jar knows which cookies
+	// belong where. A connection opened there has no subprotocol; a caller that needs one
+	// must follow the redirect itself.
 	MaxRedirects int
 
-	// HandshakeTimeout bounds all of Dial, from name resolution to the answer and through all redirects, beside its
-	// context; 0 means DefaultHandshakeTimeout, negative none.
+	// HandshakeTimeout limits all of Dial, from name resolution to the answer and through
+	// all redirects, in addition to its context. 0 means DefaultHandshakeTimeout;
+	// negative means none.
 	HandshakeTimeout time.Duration
-	// Limits bound the heads of answers, the proxy's too.
+	// Limits limit the heads of answers, also the proxy's.
 	Limits handshake.Limits
-	// Relaxed gives up rules about the form of the server's answer. The proxy's is always
-	// read so.
+	// Relaxed turns off rules about the form of the server's answer. A proxy's answer is
+	// always read so.
 	Relaxed handshake.Relaxed
-	// MaxBody is how many bytes of the body of an answer that refuses are kept; 0 means DefaultMaxBody, negative none.
+	// MaxBody is how many bytes of the body of a refusal are kept. 0 means
+	// DefaultMaxBody; negative means none.
 	MaxBody int
 
-	// NetDial, if not nil, makes connections. It must return soon when ctx ends. Without it all addresses of a name are tried until
-	// one answers: the families in turn, the next whenever one has failed or 250 ms have passed, without ending those before it
-	// (RFC 8305 §5).
+	// NetDial, if not nil, makes connections. It must return soon when ctx ends. Without
+	// it all addresses of a name are tried until one answers. The families alternate; the
+	// next address is tried when one has failed or after 250 ms, while earlier attempts
+	// continue (RFC 8305 §5).
 	NetDial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Resolver looks up names if NetDial is nil; nil means net.DefaultResolver.
 	Resolver *net.Resolver
-	// SocketOptions are set on the socket, before it connects where that makes a difference and NetDial is nil.
+	// SocketOptions are set on the socket, before it connects if that matters and NetDial
+	// is nil.
 	SocketOptions SocketOptions
 	// Config is the connection's.
 	Config Config
 }
 
-// A TLSHost is what Dialer.WrapTLS does a handshake with.
+// A TLSHost is the host for a handshake of Dialer.WrapTLS.
 type TLSHost struct {
-	// ServerName is the name or the address, without a zone, that the certificate must be for.
+	// ServerName is the name or the address, without a zone, that the certificate must be
+	// for.
 	ServerName string
 	// URL is that of the attempt.
 	URL *handshake.URL
-	// Foreign says that a redirect has left the origin of the URL that was dialed: no certificate of the client's belongs there, and no
-	// session ticket.
+	// Foreign says that a redirect has left the origin of the dialed URL. No client
+	// certificate and no session ticket may be used there.
 	Foreign bool
 }
 
-// DialError says at which step Dial failed, and on the way to which URL.
+// DialError says at which step Dial failed, and for which URL.
 type DialError struct {
 	// Step is "URL", "connect", "proxy", "TLS", "handshake" or "redirect".
 	Step string
 	// URL is without userinfo; "" if it could not be parsed.
 	URL string
-	// Err is the cause: a *handshake.Error where an answer was not what it has to be, from the server or, if Step is "proxy", from
-	// the proxy; the cause of the context's end; an error of package net, crypto/tls or a hook. Where several addresses were tried it
-	// tells, and matches, how each attempt ended.
+	// Err is the cause. It is a *handshake.Error if an answer was not valid: the
+	// server's, or the proxy's if Step is "proxy". It may be the cause of the context's
+	// end, or an error of package net, crypto/tls or a hook. If several addresses were
+	// tried, it describes and matches the end of each attempt.
 	Err error
-	// Seen is the beginning of what came in the place of an answer, or of TLS, and could not be understood: up to 64 bytes, of something
-	// that begins like HTTP one line. What of it is a secret of the request is replaced by asterisks. It is empty but not nil if an answer
-	// was waited for and no byte came, and nil otherwise.
+	// Seen is the beginning of what came instead of an answer, or of TLS, and was not
+	// understood: up to 64 bytes, or one line if it looks like HTTP. Secrets of the
+	// request are replaced by asterisks. It is empty but not nil if no byte came, and nil
+	// otherwise.
 	Seen []byte
 }
 
-// Error tells the step, the URL, the cause, and what came if that was not understood.
+// Error returns the step, the URL, the cause, and what was received if it was not
+// understood.
 func (e *DialError) Error() string {
 	s := "conn: dial"
 	if e.URL != "" {
@@ -161,7 +181,8 @@ func (e *DialError) Error() string {
 	return oneLine(s)
 }
 
-// oneLine writes control characters as Go does in a string: names in a stranger's certificate may have them.
+// oneLine writes control characters as Go does in a string: names in a stranger's
+// certificate may have them.
 func oneLine(s string) string {
 	if strings.IndexFunc(s, unicode.IsControl) < 0 {
 		return s
@@ -204,8 +225,9 @@ func (e *handshakeTimeout) Is(target error) bool {
 // Dial opens a connection with the zero Dialer.
 func Dial(ctx context.Context, url string) (*Conn, error) { return new(Dialer).Dial(ctx, url) }
 
-// Dial opens a connection to a ws or wss URL. ctx bounds the opening only: when it ends Dial returns at once, with an error that
-// matches the context's cause, and leaves nothing behind. Every error is a *DialError.
+// Dial opens a connection to a ws or wss URL. ctx limits only the opening. When it ends,
+// Dial returns at once, with an error that wraps the context's cause, and leaves nothing
+// open. Every error is a *DialError.
 func (d *Dialer) Dial(ctx context.Context, rawURL string) (*Conn, error) {
 	u, err := parseURL(rawURL)
 	if err != nil {
@@ -439,7 +461,8 @@ func (o *opening) shake(nc net.Conn, req *handshake.Request, request []byte) (*C
 	return newConn(t, frame.Client, cfg, settled{early: b[n:], subprotocol: answer.Subprotocol}), nil
 }
 
-// wantsTLS tells whether the body of an answer is what servers say to plain HTTP on a port for TLS.
+// wantsTLS tells whether the body of an answer is what servers say to plain HTTP on a
+// port for TLS.
 func wantsTLS(body []byte) bool {
 	return bytes.Contains(body, []byte("HTTP request to an HTTPS server")) || bytes.Contains(body, []byte("plain HTTP request was sent to HTTPS port")) ||
 		bytes.Contains(body, []byte("speaking plain HTTP to an SSL-enabled server port"))
@@ -452,8 +475,8 @@ func (d *Dialer) maxBody() int {
 	return max(d.MaxBody, 0)
 }
 
-// exchange writes a request and reads until parse has a whole answer, whose length is n of the bytes b. They come together with
-// an error of parse's.
+// exchange writes a request and reads until parse has a whole answer, whose length is n
+// of the bytes b. They come together with an error of parse's.
 func (o *opening) exchange(nc net.Conn, request []byte, parse func([]byte) (int, error)) (b []byte, n int, err error) {
 	trace := httptrace.ContextClientTrace(o.ctx)
 	written, err := nc.Write(request)
@@ -466,7 +489,8 @@ func (o *opening) exchange(nc net.Conn, request []byte, parse func([]byte) (int,
 	if err == nil {
 		return o.answer(nc, request, parse)
 	}
-	// A server that refuses before it has read all closes: its answer says why, if it came.
+	// A server that refuses before it has read all closes: its answer says why, if it
+	// came.
 	_ = nc.SetReadDeadline(time.Now().Add(bodyWait))
 	var refused *handshake.Error
 	if b, n, why := o.answer(nc, request, parse); n > 0 && errors.As(why, &refused) {

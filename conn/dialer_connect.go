@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// attemptDelay is how long an attempt to connect goes on alone before the next begins (RFC 8305 §8: 250 ms).
+// attemptDelay is how long an attempt to connect goes on alone before the next begins
+// (RFC 8305 §8: 250 ms).
 const attemptDelay = 250 * time.Millisecond
 
 // netDial makes a TCP connection to a name or an address with its port.
@@ -40,8 +41,8 @@ func (d *Dialer) netDial(ctx context.Context, address string) (net.Conn, error) 
 	})
 }
 
-// interleaved returns the addresses in the resolver's order, each once, with the families in turn: that of the first begins
-// (RFC 8305 §4).
+// interleaved returns the addresses in the resolver's order, each once, with the families
+// in turn: that of the first begins (RFC 8305 §4).
 func interleaved(found []net.IPAddr, port string) []string {
 	var families [2][]string // the first address's, the other
 	seen := make(map[string]bool, len(found))
@@ -77,7 +78,8 @@ type attempt struct {
 	panics  any   // of a hook of the context's trace
 }
 
-// A race is attempts to connect to several addresses of one host, the first success of which counts.
+// A race is attempts to connect to several addresses of one host, the first success of
+// which counts.
 type race struct {
 	addresses []string
 	dial      func(ctx context.Context, address string) (net.Conn, error)
@@ -86,8 +88,9 @@ type race struct {
 	ended     chan *attempt
 }
 
-// stagger connects to the first address that answers (RFC 8305 §5). An attempt begins when the one before it has failed, or has gone on
-// for attemptDelay; the earlier ones go on. When it returns all have ended, and what the slower ones have connected is closed.
+// stagger connects to the first address that answers (RFC 8305 §5). An attempt begins
+// when the one before it has failed, or has gone on for attemptDelay; the earlier ones go
+// on. When it returns all have ended, and what the slower ones have connected is closed.
 func stagger(ctx context.Context, addresses []string, dial func(ctx context.Context, address string) (net.Conn, error)) (net.Conn, error) {
 	if len(addresses) == 1 {
 		nc, err := dial(ctx, addresses[0])

@@ -19,11 +19,13 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// ErrProxy is a proxy that did not open a tunnel: to CONNECT it answered anything but 2xx, a 101 included. The *handshake.Error that
-// matches it has the proxy's status, 407 if it wants other credentials, its header and the beginning of its body.
+// ErrProxy says that a proxy did not open a tunnel: its answer to CONNECT was not a 2xx.
+// The *handshake.Error that matches it has the proxy's status (407 if it wants other
+// credentials), its header and the beginning of its body.
 var ErrProxy = handshake.ErrTunnel
 
-// ErrProxyURL is a proxy whose URL is of no use, or that cannot be asked for the server's address: no attempt will do better.
+// ErrProxyURL says that a proxy's URL is not usable, or that the proxy cannot be asked
+// for the server's address. Another attempt would not help.
 var ErrProxyURL = &handshake.Error{Rule: "the URL of the proxy cannot be used", Section: "RFC 3986 §3"}
 
 func badProxy(what string) error {
@@ -46,7 +48,8 @@ func (o *opening) proxy() (*url.URL, error) {
 	return p, nil
 }
 
-// withoutURL is an error of Dialer.Proxy without the userinfo of the URLs in its text, and without what package url quotes of them.
+// withoutURL is an error of Dialer.Proxy without the userinfo of the URLs in its text,
+// and without what package url quotes of them.
 func withoutURL(err error) error {
 	text := err.Error()
 	var parse *url.Error
@@ -60,7 +63,8 @@ func withoutURL(err error) error {
 	return &cleanError{text, err}
 }
 
-// hideUserinfo puts *** in the place of all that stands between "://" and the last "@" before the next white space or quote.
+// hideUserinfo replaces everything between "://" and the last "@" before the next white
+// space or quote by ***.
 func hideUserinfo(s string) string {
 	var b strings.Builder
 	for {
@@ -82,7 +86,8 @@ func hideUserinfo(s string) string {
 	}
 }
 
-// cleanError is an error whose text must not be shown. It matches what that matches, but does not give it out as a *url.Error.
+// cleanError is an error whose text must not be shown. It matches what that matches, but
+// does not give it out as a *url.Error.
 type cleanError struct {
 	text string
 	err  error
@@ -176,8 +181,8 @@ func (o *opening) connectRequest(p *url.URL) ([]byte, error) {
 	return handshake.AppendConnect(nil, authority, h)
 }
 
-// connectMethod is the CONNECT method of RFC 9110 §9.3.6. What comes behind the answer's
-// head is the server's.
+// connectMethod is the CONNECT method of RFC 9110 §9.3.6. Bytes after the answer's head
+// are the server's.
 func (o *opening) connectMethod(nc net.Conn, request []byte) (net.Conn, error) {
 	o.connected = request
 	answer := handshake.ConnectResponse{Limits: o.d.Limits}
@@ -195,8 +200,8 @@ func (o *opening) connectMethod(nc net.Conn, request []byte) (net.Conn, error) {
 	return nc, nil
 }
 
-// socks is RFC 1928, by golang.org/x/net/proxy: the name of the host goes to the proxy as it is, and is refused if it is too long,
-// never resolved here.
+// socks is RFC 1928, by golang.org/x/net/proxy: the name of the host goes to the proxy as
+// it is, and is refused if it is too long, never resolved here.
 func (o *opening) socks(p *url.URL, address string) (net.Conn, error) {
 	if strings.Contains(o.url.Name, "%") {
 		return nil, badProxy("the server's address has a zone, which means nothing to a proxy")
@@ -224,7 +229,8 @@ func (o *opening) socks(p *url.URL, address string) (net.Conn, error) {
 		return nil, errors.ErrUnsupported
 	}
 	if _, err := cd.DialContext(o.ctx, "tcp", o.url.Address()); err != nil {
-		// An answer of SOCKS 5 that refuses was understood; one of something else, or none, was not.
+		// An answer of SOCKS 5 that refuses was understood; one of something else, or
+		// none, was not.
 		if h != nil && (len(h.heard.b) == 0 || h.heard.b[0] != 5 || ended(err)) {
 			o.couldNotRead(h.heard.b, nil)
 		}
@@ -243,8 +249,9 @@ func (f dialFunc) DialContext(ctx context.Context, network, address string) (net
 	return f(ctx, network, address)
 }
 
-// A tunnelConn is a connection through a proxy that is more than a socket: it begins with bytes that came early, or runs over
-// TLS with the proxy, and is closed without waiting for that.
+// A tunnelConn is a connection through a proxy that is more than a socket: it begins with
+// bytes that came early, or runs over TLS with the proxy, and is closed without waiting
+// for that.
 type tunnelConn struct {
 	net.Conn
 	raw   net.Conn
@@ -270,7 +277,8 @@ func (t *tunnelConn) Read(p []byte) (int, error) {
 	return t.Conn.Read(p)
 }
 
-// Unread tells what the keepalive asks, also while a read runs, unless there is TLS with the proxy.
+// Unread tells what the keepalive asks, also while a read runs, unless there is TLS with
+// the proxy.
 func (t *tunnelConn) Unread() (n int, ok bool) {
 	n, ok = transport.Unread(t.Conn)
 	return int(t.here.Load()) + n, ok

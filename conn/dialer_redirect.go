@@ -13,8 +13,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// redirect makes the URL that an answer leads to that of the next attempt. followed is false if the answer is no redirect, or none
-// are wanted; err says that it is one which must not be followed.
+// redirect makes the URL that an answer leads to that of the next attempt. followed is
+// false if the answer is no redirect, or none are wanted; err says that it is one which
+// must not be followed.
 func (o *opening) redirect(refusal error) (followed bool, err error) {
 	var step *DialError
 	var e *handshake.Error
@@ -45,7 +46,7 @@ func (o *opening) redirect(refusal error) (followed bool, err error) {
 	}
 	o.keepCookies(e.Header)
 	if !o.first.SameOrigin(next) {
-		o.foreign = true // and it stays so: a way back may be chosen by whoever was met in between
+		o.foreign = true // and it stays so: the way back may have been chosen by a foreign host
 	}
 	if !o.foreign {
 		next.User = o.first.User
@@ -64,7 +65,8 @@ func redirectError(answer *handshake.Error, what string) error {
 // bodyWait is how long the body of a refusal may take: it is only there to explain.
 const bodyWait = time.Second
 
-// readBody returns the beginning of the body of an answer whose head was read (RFC 9112 §6.3): early are its first bytes.
+// readBody returns the beginning of the body of an answer whose head was read (RFC 9112
+// §6.3): early are its first bytes.
 func readBody(nc net.Conn, early []byte, e *handshake.Error, most int) []byte {
 	if most == 0 || e.Status/100 == 1 || e.Status == http.StatusNoContent || e.Status == http.StatusNotModified {
 		return nil

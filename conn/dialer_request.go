@@ -45,7 +45,8 @@ func (o *opening) request() (*handshake.Request, error) {
 	return req, nil
 }
 
-// ownHeader is what the caller adds to the request, its cookies apart. Names are the same in any case.
+// ownHeader is what the caller adds to the request, its cookies apart. Names are the same
+// in any case.
 func (o *opening) ownHeader() (h http.Header, cookies []string, err error) {
 	h = http.Header{}
 	for name, values := range o.d.Header {

@@ -15,11 +15,12 @@ import (
 // seenMost is how much an error shows of what came and could not be understood.
 const seenMost = 64
 
-// shown is the beginning of what came, fit to be shown: without what is secret, and of something that begins like HTTP the first
-// line only, for those behind it may have cookies. It is never nil.
+// shown returns the beginning of what came, without secrets, so that it can be shown. If
+// it looks like HTTP it is the first line only, because later ones may have cookies. It
+// is never nil.
 func shown(b []byte, secrets []string) []byte {
-	const overlap = 8                     // so much of a secret is taken for the secret
-	b = b[:min(len(b), seenMost+overlap)] // those behind tell whether the last of them are the beginning of a secret
+	const overlap = 8                     // this many bytes of a secret are taken for the secret
+	b = b[:min(len(b), seenMost+overlap)] // the bytes after them show whether the last ones begin a secret
 	clean := append([]byte{}, b...)
 	for _, s := range secrets {
 		k := min(overlap, len(s))
@@ -36,8 +37,8 @@ func shown(b []byte, secrets []string) []byte {
 	return b
 }
 
-// secrets are what of a request's head, and of the credentials in URLs, may not be shown. Shorter values than four bytes are no secrets,
-// but a password is.
+// secrets are what of a request's head, and of the credentials in URLs, may not be shown.
+// Shorter values than four bytes are no secrets, but a password is.
 func (o *opening) secrets(request []byte) (secrets []string) {
 	add := func(words ...string) {
 		for _, w := range words {
@@ -79,7 +80,7 @@ func (o *opening) noTLS(err error, h *heard) {
 	var header tls.RecordHeaderError
 	switch {
 	case errors.As(err, &header):
-		if !bytes.HasPrefix(b, header.RecordHeader[:]) { // of a record behind the first
+		if !bytes.HasPrefix(b, header.RecordHeader[:]) { // of a later record
 			b = header.RecordHeader[:]
 		}
 		o.couldNotRead(b, nil)
@@ -119,8 +120,8 @@ func (c *hearing) Read(p []byte) (int, error) {
 // NetConn returns the connection below.
 func (c *hearing) NetConn() net.Conn { return c.Conn }
 
-// A socksConn is a hearing one to what should be a SOCKS proxy. The package that speaks SOCKS reads no more than it needs: two bytes do not
-// tell what else the other end is.
+// A socksConn is a hearing one to what should be a SOCKS proxy. The package that speaks
+// SOCKS reads no more than it needs: two bytes do not tell what else the other end is.
 type socksConn struct{ hearing }
 
 func (c *socksConn) Read(p []byte) (int, error) {
@@ -190,7 +191,8 @@ var greetings = []struct{ prefix, like string }{
 	{"\x89", "a WebSocket frame without a handshake"},
 }
 
-// looksLike names the protocol that bytes are of which are no answer in ours, "" if that cannot be told.
+// looksLike names the protocol that bytes are of which are no answer in ours, "" if that
+// cannot be told.
 func looksLike(b []byte) string {
 	switch {
 	case len(b) >= 3 && b[0] >= 20 && b[0] <= 23 && b[1] == 3 && b[2] <= 4: // RFC 8446 §5.1

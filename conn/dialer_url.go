@@ -12,7 +12,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// parseURL is handshake.ParseURL with the name in the form that DNS, certificates and the Host header have it in.
+// parseURL is handshake.ParseURL with the name in the form that DNS, certificates and the
+// Host header have it in.
 func parseURL(s string) (*handshake.URL, error) {
 	u, err := handshake.ParseURL(s)
 	if err != nil {
@@ -44,8 +45,9 @@ func isASCII(s string) bool {
 	return true
 }
 
-// toASCII is the Lookup profile of IDNA 2008 with the mapping of UTS 46, which net/http carries inside: the address that its Transport
-// would dial has the name encoded. It comes back as it was if it cannot be.
+// toASCII is the Lookup profile of IDNA 2008 with the mapping of UTS 46, which net/http
+// carries inside: the address that its Transport would dial has the name encoded. It
+// comes back as it was if it cannot be.
 func toASCII(name string) string {
 	ascii, stop := name, errors.New("the address is known")
 	t := http.Transport{DisableKeepAlives: true, DialContext: func(_ context.Context, _, address string) (net.Conn, error) {
@@ -58,7 +60,8 @@ func toASCII(name string) string {
 	return ascii
 }
 
-// httpURL is the URL with the scheme that cookie jars and the proxy rules of the environment know, without userinfo.
+// httpURL is the URL with the scheme that cookie jars and the proxy rules of the
+// environment know, without userinfo.
 func httpURL(u *handshake.URL) *url.URL {
 	h := &url.URL{Scheme: "http", Host: u.Host()}
 	if u.Secure {

@@ -11,41 +11,50 @@ import (
 )
 
 // A connection ends with one error, which every later call returns too. It is one of
-//   - *frame.ProtocolError: the peer broke the protocol, in a frame other than its Close;
-//   - *CloseError: the peer said goodbye; where something is wrong with its Close, it wraps what that is;
-//   - *TransportError: the network failed, or ended without a goodbye;
-//   - *TimeoutError: the peer was judged dead, or did not finish the close handshake;
+//
+//   - *frame.ProtocolError: the peer broke the protocol, in a frame other than its
+//     Close;
+//   - *CloseError: the peer sent a Close frame; if that is not valid, it wraps the
+//     reason;
+//   - *TransportError: the network failed, or the stream ended without a Close
+//     frame;
+//   - *TimeoutError: a clock ran out, or the close handshake was not completed in
+//     time;
 //   - ErrClosed, or an error that matches it: this side closed at once;
-//   - an error that matches ErrTooSlow: the peer did not take what a Group sent.
+//   - an error that matches ErrTooSlow: the peer did not take the messages of a
+//     Group.
 //
-// A write that fails, or is judged by the write clock, does not end the connection at once: write calls return that error from then on, and
-// read calls go on through all that the peer has sent. The connection ends with a *CloseError if there is a Close frame, and otherwise
-// with the error of the write.
+// A failed write, or the write clock, does not end the connection at once. Write calls
+// return that error from then on, and read calls continue through everything that the
+// peer has sent. The connection ends with a *CloseError if a Close frame comes, and
+// otherwise with the error of the write.
 //
-// All of them match net.ErrClosed as a Conn returns them; a *frame.ProtocolError comes within an error that does, so errors.As finds it
-// and a type assertion does not. A passed deadline, and the errors below that are not ErrClosed, do not end it.
+// As a Conn returns them, all match net.ErrClosed. A *frame.ProtocolError is wrapped: use
+// errors.As, not a type assertion. A passed deadline, and the errors below except
+// ErrClosed and ErrTooSlow, do not end the connection.
 var (
-	// ErrClosed says that Close was called on this side, or that the context of Bind ended.
+	// ErrClosed says that this side called Close, or that the context of Bind ended.
 	ErrClosed error = &stateError{"conn: closed by this side", true}
-	// ErrTooSlow says that more messages of a Group waited for the peer than Group.Lag
-	// allows. Nothing more is written; what the peer has sent can still be read. The
-	// error says so with the limit, and matches ErrTooSlow.
+	// ErrTooSlow says that more messages of a Group were queued for the peer than
+	// Group.Lag allows. Nothing more is written; what the peer has sent can still be
+	// read. The error that matches it has the limit.
 	ErrTooSlow error = &stateError{"conn: closed because the peer takes the messages of a Group too slowly", true}
-	// ErrShutdown is a write after the Close frame: nothing may follow it (RFC 6455 §5.5.1).
+	// ErrShutdown is a write after the Close frame: nothing may follow it (RFC 6455
+	// §5.5.1).
 	ErrShutdown error = &stateError{"conn: write after the Close frame was sent (RFC 6455 §5.5.1)", false}
-	// ErrConcurrentRead is a read call while another one runs. One that waits for bytes
-	// is always seen. Two calls of ReadMessage that take buffered messages within the
-	// same few nanoseconds need not see each other: then both may return the same
-	// message, or none be right, and the connection can be lost to a false error. Under
-	// the race detector they always see each other.
+	// ErrConcurrentRead is returned by a read call while another one runs. A call that
+	// waits for bytes is always noticed. Two calls of ReadMessage that take buffered
+	// messages within the same few nanoseconds may miss each other. Then both may return
+	// the same message, or none be right, and the connection can end with a false error.
+	// Under the race detector they always notice.
 	ErrConcurrentRead error = &stateError{"conn: another goroutine is reading", false}
 	// ErrNotUTF8 is text that must not be written (RFC 6455 §5.6).
 	ErrNotUTF8 error = &stateError{"conn: text to write is not UTF-8 (RFC 6455 §5.6)", false}
 
-	// ErrWriterClosed is a write to the writer of NextWriter after its Close.
+	// ErrWriterClosed is returned by the writer of NextWriter after its Close.
 	ErrWriterClosed error = &stateError{"conn: write to a message that is finished", false}
-	// ErrWouldBlock says, with Config.FailFast, that the peer does not take what is written fast enough. Nothing of the message
-	// was written.
+	// ErrWouldBlock says, with Config.FailFast, that the peer does not take bytes fast
+	// enough. Nothing of the message was written.
 	ErrWouldBlock error = &stateError{"conn: the write would have to wait", false}
 
 	errReadDeadline  error = &deadlineError{"conn: read deadline passed"}
@@ -83,23 +92,26 @@ func (e *deadlineError) Timeout() bool        { return true }
 func (e *deadlineError) Temporary() bool      { return true }
 func (e *deadlineError) Is(target error) bool { return target == os.ErrDeadlineExceeded }
 
-// CloseError says that the connection ended with a Close frame of the peer's.
+// CloseError says that the connection ended with a Close frame from the peer.
 type CloseError struct {
-	// Code and Reason are the peer's; CodeNoStatus if its Close had none. With Err they are what could be told: the code is then
-	// as it came, also if no peer may send it, and the reason need not be UTF-8 or whole.
+	// Code and Reason are the peer's; CodeNoStatus if its Close had none. With Err they
+	// are what could be told: the code is then as it came, also if no peer may send it,
+	// and the reason need not be UTF-8 or whole.
 	Code   frame.CloseCode
 	Reason string
-	// SentCode and SentReason are ours; CodeAbnormal if no Close could be sent, CodeNoStatus if it had no code.
+	// SentCode and SentReason are ours; CodeAbnormal if no Close could be sent,
+	// CodeNoStatus if it had no code.
 	SentCode   frame.CloseCode
 	SentReason string
 	// Local says that our Close went first.
 	Local bool
-	// Err is what is wrong with the peer's Close, nil if nothing is: the *frame.ProtocolError of the rule that it breaks, which
-	// ours has told the peer unless it went first; or the error with which the stream ended within it.
+	// Err is what is wrong with the peer's Close, nil if nothing is: the
+	// *frame.ProtocolError of the rule that it breaks, which ours has told the peer
+	// unless it went first; or the error with which the stream ended within it.
 	Err error
 }
 
-// Error tells who closed, with both codes.
+// Error returns who closed first, and both codes.
 func (e *CloseError) Error() string {
 	s := "conn: closed by peer with " + closeText(e.Code, e.Reason)
 	if e.Local {
@@ -126,8 +138,9 @@ func closeText(code frame.CloseCode, reason string) string {
 	return code.String() + " " + strconv.Quote(reason)
 }
 
-// CloseCode returns the code with which the peer ended the connection whose error err is, or wraps: that of a *CloseError, and
-// CodeAbnormal for every other error, because no Close came (RFC 6455 §7.1.5). It is 0 for nil.
+// CloseCode returns the code with which the peer ended a connection, from its error err:
+// the code of a *CloseError, or CodeAbnormal for every other error, because no Close came
+// (RFC 6455 §7.1.5). For nil it returns 0.
 func CloseCode(err error) frame.CloseCode {
 	var e *CloseError
 	switch {
@@ -139,11 +152,13 @@ func CloseCode(err error) frame.CloseCode {
 	return frame.CodeAbnormal
 }
 
-// TransportError says that the network failed, or that the stream ended without a Close frame.
+// TransportError says that the network failed, or that the stream ended without a Close
+// frame.
 type TransportError struct {
 	// Op is "read" or "write".
 	Op string
-	// Err is the net or io error; io.ErrUnexpectedEOF if the stream ended within a frame or message.
+	// Err is the net or io error; io.ErrUnexpectedEOF if the stream ended within a frame
+	// or message.
 	Err error
 }
 
@@ -158,7 +173,7 @@ func (e *TransportError) Unwrap() error { return e.Err }
 // Is matches net.ErrClosed: the connection is closed.
 func (e *TransportError) Is(target error) bool { return target == net.ErrClosed }
 
-// Clock names one of the clocks that judge a connection dead.
+// Clock names one of the clocks that end a connection.
 type Clock string
 
 // The clocks of Config.
@@ -187,7 +202,7 @@ func (c Clock) field() string {
 	return ""
 }
 
-// TimeoutError says that the connection was judged dead.
+// TimeoutError says that a clock ended the connection.
 type TimeoutError struct {
 	Clock Clock
 	// Limit is the clock's; 0 if it was a context that ended.
@@ -196,7 +211,7 @@ type TimeoutError struct {
 	Err error
 }
 
-// Error tells which clock ran out.
+// Error returns which clock ran out.
 func (e *TimeoutError) Error() string {
 	limit := ""
 	if e.Limit > 0 {

@@ -21,8 +21,8 @@ func membarrier(command uintptr) bool {
 	return e == 0
 }
 
-// fence returns when every thread of this process has executed a full memory barrier since
-// the call.
+// fence returns when every thread of this process has executed a full memory barrier
+// since the call.
 func fence() {
 	if !hasMembarrier() || !membarrier(membarrierPrivateExpedited) {
 		stopTheWorld()

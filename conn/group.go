@@ -18,36 +18,44 @@ const (
 	DefaultGroupLag    = 1 << 20
 )
 
-// ErrGroup is what Group.Add returns for a connection that cannot be in a Group: a client's, whose every frame is masked by itself,
-// or one with Config.Outbound, which is asked about each message.
+// ErrGroup is returned by Group.Add for a connection that cannot be in a Group: a
+// client's, because each of its frames has its own mask, or one with Config.Outbound,
+// which is asked about each message.
 var ErrGroup = errors.New("conn: a Group is for connections of a server without Config.Outbound")
 
-// Group sends the same messages to many connections of a server. It is the fastest way to do that: a message is encoded once, the
-// call does not wait for the writes, and what is sent while the connections are being written to goes to each of them in one system call.
-// Connections that compress get the messages compressed, without reference to earlier ones, as by WritePrepared.
+// Group sends the same messages to many connections of a server, in the fastest way: a
+// message is encoded once, and the call does not wait for the writes. Messages sent while
+// the connections are being written to go to each of them in one system call. Connections
+// that compress get the messages compressed, each independent of earlier ones, as by
+// WritePrepared.
 //
-// Messages go to a connection whole and in the order in which they were sent. What else is written to it, by its own methods,
-// comes somewhere between them. A connection gets what is sent after its Add.
+// A connection gets the messages sent after its Add, whole and in order. Messages of its
+// own write calls go somewhere between them.
 //
-// A slow connection does not hold up the others: what it does not take waits in memory of
-// its own, and when that would be more than Lag its writing side ends with ErrTooSlow. So
-// it does, with the *TransportError that a write call would return, where a message
-// cannot be written, or the write deadline or Config.WriteTimeout passes. What the peer
-// has sent can still be read; then the connection ends. One that has ended, or was shut
-// down, drops out of the Group with the next message. Who sends something before a
-// Shutdown calls Flush in between, or it may be lost.
+// A slow connection does not delay the others. What it does not take is queued for it. If
+// the queue would exceed Lag, its writing side ends with ErrTooSlow. If a message cannot
+// be written, or the write deadline or Config.WriteTimeout passes, its writing side ends
+// with the *TransportError of a write call. What the peer has sent can still be read;
+// then the connection ends. A connection that has ended, or was shut down, leaves the
+// Group with the next message. Call Flush before Shutdown, or messages may be lost.
 //
-// The zero value is ready; Buffer and Lag are set before the first Add. All methods may be called at any time from any goroutine. A Group has no end: one that nothing is sent to
+// The zero value is ready. Set Buffer and Lag before the first Add. All methods may be
+// called at any time from any goroutine. A Group need not be closed: without messages it
 // has no goroutine and no buffer.
 type Group struct {
-	// Buffer is how many bytes of messages wait while the connections are being written to; the calls that send more wait until
-	// that is done. 0 means DefaultGroupBuffer. A longer message waits alone.
+	// Buffer is how many bytes of messages may wait while the connections are being
+	// written to. Calls that send more wait. 0 means DefaultGroupBuffer. A longer message
+	// waits alone.
 	Buffer int
-	// Lag is how many bytes of messages may wait for one slow connection, beyond those in its socket; 0 means DefaultGroupLag. It bounds what a
-	// connection can cost, but for the first that waits, which may be as long as Buffer or, if that is longer, one message: large messages to
-	// many slow connections take memory for each. Who sends without a pause faster than the peers can read will exceed it, unless he calls
-	// Flush now and then; so does who sends on behind a message longer than Lag. Under TLS all that is sent waits for a goroutine that
-	// encrypts it for the one connection: there it is enough to send faster than those have their turns.
+	// Lag limits the bytes queued for one slow connection, in addition to those in its
+	// socket. 0 means DefaultGroupLag. The first queued item may exceed it: up to Buffer,
+	// or one message if longer. So large messages to many slow connections take memory
+	// for each.
+	//
+	// Sending without a pause, faster than the peers can read, exceeds Lag, unless Flush
+	// is called now and then. So does sending on after a message longer than Lag. Under
+	// TLS every message waits for a goroutine that encrypts it; there it is enough to
+	// send faster than that.
 	Lag int
 
 	mu       sync.Mutex
@@ -73,7 +81,8 @@ type Group struct {
 	helpers       sync.WaitGroup
 }
 
-// coding is a way in which messages are encoded: like a compression without the state of a connection.
+// coding is a way in which messages are encoded: like a compression without the state of
+// a connection.
 type coding struct {
 	packed                 bool
 	threshold, bits, level int
@@ -136,8 +145,8 @@ func (g *Group) init() {
 	}
 }
 
-// Add has c get what is sent from now on. It returns ErrGroup if c cannot be in a Group, and the error that ended c if it has ended. A
-// connection that is in the Group stays in it once.
+// Add adds c to the Group. It returns ErrGroup if c cannot be in a Group, and the error
+// of c if it has ended. Adding a connection twice has no effect.
 func (g *Group) Add(c *Conn) error {
 	if c.role != frame.Server || c.outbound != nil {
 		return ErrGroup
@@ -178,7 +187,8 @@ func (g *Group) codingOf(c *Conn) int {
 	return len(g.codings) - 1
 }
 
-// Remove takes c out of the Group. What was sent before may still go to it, or not: Flush before sees to it.
+// Remove takes c out of the Group. Messages sent before may or may not still be written
+// to it; call Flush first to be sure.
 func (g *Group) Remove(c *Conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -197,8 +207,9 @@ func (g *Group) remove(m *member) {
 	g.members = g.members[:last]
 }
 
-// slowest returns the member that drains for m's connection, m if there is none. It is called in the first sweep that m is in: an earlier member
-// for the connection is in none any more, and will not begin to drain.
+// slowest returns the member that drains for m's connection, m if there is none. It is
+// called in the first sweep that m is in: an earlier member for the connection is in none
+// any more, and will not begin to drain.
 func (g *Group) slowest(m *member) *member {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -215,8 +226,9 @@ func (g *Group) Len() int {
 	return len(g.members)
 }
 
-// WriteMessage sends a text or binary message to all connections of the Group. data is not changed, and not kept. Text must be
-// UTF-8: ErrNotUTF8. No other error is returned but that for another opcode: what befalls a connection is told by its own calls.
+// WriteMessage sends a text or binary message to all connections of the Group. data is
+// not changed and not kept. Text must be UTF-8: ErrNotUTF8. The only other error is that
+// for another opcode. Errors of a connection are returned by its own calls.
 func (g *Group) WriteMessage(op Opcode, data []byte) error {
 	switch {
 	case op != Text && op != Binary:
@@ -247,7 +259,7 @@ func (g *Group) WriteMessage(op Opcode, data []byte) error {
 	return nil
 }
 
-// WritePrepared is WriteMessage for a message that was encoded before.
+// WritePrepared is WriteMessage for a prepared message.
 func (g *Group) WritePrepared(p *Prepared) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -286,7 +298,7 @@ func (g *Group) WritePrepared(p *Prepared) error {
 // takes reports whether a message is compressed: see compression.takes.
 func (k *coding) takes(p *Prepared) bool { return k.packed && len(p.data) >= k.threshold }
 
-// waitRoom waits until so many bytes find place in the next batch.
+// waitRoom waits until size more bytes fit into the next batch.
 func (g *Group) waitRoom(size int) {
 	limit := g.Buffer
 	if limit <= 0 {
@@ -308,8 +320,9 @@ func (g *Group) send(size int) {
 	}
 }
 
-// Flush waits until all that was sent before, and what is sent meanwhile to slow connections, has been given to the sockets of all
-// connections that live, or until ctx ends, whose cause it then returns.
+// Flush waits until all messages sent before have been written to the sockets of all live
+// connections, including those sent to slow connections meanwhile. If ctx ends first it
+// returns the context's cause.
 func (g *Group) Flush(ctx context.Context) error {
 	if ctx.Done() != nil {
 		defer context.AfterFunc(ctx, func() {
@@ -331,7 +344,8 @@ func (g *Group) Flush(ctx context.Context) error {
 	return nil
 }
 
-// run is the goroutine that sweeps: it brings a batch to all members, and then the next, until there is none.
+// run is the goroutine that sweeps: it brings a batch to all members, and then the next,
+// until there is none.
 func (g *Group) run() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -364,8 +378,8 @@ func (g *Group) run() {
 }
 
 const (
-	// groupStride is how many members a goroutine takes at a time. It then lets others run: its writes are system calls of which the
-	// scheduler does not know.
+	// groupStride is how many members a goroutine takes at a time. It then lets others
+	// run: its writes are system calls of which the scheduler does not know.
 	groupStride = 32
 	// groupShare is from how many members on another goroutine helps.
 	groupShare = 256

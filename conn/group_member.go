@@ -13,14 +13,16 @@ type member struct {
 	index  int // in g.members; under g.mu
 	coding int
 
-	// Of the batch late, the first to come, it does not get the first skipped messages, of skip bytes. By who sweeps.
+	// Of the batch late, the first to come, it does not get the first skipped messages,
+	// of skip bytes. By who sweeps.
 	late          *batch
 	skip, skipped int
 
 	gone atomic.Bool // it gets nothing more
 
-	// Whose what follows is for c: its own, or that of an earlier member for c, which was removed while it drained: what it has comes first,
-	// and counts for Lag. By who sweeps.
+	// Whose what follows is for c: its own, or that of an earlier member for c, which was
+	// removed while it drained: what it has comes first, and counts for Lag. By who
+	// sweeps.
 	slow *member
 
 	// What a slow connection has not taken.
@@ -32,17 +34,18 @@ type member struct {
 	held     bool // drain begins with the write lock
 }
 
-// piece is what drain writes before it gives the write lock back, for pings and pongs, and what is written to the connection otherwise, to
-// go in between.
+// piece is what drain writes before it gives the write lock back, for pings and pongs,
+// and what is written to the connection otherwise, to go in between.
 type piece struct {
 	frames
 	messages int
 }
 
-// pieceSize is up to where a piece takes what comes behind it.
+// pieceSize is the size up to which a piece takes the messages after it.
 const pieceSize = 64 << 10
 
-// take writes the member's part of a batch, as far as that can be done without waiting. It reports whether the member stays.
+// take writes the member's part of a batch, as far as that can be done without waiting.
+// It reports whether the member stays.
 func (m *member) take(now *batch) bool {
 	var b []byte
 	messages := now.messages
@@ -115,7 +118,7 @@ func (m *member) keep(b []byte, messages int) bool {
 	return true
 }
 
-// lag returns what Lag stands for.
+// lag returns Lag, or its default.
 func (g *Group) lag() int {
 	if g.Lag <= 0 {
 		return DefaultGroupLag

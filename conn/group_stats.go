@@ -1,7 +1,7 @@
 package conn
 
-// GroupStats tells how far the connections of a Group are behind. What the next sweep is
-// to bring to all of them is not in it.
+// GroupStats says how far the connections of a Group lag. Messages that wait for the next
+// round of writes are not included.
 type GroupStats struct {
 	Connections int // in the Group, as Len returns
 	Slow        int // connections for which something waits; under TLS also those whose goroutine encrypts
@@ -11,9 +11,9 @@ type GroupStats struct {
 	Removed uint64 // connections that were ended with ErrTooSlow, since the Group began
 }
 
-// Stats returns the present state of the Group. It may be called at any time. It looks at
-// each slow connection; sending costs nothing more for it. A connection that was removed
-// while something waited for it counts as slow until that is written.
+// Stats returns the current state of the Group. It may be called at any time. It visits
+// each slow connection, and adds no cost to sending. A connection that was removed with
+// messages still queued counts as slow until they are written.
 func (g *Group) Stats() GroupStats {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -8,7 +8,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
-// ReadJSON reads the next message, and decodes it into v with encoding/json: see ReadValue.
+// ReadJSON reads the next message, and decodes it into v with encoding/json: see
+// ReadValue.
 func (c *Conn) ReadJSON(v any) error { return ReadValue(c, v, json.Unmarshal) }
 
 // WriteJSON writes v as a Text message, encoded with encoding/json: see WriteValue.
@@ -17,16 +18,16 @@ func (c *Conn) WriteJSON(v any) error { return WriteValue(c, Text, v, encodeJSON
 func encodeJSON(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
 
 // ReadValue reads the next message of either type, and decodes it into v. decode gets the
-// view that ReadMessage returns, and must copy what it keeps; for some codecs that is an
-// option. ReadValue allocates nothing beside what decode does. The functions of codecs
-// fit as they are, if need be with their type named:
+// view that ReadMessage returns, and must copy what it keeps; some codecs have an option
+// for that. ReadValue allocates only what decode does. The functions of codecs fit
+// directly, in some cases with their type named:
 //
 //	conn.ReadValue[any](c, &trade, sonic.Unmarshal)
 //	conn.ReadValue[easyjson.Unmarshaler](c, &trade, easyjson.Unmarshal)
 //
-// The errors are those of ReadMessage, and those of decode as they are. After one of
-// decode's the next call reads the next message: where that matters, the connection's Err
-// tells whether it has ended.
+// Errors are those of ReadMessage, and those of decode, unchanged. After an error of
+// decode the next call reads the next message. The connection's Err says whether it has
+// ended.
 func ReadValue[V any](c *Conn, v V, decode func(data []byte, v V) error) error {
 	m, err := c.ReadMessage()
 	if err != nil {
@@ -35,11 +36,11 @@ func ReadValue[V any](c *Conn, v V, decode func(data []byte, v V) error) error {
 	return decode(m.Data, v)
 }
 
-// WriteValue has encode write v, in any number of pieces, and sends that as one message
-// of type op. It is gathered in pooled memory: WriteValue allocates nothing beside what
-// encode does. One newline at the end of Text, which encoders of JSON add, is cut off.
-// After an error of encode's, which is returned as it is, nothing is sent; the others are
-// those of WriteMessage. encode must not keep w.
+// WriteValue lets encode write v, in any number of pieces, and sends the result as one
+// message of type op. It is gathered in pooled memory: WriteValue allocates only what
+// encode does. One newline at the end of Text, which JSON encoders add, is removed. An
+// error of encode is returned unchanged, and nothing is sent; other errors are those of
+// WriteMessage. encode must not keep w.
 //
 //	conn.WriteValue(c, conn.Text, order, func(w io.Writer, o *Order) error {
 //		return sonic.ConfigDefault.NewEncoder(w).Encode(o)

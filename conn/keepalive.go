@@ -7,8 +7,10 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
 )
 
-// clocks judge whether the peer is alive, and takes what is written. They look at counters from time to time, so that nothing is paid
-// per message or read; what is seen at a look may have happened since the one before, so a limit is exceeded by an eighth at most.
+// clocks judge whether the peer is alive, and takes what is written. They look at
+// counters from time to time, so that nothing is paid per message or read; what is seen
+// at a look may have happened since the one before, so a limit is exceeded by an eighth
+// at most.
 type clocks struct {
 	timer *time.Timer   // nil if no clock is on
 	flags atomic.Uint32 // see below
@@ -19,7 +21,8 @@ type clocks struct {
 	pingGone bool // Config.Outbound, if there is one, has let it go
 	spared   byte // looks in a row at which a read call was just taking what would have been too late
 
-	// Seen at the last look; of the messages the lower half of their number, which tells that there was one.
+	// Seen at the last look; of the messages the lower half of their number, which tells
+	// that there was one.
 	lookedAt                   moment
 	bytes                      uint64
 	messagesRead, messagesSent uint32
@@ -56,8 +59,8 @@ func (cfg *Config) lookEvery() (period time.Duration) {
 	return period
 }
 
-// lazyClock reports whether the timer is to run only while a write waits: nothing else needs it, and a pending timer makes each
-// wait for bytes slower (see Config.KeepAlive).
+// lazyClock reports whether the timer is to run only while a write waits: nothing else
+// needs it, and a pending timer makes each wait for bytes slower (see Config.KeepAlive).
 func (c *Conn) lazyClock() bool {
 	return c.cfg.KeepAlive <= 0 && c.cfg.DataTimeout <= 0 && c.cfg.releaseIdle() <= 0 && c.cfg.StallTimeout > 0
 }
@@ -140,8 +143,8 @@ func (c *Conn) tick() {
 	}
 }
 
-// passOverSleep has time not count in which this process did not run, or too seldom to look: it was stopped, say. What the peer did then
-// shows only now.
+// passOverSleep has time not count in which this process did not run, or too seldom to
+// look: it was stopped, say. What the peer did then shows only now.
 func (c *Conn) passOverSleep(now moment) {
 	k, period := &c.clocks, c.cfg.lookEvery()
 	if late := now.since(k.lookedAt) - period; late > period {
@@ -159,7 +162,8 @@ func (c *Conn) passOverSleep(now moment) {
 func (c *Conn) look(now moment) (next time.Duration, err error) {
 	k := &c.clocks
 	bytes, messages := c.received(), uint32(c.readers.delivered())
-	// A reader that is still taking what came before has not listened since: that is no silence of the peer's.
+	// A reader that is still taking what came before has not listened since: that is no
+	// silence of the peer's.
 	if bytes != k.bytes || messages != k.messagesRead {
 		k.byteAt, k.pinged, k.told = now, false, false
 	}
@@ -203,8 +207,9 @@ func (c *Conn) received() uint64 {
 	return c.stats.bytesRead.Load() + c.stats.pingsRead.Load() + c.stats.pongsRead.Load() + c.transport.Counters().Received
 }
 
-// silent asks for a ping when it is time, and returns when to look again, and the error of the clock that would have run out if
-// nothing that the peer has sent were waiting here.
+// silent asks for a ping when it is time, and returns when to look again, and the error
+// of the clock that would have run out if nothing that the peer has sent were waiting
+// here.
 func (c *Conn) silent(now moment) (next time.Duration, dead error) {
 	k := &c.clocks
 	next = c.cfg.lookEvery()
@@ -255,8 +260,9 @@ func (c *Conn) lookAtPing(now moment) {
 	}
 }
 
-// unread reports whether something that the peer has sent waits for this side: in the kernel, in the buffers, or in a read call
-// that is at work. n is how many bytes of it can be seen. Where the transport cannot be looked into, a side that does not read
+// unread reports whether something that the peer has sent waits for this side: in the
+// kernel, in the buffers, or in a read call that is at work. n is how many bytes of it
+// can be seen. Where the transport cannot be looked into, a side that does not read
 // cannot say that nothing came.
 func (c *Conn) unread() (n int, waits bool, at readerState) {
 	inflating, known := false, true
@@ -304,14 +310,16 @@ type stallWatch struct {
 	at       moment
 }
 
-// writeProgress changes with every write that ends, whenever the kernel takes bytes, and whenever the peer's kernel does.
+// writeProgress changes with every write that ends, whenever the kernel takes bytes, and
+// whenever the peer's kernel does.
 type writeProgress struct {
 	direct, writes, bytes, below uint64
 	waits                        uint64
 	unsent                       int
 }
 
-// stalled returns the error of the write clock if it has run out: the same write has waited for all of StallTimeout without progress.
+// stalled returns the error of the write clock if it has run out: the same write has
+// waited for all of StallTimeout without progress.
 func (c *Conn) stalled(now moment) error {
 	k, limit := &c.clocks, c.cfg.StallTimeout
 	t := c.transport.Counters()

@@ -11,27 +11,31 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// Observer hears of what happens on connections. Its methods are called by the goroutine in which it happens, within a call that
-// reads or writes, so more than one can run at once: they must return soon, and of the connection's methods may call Stats and Close
-// only.
+// Observer is told of events on connections. The goroutine of the event calls its
+// methods, inside a read or write call, so several may run at once. They must return
+// soon. Of the connection's methods they may call only Stats and Close.
 type Observer interface {
-	// Control is a ping, pong or Close that was received, or sent. payload is a view, valid until Control returns.
+	// Control is called for each ping, pong or Close received or sent. payload is a view,
+	// valid until Control returns.
 	Control(c *Conn, op frame.Opcode, payload []byte, sent bool)
-	// RoundTrip is the answer to the newest ping, of Conn.Ping or of the keepalive, and the time since that was sent; it comes after
-	// the Control of the pong. Pongs that answer none of our pings are left out.
+	// RoundTrip is called for the answer to the newest ping, of Conn.Ping or of the
+	// keepalive, with the time since it was sent. It comes after Control for the pong.
+	// Pongs that answer none of our pings do not count.
 	RoundTrip(c *Conn, rtt time.Duration)
-	// Slow is a read that passed Config.LagLimit or Config.BacklogLimit: this side is the slow consumer. It comes again
-	// only after a read that stayed below both.
+	// Slow is called for a read that exceeded Config.LagLimit or Config.BacklogLimit:
+	// this side is the slow consumer. It comes again only after a read below both limits.
 	//
-	// It is also told, once until this side reads on and from a goroutine of its own, when a clock of Config would have judged
-	// the peer dead, and bytes of the peer's wait unread. Backlog is then how many of them can be seen, Bytes 0.
+	// It is also called, once until this side reads again and from its own goroutine,
+	// when a clock of Config would have ended the connection but bytes from the peer wait
+	// unread. Backlog is then how many of them are known, and Bytes is 0.
 	Slow(c *Conn, i ReadInfo)
-	// Ended is the end of the connection, with its last error: as Conn.Err returns.
+	// Ended is called at the end of the connection, with the error that Conn.Err returns.
 	Ended(c *Conn, err error)
 }
 
-// LastRead tells of the last read from the socket, if Config.Timestamps is set and the system can tell; otherwise it is the zero
-// ReadInfo. It is for the goroutine that reads.
+// LastRead describes the last read from the socket, if Config.Timestamps is set and the
+// system supports it; otherwise it returns the zero ReadInfo. Only the reading goroutine
+// may call it.
 func (c *Conn) LastRead() ReadInfo {
 	if i := c.transport.Info(); i != nil {
 		return ReadInfo(*i)
@@ -90,7 +94,8 @@ func (c *Conn) observeClose(code frame.CloseCode, reason string) {
 	c.observe(frame.Close, payload, true)
 }
 
-// observed is what the Observer is told of control frames, and what of that is no longer in the slots then.
+// observed is what the Observer is told of control frames, and what of that is no longer
+// in the slots then.
 type observed struct {
 	ping    [pingSize]byte // the last two that were taken from the slots; under the write lock
 	pong    [frame.MaxControlPayload]byte
@@ -98,7 +103,7 @@ type observed struct {
 
 	pingedAt atomic.Int64 // the moment of the newest ping
 
-	lagging bool // the Observer was told of the lag; by whoever holds readBusy
+	lagging bool // the Observer was told of the lag; by the holder of readBusy
 }
 
 // keep keeps what is taken from the slots. The caller holds the write lock, and s.mu.
@@ -138,8 +143,8 @@ func (o *observed) answered(c *Conn) {
 	}
 }
 
-// LogObserver returns an Observer that writes to logger: Warn for a read that came late and for a connection that was lost, Info for one
-// that was closed, Debug for control frames and round trips.
+// LogObserver returns an Observer that logs to logger: Warn for a late read and a lost
+// connection, Info for a closed one, Debug for control frames and round trips.
 func LogObserver(logger *slog.Logger) Observer { return &logObserver{logger} }
 
 type logObserver struct{ logger *slog.Logger }

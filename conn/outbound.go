@@ -7,8 +7,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// outbound is where pings and pongs wait for Config.Outbound, before they come into the slots of control: the newest of each. A
-// goroutine that lives as long as any does asks, with no lock held.
+// outbound is where pings and pongs wait for Config.Outbound, before they come into the
+// slots of control: the newest of each. A goroutine that lives as long as any does asks,
+// with no lock held.
 type outbound struct {
 	mu      sync.Mutex
 	asking  bool // there is a goroutine
@@ -17,12 +18,14 @@ type outbound struct {
 	pongLen int
 	pong    [frame.MaxControlPayload]byte
 
-	// Of our pings the newest that it was asked about, and the newest that it let go; under pings.mu.
+	// Of our pings the newest that it was asked about, and the newest that it let go;
+	// under pings.mu.
 	asked, sent uint64
 	sentAt      time.Time
 }
 
-// ask asks Config.Outbound about a message of so many bytes; of what cannot be written anyway it does not hear.
+// ask asks Config.Outbound about a message of size bytes, unless it cannot be written
+// anyway.
 func (c *Conn) ask(op Opcode, size int) error {
 	if op != Text && op != Binary {
 		return frame.ErrOpcode

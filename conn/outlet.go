@@ -89,10 +89,10 @@ func (c *Conn) tryWriteRaw(b []byte, messages int) (n int, held bool, err error)
 	return n, false, nil
 }
 
-// writeRaw writes what tryWriteRaw has left, or frames behind it, after what
-// AppendMessage has queued, with all the time that the connection gives it. held says
-// that the caller has the write lock, which is given back. An error has ended the writing
-// side.
+// writeRaw writes what tryWriteRaw has left, or later frames, after the messages that
+// AppendMessage queued, with all the time that the connection allows. held says that the
+// caller has the write lock, which is released. After an error the writing side has
+// ended.
 func (c *Conn) writeRaw(b []byte, messages int, held bool) error {
 	if !held {
 		switch err := c.lockWriteAs(nil, false); {
@@ -129,14 +129,15 @@ func (c *Conn) wroteRaw(messages int) {
 	}
 }
 
-// rawFailed ends the writing side after a write that failed, and gives the write lock back.
+// rawFailed ends the writing side after a write that failed, and gives the write lock
+// back.
 func (c *Conn) rawFailed(err error) error {
 	err = c.writeLost(err)
 	c.unlockWrite()
 	return err
 }
 
-// leave keeps b for flushControls, behind what was left before.
+// leave keeps b for flushControls, after what was left before.
 func (c *Conn) leave(b ...[]byte) {
 	size := c.restLen
 	for _, p := range b {
@@ -218,8 +219,8 @@ func (c *Conn) endedErr() error {
 	return c.writeErr()
 }
 
-// closingError returns err, but for the deadline of a close handshake: whoever began that
-// says how the connection ends.
+// closingError returns err, except for the deadline of a close handshake: the goroutine
+// that began it decides how the connection ends.
 func (c *Conn) closingError(err error) error {
 	if err != errWriteDeadline || c.deadlines.open() {
 		return err

@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// pingSize is the payload of our pings: a number that starts at random and counts up, so that an unsolicited pong answers
-// none (R21) and the answer to a newer ping answers the older ones too (RFC 6455 §5.5.3).
+// pingSize is the payload of our pings: a number that starts at random and counts up, so
+// that an unsolicited pong answers none (R21) and the answer to a newer ping answers the
+// older ones too (RFC 6455 §5.5.3).
 const pingSize = 8
 
 // pings are our pings on their way.
@@ -31,9 +32,10 @@ type pingResult struct {
 	err error
 }
 
-// Ping sends a ping and waits for its answer, and returns the time between. Another goroutine must be reading. A ping that
-// cannot be written yet waits, and goes out before any message. An error of Config.Outbound is returned as it is; the time does
-// not count what that took.
+// Ping sends a ping, waits for its answer, and returns the round-trip time. Another
+// goroutine must be reading. A ping that cannot be written yet waits, and goes before any
+// message. An error of Config.Outbound is returned unchanged; the time that call takes
+// does not count.
 func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	if err := c.writable(); err != nil {
 		return 0, err
@@ -63,7 +65,8 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	}
 }
 
-// sendPing has the next ping written, once Config.Outbound lets it, and done told when it is answered; done may be nil.
+// sendPing has the next ping written, once Config.Outbound lets it, and done told when it
+// is answered; done may be nil.
 func (c *Conn) sendPing(done chan pingResult) (number uint64) {
 	p := &c.pings
 	p.mu.Lock()
@@ -104,7 +107,8 @@ func (c *Conn) takePong(payload []byte) {
 	}
 }
 
-// answeredBy tells those who wait for the answer that a pong with that number is. It reports whether that is one to the newest ping.
+// answeredBy tells those who wait for the answer that a pong with that number is. It
+// reports whether that is one to the newest ping.
 func (p *pings) answeredBy(number uint64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -152,8 +156,8 @@ func (p *pings) settle(done func(pingWaiter) bool) {
 	p.waiting = rest
 }
 
-// allowed has the ping of that number, and with it the older ones that were not asked about, go out; or tells those who wait for
-// them that it was refused.
+// allowed has the ping of that number, and with it the older ones that were not asked
+// about, go out; or tells those who wait for them that it was refused.
 func (c *Conn) allowed(number uint64, refusal error) {
 	p, o := &c.pings, c.outbound
 	now := time.Now()
@@ -192,8 +196,9 @@ const (
 	pingRefused
 )
 
-// pingState tells what has become of the ping of that number, and with Config.Outbound when the newest one went. One that was refused
-// counts as sent once a newer one was: the answer to that answers it.
+// pingState tells what has become of the ping of that number, and with Config.Outbound
+// when the newest one went. One that was refused counts as sent once a newer one was: the
+// answer to that answers it.
 func (c *Conn) pingState(number uint64) (state pingState, sentAt time.Time) {
 	p := &c.pings
 	p.mu.Lock()

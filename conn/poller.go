@@ -10,43 +10,42 @@ import (
 	"time"
 )
 
-// Poller reads any number of connections with one goroutine. It has a thread of its own,
-// and on Linux an epoll instance beside the runtime's: a message costs no switch between
-// goroutines. Each Conn keeps its promises: pings are answered, clocks judge, deadlines pass
-// and the close handshake is done as with a goroutine that calls ReadMessage.
+// Poller reads any number of connections with one goroutine, on its own thread. On Linux
+// it has its own epoll instance beside the runtime's, so that a message costs no switch
+// between goroutines. Each Conn behaves as with a goroutine that calls ReadMessage: pings
+// are answered, clocks and deadlines hold, and the close handshake is done.
 //
-// Set the fields before Run, then leave them. The zero value is ready, and drops all
-// messages. A Poller must not be copied.
+// Set the fields before Run, and do not change them afterwards. The zero value is ready,
+// and drops all messages. A Poller must not be copied.
 //
-// Sockets, and TLS of this package over them, are read by the Poller on Linux. Each other
-// Conn has a goroutine that waits for its bytes. Its messages go to the same Handler, on
-// the same goroutine.
+// On Linux it reads sockets, and TLS of this package over them. For any other Conn a
+// goroutine waits for its bytes; the same Handler is called, on the same goroutine.
 type Poller struct {
 	// Handler gets each message. The view is valid until Handler returns, or reads c.
-	// Conn.LastRead tells of the read that brought it. Handler may write to any Conn, and
-	// call all methods of the Poller; a write that waits holds up all connections.
+	// Conn.LastRead describes the read that brought it. Handler may write to any Conn,
+	// and call all methods of the Poller. A write that waits delays all connections.
 	// Shutdown waits for the peer: call StartClose, or Shutdown in a goroutine.
 	Handler func(c *Conn, m Message)
-	// Failed gets each error that ReadMessage would return. After one that matches
-	// os.ErrDeadlineExceeded and not net.ErrClosed the Poller goes on: at once after
-	// Config.ReadTimeout, with the next SetReadDeadline after a deadline. After any other
-	// error it has let go of c.
+	// Failed gets each error that ReadMessage would return. After an error that matches
+	// os.ErrDeadlineExceeded and not net.ErrClosed the Poller continues to read c: at
+	// once after Config.ReadTimeout, and after the next SetReadDeadline otherwise. After
+	// any other error it has released c.
 	Failed func(c *Conn, err error)
 
-	// Spin is how long the Poller looks for bytes again and again before it blocks. 0 means
-	// that it blocks at once, negative that it never does. It saves the wake-up, and costs
-	// a processor: nothing else runs there meanwhile.
+	// Spin is how long the Poller polls for bytes before it blocks. 0 means not at all;
+	// negative means that it never blocks. It saves the wake-up, and keeps a processor
+	// busy meanwhile.
 	Spin time.Duration
-	// Moderate is how long the Poller leaves what comes alone after it has read: it then
-	// finds more at once, which costs less time of the processor. A message that comes
-	// after a pause is read at once, others up to Moderate late. 0 means none.
+	// Moderate is a pause after each round of reads. More bytes gather meanwhile, which
+	// costs less CPU time. A message after a longer silence is read at once, others up to
+	// Moderate later. 0 means none.
 	Moderate time.Duration
-	// MaxBytes is how many bytes of messages one Conn may deliver before the others have
-	// their turn; the last message may go over it. 0 means DefaultPollBytes, negative no
-	// limit.
+	// MaxBytes is how many bytes of messages one Conn may deliver before the others get
+	// their turn; the last message may exceed it. 0 means DefaultPollBytes; negative
+	// means no limit.
 	MaxBytes int
-	// CPUs are the processors on which the thread may run while Run does (Linux); nil
-	// means all.
+	// CPUs are the processors on which the thread may run during Run (Linux). nil means
+	// all.
 	CPUs []int
 	// BusyPoll is SocketOptions.BusyPoll, for each connection that is added.
 	BusyPoll time.Duration
@@ -84,19 +83,19 @@ var (
 	ErrPollerRuns error = &stateError{"conn: the Poller runs already", false}
 )
 
-// PollerError is an option of a Poller that could not be set.
+// PollerError says that an option of a Poller could not be set.
 type PollerError struct {
 	Option string // the field of Poller
 	Err    error
 }
 
-// Error tells the option and the cause.
+// Error returns the option and the cause.
 func (e *PollerError) Error() string { return "conn: Poller." + e.Option + ": " + e.Err.Error() }
 
 // Unwrap returns Err.
 func (e *PollerError) Unwrap() error { return e.Err }
 
-// PollHandler is called for a connection of AddTo. Its calls come from the goroutine of Run.
+// PollHandler is the handler of a connection of AddTo. The goroutine of Run calls it.
 type PollHandler interface {
 	// Added is called once, before c is read.
 	Added(c *Conn)
@@ -109,14 +108,14 @@ type PollHandler interface {
 // pollBell wakes the goroutine of Run.
 type pollBell interface{ ring() }
 
-// Add has the Poller read c, from the next message on. No other read call may be made until
-// c is let go: it and the Poller would get ErrConcurrentRead. Add may be called at any
-// time, before Run too, and by Handler. The error is ErrPolled, or a *SocketOptionError for
-// BusyPoll.
+// Add has the Poller read c, starting with the next message. No other read call may be
+// made until the Poller releases c: both would get ErrConcurrentRead. Add may be called
+// at any time, also before Run and by Handler. The error is ErrPolled, or a
+// *SocketOptionError for BusyPoll.
 func (p *Poller) Add(c *Conn) error { return p.AddTo(c, nil) }
 
-// AddTo is Add with a handler for this connection: h is called in the place of Handler and
-// Failed, if it is not nil.
+// AddTo is Add with a handler for this connection. If h is not nil, it is called instead
+// of Handler and Failed.
 func (p *Poller) AddTo(c *Conn, h PollHandler) error {
 	if p.BusyPoll != 0 {
 		o := SocketOptions{BusyPoll: p.BusyPoll}
@@ -136,14 +135,12 @@ func (p *Poller) AddTo(c *Conn, h PollHandler) error {
 	return nil
 }
 
-// Remove has the Poller let go of c, which stays as it is. What is returned is closed when
-// the Poller does not use c any more, so that another goroutine can read it. A handler that
-// runs comes to its end first: Handler itself must not wait for that. No message is lost:
-// Handler has got it, or the next read call gets it. Remove of a Conn that is not in p
-// returns a closed channel.
+// Remove has the Poller release c, which stays open. The returned channel is closed when
+// the Poller no longer uses c, so that another goroutine can read it. A running handler
+// finishes first; so Handler must not wait for the channel. No message is lost: Handler
+// got it, or the next read call gets it. If c is not in p, the channel is closed already.
 //
-// A Conn over what is no socket, and has no read deadlines either, is let go only when
-// bytes come.
+// A Conn without a socket and without read deadlines is released only when bytes come.
 func (p *Poller) Remove(c *Conn) (gone <-chan struct{}) {
 	l := c.line()
 	if l == nil || l.p != p {
@@ -165,10 +162,10 @@ func (p *Poller) Remove(c *Conn) (gone <-chan struct{}) {
 
 var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// Run reads the connections until ctx ends, and returns context.Cause(ctx). It then lets go of
-// all of them; they stay open, and Run may be called again after another Add. Other errors
-// come before anything is read: ErrPollerRuns, or a *PollerError of CPUs.
-// A panic of Handler is Run's, which has let go of all by then.
+// Run reads the connections until ctx ends, and returns context.Cause(ctx). It then
+// releases all of them, and leaves them open. Run may be called again after another Add.
+// Other errors come before anything is read: ErrPollerRuns, or a *PollerError of CPUs. If
+// Handler panics, Run releases all connections, and panics.
 func (p *Poller) Run(ctx context.Context) error {
 	p.mu.Lock()
 	if p.running {
@@ -225,8 +222,8 @@ func (p *Poller) end() {
 	}
 }
 
-// Done returns a channel that is closed when Run returns: the one that is under way, or
-// else the next. Nothing is called any more then.
+// Done returns a channel that is closed when the current Run returns, or the next one if
+// none is running. Nothing is called any more then.
 func (p *Poller) Done() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -433,7 +430,7 @@ func (p *Poller) drop(l *pollLine) {
 	l.letGo()
 }
 
-// unlist takes l from the list, and reports whether it stood there. The caller has p.mu.
+// unlist removes l from the list, and reports whether it was there. The caller has p.mu.
 func (p *Poller) unlist(l *pollLine) bool {
 	if l.index >= len(p.lines) || p.lines[l.index] != l {
 		return false
@@ -449,8 +446,8 @@ func (p *Poller) unlist(l *pollLine) bool {
 // turn reads a connection until it has nothing, or has had its share. It reports whether
 // there may be more.
 //
-// A read that brings less than it has room for is the last: what comes after it shows as an
-// edge. So a message costs one read, and not a second one that finds nothing.
+// A read that brings less than it has room for is the last: what comes after it shows as
+// an edge. So a message costs one read, and not a second one that finds nothing.
 func (p *Poller) turn(l *pollLine) (more bool) {
 	c, share := l.c, p.share()
 	for !l.removed.Load() {

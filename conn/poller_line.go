@@ -16,7 +16,7 @@ type pollLine struct {
 	h     PollHandler // nil: those of the Poller
 	index int         // in Poller.lines; under Poller.mu
 
-	news    atomic.Uint32 // what was posted; not 0 while it stands in Poller.posted
+	news    atomic.Uint32 // what was posted; not 0 while it is in Poller.posted
 	removed atomic.Bool
 	halted  atomic.Bool   // a read deadline has passed, and was told of
 	gone    chan struct{} // closed when it is let go
@@ -29,7 +29,7 @@ type pollLine struct {
 	// By the goroutine of Run.
 	slot    int32 // in the epoll instance; -1 if it is not there
 	started bool  // newsAdded was taken
-	ready   bool  // it stands in Poller.ready
+	ready   bool  // it is in Poller.ready
 	drained bool  // the kernel has nothing, or will tell
 	late    bool  // until may have passed
 	exact   bool  // it is drained when a read has found nothing, and not before
@@ -92,8 +92,8 @@ func (c *Conn) tellPoller() {
 	}
 }
 
-// deadline is told of a read deadline, and returns what to put on the transport. The caller
-// has Conn.deadlines.mu.
+// deadline is told of a read deadline, and returns what to put on the transport. The
+// caller has Conn.deadlines.mu.
 func (l *pollLine) deadline(t time.Time) time.Time {
 	l.until = t
 	left := time.Until(t)
@@ -201,8 +201,8 @@ func (c *Conn) pollRead(l *pollLine) (Message, error) {
 	return c.tryRead(l)
 }
 
-// sawEnd looks at what a fill for the line, which ended with err, has left. The caller has the
-// reading side. A fill from records that were here says nothing of the kernel.
+// sawEnd looks at what a fill for the line, which ended with err, has left. The caller
+// has the reading side. A fill from records that were here says nothing of the kernel.
 func (l *pollLine) sawEnd(t transport.Transport, before uint64, err error) {
 	if l.fed != nil {
 		l.drained = true
@@ -265,7 +265,8 @@ func (l *pollLine) halt() bool {
 	return true
 }
 
-// feeder is the goroutine that waits for the bytes of a line which the Poller cannot read.
+// feeder is the goroutine that waits for the bytes of a line which the Poller cannot
+// read.
 type feeder struct {
 	l    *pollLine
 	work chan struct{} // one turn; closed by stop

@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// epoll is an epoll instance, edge-triggered, beside that of the runtime. A socket may stand
+// epoll is an epoll instance, edge-triggered, beside that of the runtime. A socket may be
 // in both.
 //
-// A line is found by its slot, and never by the descriptor's number: what the kernel still
-// tells of a socket that is gone finds another turn of the slot. The number is used within
-// RawConn.Control only, which fails once the socket is closed; closing takes it from the
+// A line is found by its slot, never by the descriptor's number. A late event of a socket
+// that is gone finds another generation of the slot. The number is used only inside
+// RawConn.Control, which fails once the socket is closed; closing removes it from the
 // instance.
 type epoll struct {
 	fd, bell int

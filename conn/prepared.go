@@ -9,8 +9,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/utf8"
 )
 
-// Prepared is a message that is encoded once and written to many connections. Those that
-// compress get it compressed, once for each window and level among them.
+// Prepared is a message encoded once, to be written to many connections. For those that
+// compress, it is compressed once for each window and level.
 type Prepared struct {
 	plain *frame.Prepared
 	op    Opcode
@@ -25,7 +25,8 @@ type preparedPacked struct {
 	encoded     *frame.Prepared
 }
 
-// Prepare encodes a message for WritePrepared. data is copied. Text must be UTF-8: ErrNotUTF8.
+// Prepare encodes a message for WritePrepared. data is copied. Text must be UTF-8:
+// ErrNotUTF8.
 func Prepare(op Opcode, data []byte) (*Prepared, error) {
 	if op == Text && !utf8.Valid(data) {
 		return nil, ErrNotUTF8
@@ -33,8 +34,8 @@ func Prepare(op Opcode, data []byte) (*Prepared, error) {
 	return PrepareUnchecked(op, data)
 }
 
-// PrepareUnchecked is Prepare without the check that text is UTF-8, as Config.UncheckedText
-// has it for messages.
+// PrepareUnchecked is Prepare without the check that text is UTF-8, like
+// Config.UncheckedText for messages.
 func PrepareUnchecked(op Opcode, data []byte) (*Prepared, error) {
 	plain, err := frame.Prepare(op, data, false)
 	if err != nil {
@@ -43,7 +44,7 @@ func PrepareUnchecked(op Opcode, data []byte) (*Prepared, error) {
 	return &Prepared{plain: plain, op: op, data: append([]byte(nil), data...)}, nil
 }
 
-// Size returns the bytes that an uncompressed, unmasked write puts on the wire.
+// Size returns the length in bytes of the frame without compression and mask.
 func (p *Prepared) Size() int { return p.plain.Size() }
 
 // compressed returns the message as a connection with such a compressor gets it.

@@ -7,9 +7,9 @@ import (
 	"unsafe"
 )
 
-// publish stores v for others to load, behind all stores before it. It is a plain store,
-// which on this processor comes to just that: what sync/atomic compiles to is an XCHG, which
-// also waits until it is seen. Who must know that it is seen calls fence.
+// publish stores v for other goroutines, after all earlier stores. It is a plain store,
+// which on this processor is enough; sync/atomic compiles to an XCHG, which also waits
+// until the value is visible. Call fence to be sure that it is.
 func publish(p *atomic.Uint64, v uint64) { *(*uint64)(unsafe.Pointer(p)) = v }
 
 // claim is publish in the place of old. What another goroutine has claimed just now need

@@ -4,7 +4,7 @@ package conn
 
 import "sync/atomic"
 
-// publish stores v for others to load. No load behind it goes before it.
+// publish stores v for other goroutines. No later load is executed before it.
 func publish(p *atomic.Uint64, v uint64) { p.Store(v) }
 
 // claim is publish in the place of old. What another goroutine has claimed just now need

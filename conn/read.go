@@ -9,11 +9,14 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// ReadMessage returns the next message. Its Data is a view, valid until the next read call; on a connection that compresses it must
-// not be changed, because later messages can refer to it. Pings that come before it are answered. The errors are those of the list
-// above ErrClosed, ErrConcurrentRead, and for a passed deadline one that matches os.ErrDeadlineExceeded, after which reading can go
-// on where it stopped. A message that is buffered costs no
-// locked instruction on amd64, and two stores that are ordered elsewhere.
+// ReadMessage returns the next message. Its Data is a view, valid until the next read
+// call. On a connection that compresses it must not be changed, because later messages
+// may refer to it. Pings that come before the message are answered.
+//
+// Errors are those listed above ErrClosed, ErrConcurrentRead, and, for a passed deadline,
+// an error that matches os.ErrDeadlineExceeded; reading can then continue where it
+// stopped. A buffered message costs no locked instruction on amd64, and two ordered
+// stores elsewhere.
 func (c *Conn) ReadMessage() (Message, error) {
 	if n, ok := c.readers.enter(); ok {
 		if m, ok := c.r.Plain(); ok {
@@ -28,8 +31,9 @@ func (c *Conn) ReadMessage() (Message, error) {
 	return c.readOn()
 }
 
-// readOn is ReadMessage for all but the plain message that is buffered. It, and all that it calls up to the wait for bytes, has small
-// frames, and so few arguments: see TestIdleStack.
+// readOn is ReadMessage for all but the plain message that is buffered. It, and all that
+// it calls up to the wait for bytes, has small frames, and so few arguments: see
+// TestIdleStack.
 func (c *Conn) readOn() (Message, error) {
 	if c.reading.begun {
 		if err := c.passOver(); err != nil {
@@ -57,7 +61,8 @@ func (c *Conn) readOn() (Message, error) {
 	}
 }
 
-// buffered returns the next message if it is buffered whole, or a control frame. What is compressed is inflated as far as it has come.
+// buffered returns the next message if it is buffered whole, or a control frame. What is
+// compressed is inflated as far as it has come.
 func (c *Conn) buffered() (Message, bool, error) {
 	if c.packed != nil && c.r.Compressed() {
 		return c.inflated()
@@ -87,8 +92,8 @@ func (c *Conn) packedSpace() []byte {
 	return nil
 }
 
-// await is fill for who waits for a frame or the rest of a message, and gives back what
-// inflating has needed, too.
+// await is fill for a caller that waits for a frame or the rest of a message. It also
+// returns the memory that inflating needed.
 func (c *Conn) await(dst []byte) error {
 	if c.packed != nil {
 		c.packed.in.Release()
@@ -102,7 +107,8 @@ func (c *Conn) beginRead() error {
 	return err
 }
 
-// takeRead is beginRead. Where the end is being prepared it waits for that, or returns false.
+// takeRead is beginRead. Where the end is being prepared it waits for that, or returns
+// false.
 func (c *Conn) takeRead(waits bool) (taken bool, err error) {
 	for {
 		s := c.readers.state.Load()
@@ -112,7 +118,8 @@ func (c *Conn) takeRead(waits bool) (taken bool, err error) {
 		case s&readClosed != 0:
 			return false, c.heldClose()
 		case s&readWanted != 0:
-			// Shutdown takes, or has taken, the reading side: what it finds is the connection's last word.
+			// Shutdown takes, or has taken, the reading side: what it finds is the
+			// connection's last word.
 			if !waits {
 				return false, nil
 			}
@@ -135,7 +142,8 @@ func (c *Conn) takeRead(waits bool) (taken bool, err error) {
 	}
 }
 
-// readEnded is a read call on a connection that has ended. The views given before are now invalid: their memory goes back.
+// readEnded is a read call on a connection that has ended. The views given before are now
+// invalid: their memory goes back.
 func (c *Conn) readEnded() error {
 	if s := c.readers.state.Load(); s&readBusy == 0 && c.readers.take(s, 0) {
 		c.endRead(0)
@@ -179,8 +187,8 @@ func (c *Conn) giveBack() {
 // releaseRead gives the reading side back, after n messages were delivered.
 func (c *Conn) releaseRead(n int) { c.addReaders(uint64(n)*readCount - readBusy) }
 
-// parkRead is releaseRead with a message, for ReadMessage, TryRead and a Poller: the next ones may be buffered, and
-// then quick calls deliver them.
+// parkRead is releaseRead with a message, for ReadMessage, TryRead and a Poller: the next
+// ones may be buffered, and then quick calls deliver them.
 func (c *Conn) parkRead() {
 	if c.packed != nil {
 		c.releaseRead(1)
@@ -203,7 +211,8 @@ func (c *Conn) readReleased() {
 	}
 }
 
-// fill reads once from the transport; into dst where that is not nil and the frame.Reader finds it can be.
+// fill reads once from the transport; into dst where that is not nil and the frame.Reader
+// finds it can be.
 func (c *Conn) fill(dst []byte) error {
 	if err := c.readErr; err != nil {
 		c.readErr = nil
@@ -246,8 +255,8 @@ func (c *Conn) filled(n int, err error) {
 	}
 }
 
-// readFailed turns an error of reading into what the caller gets. All but a passed deadline end the connection. It returns nil if
-// reading is to go on.
+// readFailed turns an error of reading into what the caller gets. All but a passed
+// deadline end the connection. It returns nil if reading is to go on.
 func (c *Conn) readFailed(err error) error {
 	if c.ended() {
 		return c.Err()

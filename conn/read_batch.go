@@ -7,14 +7,15 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// Batch is a run of messages with the memory they stand in: see TakeBatch.
+// Batch is a run of messages with the memory that holds them: see TakeBatch.
 type Batch = frame.Batch
 
 // Frame is one frame with its payload: see NextFrame.
 type Frame = frame.Frame
 
-// Messages goes over the messages as ReadMessage returns them: each is a view, valid until the next step. The last step has the
-// error, also when that is a passed deadline: then a new loop goes on.
+// Messages iterates over the messages as ReadMessage returns them. Each is a view, valid
+// until the next step. The last step has the error. After a passed deadline a new loop
+// continues.
 func (c *Conn) Messages() iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		for {
@@ -26,8 +27,9 @@ func (c *Conn) Messages() iter.Seq2[Message, error] {
 	}
 }
 
-// More reports whether a whole message is already here, so that the one in hand need not be the newest: a feed that conflates can
-// go on to the next. Under TLS a whole record counts. Only the goroutine that reads may call it; the view in hand stays valid.
+// More reports whether another whole message has already come, so that the current one
+// may not be the newest. A feed that conflates can skip to the next. Under TLS a whole
+// record counts. Only the reading goroutine may call it; the current view stays valid.
 func (c *Conn) More() bool {
 	for {
 		if n, ok := c.readers.enter(); ok {
@@ -49,14 +51,15 @@ func (c *Conn) More() bool {
 	}
 }
 
-// more is More for who has the reading side.
+// more is More for the holder of the reading side.
 func (c *Conn) more() bool {
 	return c.r.More() || c.transport.Ready()
 }
 
-// TakeBatch returns all messages that are here, at least one, and gives the memory they stand in away with them: the cheap way to
-// hand messages to another goroutine. They are the caller's until Batch.Release. Errors are those of ReadMessage. A message that
-// came compressed is a batch of its own, and copied if it is small.
+// TakeBatch returns all messages that have come, at least one, together with the memory
+// that holds them. It is the cheap way to hand messages to another goroutine. The caller
+// owns them until Batch.Release. Errors are those of ReadMessage. A compressed message is
+// a batch of its own, and copied if it is small.
 func (c *Conn) TakeBatch() (*Batch, error) {
 	if err := c.beginRead(); err != nil {
 		return nil, err
@@ -80,7 +83,8 @@ func (c *Conn) TakeBatch() (*Batch, error) {
 	}
 }
 
-// nextBatch takes one step: to a batch of messages, over a control frame, or to more bytes.
+// nextBatch takes one step: to a batch of messages, over a control frame, or to more
+// bytes.
 func (c *Conn) nextBatch() (*Batch, error) {
 	if c.packed != nil && c.r.Compressed() {
 		return c.inflatedBatch()
@@ -100,9 +104,13 @@ func (c *Conn) nextBatch() (*Batch, error) {
 	return b, nil
 }
 
-// NextFrame returns the next frame as it stands on the wire, with its payload whole and unmasked: a view, valid until the next
-// read call. Pings are answered and returned too; a Close ends the connection as ever. ReadMessage goes on behind the message of
-// which NextFrame has given a part, as NextReader does. What is compressed stays so. Within a message that ReadMessage has begun the error is frame.ErrMixedReads.
+// NextFrame returns the next frame as it was sent, with its whole payload, unmasked. The
+// payload is a view, valid until the next read call. Pings are answered and returned too;
+// a Close ends the connection as always. Compressed payloads stay compressed.
+//
+// If NextFrame has returned a part of a message, ReadMessage and NextReader continue
+// after that message. Inside a message that ReadMessage has begun the error is
+// frame.ErrMixedReads.
 func (c *Conn) NextFrame() (Frame, error) {
 	if err := c.beginRead(); err != nil {
 		return Frame{}, err

@@ -1,19 +1,20 @@
 package conn
 
-// SetReadLimit changes the most bytes that a message may have, from the next frame header
-// on: as Config.Frame.MaxMessage does, with 0 for frame.DefaultMaxMessage and negative
-// for frame.HardMaxMessage. MaxFrame holds beside it only where Config sets it. A message
-// that is over the limit ends the connection with frame.ErrMessageTooLarge, which names
-// MaxMessage, and the peer is told 1009.
+// SetReadLimit changes the limit on the bytes of a message from the next frame header on,
+// like Config.Frame.MaxMessage: 0 means frame.DefaultMaxMessage, negative means
+// frame.HardMaxMessage. MaxFrame holds in addition only if Config sets it. A larger
+// message ends the connection with frame.ErrMessageTooLarge, which names MaxMessage, and
+// the peer is sent 1009.
 //
-// A frame is judged at its header, together with the frames of its message before it;
-// what was let in is delivered. Of a message that is compressed the limit bounds the
-// inflated bytes too: that one keeps the limit with which it began. With
-// deflate.Config.MaxInflated the limit is for what came, and that for what is inflated.
+// A frame is judged at its header, together with the earlier frames of its message.
+// Frames accepted before are delivered. The limit also holds for the inflated bytes of a
+// compressed message, with the value at its beginning. With deflate.Config.MaxInflated it
+// holds only for the bytes received, and MaxInflated for the inflated ones.
 //
-// Any goroutine may call it, also in Config.Control. By the goroutine that reads it holds
-// from the next read call on, in Control from the next frame on. By another one it holds
-// for what is read from the transport later, at the latest.
+// Any goroutine may call it, also Config.Control. Called by the reading goroutine it
+// takes effect with the next read call, and in Control with the next frame. Called by
+// another one it takes effect at the latest for what is read from the transport
+// afterwards.
 func (c *Conn) SetReadLimit(n int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -5,11 +5,11 @@ import (
 	"sync/atomic"
 )
 
-// readLock says who has the reading side. A read call that may wait takes it with readBusy,
-// and gives it back, each with a locked instruction. Between the messages of a burst that is
-// too dear: there a locked instruction costs as much as all else that is done for a short
-// message. So ReadMessage, TryRead and a Poller leave the side parked, and take a message that is buffered by
-// three plain memory accesses: see enter.
+// readLock says who has the reading side. A read call that may wait takes it with
+// readBusy, and gives it back, each with a locked instruction. Between the messages of a
+// burst that is too dear: there a locked instruction costs as much as all else that is
+// done for a short message. So ReadMessage, TryRead and a Poller leave the side parked,
+// and take a message that is buffered by three plain memory accesses: see enter.
 type readLock struct {
 	state atomic.Uint64 // the flags below; the rest counts messages delivered by calls that had readBusy
 	quick atomic.Uint64 // quickBusy; the rest counts messages delivered without; written by the reader alone
@@ -33,12 +33,13 @@ const (
 	quickCount             // one message
 )
 
-// enter begins a quick call if the side is parked; n is for leave, which has to follow, with
-// nothing between that can panic or wait.
+// enter begins a quick call if the side is parked; n is for leave, which has to follow,
+// with nothing between that can panic or wait.
 //
 // Who takes the side from a reader that has parked it clears readParked, and then calls
-// settle. Its fence comes either before the store of quickBusy here or after it. If before,
-// the load after that store sees that the side is taken; if after, settle sees the call.
+// settle. Its fence comes either before the store of quickBusy here or after it. If
+// before, the load after that store sees that the side is taken; if after, settle sees
+// the call.
 func (l *readLock) enter() (n uint64, ok bool) {
 	n = l.quick.Load()
 	if n&quickBusy != 0 || !claim(&l.quick, n, n|quickBusy) {
@@ -55,7 +56,8 @@ func (l *readLock) enter() (n uint64, ok bool) {
 // delivered.
 func (l *readLock) leave(n uint64) { publish(&l.quick, n) }
 
-// settle returns when no quick call runs. The caller has cleared readParked, and set readBusy.
+// settle returns when no quick call runs. The caller has cleared readParked, and set
+// readBusy.
 func (l *readLock) settle() {
 	fence()
 	for l.quickRuns() {
@@ -63,8 +65,8 @@ func (l *readLock) settle() {
 	}
 }
 
-// take sets readBusy, and what else flags has, if state still is s, in which readBusy is not
-// set. Then no read call runs.
+// take sets readBusy, and what else flags has, if state still is s, in which readBusy is
+// not set. Then no read call runs.
 func (l *readLock) take(s, flags uint64) bool {
 	if !l.state.CompareAndSwap(s, s&^readParked|readBusy|flags) {
 		return false

@@ -8,24 +8,24 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
 )
 
-// TryRead is ReadMessage that does not wait: it returns the next message if that is here,
-// and otherwise false at once. Of a socket it reads what has come, with one system call at
-// most, and none while a whole message is buffered. So false need not mean that the kernel
-// has nothing more. The view, and the errors, are those of ReadMessage.
+// TryRead is ReadMessage without waiting. It returns the next message if that has come,
+// and otherwise false at once. It reads a socket with at most one system call, and with
+// none while a whole message is buffered. So false does not mean that the kernel has
+// nothing more. The view and the errors are those of ReadMessage.
 //
-// Pings are answered. The end is prepared in the background, because it can take time: after
-// the peer's Close, or a frame that breaks a rule, TryRead returns false until the
-// connection has ended, and then the error. So it does while Shutdown runs. A passed read
-// deadline is an error. Config.ReadTimeout and Config.Spin are for reads that wait.
+// Pings are answered. The end of the connection is prepared in the background, because it
+// can take time: after the peer's Close, or a frame that breaks a rule, TryRead returns
+// false until the connection has ended, and then the error. The same holds while Shutdown
+// runs. A passed read deadline is an error. Config.ReadTimeout and Config.Spin do not
+// apply.
 //
-// What is neither a socket nor TLS of this package over one cannot be read without a wait,
-// and outside Linux nothing can: then TryRead returns only what other read calls have left
-// in the buffers. A Poller reads such connections too.
+// TryRead can read sockets, and TLS of this package over them, on Linux. Elsewhere, and
+// over anything else, it returns only what other read calls have left in the buffers. A
+// Poller reads such connections too.
 //
-// The opening handshake of TLS has to be done: Dial and Accept do it.
-//
-// crypto/tls answers a peer that asks for new keys before it reads on. That waits if the
-// peer takes no bytes, for Config.StallTimeout at most.
+// The opening handshake of TLS must be complete; Dial and Accept complete it. crypto/tls
+// answers a request for new keys before it reads on. If the peer takes no bytes, that
+// waits, for at most Config.StallTimeout.
 func (c *Conn) TryRead() (m Message, ok bool, err error) {
 	if n, ok := c.readers.enter(); ok {
 		if m, ok := c.r.Plain(); ok {
@@ -55,8 +55,8 @@ var (
 	errAside   = errors.New("conn: the reading side is not free now")
 )
 
-// tryRead is TryRead for all but the plain message that is buffered. Where nothing is here
-// the error is errNotHere, or errAside. l is nil without a Poller.
+// tryRead is TryRead for all but the plain message that is buffered. Where nothing is
+// here the error is errNotHere, or errAside. l is nil without a Poller.
 func (c *Conn) tryRead(l *pollLine) (Message, error) {
 	if taken, err := c.takeRead(false); err != nil {
 		return Message{}, err

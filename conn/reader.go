@@ -24,11 +24,10 @@ type messageReader struct {
 	freed bool // the connection has ended, and the memory of its Reader went back
 }
 
-// NextReader finds the next message and returns its type and a reader of its payload,
-// which can be of any size: nothing of it is gathered. Text is checked as it comes: an
-// error of UTF-8 can fall behind bytes that were delivered. The reader ends with io.EOF,
-// and is valid until the next read call of another kind; what it has not read is then
-// passed over.
+// NextReader finds the next message, and returns its type and a reader of its payload.
+// The payload may have any size, because it is not gathered. Text is checked as it comes,
+// so an error of UTF-8 may come after bytes that were delivered. The reader ends with
+// io.EOF. It is valid until the next read call of another kind, which skips the rest.
 func (c *Conn) NextReader() (Opcode, io.Reader, error) {
 	if err := c.beginRead(); err != nil {
 		return 0, nil, err
@@ -145,7 +144,8 @@ func (c *Conn) passOver() error {
 	}
 }
 
-// left returns p, and nil if nothing is: an empty slice would keep the memory that it is of.
+// left returns p, and nil if nothing is: an empty slice would keep the memory that it is
+// of.
 func left(p []byte) []byte {
 	if len(p) == 0 {
 		return nil

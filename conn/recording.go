@@ -11,36 +11,46 @@ import (
 	"time"
 )
 
-// A recording is what connections received, byte for byte as it came out of TLS, with the times at which it was read. The format:
+// A recording is what connections received, byte for byte as it came out of TLS, with the
+// time of each read. The format:
 //
-//	"tickwire recording 1\n", then records one behind the other, each of
+//	"tickwire recording 1\n", then records, each of
 //	kind        1 byte: 1 begin, 2 data, 3 gap, 4 end of a connection
 //	zero        3 bytes
-//	connection  4 bytes: its number in the file, from 1 and without holes in the order of the begin records
+//	connection  4 bytes: its number in the file, from 1, without holes, in the order
+//	            of the begin records
 //	time        8 bytes: Unix time in nanoseconds
 //	length      4 bytes: of what follows the header
 //	checksum    4 bytes: CRC-32C of what follows the header
-//	and length bytes: of a data record the bytes read; of a begin record lines that end in a line feed: "Role: client" or
-//	"Role: server", which is who received, and the header lines of the handshake's answer that tell the subprotocol and
-//	the compression, if there are any (client_max_window_bits, which says nothing of what was received, is left out).
+//	and length bytes: in a data record the bytes read, in a begin record lines that end
+//	in a line feed
 //
-// Numbers are little-endian.
+// The lines of a begin record are "Role: client" or "Role: server", for the side that
+// received, and the header lines of the handshake's answer with the subprotocol and the
+// compression, if there are any. client_max_window_bits is left out: it says nothing of
+// what was received. Numbers are little-endian.
 //
-// The data of a connection is all that it received from its beginning up to its gap, to its end, or to the end of the file:
-//   - After a gap come no data of that connection, for the border of the next frame is unknown; only its end may come.
-//   - After its end comes nothing of that connection.
-//   - A connection with neither was open when the recording ended, by Close or because the writer failed.
+// The data of a connection is everything that it received from its beginning up to its
+// gap, to its end, or to the end of the file:
 //
-// A connection that began when the Recorder had no room has no records at all. A file that ends within a record was cut, by a writer
-// that failed or a program that was killed; the records before are whole.
+//   - After a gap there is no data of that connection, because the next frame boundary is
+//     unknown. Only its end may follow.
+//   - After its end there is nothing of that connection.
+//   - A connection with neither was open when the recording ended, by Close or because
+//     the writer failed.
+//
+// A connection that began when the Recorder had no space has no records. A file that ends
+// within a record was cut, because the writer failed or the program was killed. The
+// records before it are whole.
 const recordingMagic = "tickwire recording 1\n"
 
 const recordHeader = 24
 
-// recordsOwed is the room that a connection keeps from its beginning to its end: for a gap and for the end.
+// recordsOwed is the room that a connection keeps from its beginning to its end: for a
+// gap and for the end.
 const recordsOwed = 2 * recordHeader
 
-// RecordKind is what a record tells.
+// RecordKind is the kind of a record.
 type RecordKind uint8
 
 // The kinds of records.
@@ -51,20 +61,22 @@ const (
 	RecordEnd                         // the connection ended
 )
 
-// DefaultRecorderBuffer is how many bytes a Recorder holds for a writer that is slower than its connections.
+// DefaultRecorderBuffer is how many bytes a Recorder holds for a slow writer.
 const DefaultRecorderBuffer = 4 << 20
 
 var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-	// ErrRecording is a file that is not a recording, or is damaged. One that was cut matches io.ErrUnexpectedEOF too.
+	// ErrRecording is a file that is not a recording, or is damaged. One that was cut
+	// matches io.ErrUnexpectedEOF too.
 	ErrRecording = errors.New("conn: not a recording, or a damaged one")
 
 	errNoRecorder = errors.New("conn: a Recorder that NewRecorder has not made")
 )
 
-// Recorder writes what connections receive (Config.Recorder) to a file or the like, from a goroutine of its own. It never holds a
-// connection up: when its buffer is full it drops, and counts what it drops. It can serve many connections at once.
+// Recorder writes what connections receive (Config.Recorder) to a file or other writer,
+// in its own goroutine. It never delays a connection: when its buffer is full it drops
+// bytes, and counts them. It can serve many connections at once.
 type Recorder struct {
 	mu          sync.Mutex
 	pending     []byte // records that the goroutine has not taken
@@ -81,10 +93,11 @@ type Recorder struct {
 	failed chan struct{} // closed when err is set
 }
 
-// NewRecorder returns a Recorder that writes to w and holds at most buffer bytes for it, those being written included; 0 means
-// DefaultRecorderBuffer. Each open connection takes 48 of them, for its gap and its end. One that begins when there is no room is
-// not recorded. Close the Recorder when the connections have ended. NewRecorder panics if w is nil; a panic of w is an error of
-// writing.
+// NewRecorder returns a Recorder that writes to w, and holds at most buffer bytes,
+// including those being written. 0 means DefaultRecorderBuffer. Each open connection
+// takes 48 of them, for its gap and its end. A connection that begins when there is no
+// space is not recorded. Close the Recorder when the connections have ended. NewRecorder
+// panics if w is nil. A panic of w counts as a write error.
 func NewRecorder(w io.Writer, buffer int) *Recorder {
 	if w == nil {
 		panic("conn: NewRecorder without a writer")
@@ -99,7 +112,8 @@ func NewRecorder(w io.Writer, buffer int) *Recorder {
 	return r
 }
 
-// write is the goroutine: it takes all that is pending and writes it, until Close or an error.
+// write is the goroutine: it takes all that is pending and writes it, until Close or an
+// error.
 func (r *Recorder) write(w io.Writer) {
 	defer close(r.done)
 	var taken []byte
@@ -148,7 +162,8 @@ func writeRecords(w io.Writer, b []byte) (n int, err error) {
 	return n, err
 }
 
-// fail ends the recording: of the records taken, n bytes were written. The caller holds r.mu.
+// fail ends the recording: of the records taken, n bytes were written. The caller holds
+// r.mu.
 func (r *Recorder) fail(err error, taken []byte, n int) {
 	r.dropped += dataIn(taken, n) + dataIn(r.pending, 0)
 	r.pending, r.reserved = nil, 0
@@ -167,18 +182,19 @@ func dataIn(b []byte, n int) (sum uint64) {
 	return sum
 }
 
-// Err returns the first error of writing, nil if there was none. Nothing is recorded after it.
+// Err returns the first write error, or nil. Nothing is recorded after it.
 func (r *Recorder) Err() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.err
 }
 
-// Failed returns a channel that is closed when writing fails: Err then tells why.
+// Failed returns a channel that is closed when a write fails. Err then returns why.
 func (r *Recorder) Failed() <-chan struct{} { return r.failed }
 
-// Close writes what is pending, waits until that is done, and returns the first error of writing. Nothing is recorded from then on.
-// Connections that are still open have no end in the recording.
+// Close writes what is pending, waits until that is done, and returns the first write
+// error. Nothing is recorded afterwards. Connections that are still open have no end in
+// the recording.
 func (r *Recorder) Close() error {
 	if r.work == nil {
 		return errNoRecorder
@@ -191,8 +207,8 @@ func (r *Recorder) Close() error {
 	return r.Err()
 }
 
-// Dropped returns how many bytes of connections were not recorded: for want of room, because writing failed, or because they came when the
-// connection had ended.
+// Dropped returns how many received bytes were not recorded: because there was no space,
+// because a write failed, or because they came after the end of the connection.
 func (r *Recorder) Dropped() uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -206,13 +222,14 @@ func (r *Recorder) wake() {
 	}
 }
 
-// tape is the recording of one connection. The goroutine that reads writes to it, and whoever ends the connection ends it.
+// tape is the recording of one connection. The reading goroutine writes to it; the
+// goroutine that ends the connection ends it.
 type tape struct {
 	r      *Recorder
 	number uint32 // 0: it is not recorded
 	owed   int    // under r.mu: of r.reserved, what is this connection's
 	cut    bool   // likewise: bytes are missing
-	ended  bool   // likewise: nothing stands behind a connection's end, though a read that it met may still bring bytes
+	ended  bool   // likewise: nothing follows a connection's end, though a read in progress may still bring bytes
 }
 
 // begin starts a connection; about are the lines of its begin record.
@@ -266,7 +283,8 @@ func (t *tape) end(at time.Time) {
 	t.ended = true
 }
 
-// settle gives room back that a record of the connection now takes, or that none will. The caller holds r.mu.
+// settle gives room back that a record of the connection now takes, or that none will.
+// The caller holds r.mu.
 func (t *tape) settle(n int) {
 	t.owed -= n
 	t.r.reserved -= n
@@ -289,7 +307,8 @@ func (r *Recorder) append(kind RecordKind, number uint32, at time.Time, b []byte
 	r.wake()
 }
 
-// startTape begins the recording of the connection; early is what came with the handshake.
+// startTape begins the recording of the connection; early is what came with the
+// handshake.
 func (c *Conn) startTape(early []byte) {
 	if c.cfg.Recorder == nil {
 		return
@@ -345,8 +364,8 @@ type Recording struct {
 	data []byte
 }
 
-// ReadRecording returns the recording that r holds, or ErrRecording if it holds none. Where r fails, its error is in that of
-// ReadRecording and of Next.
+// ReadRecording returns the recording in r, or ErrRecording if there is none. Errors of r
+// are wrapped by those of ReadRecording and Next.
 func ReadRecording(r io.Reader) (*Recording, error) {
 	if r == nil {
 		return nil, fmt.Errorf("%w: there is no reader", ErrRecording)
@@ -370,8 +389,8 @@ func within(err error) error {
 	return fmt.Errorf("conn: reading a recording: %w", err)
 }
 
-// Next returns the next record; io.EOF behind the last one, and an error that matches ErrRecording where the file is damaged or
-// cut.
+// Next returns the next record. It returns io.EOF after the last one, and an error that
+// matches ErrRecording if the file is damaged or truncated.
 func (r *Recording) Next() (Record, error) {
 	var h [recordHeader]byte
 	if _, err := io.ReadFull(r.r, h[:]); err != nil {

@@ -14,25 +14,27 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// Server owns the connections that it makes, so that all of them can be told goodbye: from listeners with Serve, as an
-// http.Handler, or both. The zero value is ready, but for its Handler. A Server must not be copied.
+// Server keeps track of the connections that it opens, so that Shutdown can close all of
+// them. It serves listeners with Serve, is an http.Handler, or both. Only a handler must
+// be set. A Server must not be copied.
 type Server struct {
 	// Upgrader opens the connections.
 	Upgrader Upgrader
-	// Handler has a connection for as long as it runs, in a goroutine of its own, and must read from it; the connection is closed
-	// when it returns. Without a handler every connection is closed at once.
+	// Handler owns a connection while it runs, in a goroutine of its own, and must read
+	// from it. The connection is closed when it returns. Without a handler every
+	// connection is closed at once.
 	Handler func(*Conn)
-	// RequestHandler, if not nil, is called in the place of Handler, and gets the request
-	// too. Its Method, URL, RequestURI, Host, Header, RemoteAddr and TLS are those of
-	// net/http; there is no body. Its context has the values of the request's where that
-	// came through ServeHTTP, and http.LocalAddrContextKey where it came through Serve;
-	// it ends when the handler returns. Serve makes the request only for a
-	// RequestHandler, and refuses one whose target net/url cannot parse.
+	// RequestHandler, if not nil, is called instead of Handler, and also gets the
+	// request. Its Method, URL, RequestURI, Host, Header, RemoteAddr and TLS are those of
+	// net/http; there is no body. Its context ends when the handler returns. It has the
+	// values of the request's context if that came through ServeHTTP, and
+	// http.LocalAddrContextKey if it came through Serve. Serve makes the request only for
+	// a RequestHandler, and refuses one whose target net/url cannot parse.
 	RequestHandler func(*Conn, *http.Request)
-	// OnError, if not nil, hears of handshakes that failed, of Accept errors that Serve
-	// goes on after, and of panics of the handler, with their stack; without it the panics
-	// are logged. A panic ends its connection and no other. One in the Upgrader's
-	// functions under ServeHTTP is net/http's to recover.
+	// OnError, if not nil, is told of failed handshakes, of Accept errors after which
+	// Serve continues, and of panics of the handler, with their stack. Without it panics
+	// are logged. A panic ends only its own connection. net/http recovers panics of the
+	// Upgrader's functions under ServeHTTP.
 	OnError func(error)
 
 	mu        sync.Mutex
@@ -46,14 +48,15 @@ type Server struct {
 	idle      chan struct{} // closed when running is 0 while draining
 }
 
-// ErrServerClosed is what Serve returns after Shutdown or Close.
+// ErrServerClosed is returned by Serve after Shutdown or Close.
 var ErrServerClosed = http.ErrServerClosed
 
 var errNoListener = errors.New("conn: Serve without a listener")
 
-// Serve accepts connections on l, opens each in its own goroutine, TLS listeners' too, and gives it to RequestHandler or Handler. It returns
-// ErrServerClosed after Shutdown or Close, and the error of l otherwise; errors that pass, as for want of file descriptors, are
-// waited out.
+// Serve accepts connections on l, opens each in its own goroutine, also those of TLS
+// listeners, and passes it to RequestHandler or Handler. It returns ErrServerClosed after
+// Shutdown or Close, and otherwise the error of l. Temporary errors, such as a lack of
+// file descriptors, are waited out.
 func (s *Server) Serve(l net.Listener) error {
 	if l == nil {
 		return errNoListener
@@ -115,8 +118,8 @@ func (s *Server) open(nc net.Conn) {
 }
 
 // opened returns nc as a connection that Close and Shutdown know of: it is all the time
-// in one of their two lists. late says that they have passed over them. r is the request, if
-// a RequestHandler wants it.
+// in one of their two lists. late says that they have passed over them. r is the request,
+// if a RequestHandler wants it.
 func (s *Server) opened(nc net.Conn) (c *Conn, r *http.Request, late bool, err error) {
 	defer func() {
 		s.mu.Lock()
@@ -179,17 +182,17 @@ func passes(err error) bool {
 	return errors.As(err, &e) && e.Temporary()
 }
 
-// ServeHTTP opens a connection out of net/http, and gives it to RequestHandler or Handler
-// as Serve does. It returns when the connection is open, so that what net/http holds for
-// a request can go: the request's context ends then, and so does what a middleware does
-// for a request.
+// ServeHTTP opens a connection from net/http, and passes it to RequestHandler or Handler
+// like Serve. It returns when the connection is open, so that net/http can free what it
+// holds for the request. The request's context ends then, and so does the work of a
+// middleware.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.serveHTTP(w, r, s.RequestHandler)
 }
 
-// HTTPHandler returns a http.Handler for one of several paths, whose connections are the
-// Server's: its Upgrader opens them, and its Shutdown and Close end them. handler is
-// called as RequestHandler is.
+// HTTPHandler returns an http.Handler for one of several paths. Its connections belong to
+// the Server: the Upgrader opens them, and Shutdown and Close end them. handler is called
+// like RequestHandler.
 func (s *Server) HTTPHandler(handler func(*Conn, *http.Request)) http.Handler {
 	if handler == nil {
 		panic("conn: Server.HTTPHandler without a handler")
@@ -244,25 +247,29 @@ func (s *Server) leave(c *Conn) {
 	s.mu.Unlock()
 }
 
-// Len is the number of open connections.
+// Len returns the number of open connections.
 func (s *Server) Len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.conns)
 }
 
-// Shutdown takes no more connections, closes those still in their opening handshake, sends a Close frame with 1001 (going away) on each one, and waits until their handlers have
-// returned; a handler that goes on reading sees its peer's answer as a *CloseError. When ctx ends first, what is left is
-// closed at once, and the cause of its end returned.
+// Shutdown stops accepting connections, and closes those still in their opening
+// handshake. It sends a Close frame with 1001 (going away) on each open one, and waits
+// until their handlers have returned. A handler that continues to read gets its peer's
+// answer as a *CloseError. If ctx ends first, the remaining connections are closed at
+// once, and the context's cause is returned.
 //
-// Handlers that are called by a http.Server are among them; its own Shutdown does not know of connections that were upgraded.
+// This includes handlers called by an http.Server, whose own Shutdown does not know of
+// upgraded connections.
 func (s *Server) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		panic("conn: Server.Shutdown without a context") // here, not in the goroutines below
 	}
 	conns, idle := s.drain()
 	for _, c := range conns {
-		// Each in its goroutine: one whose peer does not read must not hold up the others.
+		// Each in its goroutine: one whose peer does not read must not hold up the
+		// others.
 		go c.Shutdown(ctx, frame.CodeGoingAway, "")
 	}
 	select {
@@ -279,7 +286,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// Close takes no more connections and closes all there are, as Conn.Close does. It does
+// Close stops accepting connections, and closes all open ones like Conn.Close. It does
 // not wait for handlers.
 func (s *Server) Close() error {
 	conns, _ := s.drain()
@@ -289,7 +296,8 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// drain closes the listeners and what is still in its opening handshake, and returns the connections there are.
+// drain closes the listeners and what is still in its opening handshake, and returns the
+// connections there are.
 func (s *Server) drain() (conns []*Conn, idle <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

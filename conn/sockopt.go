@@ -9,40 +9,49 @@ import (
 	"time"
 )
 
-// SocketOptions are options of a TCP socket by their purpose. The zero value leaves everything as package net and the system have it:
-// no delay, keepalive probes every 15 s. One that is set and that the system or the connection does not have is a
-// *SocketOptionError that matches errors.ErrUnsupported; a negative one is a *SocketOptionError that matches fs.ErrInvalid.
+// SocketOptions are options of a TCP socket, named by their purpose. The zero value
+// leaves the defaults of package net and of the system: no delay, keepalive probes every
+// 15 s. An option that the system or the connection does not support is a
+// *SocketOptionError that matches errors.ErrUnsupported. A negative one is a
+// *SocketOptionError that matches fs.ErrInvalid.
 type SocketOptions struct {
-	// Nagle has the kernel hold a small segment back while an earlier one is not acknowledged: fewer packets, up to a round trip or
-	// a delayed acknowledgement (40 ms on Linux) later. Without it TCP_NODELAY is set.
+	// Nagle has the kernel hold a small segment back while an earlier one is not
+	// acknowledged: fewer packets, up to a round trip or a delayed acknowledgement (40 ms
+	// on Linux) later. Without it TCP_NODELAY is set.
 	Nagle bool
-	// KeepAlive are the kernel's probes of an idle connection (SO_KEEPALIVE, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT). They notice a
-	// peer that is gone, not one that hangs: the kernel answers them. Config.KeepAlive is asked of the peer's program.
+	// KeepAlive are the kernel's probes of an idle connection (SO_KEEPALIVE,
+	// TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT). They notice a peer that is gone, not one
+	// that hangs: the kernel answers them. Config.KeepAlive is asked of the peer's
+	// program.
 	KeepAlive net.KeepAliveConfig
-	// ReceiveBuffer and SendBuffer are bytes of SO_RCVBUF and SO_SNDBUF. Linux doubles the value for its own bookkeeping, cuts it at
-	// net.core.rmem_max and wmem_max, and no longer tunes that buffer by itself. A receive buffer has to be set before
-	// the connection is made for its window to be announced.
+	// ReceiveBuffer and SendBuffer are bytes of SO_RCVBUF and SO_SNDBUF. Linux doubles
+	// the value for its own bookkeeping, cuts it at net.core.rmem_max and wmem_max, and
+	// no longer tunes that buffer by itself. A receive buffer has to be set before the
+	// connection is made for its window to be announced.
 	ReceiveBuffer, SendBuffer int
 
-	// QuickAck has segments acknowledged at once instead of up to 40 ms later (TCP_QUICKACK, Linux). The kernel falls back by its own
-	// judgement: the option is for the beginning of a connection.
+	// QuickAck has segments acknowledged at once instead of up to 40 ms later
+	// (TCP_QUICKACK, Linux). The kernel falls back by its own judgement: the option is
+	// for the beginning of a connection.
 	QuickAck bool
-	// BusyPoll has a blocking call poll the network card's queue for so long, in whole microseconds, instead of sleeping until its interrupt
-	// (SO_BUSY_POLL, Linux): some microseconds less, for a busy processor. More than net.core.busy_read takes CAP_NET_ADMIN, and the
-	// card's driver must have it.
+	// BusyPoll has a blocking call poll the network card's queue for so long, in whole
+	// microseconds, instead of sleeping until its interrupt (SO_BUSY_POLL, Linux): some
+	// microseconds less, for a busy processor. More than net.core.busy_read takes
+	// CAP_NET_ADMIN, and the card's driver must have it.
 	BusyPoll time.Duration
-	// UserTimeout is how long sent data may go unacknowledged, in whole milliseconds, before the kernel gives the connection up
-	// (TCP_USER_TIMEOUT, Linux); otherwise that takes it a quarter of an hour. It also bounds the probes of KeepAlive.
+	// UserTimeout is how long sent data may go unacknowledged, in whole milliseconds,
+	// before the kernel gives the connection up (TCP_USER_TIMEOUT, Linux); otherwise that
+	// takes it a quarter of an hour. It also bounds the probes of KeepAlive.
 	UserTimeout time.Duration
 }
 
-// SocketOptionError is an option that could not be set.
+// SocketOptionError says that an option could not be set.
 type SocketOptionError struct {
 	Option string // the field of SocketOptions
 	Err    error
 }
 
-// Error tells the option and the cause.
+// Error returns the option and the cause.
 func (e *SocketOptionError) Error() string {
 	return "conn: socket option " + e.Option + ": " + e.Err.Error()
 }
@@ -50,7 +59,7 @@ func (e *SocketOptionError) Error() string {
 // Unwrap returns Err.
 func (e *SocketOptionError) Unwrap() error { return e.Err }
 
-// Set sets the options on a connection that is there: a TCP connection, or TLS over one.
+// Set sets the options on an existing connection: TCP, or TLS over TCP.
 func (o *SocketOptions) Set(nc net.Conn) error {
 	if *o == (SocketOptions{}) {
 		return nil
@@ -125,7 +134,7 @@ func (o *SocketOptions) beforeConnect() func(network, address string, c syscall.
 	}
 }
 
-// afterConnect sets what package net would otherwise set behind us, and what does not last.
+// afterConnect sets what package net would otherwise set later, and what does not last.
 func (o *SocketOptions) afterConnect(nc net.Conn) error {
 	if *o == (SocketOptions{}) {
 		return nil
@@ -147,7 +156,7 @@ func (o *SocketOptions) afterConnect(nc net.Conn) error {
 	return o.setAfter(t)
 }
 
-// bottom is the connection below all that tell what they stand on.
+// bottom returns the innermost connection of those that have a NetConn method.
 func bottom(nc net.Conn) net.Conn {
 	for {
 		below, ok := nc.(interface{ NetConn() net.Conn })

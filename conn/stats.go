@@ -19,15 +19,16 @@ type Stats struct {
 	PingsWritten    uint64
 	PongsWritten    uint64
 
-	// With Config.Timestamps: of how many reads the lag is known, its sum and the longest, and the most bytes that a read
-	// left in the kernel.
+	// With Config.Timestamps: of how many reads the lag is known, its sum and the
+	// longest, and the most bytes that a read left in the kernel.
 	Stamped    uint64
 	TotalLag   time.Duration
 	MaxLag     time.Duration
 	MaxBacklog int
 }
 
-// The reading side's counters are written by whoever holds it, the writing side's under the write lock; anyone may read them.
+// The holder of the reading side writes its counters; those of the writing side are
+// written under the write lock. Any goroutine may read them.
 type stats struct {
 	bytesRead                  atomic.Uint64
 	reads                      atomic.Uint64 // of a transport that is an anyConn
@@ -39,7 +40,7 @@ type stats struct {
 
 // lagStats are those of reads with stamps.
 type lagStats struct {
-	reads                   uint64 // seen at the last fill; by whoever holds readBusy
+	reads                   uint64 // seen at the last fill; by the holder of readBusy
 	stamped                 atomic.Uint64
 	lag, maxLag, maxBacklog atomic.Int64
 }

@@ -13,26 +13,27 @@ import (
 	uni "github.com/seed-7f57ff33/tickwire/utf8"
 )
 
-// maxStreamMessage is the longest message of a Stream: readers with a small limit take it too.
+// maxStreamMessage is the longest message of a Stream: readers with a small limit take it
+// too.
 const maxStreamMessage = 32 << 10
 
-// Stream is a net.Conn over a Conn: a stream of bytes, in which the borders of messages
-// mean nothing. It is for protocols that want a net.Conn. Several goroutines may call all
-// its methods at once. Beside them the Conn's own read and write calls, and its
-// deadlines, must not be used.
+// Stream is a net.Conn over a Conn: a stream of bytes in which message boundaries have no
+// meaning. It is for protocols that need a net.Conn. Several goroutines may call all its
+// methods at once. Do not use the Conn's own read and write calls and deadlines at the
+// same time.
 //
-// Pings are answered, and the peer's Close is seen, while a Read waits: who only writes
-// has another goroutine read. A deadline that has passed ends nothing. Every error but
-// io.EOF is a *net.OpError, which wraps the Conn's.
+// Pings are answered, and the peer's Close is seen, while a Read waits. A program that
+// only writes needs another goroutine that reads. A passed deadline does not end the
+// stream. Every error except io.EOF is a *net.OpError that wraps the Conn's.
 type Stream struct {
 	c  *Conn
 	op Opcode
 
-	reading chan struct{} // a place, for who reads
+	reading chan struct{} // one place: for the goroutine that reads
 	r       io.Reader     // of the message in hand, nil between messages; under reading
 
 	// A goroutine writes, so that a deadline can end the wait for it, and nothing else.
-	writing  chan struct{}       // a place, for who writes
+	writing  chan struct{}       // one place: for the goroutine that writes
 	begun    bool                // the goroutine runs; this and the next four are under writing
 	pending  bool                // the result of a message is not known
 	lost     error               // of a message that a Write has counted
@@ -47,8 +48,8 @@ type Stream struct {
 }
 
 // NewStream returns a net.Conn over c. It writes messages of type op, Text or Binary, and
-// reads both. Text is UTF-8 as a whole: the beginning of a character at the end of a
-// Write goes out with the next. NewStream panics if c is nil or op is another.
+// reads both. Text must be UTF-8 as a whole: an unfinished character at the end of a
+// Write goes out with the next one. NewStream panics if c is nil or op is invalid.
 func NewStream(c *Conn, op Opcode) *Stream {
 	if c == nil || op != Text && op != Binary {
 		panic("conn: NewStream without a connection, or with an opcode that is not Text or Binary")
@@ -57,13 +58,13 @@ func NewStream(c *Conn, op Opcode) *Stream {
 		messages: make(chan *buffer.Buffer), results: make(chan error, 1)}
 }
 
-// Conn returns the connection below.
+// Conn returns the underlying connection.
 func (s *Stream) Conn() *Conn { return s.c }
 
-// Read reads bytes of the stream, as they come: not before a message is whole. It returns
-// io.EOF after a Close frame with the code 1000 or none, sent between messages; after all
-// else that ends the connection it returns an error, so that a stream that was cut is not
-// taken for a whole one.
+// Read reads bytes of the stream as they come, even before a message is whole. It returns
+// io.EOF after a Close frame with code 1000, or without a code, sent between messages.
+// After any other end it returns an error, so that a cut stream is not taken for a whole
+// one.
 func (s *Stream) Read(p []byte) (int, error) {
 	s.reading <- struct{}{}
 	defer func() { <-s.reading }()
@@ -119,8 +120,8 @@ func (e *cutStream) Is(target error) bool {
 }
 func (e *cutStream) As(target any) bool { return errors.As(e.err, target) }
 
-// Write writes p in messages of 32 KiB at most, one Write after the other. When the write
-// deadline passes, a message that was begun goes on to be written: it counts in n, and
+// Write writes p in messages of at most 32 KiB, one Write after the other. When the write
+// deadline passes, a message already begun continues to be written: it counts in n, and
 // the next Write waits for it. If it fails, the next Write returns the error.
 func (s *Stream) Write(p []byte) (n int, err error) {
 	s.writing <- struct{}{}
@@ -244,11 +245,10 @@ func unfinished(b []byte) int {
 	return 0
 }
 
-// CloseWrite says that nothing more will be written, with a Close frame of the code 1000.
-// Read goes on to what the peer has still sent until it answers, which RFC 6455 has it do
-// at once: Config.CloseTimeout bounds the wait, as with Conn.StartClose. If text ends
-// within a character CloseWrite returns an error that matches ErrNotUTF8, and does
-// nothing.
+// CloseWrite sends a Close frame with code 1000: nothing more will be written. Read
+// continues with what the peer sends until it answers. RFC 6455 requires that at once,
+// and Config.CloseTimeout limits the wait, as with Conn.StartClose. If text ends within a
+// character CloseWrite returns an error that matches ErrNotUTF8, and does nothing.
 func (s *Stream) CloseWrite() error {
 	s.writing <- struct{}{}
 	defer func() { <-s.writing }()
@@ -269,10 +269,10 @@ func (s *Stream) startClose() error {
 	return s.c.StartClose(frame.CodeNormal, "")
 }
 
-// Close closes the connection. The peer is sent a Close frame with the code 1000, unless
-// a message is just being written, or text ends within a character: then something is
-// lost, and the peer is to see that the stream was cut. Like that of a tls.Conn, Close
-// can wait for a peer that does not read: Config.CloseTimeout at most.
+// Close closes the connection. The peer is sent a Close frame with code 1000, unless a
+// message is being written or text ends within a character: then data is lost, and the
+// peer must see that the stream was cut. Like that of a tls.Conn, Close may wait for a
+// peer that does not read, for at most Config.CloseTimeout.
 func (s *Stream) Close() (err error) {
 	s.close.Do(func() { err = s.end() })
 	if err != nil {
@@ -317,7 +317,7 @@ func (s *Stream) SetDeadline(t time.Time) error {
 	return s.SetWriteDeadline(t)
 }
 
-// SetReadDeadline is Conn.SetReadDeadline. A Read that waits is woken.
+// SetReadDeadline is Conn.SetReadDeadline. It also wakes a waiting Read.
 func (s *Stream) SetReadDeadline(t time.Time) error {
 	err := error(net.ErrClosed)
 	if !s.isClosed() {
@@ -329,8 +329,8 @@ func (s *Stream) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// SetWriteDeadline sets the time at which a Write that waits returns, and others fail;
-// the zero time means never.
+// SetWriteDeadline sets the time at which a waiting Write returns, and later ones fail.
+// The zero time means never.
 func (s *Stream) SetWriteDeadline(t time.Time) error {
 	if s.isClosed() {
 		return s.failed("set", net.ErrClosed)

@@ -22,9 +22,9 @@ func underTLS(nc net.Conn, cfg *Config) *transport.Records {
 	return transport.UnderTLS(nc, full.transport())
 }
 
-// UnderTLS returns the listener to give to tls.NewListener, or to ServeTLS of a
-// http.Server, in the place of l: the connections that an Upgrader then opens read their
-// sockets in large pieces and hold no read buffer while they wait, as those of Dial do.
+// UnderTLS returns a listener to pass to tls.NewListener, or to ServeTLS of an
+// http.Server, instead of l. Connections that an Upgrader opens over it read their
+// sockets in large pieces, and hold no read buffer while they wait, like those of Dial.
 // cfg is the Upgrader's; nil means the defaults. UnderTLS panics if l is nil.
 func UnderTLS(l net.Listener, cfg *Config) net.Listener {
 	if l == nil {
@@ -33,8 +33,8 @@ func UnderTLS(l net.Listener, cfg *Config) net.Listener {
 	return &listenerUnderTLS{l, cfg}
 }
 
-// UnderTLSConn is UnderTLS for one connection: it returns what to give to tls.Server, or
-// to tls.Client, in the place of nc. It panics if nc is nil.
+// UnderTLSConn is UnderTLS for one connection. Pass its result to tls.Server or
+// tls.Client instead of nc. It panics if nc is nil.
 func UnderTLSConn(nc net.Conn, cfg *Config) net.Conn {
 	if nc == nil {
 		panic("conn: UnderTLSConn without a connection")
@@ -58,7 +58,7 @@ func (l *listenerUnderTLS) Accept() (net.Conn, error) {
 	return underTLS(nc, l.cfg), nil
 }
 
-// TransportInfo is what Conn.TransportInfo tells.
+// TransportInfo is the result of Conn.TransportInfo.
 type TransportInfo struct {
 	// OpensRecords says that the engine opens the records of TLS: see Dialer.OpenRecords.
 	OpensRecords bool
@@ -66,8 +66,8 @@ type TransportInfo struct {
 	Why string
 }
 
-// TransportInfo tells how the connection's transport is read. It stays the same for the
-// life of the connection.
+// TransportInfo says how the connection's transport is read. It does not change during
+// the life of the connection.
 func (c *Conn) TransportInfo() TransportInfo {
 	t, ok := c.stream.(*tls.Conn)
 	switch {
@@ -160,7 +160,7 @@ func (a *anyConn) StopPolling()                      {}
 
 // Write writes b: a long one in pieces that are counted and have a timeout each.
 func (a *anyConn) Write(b, _ []byte, _ transport.How) (int, error) {
-	if a.lock.has(lockDirect) { // which stands for clockPushing; writeEncoded looks at n
+	if a.lock.has(lockDirect) { // which means clockPushing here; writeEncoded looks at n
 		(*Conn)(a).wakeClock()
 		return a.stream.Write(b)
 	}

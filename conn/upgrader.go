@@ -17,39 +17,46 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// Upgrader opens connections as a server: out of net/http with Upgrade, or on a connection just accepted with Accept. The
-// zero value is ready; an Upgrader may be used by many goroutines, and must not be changed while it is.
+// Upgrader opens connections as a server: from net/http with Upgrade, or on an accepted
+// connection with Accept. The zero value is ready. Many goroutines may use an Upgrader;
+// it must not be changed meanwhile.
 //
-// Requests that browsers send are taken from pages of the same origin only, unless Origins or CheckOrigin say otherwise.
+// Requests from browsers are accepted only from pages of the same origin, unless Origins
+// or CheckOrigin says otherwise.
 //
-// The same origin is the host that the request itself names, in Host. An attacker can let a name of his own resolve to this
-// server (DNS rebinding): his page is then of the same origin. A server that browsers on its machine or in its network can
-// reach has to know its own names: it compares Host with them in Check, as the example does, or decides by a list in
-// CheckOrigin. Origins does not help, for it only adds. TLS with a certificate for the server's own names stops such pages
-// too.
+// The same origin means the host that the request itself names in Host. An attacker can
+// let a name of his own resolve to this server (DNS rebinding); his page then has the
+// same origin. A server that browsers on its machine or in its network can reach must
+// know its own names: compare Host with them in Check, as the example does, or use a list
+// in CheckOrigin. Origins does not help, because it only adds. TLS with a certificate for
+// the server's own names stops such pages too.
 type Upgrader struct {
-	// Subprotocols are the server's own, the preferred one first. The first that the client offered too is taken; if none was,
-	// the connection has no subprotocol.
+	// Subprotocols are the server's own, in order of preference. The first one that the
+	// client also offered is chosen. If there is none, the connection has no subprotocol.
 	Subprotocols []string
-	// SelectSubprotocol, if not nil, chooses instead: one that the client offered, or "".
+	// SelectSubprotocol, if not nil, chooses instead. It must return an offered one, or
+	// "".
 	SelectSubprotocol func(*handshake.RequestView) string
-	// Origins are the origins allowed beside the server's own, as patterns of handshake.MatchOrigin. The server's own is
-	// whatever Host says: see above.
+	// Origins are allowed origins in addition to the server's own, as patterns of
+	// handshake.MatchOrigin. The server's own is the value of Host: see above.
 	Origins []string
-	// CheckOrigin, if not nil, decides instead. It is not asked about requests without an Origin, which no browser sends.
+	// CheckOrigin, if not nil, decides instead. It is not called for requests without an
+	// Origin, which no browser sends.
 	CheckOrigin func(*handshake.RequestView) bool
-	// Check, if not nil, sees a request that is otherwise acceptable; the view is valid
-	// during the call. What it returns is added to the header of the answer. An error
-	// refuses: a *handshake.Error with its status, header and body, any other with 403.
-	// What it attaches with RequestView.SetValue, as who the client is, Conn.Value
-	// returns.
+	// Check, if not nil, is called for a request that is otherwise acceptable; the view
+	// is valid during the call. The header it returns is added to the answer. An error
+	// refuses the request: a *handshake.Error with its status, header and body, any other
+	// error with 403. Conn.Value returns the value that it attaches with
+	// RequestView.SetValue, such as the user.
 	Check func(*handshake.RequestView) (http.Header, error)
 
-	// HandshakeTimeout bounds Accept, from the first byte of the request to the last of the answer, and the writing of the
-	// answer by Upgrade; 0 means DefaultHandshakeTimeout, negative none.
+	// HandshakeTimeout limits Accept, from the first byte of the request to the last of
+	// the answer, and the writing of the answer by Upgrade. 0 means
+	// DefaultHandshakeTimeout; negative means none.
 	HandshakeTimeout time.Duration
-	// Limits bound the head of the request. Accept judges it as it comes. Upgrade judges what net/http hands it, after that
-	// has read and kept up to http.Server.MaxHeaderBytes.
+	// Limits limit the head of the request. Accept judges it as it comes. Upgrade judges
+	// what net/http passes to it, after that has read and kept up to
+	// http.Server.MaxHeaderBytes.
 	Limits handshake.Limits
 	// SocketOptions are set on the connection.
 	SocketOptions SocketOptions
@@ -57,14 +64,14 @@ type Upgrader struct {
 	Config Config
 }
 
-// UpgradeError says that a request could not be answered, or its connection not be taken over. A request that broke a rule is a
-// *handshake.Error instead.
+// UpgradeError says that a request could not be answered, or that its connection could
+// not be taken over. A request that broke a rule is a *handshake.Error instead.
 type UpgradeError struct {
 	Step string // "read", "answer", "hijack" or "socket"
 	Err  error
 }
 
-// Error tells the step and the cause.
+// Error returns the step and the cause.
 func (e *UpgradeError) Error() string { return "conn: upgrade: " + e.Step + ": " + e.Err.Error() }
 
 // Unwrap returns Err.
@@ -92,7 +99,7 @@ var acceptings = sync.Pool{New: func() any { return &accepting{in: make([]byte, 
 // release keeps the memory unless a request made it large.
 func (a *accepting) release() {
 	if cap(a.in)+cap(a.out) > 3<<10 {
-		return // whoever takes it holds no more than 4 KiB before a byte has come
+		return // a request holds at most 4 KiB before a byte has come
 	}
 	a.view.Limits = handshake.Limits{}
 	a.view.Reset()
@@ -112,15 +119,16 @@ func (u *Upgrader) timeout() time.Duration {
 	return u.HandshakeTimeout
 }
 
-// Accept does the opening handshake on a connection just accepted, a tls.Conn too, without net/http: the request is parsed where
-// it was read. If it returns an error the request was refused, with an answer wherever one can be given, and the connection is
-// closed. A connection that ends before its first byte is an error that matches io.EOF.
+// Accept does the opening handshake on an accepted connection, also a tls.Conn, without
+// net/http. The request is parsed where it was read. If Accept returns an error, the
+// request was refused, with an answer if one was possible, and the connection is closed.
+// A connection that ends before its first byte is an error that matches io.EOF.
 //
-// A goroutine that reads from the connection and is begun behind Accept, instead of going on where that was called, keeps a stack
-// of 2 KiB while its functions need little; the handshake needs 4.
+// Start a new goroutine to read after Accept: its stack stays at 2 KiB. The goroutine
+// that called Accept has grown to 4 KiB.
 //
-// Header lines that the application adds come from Check. Frames that came with the request are kept. A tls.Conn reads best over a
-// connection of UnderTLS.
+// Check adds header lines. Frames that came with the request are kept. A tls.Conn reads
+// best over a connection of UnderTLS.
 func (u *Upgrader) Accept(nc net.Conn) (*Conn, error) {
 	c, _, err := u.acceptRequest(nc, false)
 	return c, err
@@ -188,7 +196,8 @@ func (u *Upgrader) readRequest(nc net.Conn, a *accepting) (head, got int, err er
 	a.view.Limits = u.Limits
 	for empty := 0; ; {
 		if got == len(a.in) {
-			// Twice what has come and no more, as append alone would take; nor what the answer will need.
+			// Twice what has come and no more, as append alone would take; nor what the
+			// answer will need.
 			a.in = append(make([]byte, 0, 2*got), a.in...)[:2*got]
 			a.out = nil
 		}
@@ -211,7 +220,8 @@ func (u *Upgrader) readRequest(nc net.Conn, a *accepting) (head, got int, err er
 	}
 }
 
-// answer judges what the view is about and is the caller's to decide, and makes the 101 in a.out.
+// answer judges what the view is about and is the caller's to decide, and makes the 101
+// in a.out.
 func (u *Upgrader) answer(a *accepting, secure bool, header http.Header) error {
 	r := &a.view
 	if err := u.checkOrigin(r, secure); err != nil {
@@ -245,7 +255,8 @@ func (u *Upgrader) answer(a *accepting, secure bool, header http.Header) error {
 		return &checkError{&handshake.Error{Status: http.StatusInternalServerError, Rule: "the answer could not be made"}, err}
 	}
 	if a.out, err = handshake.AppendResponse(a.out[:0], r.Key(), &a.res); err != nil {
-		// The application's header cannot be sent. The error says which; the client is told nothing of it.
+		// The application's header cannot be sent. The error says which; the client is
+		// told nothing of it.
 		return &checkError{&handshake.Error{Status: http.StatusInternalServerError, Rule: "the answer could not be made"}, err}
 	}
 	return nil
@@ -300,8 +311,8 @@ func writeAll(nc net.Conn, b []byte) error {
 // partTime is how long a client that was refused has to take its answer and go.
 const partTime = 250 * time.Millisecond
 
-// partWith lets a refusal reach the client: closing a socket while bytes of the request are unread would have the kernel
-// send a reset, which can overtake it (RFC 9112 §9.6).
+// partWith lets a refusal reach the client: closing a socket while bytes of the request
+// are unread would have the kernel send a reset, which can overtake it (RFC 9112 §9.6).
 func partWith(nc net.Conn, scratch []byte) {
 	h, ok := nc.(interface{ CloseWrite() error })
 	if !ok || h.CloseWrite() != nil || nc.SetDeadline(time.Now().Add(partTime)) != nil {
@@ -314,18 +325,23 @@ func partWith(nc net.Conn, scratch []byte) {
 	}
 }
 
-// Upgrade makes a WebSocket connection of the connection of a request. If it returns an error the request has been answered.
-// What the handler set in w.Header is part of the answer; the deadlines of the http.Server end with its part in the connection.
+// Upgrade turns the connection of a request into a WebSocket connection. If it returns an
+// error, the request has been answered. The answer includes what the handler set in
+// w.Header. The deadlines of the http.Server no longer apply.
 //
-// A request that came over HTTP/2 is refused with 505: it has no connection of its own.
+// A request over HTTP/2 is refused with 505: it has no connection of its own.
 //
-// Upgrade judges what net/http hands it, by the same rules and Limits as Accept. But net/http has read the request before,
-// and three things are out of Upgrade's hands:
-//   - Form. net/http repairs lines that end in LF without CR and folded lines, which Accept refuses. It answers other faults
-//     itself. Host, Content-Length and Transfer-Encoding are what it made of them.
-//   - Order. Names come in net/http's spelling, and lines of different names in any order.
-//   - Memory and time before the call. http.Server.MaxHeaderBytes (1 MiB by default) and ReadHeaderTimeout (none by default)
-//     bound them, not Limits and HandshakeTimeout.
+// Upgrade checks what net/http passes to it, by the same rules and Limits as Accept. But
+// net/http has read the request before, so Upgrade cannot control three things:
+//
+//   - Form. net/http repairs folded lines and lines that end in LF without CR,
+//     which Accept refuses. It answers other faults itself. Host, Content-Length
+//     and Transfer-Encoding are its results.
+//   - Order. Names have net/http's spelling, and lines of different names come in
+//     any order.
+//   - Memory and time before the call. http.Server.MaxHeaderBytes (1 MiB by
+//     default) and ReadHeaderTimeout (none by default) limit them, not Limits and
+//     HandshakeTimeout.
 func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) {
 	a := acceptings.Get().(*accepting)
 	defer a.release()
@@ -352,7 +368,8 @@ func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error
 	return newConn(nc, frame.Server, a.cfg, a.settled(early)), nil
 }
 
-// sendHijacked writes the answer behind whatever was buffered, and leaves the connection without deadlines.
+// sendHijacked writes the answer after what was buffered, and leaves the connection
+// without deadlines.
 func (u *Upgrader) sendHijacked(nc net.Conn, flush func() error, answer []byte) error {
 	until := time.Time{}
 	if timeout := u.timeout(); timeout > 0 {
@@ -377,7 +394,8 @@ func (u *Upgrader) sendHijacked(nc net.Conn, flush func() error, answer []byte) 
 	return nil
 }
 
-// judge parses the request of net/http in a.in, which holds no more of it than the limits allow.
+// judge parses the request of net/http in a.in, which holds no more of it than the limits
+// allow.
 func (u *Upgrader) judge(a *accepting, r *http.Request) error {
 	a.view.Limits = u.Limits
 	most := &a.view.Limits.Bytes
@@ -385,7 +403,8 @@ func (u *Upgrader) judge(a *accepting, r *http.Request) error {
 		*most = handshake.DefaultBytes
 	}
 	if cache := r.Header["Cache-Control"]; len(cache) == 1 && cache[0] == "no-cache" && r.Header.Get("Pragma") == "no-cache" {
-		// net/http adds this line to one with Pragma (RFC 9111 §5.4); the client may have sent it too. It is not counted.
+		// net/http adds this line to one with Pragma (RFC 9111 §5.4); the client may have
+		// sent it too. It is not counted.
 		*most += min(len("Cache-Control:no-cache\r\n"), math.MaxInt-*most)
 		if a.view.Limits.Lines <= 0 {
 			a.view.Limits.Lines = handshake.DefaultLines
@@ -400,8 +419,9 @@ func (u *Upgrader) judge(a *accepting, r *http.Request) error {
 	return err
 }
 
-// appendHTTPRequest writes the request as it was, so that one parser judges all requests. It is not longer than what came:
-// no space stands behind a colon. One byte more than most is enough for the parser to refuse it: there it is cut.
+// appendHTTPRequest writes the request as it was, so that one parser judges all requests.
+// It is not longer than what came: no space follows a colon. One byte more than most is
+// enough for the parser to refuse it: there it is cut.
 func appendHTTPRequest(b []byte, r *http.Request, most int) []byte {
 	if most < math.MaxInt {
 		most++
@@ -443,7 +463,8 @@ func appendHTTPRequest(b []byte, r *http.Request, most int) []byte {
 	return b
 }
 
-// answerHeader is what of a handler's header can stand in a 101: not what tells of a body.
+// answerHeader is the part of a handler's header that a 101 may have: nothing about a
+// body.
 func answerHeader(h http.Header) http.Header {
 	if len(h) == 0 {
 		return nil

@@ -16,7 +16,7 @@ import (
 var worn = regexp.MustCompile(`(?i)\b(behind|but for|whoever|whosever|so much|so many|stands?|stood|is begun|gone on with)\b`)
 
 // plain are the packages whose comments have been rewritten in plain words.
-var plain = []string{"asm", "asm/asmtest", "conn/deflate", "conn/redial", "frame", "frame/buffer", "handshake", "mask", "utf8"}
+var plain = []string{"asm", "asm/asmtest", "conn", "conn/deflate", "conn/redial", "frame", "frame/buffer", "handshake", "mask", "utf8"}
 
 // commentWidth is the longest line of a comment, with a tab counted as four columns.
 const commentWidth = 90

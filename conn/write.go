@@ -8,14 +8,16 @@ import (
 	"github.com/seed-7f57ff33/tickwire/utf8"
 )
 
-// HeaderRoom is the room for the header that WriteOwned needs before the payload.
+// HeaderRoom is the free space before the payload that WriteOwned needs for the header.
 const HeaderRoom = frame.MaxHeaderSize
 
-// WriteMessage writes a text or binary message, and before it what AppendMessage has queued. data is not changed, and not
-// kept. Any goroutine may write at any time: messages go out whole, one after the other.
+// WriteMessage writes a text or binary message, after those queued by AppendMessage. data
+// is not changed and not kept. Any goroutine may write at any time: messages are written
+// whole, one after the other.
 //
-// If the error matches os.ErrDeadlineExceeded and not net.ErrClosed nothing of the message was written, and the connection
-// lives. With Config.FailFast that is so for ErrWouldBlock.
+// If the error matches os.ErrDeadlineExceeded and not net.ErrClosed, nothing of the
+// message was written, and the connection stays open. With Config.FailFast the same holds
+// for ErrWouldBlock.
 func (c *Conn) WriteMessage(op Opcode, data []byte) error {
 	if op == Text && !c.cfg.UncheckedText && !utf8.Valid(data) {
 		return ErrNotUTF8
@@ -34,11 +36,13 @@ func (c *Conn) WriteMessage(op Opcode, data []byte) error {
 	return c.writePlain(op, data)
 }
 
-// maxDirect is the longest message for writeEncoded: a longer one of a server is not copied.
+// maxDirect is the longest message for writeEncoded: a longer one of a server is not
+// copied.
 const maxDirect = 8 << 10
 
-// writeEncoded writes the frame b of a message past all that stands between the Writer and the transport, which was half of what a small
-// message cost, and gives the lock back. often says that the call is one of many in a row.
+// writeEncoded writes the frame b of a message directly to the transport, without the
+// Writer, which was half of the cost of a small message. It releases the lock. often says
+// that the call is one of many in a row.
 func (c *Conn) writeEncoded(b []byte, often bool) error {
 	var how transport.How
 	if often {
@@ -86,15 +90,16 @@ func (c *Conn) writePlain(op Opcode, data []byte) error {
 	return c.writeLocked(op, data)
 }
 
-// writeLocked is writePlain for who has the write lock.
+// writeLocked is writePlain for the holder of the write lock.
 func (c *Conn) writeLocked(op Opcode, data []byte) error {
 	c.queueControls()
 	before := c.w.Queued()
 	return c.wrote(c.w.Write(op, data), before)
 }
 
-// WriteOwned writes a message whose bytes the caller gives up: the payload is b[HeaderRoom:]. A client masks it where it stands. It
-// saves the copy that WriteMessage makes, and is never compressed; b is of no use afterwards, whether it was written or not.
+// WriteOwned writes a message whose memory the caller gives up. The payload is
+// b[HeaderRoom:]; a client masks it in place. It saves the copy of WriteMessage, and
+// never compresses. b must not be used afterwards, even after an error.
 func (c *Conn) WriteOwned(op Opcode, b []byte) error {
 	switch {
 	case len(b) < HeaderRoom:
@@ -119,8 +124,8 @@ func (c *Conn) writeOwned(op Opcode, b []byte, failFast bool) error {
 	return c.wrote(err, before)
 }
 
-// WritePrepared writes a message that was encoded before. A server writes its bytes as they are; a client masks a copy. A Group sends
-// a message to many connections at less cost.
+// WritePrepared writes a prepared message. A server writes its bytes without a copy; a
+// client masks a copy. A Group sends a message to many connections at less cost.
 func (c *Conn) WritePrepared(p *Prepared) error {
 	if c.packed != nil && c.packed.takes(p.op, p.data) {
 		return c.writePrepared(p, c.packed.level)
@@ -159,8 +164,8 @@ func (c *Conn) writePrepared(p *Prepared, level int) error {
 	return c.wrote(err, before)
 }
 
-// AppendMessage queues a message for the next Flush or other write. It writes only when more than Config.WriteBuffer bytes
-// wait. data is not changed, and not kept.
+// AppendMessage queues a message for the next Flush or other write. It writes only when
+// more than Config.WriteBuffer bytes are queued. data is not changed and not kept.
 func (c *Conn) AppendMessage(op Opcode, data []byte) error {
 	if op == Text && !c.cfg.UncheckedText && !utf8.Valid(data) {
 		return ErrNotUTF8
@@ -194,8 +199,9 @@ func (c *Conn) appended(err error, before int) error {
 	return c.wrote(err, before)
 }
 
-// Flush writes what AppendMessage queued. If the error matches os.ErrDeadlineExceeded and not net.ErrClosed it still waits,
-// and can be flushed later; so for ErrWouldBlock.
+// Flush writes the messages queued by AppendMessage. If the error matches
+// os.ErrDeadlineExceeded and not net.ErrClosed, or is ErrWouldBlock, they stay queued,
+// and can be flushed later.
 func (c *Conn) Flush() error {
 	if err := c.lockWrite(nil); err != nil {
 		return err
@@ -206,7 +212,8 @@ func (c *Conn) Flush() error {
 	return err
 }
 
-// flushed turns the error of a flush into what the caller gets: see writeFailed. The caller has the write lock.
+// flushed turns the error of a flush into what the caller gets: see writeFailed. The
+// caller has the write lock.
 func (c *Conn) flushed(err error, keep int) error {
 	if err != nil {
 		err = c.writeFailed(err, keep)
@@ -217,7 +224,8 @@ func (c *Conn) flushed(err error, keep int) error {
 	return err
 }
 
-// wrote ends the writing of one message, before which there were so many bytes in the queue.
+// wrote ends the writing of one message. before is the number of bytes in the queue
+// before it.
 func (c *Conn) wrote(err error, before int) error {
 	if err = c.flushed(err, before); err == nil {
 		bump(&c.stats.messagesWritten, 1)

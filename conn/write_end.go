@@ -7,28 +7,31 @@ import (
 	"time"
 )
 
-// writeEnd is why nothing more can be written on a connection that can still be read: all that the peer has sent is delivered
-// first. A reset of the kernel's loses what the kernel threw away, and no more.
+// writeEnd is why nothing more can be written on a connection that can still be read: all
+// that the peer has sent is delivered first. A reset of the kernel's loses what the
+// kernel threw away, and no more.
 type writeEnd struct {
 	err   error       // what write calls return
 	timer *time.Timer // under Conn.mu
 	over  atomic.Bool // the timer has fired: reads take what is here, and wait for nothing more
 
-	// By whoever holds readBusy, when over is set.
+	// By the holder of readBusy, when over is set.
 	armed bool // the transport has the deadline of lastWait
 	taken int
 }
 
 const (
-	// lastWait is how long a read waits, once nothing more is waited for. What is here comes at once.
+	// lastWait is how long a read waits, once nothing more is waited for. What is here
+	// comes at once.
 	lastWait = 20 * time.Millisecond
 	// lastBytes is how much is read then: more than a kernel holds, less than for ever.
 	lastBytes = 64 << 20
 )
 
-// endWriting makes err what writers get from now on, and returns what that is. Read calls go on through all that has arrived,
-// wait for more until CloseTimeout has passed, and end with the cause: see lastWord. Where no read call comes the connection then
-// ends by itself, unless something is left to be read.
+// endWriting makes err what writers get from now on, and returns what that is. Read calls
+// go on through all that has arrived, wait for more until CloseTimeout has passed, and
+// end with the cause: see lastWord. Where no read call comes the connection then ends by
+// itself, unless something is left to be read.
 func (c *Conn) endWriting(err error) error {
 	w := &writeEnd{err: err}
 	if !c.cut.CompareAndSwap(nil, w) {
@@ -44,7 +47,7 @@ func (c *Conn) endWriting(err error) error {
 	c.mu.Unlock()
 	c.refusePings(err)
 	c.deadlines.lock()
-	_ = c.setWriteDeadline(past) // for who waits in a write
+	_ = c.setWriteDeadline(past) // for a goroutine that waits in a write
 	c.deadlines.mu.Unlock()
 	if !brokenPipe(err) {
 		c.halfClose() // so the peer need not be waited for long
@@ -72,7 +75,8 @@ func (c *Conn) writeErr() error {
 // cannotWrite reports whether nothing more can be written.
 func (c *Conn) cannotWrite() bool { return c.ended() || c.cut.Load() != nil }
 
-// stopWaiting has reads take what is here and then end. If nobody reads, and there is nothing that could be, this is the end.
+// stopWaiting has reads take what is here and then end. If nobody reads, and there is
+// nothing that could be, this is the end.
 func (c *Conn) stopWaiting(w *writeEnd) {
 	w.over.Store(true)
 	if _, waits, _ := c.unread(); !waits && !c.deadlines.filling.Load() {
@@ -82,7 +86,7 @@ func (c *Conn) stopWaiting(w *writeEnd) {
 	c.deadlines.lock()
 	var err error
 	if !c.ended() {
-		err = c.setReadDeadline(past) // for who waits in a read
+		err = c.setReadDeadline(past) // for a goroutine that waits in a read
 	}
 	c.deadlines.mu.Unlock()
 	if err != nil && c.deadlines.filling.Load() {
@@ -90,7 +94,8 @@ func (c *Conn) stopWaiting(w *writeEnd) {
 	}
 }
 
-// armLast bounds the next read of a connection whose writing has ended, once waiting is over. It returns false if enough was read.
+// armLast bounds the next read of a connection whose writing has ended, once waiting is
+// over. It returns false if enough was read.
 func (c *Conn) armLast(w *writeEnd) bool {
 	c.deadlines.mu.Lock()
 	w.armed = true
@@ -106,8 +111,8 @@ func (c *Conn) armLast(w *writeEnd) bool {
 	return w.taken < lastBytes
 }
 
-// lastWord is the error of a connection whose writing has ended, when reading has ended with err; nil says that nothing more
-// came in time.
+// lastWord is the error of a connection whose writing has ended, when reading has ended
+// with err; nil says that nothing more came in time.
 func (w *writeEnd) lastWord(err error) error {
 	lost, ok := w.err.(*TransportError)
 	if !ok || err == nil {

@@ -59,7 +59,7 @@ func (l *writeLock) wake() {
 	l.state.And(^uint64(lockWaited))
 	select {
 	case l.free <- struct{}{}:
-	default: // a token lies there already: whoever takes it looks again
+	default: // there is a token already: the goroutine that takes it looks again
 	}
 }
 
@@ -85,7 +85,7 @@ func (l *writeLock) lockOr(stop <-chan struct{}, timer <-chan time.Time, changed
 	return true
 }
 
-// lockWriteFor asks Config.Outbound about a message of so many bytes, and takes the write
+// lockWriteFor asks Config.Outbound about a message of size bytes, and takes the write
 // lock for it.
 func (c *Conn) lockWriteFor(op Opcode, size int, failFast bool) error {
 	if c.outbound != nil {
@@ -117,8 +117,8 @@ func (c *Conn) lockWriteAs(m *messageWriter, failFast bool) error {
 			c.unlockWrite()
 			return c.shutErr()
 		case c.lock.has(lockClosing):
-			// The Close frame goes first: whoever is told ErrShutdown may call Close, and
-			// the peer would be left without an answer.
+			// The Close frame goes first: a caller that gets ErrShutdown may call Close,
+			// and the peer would be left without an answer.
 			c.unlockWrite()
 			runtime.Gosched()
 			if err := c.waitLock(failFast); err != nil {
@@ -240,7 +240,7 @@ func (c *Conn) unlocked(flags uint64) {
 	if flags&lockWaited != 0 {
 		c.lock.wake()
 	}
-	if flags&(lockPending|lockEnded) != 0 && c.lock.tryLock() { // otherwise whoever has it sees the flag too
+	if flags&(lockPending|lockEnded) != 0 && c.lock.tryLock() { // otherwise its holder sees the flag too
 		c.unlockWrite()
 	}
 }

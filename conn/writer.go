@@ -22,13 +22,15 @@ type messageWriter struct {
 	out    *deflate.Deflater // of NextWriterLevel, nil for that of the connection
 }
 
-// NextWriter begins a message that is written in parts, each Write a frame or more; Close ends it and flushes. Other messages wait until
-// then, so that none comes between; control frames do not. The writer is for one goroutine.
+// NextWriter begins a message that is written in parts. Each Write is one frame or more;
+// Close ends the message and flushes. Other messages wait until then; control frames do
+// not. One goroutine at a time may use the writer.
 //
-// Text that is not UTF-8 is refused with ErrNotUTF8 by the Write, or the Close, that finds it; nothing of that call is
-// written, and the message is still open.
+// Text that is not UTF-8 is refused with ErrNotUTF8, by the Write or the Close that finds
+// it. Nothing of that call is written, and the message stays open.
 //
-// On a connection that compresses, a Write that a deadline stops has taken its bytes and says so: they go out with the next.
+// On a connection that compresses, a Write stopped by a deadline has taken its bytes and
+// says so; they go out with the next one.
 func (c *Conn) NextWriter(op Opcode) (io.WriteCloser, error) {
 	if op != Text && op != Binary {
 		return nil, frame.ErrOpcode
