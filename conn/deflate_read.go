@@ -75,6 +75,9 @@ func (c *Conn) inflateError(err error) error {
 		switch { // the field of Config that the Inflater's was made from
 		case errors.Is(rule, deflate.ErrTooLarge):
 			broken.Field = "frame.Options.MaxMessage"
+			if c.cfg.Deflate.MaxInflated != 0 {
+				broken.Field = "deflate.Config.MaxInflated"
+			}
 		case errors.Is(rule, deflate.ErrRatio):
 			broken.Field = "deflate.Config.MaxRatio"
 		}

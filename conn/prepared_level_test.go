@@ -116,6 +116,13 @@ func TestMaxInflated(t *testing.T) {
 			if (err == nil) != (tt.want == nil) || err != nil && !errors.Is(err, tt.want) {
 				t.Errorf("%+v, by a reader %v: %v", tt, stream, err)
 			}
+			field := "frame.Options.MaxMessage"
+			if tt.most == inflated-1 {
+				field = "deflate.Config.MaxInflated"
+			}
+			if broken := new(frame.ProtocolError); errors.As(err, &broken) && broken.Field != field {
+				t.Errorf("%+v, by a reader %v: the error names %s", tt, stream, broken.Field)
+			}
 			c.Close()
 		}
 	}

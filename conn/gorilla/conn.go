@@ -134,8 +134,9 @@ func (c *Conn) Close() error {
 	if c.closed.Swap(true) {
 		return c.opError("close", net.ErrClosed)
 	}
-	if t, ok := c.ws.NetConn().(*tls.Conn); ok && c.ws.Err() == nil {
-		err := t.Close() // which tells the peer's TLS
+	// The peer's TLS is told, unless a write is stuck: crypto/tls would wait for it.
+	if t, ok := c.ws.NetConn().(*tls.Conn); ok && c.ws.Err() == nil && !c.writing.Load() {
+		err := t.Close()
 		_ = c.ws.Close()
 		return err
 	}

@@ -119,15 +119,16 @@ func (d *Dialer) DialContext(ctx context.Context, urlStr string, requestHeader h
 		return nil, nil, err
 	}
 	timeout := d.HandshakeTimeout
+	var caller context.Context // without a bound
 	if _, bounded := ctx.Deadline(); timeout == 0 && !bounded {
-		timeout = defaultHandshakeTimeout
+		timeout, caller = defaultHandshakeTimeout, ctx
 	}
 	if timeout != 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
-	nc, err := d.connect(ctx, req)
+	nc, err := d.connect(ctx, caller, req)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -225,9 +226,12 @@ func (d *Dialer) request(ctx context.Context, u *url.URL, more http.Header) (*ht
 // dialFunc makes the connection below, or one to a proxy.
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
-// netDial returns how that is done. What is made gets the deadline of ctx.
-func (d *Dialer) netDial(secure bool) dialFunc {
+// netDial returns how that is done. What is made gets the deadline of ctx. The caller's
+// functions get caller in its place if that is not nil: a connection that they make may end
+// with its context, and ours ends with Dial.
+func (d *Dialer) netDial(secure bool, caller context.Context) dialFunc {
 	var dial dialFunc
+	own := true
 	switch {
 	case secure && d.NetDialTLSContext != nil:
 		dial = d.NetDialTLSContext
@@ -236,10 +240,14 @@ func (d *Dialer) netDial(secure bool) dialFunc {
 	case d.NetDial != nil:
 		dial = func(_ context.Context, network, address string) (net.Conn, error) { return d.NetDial(network, address) }
 	default:
-		dial = new(net.Dialer).DialContext
+		dial, own = new(net.Dialer).DialContext, false
 	}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		nc, err := dial(ctx, network, address)
+		given := ctx
+		if own && caller != nil {
+			given = caller
+		}
+		nc, err := dial(given, network, address)
 		if err != nil {
 			return nil, err
 		}
@@ -254,8 +262,8 @@ func (d *Dialer) netDial(secure bool) dialFunc {
 }
 
 // connect makes the connection below, through a proxy if there is one.
-func (d *Dialer) connect(ctx context.Context, req *http.Request) (net.Conn, error) {
-	dial := d.netDial(req.URL.Scheme == "https")
+func (d *Dialer) connect(ctx, caller context.Context, req *http.Request) (net.Conn, error) {
+	dial := d.netDial(req.URL.Scheme == "https", caller)
 	if d.Proxy != nil {
 		p, err := d.Proxy(req)
 		if err != nil {

@@ -21,7 +21,7 @@
 //   - The first error of reading stays, also that of a passed deadline. The thousandth read
 //     call that fails panics. The first error of writing stays too.
 //   - One goroutine reads and one writes. A write beside another one panics. WriteControl,
-//     Close, and the Set… methods of deadlines may be called by any.
+//     Close and SetReadDeadline may be called by any.
 //   - The handlers of pings, pongs and Close frames run within the read call. Each ping is
 //     answered by its handler; the default one has a second for its pong.
 //   - After the peer's Close the connection stays open until the program closes it. Close
@@ -39,8 +39,9 @@
 //   - Options.Strict has text checked as UTF-8 and lengths as minimal, and bounds what a
 //     message inflates to by the read limit: see WithOptions.
 //   - A handshake is bounded. Without HandshakeTimeout, and without a deadline of the
-//     context, it may take 45 seconds. The end of the context ends it at once. The head of
-//     the server's answer, or of a proxy's, may have 64 KiB.
+//     context, it may take 45 seconds, except for what the NetDial functions take. The end
+//     of the context ends it at once. The head of the server's answer, or of a proxy's, may
+//     have 64 KiB.
 //   - A compressed message inflates to 1 GiB at most.
 //   - Mask keys come from crypto/rand, one for each frame of each connection.
 //   - A window that the peer asks for, in its offer or its answer, is kept to.
@@ -62,4 +63,8 @@
 //     but what reads it.
 //   - A peer's Close with a payload of one byte is refused, and so is a compressed message
 //     with bytes after its end.
+//   - After Close nothing more is delivered, not even what was read before.
+//   - A write deadline that is set on NetConn holds until SetWriteDeadline is called.
+//   - An answer about permessage-deflate that has a parameter twice, or one that is unknown,
+//     opens no connection; a request that offers such a one is not compressed.
 package websocket

@@ -154,10 +154,14 @@ func (c *Conn) readError(err error) error {
 	case said:
 		return errUnexpectedEOF // it ended within the Close
 	case errors.As(err, &lost):
-		if lost.Err == io.EOF || lost.Err == io.ErrUnexpectedEOF {
+		cause := lost.Err
+		if both, ok := cause.(interface{ Unwrap() []error }); ok { // a write failed, and then reading ended
+			cause = both.Unwrap()[1]
+		}
+		if cause == io.EOF || cause == io.ErrUnexpectedEOF {
 			return errUnexpectedEOF
 		}
-		return lasting(lost.Err)
+		return lasting(cause)
 	case errors.Is(err, conn.ErrClosed):
 		return c.opError("read", net.ErrClosed)
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -201,6 +205,8 @@ func (c *Conn) writeError(err error) error {
 		lost   *conn.TransportError
 	)
 	switch {
+	case c.closed.Load(): // by Close: an ErrCloseSent from before is kept, and not asked here
+		return c.opError("write", net.ErrClosed)
 	case err == conn.ErrShutdown, errors.As(err, &broken), errors.As(err, &closed):
 		return ErrCloseSent
 	case errors.As(err, &lost) && lost.Op == "write":

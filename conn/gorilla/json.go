@@ -51,11 +51,12 @@ func (c *Conn) ReadJSON(v any) error {
 	}
 	err = json.Unmarshal(m.Data, v)
 	var syntax *json.SyntaxError
-	if !errors.As(err, &syntax) {
-		return err
+	if errors.As(err, &syntax) && !json.Valid(m.Data) {
+		// Nothing is decoded yet. A Decoder stops after the value, and tells an end from
+		// an error.
+		err = json.NewDecoder(bytes.NewReader(m.Data)).Decode(v)
 	}
-	// Nothing is decoded yet. A Decoder stops after the value, and tells an end from an error.
-	if err = json.NewDecoder(bytes.NewReader(m.Data)).Decode(v); err == io.EOF {
+	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
 	return err

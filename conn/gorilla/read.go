@@ -103,15 +103,25 @@ func (r *messageReader) Read(p []byte) (int, error) {
 	case c.reader != r:
 		return 0, io.EOF
 	case c.readErr != nil:
-		return 0, c.readErr
+		return 0, withinMessage(c.readErr)
 	}
 	n, err := r.in.Read(p)
-	if err == io.EOF {
+	switch {
+	case err == io.EOF && c.handled == nil:
 		c.reader = nil
-	} else if err != nil {
-		err = c.fail(err)
+	case err != nil:
+		err = withinMessage(c.fail(err))
 	}
 	return n, err
+}
+
+// withinMessage is an error of a message that has not ended: io.EOF, which a handler may
+// return, would say that it has.
+func withinMessage(err error) error {
+	if err == io.EOF {
+		return errUnexpectedEOF
+	}
+	return err
 }
 
 // control is conn.Config.Control: it has the handlers called.
