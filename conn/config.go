@@ -120,7 +120,8 @@ type Config struct {
 	// both Close frames: read calls return the *CloseError, and write calls ErrShutdown,
 	// until Close, Shutdown, StartClose or a clock ends it. Close closes the transport at
 	// once, even after our own Close frame. WriteControl does not check the code and
-	// reason of a Close.
+	// reason of a Close. TryRead and a Poller still end the connection after the peer's
+	// Close.
 	ManualClose bool
 
 	// Syscalls says how a socket is read and written on Linux.

@@ -94,6 +94,7 @@ type keeper struct {
 	data   time.Duration
 	dataAt time.Time
 	phase  uint64 // at the last look
+	turn   uint64 // likewise, of runner.turns
 	lookAt time.Time
 
 	signing bool // a sign is being written
@@ -202,6 +203,7 @@ func (k *keeper) setLook() {
 	}
 	k.stopLook()
 	if k.every = every; every > 0 {
+		k.r.turns.watch()
 		k.look = time.NewTicker(every)
 	}
 }
@@ -217,7 +219,10 @@ func (k *keeper) stopLook() {
 func (k *keeper) judge(now time.Time) error {
 	c := &k.s.clocks
 	phase, passed := c.phase.Load(), now.Sub(k.lookAt)
-	busy := phase == k.phase && phase&1 == 1 // the handler has had one message all the time
+	turn := k.r.turns.now()
+	// The handler has had one message all the time, or another one of the Poller's has.
+	busy := phase == k.phase && phase&1 == 1 || turn == k.turn && turn&1 == 1
+	k.turn = turn
 	if phase != k.phase || busy {
 		k.dataAt = now
 	}
@@ -253,6 +258,7 @@ func (k *keeper) sign() {
 	}
 	k.signing, k.fresh = true, k.silence == nil
 	if k.fresh && l.Timeout > 0 {
+		k.r.turns.watch()
 		k.silence, k.busy, k.graced = time.NewTimer(l.Timeout), 0, false
 	}
 	go func() { k.sent <- s.sendSign() }() // stop waits for it
@@ -274,6 +280,9 @@ func (k *keeper) signed(err error) {
 // nobody reads: the answer may be waiting.
 func (k *keeper) judgeSilence() {
 	limit, phase := k.r.c.LifeSign.Timeout, k.s.clocks.phase.Load()
+	if turn := k.r.turns.now(); turn&1 == 1 {
+		phase = turn // another handler of the Poller's
+	}
 	still := phase&1 == 1 && (k.busy == 0 || k.busy == phase)
 	switch {
 	case k.s.answered.Load():

@@ -99,6 +99,7 @@ type pollEnd struct {
 // Added delivers what OnConnect has kept.
 func (l *polled) Added(*conn.Conn) {
 	defer l.left()
+	l.r.turns.begin()
 	l.inside = true
 	for l.goOn(); !l.over && len(l.s.kept) > 0; l.goOn() {
 		l.deliver(l.s.nextKept())
@@ -112,6 +113,7 @@ func (l *polled) Message(_ *conn.Conn, m conn.Message) {
 		return
 	}
 	defer l.left()
+	l.r.turns.begin()
 	l.inside = true
 	ok := true
 	if c := l.s.c; c.Decode != nil || c.LifeSign != nil {
@@ -164,6 +166,7 @@ func (l *polled) goOn() {
 // left is the end of a call: a panic is that of the goroutine of Run, and leaves the
 // Poller to the others.
 func (l *polled) left() {
+	l.r.turns.end()
 	if !l.inside {
 		return
 	}

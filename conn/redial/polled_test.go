@@ -660,3 +660,55 @@ func TestADayOnAPoller(t *testing.T) {
 		}
 	})
 }
+
+// A handler of the Poller's that is busy is no silence of the other Clients' servers.
+func TestPollerBusyHandlerOfAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, stop := polls(t)
+		defer stop()
+		ticks := func(_ int, c *conn.Conn) {
+			go drain(c)
+			for text(c, "tick") == nil {
+				time.Sleep(500 * time.Millisecond)
+			}
+		}
+		a, b := &sim{t: t, session: ticks}, &sim{t: t, session: ticks, cfg: conn.Config{KeepAlive: -1, DataTimeout: 2 * time.Second}}
+		var others sync.WaitGroup
+		others.Go(func() {
+			err := a.run(t.Context(), &Client{Poller: p}, func(_ context.Context, m Message) error {
+				switch m.Number {
+				case 3, 20:
+					time.Sleep(30 * time.Second)
+				case 40:
+					return errEnough
+				}
+				return nil
+			})
+			if !errors.Is(err, errEnough) || a.dialed() != 1 {
+				t.Errorf("%v after %d dials", err, a.dialed())
+			}
+		})
+		one := &Client{
+			Poller:    p,
+			OnConnect: func(_ context.Context, s *Session) error { s.Watch("tick", 3*time.Second); return nil },
+			LifeSign: &LifeSign{Send: Fixed("alive?"), Every: 5 * time.Second, Timeout: 4 * time.Second,
+				IsAnswer: nil}, // every message is an answer
+		}
+		err := b.run(t.Context(), one, func(_ context.Context, m Message) error {
+			m.Session.Alive("tick")
+			if m.Number == 200 {
+				return errEnough
+			}
+			return nil
+		})
+		others.Wait()
+		if !errors.Is(err, errEnough) || b.dialed() != 1 {
+			t.Errorf("%v after %d dials", err, b.dialed())
+		}
+		pollers.Lock()
+		defer pollers.Unlock()
+		if n := pollers.turns[p]; n != nil {
+			t.Errorf("%d runs are left", n.runs)
+		}
+	})
+}

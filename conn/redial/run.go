@@ -22,6 +22,7 @@ type runner struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	urls   []string
+	turns  *turns // of Client.Poller, nil without
 
 	s *Session // delivers messages; nil without a connection
 
@@ -67,7 +68,7 @@ func (c *Client) start(ctx context.Context) (*runner, error) {
 	if c.run != nil {
 		return nil, ErrRunning
 	}
-	r := &runner{c: c, urls: urls}
+	r := &runner{c: c, urls: urls, turns: takeTurns(c.Poller)}
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	c.run = r
 	c.notify()
@@ -88,6 +89,7 @@ func (r *runner) stop(err error) {
 	c.stopping = true // Reconnect begins nothing any more
 	c.mu.Unlock()
 	r.helpers.Wait()
+	r.turns.release(c.Poller)
 	if next := r.takeRotation(); next != nil {
 		if n := <-next; n != nil {
 			n.part(frame.CodeGoingAway)
@@ -157,11 +159,11 @@ func (r *runner) readFailed(s *Session, err error) error {
 	switch {
 	case s.Conn.Err() != nil:
 		return r.lost(err)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		s.deadlinePassed()
-	case undecoded(err):
+	case undecoded(err): // whatever Decode's error wraps
 		s.condemn(err)
 		s.part(frame.CodeInvalidPayload)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		s.deadlinePassed()
 	default: // misuse: somebody else reads
 		return &Error{Op: "read", Epoch: s.Epoch, Number: s.messages, Err: err}
 	}

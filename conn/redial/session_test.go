@@ -888,3 +888,30 @@ func untilError(f func() error) error {
 		time.Sleep(time.Second)
 	}
 }
+
+// An error of Decode is one, also where it looks like a passed deadline.
+func TestDecodeErrorThatLooksLikeADeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sim{t: t, session: func(n int, c *conn.Conn) {
+			text(c, "%d", n)
+			drain(c)
+		}}
+		c := &Client{Decode: func(_ []byte, m conn.Message) ([]byte, error) {
+			if string(m.Data) == "1" {
+				return nil, os.ErrDeadlineExceeded
+			}
+			return m.Data, nil
+		}}
+		told := newTold(c)
+		err := s.run(t.Context(), c, func(_ context.Context, m Message) error {
+			if m.Epoch != 2 {
+				t.Errorf("%q of epoch %d", m.Data, m.Epoch)
+			}
+			return errEnough
+		})
+		var undecoded *DecodeError
+		if ch, _ := told.first(Down); !errors.Is(err, errEnough) || !errors.As(ch.Err, &undecoded) {
+			t.Errorf("%v, down by %v", err, ch.Err)
+		}
+	})
+}
