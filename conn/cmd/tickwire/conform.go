@@ -235,6 +235,9 @@ func runConformListen(ctx context.Context, std *streams, args []string) error {
 	if *agents < 0 {
 		return badUsage("-agents must not be negative, not %d", *agents)
 	}
+	if _, _, err := net.SplitHostPort(arguments[0]); err != nil {
+		return badUsage("want HOST:PORT, as 127.0.0.1:9001: %w", err)
+	}
 	var end func()
 	total := conformance.NewListener(o).Cases()
 	if total == 0 {
@@ -340,7 +343,11 @@ func (s *suite) run(ctx context.Context, std *streams, agent string, first, fina
 		return err
 	}
 	defer c.Close()
+	defer c.Bind(ctx)()
 	if _, err := c.ReadMessage(); goodEnd(err) != nil {
+		if ctx.Err() != nil {
+			return context.Canceled
+		}
 		return err
 	}
 	_, err = fmt.Fprintf(std.out, "%d of %d cases run, %d messages sent back, %d connections not opened, in %v\n",
@@ -354,7 +361,11 @@ func (s *suite) count(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	defer c.Close()
+	defer c.Bind(ctx)()
 	m, err := c.ReadMessage()
+	if ctx.Err() != nil {
+		return 0, context.Canceled
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -380,8 +391,7 @@ func (s *suite) runCase(ctx context.Context, i int, agent string) error {
 		return nil
 	}
 	defer c.Close()
-	stop := c.Bind(ctx)
-	defer stop()
+	defer c.Bind(ctx)()
 	for {
 		m, err := c.ReadMessage()
 		if err != nil {

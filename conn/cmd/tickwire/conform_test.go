@@ -1,14 +1,21 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/conn/internal/conformance"
+	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
 // few are cases of each kind: frames, text, Close, handshake, compression.
@@ -133,20 +140,50 @@ func TestConformUsage(t *testing.T) {
 		"conform server x=ws://a:hunter2secret@:0": "xxxxx",
 		"conform listen":                           "argument",
 		"conform listen -agents -1 :0":             "-agents",
-		"conform listen nonsense":                  "-addr",
+		"conform listen nonsense":                  "HOST:PORT",
+		"conform listen 9001":                      "HOST:PORT",
 		"conform client":                           "argument",
 		"conform client -from 0 ws://x":            "-from",
 		"conform client ws://127.0.0.1:1/":         "127.0.0.1:1",
 		"conform page /nonexistent/file":           "/nonexistent/file",
 	} {
 		stdout, stderr, code := within(t, "", strings.Fields(args)...)
-		if code != exitUsage || stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, want) || strings.Contains(stderr, "hunter2secret") {
+		if code != exitUsage || stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, want) || strings.Contains(stderr, "hunter2secret") ||
+			strings.HasPrefix(args, "conform listen") && strings.Contains(stderr, "-addr") {
 			t.Errorf("tickwire %s: exit code %d, %q, %q", args, code, stdout, stderr)
 		}
 	}
 	for _, args := range [][]string{{"conform", "-h"}, {"conform", "server", "-h"}, {"conform", "listen", "-h"}, {"conform", "client", "-h"}, {"conform", "page", "-h"}, {"completion", "-h"}, {"version", "-h"}} {
 		if stdout, stderr, code := within(t, "", args...); code != exitOK || !strings.HasPrefix(stdout, "usage: tickwire "+args[0]) || stderr != "" {
 			t.Errorf("%v: exit code %d, %q, %q", args, code, stdout, stderr)
+		}
+	}
+}
+
+// The connections that ask for the number of cases and for the report end with ctx.
+func TestConformClientEnds(t *testing.T) {
+	t.Parallel()
+	for _, silent := range []int32{1, 2} { // the connection that nothing comes on
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var n atomic.Int32
+		s := &conn.Server{Handler: func(c *conn.Conn) {
+			if n.Add(1) == silent {
+				time.AfterFunc(100*time.Millisecond, cancel)
+			} else {
+				c.WriteMessage(frame.Text, []byte("0")) // cases
+			}
+			c.ReadMessage()
+		}}
+		go s.Serve(l)
+		defer s.Close()
+		tried := &suite{base: "ws://" + l.Addr().String(), dialer: new(conn.Dialer)}
+		if err := tried.run(ctx, &streams{out: io.Discard, err: io.Discard}, "x", 1, 0); err != context.Canceled || n.Load() != silent {
+			t.Errorf("connection %d of %d: %v", n.Load(), silent, err)
 		}
 	}
 }

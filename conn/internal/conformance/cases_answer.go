@@ -65,6 +65,9 @@ func (s *session) refused() Result {
 			}
 			return s.unopened(NonStrict, "the client sends a Close on a connection that never was one")
 		}
+		if len(b) > maxHead {
+			return s.unopened(lax, "the client takes it for an answer that opens, and sends a large frame")
+		}
 		if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
 			return s.unopened(NonStrict, "the client neither uses the connection nor closes it")
 		}
@@ -77,6 +80,12 @@ func (s *session) refused() Result {
 func takes(id, title, covers string, edit func(answer, request *head)) *Case {
 	return &Case{ID: id, Title: title, Covers: strings.Fields(covers), Role: Client, steps: hello,
 		want: []event{echoed(opText, "hello")}, answer: &answerCase{edit: edit}}
+}
+
+// mayTake lowers the verdict on a client that takes the answer.
+func (c *Case) mayTake(v Verdict) *Case {
+	c.answer.lax = v
+	return c
 }
 
 func rejects(id, title, covers string, edit func(answer, request *head)) *Case {
@@ -126,7 +135,7 @@ func statusCases() []*Case {
 		interim("1", "100 before the answer", "HTTP/1.1 100 Continue"),
 		interim("2", "102, 103 and 103 before the answer", "HTTP/1.1 102 Processing", "HTTP/1.1 103 Early Hints\r\nLink: </a>", "HTTP/1.1 103 Early Hints"),
 		takes("R42.1", "no reason", "R42", func(a, _ *head) { a.first = "HTTP/1.1 101 " }),
-		first("2", "HTTP/1.0 101 Switching Protocols"),
+		first("2", "HTTP/1.0 101 Switching Protocols").mayTake(NonStrict),
 		first("3", "HTTP/11 101 Switching Protocols"),
 		first("4", "ICY 101 Switching Protocols"),
 		first("5", "HTTP/1.1 1010 Switching Protocols"),
@@ -150,7 +159,7 @@ func acceptCases() []*Case {
 		rejects("R45.2", "a wrong hash", "R45", accept(func(string) string { return acceptOf("another key") })),
 		rejects("R45.3", "no hash", "R45", func(a, _ *head) { a.del("Sec-WebSocket-Accept") }),
 		rejects("R45.4", "the hash in small letters", "R45", accept(strings.ToLower)),
-		rejects("R45.5", "the hash twice", "R45", func(a, r *head) { a.add("Sec-WebSocket-Accept", acceptOf(r.value("Sec-WebSocket-Key"))) }),
+		rejects("R45.5", "the hash twice", "R45", func(a, r *head) { a.add("Sec-WebSocket-Accept", acceptOf(r.value("Sec-WebSocket-Key"))) }).mayTake(NonStrict),
 		rejects("R45.6", "the hash and more", "R45", accept(func(v string) string { return v + "x" })),
 		rejects("R45.7", "the key itself", "R45", func(a, r *head) { a.set("Sec-WebSocket-Accept", r.value("Sec-WebSocket-Key")) }),
 	}
@@ -192,8 +201,7 @@ func headFormCases() []*Case {
 	line := func(l string) func(a, r *head) { return func(a, _ *head) { a.lines = append(a.lines, l) } }
 	endless := func(id, title string, more func(a *head) []byte) *Case {
 		c := rejectsRaw(id, title, "R49", more)
-		c.answer.lax = Informational
-		return c
+		return c.mayTake(Informational)
 	}
 	return []*Case{
 		endless("R49.1", "a line of 1 MiB", func(a *head) []byte {
@@ -202,10 +210,10 @@ func headFormCases() []*Case {
 		endless("R49.2", "20,000 lines", func(a *head) []byte {
 			return (&head{first: a.first, lines: append(slices.Clone(a.lines), slices.Repeat([]string{"X-Line: yes"}, 20000)...)}).bytes()
 		}),
-		rejects("R50.1", "a line that goes on in the next", "R50", line("X-Folded: a\r\n b")),
-		rejects("R50.2", "a space before the colon", "R50", line("X-Space : a")),
-		rejects("R50.3", "a NUL in a value", "R50", line("X-Nul: a\x00b")),
-		rejects("R50.4", "a CR in a value", "R50", line("X-Return: a\rb")),
+		rejects("R50.1", "a line that goes on in the next", "R50", line("X-Folded: a\r\n b")).mayTake(Informational), // RFC 9112 §5.2
+		rejects("R50.2", "a space before the colon", "R50", line("X-Space : a")).mayTake(NonStrict),
+		rejects("R50.3", "a NUL in a value", "R50", line("X-Nul: a\x00b")).mayTake(NonStrict),
+		rejects("R50.4", "a CR in a value", "R50", line("X-Return: a\rb")).mayTake(NonStrict),
 		rejects("R50.5", "a line without a colon", "R50", line("nothing")),
 		rejects("R50.6", "an empty name", "R50", line(": value")),
 		takes("R51.1", "Content-Length: 7", "R51", func(a, _ *head) { a.add("Content-Length", "7") }),

@@ -12,6 +12,7 @@ type requestCase struct {
 	refused []int // with one of these statuses; nil is not refused, and a status of 0 is any of 4xx or 5xx
 	lax     Verdict
 	may     bool // be refused too, with 400
+	plain   bool // it is a request that HTTP without WebSocket may answer, with 2xx or 3xx
 	agrees  bool // to permessage-deflate, if it does so at all
 	cut     int  // bytes of the first write
 	check   func(answer *head) (Verdict, string)
@@ -39,10 +40,12 @@ func (q *requestCase) refusal(s *session, answer *head) (Result, bool) {
 			v = Failed
 		}
 		return s.unopened(v, "the request is accepted"), true
+	case q.plain && status >= 200 && status < 400:
+		return s.unopened(Informational, fmt.Sprintf("it is answered as a request of plain HTTP: %q", answer.first)), true
 	case status < 400:
 		return s.unopened(Failed, fmt.Sprintf("the answer is %q", answer.first)), true
 	case slices.Contains(q.refused, 0) || slices.Contains(q.refused, status):
-		if status == 426 && q.check != nil {
+		if q.check != nil {
 			if v, note := q.check(answer); v != OK {
 				return s.unopened(v, note), true
 			}
@@ -67,6 +70,12 @@ func refuses(id, title, covers string, statuses []int, edit func(h *head)) *Case
 
 func (c *Case) laxly(v Verdict) *Case {
 	c.request.lax = v
+	return c
+}
+
+// orPlain has a request that need not ask for a WebSocket.
+func (c *Case) orPlain() *Case {
+	c.request.plain = true
 	return c
 }
 
@@ -108,8 +117,8 @@ func methodCases() []*Case {
 		return func(h *head) { h.first = strings.Replace(h.first, "HTTP/1.1", v, 1) }
 	}
 	return []*Case{
-		refuses("R56.1", "method POST", "R56", []int{400, 405, 404, 501}, first("POST")),
-		refuses("R56.2", "method HEAD", "R56", []int{400, 405, 404, 501}, first("HEAD")),
+		refuses("R56.1", "method POST", "R56", []int{400, 405, 404, 501}, first("POST")).orPlain(),
+		refuses("R56.2", "method HEAD", "R56", []int{400, 405, 404, 501}, first("HEAD")).orPlain(),
 		refuses("R56.3", "method get, in small letters", "R56", []int{400, 405, 404, 501}, first("get")),
 		refuses("R56.4", "HTTP/1.0", "R56", []int{400, 426, 505}, version("HTTP/1.0")).laxly(NonStrict),
 		refuses("R56.5", "no Host", "R56", bad, func(h *head) { h.del("Host") }).laxly(NonStrict),
@@ -133,10 +142,10 @@ func tokenCases() []*Case {
 		opens("R57.5", "names in small letters, spaces around values", "R57", func(h *head) {
 			h.set("upgrade", "  websocket\t ").set("connection", " Upgrade ")
 		}),
-		refuses("R57.6", "Upgrade: xwebsocketx", "R57", []int{400, 426}, setting("Upgrade", "xwebsocketx")),
-		refuses("R57.7", "Connection: notupgrade", "R57", []int{400, 426}, setting("Connection", "notupgrade")),
-		refuses("R57.8", "no Upgrade", "R57", []int{0}, func(h *head) { h.del("Upgrade") }),
-		refuses("R57.9", "no Connection", "R57", []int{0}, func(h *head) { h.del("Connection") }),
+		refuses("R57.6", "Upgrade: xwebsocketx", "R57", []int{400, 426}, setting("Upgrade", "xwebsocketx")).orPlain(),
+		refuses("R57.7", "Connection: notupgrade", "R57", []int{400, 426}, setting("Connection", "notupgrade")).orPlain(),
+		refuses("R57.8", "no Upgrade", "R57", []int{0}, func(h *head) { h.del("Upgrade") }).orPlain(),
+		refuses("R57.9", "no Connection", "R57", []int{0}, func(h *head) { h.del("Connection") }).orPlain(),
 	}
 }
 
@@ -145,7 +154,7 @@ func keyCases() []*Case {
 		return refuses("R58."+id, title, "R58", bad, setting("Sec-WebSocket-Key", value)).laxly(lax)
 	}
 	version := func(id, title string, edit func(h *head)) *Case {
-		c := refuses("R59."+id, title, "R59", []int{426}, edit)
+		c := refuses("R59."+id, title, "R59", []int{426, 400}, edit)
 		c.request.check = func(answer *head) (Verdict, string) {
 			if !answer.hasToken("Sec-WebSocket-Version", "13") {
 				return NonStrict, "the answer does not say Sec-WebSocket-Version: 13"
@@ -162,7 +171,7 @@ func keyCases() []*Case {
 		key("5", "an empty key", "", Failed),
 		refuses("R58.6", "no key", "R58", bad, func(h *head) { h.del("Sec-WebSocket-Key") }),
 		refuses("R58.7", "two keys", "R58", bad, adding("Sec-WebSocket-Key", "AQIDBAUGBwgJCgsMDQ4PEA==")).laxly(NonStrict),
-		version("1", "no version", func(h *head) { h.del("Sec-WebSocket-Version") }),
+		refuses("R59.1", "no version", "R59", []int{400, 426}, func(h *head) { h.del("Sec-WebSocket-Version") }),
 		version("2", "version 8", setting("Sec-WebSocket-Version", "8")).laxly(NonStrict),
 		version("3", "version 14", setting("Sec-WebSocket-Version", "14")),
 		version("4", "version 013", setting("Sec-WebSocket-Version", "013")).laxly(NonStrict),

@@ -122,7 +122,11 @@ func opcodeGrid() []*Case {
 				if length > 0 && length <= 1<<16 {
 					steps = append(steps, rawBytes(make([]byte, length)))
 				}
-				all = append(all, broken(fmt.Sprintf("R7.%d", n), title, "R7", protocolError, none(), steps...))
+				c := broken(fmt.Sprintf("R7.%d", n), title, "R7", protocolError, none(), steps...)
+				if length > 1<<16 {
+					c.fails = NonStrict // an agent that judges whole frames waits for a payload that never comes
+				}
+				all = append(all, c)
 			}
 		}
 	}

@@ -39,8 +39,8 @@ func (d defect) dial(t *testing.T, rawURL string) {
 	h.add("Sec-WebSocket-Key", key).add("Sec-WebSocket-Version", "13")
 	offer := extensionName + "; client_max_window_bits"
 	h.add("Sec-WebSocket-Extensions", offer)
-	if e.has("sends Upgrade twice") {
-		h.add("Upgrade", "websocket")
+	if e.has("sends Host twice") {
+		h.add("Host", u.Host)
 	}
 	nc.Write(h.bytes())
 	var early []byte
@@ -355,7 +355,7 @@ var defects = []*defective{
 	{"sends a wrong mask bit", true, "1.1 2 R4", "without a mask"},
 	{"masks with one key", true, "R5", ""},
 	{"has one key for all connections", true, "1.1 R39", "one that came before"},
-	{"sends Upgrade twice", true, "1.1 R38", "Upgrade stands 2 times"},
+	{"sends Host twice", true, "1.1 R38", "Host stands 2 times"},
 	{"takes every status", true, "R40 R42", ""},
 	{"takes every hash", true, "R45", ""},
 	{"takes HTTP/1.0", true, "R42", ""},

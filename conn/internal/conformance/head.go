@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -75,6 +76,46 @@ func (h *head) status() int {
 	return n
 }
 
+// secretNames are headers whose values no report shows.
+var secretNames = []string{"Authorization", "Cookie", "Proxy-Authorization", "Set-Cookie"}
+
+// shown returns a first line and the lines after it as a report shows them: without the
+// values of secretNames and of o.Header.
+func (o *Options) shown(first string, lines []string) string {
+	secret := func(name string) bool {
+		same := func(s string) bool {
+			s, _, _ = strings.Cut(s, ":")
+			return strings.EqualFold(strings.TrimSpace(s), name)
+		}
+		return slices.ContainsFunc(secretNames, same) || slices.ContainsFunc(o.Header, same)
+	}
+	var b strings.Builder
+	b.WriteString(first)
+	hidden := false
+	for _, l := range lines {
+		name, _, _ := strings.Cut(l, ":")
+		if l == "" || l[0] != ' ' && l[0] != '\t' { // not a folded line
+			hidden = secret(strings.TrimSpace(name))
+		} else if hidden {
+			continue
+		}
+		if hidden {
+			l = name + ": xxxxx"
+		}
+		b.WriteString(" | " + l)
+	}
+	return b.String()
+}
+
+// withoutQuery returns the first line of a request without the query of its target.
+func withoutQuery(first string) string {
+	target, query, ok := strings.Cut(first, "?")
+	if _, version, more := strings.Cut(query, " "); ok && more {
+		return target + " " + version
+	}
+	return target
+}
+
 const maxHead = 64 << 10
 
 var errHeadTooLong = errors.New("a head of more than 64 KiB")
@@ -108,6 +149,9 @@ func readHeadAfter(nc net.Conn, d time.Duration, b []byte) (h *head, early []byt
 		}
 	}
 }
+
+// keyLength is that of a key: 16 bytes in base64.
+const keyLength = 24
 
 func newKey() string {
 	var nonce [16]byte

@@ -33,6 +33,7 @@ var (
 	errSymbol     = errors.New("a symbol that no code has")
 	errDistance   = errors.New("a distance beyond what there is")
 	errWindow     = errors.New("a distance beyond the agreed window")
+	errTooLong    = errors.New("more data than anything asked for")
 	errStoredSize = errors.New("a stored block whose two lengths differ")
 )
 
@@ -45,6 +46,9 @@ func (z *inflater) message(payload []byte) (data []byte, err error) {
 	z.out, z.begin = bytes.Clone(z.past), len(z.past)
 	for z.at < len(z.in) || z.held >= 3 {
 		final, err := z.block()
+		if err == nil && len(z.out)-z.begin > maxReceived {
+			err = errTooLong
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -230,6 +234,8 @@ func (z *inflater) codes(literals, distances *codeTable) error {
 		switch {
 		case err != nil:
 			return err
+		case len(z.out)-z.begin > maxReceived:
+			return errTooLong
 		case s < 256:
 			z.out = append(z.out, byte(s))
 			continue

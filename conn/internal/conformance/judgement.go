@@ -33,8 +33,6 @@ func (s *session) play(early []byte) Result {
 		defer close(done)
 		s.read(early)
 	}()
-	timer := time.AfterFunc(s.o.Timeout, func() { s.nc.Close() })
-	defer timer.Stop()
 	s.act()
 	s.finish()
 	s.nc.Close()

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"slices"
@@ -26,6 +27,7 @@ type Listener struct {
 	mu     sync.Mutex
 	agents map[string]*tried
 	names  []string
+	idle   *sync.Cond  // on mu: a case is no longer running
 	ended  chan string // names, when an agent says that it is done
 }
 
@@ -37,13 +39,13 @@ type tried struct {
 	next   int
 	keys   map[string]bool // of its requests
 
-	running sync.WaitGroup // cases
+	running int // cases
 }
 
 // NewListener returns a Listener; Ended tells which agents have gone through all cases.
 func NewListener(options Options) *Listener {
 	l := &Listener{o: options.withDefaults(), agents: map[string]*tried{}, ended: make(chan string, 64)}
-	l.cases = l.o.cases(Client)
+	l.cases, l.idle = l.o.cases(Client), sync.NewCond(&l.mu)
 	return l
 }
 
@@ -101,6 +103,7 @@ func (l *Listener) serve(nc net.Conn) {
 	if err != nil {
 		return // no request: nobody to judge
 	}
+	defer l.o.bound(nc)()
 	parts := strings.Split(h.first, " ")
 	if len(parts) != 3 {
 		return
@@ -110,7 +113,7 @@ func (l *Listener) serve(nc net.Conn) {
 		return
 	}
 	query := u.Query()
-	agent := cmp.Or(query.Get("agent"), h.value("User-Agent"), "client")
+	agent := shortened(cmp.Or(query.Get("agent"), h.value("User-Agent"), "client"), 200)
 	switch u.Path {
 	case "/getCaseCount":
 		l.say(nc, h, early, strconv.Itoa(len(l.cases)))
@@ -118,8 +121,16 @@ func (l *Listener) serve(nc net.Conn) {
 		l.mu.Lock()
 		t := l.agent(agent)
 		l.mu.Unlock()
+		if t == nil {
+			tooMany(nc)
+			return
+		}
 		l.say(nc, h, early, "")
-		t.running.Wait() // a client can be done with a case before we are
+		l.mu.Lock()
+		for t.running > 0 { // a client can be done with a case before we are
+			l.idle.Wait()
+		}
+		l.mu.Unlock()
 		l.end(agent)
 	case "/runCase":
 		i, err := strconv.Atoi(query.Get("case"))
@@ -129,7 +140,9 @@ func (l *Listener) serve(nc net.Conn) {
 		}
 		l.run(nc, h, early, agent, i-1)
 	default:
-		if i := l.take(agent); i < len(l.cases) {
+		if i := l.take(agent); i < 0 {
+			tooMany(nc)
+		} else if i < len(l.cases) {
 			if l.run(nc, h, early, agent, i) {
 				l.end(agent)
 			}
@@ -158,9 +171,21 @@ func opened(request *head) *head {
 	return h.add("Sec-WebSocket-Accept", acceptOf(request.value("Sec-WebSocket-Key")))
 }
 
+// The limits of what a Listener keeps.
+const (
+	maxAgents = 64
+	maxKeys   = 1 << 16 // of one agent
+)
+
+// tooMany refuses a client whose name there is no room for.
+func tooMany(nc net.Conn) {
+	_, _ = io.WriteString(nc, "HTTP/1.1 503 Too Many Agents\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+}
+
+// agent returns what is known of a name, nil if it is new and there is no room for it.
 func (l *Listener) agent(name string) *tried {
 	t := l.agents[name]
-	if t == nil {
+	if t == nil && len(l.agents) < maxAgents {
 		t = &tried{done: make([]bool, len(l.cases)), left: len(l.cases), keys: map[string]bool{},
 			report: &Report{Agent: name, Role: Client.String(), Started: time.Now().UTC().Truncate(time.Second), Results: make([]Result, len(l.cases))}}
 		l.agents[name] = t
@@ -169,11 +194,15 @@ func (l *Listener) agent(name string) *tried {
 	return t
 }
 
-// take returns the case that an agent that asks for none has next.
+// take returns the case that an agent that asks for none has next, -1 if there is no room
+// for the agent.
 func (l *Listener) take(name string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := l.agent(name)
+	if t == nil {
+		return -1
+	}
 	t.next++
 	return t.next - 1
 }
@@ -191,11 +220,26 @@ func (l *Listener) run(nc net.Conn, h *head, early []byte, agent string, i int) 
 	start := time.Now()
 	l.mu.Lock()
 	t := l.agent(agent)
-	t.running.Add(1)
-	defer t.running.Done()
+	if t == nil {
+		l.mu.Unlock()
+		tooMany(nc)
+		return false
+	}
+	t.running++
+	defer func() {
+		l.mu.Lock()
+		t.running--
+		l.idle.Broadcast()
+		l.mu.Unlock()
+	}()
 	key := h.value("Sec-WebSocket-Key")
 	again := t.keys[key]
-	t.keys[key] = true
+	if len(t.keys) >= maxKeys {
+		clear(t.keys)
+	}
+	if len(key) == keyLength { // another one is refused
+		t.keys[key] = true
+	}
 	l.mu.Unlock()
 	r := l.play(nc, h, early, l.cases[i], again)
 	r.Duration = time.Since(start)
@@ -216,7 +260,7 @@ func (l *Listener) run(nc net.Conn, h *head, early []byte, agent string, i int) 
 // play answers a request as the case has it, and goes on.
 func (l *Listener) play(nc net.Conn, h *head, early []byte, c *Case, again bool) Result {
 	s := newSession(c, l.o, nc, false)
-	s.note(false, []byte(h.first), "request: "+strings.Join(append([]string{h.first}, h.lines...), " | "))
+	s.noteRequest(false, len(h.first), h)
 	if err := checkRequest(h, again); err != nil {
 		return s.unopened(Failed, err.Error())
 	}
@@ -263,9 +307,10 @@ func (l *Listener) play(nc net.Conn, h *head, early []byte, c *Case, again bool)
 func checkRequest(h *head, again bool) error {
 	parts := strings.Split(h.first, " ")
 	if parts[0] != "GET" || parts[2] != "HTTP/1.1" {
-		return fmt.Errorf("the request is %q", h.first)
+		return fmt.Errorf("the request is %.200q", withoutQuery(h.first))
 	}
-	for _, name := range []string{"Host", "Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version"} {
+	// Upgrade and Connection are lists: they may come in several lines.
+	for _, name := range []string{"Host", "Sec-WebSocket-Key", "Sec-WebSocket-Version"} {
 		if n := len(h.values(name)); n != 1 {
 			return fmt.Errorf("%s stands %d times in the request", name, n)
 		}
@@ -276,9 +321,9 @@ func checkRequest(h *head, again bool) error {
 	case !h.hasToken("Upgrade", "websocket") || !h.hasToken("Connection", "upgrade"):
 		return errors.New("the request does not ask for a WebSocket")
 	case h.value("Sec-WebSocket-Version") != "13":
-		return fmt.Errorf("Sec-WebSocket-Version is %q", h.value("Sec-WebSocket-Version"))
+		return fmt.Errorf("Sec-WebSocket-Version is %.100q", h.value("Sec-WebSocket-Version"))
 	case err != nil || len(nonce) != 16:
-		return fmt.Errorf("Sec-WebSocket-Key %q is not 16 bytes in base64", key)
+		return fmt.Errorf("Sec-WebSocket-Key %.100q is not 16 bytes in base64", key)
 	case again:
 		return errors.New("Sec-WebSocket-Key is one that came before")
 	}

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"crypto/tls"
+	"net"
 	"slices"
 	"time"
 )
@@ -11,7 +12,7 @@ type Options struct {
 	// Patience is how long the suite waits for what an agent has to do. Only an agent
 	// that does not do it is waited for. 0 means 3 s.
 	Patience time.Duration
-	// Timeout bounds one case. 0 means 10 times Patience.
+	// Timeout bounds one case, from its connection on. 0 means 10 times Patience.
 	Timeout time.Duration
 	// Parallel is how many cases run at once against a server. 0 means 8.
 	Parallel int
@@ -47,4 +48,9 @@ func (o Options) withDefaults() *Options {
 		o.Parallel = 8
 	}
 	return &o
+}
+
+// bound closes a connection after Timeout, whatever waits for it; stop undoes that.
+func (o *Options) bound(nc net.Conn) (stop func() bool) {
+	return time.AfterFunc(o.Timeout, func() { nc.Close() }).Stop
 }

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"fmt"
 	"html/template"
 	"io"
 )
@@ -14,7 +15,7 @@ type row struct {
 
 type cell struct {
 	*Result
-	Anchor string
+	Anchor string // two reports can have the same name: it has the number of the report
 	Class  string
 }
 
@@ -32,7 +33,7 @@ func WritePage(w io.Writer, reports []*Report) error {
 				byID[x.ID] = at
 				rows = append(rows, at)
 			}
-			at.Cells[i] = &cell{x, template.URLQueryEscaper(r.Agent, x.ID), [...]string{"ok", "none", "info", "lax", "bad"}[x.Verdict]}
+			at.Cells[i] = &cell{x, fmt.Sprintf("%d-%s", i+1, x.ID), [...]string{"ok", "none", "info", "lax", "bad"}[x.Verdict]}
 		}
 	}
 	for i, r := range rows {

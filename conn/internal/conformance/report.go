@@ -2,8 +2,10 @@ package conformance
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -44,7 +46,9 @@ func WriteJSON(w io.Writer, reports []*Report) error {
 
 // ReadJSON reads what WriteJSON has written.
 func ReadJSON(r io.Reader) (reports []*Report, err error) {
-	err = json.NewDecoder(r).Decode(&reports)
+	if err = json.NewDecoder(r).Decode(&reports); err == nil && slices.Contains(reports, nil) {
+		err = errors.New("a report that is null")
+	}
 	return reports, err
 }
 
@@ -53,7 +57,7 @@ func ReadJSON(r io.Reader) (reports []*Report, err error) {
 // terminal.
 func WriteTable(w io.Writer, reports []*Report, all, coloured bool) error {
 	for _, r := range reports {
-		if _, err := fmt.Fprintf(w, "%s, a %s\n", r.Agent, r.Role); err != nil {
+		if _, err := fmt.Fprintf(w, "%s, a %s\n", shortened(r.Agent, 100), r.Role); err != nil {
 			return err
 		}
 		for _, f := range r.families() {
@@ -69,7 +73,7 @@ func WriteTable(w io.Writer, reports []*Report, all, coloured bool) error {
 				return err
 			}
 		}
-		if _, err := fmt.Fprintf(w, "%s: %s\n", r.Agent, r.Summary()); err != nil {
+		if _, err := fmt.Fprintf(w, "%s: %s\n", shortened(r.Agent, 100), r.Summary()); err != nil {
 			return err
 		}
 	}

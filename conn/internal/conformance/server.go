@@ -110,6 +110,7 @@ func (t *server) probe(ctx context.Context) (deflate bool, err error) {
 		return false, err
 	}
 	defer nc.Close()
+	defer t.o.bound(nc)()
 	h, key := t.request()
 	h.add("Sec-WebSocket-Extensions", extensionName)
 	if _, err := nc.Write(h.bytes()); err != nil {
@@ -134,6 +135,7 @@ func (t *server) run(ctx context.Context, c *Case) Result {
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	defer stop()
 	defer nc.Close()
+	defer t.o.bound(nc)()
 	s := newSession(c, t.o, nc, true)
 	h, key := t.request()
 	if c.offer != "" {
@@ -196,7 +198,7 @@ func (s *session) unopened(v Verdict, note string) Result {
 	r := s.c.result(v, note)
 	r.Wire, r.End = s.wire, "not opened"
 	for _, e := range s.wire {
-		if !e.Sent {
+		if !e.Sent && e.Hex != "" {
 			r.Decided = e.Hex
 		}
 	}
@@ -206,7 +208,7 @@ func (s *session) unopened(v Verdict, note string) Result {
 // ask sends a request, in two writes if cut is not 0, and reads the answer.
 func (s *session) ask(h *head, cut int) (answer *head, early []byte, err error) {
 	b := h.bytes()
-	s.note(true, b, "request: "+strings.Join(append([]string{h.first}, h.lines...), " | "))
+	s.noteRequest(true, len(b), h)
 	if cut > 0 && cut < len(b) {
 		if _, err = s.nc.Write(b[:cut]); err == nil {
 			_, err = s.nc.Write(b[cut:])
@@ -221,6 +223,6 @@ func (s *session) ask(h *head, cut int) (answer *head, early []byte, err error) 
 		}
 		return nil, nil, fmt.Errorf("no answer: %w", err)
 	}
-	s.note(false, []byte(answer.first), "answer: "+strings.Join(append([]string{answer.first}, answer.lines...), " | "))
+	s.note(false, []byte(answer.first), "answer: "+s.o.shown(answer.first, answer.lines))
 	return answer, early, nil
 }

@@ -26,6 +26,8 @@ type Entry struct {
 const (
 	entryBytes = 48  // of an Entry that are kept
 	maxEntries = 200 // of a Result
+	maxAbout   = 4096
+	maxKept    = 10_000 // frames, and events, of an agent
 )
 
 // A session is one connection with an agent, in one case.
@@ -39,12 +41,15 @@ type session struct {
 	in      *inflater
 	out     *deflater
 
-	writing sync.Mutex // a frame goes out whole
-	replies sync.WaitGroup
+	writing sync.Mutex     // a frame goes out whole
+	replies sync.WaitGroup // the goroutine that sends pong and answers goodbye
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed, and made anew, when something below changes
+	heard    time.Time     // when octets came last
 	events   []event
+	kept     int        // bytes of events
+	over     bool       // the agent has sent more than is kept: the rest is dropped
 	frames   []received // of the agent's, without their data
 	wire     []Entry
 	left     int     // entries that are not kept
@@ -57,6 +62,9 @@ type session struct {
 	goodbye  bool      // the steps have
 	answered bool      // the agent's Close is, if it had to be
 	ended    error     // of reading
+	replying bool      // pong and bye are being seen to
+	pong     *piece    // to be sent: the last ping is answered (RFC 6455 §5.5.3)
+	bye      *received // a Close to be answered
 	torn     bool      // the agent ended within a frame
 	bulk     func(i int, e event) bool
 	bulked   int
@@ -92,11 +100,24 @@ func (s *session) agree(a *agreement) {
 }
 
 func (s *session) note(sent bool, b []byte, about string) {
+	s.enter(Entry{sent, len(b), hex.EncodeToString(b[:min(len(b), entryBytes)]), about})
+}
+
+// noteRequest notes a request of so many bytes. Its octets can hold secrets: there is no
+// hex of them.
+func (s *session) noteRequest(sent bool, n int, h *head) {
+	s.enter(Entry{Sent: sent, Bytes: n, About: "request: " + s.o.shown(withoutQuery(h.first), h.lines)})
+}
+
+func (s *session) enter(e Entry) {
 	if len(s.wire) >= maxEntries {
 		s.left++
 		return
 	}
-	s.wire = append(s.wire, Entry{sent, len(b), hex.EncodeToString(b[:min(len(b), entryBytes)]), about})
+	if len(e.About) > maxAbout {
+		e.About = e.About[:maxAbout] + "…"
+	}
+	s.wire = append(s.wire, e)
 }
 
 // settle lowers the verdict to v unless it is lower already.
@@ -121,6 +142,11 @@ func (s *session) read(early []byte) {
 		buffer = buffer[:copy(buffer, buffer[len(buffer)-rest:])]
 		n, err := s.nc.Read(chunk)
 		buffer = append(buffer, chunk[:n]...)
+		if n > 0 {
+			s.mu.Lock()
+			s.heard = time.Now()
+			s.mu.Unlock()
+		}
 		if err != nil {
 			rest := s.take(buffer)
 			s.mu.Lock()
@@ -154,7 +180,11 @@ func (s *session) take(b []byte) (rest int) {
 	}
 }
 
+// fault notes a rule that is broken. The first one decides.
 func (s *session) fault(note string, b []byte) {
+	if len(s.faults) >= maxEntries {
+		return
+	}
 	s.faults = append(s.faults, fault{note, hex.EncodeToString(b[:min(len(b), entryBytes)])})
 }
 
@@ -164,22 +194,61 @@ func (s *session) frame(f received, b []byte) {
 	reply := s.judgeFrame(f, b)
 	f.data = bytes.Clone(f.data[:min(len(f.data), 130)])
 	f.head = bytes.Clone(f.head)
-	if s.bulk == nil || len(s.frames) < 1000 {
+	if len(s.frames) < maxKept {
 		s.frames = append(s.frames, f)
+	} else {
+		s.frames[maxKept-1] = f // the last one may decide
 	}
-	s.tell()
-	s.mu.Unlock()
-	// Not by this goroutine: a write can wait until something is read.
 	switch {
 	case reply != nil:
-		s.replies.Go(func() { s.write(reply.append(nil, s.client), "the pong") })
+		s.pong = reply
 	case f.op == opClose:
-		s.replies.Go(func() { s.answerClose(f) })
+		s.bye = &f
 	}
+	// Not by this goroutine: a write can wait until something is read.
+	if !s.replying && (s.pong != nil || s.bye != nil) {
+		s.replying = true
+		s.replies.Go(s.respond)
+	}
+	over := s.over
+	s.tell()
+	s.mu.Unlock()
+	if over {
+		s.nc.Close()
+	}
+}
+
+// respond sends the pong and answers the Close that are due, until none is.
+func (s *session) respond() {
+	for {
+		s.mu.Lock()
+		pong, bye := s.pong, s.bye
+		s.pong, s.bye = nil, nil
+		s.replying = pong != nil || bye != nil
+		s.mu.Unlock()
+		if pong == nil && bye == nil {
+			return
+		}
+		if pong != nil {
+			s.write(pong.append(nil, s.client), "the pong")
+		}
+		if bye != nil {
+			s.answerClose(*bye)
+		}
+	}
+}
+
+// excess ends a connection on which more has come than anything asked for.
+func (s *session) excess(note string, b []byte) {
+	s.fault(note, b)
+	s.over, s.message = true, nil
 }
 
 func (s *session) judgeFrame(f received, b []byte) (reply *piece) {
 	s.note(false, b, describeFrame(f))
+	if s.over {
+		return nil
+	}
 	f.data = bytes.Clone(f.data)
 	switch {
 	case s.closed != nil:
@@ -244,6 +313,10 @@ func (s *session) part(f received, b []byte) {
 	case f.op != opContinuation:
 		s.op, s.packed, s.message = f.op, f.rsv != 0, nil
 	}
+	if len(s.message)+len(f.data) > maxReceived {
+		s.excess("a message larger than anything asked for", b)
+		return
+	}
 	s.message = append(s.message, f.data...)
 	if s.open = !f.fin; s.open {
 		return
@@ -251,7 +324,11 @@ func (s *session) part(f received, b []byte) {
 	data := s.message
 	if s.packed {
 		var err error
-		if data, err = s.in.message(data); err != nil {
+		if data, err = s.in.message(data); err == errTooLong {
+			s.excess("a message that inflates to more than anything asked for", s.message)
+			return
+		}
+		if err != nil {
 			s.fault("a compressed message that cannot be inflated: "+err.Error()+" (RFC 7692 §7.2)", s.message)
 			return
 		}
@@ -264,6 +341,10 @@ func (s *session) part(f received, b []byte) {
 
 func (s *session) happened(e event, b []byte) {
 	if s.bulk == nil || e.op > opBinary {
+		if s.kept += len(e.data); len(s.events) == maxKept || s.kept > maxReceived {
+			s.excess("more messages than anything asked for", b)
+			return
+		}
 		s.events = append(s.events, e)
 		return
 	}
@@ -347,8 +428,8 @@ func (s *session) inPieces(b []byte, size int) {
 	}
 }
 
-// wait returns when done is true, the connection has ended, or the time is over; done is
-// called with the lock held.
+// wait returns when done is true, the connection has ended, or nothing has come for a
+// time; done is called with the lock held.
 func (s *session) wait(d time.Duration, done func() bool) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -362,7 +443,13 @@ func (s *session) wait(d time.Duration, done func() bool) bool {
 		select {
 		case <-changed:
 		case <-timer.C:
-			return false
+			s.mu.Lock()
+			left := time.Until(s.heard.Add(d))
+			s.mu.Unlock()
+			if left <= 0 {
+				return false
+			}
+			timer.Reset(left)
 		}
 	}
 }

@@ -123,8 +123,9 @@ type received struct {
 	head   []byte // the octets of the header
 }
 
-// maxReceived bounds what an agent may send in one frame. No case asks for half of it.
-const maxReceived = 256 << 20
+// maxReceived bounds a frame of an agent's, a message, what one inflates to, and all
+// messages that are kept. No case asks for half of it.
+const maxReceived = 64 << 20
 
 // parse reads the frame at the beginning of b. n is 0 if there is more to come. wrong
 // says what of the frame's form breaks a rule of RFC 6455 §5.2.
