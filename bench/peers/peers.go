@@ -39,16 +39,16 @@ type Peer struct {
 	Calls    string // what is used of it
 	Check    string // who checks UTF-8
 	Program  []string
-	// Missing says why it cannot be run here; empty if it can. It is for results, see Short.
+	// Missing says why it cannot be run here, as Short has it; empty if it can.
 	Missing string
 }
 
 // Name is how the peer stands in tables.
 func (p *Peer) Name() string { return p.Language + ": " + p.Library }
 
-// Reason is an error with two texts. Full is for who runs the benchmarks: it may have
-// arguments, folders of this machine and what a tool said. Brief has none of these: it goes
-// into results, and with them into pages that are committed.
+// Reason is an error with two texts. Full is for progress output: it may have arguments,
+// folders of this machine and what a tool said. Brief has none of these: it goes into
+// results, and with them into pages that are committed.
 type Reason struct{ Brief, Full string }
 
 func (r *Reason) Error() string { return r.Full }

@@ -277,8 +277,8 @@ func TestLanguagesInReport(t *testing.T) {
 	}
 }
 
-// TestMissing: an entrant that failed has no row in the case where it did, not even of its
-// rounds before, and is named with the case; in other cases it has one.
+// TestMissing: an entrant that failed has no row in the case where it did, not even of
+// its rounds before, and is named with the case; in other cases it has one.
 func TestMissing(t *testing.T) {
 	const a, b = "60 B, client", "200 B, client"
 	results := rows("encode", a, "ns/message", map[string][]float64{"tickwire": {7, 7}, "gws": {17}, "gorilla": {27, 27}})

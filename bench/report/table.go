@@ -32,9 +32,9 @@ type key struct{ scenario, kase, entrant string }
 
 func keyOf(r scenario.Result) key { return key{r.Scenario, r.Case, r.Entrant} }
 
-// Rows puts the rounds of results together, in the order in which cases and entrants first
-// came. An entrant that failed in a case has no row there: the rounds before are not as
-// many as those of the others, and missing names it.
+// Rows puts the rounds of results together, in the order in which cases and entrants
+// first came. An entrant that failed in a case has no row there: the rounds before are
+// not as many as those of the others, and missing names it.
 func Rows(results []scenario.Result) []*Row {
 	gone := make(map[key]bool)
 	for _, r := range missing(results) {

@@ -70,8 +70,8 @@ func Child() {
 	err := json.Unmarshal([]byte(os.Args[2]), &s)
 	if err == nil && s.CPU > 0 {
 		err = pin(s.CPU - 1)
-		// As in a program that is begun on one CPU, which those in other languages are. By
-		// itself the runtime looks again only after a second.
+		// As in a program that is begun on one CPU, which those in other languages are.
+		// By itself the runtime looks again only after a second.
 		runtime.GOMAXPROCS(1)
 	}
 	if err == nil {

@@ -39,8 +39,8 @@ type Result struct {
 	Metrics map[string]float64 `json:"metrics,omitempty"`
 	// Profile is set instead of Metrics in a run under the profiler.
 	Profile *Profile `json:"profile,omitempty"`
-	// Missing is set instead of Metrics for an entrant that could not be built, or failed:
-	// why, without a name of this machine. It has no figures in the case then.
+	// Missing is set instead of Metrics for an entrant that could not be built, or
+	// failed: why, without a name of this machine. It has no figures in the case then.
 	Missing string `json:"missing,omitempty"`
 }
 
@@ -173,8 +173,9 @@ func (p *Plan) interrupted() bool {
 	}
 }
 
-// each runs one measurement per round and entrant, the order shuffled anew in each round; after limit no round begins any more.
-// An entrant that fails is left out from then on, and a result says so: its row is missing, the others' are not.
+// each runs one measurement per round and entrant, the order shuffled anew in each round;
+// after limit no round begins any more. An entrant that fails is left out from then on,
+// and a result says so: its row is missing, the others' are not.
 func (p *Plan) each(name string, entrants []entrant.Entrant, rounds int, limit time.Duration, run func(e entrant.Entrant) (map[string]float64, error)) error {
 	if !p.wants(name) {
 		return nil
@@ -221,8 +222,8 @@ func (p *Plan) each(name string, entrants []entrant.Entrant, rounds int, limit t
 	return nil
 }
 
-// leaveOut tells of an entrant that failed, and puts it into the results. Under the profiler
-// there are no figures that it could be missing from.
+// leaveOut tells of an entrant that failed, and puts it into the results. Under the
+// profiler there are no figures that it could be missing from.
 func (p *Plan) leaveOut(name string, e entrant.Entrant, failed error) error {
 	p.say("%s/%s: %s left out: %v", p.env.Scenario, name, e.Info().Name, failed)
 	if ProfileDir != "" {

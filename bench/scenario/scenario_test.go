@@ -54,7 +54,8 @@ func TestProfileInsteadOfFigures(t *testing.T) {
 	}
 }
 
-// TestEach: what fails is left out and told once in brief, no round begins after the limit, none after an interrupt; what was measured before is kept.
+// TestEach: what fails is left out and told once in brief, no round begins after the
+// limit, none after an interrupt; what was measured before is kept.
 func TestEach(t *testing.T) {
 	two := entrant.Libraries()[:2]
 	good, bad := two[0].Info().Name, two[1].Info().Name
@@ -114,7 +115,8 @@ func TestEach(t *testing.T) {
 	}
 }
 
-// TestInterruptedIsNotMissing: a child that an interrupt has ended is no failure of its entrant.
+// TestInterruptedIsNotMissing: a child that an interrupt has ended is no failure of its
+// entrant.
 func TestInterruptedIsNotMissing(t *testing.T) {
 	stop := make(chan struct{})
 	var results []Result
@@ -129,7 +131,8 @@ func TestInterruptedIsNotMissing(t *testing.T) {
 	}
 }
 
-// TestMemoryLeavesOut: an entrant that fails in memory is told as well, not under the profiler.
+// TestMemoryLeavesOut: an entrant that fails in memory is told as well, not under the
+// profiler.
 func TestMemoryLeavesOut(t *testing.T) {
 	for _, dir := range []string{"", t.TempDir()} {
 		ProfileDir = dir
