@@ -39,12 +39,28 @@ type Peer struct {
 	Calls    string // what is used of it
 	Check    string // who checks UTF-8
 	Program  []string
-	// Missing says why it cannot be run here; empty if it can.
+	// Missing says why it cannot be run here, as Short has it; empty if it can.
 	Missing string
 }
 
 // Name is how the peer stands in tables.
 func (p *Peer) Name() string { return p.Language + ": " + p.Library }
+
+// Reason is an error with two texts. Full is for progress output: it may have arguments,
+// folders of this machine and what a tool said. Brief has none of these: it goes into
+// results, and with them into pages that are committed.
+type Reason struct{ Brief, Full string }
+
+func (r *Reason) Error() string { return r.Full }
+
+// Short is what a result may say of an error: the Brief of a Reason, or that it failed.
+func Short(err error) string {
+	var r *Reason
+	if errors.As(err, &r) {
+		return r.Brief
+	}
+	return "failed"
+}
 
 // Line is what a program prints.
 type Line struct {
@@ -82,24 +98,32 @@ func (r Request) arguments(p *Peer) []string {
 func (p *Peer) Run(ctx context.Context, r Request) (Line, error) {
 	var line Line
 	if p.Missing != "" {
-		return line, errors.New(p.Missing)
+		return line, &Reason{p.Missing, p.Missing}
 	}
 	cmd := exec.CommandContext(ctx, p.Program[0], r.arguments(p)...)
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
 	if err := startOn(cmd, r.On); err != nil {
-		return line, err
+		return line, &Reason{"could not be started", err.Error()}
 	}
 	if err := cmd.Wait(); err != nil {
-		return line, fmt.Errorf("%w: %s", err, last(said.String()))
+		brief := "failed"
+		if cmd.ProcessState != nil && !cmd.ProcessState.Success() {
+			brief = cmd.ProcessState.String() // as "exit status 1"
+		}
+		if ctx.Err() != nil {
+			brief = "took too long"
+		}
+		return line, &Reason{brief, fmt.Sprintf("%v: %s", err, last(said.String()))}
 	}
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
-		return line, fmt.Errorf("%w in %q", err, out.String())
+		return line, &Reason{"printed no figures", fmt.Sprintf("%v in %q", err, out.String())}
 	}
 	// Two looks at the same account differ by a tick of the kernel's.
 	whole := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime() + 10*time.Millisecond
 	if line.Messages <= 0 || line.CPU <= 0 || time.Duration(line.CPU) > whole {
-		return line, fmt.Errorf("%d messages in %v of CPU, of %v in all", line.Messages, time.Duration(line.CPU), whole)
+		text := fmt.Sprintf("%d messages in %v of CPU, of %v in all", line.Messages, time.Duration(line.CPU), whole)
+		return line, &Reason{text, text}
 	}
 	return line, nil
 }
@@ -134,12 +158,20 @@ func last(s string) string {
 type builder struct {
 	language string
 	build    func(source, into string) (map[string][]string, error)
-	peers    []Peer
+	// tools names what is built with besides the source, with versions: a change has all
+	// built again. nil if the source names all.
+	tools func(source string) string
+	peers []Peer
 }
 
-// fresh builds, unless what is in the folder was built from the same source.
+// fresh builds, unless what is in the folder was built from the same source by the same
+// tools.
 func (b builder) fresh(source, into string, say func(format string, args ...any)) (map[string][]string, error) {
-	sum, err := sumOf(source)
+	tools := ""
+	if b.tools != nil {
+		tools = b.tools(source)
+	}
+	sum, err := sumOf(source, tools)
 	if err != nil {
 		return nil, err
 	}
@@ -164,10 +196,11 @@ func (b builder) fresh(source, into string, say func(format string, args ...any)
 	return programs, os.WriteFile(stamp, text, 0o666)
 }
 
-// sumOf is a checksum of a folder, with its place: the programs of Python run there.
-func sumOf(source string) (string, error) {
+// sumOf is a checksum of a folder, of its place, where the programs of Python run, and of
+// the tools that build.
+func sumOf(source, tools string) (string, error) {
 	h := sha256.New()
-	fmt.Fprintln(h, source)
+	fmt.Fprintf(h, "%s\n%s\n", source, tools)
 	err := filepath.WalkDir(source, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -180,22 +213,22 @@ func sumOf(source string) (string, error) {
 }
 
 var builders = []builder{
-	{"rust", rust, []Peer{
+	{"rust", rust, rustTools, []Peer{
 		{Library: "tokio-tungstenite", Calls: "WebSocketStream::next, send; one thread", Check: "library"},
 		{Library: "fastwebsockets", Calls: "WebSocket::read_frame, write_frame over a 64 KiB BufReader; one thread", Check: "library"},
 		{Library: "tokio-websockets", Calls: "WebSocketStream::next, send over a 64 KiB BufReader; one thread", Check: "library"},
 		{Library: "sockudo-ws", Calls: "WebSocketStream::next, send; one thread", Check: "library"},
 	}},
-	{"cpp", cpp, []Peer{
+	{"cpp", cpp, cppTools, []Peer{
 		{Library: "beast", Calls: "websocket::stream::read, write, blocking; OpenSSL", Check: "library"},
 		{Library: "websocketpp", Calls: "client, message handler; OpenSSL", Check: "library"},
 	}},
-	{"python", python, []Peer{
+	{"python", python, nil, []Peer{
 		{Library: "picows", Calls: "ws_connect, on_ws_frame, send; uvloop", Check: "caller, bytes.decode"},
 		{Library: "websockets", Calls: "asyncio recv, send; uvloop", Check: "library"},
 		{Library: "websocket-client", Calls: "create_connection, recv, send; wsaccel", Check: "library"},
 	}},
-	{"node", node, []Peer{
+	{"node", node, nil, []Peer{
 		{Library: "ws", Calls: "WebSocket, message event, send; bufferutil, utf-8-validate", Check: "library"},
 	}},
 }
@@ -214,8 +247,8 @@ func All() []*Peer {
 }
 
 // Build makes the programs from source, which is bench/peers, in the cache folder, and
-// returns all peers: those that cannot be built too, with what is missing. say tells what
-// happens.
+// returns all peers: those that cannot be built too, with what is missing, in brief. say
+// tells what happens, with all that the tools said.
 func Build(source string, say func(format string, args ...any)) ([]*Peer, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -233,15 +266,15 @@ func Build(source string, say func(format string, args ...any)) ([]*Peer, error)
 				continue
 			}
 			p.Program = programs[p.Library]
-			switch {
-			case p.Program != nil:
+			if p.Program != nil {
 				p.Missing = ""
-			case err != nil:
-				p.Missing = err.Error()
+				continue
 			}
-			if p.Missing != "" {
-				say("%s is missing: %s", p.Name(), p.Missing)
+			full := p.Missing
+			if err != nil {
+				p.Missing, full = Short(err), err.Error()
 			}
+			say("%s is missing: %s", p.Name(), full)
 		}
 	}
 	return all, nil
@@ -263,13 +296,22 @@ func Built(source string, say func(format string, args ...any)) ([]*Peer, error)
 // it.
 func command(dir string, env []string, has, name string, args ...string) error {
 	if _, err := exec.LookPath(name); err != nil {
-		return fmt.Errorf("no %s here; %s", name, has)
+		base := filepath.Base(name)
+		return &Reason{"no " + base + " here", fmt.Sprintf("no %s here; %s", name, has)}
 	}
 	cmd := exec.Command(name, args...)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("%s: %w: %s", strings.Join(append([]string{filepath.Base(name)}, args...), " "), err, last(string(out)))
+		what := filepath.Base(name)
+		line := strings.Join(append([]string{what}, args...), " ")
+		switch first := args[0]; {
+		case first == "-m":
+			what = args[1] // a module of Python
+		case !strings.HasPrefix(first, "-"):
+			what += " " + first
+		}
+		return &Reason{what + " failed", fmt.Sprintf("%s: %v: %s", line, err, last(string(out)))}
 	}
 	return nil
 }
@@ -283,6 +325,37 @@ func rust(source, into string) (map[string][]string, error) {
 	}
 	program := []string{filepath.Join(into, "release", "peer")}
 	return map[string][]string{"tokio-tungstenite": program, "fastwebsockets": program, "tokio-websockets": program, "sockudo-ws": program}, nil
+}
+
+// printed is what a command prints, or that it fails.
+func printed(dir, name string, args ...string) string {
+	cmd := exec.Command(name, args...)
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if err != nil {
+		return name + " failed\n"
+	}
+	return string(out)
+}
+
+func rustTools(source string) string { return printed(source, "rustc", "--version") }
+
+// cppTools is the compiler, and size and time of every header that the programs include:
+// the libraries are the system's, and an upgrade of one changes its headers.
+func cppTools(source string) string {
+	var b strings.Builder
+	b.WriteString(printed(source, "g++", "--version"))
+	rules := printed(source, "g++", "-std=c++17", "-M", "-MG", "beast.cpp", "websocketpp.cpp")
+	for _, word := range strings.Fields(rules) {
+		fmt.Fprintln(&b, word)
+		if !filepath.IsAbs(word) {
+			continue // a file of the source, or a header that is not there
+		}
+		if info, err := os.Stat(word); err == nil {
+			fmt.Fprintln(&b, info.Size(), info.ModTime().UnixNano())
+		}
+	}
+	return b.String()
 }
 
 // cpp builds a program for each library that is installed.
@@ -332,7 +405,7 @@ func node(source, into string) (map[string][]string, error) {
 		return nil, err
 	}
 	if _, err := exec.LookPath("node"); err != nil {
-		return nil, errors.New("no node here; install Debian's nodejs")
+		return nil, &Reason{"no node here", "no node here; install Debian's nodejs"}
 	}
 	return map[string][]string{"ws": {"node", filepath.Join(into, "peer.js")}}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,9 @@ func program(library string, args []string) {
 	switch library {
 	case "test-liar":
 		line.CPU += int64(time.Second)
+	case "test-silent":
+		fmt.Println("no JSON in", os.Args[0])
+		return
 	case "test-empty":
 		line.Messages = 0
 	case "test-broken":
@@ -62,12 +66,14 @@ func TestRun(t *testing.T) {
 		request Request
 		version string
 		bad     string
+		brief   string
 	}{
-		"test-feed":   {feed, "feed ws://h/ messages=7 warm=3 cpu=1000 chunk=2", ""},
-		"test-trips":  {trips, "trips wss://h/ messages=7 warm=3 size=128", ""},
-		"test-liar":   {feed, "", "of CPU"},
-		"test-empty":  {feed, "", "0 messages"},
-		"test-broken": {feed, "", "what is wrong"},
+		"test-feed":   {feed, "feed ws://h/ messages=7 warm=3 cpu=1000 chunk=2", "", ""},
+		"test-trips":  {trips, "trips wss://h/ messages=7 warm=3 size=128", "", ""},
+		"test-liar":   {feed, "", "of CPU", "1 messages"},
+		"test-empty":  {feed, "", "0 messages", "0 messages"},
+		"test-broken": {feed, "", "what is wrong", "exit status 3"},
+		"test-silent": {feed, "", "no JSON", "printed no figures"},
 	} {
 		line, err := own(library).Run(context.Background(), c.request)
 		if c.bad == "" && (err != nil || line.Version != c.version) {
@@ -76,6 +82,13 @@ func TestRun(t *testing.T) {
 		if c.bad != "" && (err == nil || !strings.Contains(err.Error(), c.bad)) {
 			t.Errorf("%s: error %v", library, err)
 		}
+		if c.bad != "" && !strings.HasPrefix(Short(err), c.brief) {
+			t.Errorf("%s: in brief %q", library, Short(err))
+		}
+	}
+	gone := &Peer{Library: "x", Program: []string{filepath.Join(t.TempDir(), "gone")}}
+	if _, err := gone.Run(context.Background(), feed); Short(err) != "could not be started" {
+		t.Errorf("a program that is not there: %q", Short(err))
 	}
 	if _, err := (&Peer{Missing: "no cargo here"}).Run(context.Background(), feed); err == nil || err.Error() != "no cargo here" {
 		t.Errorf("a peer that is missing: %v", err)
@@ -120,7 +133,7 @@ func TestMissingCommandIsNamed(t *testing.T) {
 				continue
 			}
 			n++
-			if !strings.Contains(p.Missing, "no "+command+" here") {
+			if p.Missing != "no "+command+" here" {
 				t.Errorf("%s: %q", p.Name(), p.Missing)
 			}
 			if !strings.Contains(strings.Join(said, "\n"), p.Name()+" is missing") {
@@ -130,5 +143,102 @@ func TestMissingCommandIsNamed(t *testing.T) {
 		if n == 0 {
 			t.Errorf("no peer in %s", language)
 		}
+	}
+}
+
+// TestMissingNamesNothingOfTheMachine: of a build that fails, a result says which tool it
+// was. What the tool was told and what it said are for who waits for it.
+func TestMissingNamesNothingOfTheMachine(t *testing.T) {
+	bin, cache := t.TempDir(), t.TempDir()
+	t.Setenv("PATH", bin)
+	t.Setenv("XDG_CACHE_HOME", cache)
+	const said = "cannot reach https://registry.example:8443/simple from /home/someone"
+	for _, tool := range []string{"cargo", "rustc", "g++", "python3", "npm"} {
+		script(t, filepath.Join(bin, tool), "echo '"+said+"'; exit 1")
+	}
+	var progress strings.Builder
+	all, err := Build(".", func(format string, args ...any) { fmt.Fprintf(&progress, format+"\n", args...) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	brief := map[string]string{
+		"rust": "cargo build failed", "cpp": "g++ failed", "python": "venv failed", "node": "npm ci failed",
+	}
+	for _, p := range all {
+		if p.Missing != brief[p.Language] {
+			t.Errorf("%s: %q, want %q", p.Name(), p.Missing, brief[p.Language])
+		}
+		if _, err := p.Run(context.Background(), Request{}); Short(err) != p.Missing {
+			t.Errorf("%s, run: %v", p.Name(), err)
+		}
+	}
+	for _, want := range []string{said, cache, "--target-dir"} {
+		if !strings.Contains(progress.String(), want) {
+			t.Errorf("no %q in what was said: %s", want, progress.String())
+		}
+	}
+}
+
+func script(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text+"\n"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestBuiltAgain: what was built is kept until the source or a tool changes.
+func TestBuiltAgain(t *testing.T) {
+	source, into := t.TempDir(), t.TempDir()
+	tools, built := "g++ 1", 0
+	b := builder{
+		language: "x",
+		build: func(string, string) (map[string][]string, error) {
+			built++
+			return map[string][]string{"l": {"p"}}, nil
+		},
+		tools: func(string) string { return tools },
+	}
+	for i, c := range []struct {
+		change func()
+		want   int
+	}{
+		{func() {}, 1},
+		{func() {}, 1},
+		{func() { tools = "g++ 2" }, 2},
+		{func() {}, 2},
+		{func() { script(t, filepath.Join(source, "a"), "") }, 3},
+	} {
+		c.change()
+		programs, err := b.fresh(source, into, func(string, ...any) {})
+		if err != nil || built != c.want || len(programs["l"]) != 1 {
+			t.Errorf("%d: built %d times, want %d: %v, %v", i, built, c.want, programs, err)
+		}
+	}
+}
+
+// TestToolsOfC: an upgrade of the compiler, or of a header of a library, is seen.
+func TestToolsOfC(t *testing.T) {
+	bin := t.TempDir()
+	t.Setenv("PATH", bin)
+	header := filepath.Join(bin, "version.hpp")
+	version := func(v string) {
+		text := "if [ \"$1\" = --version ]; then echo " + v + "; else echo 'beast.o: beast.cpp " + header + "'; fi"
+		script(t, filepath.Join(bin, "g++"), text)
+	}
+	seen := map[string]bool{}
+	for i, change := range []func(){
+		func() { version("1") },
+		func() { script(t, header, "one") },
+		func() { script(t, header, "another") },
+		func() { version("2") },
+	} {
+		change()
+		if seen[cppTools(bin)] {
+			t.Errorf("change %d is not seen", i)
+		}
+		seen[cppTools(bin)] = true
+	}
+	if len(seen) != 4 {
+		t.Errorf("%d states", len(seen))
 	}
 }

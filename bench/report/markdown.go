@@ -41,7 +41,7 @@ func Write(root string, files ...string) error {
 		"BENCHMARKS.md":    first,
 		"bench/METHOD.md":  methodPage(results),
 		"bench/TARGETS.md": targetsPage(all, results),
-		"bench/TABLES.md":  tablesPage(all, charts, refused),
+		"bench/TABLES.md":  tablesPage(all, results, charts, refused),
 	} {
 		if err := os.WriteFile(filepath.Join(root, path), []byte(text), 0o666); err != nil {
 			return err
@@ -79,7 +79,8 @@ func front(dir string, all []group, results []scenario.Result, charts map[string
 
 // frontSection is one chart, one table and the command of a scenario.
 func frontSection(b *strings.Builder, s scenario.Scenario, all []group, results []scenario.Result, charts map[string][]chart) {
-	if !slices.ContainsFunc(all, func(g group) bool { return g.scenario == s.Name }) {
+	gaps := without(results, s.Name)
+	if len(gaps) == 0 && !slices.ContainsFunc(all, func(g group) bool { return g.scenario == s.Name }) {
 		return
 	}
 	fmt.Fprintf(b, "## %s: %s\n\n", s.Name, s.About)
@@ -97,10 +98,13 @@ func frontSection(b *strings.Builder, s scenario.Scenario, all []group, results 
 		}
 		b.WriteString("Masked copies and UTF-8 are in [all tables](bench/TABLES.md), the ratios and their bounds in [targets](bench/TARGETS.md).\n\n")
 	}
-	for _, m := range missing(results) {
-		if m.Scenario == s.Name {
-			fmt.Fprintf(b, "Not run here: %s: %s.\n\n", m.Entrant, m.Missing)
-		}
+	noFigures(b, gaps)
+}
+
+// noFigures names the entrants that failed or could not be built, one a paragraph.
+func noFigures(b *strings.Builder, gaps []string) {
+	for _, line := range gaps {
+		fmt.Fprintf(b, "No figures of %s.\n\n", line)
 	}
 }
 
@@ -117,11 +121,12 @@ func refusals(b *strings.Builder, refused []Refusal) {
 }
 
 // tablesPage has each case with all its entrants and metrics.
-func tablesPage(all []group, charts map[string][]chart, refused []Refusal) string {
+func tablesPage(all []group, results []scenario.Result, charts map[string][]chart, refused []Refusal) string {
 	var b strings.Builder
 	b.WriteString("# All tables\n\nEach case of each scenario; the command above a table prints it. [BENCHMARKS.md](../BENCHMARKS.md) has what matters most, [METHOD.md](METHOD.md) how it is measured.\n\n")
 	for _, s := range scenario.All {
 		section(&b, s, all, charts)
+		noFigures(&b, without(results, s.Name))
 	}
 	refusals(&b, refused)
 	return b.String()
@@ -198,6 +203,9 @@ other CPU, and takes the time when its library has handed the message out. Both 
 CPU is what the kernel accounts to the process that is measured, the peer being another one. "Quartiles" are those of the rounds. "Ratio" is against tickwire in the
 same table: 2.00 is twice as much of what the column counts.
 
+A Go program that is kept on one CPU has GOMAXPROCS=1, as one that is begun there: clients and servers of echo and
+echo-languages, senders and readers of paced and lines. Programs in other languages are begun on their CPU.
+
 All libraries get a 64 KiB read buffer where their documentation has a knob for it, which is what tickwire takes by itself, a
 write buffer that holds the whole message, and each is called in the way that its documentation calls fastest; the adapters in [entrant](entrant) say why for
 each call. "Limits" are programs without a protocol that do only what nobody can leave out. Messages are JSON of numbers and
@@ -209,8 +217,9 @@ so many times the bytes take no more than three times so many times the time.
 
 Programs in other languages ([peers](peers)) are clients of the same senders and take turns with the same Go programs. Each reads the same messages, which are
 counted and summed, and tells its CPU time from getrusage, as the Go programs do; what the kernel accounts to the whole process is not less.
-Their versions are pinned; Rust is built with lto for this processor, C++ with -O3 for this processor. "go run ./cmd/peers" builds them, and "compare -languages"
-does so first. Peers that cannot be built are named.
+The versions of the libraries in Rust, Python and JavaScript are pinned. Those in C++ are Debian's: whatever is installed, in the version that the table says.
+Rust is built with lto for this processor, C++ with -O3 for this processor. "go run ./cmd/peers" builds them, and "compare -languages"
+does so first. What cannot be built, or fails in a case, has no row there and is named below the table; why in full is in the run's output.
 `
 
 // measuredOn says when and on what the results were measured.

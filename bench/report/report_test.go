@@ -268,12 +268,60 @@ func TestLanguagesInReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, n := range map[string]int{
-		"| rust: sockudo-ws 3.1.0 | 90.0 |": 1, "Not run here: cpp: beast: no g++ here.": 1,
+		"| rust: sockudo-ws 3.1.0 | 90.0 |": 1, "No figures of cpp: beast in ws, 200 B, UTF-8 checked: no g++ here.": 1,
 		"./cmd/compare -languages -run '^feed-languages/ws, 200 B, UTF-8 checked$'": 1,
 	} {
 		if strings.Count(string(b), want) != n {
 			t.Errorf("%q is not there %d times:\n%s", want, n, b)
 		}
+	}
+}
+
+// TestMissing: an entrant that failed has no row in the case where it did, not even of
+// its rounds before, and is named with the case; in other cases it has one.
+func TestMissing(t *testing.T) {
+	const a, b = "60 B, client", "200 B, client"
+	results := rows("encode", a, "ns/message", map[string][]float64{"tickwire": {7, 7}, "gws": {17}, "gorilla": {27, 27}})
+	results = append(results, rows("encode", b, "ns/message", map[string][]float64{"tickwire": {9}, "gws": {19}})...)
+	gone := func(kase, name, why string) scenario.Result {
+		return scenario.Result{Scenario: "encode", Case: kase, Entrant: name, Missing: why}
+	}
+	results = append(results, gone(a, "gws", "failed"), gone(b, "coder", "failed"), gone(a, "coder", "failed"),
+		gone(a, "gobwas", "failed"), gone(b, "gobwas", "took too long"))
+	want := []string{
+		"gws in " + a + ": failed", "coder in all 2 cases: failed",
+		"gobwas in " + a + ": failed", "gobwas in " + b + ": took too long",
+	}
+	if got := without(results, "encode"); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := without(results, "decode"); got != nil {
+		t.Errorf("in another scenario %q", got)
+	}
+	for kase, want := range map[string][]string{a: {"gorilla", "tickwire"}, b: {"gws", "tickwire"}} {
+		var got []string
+		for _, r := range find(groups(Rows(results)), "encode", kase).rows {
+			got = append(got, r.Entrant)
+		}
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("%s has rows of %q, want %q", kase, got, want)
+		}
+	}
+	var page, tables strings.Builder
+	all := groups(Rows(results))
+	for _, s := range scenario.All {
+		frontSection(&page, s, all, results, nil)
+	}
+	tables.WriteString(tablesPage(all, results, nil, nil))
+	for name, text := range map[string]string{"front": page.String(), "tables": tables.String()} {
+		if strings.Count(text, "No figures of gws in "+a+": failed.") != 1 || strings.Count(text, "17.0") != 0 {
+			t.Errorf("%s: %s", name, text)
+		}
+	}
+	var only strings.Builder // no entrant at all
+	frontSection(&only, scenario.All[2], nil, []scenario.Result{gone(a, "gws", "failed")}, nil)
+	if !strings.Contains(only.String(), "No figures of gws in "+a+": failed.") {
+		t.Errorf("without a row: %q", only.String())
 	}
 }
 

@@ -27,17 +27,27 @@ type Summary struct {
 	Rounds            int
 }
 
-// Rows puts the rounds of results together, in the order in which cases and entrants first came.
+// key is an entrant in a case.
+type key struct{ scenario, kase, entrant string }
+
+func keyOf(r scenario.Result) key { return key{r.Scenario, r.Case, r.Entrant} }
+
+// Rows puts the rounds of results together, in the order in which cases and entrants
+// first came. An entrant that failed in a case has no row there: the rounds before are
+// not as many as those of the others, and missing names it.
 func Rows(results []scenario.Result) []*Row {
-	type key struct{ scenario, kase, entrant string }
+	gone := make(map[key]bool)
+	for _, r := range missing(results) {
+		gone[keyOf(r)] = true
+	}
 	at := make(map[key]*Row)
 	values := make(map[*Row]map[string][]float64)
 	var rows []*Row
 	for _, r := range results {
-		if r.Profile != nil || r.Missing != "" {
+		k := keyOf(r)
+		if r.Profile != nil || gone[k] {
 			continue
 		}
-		k := key{r.Scenario, r.Case, r.Entrant}
 		row := at[k]
 		if row == nil {
 			row = &Row{Scenario: r.Scenario, Case: r.Case, Entrant: r.Entrant, Version: r.Version, Metrics: make(map[string]Summary)}
@@ -169,8 +179,10 @@ func Print(w io.Writer, files ...string) error {
 			fmt.Fprintln(w)
 		}
 	}
-	for _, m := range missing(results) {
-		fmt.Fprintf(w, "\nnot run in %s: %s: %s\n", m.Scenario, m.Entrant, m.Missing)
+	for _, s := range scenario.All {
+		for _, line := range without(results, s.Name) {
+			fmt.Fprintf(w, "\n%s: no figures of %s\n", s.Name, line)
+		}
 	}
 	for _, r := range results {
 		if r.Profile == nil {
@@ -184,14 +196,48 @@ func Print(w io.Writer, files ...string) error {
 	return nil
 }
 
-// missing returns what could not be run, each once in a scenario.
+// missing returns what could not be run, or failed: each entrant once in a case.
 func missing(results []scenario.Result) []scenario.Result {
 	var all []scenario.Result
+	told := make(map[key]bool)
 	for _, r := range results {
-		same := func(m scenario.Result) bool { return m.Scenario == r.Scenario && m.Entrant == r.Entrant }
-		if r.Missing != "" && !slices.ContainsFunc(all, same) {
+		if k := keyOf(r); r.Missing != "" && !told[k] {
+			told[k] = true
 			all = append(all, r)
 		}
+	}
+	return all
+}
+
+// without says which entrants have no figures in cases of a scenario, and why: a text for
+// each entrant and reason, with the cases.
+func without(results []scenario.Result, name string) []string {
+	var cases []string // of the scenario
+	for _, r := range results {
+		if r.Scenario == name && !slices.Contains(cases, r.Case) {
+			cases = append(cases, r.Case)
+		}
+	}
+	type fault struct{ entrant, why string }
+	var faults []fault
+	in := make(map[fault][]string)
+	for _, r := range missing(results) {
+		if r.Scenario != name {
+			continue
+		}
+		f := fault{r.Entrant, r.Missing}
+		if in[f] == nil {
+			faults = append(faults, f)
+		}
+		in[f] = append(in[f], r.Case)
+	}
+	var all []string
+	for _, f := range faults {
+		where := strings.Join(in[f], "; ")
+		if n := len(cases); n > 1 && len(in[f]) == n {
+			where = fmt.Sprintf("all %d cases", n)
+		}
+		all = append(all, fmt.Sprintf("%s in %s: %s", f.entrant, where, f.why))
 	}
 	return all
 }

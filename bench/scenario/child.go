@@ -23,7 +23,7 @@ type Spec struct {
 	Role    string // a key of roles
 	Entrant string
 	Addr    string
-	CPU     int // pins the child to one CPU if > 0: CPU-1
+	CPU     int // pins the child to one CPU if > 0, with GOMAXPROCS=1: CPU-1
 
 	Kind     string // of the messages
 	Size     int
@@ -70,6 +70,9 @@ func Child() {
 	err := json.Unmarshal([]byte(os.Args[2]), &s)
 	if err == nil && s.CPU > 0 {
 		err = pin(s.CPU - 1)
+		// As in a program that is begun on one CPU, which those in other languages are.
+		// By itself the runtime looks again only after a second.
+		runtime.GOMAXPROCS(1)
 	}
 	if err == nil {
 		if run := roles[s.Role]; run != nil {
@@ -120,6 +123,9 @@ func (c *channel) hear() (string, error) {
 	line, err := c.in.ReadString('\n')
 	line = strings.TrimSpace(line)
 	if rest, bad := strings.CutPrefix(line, "error "); bad {
+		if rest == errOther.Full {
+			return "", errOther
+		}
 		return "", fmt.Errorf("child: %s", rest)
 	}
 	return line, err

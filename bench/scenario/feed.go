@@ -1,7 +1,6 @@
 package scenario
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"runtime/debug"
@@ -193,7 +192,7 @@ func consumer(s *Spec, ch *channel) error {
 		}
 		m := u.since(n)
 		if bytes, sum := stream.Sum(read, s.Warmup+n); t.Messages != s.Warmup+n || !e.Info().Limit && (t.Bytes != bytes || t.Sum != sum) {
-			return nil, errors.New("what was read is not what was sent")
+			return nil, errOther
 		}
 		read += t.Messages
 		return m, nil

@@ -32,6 +32,11 @@ func (f *foreign) Info() entrant.Info {
 
 var errForeign = errors.New("a program of its own")
 
+// errOther is a feed that was not read as it was sent.
+var errOther = &peers.Reason{
+	Brief: "what was read is not what was sent", Full: "what was read is not what was sent",
+}
+
 // Dial returns an error: the program dials.
 func (f *foreign) Dial(entrant.Options) (entrant.Conn, error) { return nil, errForeign }
 
@@ -59,7 +64,7 @@ func (f *foreign) feed(s Spec, stream *corpus.Stream) (map[string]float64, error
 		return nil, err
 	}
 	if bytes, sum := stream.Sum(0, s.Warmup+line.Messages); line.Bytes != bytes || line.Sum != sum {
-		return nil, errors.New("what was read is not what was sent")
+		return nil, errOther
 	}
 	return map[string]float64{
 		"cpu ns/message": float64(line.CPU) / float64(line.Messages),
@@ -74,7 +79,8 @@ func (f *foreign) trips(s Spec) (map[string]float64, error) {
 		return nil, err
 	}
 	if line.Messages != s.Messages || len(line.Times) != s.Messages || slices.Min(line.Times) <= 0 {
-		return nil, fmt.Errorf("%d trips, %d times", line.Messages, len(line.Times))
+		text := fmt.Sprintf("%d trips, %d times", line.Messages, len(line.Times))
+		return nil, &peers.Reason{Brief: text, Full: text}
 	}
 	var t trips
 	for _, ns := range line.Times {
@@ -116,12 +122,6 @@ func (p *Plan) present(name string, entrants []entrant.Entrant) ([]entrant.Entra
 		here = append(here, e)
 	}
 	return here, nil
-}
-
-func (p *Plan) emitMissing(name string, e entrant.Entrant, why string) error {
-	r := p.env
-	r.Case, r.Entrant, r.Missing = name, e.Info().Name, why
-	return p.Emit(r)
 }
 
 // feedLanguages is feed with programs in other languages beside.

@@ -157,7 +157,9 @@ func (p *Plan) memory(name string, entrants []entrant.Entrant, open func(entrant
 			err = step(1000) // warm
 		}
 		if err != nil {
-			p.say("%s/%s: %s left out: %v", p.env.Scenario, name, e.Info().Name, err)
+			if err := p.leaveOut(name, e, err); err != nil {
+				return err
+			}
 			continue
 		}
 		if ProfileDir != "" {

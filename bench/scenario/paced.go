@@ -9,7 +9,6 @@ import (
 	"io"
 	"math"
 	"net"
-	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -197,7 +196,6 @@ func pacer(s *Spec, ch *channel) error {
 
 // pacedReader is a child that reads paced messages.
 func pacedReader(s *Spec, ch *channel) error {
-	runtime.GOMAXPROCS(1) // as in a program that is begun on one CPU
 	clock, err := newMonotonic()
 	if err != nil {
 		return err

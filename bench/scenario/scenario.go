@@ -19,6 +19,7 @@ import (
 	"github.com/seed-7f57ff33/tickwire/asm"
 
 	"github.com/seed-7f57ff33/tickwire/bench/entrant"
+	"github.com/seed-7f57ff33/tickwire/bench/peers"
 )
 
 // Result is one measurement of one entrant.
@@ -38,7 +39,8 @@ type Result struct {
 	Metrics map[string]float64 `json:"metrics,omitempty"`
 	// Profile is set instead of Metrics in a run under the profiler.
 	Profile *Profile `json:"profile,omitempty"`
-	// Missing is set instead of Metrics for a program that could not be built or run: why.
+	// Missing is set instead of Metrics for an entrant that could not be built, or
+	// failed: why, without a name of this machine. It has no figures in the case then.
 	Missing string `json:"missing,omitempty"`
 }
 
@@ -171,8 +173,9 @@ func (p *Plan) interrupted() bool {
 	}
 }
 
-// each runs one measurement per round and entrant, the order shuffled anew in each round; after limit no round begins any more.
-// An entrant that fails is told once and left out from then on: its row is missing, the others' are not.
+// each runs one measurement per round and entrant, the order shuffled anew in each round;
+// after limit no round begins any more. An entrant that fails is left out from then on,
+// and a result says so: its row is missing, the others' are not.
 func (p *Plan) each(name string, entrants []entrant.Entrant, rounds int, limit time.Duration, run func(e entrant.Entrant) (map[string]float64, error)) error {
 	if !p.wants(name) {
 		return nil
@@ -194,13 +197,13 @@ func (p *Plan) each(name string, entrants []entrant.Entrant, rounds int, limit t
 				return nil
 			}
 			metrics, err := run(e)
+			if err != nil && p.interrupted() {
+				return nil // the interrupt has reached the child, too
+			}
 			if err != nil {
-				p.say("%s/%s: %s left out: %v", p.env.Scenario, name, e.Info().Name, err)
 				failed = append(failed, e.Info().Name)
-				if _, ok := e.(*foreign); ok {
-					if err := p.emitMissing(name, e, err.Error()); err != nil {
-						return err
-					}
+				if err := p.leaveOut(name, e, err); err != nil {
+					return err
 				}
 				continue
 			}
@@ -217,6 +220,22 @@ func (p *Plan) each(name string, entrants []entrant.Entrant, rounds int, limit t
 		p.say("%s/%s: round %d of %d, %.1f s", p.env.Scenario, name, round+1, rounds, time.Since(start).Seconds())
 	}
 	return nil
+}
+
+// leaveOut tells of an entrant that failed, and puts it into the results. Under the
+// profiler there are no figures that it could be missing from.
+func (p *Plan) leaveOut(name string, e entrant.Entrant, failed error) error {
+	p.say("%s/%s: %s left out: %v", p.env.Scenario, name, e.Info().Name, failed)
+	if ProfileDir != "" {
+		return nil
+	}
+	return p.emitMissing(name, e, peers.Short(failed))
+}
+
+func (p *Plan) emitMissing(name string, e entrant.Entrant, why string) error {
+	r := p.env
+	r.Case, r.Entrant, r.Missing = name, e.Info().Name, why
+	return p.Emit(r)
 }
 
 // opened is an entrant whose processes are there, to measure again and again.

@@ -54,7 +54,8 @@ func TestProfileInsteadOfFigures(t *testing.T) {
 	}
 }
 
-// TestEach: what fails is left out, no round begins after the limit, none after an interrupt; what was measured before is kept.
+// TestEach: what fails is left out and told once in brief, no round begins after the
+// limit, none after an interrupt; what was measured before is kept.
 func TestEach(t *testing.T) {
 	two := entrant.Libraries()[:2]
 	good, bad := two[0].Info().Name, two[1].Info().Name
@@ -71,8 +72,16 @@ func TestEach(t *testing.T) {
 		"stopped too late": {-1, 3, 1},
 	} {
 		stop := make(chan struct{})
-		var results []Result
+		var results, missing []Result
 		p := planOf("", &results)
+		p.Emit = func(r Result) error {
+			if r.Missing != "" {
+				missing = append(missing, r)
+			} else {
+				results = append(results, r)
+			}
+			return nil
+		}
 		p.Entrants, p.Match, p.Stop = nil, nil, stop
 		p.env.Scenario = "feed"
 		if c.stop == 0 {
@@ -80,7 +89,7 @@ func TestEach(t *testing.T) {
 		}
 		err := p.each("x", two, 3, c.limit, func(e entrant.Entrant) (map[string]float64, error) {
 			if e.Info().Name == bad {
-				return nil, errors.New("no")
+				return nil, errors.New("dial tcp 10.1.2.3:4: no route, see /home/someone")
 			}
 			if len(results)+1 == c.stop {
 				close(stop)
@@ -90,10 +99,57 @@ func TestEach(t *testing.T) {
 		if err != nil || len(results) != c.want {
 			t.Errorf("%s: %d results, want %d; %v", name, len(results), c.want, err)
 		}
+		if len(missing) > 1 || len(missing) == 0 && c.stop > c.want {
+			t.Errorf("%s: told %d times", name, len(missing))
+		}
+		for _, r := range missing {
+			if r.Scenario != "feed" || r.Case != "x" || r.Entrant != bad || r.Missing != "failed" || r.Metrics != nil {
+				t.Errorf("%s: %+v", name, r)
+			}
+		}
 		for i, r := range results {
 			if r.Entrant != good || r.Round != i {
 				t.Errorf("%s: result %d is of %s, round %d", name, i, r.Entrant, r.Round)
 			}
+		}
+	}
+}
+
+// TestInterruptedIsNotMissing: a child that an interrupt has ended is no failure of its
+// entrant.
+func TestInterruptedIsNotMissing(t *testing.T) {
+	stop := make(chan struct{})
+	var results []Result
+	p := planOf("", &results)
+	p.Match, p.Stop = nil, stop
+	err := p.each("x", entrant.All(), 3, time.Hour, func(entrant.Entrant) (map[string]float64, error) {
+		close(stop)
+		return nil, io.EOF
+	})
+	if err != nil || len(results) != 0 {
+		t.Errorf("%+v, %v", results, err)
+	}
+}
+
+// TestMemoryLeavesOut: an entrant that fails in memory is told as well, not under the
+// profiler.
+func TestMemoryLeavesOut(t *testing.T) {
+	for _, dir := range []string{"", t.TempDir()} {
+		ProfileDir = dir
+		var results []Result
+		p := planOf("", &results)
+		p.Match = nil
+		p.env.Scenario = "decode"
+		err := p.memory("x", entrant.All(), func(entrant.Entrant) (func(int) error, func(), error) {
+			return nil, nil, errors.New("no")
+		})
+		ProfileDir = ""
+		want := 1
+		if dir != "" {
+			want = 0
+		}
+		if err != nil || len(results) != want || want == 1 && (results[0].Entrant != "tickwire" || results[0].Missing != "failed") {
+			t.Errorf("profiles in %q: %+v, %v", dir, results, err)
 		}
 	}
 }
@@ -127,6 +183,9 @@ func TestInTurns(t *testing.T) {
 	turns := 0
 	for _, r := range results {
 		if r.Entrant != good {
+			if r.Missing == "" && r.Round > 0 {
+				t.Errorf("%+v", r)
+			}
 			continue
 		}
 		if want := float64(turns%ProcessTurns + 1); r.Metrics["turn"] != want {

@@ -8,6 +8,14 @@
 
 using websocketpp::connection_hdl;
 
+// The library's configurations, with a read buffer of 64 KiB instead of 16.
+struct plain : websocketpp::config::asio_client {
+  static const size_t connection_read_buffer_size = 65536;
+};
+struct tls : websocketpp::config::asio_tls_client {
+  static const size_t connection_read_buffer_size = 65536;
+};
+
 template <class Client>
 void run(Client& client, Turn& turn) {
   client.clear_access_channels(websocketpp::log::alevel::all);
@@ -23,7 +31,7 @@ void run(Client& client, Turn& turn) {
     client.send(h, text, websocketpp::frame::opcode::text);
   };
   auto over = [&] {
-    turn.print(websocketpp::user_agent + 12);  // behind "WebSocket++/"
+    turn.print(websocketpp::user_agent + 12);  // after "WebSocket++/"
     std::_Exit(0);
   };
   if (turn.role == "trips") {
@@ -52,7 +60,7 @@ void run(Client& client, Turn& turn) {
 int main(int argc, char** argv) try {
   Turn turn(argc, argv);
   if (turn.address().tls) {
-    websocketpp::client<websocketpp::config::asio_tls_client> client;
+    websocketpp::client<tls> client;
     client.set_tls_init_handler([](connection_hdl) {
       namespace ssl = websocketpp::lib::asio::ssl;
       auto context = websocketpp::lib::make_shared<ssl::context>(ssl::context::tls_client);
@@ -61,7 +69,7 @@ int main(int argc, char** argv) try {
     });
     run(client, turn);
   } else {
-    websocketpp::client<websocketpp::config::asio_client> client;
+    websocketpp::client<plain> client;
     run(client, turn);
   }
   return 1;
