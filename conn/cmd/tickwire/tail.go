@@ -309,7 +309,7 @@ func (t *tail) take(m conn.Message, epoch uint64, more bool) error {
 	}
 	t.print(m, epoch)
 	t.unsettled = true
-	if !more {
+	if !more || t.messages == t.limit {
 		if err := t.settleLocked(); err != nil {
 			return err
 		}

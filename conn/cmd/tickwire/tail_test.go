@@ -201,22 +201,25 @@ func TestTailEndsWithoutAnAnswer(t *testing.T) {
 		}
 	})
 	var ended sync.WaitGroup
-	for _, limit := range []string{"1", "0"} {
+	for _, flags := range [][]string{{"-n", "1"}, {"-n", "0"}, {"-reconnect", "-n", "1"}, {"-reconnect", "-n", "0"}} {
 		ended.Go(func() {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
+			stdin, typed := io.Pipe() // stays open
+			defer typed.Close()
 			out, in := io.Pipe()
 			go func() {
 				bufio.NewReader(out).ReadString('\n')
-				if limit == "0" {
+				if flags[len(flags)-1] == "0" {
 					cancel() // Ctrl-C
 				}
 				io.Copy(io.Discard, out)
 			}()
 			var stderr locked
-			code := execute(ctx, &streams{out: in, err: &stderr}, []string{"tail", "-n", limit, url})
+			args := append(append([]string{"tail"}, flags...), url)
+			code := execute(ctx, &streams{in: stdin, out: in, err: &stderr}, args)
 			if code != exitOK || !strings.HasSuffix(stderr.String(), "; done\n") {
-				t.Errorf("-n %s: exit code %d, %q", limit, code, stderr.String())
+				t.Errorf("%q: exit code %d, %q", flags, code, stderr.String())
 			}
 		})
 	}
