@@ -15,14 +15,18 @@ import (
 )
 
 // showHandshakes has the requests and answers of d's handshakes, a proxy's too, printed
-// line by line: > is what this side sends.
+// line by line: > is what this side sends. Values of headers that may be secret are not.
 func showHandshakes(d *conn.Dialer, w io.Writer) {
+	secret := map[string]bool{"authorization": true, "proxy-authorization": true, "cookie": true}
+	for name := range d.Header {
+		secret[strings.ToLower(name)] = true
+	}
 	d.NetDial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		nc, err := new(net.Dialer).DialContext(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
-		return newShowing(nc, w), nil
+		return newShowing(nc, w, secret), nil
 	}
 	config := d.TLSConfig
 	d.WrapTLS = func(ctx context.Context, nc net.Conn, host conn.TLSHost) (net.Conn, error) {
@@ -43,7 +47,7 @@ func showHandshakes(d *conn.Dialer, w io.Writer) {
 		}
 		s := secure.ConnectionState()
 		fmt.Fprintf(w, "* %s, %s\n", tls.VersionName(s.Version), tls.CipherSuiteName(s.CipherSuite))
-		return newShowing(secure, w), nil
+		return newShowing(secure, w, secret), nil
 	}
 }
 
@@ -53,9 +57,12 @@ type showing struct {
 	out, in showingHead
 }
 
-func newShowing(nc net.Conn, w io.Writer) *showing {
+func newShowing(nc net.Conn, w io.Writer, secret map[string]bool) *showing {
 	tunnels := new(atomic.Int32)
-	return &showing{Conn: nc, out: showingHead{w: w, mark: "> ", tunnels: tunnels}, in: showingHead{w: w, mark: "< ", tunnels: tunnels}}
+	head := func(mark string) showingHead {
+		return showingHead{w: w, mark: mark, tunnels: tunnels, secret: secret}
+	}
+	return &showing{Conn: nc, out: head("> "), in: head("< ")}
 }
 
 func (s *showing) Read(p []byte) (int, error) {
@@ -85,12 +92,14 @@ func (s *showing) CloseWrite() error {
 type showingHead struct {
 	w       io.Writer
 	mark    string
-	tunnels *atomic.Int32 // requests to proxies that are not answered
+	tunnels *atomic.Int32   // requests to proxies that are not answered
+	secret  map[string]bool // names of headers whose values are hidden, in lower case
 
-	mu    sync.Mutex
-	done  bool
-	first string // line of this head
-	line  []byte
+	mu     sync.Mutex
+	done   bool
+	hiding bool   // the header before has a secret value, which may go on
+	first  string // line of this head
+	line   []byte
 }
 
 // maxShownLine is where a line that does not end is printed as far as it came.
@@ -118,11 +127,31 @@ func (h *showingHead) take(p []byte) {
 	}
 }
 
+// shown returns a line of the head without a value that is to be hidden.
+func (h *showingHead) shown(s string) string {
+	if h.first == "" || s == "" {
+		h.hiding = false
+		return s
+	}
+	if s[0] == ' ' || s[0] == '\t' { // the line before goes on
+		if h.hiding {
+			return " " + hidden
+		}
+		return s
+	}
+	name, _, ok := strings.Cut(s, ":")
+	h.hiding = ok && h.secret[strings.ToLower(strings.TrimSpace(name))]
+	if h.hiding {
+		return name + ": " + hidden
+	}
+	return s
+}
+
 // print prints the line, and knows a head's end.
 func (h *showingHead) print() {
 	s := strings.TrimRight(string(h.line), "\r")
 	h.line = h.line[:0]
-	fmt.Fprintf(h.w, "%s%s\n", h.mark, printable(s))
+	fmt.Fprintf(h.w, "%s%s\n", h.mark, printable(h.shown(s)))
 	if s != "" {
 		if h.first == "" {
 			h.first = s

@@ -2,10 +2,12 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/frame"
@@ -15,24 +17,66 @@ import (
 type input struct {
 	lines chan string // closed when there are no more
 	held  []string    // the one that a connection ended with, for the next
+
+	left atomic.Int64 // lines that were read, less those that were sent
+	done atomic.Bool  // all of it was read
 }
 
-// maxLine bounds a line. A longer one is an error, not two messages.
+// A lineCounter counts the line ends that are read.
+type lineCounter struct {
+	r     io.Reader
+	count *atomic.Int64
+}
+
+func (l *lineCounter) Read(p []byte) (int, error) {
+	n, err := l.r.Read(p)
+	l.count.Add(int64(bytes.Count(p[:n], []byte{'\n'})))
+	return n, err
+}
+
+// unsent returns an error with the number of lines that were read and not sent, nil if
+// there are none. It may be called when send has returned.
+func (in *input) unsent() error {
+	if in == nil {
+		return nil
+	}
+	n := in.left.Load()
+	switch {
+	case n <= 0:
+		return nil
+	case in.done.Load():
+		return fmt.Errorf("%d lines were not sent", n)
+	}
+	return fmt.Errorf("%d lines were not sent, and standard input may have more", n)
+}
+
+// maxLine bounds a line. A longer one is not sent.
 const maxLine = 16 << 20
 
-// readInput begins to read. A reader that never returns is left behind.
-func readInput(r io.Reader, complain func(format string, args ...any)) *input {
+// readInput begins to read. A reader that never returns is left behind. After a complaint
+// next is called.
+func readInput(r io.Reader, complain func(format string, args ...any), next func()) *input {
 	in := &input{lines: make(chan string)}
 	go func() {
 		defer close(in.lines)
-		lines := bufio.NewReaderSize(r, 64<<10)
+		lines := bufio.NewReaderSize(&lineCounter{r, &in.left}, 64<<10)
 		for {
-			line, err := readLine(lines)
-			if err == nil || line != "" {
+			line, long, err := readLine(lines)
+			if err != nil && (long || line != "") {
+				in.left.Add(1) // it has no line end
+			}
+			if err == io.EOF {
+				in.done.Store(true)
+			}
+			switch {
+			case long:
+				complain("a line of more than %d bytes is not sent", maxLine)
+				next()
+			case err == nil || line != "":
 				in.lines <- strings.TrimSuffix(line, "\r")
 			}
 			if err != nil {
-				if !errors.Is(err, io.EOF) {
+				if err != io.EOF {
 					complain("standard input: %v", err)
 				}
 				return
@@ -42,24 +86,26 @@ func readInput(r io.Reader, complain func(format string, args ...any)) *input {
 	return in
 }
 
-var errLongLine = fmt.Errorf("a line of more than %d bytes", maxLine)
-
-func readLine(r *bufio.Reader) (string, error) {
+// readLine returns the next line without its end, or that it is too long. At the end of
+// the input there is an error too.
+func readLine(r *bufio.Reader) (line string, long bool, err error) {
 	var b []byte
 	for {
 		part, err := r.ReadSlice('\n')
-		b = append(b, part...)
-		if len(b) > maxLine {
-			return "", errLongLine
+		if long = long || len(b)+len(part) > maxLine; long {
+			b = nil
+		} else {
+			b = append(b, part...)
 		}
 		if err != bufio.ErrBufferFull {
-			return strings.TrimSuffix(string(b), "\n"), err
+			return strings.TrimSuffix(string(b), "\n"), long, err
 		}
 	}
 }
 
-// send sends lines on c until that ends, or there are no more. One call runs at a time.
-func (in *input) send(c *conn.Conn, complain func(format string, args ...any), sent func()) {
+// send sends lines on c until that ends, or there are no more. Next is called after each.
+// One call runs at a time.
+func (in *input) send(c *conn.Conn, complain func(format string, args ...any), next func()) {
 	for {
 		if len(in.held) == 0 {
 			select {
@@ -79,8 +125,9 @@ func (in *input) send(c *conn.Conn, complain func(format string, args ...any), s
 		case err != nil:
 			return // the next connection has it
 		default:
-			sent()
+			in.left.Add(-1)
 		}
 		in.held = in.held[:0]
+		next()
 	}
 }

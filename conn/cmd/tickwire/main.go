@@ -39,7 +39,11 @@
 // says something else. Where SSLKEYLOGFILE names a file, the secrets of TLS connections
 // are added to it, for whoever looks at packets.
 //
-// Passwords of URLs and values of -header are shown nowhere.
+// Tail counts the lines of standard input that were not sent. Unless that is a terminal,
+// they are exit code 1.
+//
+// Passwords of URLs, user names without a password, and values of -header are shown
+// nowhere. Only -v, by the names of headers, hides those of less than four characters.
 package main
 
 import (

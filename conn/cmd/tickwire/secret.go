@@ -2,9 +2,11 @@ package main
 
 import (
 	"encoding/base64"
+	"errors"
 	"io"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -45,18 +47,25 @@ func checkURL(raw string) error {
 	return badUsage("%q: %w", public(raw), err)
 }
 
-// shortestSecret is how long a secret must be to be looked for: what is shorter stands in every text.
+// shortestSecret is the length from which a secret is looked for in every text. A
+// shorter one stands in too many; -v hides it by the name of its header.
 const shortestSecret = 4
 
-// secretsOf returns what in a command line must not be shown: passwords of URLs, and the values of -header.
-func secretsOf(args []string) (secrets []string) {
-	add := func(s string) {
-		for _, form := range []string{s, strings.Trim(strconv.Quote(s), `"`)} {
-			if len(form) >= shortestSecret {
-				secrets = append(secrets, form)
-			}
+// addSecret adds each form in which a text may show a secret.
+func addSecret(secrets []string, s string) []string {
+	quoted := strings.Trim(strconv.Quote(s), `"`)
+	for _, form := range []string{s, quoted, printable(s), oneLine(errors.New(s))} {
+		if len(form) >= shortestSecret {
+			secrets = append(secrets, form)
 		}
 	}
+	return secrets
+}
+
+// secretsOf returns what in a command line must not be shown: passwords of URLs, user
+// names without a password, and the values of -header.
+func secretsOf(args []string) (secrets []string) {
+	add := func(s string) { secrets = addSecret(secrets, s) }
 	for i, arg := range args {
 		name, value, ok := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 		if !ok && i+1 < len(args) {
@@ -68,27 +77,26 @@ func secretsOf(args []string) (secrets []string) {
 			add(value)
 			add(value[strings.LastIndexByte(value, ' ')+1:]) // behind a scheme, as of Authorization
 		}
-		for _, s := range passwords(arg) {
+		for _, s := range credentials(arg) {
 			add(s)
 		}
 	}
 	return secrets
 }
 
-// proxySecrets returns the passwords of the environment's proxies.
+// proxySecrets returns the credentials of the environment's proxies.
 func proxySecrets() (secrets []string) {
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"} {
-		for _, s := range passwords(os.Getenv(name)) {
-			if len(s) >= shortestSecret {
-				secrets = append(secrets, s)
-			}
+		for _, s := range credentials(os.Getenv(name)) {
+			secrets = addSecret(secrets, s)
 		}
 	}
 	return secrets
 }
 
-// passwords returns the password of a URL, or of what was meant to be one, in each form in which it can be met.
-func passwords(raw string) []string {
+// credentials returns the password of a URL, or of what was meant to be one, in each form
+// in which it can be met. Without a password it is the user name, which may be a token.
+func credentials(raw string) []string {
 	at := strings.LastIndexByte(raw, '@')
 	if at < 0 {
 		return nil
@@ -104,13 +112,20 @@ func passwords(raw string) []string {
 		user = user[i+len("://"):]
 	}
 	name, password, ok := strings.Cut(user, ":")
-	if !ok {
-		return nil
+	secret := password
+	if password == "" {
+		if secret = name; !ok && strings.ContainsAny(name, " \t\n") {
+			return nil // a text with an @ in it
+		}
 	}
-	forms := []string{password}
-	if plain, err := url.PathUnescape(password); err == nil {
-		name, _ = url.PathUnescape(name)
-		forms = append(forms, plain, base64.StdEncoding.EncodeToString([]byte(name+":"+plain)))
+	forms := []string{secret}
+	if plain, err := url.PathUnescape(secret); err == nil {
+		forms = append(forms, plain)
+	}
+	plainName, nameErr := url.PathUnescape(name)
+	plain, err := url.PathUnescape(password)
+	if nameErr == nil && err == nil {
+		forms = append(forms, base64.StdEncoding.EncodeToString([]byte(plainName+":"+plain)))
 	}
 	return forms
 }
@@ -128,8 +143,9 @@ func (r *redactor) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// hide returns a text without the secrets.
+// hide returns a text without the secrets. The longest goes first: it may hold another.
 func hide(text string, secrets []string) string {
+	secrets = slices.SortedFunc(slices.Values(secrets), func(a, b string) int { return len(b) - len(a) })
 	for _, s := range secrets {
 		text = strings.ReplaceAll(text, s, hidden)
 	}

@@ -109,8 +109,13 @@ func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serve returns messages until the connection ends. Answers to messages that
 // came together leave together.
 func (e *echo) serve(c *conn.Conn) error {
+	var m conn.Message
+	var here bool // m is read already
 	for {
-		m, err := c.ReadMessage()
+		var err error
+		if !here {
+			m, err = c.ReadMessage()
+		}
 		if err != nil {
 			return err
 		}
@@ -119,11 +124,17 @@ func (e *echo) serve(c *conn.Conn) error {
 		if err := c.AppendMessage(m.Opcode, m.Data); err != nil {
 			return err
 		}
-		if c.More() {
+		more := c.More()
+		if here = false; more { // over TLS it may be less than a message
+			if m, here, err = c.TryRead(); err != nil {
+				return err
+			}
+		}
+		if here {
 			continue
 		}
-		if err := c.Flush(); err != nil {
-			return err
+		if err := c.Flush(); err != nil && !more {
+			return err // else ReadMessage says why: TryRead may have read a Close
 		}
 	}
 }

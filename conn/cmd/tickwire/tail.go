@@ -65,7 +65,12 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 	} else {
 		err = t.once(ctx, std, d, arguments[0], client.texts)
 	}
-	t.mu.Lock() // nothing is asked any more
+	t.talking.Wait() // the last connection has ended
+	t.mu.Lock()      // nothing is asked any more
+	if t.late != nil {
+		t.late.Stop()
+	}
+	t.unsettled = false
 	if t.asked && t.prompt != "" {
 		t.out.WriteByte('\n')
 	}
@@ -83,10 +88,18 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 		end = oneLine(err)
 	}
 	fmt.Fprintf(std.err, "%d messages, %d bytes in %v; %s\n", t.messages, t.bytes, time.Since(start).Round(time.Millisecond), end)
-	if *reconnect {
-		return err // it was to go on
+	if !*reconnect { // else it was to go on
+		err = goodEnd(err)
 	}
-	return goodEnd(err)
+	unsent := t.in.unsent()
+	if unsent == nil {
+		return err
+	}
+	if err == nil && !isTerminalInput(std.in) {
+		return unsent
+	}
+	t.complain("%v", unsent)
+	return err
 }
 
 // check says what is wrong with -binary.
@@ -112,7 +125,7 @@ func (t *tail) listen(std *streams) {
 	if t.plain && !t.json && isTerminalInput(std.in) {
 		t.prompt = "> "
 	}
-	t.in = readInput(std.in, t.complain)
+	t.in = readInput(std.in, t.complain, t.askNext)
 }
 
 // talk sends the lines of standard input on c, until that ends.
@@ -134,7 +147,7 @@ func (t *tail) askNext() {
 	}
 	t.out.WriteString(t.prompt)
 	t.out.Flush()
-	t.asked = true
+	t.asked, t.unsettled = true, false
 }
 
 // traceDial has the steps of a dial printed as they are done.
@@ -174,6 +187,15 @@ func goodEnd(err error) error {
 	return err
 }
 
+// ownEnd is for a connection that this side was to end, which the server may not have
+// answered: it returns err if that is a good end, which has a text, and nil otherwise.
+func ownEnd(err error) error {
+	if goodEnd(err) == nil {
+		return err
+	}
+	return nil
+}
+
 // A tail prints messages.
 type tail struct {
 	out         *bufio.Writer
@@ -189,8 +211,12 @@ type tail struct {
 	complain func(format string, args ...any)
 	talking  sync.WaitGroup
 	prompt   string     // "" but on a terminal
-	mu       sync.Mutex // of out, which two goroutines write to where there is a prompt
+	mu       sync.Mutex // of out, which several goroutines write to
 	asked    bool       // the prompt stands at the end
+
+	unsettled bool        // a message waits in out for another
+	late      *time.Timer // of settleSoon
+	armed     bool        // late runs
 }
 
 // once prints the messages of one connection, and returns the error it ended with.
@@ -214,18 +240,32 @@ func (t *tail) once(ctx context.Context, std *streams, d *conn.Dialer, url strin
 	stop := context.AfterFunc(ctx, func() { c.Shutdown(context.Background(), frame.CodeNormal, "") })
 	defer stop()
 	t.talk(c)
+	var m conn.Message
+	var here bool // m is read already
 	for {
-		m, err := c.ReadMessage()
+		if !here {
+			m, err = c.ReadMessage()
+		}
 		if err != nil {
+			if ctx.Err() != nil {
+				return ownEnd(err)
+			}
 			return err
 		}
-		switch err := t.take(m, 1, c.More()); err {
+		more := c.More()
+		switch err := t.take(m, 1, more); err {
 		case nil:
 		case errLimit:
 			c.Shutdown(context.Background(), frame.CodeNormal, "")
-			return c.Err()
+			return ownEnd(c.Err())
 		default:
 			return err
+		}
+		if here = false; more { // over TLS it may be less than a message
+			m, here, err = c.TryRead()
+			if !here {
+				t.settle()
+			}
 		}
 	}
 }
@@ -244,12 +284,20 @@ func (t *tail) follow(ctx context.Context, std *streams, d *conn.Dialer, url str
 			return nil
 		},
 	}
-	err := client.Run(ctx, func(_ context.Context, m redial.Message) error { return t.take(m.Message, m.Epoch, m.Session.More()) })
+	err := client.Run(ctx, func(_ context.Context, m redial.Message) error {
+		more := m.Session.More()
+		err := t.take(m.Message, m.Epoch, more)
+		if more {
+			t.settleSoon()
+		}
+		return err
+	})
 	return redialEnd(ctx, url, err, client.Counts().Connections)
 }
 
-// take prints a message. With more, another one has come together with it: they are
-// printed together. It returns errLimit after the last one that is wanted.
+// take prints a message. With more, another one may have come together with it: they are
+// printed together, or settle prints this one. It returns errLimit after the last one
+// that is wanted.
 func (t *tail) take(m conn.Message, epoch uint64, more bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -260,12 +308,9 @@ func (t *tail) take(m conn.Message, epoch uint64, more bool) error {
 		t.asked = false
 	}
 	t.print(m, epoch)
-	if !more {
-		if t.prompt != "" {
-			t.out.WriteString(t.prompt)
-			t.asked = true
-		}
-		if err := t.out.Flush(); err != nil {
+	t.unsettled = true
+	if !more || t.messages == t.limit {
+		if err := t.settleLocked(); err != nil {
 			return err
 		}
 	}
@@ -273,6 +318,46 @@ func (t *tail) take(m conn.Message, epoch uint64, more bool) error {
 		return errLimit
 	}
 	return nil
+}
+
+// settle writes what take has left, and the prompt.
+func (t *tail) settle() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.armed = false
+	_ = t.settleLocked() // the next Flush has the error too
+}
+
+// settleLocked is settle for the holder of mu.
+func (t *tail) settleLocked() error {
+	if !t.unsettled {
+		return nil
+	}
+	t.unsettled = false
+	if t.prompt != "" {
+		t.out.WriteString(t.prompt)
+		t.asked = true
+	}
+	return t.out.Flush()
+}
+
+// settleDelay is how long a message waits for the next one, if that is not sure to come.
+const settleDelay = 20 * time.Millisecond
+
+// settleSoon has settle called after settleDelay, for a handler, which cannot look
+// whether there is another message.
+func (t *tail) settleSoon() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.armed:
+		return
+	case t.late == nil:
+		t.late = time.AfterFunc(settleDelay, t.settle)
+	default:
+		t.late.Reset(settleDelay)
+	}
+	t.armed = true
 }
 
 func (t *tail) print(m conn.Message, epoch uint64) {
@@ -322,9 +407,25 @@ func (t *tail) printJSON(m conn.Message, epoch uint64) {
 	if m.Opcode != frame.Text {
 		p.Type, p.Encoding, p.Data = "binary", t.binary, t.encoded(m.Data)
 	}
-	e := json.NewEncoder(t.out)
+	if !t.plain {
+		encodeJSON(t.out, p)
+		return
+	}
+	var b strings.Builder
+	encodeJSON(&b, p)
+	for _, r := range b.String() { // one that commands stands in a string
+		if commandsTerminal(r) {
+			fmt.Fprintf(t.out, `\u%04x`, r)
+		} else {
+			t.out.WriteRune(r)
+		}
+	}
+}
+
+func encodeJSON(w io.Writer, p printed) {
+	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
-	_ = e.Encode(p) // of strings and numbers; what t.out cannot write Flush tells
+	_ = e.Encode(p) // of strings and numbers; what w cannot write Flush tells
 }
 
 // Controls prints control frames.
@@ -356,15 +457,21 @@ func printable(s string) string {
 	var b strings.Builder
 	for _, r := range s {
 		switch {
-		case r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0:
-			fmt.Fprintf(&b, `\x%02x`, r)
-		case r >= 0x202A && r <= 0x202E || r >= 0x2066 && r <= 0x2069:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		default:
+		case !commandsTerminal(r):
 			b.WriteRune(r)
+		case r < 0xa0:
+			fmt.Fprintf(&b, `\x%02x`, r)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
 		}
 	}
 	return b.String()
+}
+
+// commandsTerminal tells whether r is one of the characters that printable makes visible.
+func commandsTerminal(r rune) bool {
+	return r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 ||
+		r >= 0x202A && r <= 0x202E || r >= 0x2066 && r <= 0x2069
 }
 
 // isTerminal tells whether w is a character device.
