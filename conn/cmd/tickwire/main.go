@@ -39,8 +39,8 @@
 // says something else. Where SSLKEYLOGFILE names a file, the secrets of TLS connections
 // are added to it, for whoever looks at packets.
 //
-// Tail counts the lines of standard input that were not sent. Unless that is a terminal,
-// they are exit code 1.
+// Tail counts the lines of standard input that were not sent. They are exit code 1,
+// unless standard input is a terminal, or -n or Ctrl-C has ended the run.
 //
 // Passwords of URLs, user names without a password, and values of -header are shown
 // nowhere. Only -v, by the names of headers, hides those of less than four characters.

@@ -95,7 +95,8 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 	if unsent == nil {
 		return err
 	}
-	if err == nil && !isTerminalInput(std.in) {
+	stopped := ctx.Err() != nil || t.limit > 0 && t.messages >= t.limit // by the user
+	if err == nil && !stopped && !isTerminalInput(std.in) {
 		return unsent
 	}
 	t.complain("%v", unsent)
