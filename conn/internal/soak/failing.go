@@ -1,6 +1,7 @@
 package soak
 
 import (
+	"context"
 	"fmt"
 	"sync"
 )
@@ -17,6 +18,13 @@ func (f *failing) fail(format string, args ...any) {
 	const most = 20
 	if len(f.failures) < most {
 		f.failures = append(f.failures, fmt.Sprintf(format, args...))
+	}
+}
+
+// failIn is fail unless ctx has ended: that ends what is under way.
+func (f *failing) failIn(ctx context.Context, format string, args ...any) {
+	if ctx.Err() == nil {
+		f.fail(format, args...)
 	}
 }
 
