@@ -61,6 +61,8 @@ type churn struct {
 // it in one of several ways. progress, if not nil, is called each second.
 func Churn(ctx context.Context, n int, progress func(opened, ended uint64)) (*ChurnResult, error) {
 	before := takeStock()
+	ctx, cancel := untimed(ctx)
+	defer cancel()
 	began := time.Now()
 	c := &churn{}
 	c.server.Handler = c.serve

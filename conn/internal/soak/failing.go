@@ -21,6 +21,17 @@ func (f *failing) fail(format string, args ...any) {
 	}
 }
 
+// untimed returns a context that ends with ctx, but has no deadline. A dial takes a
+// deadline over, and can so end a moment before ctx.Err says why.
+func untimed(ctx context.Context) (own context.Context, cancel context.CancelFunc) {
+	own, end := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, end)
+	return own, func() {
+		stop()
+		end()
+	}
+}
+
 // failIn is fail unless ctx has ended: that ends what is under way.
 func (f *failing) failIn(ctx context.Context, format string, args ...any) {
 	if ctx.Err() == nil {

@@ -36,6 +36,8 @@ func (r *IdleResult) Print(w io.Writer) {
 // end: each client has to be told.
 func Idle(ctx context.Context, n int) (*IdleResult, error) {
 	before := takeStock()
+	ctx, cancel := untimed(ctx)
+	defer cancel()
 	c := &churn{}
 	c.server.Handler = c.serve
 	c.server.OnError = func(err error) { c.failIn(ctx, "the server's handshake: %v", err) }

@@ -147,8 +147,9 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	for i := range r.o.Conns {
 		r.followers = append(r.followers, &follower{run: r, feed: uint64(i)})
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.o.Duration)
+	ctx, cancel := untimed(ctx)
 	defer cancel()
+	defer time.AfterFunc(r.o.Duration, cancel).Stop()
 	r.over = ctx.Done()
 	if err := r.startServer(); err != nil {
 		return nil, err
