@@ -61,10 +61,12 @@ type churn struct {
 // it in one of several ways. progress, if not nil, is called each second.
 func Churn(ctx context.Context, n int, progress func(opened, ended uint64)) (*ChurnResult, error) {
 	before := takeStock()
+	ctx, cancel := untimed(ctx)
+	defer cancel()
 	began := time.Now()
 	c := &churn{}
 	c.server.Handler = c.serve
-	c.server.OnError = func(err error) { c.fail("the server's handshake: %v", err) }
+	c.server.OnError = func(err error) { c.failIn(ctx, "the server's handshake: %v", err) }
 	var helpers sync.WaitGroup
 	if err := c.listen(&helpers); err != nil {
 		return nil, err
@@ -79,7 +81,7 @@ func Churn(ctx context.Context, n int, progress func(opened, ended uint64)) (*Ch
 	}
 	helpers.Go(func() { c.finish(ctx, n, progress) })
 	helpers.Wait()
-	for _, left := range before.leftOver() {
+	for _, left := range before.leftOver(patience) {
 		c.fail("%s", left)
 	}
 	if ended := c.ended.Load(); ended < uint64(n) && ctx.Err() == nil {
@@ -168,9 +170,7 @@ func (c *churn) one(ctx context.Context, i int) {
 	}
 	cc, err := d.Dial(ctx, url)
 	if err != nil {
-		if ctx.Err() == nil {
-			c.fail("connection %d: %v", i, err)
-		}
+		c.failIn(ctx, "connection %d: %v", i, err)
 		return
 	}
 	c.opened.Add(1)
@@ -181,15 +181,15 @@ func (c *churn) one(ctx context.Context, i int) {
 		text = "goodbye"
 	}
 	if err := cc.WriteMessage(conn.Text, []byte(text)); err != nil {
-		c.fail("connection %d: %v", i, err)
+		c.failIn(ctx, "connection %d: %v", i, err)
 		return
 	}
 	if m, err := cc.ReadMessage(); err != nil || string(m.Data) != text {
-		c.fail("connection %d: %q, %v", i, m.Data, err)
+		c.failIn(ctx, "connection %d: %q, %v", i, m.Data, err)
 		return
 	}
 	if err := end(ctx, cc, way); err != nil {
-		c.fail("connection %d: %v", i, err)
+		c.failIn(ctx, "connection %d: %v", i, err)
 		return
 	}
 	c.ended.Add(1)

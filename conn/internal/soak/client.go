@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -19,23 +18,36 @@ type follower struct {
 	feed uint64
 	next atomic.Uint64 // the number to come
 
+	progress atomic.Int64 // when next grew last, since the run began
+	sessions sessions
+
+	// By the handler, and by OnChange at Down: then no handler runs.
 	epoch uint64
 	last  uint64 // the number that came last in this epoch
 }
 
-// follow consumes a feed until ctx ends.
-func (r *run) follow(ctx context.Context, feed uint64) {
-	f := &follower{run: r, feed: feed}
+// overlapWait is Client.OverlapWait.
+const overlapWait = time.Second
+
+// follow consumes a feed until ctx ends. A third of the feeds share one Poller.
+func (r *run) follow(ctx context.Context, f *follower) {
+	feed := f.feed
 	c := &redial.Client{
 		URL:    r.server.url,
 		Dialer: &conn.Dialer{Config: conn.Config{KeepAlive: 2 * silence, DataTimeout: silence}},
 		OnConnect: func(_ context.Context, s *redial.Session) error {
-			return s.Conn.WriteMessage(conn.Text, fmt.Appendf(nil, "feed %d %d", feed, f.next.Load()))
+			number := f.next.Load()
+			f.sessions.get(s.Epoch).asked.Store(number)
+			return s.Conn.WriteMessage(conn.Text, fmt.Appendf(nil, "feed %d %d %d", feed, number, s.Epoch))
 		},
+		OnChange:    func(ch redial.Change) { f.changed(ctx, ch) },
 		Backoff:     redial.Backoff{Base: 10 * time.Millisecond, Cap: time.Second, StableMessages: 10},
 		MaxAge:      time.Duration(6+feed%10) * time.Second,
 		Rotation:    redial.Rotation(feed % 2),
-		OverlapWait: time.Second,
+		OverlapWait: overlapWait,
+	}
+	if feed%3 == 0 {
+		c.Poller = &r.poller
 	}
 	if feed&2 != 0 {
 		c.URL = r.server.secureURL
@@ -60,12 +72,17 @@ func (f *follower) take(_ context.Context, m redial.Message) error {
 	if err != nil {
 		return err
 	}
-	next := f.next.Load()
-	switch {
-	case m.Epoch == f.epoch && number != f.last+1:
+	next, first := f.next.Load(), m.Epoch != f.epoch
+	switch asked := f.sessions.get(m.Epoch).asked.Load(); {
+	case first && number != asked:
+		return fmt.Errorf("message %d is the first one, %d was asked for", number, asked)
+	case !first && number != f.last+1:
 		return fmt.Errorf("message %d after %d of the same connection", number, f.last)
 	case number > next:
 		return fmt.Errorf("message %d where %d was due: %d are missing", number, next, number-next)
+	}
+	if first {
+		f.sessions.forget(m.Epoch)
 	}
 	f.epoch, f.last = m.Epoch, number
 	if number < next { // both connections of a rotation have brought it
@@ -75,7 +92,12 @@ func (f *follower) take(_ context.Context, m redial.Message) error {
 	f.next.Store(next + 1)
 	f.run.counters.messages.Add(1)
 	f.run.counters.bytes.Add(uint64(len(m.Data)))
-	f.run.latency.add(time.Since(f.run.began) - at)
+	now := time.Since(f.run.began)
+	f.progress.Store(int64(now))
+	f.run.latency.add(now - at)
+	if now-at > tooLate {
+		f.run.hiccups.note()
+	}
 	return nil
 }
 
@@ -93,7 +115,17 @@ func (r *run) listen(ctx context.Context, member int) {
 			break
 		}
 		stop := c.Bind(ctx)
-		if err := r.hear(ctx, c, member%4 == 3); err != nil {
+		slow := member%4 == 3
+		err = r.hear(ctx, c, slow)
+		switch {
+		case ctx.Err() != nil && (errors.Is(err, conn.ErrClosed) || endedAbruptly(err)):
+			// The end of the run.
+		case slow && endedAbruptly(err):
+			r.counters.slowEnded.Add(1)
+		case endedAbruptly(err) && r.hiccups.within(silence):
+			r.counters.excused.Add(1) // it was starved, and so too slow as well
+			r.counters.slowEnded.Add(1)
+		default:
 			r.fail("member %d: %v", member, err)
 		}
 		stop()
@@ -101,23 +133,28 @@ func (r *run) listen(ctx context.Context, member int) {
 	}
 }
 
-// hear reads what the Group sends, and compares the numbers.
+// endedAbruptly reports whether a connection ended without a Close frame, by a reset or
+// the end of the stream. So ends a member that is too slow (conn.ErrTooSlow).
+func endedAbruptly(err error) bool {
+	var lost *conn.TransportError
+	return errors.As(err, &lost)
+}
+
+// slowness is how long a slow member does not read: long enough for more messages than
+// its sockets and groupLag take.
+const slowness = 6 * time.Second
+
+// hear reads what the Group sends, and compares it. It returns how the connection ended.
 func (r *run) hear(ctx context.Context, c *conn.Conn, slow bool) error {
 	if err := c.WriteMessage(conn.Text, []byte("group")); err != nil {
-		return nil // the end of the run
+		return err
 	}
 	began, last := false, uint64(0)
 	for m, err := range c.Messages() {
 		if err != nil {
-			if ctx.Err() == nil && !slow {
-				return err
-			}
-			return nil
+			return err
 		}
-		if len(m.Data) < 16 {
-			return fmt.Errorf("a broadcast of %d bytes", len(m.Data))
-		}
-		number, err := strconv.ParseUint(string(m.Data[:16]), 16, 64)
+		number, err := parseBroadcast(m)
 		if err != nil {
 			return err
 		}
@@ -128,10 +165,10 @@ func (r *run) hear(ctx context.Context, c *conn.Conn, slow bool) error {
 		r.counters.broadcast.Add(1)
 		if slow && number%100 == 0 {
 			select {
-			case <-time.After(3 * time.Second):
+			case <-time.After(slowness):
 			case <-ctx.Done():
 			}
 		}
 	}
-	return nil
+	return c.Err() // not reached: the last pair has an error
 }

@@ -1,6 +1,7 @@
 package soak
 
 import (
+	"context"
 	"fmt"
 	"sync"
 )
@@ -17,6 +18,24 @@ func (f *failing) fail(format string, args ...any) {
 	const most = 20
 	if len(f.failures) < most {
 		f.failures = append(f.failures, fmt.Sprintf(format, args...))
+	}
+}
+
+// untimed returns a context that ends with ctx, but has no deadline. A dial takes a
+// deadline over, and can so end a moment before ctx.Err says why.
+func untimed(ctx context.Context) (own context.Context, cancel context.CancelFunc) {
+	own, end := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, end)
+	return own, func() {
+		stop()
+		end()
+	}
+}
+
+// failIn is fail unless ctx has ended: that ends what is under way.
+func (f *failing) failIn(ctx context.Context, format string, args ...any) {
+	if ctx.Err() == nil {
+		f.fail(format, args...)
 	}
 }
 

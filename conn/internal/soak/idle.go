@@ -36,9 +36,11 @@ func (r *IdleResult) Print(w io.Writer) {
 // end: each client has to be told.
 func Idle(ctx context.Context, n int) (*IdleResult, error) {
 	before := takeStock()
+	ctx, cancel := untimed(ctx)
+	defer cancel()
 	c := &churn{}
 	c.server.Handler = c.serve
-	c.server.OnError = func(err error) { c.fail("the server's handshake: %v", err) }
+	c.server.OnError = func(err error) { c.failIn(ctx, "the server's handshake: %v", err) }
 	var listeners sync.WaitGroup
 	if err := c.listen(&listeners); err != nil {
 		return nil, err
@@ -54,7 +56,7 @@ func Idle(ctx context.Context, n int) (*IdleResult, error) {
 		cc, err := c.idle(ctx, i)
 		<-gate
 		if err != nil {
-			c.fail("connection %d: %v", i, err)
+			c.failIn(ctx, "connection %d: %v", i, err)
 			break
 		}
 		r.Conns++
@@ -63,7 +65,7 @@ func Idle(ctx context.Context, n int) (*IdleResult, error) {
 			if _, err := cc.ReadMessage(); conn.CloseCode(err) == frame.CodeGoingAway {
 				told.Add(1)
 			} else {
-				c.fail("connection %d ended with %v", i, err)
+				c.failIn(ctx, "connection %d ended with %v", i, err)
 			}
 		})
 	}
@@ -78,7 +80,7 @@ func Idle(ctx context.Context, n int) (*IdleResult, error) {
 	clients.Wait()
 	r.Told, r.Took = told.Load(), time.Since(began)
 	listeners.Wait()
-	for _, left := range before.leftOver() {
+	for _, left := range before.leftOver(patience) {
 		c.fail("%s", left)
 	}
 	r.Failures = c.failures

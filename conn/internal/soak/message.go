@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -68,6 +69,32 @@ func appendMessage(dst []byte, feed, number uint64, at time.Duration) []byte {
 	binary.BigEndian.PutUint64(head[:], number)
 	binary.BigEndian.PutUint64(head[8:], uint64(at))
 	return append(hex.AppendEncode(dst, head[:]), body(feed, number)...)
+}
+
+// broadcastHead is the size of a broadcast's number, in hexadecimal. The rest is always
+// the same.
+const broadcastHead = 16
+
+var broadcastBody = corpus[:characterAt(broadcastSize)]
+
+// appendBroadcast appends the payload of a message of the Group.
+func appendBroadcast(dst []byte, number uint64) []byte {
+	return append(fmt.Appendf(dst, "%0*x", broadcastHead, number), broadcastBody...)
+}
+
+// parseBroadcast returns the number of a message of the Group, after it has compared the
+// rest.
+func parseBroadcast(m conn.Message) (number uint64, err error) {
+	if m.Opcode != conn.Text || len(m.Data) != broadcastHead+len(broadcastBody) {
+		return 0, fmt.Errorf("a broadcast is %v of %d bytes", m.Opcode, len(m.Data))
+	}
+	if number, err = strconv.ParseUint(string(m.Data[:broadcastHead]), 16, 64); err != nil {
+		return 0, err
+	}
+	if string(m.Data[broadcastHead:]) != string(broadcastBody) {
+		return 0, fmt.Errorf("broadcast %d is not as it was sent", number)
+	}
+	return number, nil
 }
 
 // parseMessage returns the number of a message of a feed and when it was made, after it

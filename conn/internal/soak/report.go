@@ -22,6 +22,9 @@ func (r *Result) Print(w io.Writer) {
 	row("sessions", "%d; %d connections ended by the server, %d rotations", t.Sessions, t.Ended, t.Rotations)
 	row("again in rotations", "%d", t.Repeated)
 	row("broadcasts received", "%d; %d slow members ended", t.Broadcast, t.TooSlow)
+	if t.Excused > 0 {
+		row("not judged", "%d timeouts while this process was late itself", t.Excused)
+	}
 	if len(r.Samples) > 0 {
 		first, last := r.Drift()
 		row("p99.9 of latency", "%v in the first third, %v in the last", round(first), round(last))

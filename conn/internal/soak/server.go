@@ -2,6 +2,7 @@ package soak
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -12,7 +13,7 @@ import (
 )
 
 // server sends the feeds. The first message of a client says what it wants: "feed ID
-// NUMBER", or "group".
+// NUMBER EPOCH", or "group".
 type server struct {
 	conn.Server
 	run            *run
@@ -24,12 +25,12 @@ type server struct {
 	senders sync.WaitGroup
 }
 
-// broadcastEvery and broadcastSize are what the Group sends: to a member that does not
-// read for a second it is more than its socket and Group.Lag take.
+// broadcastEvery and broadcastSize are what the Group sends. In slowness that is more
+// than the sockets and Group.Lag of a member take, and in half a second it is less.
 const (
 	broadcastEvery = 10 * time.Millisecond
 	broadcastSize  = 4 << 10
-	groupLag       = 64 << 10
+	groupLag       = 256 << 10
 	socketBuffer   = 16 << 10 // of a member
 )
 
@@ -64,17 +65,18 @@ func (s *server) handle(c *conn.Conn) {
 	if err != nil {
 		return // the client was told to stop meanwhile
 	}
-	var feed, number uint64
-	switch _, err := fmt.Sscanf(string(m.Data), "feed %d %d", &feed, &number); {
-	case err == nil:
+	var feed, number, epoch uint64
+	followers := s.run.followers
+	switch _, err := fmt.Sscanf(string(m.Data), "feed %d %d %d", &feed, &number, &epoch); {
+	case err == nil && feed < uint64(len(followers)):
 		var reader sync.WaitGroup
-		reader.Go(func() { read(c) })
-		s.feed(c, feed, number)
+		reader.Go(func() { s.read(c) })
+		s.feed(c, followers[feed].sessions.get(epoch), feed, number)
 		_ = c.Close()
 		reader.Wait()
 	case string(m.Data) == "group":
 		if s.group.Add(c) == nil {
-			read(c)
+			s.read(c)
 		}
 	default:
 		s.run.fail("a client asked for %q", m.Data)
@@ -82,20 +84,28 @@ func (s *server) handle(c *conn.Conn) {
 }
 
 // read reads until the connection ends, so that it is answered to.
-func read(c *conn.Conn) {
+func (s *server) read(c *conn.Conn) {
 	for {
 		if _, err := c.ReadMessage(); err != nil {
+			var broken *frame.ProtocolError
+			if errors.As(err, &broken) {
+				s.run.fail("the server found a protocol error: %v", err)
+			}
 			return
 		}
 	}
 }
 
 // feed sends messages from a number on until the connection is to end.
-func (s *server) feed(c *conn.Conn, feed, number uint64) {
+func (s *server) feed(c *conn.Conn, session *session, feed, number uint64) {
 	r := s.run
 	random := rand.New(rand.NewPCG(r.o.Seed, mix(feed)^number))
 	end := time.Now().Add(time.Duration(random.ExpFloat64() * float64(r.o.DropEvery)))
-	pause := time.Duration(float64(time.Second) * float64(r.o.Conns) / r.o.Rate)
+	pause := r.o.pause()
+	if r.o.fault == early && number >= 10 {
+		number--
+	}
+	session.due.Store(int64(time.Since(r.began)))
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var b []byte
@@ -105,9 +115,14 @@ func (s *server) feed(c *conn.Conn, feed, number uint64) {
 		case <-c.Done():
 			return
 		}
+		session.due.Store(0)
+		if r.o.fault == stands && feed == 0 && number >= 10 {
+			<-c.Done()
+			return
+		}
 		burst := 1
 		if random.IntN(50) == 0 {
-			burst = 20
+			burst = longestBurst
 		}
 		for range burst {
 			b = appendMessage(b[:0], feed, number, time.Since(r.began))
@@ -119,18 +134,26 @@ func (s *server) feed(c *conn.Conn, feed, number uint64) {
 		if c.Flush() != nil {
 			return
 		}
+		if r.o.fault == malforms && feed&2 == 0 && number >= 10 {
+			s.faulty.Do(func() { _, _ = c.NetConn().Write([]byte{0x83, 0}) }) // no such opcode
+		}
 		if time.Now().After(end) {
+			if r.o.fault == loses {
+				number++
+			}
 			r.counters.ended.Add(1)
-			endConn(c, random)
+			endConn(c, session, number, random)
 			return
 		}
-		timer.Reset(time.Duration(float64(burst) * float64(pause) * (0.5 + random.Float64())))
+		wait := time.Duration(float64(burst) * float64(pause) * (0.5 + random.Float64()))
+		session.due.Store(int64(time.Since(r.began) + wait))
+		timer.Reset(wait)
 	}
 }
 
 // spoiled has the fault of a test happen, once.
 func (s *server) spoiled(b []byte, number *uint64) []byte {
-	if s.run.o.fault == faultless || *number < 10 {
+	if f := s.run.o.fault; f == faultless || f > leaks || *number < 10 {
 		return b
 	}
 	s.faulty.Do(func() {
@@ -151,8 +174,9 @@ func (s *server) spoiled(b []byte, number *uint64) []byte {
 // silence is how long a client waits for data before it gives a connection up.
 const silence = 2 * time.Second
 
-// endConn ends a connection in one of the ways that there are.
-func endConn(c *conn.Conn, random *rand.Rand) {
+// endConn ends a connection in one of the ways that there are. It notes what the client
+// has to find then. number is the one after the last that was sent.
+func endConn(c *conn.Conn, session *session, number uint64, random *rand.Rand) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*silence)
 	defer cancel()
 	switch random.IntN(5) {
@@ -161,15 +185,24 @@ func endConn(c *conn.Conn, random *rand.Rand) {
 	case 1:
 		_ = c.Close()
 	case 2:
+		session.closes(frame.CodeServiceRestart, number)
 		_ = c.Shutdown(ctx, frame.CodeServiceRestart, "")
 	case 3:
+		session.closes(frame.CodeGoingAway, number)
 		_ = c.StartClose(frame.CodeGoingAway, "") // and closes before the answer has come
 	case 4: // the client has to find out
+		session.silent.Store(true)
 		select {
 		case <-c.Done():
 		case <-ctx.Done():
 		}
 	}
+}
+
+// closes notes a Close frame before it is sent.
+func (s *session) closes(code frame.CloseCode, sent uint64) {
+	s.sent.Store(sent)
+	s.code.Store(uint32(code))
 }
 
 // broadcast sends to the Group until ctx ends. Messages are numbered.
@@ -183,8 +216,10 @@ func (s *server) broadcast(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		b = fmt.Appendf(b[:0], "%016x", number)
-		b = append(b, corpus[:characterAt(broadcastSize)]...)
+		b = appendBroadcast(b[:0], number)
+		if s.run.o.fault == spoils && number == 30 {
+			b[broadcastHead] ^= 1
+		}
 		if err := s.group.WriteMessage(conn.Text, b); err != nil {
 			s.run.fail("Group.WriteMessage: %v", err)
 			return

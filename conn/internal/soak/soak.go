@@ -6,8 +6,10 @@
 // with records opened by the engine. The server ends connections at random, in all ways
 // that a connection can end, and the clients replace them at an age of their own. Each
 // client asks for what comes after its last message, so that a message which is missing,
-// comes twice or differs is a fault of the engine. Beside the feeds a Group sends to
-// members of which some do not read for a while.
+// comes twice or differs is a fault of the engine. So is a broken protocol, or a timeout
+// that the server did not cause: a new dial would hide them. A third of the feeds share
+// a Poller. Beside the feeds a Group sends to members of which some do not read for a
+// while.
 package soak
 
 import (
@@ -39,7 +41,9 @@ type Options struct {
 	// Sampled, if not nil, is called with each sample.
 	Sampled func(Sample)
 
-	fault fault // for the tests of the run itself
+	// For the tests of the run itself.
+	fault    fault
+	patience time.Duration // with a feed that stands still, and with what is left; 10 s
 }
 
 // fault is a defect of the server's that a run has to find.
@@ -51,7 +55,16 @@ const (
 	repeats         // a message comes twice
 	corrupts        // a byte of a message is another one
 	leaks           // a goroutine stays behind
+
+	// Those that server.feed and broadcast cause by themselves.
+	malforms // a frame breaks the protocol
+	stands   // a feed brings nothing more
+	early    // a connection begins with a number before the one asked for
+	loses    // the last message before a Close is left out
+	spoils   // a byte of a broadcast is another one
 )
+
+const patience = 10 * time.Second
 
 func (o Options) withDefaults() Options {
 	set(&o.Duration, time.Minute)
@@ -60,6 +73,7 @@ func (o Options) withDefaults() Options {
 	set(&o.DropEvery, 15*time.Second)
 	set(&o.Every, time.Second)
 	set(&o.Seed, 1)
+	set(&o.patience, patience)
 	return o
 }
 
@@ -86,10 +100,16 @@ type run struct {
 	began  time.Time
 	over   <-chan struct{} // closed at the end, when dials are broken off
 
+	followers []*follower // by feed
+	poller    conn.Poller
+
 	counters counters
 	latency  latency
+	hiccups  lateness
+	stalls   lateness
 	clients  sync.WaitGroup
 	serving  sync.WaitGroup
+	helpers  sync.WaitGroup // the Poller and watch
 	failing
 }
 
@@ -102,45 +122,75 @@ type Counts struct {
 	Ended           uint64 // connections that the server has ended
 	Broadcast       uint64 // messages that members of the Group have got
 	TooSlow         uint64 // members that the Group has ended
+	Excused         uint64 // timeouts and the like while this process was late: not judged
 }
 
 // counters are Counts that grow.
 type counters struct {
 	messages, bytes, repeated, sessions, rotations, ended, broadcast atomic.Uint64
+
+	slowEnded, excused atomic.Uint64
 }
 
 func (r *run) counts() Counts {
 	c := &r.counters
 	return Counts{c.messages.Load(), c.bytes.Load(), c.repeated.Load(), c.sessions.Load(), c.rotations.Load(),
-		c.ended.Load(), c.broadcast.Load(), r.server.group.Stats().Removed}
+		c.ended.Load(), c.broadcast.Load(), r.server.group.Stats().Removed, c.excused.Load()}
 }
 
 // Run runs until Duration or ctx is over. The error says that it could not begin.
 func Run(ctx context.Context, o Options) (*Result, error) {
 	before := takeStock()
 	r := &run{o: o.withDefaults(), began: time.Now()}
-	ctx, cancel := context.WithTimeout(ctx, r.o.Duration)
+	r.hiccups.limit, r.hiccups.began = hiccup, r.began
+	r.stalls.limit, r.stalls.began = stall, r.began
+	for i := range r.o.Conns {
+		r.followers = append(r.followers, &follower{run: r, feed: uint64(i)})
+	}
+	ctx, cancel := untimed(ctx)
 	defer cancel()
+	defer time.AfterFunc(r.o.Duration, cancel).Stop()
 	r.over = ctx.Done()
 	if err := r.startServer(); err != nil {
 		return nil, err
 	}
-	for i := range r.o.Conns {
-		r.clients.Go(func() { r.follow(ctx, uint64(i)) })
+	stopHelpers := r.startHelpers()
+	for _, f := range r.followers {
+		r.clients.Go(func() { r.follow(ctx, f) })
 	}
 	for i := range max(4, r.o.Conns/10) {
 		r.clients.Go(func() { r.listen(ctx, i) })
 	}
 	samples := r.sample(ctx)
+	ended := time.Since(r.began)
 	r.clients.Wait()
+	r.judgeProgress(ended)
+	stopHelpers()
 	r.stopServer()
 	total := r.counts()
+	r.judgeGroup(ended, total.TooSlow)
 	r.judgeMemory(samples)
 	r.judgeStock(before)
 	if total.Messages == 0 {
 		r.fail("no message was received")
 	}
 	return &Result{r.o, samples, total, r.failures}, nil
+}
+
+// startHelpers begins what the clients need until their end: the Poller, and watch. stop
+// waits for both.
+func (r *run) startHelpers() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	r.helpers.Go(func() { r.watch(ctx) })
+	r.helpers.Go(func() {
+		if err := r.poller.Run(ctx); !errors.Is(err, context.Canceled) {
+			r.fail("the Poller ended: %v", err)
+		}
+	})
+	return func() {
+		cancel()
+		r.helpers.Wait()
+	}
 }
 
 // startServer serves on loopback, plain and over TLS.
@@ -203,7 +253,7 @@ func (l *abruptListener) Accept() (net.Conn, error) {
 
 // judgeStock fails if something of this process is left over.
 func (r *run) judgeStock(before stock) {
-	for _, left := range before.leftOver() {
+	for _, left := range before.leftOver(r.o.patience) {
 		r.fail("%s", left)
 	}
 }
@@ -214,8 +264,7 @@ type stock struct{ goroutines, descriptors int }
 func takeStock() stock { return stock{runtime.NumGoroutine(), descriptors()} }
 
 // leftOver returns what there is more than before, after what ends has had time to.
-func (before stock) leftOver() (left []string) {
-	const patience = 10 * time.Second
+func (before stock) leftOver(patience time.Duration) (left []string) {
 	var now stock
 	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		if now = takeStock(); now.goroutines <= before.goroutines && now.descriptors <= before.descriptors {
