@@ -111,11 +111,15 @@ const (
 	growthFree  = 16 << 20
 )
 
+// warmUp is how long a run must have lasted for its memory to be judged: pools, and the
+// windows of compression, fill for minutes.
+const warmUp = 4 * time.Minute
+
 // judgeMemory fails if memory has grown in the second half of a run. Its first quarter is
 // for what is made once.
 func (r *run) judgeMemory(samples []Sample) {
 	n := len(samples)
-	if n < 8 {
+	if n < 8 || samples[n-1].At < warmUp {
 		return
 	}
 	first, second := uint64(0), uint64(0)
