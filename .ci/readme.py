@@ -13,6 +13,7 @@ LEFT = {"go test ./...": "step test"}
 # What makes a command shorter than a reader wants it.
 SHORTER = {"./cmd/compare": " -quick -rounds 1 -out {folder}/results.jsonl", "tickwire feed": " -duration 2s"}
 PROGRAM = 'package main\n\nimport "github.com/seed-7f57ff33/tickwire/conn"\n\nfunc main() { println(conn.ErrClosed.Error()) }\n'
+ON_GORILLA = 'package main\n\nimport "github.com/gorilla/websocket"\n\nfunc main() { println(websocket.ErrCloseSent.Error()) }\n'
 
 
 def run(block, folder):
@@ -31,6 +32,18 @@ def as_user_of_a_checkout(block):
         run("go run .", module)
 
 
+def as_user_of_gorilla(block):
+    with tempfile.TemporaryDirectory() as folder:
+        module = f"{folder}/app"
+        os.mkdir(module)
+        os.symlink(root, f"{folder}/tickwire")
+        with open(f"{module}/main.go", "w") as f:
+            f.write(ON_GORILLA)
+        run("go mod init example.com/app", module)
+        run(block, module)
+        run("go run .", module)
+
+
 def main():
     with open(f"{root}/README.md") as f:
         blocks = re.findall(r"^```(\w*)\n(.*?)\n```$", f.read(), re.M | re.S)
@@ -42,6 +55,8 @@ def main():
             print(f"$ {block}\nis run by {LEFT[block]}")
         elif block.startswith("git clone "):
             as_user_of_a_checkout(block)
+        elif block.startswith("go mod edit -replace github.com/gorilla/"):
+            as_user_of_gorilla(block)
         else:
             with tempfile.TemporaryDirectory() as folder:
                 flags = [flag.format(folder=folder) for name, flag in SHORTER.items() if name in block]
