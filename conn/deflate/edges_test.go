@@ -87,3 +87,41 @@ func TestR85RepeatOverrunsByOne(t *testing.T) {
 		}
 	}
 }
+
+// Near the end of its input the inflater decodes symbol by symbol. There, too, a distance
+// may not lead beyond the agreed window, or to before the first message.
+func TestR85DistanceNearTheEnd(t *testing.T) {
+	// match is a fixed block with a match of three bytes, and then the tail's block.
+	match := func(code, extraBits, extra int) []byte {
+		return new(bitWriter).bits(0, 1).bits(1, 2).code(1, 7).code(code, 5).bits(extra, extraBits).code(0, 7).bits(0, 3).p
+	}
+	for _, c := range []struct {
+		distance  int
+		code      int // of the distance, and its extra bits
+		bits      int
+		extra     int
+		want      error
+		sentFirst int
+	}{
+		{256, 15, 6, 63, nil, 300},
+		{257, 16, 7, 0, ErrDistance, 300},
+		{300, 16, 7, 43, ErrDistance, 400},
+		{4, 3, 0, 0, nil, 4},
+		{4, 3, 0, 0, ErrDistance, 3},
+	} {
+		d, err := NewInflater(InflateOptions{WindowBits: 8})
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := bytes.Repeat([]byte("x"), c.sentFirst)
+		n := c.sentFirst
+		stored := append([]byte{0, byte(n), byte(n >> 8), ^byte(n), ^byte(n >> 8)}, first...)
+		if m, err := d.Message(append(stored, 0), false); err != nil || len(m) != n {
+			t.Fatalf("%d bytes, %v", len(m), err)
+		}
+		m, err := d.Message(match(c.code, c.bits, c.extra), false)
+		if !errors.Is(err, c.want) || c.want == nil && (err != nil || string(m) != "xxx") {
+			t.Errorf("distance %d after %d bytes: %q, %v, want %v", c.distance, n, m, err, c.want)
+		}
+	}
+}
