@@ -88,9 +88,9 @@ func TestR85RepeatOverrunsByOne(t *testing.T) {
 	}
 }
 
-// Near the end of its input the inflater decodes symbol by symbol. There, too, a distance
-// may not lead beyond the agreed window, or to before the first message.
-func TestR85DistanceNearTheEnd(t *testing.T) {
+// Of input that comes in small pieces the inflater decodes symbol by symbol. There, too, a
+// distance may not lead beyond the agreed window, or to before the first message.
+func TestR85DistanceInSmallPieces(t *testing.T) {
 	// match is a fixed block with a match of three bytes, and then the tail's block.
 	match := func(code, extraBits, extra int) []byte {
 		return new(bitWriter).bits(0, 1).bits(1, 2).code(1, 7).code(code, 5).bits(extra, extraBits).code(0, 7).bits(0, 3).p
@@ -119,9 +119,23 @@ func TestR85DistanceNearTheEnd(t *testing.T) {
 		if m, err := d.Message(append(stored, 0), false); err != nil || len(m) != n {
 			t.Fatalf("%d bytes, %v", len(m), err)
 		}
-		m, err := d.Message(match(c.code, c.bits, c.extra), false)
+		if err := d.Begin(false); err != nil {
+			t.Fatal(err)
+		}
+		m, err := inPieces(d, match(c.code, c.bits, c.extra))
 		if !errors.Is(err, c.want) || c.want == nil && (err != nil || string(m) != "xxx") {
 			t.Errorf("distance %d after %d bytes: %q, %v, want %v", c.distance, n, m, err, c.want)
 		}
 	}
+}
+
+// inPieces pushes a message byte by byte.
+func inPieces(d *Inflater, p []byte) ([]byte, error) {
+	for i := range p {
+		if err := d.Push(p[i:i+1], false); err != nil {
+			return nil, err
+		}
+	}
+	err := d.Push(nil, true)
+	return d.Bytes(), err
 }
