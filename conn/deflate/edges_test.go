@@ -122,15 +122,15 @@ func TestR85DistanceInSmallPieces(t *testing.T) {
 		if err := d.Begin(false); err != nil {
 			t.Fatal(err)
 		}
-		m, err := inPieces(d, match(c.code, c.bits, c.extra))
+		m, err := byteByByte(d, match(c.code, c.bits, c.extra))
 		if !errors.Is(err, c.want) || c.want == nil && (err != nil || string(m) != "xxx") {
 			t.Errorf("distance %d after %d bytes: %q, %v, want %v", c.distance, n, m, err, c.want)
 		}
 	}
 }
 
-// inPieces pushes a message byte by byte.
-func inPieces(d *Inflater, p []byte) ([]byte, error) {
+// byteByByte pushes a message byte by byte.
+func byteByByte(d *Inflater, p []byte) ([]byte, error) {
 	for i := range p {
 		if err := d.Push(p[i:i+1], false); err != nil {
 			return nil, err
