@@ -133,3 +133,13 @@ func BenchmarkAppendRequest(b *testing.B) {
 		AppendRequest(dst, r)
 	}
 }
+
+// A subprotocol is offered once, wherever in the list it stands again (RFC 6455 §4.1).
+func TestR40SubprotocolsAreUnique(t *testing.T) {
+	for _, list := range [][]string{{"a", "a"}, {"a", "b", "b"}, {"a", "b", "a"}, {"a", "b", "c", "b"}} {
+		r := &Request{Host: "h", Target: "/", Key: NewKey(), Subprotocols: list}
+		if b, err := AppendRequest(nil, r); !errors.Is(err, ErrValue) || len(b) != 0 {
+			t.Errorf("%q: %q, %v", list, b, err)
+		}
+	}
+}
