@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -110,12 +111,14 @@ func TestTailSendsLines(t *testing.T) {
 // Lines that come while there is no connection wait for the next one.
 func TestTailSendsLinesOnEachConnection(t *testing.T) {
 	t.Parallel()
+	var opened atomic.Int64
 	url := accept(t, func(nc net.Conn) { // one message a connection
 		c, err := new(conn.Upgrader).Accept(nc)
 		if err != nil {
 			return
 		}
 		defer c.Close()
+		opened.Add(1)
 		if m, err := c.ReadMessage(); err == nil {
 			c.WriteMessage(conn.Text, m.Data)
 			c.Shutdown(context.Background(), frame.CodeGoingAway, "")
@@ -131,10 +134,12 @@ func TestTailSendsLinesOnEachConnection(t *testing.T) {
 			t.Errorf("exit code %d", code)
 		}
 	})
-	for _, line := range []string{"one\n", "two\n", "three\n"} {
-		had := strings.Count(out.String(), "\n")
+	for i, line := range []string{"one\n", "two\n", "three\n"} {
+		for opened.Load() <= int64(i) { // on the one that ends it would be lost
+			time.Sleep(time.Millisecond)
+		}
 		io.WriteString(lines, line)
-		for strings.Count(out.String(), "\n") == had && ctx.Err() == nil { // a line may go with the connection that ends
+		for strings.Count(out.String(), "\n") == i {
 			time.Sleep(time.Millisecond)
 		}
 	}
