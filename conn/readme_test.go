@@ -24,7 +24,8 @@ import (
 // The files whose examples the README shows.
 var readmeExamples = []string{"example_test.go", "redial/example_readme_test.go"}
 
-// readmeBodies returns the bodies of the examples by their names, one tab less, and the imports that they need.
+// readmeBodies returns the bodies of the examples by their names, one tab less, and the
+// imports that they need.
 func readmeBodies(t *testing.T) (bodies map[string]string, imports map[string][]string) {
 	t.Helper()
 	bodies, imports = map[string]string{}, map[string][]string{}

@@ -151,8 +151,8 @@ func limit(b *testing.B, size int, cjk, check bool) int {
 	return len(frames) / n
 }
 
-// BenchmarkFrames is the short table: messages that are read and written in memory, at the best
-// tier. tier=std reads lengths and calls unicode/utf8, and knows no other rule.
+// BenchmarkFrames is the short table: messages that are read and written in memory, at
+// the best tier. tier=std reads lengths and calls unicode/utf8, and knows no other rule.
 // TICKWIRE_FULL=1 runs the other benchmarks too.
 //
 //	go test -run='^$' -bench=. ./mask ./utf8 ./frame

@@ -95,7 +95,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestRunOnOneCPU: the program begins on the CPU that is asked for, and this process stays where it was.
+// TestRunOnOneCPU: the program begins on the CPU that is asked for, and this process
+// stays where it was.
 func TestRunOnOneCPU(t *testing.T) {
 	var before, after unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &before); err != nil {

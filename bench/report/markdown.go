@@ -50,7 +50,8 @@ func Write(root string, files ...string) error {
 	return nil
 }
 
-// front is BENCHMARKS.md: what a reader wants to know first, then a chart and a table for each scenario.
+// front is BENCHMARKS.md: what a reader wants to know first, then a chart and a table for
+// each scenario.
 func front(dir string, all []group, results []scenario.Result, charts map[string][]chart, refused []Refusal) (string, error) {
 	var b strings.Builder
 	b.WriteString("# Benchmarks\n\n")

@@ -197,7 +197,8 @@ func TestRefusable(t *testing.T) {
 	}
 }
 
-// TestRefusedIsNotPrinted: a figure that contradicts its neighbours is in no table and no chart, and is named.
+// TestRefusedIsNotPrinted: a figure that contradicts its neighbours is in no table and no
+// chart, and is named.
 func TestRefusedIsNotPrinted(t *testing.T) {
 	var results []scenario.Result
 	for size, ns := range map[int]float64{60: 10, 200: 7777, 1000: 30, 8000: 200} {
@@ -239,7 +240,8 @@ func TestRefusedIsNotPrinted(t *testing.T) {
 	}
 }
 
-// TestLanguagesInReport: programs in other languages have a table with their versions, and those that are missing are named.
+// TestLanguagesInReport: programs in other languages have a table with their versions,
+// and those that are missing are named.
 func TestLanguagesInReport(t *testing.T) {
 	results := rows("feed-languages", "ws, 200 B, UTF-8 checked", "cpu ns/message", map[string][]float64{"tickwire": {30}, "rust: sockudo-ws": {90}})
 	for i := range results {
@@ -325,7 +327,8 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-// TestViews: a table has at most mostRows rows, with tickwire's and each library's best among them.
+// TestViews: a table has at most mostRows rows, with tickwire's and each library's best
+// among them.
 func TestViews(t *testing.T) {
 	figures := map[string][]float64{}
 	for i, e := range entrant.All() {

@@ -108,7 +108,8 @@ func echoClient(s *Spec, ch *channel) error {
 }
 
 // tripTurn makes the round trips of one turn, step by step: first those that warm, then
-// batches. With Spec.AtSpeed it asks before and after each batch whether the processor runs at full speed.
+// batches. With Spec.AtSpeed it asks before and after each batch whether the processor
+// runs at full speed.
 type tripTurn struct {
 	*trips
 	s    *Spec
@@ -123,7 +124,8 @@ type tripTurn struct {
 	used          map[string]float64 // when the turn is over
 }
 
-// next takes the message that has come, if one was sent, and sends the next. It returns false when the turn is over.
+// next takes the message that has come, if one was sent, and sends the next. It returns
+// false when the turn is over.
 func (t *tripTurn) next() (more bool, err error) {
 	now := time.Now()
 	if t.flying {

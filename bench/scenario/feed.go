@@ -49,7 +49,8 @@ const (
 	behind = 60_000
 )
 
-// encryptedMessages is how many messages a blaster makes under TLS, where all is encrypted beforehand, for one turn of one consumer.
+// encryptedMessages is how many messages a blaster makes under TLS, where all is
+// encrypted beforehand, for one turn of one consumer.
 const encryptedMessages = 400_000
 
 func feed(p *Plan) error {

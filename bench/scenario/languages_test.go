@@ -8,7 +8,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/peers"
 )
 
-// TestForeignFailures: a program that is missing and one that fails are results that say why; the others go on.
+// TestForeignFailures: a program that is missing and one that fails are results that say
+// why; the others go on.
 func TestForeignFailures(t *testing.T) {
 	gone := &foreign{peer: &peers.Peer{Language: "rust", Library: "gone", Missing: "no cargo here"}}
 	broken := &foreign{peer: &peers.Peer{Language: "cpp", Library: "broken", Program: []string{"/bin/false"}}}
@@ -46,7 +47,8 @@ func TestForeignFailures(t *testing.T) {
 	}
 }
 
-// TestLanguages builds the peers in JavaScript and Python, and runs them against the scenarios' own servers.
+// TestLanguages builds the peers in JavaScript and Python, and runs them against the
+// scenarios' own servers.
 func TestLanguages(t *testing.T) {
 	if os.Getenv("TICKWIRE_FULL") != "1" {
 		t.Skip("installs packages: only with TICKWIRE_FULL=1")

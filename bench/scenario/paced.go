@@ -67,7 +67,8 @@ func pacedTurn(s Spec) (best map[string]float64, err error) {
 	return nearest(s.Every, func() (map[string]float64, error) { return pacedPair(s) })
 }
 
-// nearest measures until a turn has kept the pace, pacedTurns times at most, and returns the one that came nearest.
+// nearest measures until a turn has kept the pace, pacedTurns times at most, and returns
+// the one that came nearest.
 func nearest(every time.Duration, turn func() (map[string]float64, error)) (best map[string]float64, err error) {
 	off := func(m map[string]float64) float64 { return math.Abs(m["messages/s"]*every.Seconds() - 1) }
 	for range pacedTurns {
@@ -278,7 +279,8 @@ func (t *pacedTimes) view(line int, p []byte) (more bool) {
 	return true
 }
 
-// read reads all: in the entrant's one loop if it has one, else with a goroutine for each connection.
+// read reads all: in the entrant's one loop if it has one, else with a goroutine for each
+// connection.
 func (t *pacedTimes) read(e entrant.Entrant, conns []entrant.Conn) error {
 	if one, ok := e.(entrant.LineReader); ok {
 		return one.ReadLines(conns, func(p []byte) bool { return t.view(0, p) })

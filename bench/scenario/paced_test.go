@@ -38,7 +38,8 @@ func TestMonotonicIsShared(t *testing.T) {
 	}
 }
 
-// TestNearest: a turn in which fewer messages came than were to be sent is made again, and so is one in which more did.
+// TestNearest: a turn in which fewer messages came than were to be sent is made again,
+// and so is one in which more did.
 func TestNearest(t *testing.T) {
 	for name, c := range map[string]struct {
 		rates []float64 // at 100 messages a second

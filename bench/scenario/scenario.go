@@ -51,7 +51,8 @@ type Scenario struct {
 	run   func(*Plan) error
 }
 
-// languages says that a scenario has programs in other languages: it runs with Plan.Languages alone.
+// languages says that a scenario has programs in other languages: it runs with
+// Plan.Languages alone.
 func (s Scenario) languages() bool { return strings.HasSuffix(s.Name, "-languages") }
 
 // All are the scenarios, in the order of the report.

@@ -422,8 +422,9 @@ async def consumer_refused(world):
     return "exit status 1, and 2"
 
 
-# Where a page of an example runs in place of a browser: its own script, on a WebSocket of package ws. The steps are
-# {"set": {id: value}}, {"submit": id} and {"until": [id, text]}: until an element, or a child of it, has that text.
+# Where a page of an example runs in place of a browser: its own script, on a WebSocket of
+# package ws. The steps are {"set": {id: value}}, {"submit": id} and {"until": [id,
+# text]}: until an element, or a child of it, has that text.
 PAGE = r"""
 const vm = require("vm"), assert = require("assert"), WebSocket = require("ws")
 const [address, steps] = process.argv.slice(1), url = new URL(address)

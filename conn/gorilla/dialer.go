@@ -47,7 +47,8 @@ type Dialer struct {
 	// NetDialTLSContext makes the connection below for wss, with its TLS done.
 	NetDialTLSContext func(ctx context.Context, network, addr string) (net.Conn, error)
 
-	// Proxy returns the proxy for a request, nil for none: http, with CONNECT, socks5 or socks5h.
+	// Proxy returns the proxy for a request, nil for none: http, with CONNECT, socks5 or
+	// socks5h.
 	Proxy func(*http.Request) (*url.URL, error)
 
 	// TLSClientConfig is for wss, where NetDialTLSContext is nil.

@@ -63,7 +63,8 @@ func TestWriteAfterCloseWithoutAnswer(t *testing.T) {
 	}
 }
 
-// Without a bound of the caller's, what NetDialContext makes lives on with the caller's context.
+// Without a bound of the caller's, what NetDialContext makes lives on with the caller's
+// context.
 func TestContextOfNetDial(t *testing.T) {
 	s := newServer(t, nil)
 	d := &Dialer{NetDialContext: func(ctx context.Context, network, address string) (net.Conn, error) {

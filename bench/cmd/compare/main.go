@@ -7,13 +7,13 @@
 //	GOWORK=off go -C bench run ./cmd/compare -languages
 //	GOWORK=off go -C bench run ./cmd/compare -report
 //
-// A whole run takes about 40 minutes, with -quick five; -languages takes 15 more. Raw results go to bench/results,
-// one JSON line per entrant and round, each as soon as it is there: a run that is
-// interrupted has those before.
+// A whole run takes about 40 minutes, with -quick five; -languages takes 15 more. Raw
+// results go to bench/results, one JSON line per entrant and round, each as soon as it is
+// there: a run that is interrupted has those before.
 //
-// With -report, rows that fall short of their targets are run once more under a profiler, and BENCHMARKS.md, bench/METHOD.md,
-// bench/TARGETS.md, bench/TABLES.md and bench/charts are
-// made from the results of this run, or, with -from, from those of earlier ones.
+// With -report, rows that fall short of their targets are run once more under a profiler,
+// and BENCHMARKS.md, bench/METHOD.md, bench/TARGETS.md, bench/TABLES.md and bench/charts
+// are made from the results of this run, or, with -from, from those of earlier ones.
 package main
 
 import (

@@ -1,4 +1,5 @@
-// What the programs in C++ share. The Go package peers says what the arguments mean and what is printed.
+// What the programs in C++ share. The Go package peers says what the arguments mean and
+// what is printed.
 #pragma once
 
 #include <sys/resource.h>

@@ -1,4 +1,5 @@
-// The library ws as a client of the benchmarks. The package peers says what the arguments mean and what is printed.
+// The library ws as a client of the benchmarks. The package peers says what the arguments
+// mean and what is printed.
 'use strict';
 
 const WebSocket = require('ws');

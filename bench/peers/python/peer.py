@@ -88,7 +88,8 @@ async def picows(role, url, turn):
         def on_ws_frame(self, transport, frame):
             if over.done():
                 return
-            # The payload is looked at in place; the check of UTF-8, which is the caller's, makes the text.
+            # The payload is looked at in place; the check of UTF-8, which is the
+            # caller's, makes the text.
             payload = frame.get_payload_as_memoryview()
             str(payload, "utf-8")
             n = len(payload)
@@ -128,7 +129,8 @@ async def websockets(role, url, turn):
         if role == "feed":
             while turn.left > 0:
                 for _ in range(turn.left):
-                    # decode=True is the default: the library makes a text, and checks it with that.
+                    # decode=True is the default: the library makes a text, and checks it
+                    # with that.
                     text = await ws.recv()
                     turn.bytes += len(text)
                     turn.sum += ord(text[0]) + ord(text[-1])

@@ -16,7 +16,8 @@ import (
 // errFound ends a soak that has found something.
 var errFound = errors.New("something was found: see above")
 
-// runSoak runs many connections on loopback and looks whether anything is lost or stays behind.
+// runSoak runs many connections on loopback and looks whether anything is lost or stays
+// behind.
 func runSoak(ctx context.Context, std *streams, args []string) error {
 	flags := newFlags("soak")
 	var o soak.Options

@@ -111,7 +111,8 @@ func (c *churn) finish(ctx context.Context, n int, progress func(opened, ended u
 }
 
 // loopbacks is how many addresses of the loopback net are listened on, where there are so
-// many: the ports of one are used up by some 28,000 connections that wait for their last packets.
+// many: the ports of one are used up by some 28,000 connections that wait for their last
+// packets.
 const loopbacks = 16
 
 func (c *churn) listen(helpers *sync.WaitGroup) error {
