@@ -66,8 +66,11 @@ type Client struct {
 	//
 	// A handler that waits stops all connections of the Poller. The same holds for Decode
 	// and LifeSign; LifeSign.Reply may wait for a peer that takes no bytes. The handler
-	// must not wait for the end of a Run on the same Poller. If it panics, Run panics
-	// with an error that has the stack, and the Poller continues.
+	// must not wait for the end of a Run on the same Poller. While a handler of one
+	// Client has a message, the clocks of the others wait. They do not know of handlers
+	// that other connections of the Poller have: one that takes longer than a clock can
+	// end live connections. If a Client's handler panics, Run panics with an error that
+	// has the stack, and the Poller continues.
 	Poller *conn.Poller
 
 	Backoff Backoff

@@ -101,8 +101,10 @@ type keeper struct {
 	fresh   bool // silence counts from that one
 	sent    chan error
 	silence *time.Timer // nil unless an answer is awaited
-	busy    uint64      // the phase in which the handler had a message when that ran out, 0 if it had none
-	graced  bool        // the reader got some more time after that
+	// When the timer fired, the handler had a message in the phase busy, and another
+	// handler of the Poller had one in the turn busyTurn. 0: it had none.
+	busy, busyTurn uint64
+	graced         bool // the reader got some more time after that
 }
 
 func (r *runner) keep(s *Session) {
@@ -259,7 +261,8 @@ func (k *keeper) sign() {
 	k.signing, k.fresh = true, k.silence == nil
 	if k.fresh && l.Timeout > 0 {
 		k.r.turns.watch()
-		k.silence, k.busy, k.graced = time.NewTimer(l.Timeout), 0, false
+		k.silence, k.graced = time.NewTimer(l.Timeout), false
+		k.busy, k.busyTurn = 0, 0
 	}
 	go func() { k.sent <- s.sendSign() }() // stop waits for it
 }
@@ -279,18 +282,24 @@ func (k *keeper) signed(err error) {
 // judgeSilence is called when no answer has come in time. While the handler has a message
 // nobody reads: the answer may be waiting.
 func (k *keeper) judgeSilence() {
-	limit, phase := k.r.c.LifeSign.Timeout, k.s.clocks.phase.Load()
-	if turn := k.r.turns.now(); turn&1 == 1 {
-		phase = turn // another handler of the Poller's
-	}
-	still := phase&1 == 1 && (k.busy == 0 || k.busy == phase)
+	limit := k.r.c.LifeSign.Timeout
+	phase, turn := k.s.clocks.phase.Load(), k.r.turns.now()
+	first := k.busy == 0 && k.busyTurn == 0
+	own := phase&1 == 1 && (first || phase == k.busy)
+	another := turn&1 == 1 && (first || turn == k.busyTurn)
 	switch {
 	case k.s.answered.Load():
 		k.stopSilence()
 		return
-	case still:
-		k.busy = phase
-	case k.busy != 0 && !k.graced:
+	case own || another:
+		k.busy, k.busyTurn = 0, 0
+		if own {
+			k.busy = phase
+		}
+		if another {
+			k.busyTurn = turn
+		}
+	case !first && !k.graced:
 		k.graced = true
 	default:
 		k.silence = nil

@@ -520,3 +520,19 @@ func TestBusyHandlerIsNoLostAnswer(t *testing.T) {
 		})
 	}
 }
+
+// The turns of a Poller and the phases of a session are counted apart: equal numbers are
+// not the same message.
+func TestAnotherHandlersTurnIsNotThePhase(t *testing.T) {
+	r := &runner{c: &Client{LifeSign: &LifeSign{Timeout: time.Hour}}, turns: new(turns)}
+	k := &keeper{r: r, s: new(Session), silence: time.NewTimer(time.Hour)}
+	defer k.stopSilence()
+	k.s.clocks.phase.Store(5) // the handler has a message
+	k.judgeSilence()
+	k.s.clocks.phase.Store(6)
+	r.turns.n.Store(5)
+	k.judgeSilence()
+	if !k.graced {
+		t.Error("another message counts as the one of before")
+	}
+}
