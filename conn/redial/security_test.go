@@ -107,6 +107,19 @@ func TestSecurityPage(t *testing.T) {
 	} else if got != table {
 		t.Errorf("the table of limits in %s is\n%s\nnot\n%s\nrun with -update", securityPage, got, table)
 	}
+	steps, err := os.ReadFile("../../.ci/run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile("step `([a-z0-9]+)`").FindAllStringSubmatch(string(b), -1) {
+		step := regexp.MustCompile(`(?ms)^` + m[1] + `\(\) \{(.*?)^\}`).FindString(string(steps))
+		if step == "" {
+			t.Errorf("%s names step %s, which does not exist", securityPage, m[1])
+		}
+		if m[1] == "debug" && !strings.Contains(step, "-tags tickwiredebug ./...") {
+			t.Error("step debug does not poison the memory of all packages")
+		}
+	}
 	tests := testsOf(t, "../..")
 	for _, m := range regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`").FindAllStringSubmatch(string(b), -1) {
 		if !tests[m[1]] {
