@@ -8,7 +8,7 @@
 //
 // faults.txt lists them. Its test says which of them no longer fit the code. The tests of
 // the fault's own package run first, thinned out (-short); if they find nothing, all tests
-// of the module run. No file of the tree changes: the compiler is given the changed text
+// of the module run. Before its first fault a package's own tests must pass. No file of the tree changes: the compiler is given the changed text
 // as an overlay. The exit status is 1 if a fault was not found, and 2 if one could not be
 // tried.
 package main
@@ -72,9 +72,16 @@ func campaign(ctx context.Context, pattern string, own bool, report string) (mis
 		return 0, err
 	}
 	var results []result
+	sound := map[string]bool{} // packages whose tests pass without a fault
 	for _, f := range faults {
 		if !match.MatchString(f.file + ": " + f.name) {
 			continue
+		}
+		if dir := path.Dir(f.file); !sound[dir] {
+			if out, err := test(ctx, root, "", ownTests(f)); err != nil {
+				return missed, fmt.Errorf("%s, without a fault: %w\n%s", dir, err, out)
+			}
+			sound[dir] = true
 		}
 		start := time.Now()
 		r, err := try(ctx, root, f, own)
@@ -93,7 +100,7 @@ func campaign(ctx context.Context, pattern string, own bool, report string) (mis
 	if report == "" {
 		return missed, nil
 	}
-	return missed, os.WriteFile(report, table(results, missed), 0o644)
+	return missed, os.WriteFile(report, table(results, missed, pattern, own), 0o644)
 }
 
 func moduleRoot(ctx context.Context) (string, error) {
@@ -116,7 +123,7 @@ func try(ctx context.Context, root string, f fault, own bool) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	runs := [][]string{{"-short", "./" + path.Dir(f.file)}, {"./..."}}
+	runs := [][]string{ownTests(f), {"./..."}}
 	if own {
 		runs = runs[:1]
 	}
@@ -138,6 +145,9 @@ func try(ctx context.Context, root string, f fault, own bool) (result, error) {
 	return result{fault: f}, nil
 }
 
+// ownTests are the arguments of go test for the fault's own package.
+func ownTests(f fault) []string { return []string{"-short", "./" + path.Dir(f.file)} }
+
 // writeOverlay writes a file that has the go command compile text in the place of file.
 func writeOverlay(dir, file, text string) (overlay string, err error) {
 	changed := filepath.Join(dir, filepath.Base(file))
@@ -152,7 +162,7 @@ func writeOverlay(dir, file, text string) (overlay string, err error) {
 	return overlay, os.WriteFile(overlay, content, 0o644)
 }
 
-// test runs go test. A fault that vet would find is not found by a test: vet is off.
+// test runs go test; overlay may be "". A fault that vet would find is not found by a test: vet is off.
 func test(ctx context.Context, root, overlay string, args []string) ([]byte, error) {
 	args = append([]string{"test", "-overlay", overlay, "-failfast", "-vet=off",
 		"-timeout", testTimeout.String()}, args...)
@@ -188,11 +198,18 @@ func firstFailure(out string) (test, where string) {
 }
 
 // table is the report.
-func table(results []result, missed int) []byte {
+func table(results []result, missed int, pattern string, own bool) []byte {
 	var b bytes.Buffer
+	command := "go run ./fuzz/mutation"
+	if own {
+		command += " -own"
+	}
+	if pattern != "" {
+		command += " -run '" + pattern + "'"
+	}
 	fmt.Fprintf(&b, "# Faults that the tests find\n\n"+
-		"Written by `go run ./fuzz/mutation -report FILE`: %d faults, each in the code by itself, %d found.\n\n"+
-		"| file | what is wrong then | the first test that fails |\n|---|---|---|\n", len(results), len(results)-missed)
+		"Written by `%s -report FILE`: %d faults, each in the code by itself, %d found.\n\n"+
+		"| file | what is wrong then | the first test that fails |\n|---|---|---|\n", command, len(results), len(results)-missed)
 	for _, r := range results {
 		found := "**none**"
 		if r.found != "" {

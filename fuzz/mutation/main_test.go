@@ -3,6 +3,7 @@ package main
 import (
 	"go/parser"
 	"go/token"
+	"os"
 	"strings"
 	"testing"
 )
@@ -37,6 +38,26 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// The committed table has a row for each fault, and no others.
+func TestResultHasEachFault(t *testing.T) {
+	b, err := os.ReadFile("RESULT.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	faults, err := parse(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range faults {
+		if !strings.Contains(string(b), "\n| "+f.file+" | "+f.name+" | ") {
+			t.Errorf("no row for %s: %s", f.file, f.name)
+		}
+	}
+	if rows := strings.Count(string(b), "\n| ") - 1; rows != len(faults) {
+		t.Errorf("%d rows for %d faults", rows, len(faults))
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	for _, list := range []string{
 		"-a line before the first fault\n",
@@ -68,8 +89,9 @@ func TestTable(t *testing.T) {
 		{fault{file: "frame/a.go", name: "one"}, "TestA", "m/frame"},
 		{fault{file: "frame/a.go", name: "two"}, "TestB", "m/conn"},
 		{fault: fault{file: "frame/a.go", name: "three"}},
-	}, 1))
+	}, 1, "frame", true))
 	for _, want := range []string{
+		"`go run ./fuzz/mutation -own -run 'frame' -report FILE`",
 		"3 faults, each in the code by itself, 2 found",
 		"| frame/a.go | one | TestA |\n",
 		"| frame/a.go | two | TestB of conn |\n",
