@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -90,19 +91,21 @@ func TestLinesOfARequest(t *testing.T) {
 
 // An agent that is slow is waited for as long as octets come.
 func TestPatienceIsRenewed(t *testing.T) {
-	p := text("0123456789")
-	b := p.append(nil, false)
-	agent, s := piped(t, &Case{want: []event{{opText, p.data}}}, time.Second)
-	go func() {
-		for i := range b { // 12 times 200 ms
-			time.Sleep(200 * time.Millisecond)
-			agent.Write(b[i : i+1])
+	synctest.Test(t, func(t *testing.T) {
+		p := text("0123456789")
+		b := p.append(nil, false)
+		agent, s := piped(t, &Case{want: []event{{opText, p.data}}}, time.Second)
+		go func() {
+			for i := range b { // 12 times 200 ms, by the clock of the test
+				time.Sleep(200 * time.Millisecond)
+				agent.Write(b[i : i+1])
+			}
+			c := closing(1000, "")
+			agent.Write(c.append(nil, false))
+			agent.Close()
+		}()
+		if r := s.play(nil); r.Verdict != OK {
+			t.Errorf("%v: %s (%s)", r.Verdict, r.Note, r.End)
 		}
-		c := closing(1000, "")
-		agent.Write(c.append(nil, false))
-		agent.Close()
-	}()
-	if r := s.play(nil); r.Verdict != OK {
-		t.Errorf("%v: %s (%s)", r.Verdict, r.Note, r.End)
-	}
+	})
 }
