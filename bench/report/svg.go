@@ -21,8 +21,8 @@ const (
 // chart has a ground of its own, so that it can be read on any page.
 const style = `<style>
 text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,"Noto Sans","DejaVu Sans","Liberation Sans",sans-serif}
-.bg{fill:#ffffff}.fg{fill:#1f2328}.dim{fill:#59636e}.grid{stroke:#d1d9e0;stroke-width:1}.axis{stroke:#818b98;stroke-width:1}
-@media (prefers-color-scheme:dark){.bg{fill:#151b23}.fg{fill:#f0f6fc}.dim{fill:#9198a1}.grid{stroke:#3d444d}.axis{stroke:#656c76}}
+.bg{fill:#ffffff}.fg{fill:#1f2328}.dim{fill:#59636e}.grid{stroke:#d1d9e0;stroke-width:1}.axis{stroke:#818b98;stroke-width:1}.box{fill:#f6f8fa;stroke:#d1d9e0}
+@media (prefers-color-scheme:dark){.bg{fill:#151b23}.fg{fill:#f0f6fc}.dim{fill:#9198a1}.grid{stroke:#3d444d}.axis{stroke:#656c76}.box{fill:#212830;stroke:#3d444d}}
 </style>
 `
 
