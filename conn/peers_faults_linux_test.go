@@ -173,12 +173,7 @@ func TestPeerF48InterfaceDown(t *testing.T) {
 				if _, err := exec.LookPath("ip"); err != nil {
 					t.Skip("iproute2 is not installed")
 				}
-				rerun(t, "TestPeerF48InterfaceDown", x.name, func(cmd *exec.Cmd) {
-					a := cmd.SysProcAttr
-					a.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET
-					a.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
-					a.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
-				})
+				rerun(t, "TestPeerF48InterfaceDown", x.name, inNamespace)
 			case x.name:
 				ip(t, "link", "set", "lo", "up")
 				x.run(t)
