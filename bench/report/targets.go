@@ -157,6 +157,13 @@ func targets() []target {
 	}
 	add(within(entrant.LimitParse, faster(echo+", across CPUs", "echo", "128 B, each end", "tickwire", leanest, 1, 0))...)
 	add(cost(echo+", across CPUs", "echo", "128 B, each end", "tickwire-spin", leanest, 0, 0.6))
+	add(faster(echo+", one CPU, beside other languages", "echo-languages", "", "tickwire-poller", leanest, 1, 0)...)
+	add(faster(echo+", one CPU, beside other languages", "echo-languages", "", "tickwire-blocking", leanest, 1, 0)...)
+	add(cost("16 lines, 10,000/s in total, p50", "lines", linesAt(16, 10_000), "tickwire-poller-spin", "tickwire", 0.25, 0))
+	moderated := cost("16 lines, 10,000/s in total, CPU", "lines", linesAt(16, 10_000), "tickwire-poller-moderated", "tickwire", 0.333, 0)
+	moderated.metric = "cpu ns/message"
+	add(moderated)
+
 	const fan = "fan-out to 1,000, server"
 	add(faster(fan, "fanout", fanout1000, "tickwire", "gorilla", 1.2, 0, "gws", 1, 0)...)
 	all = append(all, target{title: fan, scenario: "fanout", kase: fanout1000, ours: "tickwire", metric: "allocs/message", figure: true, least: 0.01})

@@ -65,6 +65,11 @@ var views = []view{
 	{"idle", "Bytes of memory for each connection that has carried a message and waits.", []column{
 		{"resident", "", ""}, {"heap", "", "heap B/connection"}, {"stack", "", "stack B/connection"},
 	}},
+	{"sdk", "Trades of go-binance, with gorilla and with conn/gorilla in its place: nanoseconds of CPU a message. Decoding JSON is most of it.", []column{
+		{"ws", "aggTrade of go-binance, ws", ""}, {"wss", "aggTrade of go-binance, wss", ""},
+		{"ws, compressed", "aggTrade of go-binance, ws, compressed", ""}, {"wss, compressed", "aggTrade of go-binance, wss, compressed", ""},
+		{"allocations, ws", "aggTrade of go-binance, ws", "allocs/message"},
+	}},
 	{"feed-languages", "Nanoseconds of CPU a message, as in feed, by programs in other languages.", []column{
 		{"ws, 60 B", "ws, 60 B", ""}, {"ws, 200 B", "ws, 200 B", ""}, {"ws, 1000 B", "ws, 1000 B", ""},
 		{"wss, 60 B", "wss, 60 B", ""}, {"wss, 200 B", "wss, 200 B", ""}, {"wss, 1000 B", "wss, 1000 B", ""},
