@@ -104,10 +104,11 @@ var layers = map[string]struct{ imports, tests []string }{
 		nil,
 	},
 	// The reference is independent of the engine: it must not import what it judges.
-	"fuzz/reference": {nil, []string{"fuzz/reference"}},
-	"fuzz/mutation":  {nil, nil},
-	"fuzz/seed":      {[]string{"frame", "conn"}, nil},
-	"fuzz/replay":    {[]string{"mask", "frame", "fuzz/reference"}, []string{"fuzz/replay"}},
+	"fuzz/reference":         {nil, []string{"fuzz/reference"}},
+	"fuzz/mutation":          {nil, nil},
+	"fuzz/seed":              {[]string{"frame", "conn"}, nil},
+	"fuzz/libfuzzer/testing": {nil, []string{"fuzz/libfuzzer/testing"}},
+	"fuzz/replay":            {[]string{"mask", "frame", "fuzz/reference"}, []string{"fuzz/replay"}},
 	"fuzz": {
 		nil,
 		[]string{
