@@ -112,6 +112,7 @@ type Node struct {
 	Options
 	command *exec.Cmd
 	stdin   io.Closer
+	used    time.Duration
 }
 
 // Cluster is nodes in child processes.
@@ -254,9 +255,13 @@ func (n *Node) Kill() {
 	if n.command != nil {
 		n.command.Process.Kill()
 		n.command.Wait()
+		n.used += n.command.ProcessState.UserTime() + n.command.ProcessState.SystemTime()
 		n.command = nil
 	}
 }
+
+// CPU returns the CPU time of the node's processes that have ended.
+func (n *Node) CPU() time.Duration { return n.used }
 
 // freePorts returns ports on 127.0.0.1 that nobody listens on.
 func freePorts(n int) ([]int, error) {
