@@ -207,9 +207,13 @@ func codeError(code int, err error) error {
 	return fmt.Errorf("%w: %w", kind, err)
 }
 
+// timeHeader is the header with the engine's time stamp of a message.
+const timeHeader = "Nats-Time-Stamp"
+
 // stored is a message of a stream.
 type stored struct {
 	sequence uint64
+	time     int64 // the engine's stamp, in nanoseconds since 1970
 	data     []byte
 }
 
@@ -227,8 +231,9 @@ func leaderGet(ctx context.Context, nc *nats.Conn, stream string, sequence uint6
 	var response struct {
 		Error   *jetstream.APIError `json:"error"`
 		Message *struct {
-			Sequence uint64 `json:"seq"`
-			Data     []byte `json:"data"`
+			Sequence uint64    `json:"seq"`
+			Time     time.Time `json:"time"`
+			Data     []byte    `json:"data"`
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(answer.Data, &response); err != nil {
@@ -242,20 +247,30 @@ func leaderGet(ctx context.Context, nc *nats.Conn, stream string, sequence uint6
 	case response.Message == nil:
 		return stored{}, errors.New("relay: answer to STREAM.MSG.GET without a message")
 	}
-	return stored{response.Message.Sequence, response.Message.Data}, nil
+	m := response.Message
+	return stored{m.Sequence, m.Time.UnixNano(), m.Data}, nil
 }
 
 // directGet reads up to n messages from a sequence on, by direct get: any replica
 // answers. It returns those that the replica has: none if it has nothing from there on,
 // or is behind. Sequences that are gone are left out.
 func directGet(ctx context.Context, nc *nats.Conn, stream string, from uint64, n, maxBytes int) ([]stored, error) {
-	inbox := nats.NewInbox()
+	return directRequest(ctx, nc, stream, fmt.Appendf(nil, `{"seq":%d,"batch":%d,"max_bytes":%d}`, from, n, maxBytes))
+}
+
+// directGetSince is directGet for the first message that was stored at a time or later.
+func directGetSince(ctx context.Context, nc *nats.Conn, stream string, since time.Time) ([]stored, error) {
+	text := since.UTC().Format(time.RFC3339Nano)
+	return directRequest(ctx, nc, stream, fmt.Appendf(nil, `{"start_time":%q,"batch":1}`, text))
+}
+
+func directRequest(ctx context.Context, nc *nats.Conn, stream string, request []byte) ([]stored, error) {
+	inbox := nc.NewInbox()
 	sub, err := nc.SubscribeSync(inbox)
 	if err != nil {
 		return nil, err
 	}
 	defer sub.Unsubscribe()
-	request := fmt.Appendf(nil, `{"seq":%d,"batch":%d,"max_bytes":%d}`, from, n, maxBytes)
 	if err := nc.PublishRequest("$JS.API.DIRECT.GET."+stream, inbox, request); err != nil {
 		return nil, engineError(err)
 	}
@@ -274,10 +289,23 @@ func directGet(ctx context.Context, nc *nats.Conn, stream string, from uint64, n
 		default:
 			return nil, fmt.Errorf("relay: direct get: %s %s", m.Header.Get("Status"), m.Header.Get("Description"))
 		}
-		sequence, err := strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64)
+		one, err := storedOf(m)
 		if err != nil {
-			return nil, fmt.Errorf("relay: direct get: sequence: %w", err)
+			return nil, fmt.Errorf("relay: direct get: %w", err)
 		}
-		out = append(out, stored{sequence, m.Data})
+		out = append(out, one)
 	}
+}
+
+// storedOf returns a message that the engine read or republished.
+func storedOf(m *nats.Msg) (stored, error) {
+	sequence, err := strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64)
+	if err != nil {
+		return stored{}, fmt.Errorf("sequence: %w", err)
+	}
+	stamp, err := time.Parse(time.RFC3339Nano, m.Header.Get(timeHeader))
+	if err != nil {
+		return stored{}, fmt.Errorf("time stamp: %w", err)
+	}
+	return stored{sequence, stamp.UnixNano(), m.Data}, nil
 }
