@@ -14,6 +14,7 @@ import (
 type consumer struct {
 	client *relay.Client
 	phase  *atomic.Int32 // of the demo: how many kills there were
+	warm   *atomic.Int64 // when latency is measured from, in nanoseconds since 1970
 	up     *told[struct{}]
 
 	last                               atomic.Uint64 // the highest number that came
@@ -31,8 +32,8 @@ type consumer struct {
 // A span is numbers from first to last.
 type span struct{ first, last uint64 }
 
-func newConsumer(stream string, urls []string, phase *atomic.Int32, phases int) *consumer {
-	c := &consumer{phase: phase, up: newTold[struct{}](), silence: make([]time.Duration, phases)}
+func newConsumer(stream string, urls []string, d *demo) *consumer {
+	c := &consumer{phase: &d.phase, warm: &d.warm, up: newTold[struct{}](), silence: make([]time.Duration, 1+len(d.kills))}
 	c.client = &relay.Client{
 		Redial: &redial.Client{
 			URLs: urls,
@@ -73,7 +74,9 @@ func (c *consumer) take(m relay.Message, now int64) {
 		return
 	}
 	c.delivered.Add(1)
-	c.latencies[min(phase, 1)].add(time.Duration(now - m.Received))
+	if m.Received >= c.warm.Load() {
+		c.latencies[min(phase, 1)].add(time.Duration(now - m.Received))
+	}
 	n, err := checkFeed(m.Data)
 	if err != nil {
 		c.wrong.Add(1)

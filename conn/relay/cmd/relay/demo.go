@@ -116,7 +116,8 @@ type demo struct {
 	gateways   [twins]*child
 	gatewayURL [twins]*told[string]
 	consumers  []*consumer
-	phase      atomic.Int32
+	phase      atomic.Int32 // how many kills there were
+	warm       atomic.Int64 // when latency is measured from, in nanoseconds since 1970
 	kills      []kill
 	sent       *told[uint64]
 
@@ -216,7 +217,7 @@ func (d *demo) start(ctx context.Context) error {
 	d.planKills()
 	for i := range d.options.clients {
 		mine := []string{urls[i%twins], urls[(i+1)%twins]}
-		d.consumers = append(d.consumers, newConsumer(d.stream, mine, &d.phase, 1+len(d.kills)))
+		d.consumers = append(d.consumers, newConsumer(d.stream, mine, d))
 	}
 	return nil
 }
@@ -363,6 +364,7 @@ func (d *demo) feed(ctx context.Context, failed <-chan error) (*report, error) {
 		}
 	}
 	begin := time.Now()
+	d.warm.Store(begin.Add(warmUp).UnixNano())
 	if err := d.exchange.say("begin"); err != nil {
 		return nil, err
 	}
@@ -419,6 +421,10 @@ func sleep(ctx context.Context, t time.Duration) bool {
 		return false
 	}
 }
+
+// warmUp is how long latency is not measured: an ingester takes over at the begin, and
+// waits for Patience before.
+const warmUp = 500 * time.Millisecond
 
 // drainTime is how long nothing may come, after the feed, before the demo gives up. An
 // engine without a leader is silent for up to 9 s.
