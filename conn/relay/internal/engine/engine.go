@@ -172,6 +172,8 @@ func (c *Cluster) wait(limit time.Duration) error {
 }
 
 func (n *Node) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second) // without a leader nobody answers
+	defer cancel()
 	var options []nats.Option
 	if len(n.Users) > 0 {
 		options = append(options, nats.UserInfo(n.Users[0].Name, n.Users[0].Password))
