@@ -30,7 +30,7 @@ type ingestFeed struct {
 	url    string
 	server *conn.Server
 	skip   func(line string, n uint64) bool // messages that a line does not get
-	length int                              // bytes of a message, about
+	size   func(n uint64) int               // bytes of a message, about; nil means 60
 
 	mu    sync.Mutex
 	head  uint64
@@ -40,7 +40,7 @@ type ingestFeed struct {
 }
 
 func newIngestFeed(t testing.TB) *ingestFeed {
-	f := &ingestFeed{moved: make(chan struct{}), length: 60}
+	f := &ingestFeed{moved: make(chan struct{})}
 	f.server = &conn.Server{RequestHandler: f.serve}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -113,7 +113,11 @@ func (f *ingestFeed) serve(c *conn.Conn, r *http.Request) {
 			if f.skip != nil && f.skip(line, next) {
 				continue
 			}
-			p = appendFeedMessage(p[:0], next, f.length)
+			size := 60
+			if f.size != nil {
+				size = f.size(next)
+			}
+			p = appendFeedMessage(p[:0], next, size)
 			if c.AppendMessage(conn.Text, p) != nil {
 				return
 			}
