@@ -25,7 +25,7 @@ func TestIngestNumbered(t *testing.T) {
 		Conn: nc, Stream: "S", Number: feedNumber,
 		Clients: []*redial.Client{feed.client("a"), feed.client("b")},
 	})
-	eventually(t, "two lines", func() bool { return feed.conns.Load() == 2 })
+	feed.await(t, 2)
 	feed.run(context.Background(), total, 200_000)
 	eventually(t, "everything is received", func() bool { return in.Counts().Received == total })
 	if err := in.stop(); !errors.Is(err, context.Canceled) {
@@ -53,7 +53,7 @@ func away(t *testing.T, in *Ingester) (*ingestFeed, *runningIngester, *engine.No
 	feed := newIngestFeed(t)
 	in.Conn, in.Stream, in.Number, in.Clients = nc, "S", feedNumber, []*redial.Client{feed.client("")}
 	r := startIngester(t, in)
-	eventually(t, "the line", func() bool { return feed.conns.Load() == 1 })
+	feed.await(t, 1)
 	feed.to(1000)
 	eventually(t, "it is appended", func() bool { return in.Counts().Appended == 1000 })
 	cluster.Nodes[0].Kill()
@@ -155,7 +155,7 @@ func TestIngestStreamFull(t *testing.T) {
 			feed := newIngestFeed(t)
 			in := startIngester(t, &Ingester{Conn: nc, Stream: "S", Number: feedNumber, BatchCount: 100,
 				Clients: []*redial.Client{feed.client("")}})
-			eventually(t, "the line", func() bool { return feed.conns.Load() == 1 })
+			feed.await(t, 1)
 			const total = 4000
 			feed.run(t.Context(), total, 10_000)
 			full := func(s IngestState) bool { return errors.Is(s.Engine, kind) }
@@ -188,7 +188,7 @@ func TestIngestTooLong(t *testing.T) {
 		return 100
 	}
 	in := startIngester(t, &Ingester{Conn: nc, Stream: "S", Number: feedNumber, Clients: []*redial.Client{feed.client("")}})
-	eventually(t, "the line", func() bool { return feed.conns.Load() == 1 })
+	feed.await(t, 1)
 	feed.to(10)
 	eventually(t, "everything is there", func() bool { return in.Counts().Number == 10 })
 	in.stop()
@@ -247,7 +247,7 @@ func TestIngestEnds(t *testing.T) {
 			nc := connectTo(t, server, nats.UserInfo("ingester", "secret"))
 			feed := newIngestFeed(t)
 			in := startIngester(t, &Ingester{Conn: nc, Stream: "S", Number: feedNumber, Clients: []*redial.Client{feed.client("")}})
-			eventually(t, "the line", func() bool { return feed.conns.Load() == 1 })
+			feed.await(t, 1)
 			feed.to(10)
 			if test.then != nil {
 				eventually(t, "it appends", func() bool { return in.Counts().Number == 10 })
