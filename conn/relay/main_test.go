@@ -1,0 +1,13 @@
+package relay
+
+import (
+	"os"
+	"testing"
+
+	"github.com/seed-7f57ff33/tickwire/conn/relay/internal/engine"
+)
+
+func TestMain(m *testing.M) {
+	engine.Main() // this process may be to be a node
+	os.Exit(m.Run())
+}
