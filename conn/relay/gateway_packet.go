@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"slices"
 	"sort"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
@@ -68,8 +69,8 @@ const (
 	takeBytes   = 256 << 10
 )
 
-// take returns packets from the one with a sequence on, as many as a replay may hold.
-// packets follow each other. It returns none if they do not have the sequence.
+// take returns a copy of packets from the one with a sequence on, as many as a replay may
+// hold. packets follow each other. It returns none if they do not have the sequence.
 func take(packets []*packet, sequence uint64) []*packet {
 	from := sort.Search(len(packets), func(i int) bool { return packets[i].last >= sequence })
 	if from == len(packets) || packets[from].first > sequence {
@@ -80,5 +81,5 @@ func take(packets []*packet, sequence uint64) []*packet {
 		bytes += len(packets[to].body)
 		to++
 	}
-	return packets[from:to:to]
+	return slices.Clone(packets[from:to])
 }

@@ -29,12 +29,12 @@ func TestIngestTwinsInCluster(t *testing.T) {
 
 	process := childIngester{Servers: cluster.Servers(), Stream: "S", URL: feed.url}
 	child := startChild(t, process)
-	eventually(t, "the child's line", func() bool { return feed.conns.Load() == 1 })
+	feed.await(t, 1)
 	feed.to(1)
 	eventually(t, "the child is active", child.active.Load)
 	twin := startIngester(t, &Ingester{Conn: connectTo(t, cluster.Servers()), Stream: "S", Number: feedNumber,
 		Clients: []*redial.Client{feed.client("")}})
-	eventually(t, "the twin's line", func() bool { return feed.conns.Load() == 2 })
+	feed.await(t, 2)
 
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -54,7 +54,7 @@ func TestIngestTwinsInCluster(t *testing.T) {
 		eventually(t, "the twin is active", func() bool { return lastSequence(t, nc) > last && twin.saw(IngestState{Active: true}.is) })
 		t.Logf("the twin took over: %s", time.Since(began))
 		child = startChild(t, process)
-		eventually(t, "the child's line", func() bool { return feed.conns.Load() == 2 })
+		feed.await(t, 2)
 
 		time.Sleep(time.Second)
 		leader := cluster.Node(leaderOf(t, nc))

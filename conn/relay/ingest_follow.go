@@ -158,8 +158,8 @@ func (a *appender) movedTo(t ingestTail, w *watch) {
 	w.other = w.other || t.Writer != a.writer
 	a.follower.reset(t)
 	a.setTail(t)
-	a.cover()
 	a.adopt()
+	a.cover()
 	if a.in.Number == nil {
 		a.s.discard(w.moved.Add(-elseDefault(a.in.Patience, DefaultPatience)))
 	}
@@ -242,9 +242,8 @@ func (a *appender) cover() {
 
 // adopt corrects the era of the spool after the tail has moved.
 func (a *appender) adopt() {
-	if a.in.Number != nil && a.tail.known && a.eras.linked &&
-		a.eras.adopt(a.s.state(), a.tail, 2*elseDefault(a.in.Patience, DefaultPatience)) {
-		a.cover()
+	if a.in.Number != nil && a.tail.known {
+		a.eras.adopt(a.s.state(), a.tail, 2*elseDefault(a.in.Patience, DefaultPatience))
 	}
 }
 
@@ -277,7 +276,11 @@ func (e *ingestEras) meet(t ingestTail) {
 
 // link reports whether the spool's numbers are those of the stream.
 func (e *ingestEras) link(end spoolState, t ingestTail) bool {
-	e.linked = e.linked || end.era > 0 || !end.latest.IsZero() && !farBelow(end.newest, t.Last)
+	if end.latest.IsZero() { // nothing has come yet
+		e.offset = int64(t.Era)
+		return e.linked
+	}
+	e.linked = e.linked || end.era > 0 || !farBelow(end.newest, t.Last)
 	return e.linked
 }
 
@@ -286,27 +289,31 @@ func farBelow(number, last uint64) bool {
 	return number < last && last-number > redial.DefaultRestart
 }
 
-// adopt reports whether it has corrected the era of the spool. A restart that only one of
-// two ingesters has seen puts them in different eras. If that lasts while the stream
-// moves, with numbers close to those of the spool, then the spool is in the stream's era.
-func (e *ingestEras) adopt(end spoolState, t ingestTail, patience time.Duration) bool {
-	now := time.Now()
-	era := e.of(end.era)
-	if era > t.Era && end.newest < end.due {
-		patience *= 10 // more likely the other one is late
-	}
-	switch {
-	case era == t.Era:
+// adopt corrects the era of the spool. A restart that only one of two ingesters has seen
+// puts them in different eras. If that lasts while the stream moves, with numbers close to
+// those of the spool, then the spool is in the stream's era. An ingester that has only
+// just begun to receive does not wait: what it has is of the new era.
+func (e *ingestEras) adopt(end spoolState, t ingestTail, patience time.Duration) {
+	now, era := time.Now(), e.of(end.era)
+	if era == t.Era || end.latest.IsZero() {
 		e.apart = time.Time{}
-	case e.apart.IsZero():
+		return
+	}
+	if e.apart.IsZero() {
 		e.apart = now
-	case now.Sub(e.apart) > patience && now.Sub(end.latest) < patience &&
-		!farBelow(end.newest, t.Last) && !farBelow(t.Last, end.newest):
+	}
+	wait := patience
+	switch {
+	case era < t.Era && now.Sub(end.began) < patience:
+		wait = 0
+	case era > t.Era && end.newest < end.due:
+		wait = 10 * patience // more likely the other one is late
+	}
+	if now.Sub(e.apart) >= wait && now.Sub(end.latest) < patience &&
+		!farBelow(end.newest, t.Last) && !farBelow(t.Last, end.newest) {
 		e.begin(end.era, t.Era)
 		e.apart = time.Time{}
-		return true
 	}
-	return false
 }
 
 // look asks the leader for the tail until it answers. The error is one that ends Run.

@@ -30,17 +30,17 @@ type ingestFeed struct {
 	url    string
 	server *conn.Server
 	skip   func(line string, n uint64) bool // messages that a line does not get
-	length int                              // bytes of a message, about
+	size   func(n uint64) int               // bytes of a message, about; nil means 60
 
 	mu    sync.Mutex
 	head  uint64
 	moved chan struct{} // closed when head moves
 	era   int           // changes when the numbers restart
-	conns atomic.Int64
+	conns int           // of this era
 }
 
 func newIngestFeed(t testing.TB) *ingestFeed {
-	f := &ingestFeed{moved: make(chan struct{}), length: 60}
+	f := &ingestFeed{moved: make(chan struct{})}
 	f.server = &conn.Server{RequestHandler: f.serve}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -58,6 +58,16 @@ func (f *ingestFeed) state() (head uint64, era int, moved chan struct{}) {
 	return f.head, f.era, f.moved
 }
 
+// await waits until n connections get what comes.
+func (f *ingestFeed) await(t testing.TB, n int) {
+	t.Helper()
+	eventually(t, fmt.Sprint(n, " lines"), func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.conns == n
+	})
+}
+
 // to moves the head.
 func (f *ingestFeed) to(n uint64) {
 	f.mu.Lock()
@@ -70,7 +80,7 @@ func (f *ingestFeed) to(n uint64) {
 // restart ends all connections, and begins with number n+1 again.
 func (f *ingestFeed) restart(n uint64) {
 	f.mu.Lock()
-	f.head = n
+	f.head, f.conns = n, 0
 	f.era++
 	close(f.moved)
 	f.moved = make(chan struct{})
@@ -92,9 +102,17 @@ func (f *ingestFeed) run(ctx context.Context, n uint64, rate float64) {
 }
 
 func (f *ingestFeed) serve(c *conn.Conn, r *http.Request) {
-	head, era, _ := f.state()
-	f.conns.Add(1)
-	defer f.conns.Add(-1)
+	f.mu.Lock()
+	head, era := f.head, f.era
+	f.conns++
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.era == era {
+			f.conns--
+		}
+	}()
 	go func() {
 		for {
 			if _, err := c.ReadMessage(); err != nil {
@@ -113,7 +131,11 @@ func (f *ingestFeed) serve(c *conn.Conn, r *http.Request) {
 			if f.skip != nil && f.skip(line, next) {
 				continue
 			}
-			p = appendFeedMessage(p[:0], next, f.length)
+			size := 60
+			if f.size != nil {
+				size = f.size(next)
+			}
+			p = appendFeedMessage(p[:0], next, size)
 			if c.AppendMessage(conn.Text, p) != nil {
 				return
 			}
@@ -331,6 +353,21 @@ func checkFeed(t testing.TB, records []Record, from, to uint64) {
 	if lost+doubled+disordered > 0 || len(records) != int(to-from+1) {
 		t.Errorf("want the %d messages %d to %d, each once and in order", to-from+1, from, to)
 	}
+}
+
+// numbered sets the numbers of messages of the feed that the ingester did not know.
+func numbered(t testing.TB, records []Record) []Record {
+	t.Helper()
+	for i := range records {
+		if r := &records[i]; r.Kind != Gap {
+			n, err := checkFeedMessage(r.Data)
+			if err != nil || r.From != 0 || r.To != 0 {
+				t.Fatalf("record %d..%d: %v", r.From, r.To, err)
+			}
+			r.From, r.To = n, n
+		}
+	}
+	return records
 }
 
 // describeRecords returns the records as text: ranges of messages, and gaps.

@@ -8,7 +8,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	engine.Main()
+	engine.Main() // this process may be to be a node
 	childMain()
 	os.Exit(m.Run())
 }

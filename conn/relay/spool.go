@@ -32,7 +32,8 @@ type spool struct {
 	era    uint32    // counts restarts, from 0 at the beginning of Run
 	newest uint64    // the highest number of the era
 	due    uint64    // the number at which the era began anew; 0 in the first
-	latest time.Time // when the last record came
+	began  time.Time // when the first record came
+	latest time.Time // when the last one did
 	full   bool
 	lost   bool // messages were dropped that no record tells yet
 	from   uint64
@@ -158,6 +159,9 @@ func (s *spool) put(r *Record, now time.Time) {
 	b.hole = b.hole || hole
 	b.add(r)
 	b.newest, s.latest = now, now
+	if s.began.IsZero() {
+		s.began = now
+	}
 	s.held++
 	s.newest = max(s.newest, b.last)
 	if b.count >= s.batchCount && !b.incomplete() {
@@ -530,14 +534,15 @@ type spoolState struct {
 	era     uint32
 	newest  uint64    // the highest number of the era
 	due     uint64    // the number that was due before it
-	latest  time.Time // when the last record came
+	began   time.Time // when the first record came
+	latest  time.Time // when the last one did
 	records int64     // in the spool
 }
 
 func (s *spool) state() spoolState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return spoolState{s.era, s.newest, s.due, s.latest, s.held}
+	return spoolState{s.era, s.newest, s.due, s.began, s.latest, s.held}
 }
 
 // end closes what is open, after the last message: also a batch that waits for one, and
