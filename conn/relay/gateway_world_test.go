@@ -35,16 +35,6 @@ func soloEngine(t testing.TB) string {
 	return s.ClientURL()
 }
 
-func connectTo(t testing.TB, servers string) *nats.Conn {
-	t.Helper()
-	nc, err := Connect(servers)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	return nc
-}
-
 // source publishes numbered records.
 type source struct {
 	t      testing.TB
@@ -68,7 +58,9 @@ func newSource(t testing.TB, nc *nats.Conn, config StreamConfig) *source {
 }
 
 // payload is that of a number.
-func payload(number uint64) []byte { return fmt.Appendf(nil, "%d %0120x", number, number*0x9e3779b97f4a7c15) }
+func payload(number uint64) []byte {
+	return fmt.Appendf(nil, "%d %0120x", number, number*0x9e3779b97f4a7c15)
+}
 
 // batch returns the next batch.
 func (s *source) batch() []byte {
