@@ -56,6 +56,9 @@ type source struct {
 
 func newSource(t testing.TB, nc *nats.Conn, config StreamConfig) *source {
 	t.Helper()
+	if config.MaxBytes == 0 {
+		config.MaxBytes = 256 << 20 // the engine reserves it
+	}
 	info, err := CreateStream(t.Context(), nc, config)
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +71,9 @@ func newSource(t testing.TB, nc *nats.Conn, config StreamConfig) *source {
 }
 
 // payload is that of a number.
-func payload(number uint64) []byte { return fmt.Appendf(nil, "%d %0120x", number, number*0x9e3779b97f4a7c15) }
+func payload(number uint64) []byte {
+	return fmt.Appendf(nil, "%d %0120x", number, number*0x9e3779b97f4a7c15)
+}
 
 // batch returns the next batch.
 func (s *source) batch() []byte {
