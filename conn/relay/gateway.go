@@ -20,12 +20,11 @@ import (
 
 // The defaults of Gateway.
 const (
-	DefaultRingBytes       = 16 << 20
-	DefaultCacheBytes      = 64 << 20
-	DefaultFetches         = 4
-	DefaultMaxClients      = 10_000
-	DefaultMaxReplays      = 1000
-	DefaultShutdownTimeout = 5 * time.Second
+	DefaultRingBytes  = 16 << 20
+	DefaultCacheBytes = 64 << 20
+	DefaultFetches    = 4
+	DefaultMaxClients = 10_000
+	DefaultMaxReplays = 1000
 )
 
 const (

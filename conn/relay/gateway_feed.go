@@ -152,7 +152,7 @@ func (s *stream) current(ctx context.Context) (*feed, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, err
+			return nil, errors.Join(err, ctx.Err())
 		}
 	}
 }

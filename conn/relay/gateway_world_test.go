@@ -35,16 +35,6 @@ func soloEngine(t testing.TB) string {
 	return s.ClientURL()
 }
 
-func connectTo(t testing.TB, servers string) *nats.Conn {
-	t.Helper()
-	nc, err := Connect(servers)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	return nc
-}
-
 // source publishes numbered records.
 type source struct {
 	t      testing.TB

@@ -9,5 +9,6 @@ import (
 
 func TestMain(m *testing.M) {
 	engine.Main() // this process may be to be a node
+	childMain()
 	os.Exit(m.Run())
 }

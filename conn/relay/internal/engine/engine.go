@@ -112,6 +112,7 @@ type Node struct {
 	Options
 	command *exec.Cmd
 	stdin   io.Closer
+	used    time.Duration
 }
 
 // Cluster is nodes in child processes.
@@ -171,6 +172,8 @@ func (c *Cluster) wait(limit time.Duration) error {
 }
 
 func (n *Node) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second) // without a leader nobody answers
+	defer cancel()
 	var options []nats.Option
 	if len(n.Users) > 0 {
 		options = append(options, nats.UserInfo(n.Users[0].Name, n.Users[0].Password))
@@ -254,9 +257,13 @@ func (n *Node) Kill() {
 	if n.command != nil {
 		n.command.Process.Kill()
 		n.command.Wait()
+		n.used += n.command.ProcessState.UserTime() + n.command.ProcessState.SystemTime()
 		n.command = nil
 	}
 }
+
+// CPU returns the CPU time of the node's processes that have ended.
+func (n *Node) CPU() time.Duration { return n.used }
 
 // freePorts returns ports on 127.0.0.1 that nobody listens on.
 func freePorts(n int) ([]int, error) {
