@@ -21,12 +21,13 @@ type GatewayCounts struct {
 
 // StreamCounts are those of a stream. Counters go on when the stream is made anew.
 type StreamCounts struct {
-	Stream      string `json:"stream"`
-	Ready       bool   `json:"ready"`
-	Incarnation uint64 `json:"-"`        // 0 while the stream cannot be followed
-	Head        uint64 `json:"head"`     // the last sequence that was fanned out
-	Last        uint64 `json:"last"`     // the last one that the engine told of
-	HeadTime    int64  `json:"headTime"` // the engine's stamp of the head, in nanoseconds since 1970
+	Stream      string   `json:"stream"`
+	Ready       bool     `json:"ready"`
+	Incarnation uint64   `json:"-"`        // 0 while the stream cannot be followed
+	Position    Position `json:"position"` // the end of what was fanned out
+	Head        uint64   `json:"head"`     // the last sequence that was fanned out
+	Last        uint64   `json:"last"`     // the last one that the engine told of
+	HeadTime    int64    `json:"headTime"` // the engine's stamp of the head, in nanoseconds since 1970
 
 	Live      int `json:"live"`      // clients that get messages as they come, without those of Plain
 	Plain     int `json:"plain"`     // clients without the subprotocol
@@ -87,7 +88,7 @@ func (s *stream) counts() StreamCounts {
 	f.mu.Lock()
 	n.Incarnation, n.Head, n.HeadTime = f.incarnation, f.head, f.headTime
 	f.mu.Unlock()
-	n.Last = max(n.Last, n.Head)
+	n.Last, n.Position = max(n.Last, n.Head), before(f, n.Head+1)
 	n.Live, n.Plain = f.group.Len(), f.plain.Len()
 	for _, g := range []*conn.Group{&f.group, &f.plain} {
 		lag := g.Stats()

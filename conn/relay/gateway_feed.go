@@ -510,12 +510,13 @@ func (f *feed) fan(p *packet) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.send(p)
-	if p.gone {
-		f.gone.Add(p.last - p.first + 1)
-	} else {
-		f.headTime = p.time
+	switch {
+	case !p.gone:
 		f.records.Add(uint64(len(p.ends)))
+	case !p.bad:
+		f.gone.Add(p.last - p.first + 1)
 	}
+	f.headTime = max(f.headTime, p.time)
 	f.batches.Add(1)
 	f.burst += len(p.body)
 	f.head = p.last

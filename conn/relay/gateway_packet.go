@@ -15,6 +15,7 @@ type packet struct {
 	body        []byte   // the messages of the subprotocol, one after the other
 	ends        []uint32 // of each, in body
 	gone        bool
+	bad         bool // gone because it is malformed
 }
 
 // packetOf returns a batch as a packet. If the batch cannot be parsed the packet says
@@ -22,7 +23,9 @@ type packet struct {
 func packetOf(m stored) (p *packet, err error) {
 	b, err := ParseBatch(m.data)
 	if err != nil {
-		return gonePacket(m.sequence, m.sequence), err
+		p = gonePacket(m.sequence, m.sequence)
+		p.time, p.bad = m.time, true
+		return p, err
 	}
 	p = &packet{first: m.sequence, last: m.sequence, time: m.time}
 	p.body = make([]byte, 0, len(m.data)+b.Count*frameHeader/2)

@@ -46,6 +46,9 @@ type source struct {
 
 func newSource(t testing.TB, nc *nats.Conn, config StreamConfig) *source {
 	t.Helper()
+	if config.MaxBytes == 0 {
+		config.MaxBytes = 256 << 20 // the engine reserves it
+	}
 	info, err := CreateStream(t.Context(), nc, config)
 	if err != nil {
 		t.Fatal(err)

@@ -200,14 +200,13 @@ func (s *spool) begin(now time.Time) *spoolBatch {
 
 // take returns an empty batch.
 func (s *spool) take() *spoolBatch {
-	b := &spoolBatch{}
+	var b *spoolBatch
 	if n := len(s.free); n > 0 {
 		b, s.free = s.free[n-1], s.free[:n-1]
-		*b = spoolBatch{buf: b.buf[:batchHeader]}
+		*b = spoolBatch{buf: b.buf[:batchHeader], start: batchHeader}
 	} else {
-		b.buf = make([]byte, batchHeader, 4096)
+		b = &spoolBatch{buf: make([]byte, batchHeader, 4096), start: batchHeader}
 	}
-	b.start = batchHeader
 	s.bytes += int64(cap(b.buf))
 	return b
 }
