@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -154,28 +155,33 @@ func TestGatewayCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Stop)
-	s := newSource(t, connectTo(t, c.Servers()), StreamConfig{Name: "cluster", Replicas: 3})
-	g := startReady(t, &Gateway{Conn: connectTo(t, c.Servers()), Streams: []string{"cluster"}})
+	info, err := CreateStream(t.Context(), connectTo(t, c.Servers()), StreamConfig{Name: "cluster", Replicas: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leader := c.Node(info.Leader)
+	under := c.Nodes[0] // of the gateway
+	if under == leader {
+		under = c.Nodes[1]
+	}
+	s := newSource(t, connectTo(t, leader.URL()), StreamConfig{Name: "cluster", Replicas: 3})
+	g := startReady(t, &Gateway{Conn: connectTo(t, under.URL()), Streams: []string{"cluster"}})
 	p := mustJoin(t, g.url, control{Stream: "cluster", Start: startNow})
-	read := make(chan error, 1)
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	total := make(chan uint64, 1)
 	go func() { total <- s.steadily(ctx) }()
+	read := make(chan error, 1)
+	var end atomic.Uint64 // sequence
 	go func() {
+		var err error
 		p.SetReadDeadline(time.Now().Add(90 * time.Second))
-		for {
-			if _, err := p.record(); err != nil {
-				read <- err
-				return
-			}
-			if ctx.Err() != nil && p.ended && p.at.Sequence*perBatch == s.number {
-				read <- nil
-				return
-			}
+		for err == nil && (end.Load() == 0 || p.at.Sequence <= end.Load()) {
+			_, err = p.record()
 		}
+		read <- err
 	}()
 	waitFor(t, "messages", func() bool { return g.Counts().Streams[0].Head > 100 })
-	under := nodeOf(c, g.Conn.ConnectedUrl())
 	if err := under.Pause(); err != nil {
 		t.Fatal(err)
 	}
@@ -185,15 +191,13 @@ func TestGatewayCluster(t *testing.T) {
 	}
 	head := g.Counts().Streams[0].Head
 	waitFor(t, "messages", func() bool { return g.Counts().Streams[0].Head > head+100 })
-	info, err := LookupStream(t.Context(), s.nc, "cluster")
-	if err != nil {
+	if info, err = LookupStream(t.Context(), g.Conn, "cluster"); err != nil {
 		t.Fatal(err)
 	}
 	c.Node(info.Leader).Kill()
-	head = info.Last
-	waitFor(t, "a new leader", func() bool { return g.Counts().Streams[0].Head > head+200 })
+	waitFor(t, "a new leader", func() bool { return g.Counts().Streams[0].Head > info.Last+200 })
 	cancel()
-	<-total
+	end.Store(<-total / perBatch)
 	s.publishSafely() // the reader looks after each record
 	if err := <-read; err != nil {
 		t.Error(err)

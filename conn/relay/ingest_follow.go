@@ -70,9 +70,11 @@ func (f *follower) reset(t ingestTail) {
 func (a *appender) passive(ctx context.Context) error {
 	a.in.tell(func(s *IngestState) { s.Active = false })
 	if a.info.Incarnation == 0 {
-		if _, err := a.look(ctx); err != nil {
+		t, err := a.look(ctx)
+		if err != nil {
 			return err
 		}
+		a.setTail(t)
 	}
 	sub, err := a.nc.Subscribe(a.info.Live, a.follower.take)
 	if err != nil {
@@ -420,5 +422,6 @@ func (a *appender) ask(ctx context.Context, f func(context.Context) error) error
 // denied returns ErrPermission if the engine does not answer for that reason.
 func (a *appender) denied() error {
 	name := a.in.Stream
-	return permissionError(a.nc, "$JS.API.STREAM.INFO."+name, "$JS.API.STREAM.MSG.GET."+name, a.info.Live, a.info.Subject)
+	return permissionError(a.nc,
+		"$JS.API.STREAM.INFO."+name, "$JS.API.STREAM.MSG.GET."+name, a.info.Live, a.info.Subject)
 }

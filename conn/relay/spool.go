@@ -145,7 +145,8 @@ func (s *spool) put(r *Record, now time.Time) {
 	b := s.open
 	hole := s.numbered && r.Kind == Gap && (r.Reason == Missing || r.Reason == Overflowed)
 	if b != nil && !b.incomplete() {
-		if hole || len(b.buf)-b.start+recordOverhead+len(r.Data) > s.batchBytes {
+		// Not from start on: a batch whose front is trimmed again and again ends too.
+		if hole || len(b.buf)+recordOverhead+len(r.Data) > s.batchBytes {
 			s.closeOpen()
 			b = nil
 		}

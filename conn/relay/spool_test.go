@@ -277,6 +277,22 @@ func TestSpoolFileFails(t *testing.T) {
 	}
 }
 
+// A passive ingester whose newest messages are never in the stream yet keeps little.
+func TestSpoolOfPassive(t *testing.T) {
+	s := newTestSpool(1 << 20)
+	for n := uint64(3); n < 10_000; n++ {
+		s.add(n, n)
+		s.trim(coverage{0, n - 2})
+		if s.bytes > 64<<10 || s.held > 2 {
+			t.Fatalf("message %d: %d records in %d bytes", n, s.held, s.bytes)
+		}
+	}
+	records, _ := s.drain(t)
+	if got := describeRecords(records); got != "9998-9999" {
+		t.Error(got)
+	}
+}
+
 // The goroutine that receives allocates nothing.
 func TestSpoolAllocates(t *testing.T) {
 	if raceEnabled {
