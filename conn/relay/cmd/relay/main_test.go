@@ -342,7 +342,7 @@ func TestPermissions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer node.Shutdown()
+	t.Cleanup(node.Shutdown) // after the processes
 	as := func(command, user string, args ...string) []string {
 		return append([]string{command, "-nats", node.ClientURL(), "-user", user, "-password", "hunter22", "-stream", "btc"}, args...)
 	}
