@@ -310,6 +310,9 @@ func readStream(t testing.TB, nc *nats.Conn, stream string) (records []Record, h
 			if err != nil {
 				t.Fatal(err)
 			}
+			if n := len(headers); n > 0 && b.Era == headers[n-1].Era && b.First > 0 && b.First <= headers[n-1].Last {
+				t.Logf("batch %d: %+v\nafter %+v", m.sequence, b.BatchHeader, headers[n-1])
+			}
 			headers = append(headers, b.BatchHeader)
 			for _, r := range b.Records() {
 				records = append(records, r)
