@@ -3,7 +3,9 @@ package relay
 import (
 	"container/list"
 	"context"
+	"errors"
 	"sync"
+	"time"
 )
 
 // chunkBatches is how many batches a chunk has. Chunks are aligned: the first begins with
@@ -132,15 +134,20 @@ func (c *cache) load(key chunkKey, known *chunk, l *load) {
 	close(l.done)
 }
 
-// read reads the rest of a chunk, as far as the stream goes.
+// read reads the rest of a chunk, as far as the stream goes. An engine that does not
+// answer is asked again until ctx ends.
 func (c *cache) read(ctx context.Context, f *feed, next *chunk) error {
 	head := f.position()
 	end := min((next.key.index+1)*chunkBatches, head)
 	for next.upto < end {
-		f.fetches.Add(1)
 		packets, err := f.read(ctx, next.upto+1, end, head)
-		if err != nil {
+		switch {
+		case err == nil:
+			f.fetches.Add(1)
+		case errors.Is(err, ErrIncarnation), ctx.Err() != nil:
 			return err
+		default:
+			sleep(ctx, 100*time.Millisecond)
 		}
 		for _, p := range packets {
 			next.packets, next.upto = append(next.packets, p), p.last

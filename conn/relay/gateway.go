@@ -54,7 +54,8 @@ type Grant struct {
 	// no longer ago, by the engine's time stamp. 0 means no limit.
 	MaxAge time.Duration
 	// Rate limits the bytes per second that a client gets while it catches up. 0 means no
-	// limit. Live messages are not limited.
+	// limit. Live messages are not limited. A client whose Rate is less than that of the
+	// stream never catches up.
 	Rate int
 }
 
@@ -100,7 +101,8 @@ type Gateway struct {
 	// Handle. 0 means DefaultMaxClients.
 	MaxClients int
 	// MaxReplays is how many clients catch up at once; more wait for their turn. Each
-	// holds up to 256 KiB of batches, or one batch if that is longer. 0 means
+	// holds up to 256 KiB of batches, or one batch if that is longer. One that does not
+	// read keeps its turn until StallTimeout of Upgrader.Config. 0 means
 	// DefaultMaxReplays.
 	MaxReplays int
 	// GroupLag limits the bytes that wait for one slow client: see conn.Group. 0 means
@@ -118,7 +120,8 @@ type Gateway struct {
 	StatusAuthorize func(*http.Request) error
 
 	// OnError, if not nil, is told of what goes wrong: the engine is away, a batch cannot
-	// be parsed, a client was refused by Authorize. It must not block.
+	// be parsed, a client was refused by Authorize. It must not block, and may be called
+	// by several goroutines at once.
 	OnError func(error)
 
 	once         sync.Once

@@ -227,6 +227,7 @@ type answer struct {
 	info       StreamInfo
 	err        error
 	at         time.Time // when it was asked
+	head       uint64    // of the feed, then
 	reconnects uint64    // of Conn, then
 }
 
@@ -290,16 +291,16 @@ func (f *feed) question(ctx context.Context, now time.Time) {
 	}
 	f.asking, f.wanted, f.asked = true, false, now
 	f.patience = min(2*f.patience, askMost)
-	reconnects := f.g.Conn.Stats().Reconnects
+	a := answer{at: now, head: f.head, reconnects: f.g.Conn.Stats().Reconnects}
 	go func() {
-		info, err := f.lookup(ctx)
-		f.answers <- answer{info, err, now, reconnects}
+		a.info, a.err = f.lookup(ctx)
+		f.answers <- a
 	}()
 }
 
 // learn deals with an answer of the leader's.
 func (f *feed) learn(ctx context.Context, a answer) error {
-	if err := f.check(a.info, a.err); err != nil {
+	if err := f.check(a.info, a.err, a.head); err != nil {
 		return err
 	}
 	if a.err != nil {
@@ -312,15 +313,16 @@ func (f *feed) learn(ctx context.Context, a answer) error {
 	return nil
 }
 
-// check keeps what the leader told. It returns an error if the incarnation is over.
-func (f *feed) check(info StreamInfo, err error) error {
+// check keeps what the leader told when this gateway was at head. It returns an error if
+// the incarnation is over.
+func (f *feed) check(info StreamInfo, err error, head uint64) error {
 	f.note(info.Last, err)
 	switch {
 	case err != nil: // also ErrStreamNotFound: a cluster that starts may not know yet
 		return nil
 	case info.Incarnation != f.incarnation:
 		return ErrIncarnation
-	case info.Last >= f.head:
+	case info.Last >= head:
 		f.back = time.Time{}
 	case f.back.IsZero():
 		f.back = time.Now()
@@ -338,7 +340,7 @@ func (f *feed) verify(ctx context.Context) error {
 	for ctx.Err() == nil {
 		reconnects := f.g.Conn.Stats().Reconnects
 		info, err := f.lookup(ctx)
-		if over := f.check(info, err); over != nil {
+		if over := f.check(info, err, f.head); over != nil {
 			return over
 		}
 		if err == nil {

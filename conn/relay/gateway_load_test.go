@@ -78,8 +78,11 @@ func (s *source) big(n int) {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		s.raw(data)
+		if _, err := s.js.PublishAsync(s.stream.Subject, data); err != nil {
+			s.t.Fatal(err)
+		}
 	}
+	<-s.js.PublishAsyncComplete()
 }
 
 // A client that does not read is dropped, the others go on, and it resumes.
@@ -100,12 +103,10 @@ func TestGatewaySlowClient(t *testing.T) {
 			}
 		}
 	}()
-	for end := time.Now().Add(20 * time.Second); g.Counts().TooSlow == 0; {
+	waitFor(t, "one to be too slow", func() bool {
 		s.big(10)
-		if time.Now().After(end) {
-			t.Fatalf("nobody is too slow: %+v", g.Counts())
-		}
-	}
+		return g.Counts().Streams[0].Live == 1
+	})
 	data, err := AppendBatch(nil, BatchHeader{}, Record{Kind: Binary, Data: fmt.Appendf(make([]byte, 64<<10), "end")})
 	if err != nil {
 		t.Fatal(err)
@@ -114,6 +115,7 @@ func TestGatewaySlowClient(t *testing.T) {
 	if err := <-read; err != nil {
 		t.Errorf("the other client: %v", err)
 	}
+	waitFor(t, "its end", func() bool { return g.Counts().TooSlow == 1 }) // 5 s, in which the peer could still send
 	for err == nil {
 		_, err = slow.record()
 	}

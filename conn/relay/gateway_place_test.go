@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/handshake"
@@ -142,6 +144,50 @@ func TestGatewayIncarnation(t *testing.T) {
 	}
 }
 
+// A stream that has lost batches is told of: by a leader that knows less for long, and by
+// another batch of the same sequence.
+func TestGatewayWentBack(t *testing.T) {
+	nc := connectTo(t, soloEngine(t))
+	s := newSource(t, nc, StreamConfig{Name: "back"})
+	g := startReady(t, &Gateway{Conn: nc, Streams: []string{"back"}})
+	s.publish(20)
+	waitFor(t, "the head", func() bool { return g.Counts().Streams[0].Head == 20 })
+	f := g.byName["back"].feed
+	g.cancel()
+	err := <-g.done
+	g.done <- err
+	// Nobody follows the feed now.
+	info := StreamInfo{Incarnation: s.stream.Incarnation, Last: 19}
+	if err := f.check(info, nil, 19); err != nil || !f.back.IsZero() {
+		t.Errorf("a leader that knows what this gateway did: %v", err)
+	}
+	if err := f.check(info, nil, 20); err != nil || f.back.IsZero() {
+		t.Errorf("a leader that is new: %v", err)
+	}
+	f.back = f.back.Add(-staleAfter)
+	if err := f.check(info, nil, 20); !errors.Is(err, ErrIncarnation) {
+		t.Errorf("a leader that has less for long: %v", err)
+	}
+	other := s.batch()
+	s.number -= 2 * perBatch
+	for sequence, want := range map[uint64]error{19: errWentBack, 20: errWentBack, 1: errWentBack} {
+		if err := f.duplicate(stored{sequence: sequence, data: other}); err != want {
+			t.Errorf("another batch %d: %v", sequence, err)
+		}
+	}
+	if err := f.duplicate(stored{sequence: 20, data: s.batch()}); err != errWentBack {
+		// The stamps differ, so it is not the batch that was stored.
+		t.Errorf("a batch made again: %v", err)
+	}
+	got, err := directGet(t.Context(), nc, "back", 20, 1, readBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.duplicate(got[0]); err != nil {
+		t.Errorf("the same batch: %v", err)
+	}
+}
+
 // Positions that are of no use are refused: another stream's, one beyond the end, one
 // beyond its batch.
 func TestGatewayForged(t *testing.T) {
@@ -196,10 +242,17 @@ func TestGatewayForged(t *testing.T) {
 func TestGatewayHello(t *testing.T) {
 	nc := connectTo(t, soloEngine(t))
 	newSource(t, nc, StreamConfig{Name: "hello"})
-	g := run(t, &Gateway{Conn: nc, Streams: []string{"hello", "later"}, helloTimeout: 200 * time.Millisecond})
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "foreign", Subjects: []string{"foreign"}}); err != nil {
+		t.Fatal(err)
+	}
+	g := run(t, &Gateway{Conn: nc, Streams: []string{"hello", "later", "foreign"}, helloTimeout: 200 * time.Millisecond, patience: 300 * time.Millisecond})
 	waitFor(t, "the streams", func() bool {
 		n := g.Counts()
-		return n.Streams[0].Ready && errors.Is(g.Ready(), ErrStreamNotFound)
+		return n.Streams[0].Ready && errors.Is(g.Ready(), ErrStreamNotFound) && errors.Is(g.Ready(), ErrStreamConfig)
 	})
 	for name, test := range map[string]struct {
 		op   conn.Opcode
@@ -216,6 +269,7 @@ func TestGatewayHello(t *testing.T) {
 		"not a place": {conn.Text, `{"type":"hello","stream":"hello","start":"after","after":"1.2"}`, CloseBadHello},
 		"unknown":     {conn.Text, `{"type":"hello","stream":"nobody","start":"now"}`, CloseUnknown},
 		"not there":   {conn.Text, `{"type":"hello","stream":"later","start":"now"}`, CloseUnknown},
+		"foreign":     {conn.Text, `{"type":"hello","stream":"foreign","start":"now"}`, frame.CodeTryAgainLater},
 		"too long":    {conn.Text, strings.Repeat(" ", MaxHello+1), frame.CodeMessageTooBig},
 	} {
 		t.Run(name, func(t *testing.T) {

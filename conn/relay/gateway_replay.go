@@ -179,11 +179,8 @@ func (c *client) join(ctx context.Context, k control) (*feed, error) {
 	}
 	c.sent = Position{f.incarnation, 0, EndOfBatch}
 	recovered, err := c.resolve(ctx, f, k)
-	switch {
-	case ctx.Err() != nil && err != nil:
-		return f, &refusal{frame.CodeTryAgainLater, "this gateway, or the engine, has not come up to the position"}
-	case err != nil:
-		return f, err
+	if err != nil {
+		return f, c.later(err, "this gateway, or the engine, has not come up to the position")
 	}
 	welcome := control{Type: "welcome", Stream: k.Stream, After: &c.sent, Recovered: &recovered}
 	f.joins.Add(1)
@@ -388,10 +385,16 @@ func (c *client) ahead(ctx context.Context, f *feed) ([]*packet, error) {
 	wait, cancel := context.WithTimeout(ctx, c.g.patience)
 	defer cancel()
 	packets, err := f.from(wait, c.next)
-	if err != nil && !errors.Is(err, errGoingAway) && !errors.Is(err, ErrIncarnation) {
-		return nil, &refusal{frame.CodeTryAgainLater, "the stream cannot be read"}
+	return packets, c.later(err, "the stream cannot be read")
+}
+
+// later returns err, or that the client should come later if err is of the engine's.
+func (c *client) later(err error, text string) error {
+	refused := new(refusal)
+	if err == nil || errors.As(err, &refused) || errors.Is(err, errGoingAway) || errors.Is(err, ErrIncarnation) {
+		return err
 	}
-	return packets, err
+	return &refusal{frame.CodeTryAgainLater, text}
 }
 
 // write writes packets, without a mutex: a client that is slow, or does not read at all,

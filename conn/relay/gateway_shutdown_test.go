@@ -44,6 +44,7 @@ func TestGatewayShutdown(t *testing.T) {
 		return n.Clients == 5 && n.Streams[0].Live == 2 && n.Streams[0].Replaying == 1 && n.Streams[0].Plain == 1
 	})
 	s.publish(20)
+	waitFor(t, "the head", func() bool { return g.Counts().Streams[0].Head == 120 })
 	g.cancel()
 	for name, p := range map[string]*peer{"live": live, "late": late, "replaying": replaying} {
 		for err = nil; err == nil; {
@@ -109,7 +110,7 @@ func TestGatewayShutdownStuck(t *testing.T) {
 	s.big(300)
 	waitFor(t, "the clients to be stuck", func() bool {
 		n := g.Counts().Streams[0]
-		return n.Replaying == 1 && n.Slow == 1
+		return n.Replaying == 1 && n.Slow == 1 && n.Head == 600
 	})
 	begun := time.Now()
 	g.cancel()
