@@ -1,0 +1,220 @@
+package relay
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/frame"
+)
+
+func dialPlain(t testing.TB, url string) *conn.Conn {
+	t.Helper()
+	c, err := conn.Dial(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetReadDeadline(time.Now().Add(30 * time.Second))
+	time.Sleep(50 * time.Millisecond) // nothing tells when it has joined
+	return c
+}
+
+// A thousand clients that return at once: the gateway reads each chunk once.
+func TestGatewayThousandReturn(t *testing.T) {
+	const chunks, clients = 4, 1000
+	nc := connectTo(t, soloEngine(t))
+	s := newSource(t, nc, StreamConfig{Name: "thousand"})
+	s.publish(chunks * chunkBatches)
+	g := startReady(t, &Gateway{Conn: nc, Streams: []string{"thousand"}, MaxReplays: 100})
+	together(t, clients, func(i int) error {
+		hello := control{Stream: "thousand", Start: startAfter, After: s.at(uint64(i%(chunks*chunkBatches)), uint16(i%perBatch))}
+		p, err := join(t.Context(), g.url, hello)
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		return p.until(s.number)
+	})
+	n := g.Counts().Streams[0]
+	if n.Fetches != chunks || n.Fetched != chunks*chunkBatches || n.Resumes != clients {
+		t.Errorf("%+v", n)
+	}
+}
+
+// Chunks that do not fit into the cache are dropped, those that were used last stay.
+func TestGatewayCacheBound(t *testing.T) {
+	nc := connectTo(t, soloEngine(t))
+	s := newSource(t, nc, StreamConfig{Name: "bound"})
+	s.publish(8 * chunkBatches)
+	one, _ := packetOf(stored{sequence: 1, data: s.batch()})
+	s.number -= perBatch
+	limit := 3 * chunkBatches * one.size()
+	g := startReady(t, &Gateway{Conn: nc, Streams: []string{"bound"}, CacheBytes: limit})
+	for range 2 {
+		p := mustJoin(t, g.url, control{Stream: "bound", Start: startOldest})
+		if err := p.until(s.number); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := g.Counts(); n.CacheBytes > limit || n.CacheBytes < limit/3 || n.Streams[0].Fetches != 16 {
+		t.Errorf("%+v, limit %d", n, limit)
+	}
+}
+
+// big publishes n batches of one record of 64 KiB.
+func (s *source) big(n int) {
+	s.t.Helper()
+	for range n {
+		s.number++
+		data, err := AppendBatch(nil, BatchHeader{}, Record{Kind: Binary, Data: fmt.Appendf(make([]byte, 64<<10), "%d", s.number)})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if _, err := s.js.PublishAsync(s.stream.Subject, data); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	<-s.js.PublishAsyncComplete()
+}
+
+// A client that does not read is dropped, the others go on, and it resumes.
+func TestGatewaySlowClient(t *testing.T) {
+	nc := connectTo(t, soloEngine(t))
+	s := newSource(t, nc, StreamConfig{Name: "slow"})
+	g := startReady(t, &Gateway{Conn: nc, Streams: []string{"slow"}, GroupLag: 512 << 10, RingBytes: 1 << 20})
+	slow := mustJoin(t, g.url, control{Stream: "slow", Start: startNow})
+	fast := mustJoin(t, g.url, control{Stream: "slow", Start: startNow})
+	read := make(chan error, 1)
+	var want uint64
+	go func() {
+		for {
+			f, err := fast.record()
+			if err != nil || string(f.Data[64<<10:]) == "end" {
+				read <- err
+				return
+			}
+		}
+	}()
+	waitFor(t, "one to be too slow", func() bool {
+		s.big(10)
+		return g.Counts().Streams[0].Live == 1
+	})
+	data, err := AppendBatch(nil, BatchHeader{}, Record{Kind: Binary, Data: fmt.Appendf(make([]byte, 64<<10), "end")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.raw(data)
+	if err := <-read; err != nil {
+		t.Errorf("the other client: %v", err)
+	}
+	waitFor(t, "its end", func() bool { return g.Counts().TooSlow == 1 }) // 5 s, in which the peer could still send
+	for err == nil {
+		_, err = slow.record()
+	}
+	if errors.Is(err, errFault) {
+		t.Fatal(err)
+	}
+	again := mustJoin(t, g.url, control{Stream: "slow", Start: startAfter, After: &slow.at, Strict: true})
+	for {
+		f, err := again.record()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := string(f.Data[64<<10:]); text == "end" {
+			break
+		} else if want = f.sequence; text != fmt.Sprint(want) {
+			t.Fatalf("%s in %d", text, want)
+		}
+	}
+}
+
+// A replay has no more than its rate, and waits for its turn.
+func TestGatewayRate(t *testing.T) {
+	nc := connectTo(t, soloEngine(t))
+	s := newSource(t, nc, StreamConfig{Name: "rate"})
+	s.publish(40)
+	g := startReady(t, &Gateway{Conn: nc, Streams: []string{"rate"}, MaxReplays: 1, Authorize: grantAll(60_000)})
+	begun := time.Now()
+	together(t, 2, func(int) error {
+		p, err := join(t.Context(), g.url, control{Stream: "rate", Start: startOldest})
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		return p.until(s.number)
+	})
+	n := g.Counts().Streams[0]
+	if least := time.Duration(n.Bytes) * time.Second / 60_000 * 8 / 10; time.Since(begun) < least {
+		t.Errorf("%d bytes in %v", n.Bytes, time.Since(begun))
+	}
+}
+
+// Clients without the subprotocol get the plain payloads, and no gaps.
+func TestGatewayPlain(t *testing.T) {
+	nc := connectTo(t, soloEngine(t))
+	s := newSource(t, nc, StreamConfig{Name: "plain"})
+	s.publish(3)
+	g := startReady(t, &Gateway{Conn: nc, Streams: []string{"plain"}})
+	c := dialPlain(t, g.url+"/any/path?stream=plain")
+	waitFor(t, "the client", func() bool { return g.Counts().Streams[0].Plain == 1 })
+	data, err := AppendBatch(nil, BatchHeader{}, Record{Kind: Text, Data: []byte("text")}, Record{Kind: Gap, Reason: Missing, From: 1, To: 2}, Record{Kind: Binary, Data: []byte{1, 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.raw(data)
+	for _, want := range []frame.Message{{Opcode: frame.Text, Data: []byte("text")}, {Opcode: frame.Binary, Data: []byte{1, 2}}} {
+		if m, err := c.ReadMessage(); err != nil || m.Opcode != want.Opcode || string(m.Data) != string(want.Data) {
+			t.Errorf("%v %q, %v", m.Opcode, m.Data, err)
+		}
+	}
+	for query, code := range map[string]frame.CloseCode{"": CloseBadHello, "?stream=nobody": CloseUnknown} {
+		if m, err := dialPlain(t, g.url+query).ReadMessage(); conn.CloseCode(err) != code {
+			t.Errorf("%q: %q, %v", query, m.Data, err)
+		}
+	}
+}
+
+// The same over TLS, where every message waits for a goroutine that encrypts it.
+func TestGatewayTLS(t *testing.T) {
+	nc := connectTo(t, soloEngine(t))
+	s := newSource(t, nc, StreamConfig{Name: "tls"})
+	s.publish(100)
+	g := &Gateway{Conn: nc, Streams: []string{"tls"}}
+	startReady(t, g)
+	server := httptest.NewTLSServer(g)
+	defer server.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	url := "wss" + strings.TrimPrefix(server.URL, "https")
+	var all []*peer
+	for i := range 20 {
+		p, err := joinBy(t.Context(), &conn.Dialer{TLSConfig: &tls.Config{RootCAs: roots}}, url, control{Stream: "tls", Start: startAfter, After: s.at(uint64(5*i), 3)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		all = append(all, p)
+	}
+	go func() {
+		for range 10 {
+			s.publish(50)
+		}
+	}()
+	together(t, len(all), func(i int) error { return all[i].until(600 * perBatch) })
+	if n := g.Counts(); n.TooSlow > 0 {
+		t.Errorf("%+v", n)
+	}
+}
+
+// grantAll grants everything, at a rate.
+func grantAll(rate int) func(*http.Request) (Grant, error) {
+	return func(*http.Request) (Grant, error) { return Grant{Streams: []string{"*"}, Rate: rate}, nil }
+}
