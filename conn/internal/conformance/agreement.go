@@ -14,8 +14,8 @@ type agreement struct {
 	serverBits, clientBits   int
 }
 
-// parseAgreement reads the one extension that an answer may have. offered is what the
-// client said, "" if nothing (RFC 7692 §7.1).
+// parseAgreement reads the extension in an answer; there may be one. offered is the
+// client's offer, or "" (RFC 7692 §7.1).
 func parseAgreement(answer, offered string) (*agreement, error) {
 	a := &agreement{serverBits: 15, clientBits: 15}
 	elements := strings.Split(answer, ",")
@@ -68,7 +68,7 @@ func windowBits(v string) (int, error) {
 	return n, nil
 }
 
-// honours says what of an offer an answer leaves out.
+// honours returns an error for a parameter of the offer that the answer ignores.
 func (a *agreement) honours(offer string) error {
 	if strings.Contains(offer, "server_no_context_takeover") && !a.serverAlone {
 		return fmt.Errorf("server_no_context_takeover was asked for, and is not in the answer (RFC 7692 §7.1.1.1)")
