@@ -9,28 +9,30 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/entrant"
 )
 
-// target is one line of the table of targets: a ratio, or a figure of ours alone.
+// target is one line of the table of targets: a ratio, or a figure of tickwire alone.
 type target struct {
 	title    string
 	scenario string
-	kase     string // the case; a prefix is enough
+	kase     string // the case, or a prefix of its name
 	ours     string // entrant
 	metric   string // instead of the scenario's main one
 
-	// A ratio of the other's figure over ours, which is to be at least so much; or, if cost is set, of ours over the
-	// other's, which is to be at most so much. against is an entrant, or leanest: the best of the other libraries.
+	// "At least" targets: peer ÷ tickwire. "At most" targets, with cost set: tickwire ÷
+	// peer. against is an entrant, or leanest: the best of the other libraries.
 	against     string
-	otherCase   string // of against, if it is another one
+	otherCase   string // of against, if not the same
 	cost        bool
 	least, want float64 // 0 means none
 
-	// beside says that the two are not alike: a connection against calls without one. The figure stands there, and is no verdict.
+	// beside marks a target whose two sides do different work, such as a connection and
+	// calls without one. The figure is shown without a verdict.
 	beside bool
 
-	// figure says that least and want are bounds of our figure itself.
+	// figure says that least and want are bounds of tickwire's figure itself.
 	figure bool
 
-	// limit is what does only the part of the work that nobody can leave out. Where ours falls short, the table says what it would reach.
+	// limit is an entrant that does only the part of the work that every library must do.
+	// If tickwire misses the target, the table shows what the limit reaches.
 	limit string
 }
 
@@ -46,7 +48,7 @@ const (
 	fanout1000  = "200 B to 1000 clients"
 )
 
-// faster makes targets of one case against several entrants.
+// faster returns targets for one case against several entrants.
 func faster(title, scenario, kase, ours string, bounds ...any) []target {
 	var all []target
 	for i := 0; i < len(bounds); i += 3 {
@@ -65,12 +67,12 @@ func number(v any) float64 {
 	return v.(float64)
 }
 
-// cost makes a target of at most want times another's figure.
+// cost returns a target of at most want times another entrant's figure.
 func cost(title, scenario, kase, ours, against string, least, want float64) target {
 	return target{title: title, scenario: scenario, kase: kase, ours: ours, against: against, cost: true, least: least, want: want}
 }
 
-// within names the limit of targets.
+// within sets the limit of targets.
 func within(limit string, all []target) []target {
 	for i := range all {
 		all[i].limit = limit
@@ -78,7 +80,7 @@ func within(limit string, all []target) []target {
 	return all
 }
 
-// besides marks targets whose two sides are not alike.
+// besides marks targets whose two sides do different work.
 func besides(all []target) []target {
 	for i := range all {
 		all[i].beside = true
@@ -86,7 +88,7 @@ func besides(all []target) []target {
 	return all
 }
 
-// targets are the project's, in the order of the report.
+// targets returns the project's targets, in the order of the report.
 func targets() []target {
 	var all []target
 	add := func(t ...target) { all = append(all, t...) }
@@ -176,10 +178,11 @@ func targets() []target {
 	return all
 }
 
-// Short is an entrant in a case that does not reach one of its targets.
+// Short is an entrant that misses a target in a case.
 type Short struct{ Scenario, Case, Entrant string }
 
-// FallingShort returns what does not reach its targets in files of results, each once: the bounds, not the aims.
+// FallingShort returns the entrants that miss targets in files of results, each once. It
+// looks at the bounds, not at the aims.
 func FallingShort(files ...string) ([]Short, error) {
 	results, err := load(files)
 	if err != nil {
@@ -201,7 +204,7 @@ func FallingShort(files ...string) ([]Short, error) {
 	return short, nil
 }
 
-// outcome is a target with what was measured.
+// outcome is a target with its measurement.
 type outcome struct {
 	target
 	value       float64
@@ -209,7 +212,7 @@ type outcome struct {
 	caseName    string
 	known       bool
 	met, wanted bool
-	limitValue  float64 // what the limit reaches; 0 if that is not known
+	limitValue  float64 // the figure of the limit; 0 if unknown
 }
 
 // judge finds the figures of a target among the groups.
@@ -284,7 +287,7 @@ func (g *group) peer(name string) *Row {
 	return nil
 }
 
-// bound formats a bound as the table shows it.
+// bound formats a bound for the table.
 func (o outcome) bound(v float64) string {
 	switch {
 	case v == 0:
@@ -299,7 +302,7 @@ func (o outcome) bound(v float64) string {
 	return "≥ " + fmt.Sprintf("%g×", v)
 }
 
-// ratio formats what was measured.
+// ratio formats the measured ratio.
 func (o outcome) ratio(v float64) string {
 	if o.figure {
 		return figure(v)
@@ -307,7 +310,7 @@ func (o outcome) ratio(v float64) string {
 	return fmt.Sprintf("%.2f×", v)
 }
 
-// verdict is the last column.
+// verdict returns the last column.
 func (o outcome) verdict() string {
 	switch {
 	case !o.known:

@@ -14,14 +14,14 @@ import (
 	"github.com/seed-7f57ff33/tickwire/asm"
 )
 
-// worse is how much larger than the baseline a ratio has to be, in each of ratioTries processes, to fail: it is compared without
-// statistics.
+// A ratio fails if it is worse than the baseline by this factor in each of ratioTries
+// processes. No statistics are used.
 const (
 	worse      = 1.25
 	ratioTries = 3
 )
 
-// ratioFile is where the ratios of this CPU model stand.
+// ratioFile returns the file with the ratios of this CPU model.
 func ratioFile(root string) string {
 	name := strings.Map(func(r rune) rune {
 		switch {
@@ -35,7 +35,7 @@ func ratioFile(root string) string {
 
 func exactFile(root string) string { return filepath.Join(root, "bench", "baseline", "exact.json") }
 
-// checkExact compares counts with what is committed.
+// checkExact compares counts with the committed ones.
 func checkExact(root string, after map[string]count) (ok bool, err error) {
 	var before map[string]count
 	if err := load(exactFile(root), &before); err != nil {
@@ -48,7 +48,7 @@ func checkExact(root string, after map[string]count) (ok bool, err error) {
 	return ok, nil
 }
 
-// fallen says whether a count is less than before.
+// fallen reports whether a count is lower than before.
 func fallen(before, after map[string]count) bool {
 	for name, n := range after {
 		if old, known := before[name]; known && old.above(n) {
@@ -96,7 +96,7 @@ func checkRatios(root, program string) (ok bool, err error) {
 	return len(slow) == 0, nil
 }
 
-// worseRatios returns what has become worse by more than a quarter.
+// worseRatios returns the ratios that are worse by more than a quarter.
 func worseRatios(old, now map[string]float64) (names []string) {
 	for name, v := range now {
 		if before, known := old[name]; known && v > before*worse {
@@ -106,7 +106,7 @@ func worseRatios(old, now map[string]float64) (names []string) {
 	return names
 }
 
-// casesOf is the expression for the cases that these ratios are of.
+// casesOf returns the expression for the cases of these ratios.
 func casesOf(ratios []string) string {
 	var names []string
 	for _, r := range ratios {
@@ -117,7 +117,7 @@ func casesOf(ratios []string) string {
 	return anyOf(names)
 }
 
-// updateBaseline writes what checkBaseline compares with.
+// updateBaseline writes the files that checkBaseline reads.
 func updateBaseline(root, head string) error {
 	counts, err := ask[map[string]count](head, "exact")
 	if err != nil {
