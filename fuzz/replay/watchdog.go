@@ -5,16 +5,18 @@ import (
 	"time"
 )
 
-// blocked is how long an input may take in all: a call that never returns is a finding too.
+// blocked is how long an input may take in all: a call that never returns is a bug too.
 const blocked = time.Minute
 
-// Watchdog ends the process, with the name in what it says, if stop is not called before an input has taken so much of the
-// process's time: a loop is a finding like any other, a machine that has no time for the process is none.
+// Watchdog ends the process unless stop is called before an input has used busy of CPU
+// time. Its message has the name. An endless loop is a bug; a machine that has no time
+// for the process is not.
 func Watchdog(name string, busy time.Duration) (stop func()) {
 	return watch(cpuTime, busy, func(why string) { panic(name + ": " + why) })
 }
 
-// watch calls fail if the clock, or time, goes on for too long before stop is called.
+// watch calls fail if an input uses too much of clock, or too much time, before stop is
+// called.
 func watch(clock func() time.Duration, busy time.Duration, fail func(why string)) (stop func()) {
 	var stopped atomic.Bool
 	begin, start := clock(), time.Now()
@@ -40,5 +42,5 @@ func watch(clock func() time.Duration, busy time.Duration, fail func(why string)
 
 var loaded = time.Now()
 
-// wallTime returns the time since this process began.
+// wallTime returns the time since the start of this process.
 func wallTime() time.Duration { return time.Since(loaded) }
