@@ -137,8 +137,8 @@ func (r *Run) Decoder(cuts ...int) error {
 func (r *Run) decoderState(d *frame.Decoder) error {
 	end := r.Want.End
 	midway := end != reference.BetweenMessages && end != reference.Closed
-	if r.Want.Err == nil && (d.Midway() != midway || d.Closed() != (end == reference.Closed)) {
-		return fmt.Errorf("a Midway of %t and a Closed of %t at end %d", d.Midway(), d.Closed(), end)
+	if r.Want.Err == nil && (d.Incomplete() != midway || d.Closed() != (end == reference.Closed)) {
+		return fmt.Errorf("an Incomplete of %t and a Closed of %t at end %d", d.Incomplete(), d.Closed(), end)
 	}
 	if d.NonMinimal() != uint64(r.Want.NonMinimal) {
 		return fmt.Errorf("NonMinimal is %d, want %d", d.NonMinimal(), r.Want.NonMinimal)

@@ -44,5 +44,5 @@ func (m *messages) walk(b []byte) (updates int, asks bool) {
 	return updates, asks
 }
 
-// midway reports whether a message is incomplete.
-func (m *messages) midway() bool { return m.got > 0 }
+// incomplete reports whether a message is incomplete.
+func (m *messages) incomplete() bool { return m.got > 0 }

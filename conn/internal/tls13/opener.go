@@ -116,7 +116,7 @@ func (o *Opener) Open(dst, record []byte) (data []byte, whole bool) {
 	}
 	o.seq++
 	content, kind := split(inner)
-	if header[0] == typeData && kind == typeData && len(content) > 0 && size <= maxData+1 && !o.messages.midway() {
+	if header[0] == typeData && kind == typeData && len(content) > 0 && size <= maxData+1 && !o.messages.incomplete() {
 		o.opened = true
 		return content[:len(content):len(content)], whole
 	}

@@ -138,7 +138,7 @@ func (s *socket) waitBlocked(fd uintptr, tried bool) bool {
 		return true
 	case !wait:
 		s.drained = false
-		s.woken = !tried
+		s.retryRead = !tried
 		return !tried
 	}
 	b.fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
@@ -152,6 +152,6 @@ func (s *socket) waitBlocked(fd uintptr, tried bool) bool {
 		s.drained = false
 	}
 	b.done()
-	s.woken = true
+	s.retryRead = true
 	return true
 }

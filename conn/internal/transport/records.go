@@ -49,28 +49,28 @@ type Records struct {
 	run      int   // bytes of the last fills, if each filled the buffer
 	err      error // of the last fill; returned when no whole record is left
 
-	part   int  // length of a record that was handed out in part because it did not fit
-	left   int  // bytes of that record that are still to be handed out
-	noWait bool // Read returns errNoWait instead of waiting
-	now    nowRead
-	// held bounds the plaintext that the tls.Conn may still have from what it was given.
-	// It is never too low. Records that are not data, and padding, make it too high until
-	// crypto/tls has used them up and calls Read.
-	held     int
-	overhead int  // the least that a record has besides data and header
-	shaken   bool // overhead is known
+	partialLen  int  // length of a record that was handed out in part because it did not fit
+	partialLeft int  // bytes of that record that are still to be handed out
+	noWait      bool // Read returns errNoWait instead of waiting
+	now         nowRead
+	// plaintextLeft bounds the plaintext that the tls.Conn may still have from what it
+	// was given. It is never too low. Records that are not data, and padding, make it too
+	// high until crypto/tls has used them up and calls Read.
+	plaintextLeft int
+	overhead      int // the least that a record has besides data and header
+	overheadKnown bool
 
 	reads    atomic.Uint64 // calls of Conn.Read
 	received atomic.Uint64 // bytes read from the socket
 	writes   atomic.Uint64 // writes to the connection below
-	pushing  atomic.Bool   // a write is in progress, to a connection that is not a socket
+	writing  atomic.Bool   // a write is in progress, to a connection that is not a socket
 	// Hear, if not nil, is called with all bytes that arrive during the handshake.
 	Hear func([]byte)
 
 	gathering gathering
 
-	alone bool        // Read hands out one record at a time
-	own   *ownRecords // nil where Dialer.OpenRecords is off
+	oneAtATime bool        // Read hands out one record at a time
+	own        *ownRecords // nil where Dialer.OpenRecords is off
 }
 
 // nowRead says how often wait may read the connection below.
@@ -114,21 +114,21 @@ func (r *Records) CloseWrite() error {
 // content to the front.
 func (r *Records) Read(p []byte) (int, error) {
 	if r.Opens() {
-		return r.own.give(p)
+		return r.own.readGiven(p)
 	}
-	r.held = 0 // crypto/tls reads only when it has no whole record
-	if r.noWait && r.odd(0) {
+	r.plaintextLeft = 0 // crypto/tls reads only when it has no whole record
+	if r.noWait && r.nonData(0) {
 		return 0, errNoWait
 	}
-	if r.left == 0 && !r.whole() {
+	if r.partialLeft == 0 && !r.hasRecord() {
 		if r.noWait && r.err == nil {
 			return 0, errNoWait
 		}
 		if err := r.wait(); err != nil {
 			return 0, err
 		}
-		if !r.whole() {
-			if r.pos == r.end || !r.cut() {
+		if !r.hasRecord() {
+			if r.pos == r.end || !r.hasFinalErr() {
 				err := r.err
 				r.err = nil
 				return 0, err
@@ -139,33 +139,33 @@ func (r *Records) Read(p []byte) (int, error) {
 		}
 	}
 	room := len(p)
-	n := min(r.left, len(p))
-	if r.left > 0 {
-		room += r.part - r.left
-		if r.left -= n; r.left == 0 {
-			r.held += r.dataIn(r.part)
+	n := min(r.partialLeft, len(p))
+	if r.partialLeft > 0 {
+		room += r.partialLen - r.partialLeft
+		if r.partialLeft -= n; r.partialLeft == 0 {
+			r.plaintextLeft += r.dataIn(r.partialLen)
 		}
 	}
-	for r.left == 0 && n < len(p) {
-		k := r.span(r.pos + n)
-		if k == 0 || n > 0 && (r.alone || r.odd(n)) {
+	for r.partialLeft == 0 && n < len(p) {
+		k := r.recordLen(r.pos + n)
+		if k == 0 || n > 0 && (r.oneAtATime || r.nonData(n)) {
 			break
 		}
-		if r.alone && k != tlsRecordHeader+int(binary.BigEndian.Uint16(r.lent.B[r.pos+3:])) {
-			r.own.strayed = true // not a record of TLS 1.3, whose header is not protected during the handshake
+		if r.oneAtATime && k != tlsRecordHeader+int(binary.BigEndian.Uint16(r.lent.B[r.pos+3:])) {
+			r.own.readAhead = true // not a record of TLS 1.3, whose header is not protected during the handshake
 		}
-		if r.odd(n) {
+		if r.nonData(n) {
 			r.overhead = 0 // a renegotiation may choose another cipher suite
 		}
 		if n+k > len(p) {
 			if n == 0 || 2*(k+bytes.MinRead) > room {
-				r.part, r.left = k, n+k-len(p)
+				r.partialLen, r.partialLeft = k, n+k-len(p)
 				n = len(p)
 			}
 			break
 		}
 		n += k
-		r.held += r.dataIn(k)
+		r.plaintextLeft += r.dataIn(k)
 	}
 	copy(p, r.lent.B[r.pos:r.pos+n])
 	r.pos += n
@@ -182,9 +182,10 @@ func (noWaitError) Timeout() bool        { return true }
 func (noWaitError) Temporary() bool      { return true }
 func (noWaitError) Is(target error) bool { return target == os.ErrDeadlineExceeded }
 
-// span returns the length of the record at lent.B[at], or 0 if the record is not whole. A
-// record that crypto/tls refuses at its header counts as whole once the header is here.
-func (r *Records) span(at int) int {
+// recordLen returns the length of the record at lent.B[at], or 0 if the record is not
+// whole. A record that crypto/tls refuses at its header counts as whole once the header
+// is here.
+func (r *Records) recordLen(at int) int {
 	if r.end-at < tlsRecordHeader {
 		return 0
 	}
@@ -202,12 +203,12 @@ func (r *Records) span(at int) int {
 	return n
 }
 
-// shake completes the handshake of t, the tls.Conn above. That may wait for bytes.
-func (r *Records) shake(t *tls.Conn) error {
+// handshake completes the handshake of t, the tls.Conn above. That may wait for bytes.
+func (r *Records) handshake(t *tls.Conn) error {
 	if err := t.Handshake(); err != nil {
 		return err
 	}
-	r.shaken = true
+	r.overheadKnown = true
 	switch s := t.ConnectionState(); {
 	case s.Version == tls.VersionTLS13:
 		r.overhead = 17 // RFC 8446 §5.2: the type, and the 16-byte tag of every cipher suite of crypto/tls
@@ -219,11 +220,11 @@ func (r *Records) shake(t *tls.Conn) error {
 	return nil
 }
 
-// odd reports whether the record after the next n bytes is not data: an alert, or a
+// nonData reports whether the record after the next n bytes is not data: an alert, or a
 // renegotiation, for which crypto/tls must wait. Only records up to TLS 1.2 show their
 // type. crypto/tls also looks for an alert after the data that it returns.
-func (r *Records) odd(n int) bool {
-	return r.left == 0 && r.pos+n < r.end && r.lent.B[r.pos+n] != recordData
+func (r *Records) nonData(n int) bool {
+	return r.partialLeft == 0 && r.pos+n < r.end && r.lent.B[r.pos+n] != recordData
 }
 
 // dataIn returns the most data that a record of n bytes can hold.
@@ -237,24 +238,26 @@ func (r *Records) Buffer() int {
 	return len(r.lent.B)
 }
 
-// whole reports whether the next record is whole.
-func (r *Records) whole() bool { return r.span(r.pos) > 0 }
+// hasRecord reports whether the next record is whole.
+func (r *Records) hasRecord() bool { return r.recordLen(r.pos) > 0 }
 
 // ready reports whether the tls.Conn may have data without another read of the socket.
 func (r *Records) ready() bool {
-	return r.held > 0 || r.left > 0 || r.Opens() && (r.own.data > 0 || r.own.pending > 0) || r.whole()
+	return r.plaintextLeft > 0 || r.partialLeft > 0 || r.Opens() && (r.own.data > 0 || r.own.pending > 0) || r.hasRecord()
 }
 
-// cut reports whether the last read failed for good, that is, with an error other than a
-// deadline.
-func (r *Records) cut() bool { return r.err != nil && !errors.Is(r.err, os.ErrDeadlineExceeded) }
+// hasFinalErr reports whether the last read failed for good, that is, with an error other
+// than a deadline.
+func (r *Records) hasFinalErr() bool {
+	return r.err != nil && !errors.Is(r.err, os.ErrDeadlineExceeded)
+}
 
 // readFrom is t.Read, of the tls.Conn above. It waits only for records that odd reports.
 func (r *Records) readFrom(t *tls.Conn, p []byte) (int, error) {
-	r.noWait = r.held > 0 || !r.odd(0)
+	r.noWait = r.plaintextLeft > 0 || !r.nonData(0)
 	n, err := t.Read(p)
 	r.noWait = false
-	r.held = max(r.held-n, 0)
+	r.plaintextLeft = max(r.plaintextLeft-n, 0)
 	return n, err
 }
 
@@ -262,7 +265,7 @@ func (r *Records) readFrom(t *tls.Conn, p []byte) (int, error) {
 // only the error of a deadline that has passed: Read returns any other, so that
 // crypto/tls sees it.
 func (r *Records) wait() error {
-	for !r.whole() && r.err == nil {
+	for !r.hasRecord() && r.err == nil {
 		if r.now == readNever {
 			return errNoWait
 		}
@@ -272,7 +275,7 @@ func (r *Records) wait() error {
 			r.err = err
 		}
 	}
-	if !r.whole() && !r.cut() {
+	if !r.hasRecord() && !r.hasFinalErr() {
 		err := r.err
 		r.err = nil
 		return err
@@ -389,21 +392,21 @@ func (r *Records) WriteWaits() {
 func (r *Records) Release() {
 	switch used := r.end - r.pos; {
 	case used == 0:
-		r.drop()
+		r.freeBuffer()
 	case len(r.lent.B) > 2*max(used, leastRecords):
 		r.move(used, used)
 	}
 }
 
-// drop returns the buffer to its pool.
-func (r *Records) drop() {
+// freeBuffer returns the buffer to its pool.
+func (r *Records) freeBuffer() {
 	buffer.Put(r.lent)
-	r.lent, r.pos, r.end, r.left = nil, 0, 0, 0
+	r.lent, r.pos, r.end, r.partialLeft = nil, 0, 0, 0
 }
 
-// finish frees everything, after the connection has ended.
-func (r *Records) finish() {
-	r.drop()
+// free frees everything, after the connection has ended.
+func (r *Records) free() {
+	r.freeBuffer()
 	if r.own != nil {
 		r.own.end()
 	}

@@ -19,17 +19,17 @@ import (
 type ownRecords struct {
 	keys   tls13.KeyLog
 	opener *tls13.Opener // nil before the end of the handshake, and if crypto/tls decrypts
-	why    string        // the reason why crypto/tls decrypts
+	reason string        // the reason why crypto/tls decrypts
 
-	data    int // bytes left of a record that was decrypted in place, from Records.pos on
-	behind  int // bytes of the record after its data
-	pending int // length of a record that the tls.Conn must get
+	data     int // bytes left of a record that was decrypted in place, from Records.pos on
+	trailing int // bytes of the record after its data
+	pending  int // length of a record that the tls.Conn must get
 
 	given     []byte // what Read returns to the tls.Conn
 	last      error  // the error that Read returns after given
 	giving    bool
-	one       [1]byte
-	strayed   bool          // crypto/tls got more than one record at once
+	oneByte   [1]byte
+	readAhead bool          // crypto/tls got more than one record at once
 	err       error         // final
 	unwritten atomic.Uint64 // failed writes of the tls.Conn
 }
@@ -42,10 +42,10 @@ var ErrNotToRead = errors.New("conn: the tls.Conn of a Conn was read (Dialer.Ope
 // OpenLater prepares for OpenNow. Call it before the handshake, with the configuration of
 // this connection only.
 func (r *Records) OpenLater(cfg *tls.Config) {
-	r.own = &ownRecords{why: "the handshake is not done"}
+	r.own = &ownRecords{reason: "the handshake is not done"}
 	r.own.keys.To = cfg.KeyLogWriter
 	cfg.KeyLogWriter = &r.own.keys
-	r.alone = true
+	r.oneAtATime = true
 }
 
 // OpenNow starts to decrypt records, after the handshake of t, the tls.Conn above.
@@ -56,28 +56,28 @@ func (r *Records) OpenNow(t *tls.Conn) error {
 	if o == nil {
 		return nil
 	}
-	r.alone = false
+	r.oneAtATime = false
 	defer o.keys.Forget()
 	s := t.ConnectionState()
 	switch {
 	case s.Version != tls.VersionTLS13:
-		o.why = "the connection has " + tls.VersionName(s.Version)
+		o.reason = "the connection has " + tls.VersionName(s.Version)
 		return nil
 	case fips140.Enabled():
-		o.why = "FIPS 140-3 mode is on" // the mode does not approve nonces from outside the module
+		o.reason = "FIPS 140-3 mode is on" // the mode does not approve nonces from outside the module
 		return nil
-	case r.left > 0 || o.strayed:
-		o.why = "crypto/tls has read on"
+	case r.partialLeft > 0 || o.readAhead:
+		o.reason = "crypto/tls has read on"
 		return nil
 	}
 	opener, err := tls13.New(s.CipherSuite, o.keys.Secret())
 	if err != nil {
-		o.why = err.Error()
+		o.reason = err.Error()
 		return nil
 	}
-	o.opener, o.why = opener, ""
-	r.held = 0
-	if n, err := o.let(t, opener.Probe(), nil); n != 1 || err != nil || o.one[0] != tls13.Probed {
+	o.opener, o.reason = opener, ""
+	r.plaintextLeft = 0
+	if n, err := o.feed(t, opener.Probe(), nil); n != 1 || err != nil || o.oneByte[0] != tls13.Probed {
 		o.err = errOutOfStep
 		opener.Forget()
 		return errors.Join(errOutOfStep, err)
@@ -97,7 +97,7 @@ func (r *Records) Opens() bool { return r.own != nil && r.own.opener != nil }
 
 // end clears the state and the keys.
 func (o *ownRecords) end() {
-	o.data, o.behind, o.pending, o.given = 0, 0, 0, nil
+	o.data, o.trailing, o.pending, o.given = 0, 0, 0, nil
 	if o.err == nil {
 		o.err = net.ErrClosed
 	}
@@ -106,8 +106,8 @@ func (o *ownRecords) end() {
 	}
 }
 
-// give is Read for the tls.Conn. It returns the arguments of let, and nothing else.
-func (o *ownRecords) give(p []byte) (int, error) {
+// readGiven is Read for the tls.Conn. It returns the arguments of feed, and nothing else.
+func (o *ownRecords) readGiven(p []byte) (int, error) {
 	if !o.giving {
 		return 0, ErrNotToRead
 	}
@@ -121,11 +121,11 @@ func (o *ownRecords) give(p []byte) (int, error) {
 	return 0, errNoWait
 }
 
-// let has t read b, and then the error last if that is not nil. A tls.Conn that does not
+// feed has t read b, and then the error last if that is not nil. A tls.Conn that does not
 // take all of b is out of step.
-func (o *ownRecords) let(t *tls.Conn, b []byte, last error) (n int, err error) {
+func (o *ownRecords) feed(t *tls.Conn, b []byte, last error) (n int, err error) {
 	o.given, o.last, o.giving = b, last, true
-	n, err = t.Read(o.one[:])
+	n, err = t.Read(o.oneByte[:])
 	if len(o.given) > 0 && (err == nil || err == errNoWait) {
 		err = errOutOfStep
 	}
@@ -147,8 +147,8 @@ func (r *Records) readOwn(t *tls.Conn, p []byte, enough int) (n int, err error) 
 			n += k
 			r.pos += k
 			if o.data -= k; o.data == 0 {
-				r.pos += o.behind
-				o.behind = 0
+				r.pos += o.trailing
+				o.trailing = 0
 			}
 			continue
 		case o.pending > 0:
@@ -158,9 +158,9 @@ func (r *Records) readOwn(t *tls.Conn, p []byte, enough int) (n int, err error) 
 			o.err = r.passOn(t)
 			continue
 		}
-		k := r.span(r.pos)
+		k := r.recordLen(r.pos)
 		if k == 0 {
-			if n == 0 && r.cut() {
+			if n == 0 && r.hasFinalErr() {
 				o.err = r.passEnd(t)
 				break
 			}
@@ -174,7 +174,7 @@ func (r *Records) readOwn(t *tls.Conn, p []byte, enough int) (n int, err error) 
 			r.pos += k
 		default:
 			r.pos += tlsRecordHeader
-			o.data, o.behind = len(data), k-tlsRecordHeader-len(data)
+			o.data, o.trailing = len(data), k-tlsRecordHeader-len(data)
 		}
 	}
 	if n > 0 {
@@ -188,14 +188,14 @@ func (r *Records) passOn(t *tls.Conn) error {
 	o := r.own
 	mark, other := o.opener.Pending()
 	if mark != nil {
-		if n, err := o.let(t, mark, nil); err != nil && err != errNoWait {
+		if n, err := o.feed(t, mark, nil); err != nil && err != errNoWait {
 			return err
 		} else if n != 1 || err != nil {
 			return errOutOfStep
 		}
 	}
 	before := o.unwritten.Load()
-	n, err := o.let(t, other, nil)
+	n, err := o.feed(t, other, nil)
 	switch {
 	case n != 0 || err == nil || err == errNoWait && o.opener.Fatal():
 		return errOutOfStep
@@ -220,7 +220,7 @@ func (r *Records) passEnd(t *tls.Conn) error {
 	}
 	last := r.err
 	r.err = nil
-	if n, err := r.own.let(t, part, last); n == 0 && err != nil && err != errNoWait {
+	if n, err := r.own.feed(t, part, last); n == 0 && err != nil && err != errNoWait {
 		return err
 	}
 	return errOutOfStep
@@ -291,5 +291,5 @@ func OpensRecords(t *tls.Conn) (opens bool, why string) {
 	case r.own == nil:
 		return false, "Dialer.OpenRecords is off"
 	}
-	return r.Opens(), r.own.why
+	return r.Opens(), r.own.reason
 }

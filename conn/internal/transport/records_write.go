@@ -115,8 +115,8 @@ func (r *Records) writeThrough(p []byte) (int, error) {
 	if r.sock != nil {
 		return r.sock.Write(p, nil, 0)
 	}
-	r.pushing.Store(true)
-	defer r.pushing.Store(false)
+	r.writing.Store(true)
+	defer r.writing.Store(false)
 	r.WriteWaits()
 	return r.Conn.Write(p)
 }

@@ -29,8 +29,8 @@ func (s *secure) Fill(dst []byte) (int, error) {
 	if r.Opens() {
 		return r.fillOwn(t, r.sink, dst, gatherSecure)
 	}
-	if !r.shaken {
-		if err := r.shake(t); err != nil {
+	if !r.overheadKnown {
+		if err := r.handshake(t); err != nil {
 			return 0, err
 		}
 	}
@@ -43,7 +43,7 @@ func (s *secure) Fill(dst []byte) (int, error) {
 		}
 		space := r.sink.SpaceIn(dst)
 		n, err := r.readFrom(t, space)
-		for k := 0; err == nil && n < min(gatherSecure, len(space)) && r.ready() && (r.held > 0 || !r.odd(0)); n += k {
+		for k := 0; err == nil && n < min(gatherSecure, len(space)) && r.ready() && (r.plaintextLeft > 0 || !r.nonData(0)); n += k {
 			k, err = r.readFrom(t, space[n:])
 		}
 		if err == errNoWait {
@@ -89,7 +89,7 @@ func (s *secure) Raw() syscall.RawConn {
 // Ready reports whether the tls.Conn may have data, or a whole record is here.
 func (s *secure) Ready() bool { return (*Records)(s).ready() }
 
-func (s *secure) Held() (n int, known bool) { return s.end - s.pos + s.held, true }
+func (s *secure) Held() (n int, known bool) { return s.end - s.pos + s.plaintextLeft, true }
 
 func (s *secure) Info() *Info {
 	if s.sock == nil {
@@ -98,7 +98,7 @@ func (s *secure) Info() *Info {
 	return s.sock.Info()
 }
 
-func (s *secure) Free() { (*Records)(s).finish() }
+func (s *secure) Free() { (*Records)(s).free() }
 
 // Write makes all records leave together.
 func (s *secure) Write(a, _ []byte, _ How) (int, error) { return (*Records)(s).writeTo(s.above, a) }
@@ -112,7 +112,7 @@ func (s *secure) Counters() Counters {
 	if s.sock != nil {
 		c = s.sock.Counters()
 	} else {
-		c.Reads, c.Writing = s.reads.Load(), s.pushing.Load()
+		c.Reads, c.Writing = s.reads.Load(), s.writing.Load()
 	}
 	c.Received, c.Writes = s.received.Load(), s.writes.Load()
 	return c

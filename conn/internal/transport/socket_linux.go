@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// busyRead is the size of a read from which on SyscallsAuto makes the next one raw.
+// rawReadMin is the size of a read from which on SyscallsAuto makes the next one raw.
 //
 // A message of a busy feed costs 84 ns of CPU with plain calls, 57 with raw ones and 61
 // with this rule. (go test -run='^$' -bench=Feed ./conn)
@@ -23,7 +23,7 @@ import (
 // Single messages are read and written with plain calls. A raw call does not tell the
 // scheduler, so two processes may stay on two processors. Each message then wakes an idle
 // one: an echo took 130 µs instead of 30 (-bench=Echo).
-const busyRead = 8 << 10
+const rawReadMin = 8 << 10
 
 // socket reads and writes a stream socket by its descriptor, without allocation. There is
 // one prepared closure for each direction, with its arguments and results in fields. A
@@ -34,13 +34,13 @@ type socket struct {
 	mode Syscalls
 
 	how               How  // of the current Write
-	busy              bool // the last successful read had at least busyRead bytes
-	woken             bool // the read has waited within a frame: try it again
-	now               bool // the current read is FillNow
+	busy              bool // the last successful read had at least rawReadMin bytes
+	retryRead         bool // the read has waited within a frame: try it again
+	noWaitRead        bool // the current read is FillNow
 	tcp               bool
 	empty, drained    bool          // empty: the last read found nothing; drained: that, or it did not fill its space
-	waits             atomic.Uint32 // how often a write had to wait for room
-	waiting           atomic.Bool   // a write waits now
+	writeWaits        atomic.Uint32 // how often a write had to wait for room
+	writeWaiting      atomic.Bool   // a write waits now
 	errno, writeErrno int32
 
 	// Of the goroutine that reads.
@@ -56,8 +56,8 @@ type socket struct {
 	// Of the writer, under the write lock.
 	writeFn func(fd uintptr) bool
 	out     []byte  // still to be written
-	behind  *vector // still to be written after out; nil if no write had two pieces
-	left    int     // bytes of both
+	second  *vector // still to be written after out; nil if no write had two pieces
+	outLeft int     // bytes of both
 }
 
 // vector is for a write of two pieces.
@@ -110,14 +110,14 @@ func newSocket(nc net.Conn, o Options, to Sink) *socket {
 func (s *socket) Fill(dst []byte) (n int, err error) {
 	for {
 		s.space = s.sink.SpaceIn(dst)
-		s.woken = false
+		s.retryRead = false
 		err = s.rc.Read(s.readFn)
 		s.space = nil
 		switch {
 		case err != nil:
 			s.sink.Release()
 			return 0, err
-		case s.woken:
+		case s.retryRead:
 		case s.errno == int32(syscall.ETIME): // no read of a socket returns it
 			s.sink.Release()
 			return 0, os.ErrDeadlineExceeded
@@ -135,9 +135,9 @@ func (s *socket) Fill(dst []byte) (n int, err error) {
 // FillNow reads once and does not wait.
 func (s *socket) FillNow(dst []byte) (n int, err error) {
 	s.space = s.sink.SpaceIn(dst)
-	s.now = true
+	s.noWaitRead = true
 	err = s.rc.Read(s.readFn)
-	s.now, s.space = false, nil
+	s.noWaitRead, s.space = false, nil
 	switch {
 	case err != nil:
 	case s.errno == int32(syscall.EAGAIN):
@@ -174,19 +174,19 @@ func (s *socket) reader() func(fd uintptr) bool {
 	return func(fd uintptr) bool {
 		if s.space == nil {
 			if s.space = s.sink.Refill(); s.space == nil {
-				s.woken = true
+				s.retryRead = true
 				return true
 			}
 		}
 		for {
-			if s.spin != nil && s.spin.block != nil && s.drained && !s.now && s.spin.length <= 0 { // poll reports at once what has come meanwhile
+			if s.spin != nil && s.spin.block != nil && s.drained && !s.noWaitRead && s.spin.length <= 0 { // poll reports at once what has come meanwhile
 				return s.waitBlocked(fd, false)
 			}
 			n, errno := s.recv(fd)
 			switch {
 			case errno == 0:
 				s.n, s.errno = n, 0
-				s.busy = n >= busyRead
+				s.busy = n >= rawReadMin
 				s.empty, s.drained = false, s.tcp && n < len(s.space)
 				s.reads.Add(1)
 				if s.spin != nil {
@@ -194,7 +194,7 @@ func (s *socket) reader() func(fd uintptr) bool {
 				}
 				return true
 			case errno == syscall.EINTR:
-			case errno != syscall.EAGAIN || s.now:
+			case errno != syscall.EAGAIN || s.noWaitRead:
 				s.n, s.errno = 0, int32(errno)
 				s.empty = errno == syscall.EAGAIN
 				if s.drained = s.empty; s.empty {
@@ -230,7 +230,7 @@ func (s *socket) Info() *Info {
 }
 
 func (s *socket) Counters() Counters {
-	return Counters{Reads: s.reads.Load(), Waits: s.parked.Load(), WriteWaits: uint64(s.waits.Load()), Writing: s.waiting.Load()}
+	return Counters{Reads: s.reads.Load(), Waits: s.parked.Load(), WriteWaits: uint64(s.writeWaits.Load()), Writing: s.writeWaiting.Load()}
 }
 
 // SetReadDeadline also sets the deadline of a read that polls or blocks.
@@ -310,7 +310,7 @@ func (p *spin) setDeadline(t time.Time) {
 
 // recv makes one read system call.
 func (s *socket) recv(fd uintptr) (int, syscall.Errno) {
-	raw := s.mode == SyscallsRaw || s.mode == SyscallsAuto && (s.busy || s.now)
+	raw := s.mode == SyscallsRaw || s.mode == SyscallsAuto && (s.busy || s.noWaitRead)
 	if s.stamped != nil {
 		return s.stamped.recv(fd, s.space, raw)
 	}
@@ -334,22 +334,22 @@ func (s *socket) Write(a, b []byte, how How) (n int, err error) {
 	total := len(a) + len(b)
 	raceRead(a)
 	raceRead(b)
-	s.out, s.left, s.how, s.writeErrno = a, total, how, 0
+	s.out, s.outLeft, s.how, s.writeErrno = a, total, how, 0
 	if len(b) > 0 {
-		if s.behind == nil {
-			s.behind = new(vector)
+		if s.second == nil {
+			s.second = new(vector)
 		}
-		s.behind.more = b
+		s.second.more = b
 	}
 	err = s.rc.Write(s.writeFn)
-	if s.waiting.Load() {
-		s.waiting.Store(false)
+	if s.writeWaiting.Load() {
+		s.writeWaiting.Store(false)
 	}
 	s.out = nil
 	if len(b) > 0 {
-		*s.behind = vector{}
+		*s.second = vector{}
 	}
-	n = total - s.left
+	n = total - s.outLeft
 	if err == nil && s.writeErrno != 0 {
 		err = s.opError("write", syscall.Errno(s.writeErrno))
 	}
@@ -359,7 +359,7 @@ func (s *socket) Write(a, b []byte, how How) (n int, err error) {
 // writer returns the function for rc.Write: true ends the write, false waits for room.
 func (s *socket) writer() func(fd uintptr) bool {
 	return func(fd uintptr) bool {
-		for s.left > 0 {
+		for s.outLeft > 0 {
 			n, errno := s.send(fd)
 			switch errno {
 			case 0:
@@ -369,8 +369,8 @@ func (s *socket) writer() func(fd uintptr) bool {
 				if s.how&NoWait != 0 {
 					return true
 				}
-				s.waits.Add(1)
-				s.waiting.Store(true)
+				s.writeWaits.Add(1)
+				s.writeWaiting.Store(true)
 				s.sink.WriteWaits()
 				return false
 			default:
@@ -384,23 +384,23 @@ func (s *socket) writer() func(fd uintptr) bool {
 
 // wrote removes n bytes from what is still to be written.
 func (s *socket) wrote(n int) {
-	s.left -= n
+	s.outLeft -= n
 	k := min(n, len(s.out))
 	s.out = s.out[k:]
 	if n > k {
-		s.behind.more = s.behind.more[n-k:]
+		s.second.more = s.second.more[n-k:]
 	}
 }
 
 // send makes one write system call.
 func (s *socket) send(fd uintptr) (int, syscall.Errno) {
 	trap, arg, size := uintptr(syscall.SYS_WRITE), unsafe.Pointer(unsafe.SliceData(s.out)), uintptr(len(s.out))
-	if s.left > len(s.out) {
-		trap, arg, size = s.behind.gather(s.out)
+	if s.outLeft > len(s.out) {
+		trap, arg, size = s.second.gather(s.out)
 	}
 	var n uintptr
 	var errno syscall.Errno
-	if s.mode == SyscallsRaw || s.mode == SyscallsAuto && s.how&Often != 0 {
+	if s.mode == SyscallsRaw || s.mode == SyscallsAuto && s.how&Burst != 0 {
 		n, _, errno = syscall.RawSyscall(trap, fd, uintptr(arg), size)
 	} else {
 		n, _, errno = syscall.Syscall(trap, fd, uintptr(arg), size)

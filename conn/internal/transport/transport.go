@@ -27,7 +27,7 @@ type How uint8
 // The bits of How.
 const (
 	NoWait How = 1 << iota // do not wait: leave what cannot be written at once
-	Often                  // the call is one of many in a row, to different connections
+	Burst                  // the call is one of many in a row, to different connections
 )
 
 // Transport carries the bytes of a connection. One goroutine may read and one may write
