@@ -71,15 +71,15 @@ func (k decodeKernel) drop(entry string) {
 	k.Ins("SUBL", entry, "CX")
 }
 
-// look loads the entry for the next bits into entry.
-func (k decodeKernel) look(table, mask, entry string) {
+// lookUp loads the entry for the next bits into entry.
+func (k decodeKernel) lookUp(table, mask, entry string) {
 	k.Ins("MOVQ", "BX", entry)
 	k.Ins("ANDQ", mask, entry)
 	k.Ins("MOVL", table+"(R8)("+entry+"*4)", entry)
 }
 
-// second loads the entry of a second-level table, which AX points to.
-func (k decodeKernel) second(table, size string) {
+// secondLevel loads the entry of a second-level table, which AX points to.
+func (k decodeKernel) secondLevel(table, size string) {
 	k.drop("AX")
 	k.Ins("MOVL", "AX", "DX")
 	k.Ins("SHRL", "$const_entryShift", "DX")
@@ -117,7 +117,7 @@ func (k decodeKernel) literals() {
 	k.Ins("CMPQ", "DI", "R10")
 	k.Ins("JCC", "stop")
 	k.refill()
-	k.look("codes_lit", "R11", "AX")
+	k.lookUp("codes_lit", "R11", "AX")
 	entry, next := "AX", "DX"
 	for range 3 {
 		k.Ins("TESTL", entry, entry)
@@ -127,7 +127,7 @@ func (k decodeKernel) literals() {
 			k.Ins("JPL", "otherDX")
 		}
 		k.drop(entry)
-		k.look("codes_lit", "R11", next)
+		k.lookUp("codes_lit", "R11", next)
 		k.store(entry)
 		entry, next = next, entry
 	}
@@ -151,7 +151,7 @@ func (k decodeKernel) match() {
 	k.Ins("CMPL", "DX", "$const_distanceBits")
 	k.Ins("JCS", "refill")
 	k.Label("refilled", "its distance")
-	k.look("codes_dist", "R12", "AX")
+	k.lookUp("codes_dist", "R12", "AX")
 	k.Ins("TESTL", "$const_entryOther", "AX")
 	k.Ins("JNE", "specialDistance")
 	k.Mark("distance")
@@ -223,7 +223,7 @@ func (k decodeKernel) special() {
 	k.Label("special", "a code longer than the first table's index, the end of the block, or no code")
 	k.Ins("TESTL", "$const_entryPointer", "AX")
 	k.Ins("JEQ", "ended")
-	k.second("codes_lit", "litTable")
+	k.secondLevel("codes_lit", "litTable")
 	k.Ins("TESTL", "AX", "AX")
 	k.Ins("JPL", "specialOther")
 	k.drop("AX")
@@ -241,7 +241,7 @@ func (k decodeKernel) special() {
 	k.Label("specialDistance", "the same for a distance")
 	k.Ins("TESTL", "$const_entryPointer", "AX")
 	k.Ins("JEQ", "wrongDistance")
-	k.second("codes_dist", "distTable")
+	k.secondLevel("codes_dist", "distTable")
 	k.Ins("TESTL", "$const_entryOther", "AX")
 	k.Ins("JEQ", "distance")
 	k.Mark("wrongDistance")

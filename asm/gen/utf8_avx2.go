@@ -22,9 +22,9 @@ func (k *utf8Kernel) classes(prev, cur, t string) {
 	k.Ins("VPAND", t, prev, prev)
 }
 
-// judge adds the errors. classes must be twoConts where a byte of prev2 or prev3 requires
-// it, and empty elsewhere.
-func (k *utf8Kernel) judge(classes, prev2, prev3 string) {
+// addErrors adds the errors. classes must be twoConts where a byte of prev2 or prev3
+// requires it, and empty elsewhere.
+func (k *utf8Kernel) addErrors(classes, prev2, prev3 string) {
 	k.Ins("VPSUBUSB", "Y13", prev2, prev2)
 	k.Ins("VPSUBUSB", "Y14", prev3, prev3)
 	k.Ins("VPOR", prev3, prev2, prev2)
@@ -43,7 +43,7 @@ func (k *utf8Kernel) AtY(mem func(int) string, cur, t0, t1, t2 string) {
 	k.classes(t0, cur, t1)
 	k.Ins("VMOVDQU", mem(-2), t1)
 	k.Ins("VMOVDQU", mem(-3), t2)
-	k.judge(t0, t1, t2)
+	k.addErrors(t0, t1, t2)
 }
 
 // MaskedY is AtY for masked memory. Y6 is the key of the vector at mem(0); Y5, Y4 and Y3
@@ -54,7 +54,7 @@ func (k *utf8Kernel) MaskedY(mem func(int) string) {
 	k.classes("Y0", "Y2", "Y1")
 	k.Ins("VPXOR", mem(-2), "Y4", "Y1")
 	k.Ins("VPXOR", mem(-3), "Y3", "Y2")
-	k.judge("Y0", "Y1", "Y2")
+	k.addErrors("Y0", "Y1", "Y2")
 }
 
 // RotateY computes Y5, Y4 and Y3 for MaskedY from Y6.
@@ -72,7 +72,7 @@ func (k *utf8Kernel) FirstY(cur, t0, t1, t2, t3 string) {
 	k.Ins("VPALIGNR", 14, t3, cur, t1)
 	k.Ins("VPALIGNR", 13, t3, cur, t2)
 	k.classes(t0, cur, t3)
-	k.judge(t0, t1, t2)
+	k.addErrors(t0, t1, t2)
 }
 
 // ConstantsShort loads the constants for the short checks. They are fewer than those of
@@ -97,8 +97,8 @@ func (k *utf8Kernel) classesShort(prev, cur, t string) {
 	k.Ins("VPAND", t, prev, prev)
 }
 
-// judgeShort is judge with constants in memory. The errors stay in classes.
-func (k *utf8Kernel) judgeShort(classes, prev2, prev3 string) {
+// errorsShort is addErrors with constants in memory. The errors stay in classes.
+func (k *utf8Kernel) errorsShort(classes, prev2, prev3 string) {
 	k.Ins("VPSUBUSB", row(rowLead3), prev2, prev2)
 	k.Ins("VPSUBUSB", row(rowLead4), prev3, prev3)
 	k.Ins("VPOR", prev3, prev2, prev2)
@@ -117,7 +117,7 @@ func (k *utf8Kernel) AtShort(cur string, mem func(int) string, to, t0, t1 string
 	k.classesShort(to, cur, t0)
 	k.Ins("VMOVDQU", mem(-2), t0)
 	k.Ins("VMOVDQU", mem(-3), t1)
-	k.judgeShort(to, t0, t1)
+	k.errorsShort(to, t0, t1)
 }
 
 // FirstShort computes in to the errors of cur with zeros before it. Scratch: t0, t1, t2.
@@ -127,7 +127,7 @@ func (k *utf8Kernel) FirstShort(cur, to, t0, t1, t2 string) {
 	k.classesShort(to, cur, t0)
 	k.Ins("VPALIGNR", 14, t2, cur, t0)
 	k.Ins("VPALIGNR", 13, t2, cur, t1)
-	k.judgeShort(to, t0, t1)
+	k.errorsShort(to, t0, t1)
 }
 
 // CheckSmall checks the text in X0, at most 16 bytes followed by zeros, and returns. It
@@ -215,7 +215,7 @@ func (k *utf8Kernel) MaskedShort(cur string, mem func(int) string) {
 	k.classesShort("Y4", cur, "Y5")
 	k.Ins("VPXOR", mem(-2), "Y14", "Y5")
 	k.Ins("VPXOR", mem(-3), "Y15", "Y6")
-	k.judgeShort("Y4", "Y5", "Y6")
+	k.errorsShort("Y4", "Y5", "Y6")
 	k.Ins("VPOR", "Y4", "Y7", "Y7")
 }
 

@@ -53,9 +53,9 @@ func (k *utf8Kernel) ConstantsZ() {
 	k.Ins("KXORQ", "K6", "K6", "K6")
 }
 
-// judgeZ adds the errors of the block cur. Z27, Z28 and Z29 begin 1, 2 and 3 bytes before
-// it. Z30 and Z31 are scratch.
-func (k *utf8Kernel) judgeZ(cur string) {
+// addErrorsZ adds the errors of the block cur. Z27, Z28 and Z29 begin 1, 2 and 3 bytes
+// before it. Z30 and Z31 are scratch.
+func (k *utf8Kernel) addErrorsZ(cur string) {
 	k.Ins("VPSRLW", 2, "Z27", "Z30")
 	k.Ins("VPSRLW", 2, cur, "Z31")
 	k.Ins("VPERMB", "Z20", "Z30", "Z30")
@@ -76,7 +76,7 @@ func (k *utf8Kernel) AfterZ(prev, cur string) {
 	k.Ins("VPALIGNR", 15, "Z31", cur, "Z27")
 	k.Ins("VPALIGNR", 14, "Z31", cur, "Z28")
 	k.Ins("VPALIGNR", 13, "Z31", cur, "Z29")
-	k.judgeZ(cur)
+	k.addErrorsZ(cur)
 	k.openZ(cur)
 }
 
@@ -85,7 +85,7 @@ func (k *utf8Kernel) AtZ(mem func(int) string, cur string) {
 	for i := 1; i <= 3; i++ {
 		k.Ins("VMOVDQU64", mem(-i), Z(26+i))
 	}
-	k.judgeZ(cur)
+	k.addErrorsZ(cur)
 }
 
 // openZ sets K5 to whether the block cur ends in an unfinished character.

@@ -640,7 +640,7 @@ func (k *utf8Kernel) tight(cur string, earlier func()) {
 	k.Ins("VPSHUFB", "Y5", "Y6", "Y5")
 	k.Ins("VPAND", "Y5", "Y4", "Y4")
 	earlier()
-	k.judgeShort("Y4", "Y5", "Y6")
+	k.errorsShort("Y4", "Y5", "Y6")
 	k.Ins("VPOR", "Y4", "Y7", "Y7")
 }
 

@@ -24,9 +24,9 @@ type target struct {
 	cost        bool
 	least, want float64 // 0 means none
 
-	// beside marks a target whose two sides do different work, such as a connection and
+	// notAlike marks a target whose two sides do different work, such as a connection and
 	// calls without one. The figure is shown without a verdict.
-	beside bool
+	notAlike bool
 
 	// figure says that least and want are bounds of tickwire's figure itself.
 	figure bool
@@ -80,10 +80,10 @@ func within(limit string, all []target) []target {
 	return all
 }
 
-// besides marks targets whose two sides do different work.
-func besides(all []target) []target {
+// notAlike marks targets whose two sides do different work.
+func notAlike(all []target) []target {
 	for i := range all {
-		all[i].beside = true
+		all[i].notAlike = true
 	}
 	return all
 }
@@ -95,17 +95,17 @@ func targets() []target {
 
 	const dec = "decode, 200 B text, UTF-8 checked, client side"
 	add(faster(dec, "decode", decode200, "tickwire/frame", "gobwas-low", 2.4, 3)...)
-	add(besides(faster(dec, "decode", decode200, "tickwire", "gobwas-low", 2.4, 3))...)
+	add(notAlike(faster(dec, "decode", decode200, "tickwire", "gobwas-low", 2.4, 3))...)
 	add(faster(dec, "decode", decode200, "tickwire", "gws", 6, 8, "gorilla", 8, 10, "coder", 20, 25)...)
 	add(cost(dec, "decode", decode200, "tickwire", entrant.LimitParse, 0, 0.9))
 	add(cost(dec, "decode", decode200, "tickwire", "tickwire/frame", 0, 1.15))
 	const unchecked = "decode, 200 B, UTF-8 off"
 	add(faster(unchecked, "decode", "200 B, unmasked, unchecked", "tickwire/frame", "gobwas-low", 3, 0)...)
-	add(besides(faster(unchecked, "decode", "200 B, unmasked, unchecked", "tickwire", "gobwas-low", 3, 0))...)
+	add(notAlike(faster(unchecked, "decode", "200 B, unmasked, unchecked", "tickwire", "gobwas-low", 3, 0))...)
 	add(cost(unchecked, "decode", "200 B, unmasked, unchecked", "tickwire/frame", entrant.LimitParse, 0, 1.5))
 	const masked = "decode, 200 B text masked, UTF-8 checked, server side"
 	add(faster(masked, "decode", decode200m, "tickwire/frame", "gobwas-low", 2.3, 0)...)
-	add(besides(faster(masked, "decode", decode200m, "tickwire", "gobwas-low", 2.3, 0))...)
+	add(notAlike(faster(masked, "decode", decode200m, "tickwire", "gobwas-low", 2.3, 0))...)
 	add(faster(masked, "decode", decode200m, "tickwire", "gws", 6, 0, "gorilla", 8, 0, "coder", 20, 0)...)
 	all = append(all, target{
 		title: masked, scenario: "decode", kase: decode200m, ours: "tickwire", against: "tickwire", otherCase: decode200, cost: true, want: 1.25,
@@ -113,17 +113,17 @@ func targets() []target {
 	for _, size := range []string{"1000 B", "8000 B"} {
 		title := "decode, " + size + ", UTF-8 checked"
 		add(within(entrant.LimitParseKernel, faster(title, "decode", size+", unmasked, UTF-8 checked", "tickwire/frame", leanest, 2, 0))...)
-		add(besides(faster(title, "decode", size+", unmasked, UTF-8 checked", "tickwire", leanest, 2, 0))...)
+		add(notAlike(faster(title, "decode", size+", unmasked, UTF-8 checked", "tickwire", leanest, 2, 0))...)
 		add(cost(title, "decode", size+", unmasked, UTF-8 checked", "tickwire", entrant.LimitParseKernel, 0, 1.2))
 	}
 
 	const enc, encs = "encode, 200 B, client", "encode, 200 B, server"
 	add(faster(enc, "encode", "200 B, client", "tickwire/frame", "gobwas-low", 1.5, 0)...)
-	add(besides(faster(enc, "encode", "200 B, client", "tickwire", "gobwas-low", 1.5, 0))...)
+	add(notAlike(faster(enc, "encode", "200 B, client", "tickwire", "gobwas-low", 1.5, 0))...)
 	add(faster(enc, "encode", "200 B, client", "tickwire", "gws", 3.5, 0, "gorilla", 3.5, 0)...)
 	add(cost(enc, "encode", "200 B, client", "tickwire/frame", entrant.LimitParse, 0, 1.1))
 	add(faster(encs, "encode", "200 B, server", "tickwire/frame", "gobwas-low", 1.3, 0)...)
-	add(besides(faster(encs, "encode", "200 B, server", "tickwire", "gobwas-low", 1.3, 0))...)
+	add(notAlike(faster(encs, "encode", "200 B, server", "tickwire", "gobwas-low", 1.3, 0))...)
 	add(cost(encs, "encode", "200 B, server", "tickwire/frame", entrant.LimitParse, 0, 1.1))
 
 	add(faster("encode, 60 B, server", "encode", "60 B, server", "tickwire/frame", "gobwas-low", 1, 0)...)
@@ -193,7 +193,7 @@ func FallingShort(files ...string) ([]Short, error) {
 	refuse(all)
 	for _, t := range targets() {
 		o := t.judge(all)
-		if !o.known || o.met || o.beside {
+		if !o.known || o.met || o.notAlike {
 			continue
 		}
 		one := Short{t.scenario, o.caseName, t.ours}
@@ -292,7 +292,7 @@ func (o outcome) bound(v float64) string {
 	switch {
 	case v == 0:
 		return ""
-	case o.beside:
+	case o.notAlike:
 		return fmt.Sprintf("(%g×)", v)
 	case o.figure:
 		return "≤ " + figure(v)
@@ -315,7 +315,7 @@ func (o outcome) verdict() string {
 	switch {
 	case !o.known:
 		return "not run, or refused"
-	case o.beside:
+	case o.notAlike:
 		return "beside"
 	case !o.met && o.limitValue != 0:
 		return fmt.Sprintf("**falls short**; %s: %s", o.limit, o.ratio(o.limitValue))

@@ -82,7 +82,7 @@ func Child() {
 		}
 	}
 	if err != nil {
-		ch.say("error " + err.Error())
+		ch.send("error " + err.Error())
 		os.Exit(1)
 	}
 	os.Exit(0)
@@ -118,9 +118,9 @@ type channel struct {
 	out io.Writer
 }
 
-func (c *channel) say(line string) { fmt.Fprintln(c.out, line) }
+func (c *channel) send(line string) { fmt.Fprintln(c.out, line) }
 
-func (c *channel) hear() (string, error) {
+func (c *channel) receive() (string, error) {
 	line, err := c.in.ReadString('\n')
 	line = strings.TrimSpace(line)
 	if rest, bad := strings.CutPrefix(line, "error "); bad {
@@ -138,7 +138,7 @@ func (c *channel) report(m map[string]float64) error {
 	if err != nil {
 		return err
 	}
-	c.say(string(b))
+	c.send(string(b))
 	return nil
 }
 
@@ -189,7 +189,7 @@ func startProcess(cmd *exec.Cmd, stdin io.WriteCloser, stdout io.Reader) (*proce
 // turn makes the child measure once more.
 func (p *process) turn() (map[string]float64, error) {
 	p.timer.Reset(childTime)
-	p.say("turn")
+	p.send("turn")
 	return p.metrics()
 }
 
@@ -197,7 +197,7 @@ func (p *process) turn() (map[string]float64, error) {
 // the parent ends the child.
 func (c *channel) turns(measure func() (map[string]float64, error)) error {
 	for {
-		if _, err := c.hear(); err != nil {
+		if _, err := c.receive(); err != nil {
 			return nil // the parent has closed its end
 		}
 		m, err := measure()
@@ -212,7 +212,7 @@ func (c *channel) turns(measure func() (map[string]float64, error)) error {
 
 // metrics returns the child's next report.
 func (p *process) metrics() (map[string]float64, error) {
-	line, err := p.hear()
+	line, err := p.receive()
 	if err != nil {
 		return nil, err
 	}

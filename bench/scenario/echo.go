@@ -30,7 +30,7 @@ func echo(p *Plan) error {
 			i := e.Info()
 			return i.Limit && i.Name != entrant.LimitParse || i.Spin && !c.spin
 		})
-		err := p.inTurns(c.name, entrants, p.rounds(40, 1), 90*time.Second, func(e entrant.Entrant) (*opened, error) {
+		err := p.inTurns(c.name, entrants, p.rounds(40, 1), 90*time.Second, func(e entrant.Entrant) (*openEntrant, error) {
 			// With a CPU for each end, the other end is working whenever the speed is
 			// checked.
 			s := Spec{Entrant: e.Info().Name, Size: 128, Messages: n, Check: true, AtSpeed: c.cpus[0] == c.cpus[1]}
@@ -40,7 +40,7 @@ func echo(p *Plan) error {
 				return nil, err
 			}
 			server.timer.Stop() // it lives as long as the client
-			if s.Addr, err = server.hear(); err != nil {
+			if s.Addr, err = server.receive(); err != nil {
 				server.end()
 				return nil, err
 			}
@@ -50,7 +50,7 @@ func echo(p *Plan) error {
 				server.end()
 				return nil, err
 			}
-			return &opened{turn: client.turn, end: func() { client.end(); server.end() }}, nil
+			return &openEntrant{turn: client.turn, end: func() { client.end(); server.end() }}, nil
 		})
 		if err != nil {
 			return err
@@ -70,7 +70,7 @@ func listen(s *Spec, ch *channel, serve func(entrant.Conn)) error {
 		return err
 	}
 	go e.Serve(l, entrant.Options{CheckUTF8: s.Check, Lean: s.Lean}, serve)
-	ch.say(l.Addr().String())
+	ch.send(l.Addr().String())
 	return nil
 }
 
@@ -79,7 +79,7 @@ func echoServer(s *Spec, ch *channel) error {
 	if err := listen(s, ch, func(c entrant.Conn) { c.Echo() }); err != nil {
 		return err
 	}
-	ch.hear()
+	ch.receive()
 	return nil
 }
 
@@ -100,7 +100,7 @@ func echoClient(s *Spec, ch *channel) error {
 		}
 		m := turn.used
 		metrics := map[string]float64{
-			"client cpu ns/message": m["cpu ns/message"] - trips.looking(), "allocs/message": m["allocs/message"],
+			"client cpu ns/message": m["cpu ns/message"] - trips.checkCost(), "allocs/message": m["allocs/message"],
 			"reads/message": m["reads/message"], "writes/message": m["writes/message"],
 		}
 		trips.percentiles(s.AtSpeed, metrics)
@@ -117,19 +117,19 @@ type tripTurn struct {
 	send func() error
 	warm int // warm-up trips left
 
-	begun, flying bool
-	batch         int // trips of the current batch so far
-	quick         bool
-	start         time.Time
-	before        usage
-	used          map[string]float64 // set at the end of the turn
+	begun, inFlight bool
+	batch           int // trips of the current batch so far
+	quick           bool
+	start           time.Time
+	before          usage
+	used            map[string]float64 // set at the end of the turn
 }
 
 // next takes the message that has come, if one was sent, and sends the next one. It
 // returns false after the turn.
 func (t *tripTurn) next() (more bool, err error) {
 	now := time.Now()
-	if t.flying {
+	if t.inFlight {
 		if t.warm > 0 {
 			t.warm--
 		} else {
@@ -146,7 +146,7 @@ func (t *tripTurn) next() (more bool, err error) {
 		}
 		t.quick = t.s.AtSpeed && probe.Clean(fullSpeed)
 	}
-	t.flying, t.start = true, time.Now()
+	t.inFlight, t.start = true, time.Now()
 	return true, t.send()
 }
 
@@ -160,7 +160,7 @@ func (t *tripTurn) took(d time.Duration) {
 		return
 	}
 	if t.quick = probe.Clean(fullSpeed) && t.quick; t.quick {
-		t.good++
+		t.cleanCount++
 	}
 	t.clean = append(t.clean, t.quick)
 }
@@ -175,24 +175,24 @@ const (
 
 // trips are the round trips of a turn, in batches.
 type trips struct {
-	times []time.Duration
-	clean []bool // for each batch: the processor ran at full speed before and after it
-	good  int    // clean batches
+	times      []time.Duration
+	clean      []bool // for each batch: the processor ran at full speed before and after it
+	cleanCount int    // clean batches
 }
 
 func (t *trips) reset() {
-	t.times, t.clean, t.good = t.times[:0], slices.Grow(t.clean[:0], mostTrips/tripBatch), 0
+	t.times, t.clean, t.cleanCount = t.times[:0], slices.Grow(t.clean[:0], mostTrips/tripBatch), 0
 }
 
 // enough reports whether the turn may end.
 func (t *trips) enough(s *Spec, length time.Duration) bool {
 	n := len(t.times)
-	return n+tripBatch > mostTrips || n >= s.Messages && (!s.AtSpeed || t.good >= cleanBatches || length > longTurn)
+	return n+tripBatch > mostTrips || n >= s.Messages && (!s.AtSpeed || t.cleanCount >= cleanBatches || length > longTurn)
 }
 
-// looking returns the cost of the checks in nanoseconds for each trip. The client is not
-// charged for it.
-func (t *trips) looking() float64 {
+// checkCost returns the cost of the checks in nanoseconds for each trip. The client is
+// not charged for it.
+func (t *trips) checkCost() float64 {
 	return 2 * float64(probe.Best()) * float64(len(t.clean)) / float64(len(t.times))
 }
 
@@ -204,7 +204,7 @@ func (t *trips) percentiles(atSpeed bool, m map[string]float64) {
 	if atSpeed {
 		median = t.undisturbed()
 		m["forced"] = 0
-		if t.good < cleanBatches {
+		if t.cleanCount < cleanBatches {
 			m["forced"] = 1
 		}
 	}
@@ -213,7 +213,7 @@ func (t *trips) percentiles(atSpeed bool, m map[string]float64) {
 
 func (t *trips) undisturbed() []time.Duration {
 	batches := slices.Collect(slices.Chunk(t.times, tripBatch))
-	if t.good < cleanBatches {
+	if t.cleanCount < cleanBatches {
 		sum := func(b []time.Duration) (s time.Duration) {
 			for _, d := range b {
 				s += d

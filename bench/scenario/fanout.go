@@ -97,7 +97,7 @@ func pair(s Spec, serverRole, clientRole string) (map[string]float64, error) {
 		return nil, err
 	}
 	defer server.end()
-	if s.Addr, err = server.hear(); err != nil {
+	if s.Addr, err = server.receive(); err != nil {
 		return nil, err
 	}
 	s.Role = clientRole
@@ -107,14 +107,14 @@ func pair(s Spec, serverRole, clientRole string) (map[string]float64, error) {
 	}
 	defer clients.end()
 	for _, word := range []string{"go", "done"} {
-		if _, err := clients.hear(); err != nil {
+		if _, err := clients.receive(); err != nil {
 			return nil, err
 		}
-		server.say(word)
-		if _, err := server.hear(); err != nil {
+		server.send(word)
+		if _, err := server.receive(); err != nil {
 			return nil, err
 		}
-		clients.say(word)
+		clients.send(word)
 	}
 	return server.metrics()
 }
@@ -136,7 +136,7 @@ func broadcastServer(s *Spec, ch *channel) error {
 	if err != nil {
 		return err
 	}
-	if _, err := ch.hear(); err != nil { // start
+	if _, err := ch.receive(); err != nil { // start
 		return err
 	}
 	<-all
@@ -154,7 +154,7 @@ func broadcastServer(s *Spec, ch *channel) error {
 		}
 	}
 	u := used()
-	ch.say("going")
+	ch.send("going")
 	start := time.Now()
 	for i := range s.Messages {
 		time.Sleep(time.Until(start.Add(time.Duration(i) * s.Every)))
@@ -162,11 +162,11 @@ func broadcastServer(s *Spec, ch *channel) error {
 			return err
 		}
 	}
-	if _, err := ch.hear(); err != nil { // done: every client has all messages
+	if _, err := ch.receive(); err != nil { // done: every client has all messages
 		return err
 	}
 	m := u.since(s.Messages * s.Clients)
-	ch.say("reporting")
+	ch.send("reporting")
 	return ch.report(m)
 }
 
@@ -178,8 +178,8 @@ func drain(s *Spec, ch *channel) error {
 	}
 	stream := corpus.NewStream(corpus.Messages(corpus.ASCII, s.Size, 64), false)
 	want := int64(stream.WireLen(s.Warmup + s.Messages))
-	ch.say("connected")
-	if _, err := ch.hear(); err != nil {
+	ch.send("connected")
+	if _, err := ch.receive(); err != nil {
 		return err
 	}
 	var wg sync.WaitGroup
@@ -197,8 +197,8 @@ func drain(s *Spec, ch *channel) error {
 		return err
 	default:
 	}
-	ch.say("drained")
-	ch.hear()
+	ch.send("drained")
+	ch.receive()
 	return nil
 }
 

@@ -46,9 +46,9 @@ var feedCases = []feedCase{
 // is how many messages a consumer's sockets may hold when its turn begins. It reads these
 // first, so that the blaster is at work too.
 const (
-	chunk  = 4_000
-	enough = 40 * time.Millisecond
-	behind = 60_000
+	chunk   = 4_000
+	enough  = 40 * time.Millisecond
+	backlog = 60_000
 )
 
 // encryptedMessages is how many messages a blaster encrypts beforehand under TLS, for one
@@ -57,7 +57,7 @@ const encryptedMessages = 400_000
 
 func feed(p *Plan) error {
 	for _, c := range feedCases {
-		spec := Spec{Kind: string(c.kind), Size: c.size, CPUTime: enough, Warmup: behind, Check: c.check, TLS: c.tls, Deflate: c.deflate}
+		spec := Spec{Kind: string(c.kind), Size: c.size, CPUTime: enough, Warmup: backlog, Check: c.check, TLS: c.tls, Deflate: c.deflate}
 		if c.tls != "" {
 			spec.CPUTime, spec.Warmup, spec.Messages = 5*enough, encryptedMessages/20, encryptedMessages
 			if p.Quick {
@@ -89,14 +89,14 @@ func (p *Plan) feedCase(name string, s Spec, entrants []entrant.Entrant) error {
 	}
 	defer b.end()
 	s.Role = "consumer"
-	open := func(e entrant.Entrant) (*opened, error) {
+	open := func(e entrant.Entrant) (*openEntrant, error) {
 		s := s
 		s.Entrant = e.Info().Name
 		c, err := start(s)
 		if err != nil {
 			return nil, err
 		}
-		return &opened{turn: c.turn, end: c.end}, nil
+		return &openEntrant{turn: c.turn, end: c.end}, nil
 	}
 	if s.TLS == "" {
 		return p.inTurns(name, entrants, p.rounds(40, 3), 45*time.Second, open)
@@ -122,7 +122,7 @@ func startBlaster(s *Spec) (*process, error) {
 		return nil, err
 	}
 	b.timer.Stop() // it lives as long as the case
-	if s.Addr, err = b.hear(); err != nil {
+	if s.Addr, err = b.receive(); err != nil {
 		b.end()
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func blaster(s *Spec, ch *channel) error {
 	if err != nil {
 		return err
 	}
-	ch.say(l.Addr().String())
+	ch.send(l.Addr().String())
 	for {
 		c, err := l.Accept()
 		if err != nil {

@@ -63,19 +63,19 @@ func handshakeServer(s *Spec, ch *channel) error {
 	if err := listen(s, ch, func(c entrant.Conn) { opened.Add(1) }); err != nil {
 		return err
 	}
-	if _, err := ch.hear(); err != nil { // start: the warm-up is over
+	if _, err := ch.receive(); err != nil { // start: the warm-up is over
 		return err
 	}
 	u := used()
-	ch.say("going")
-	if _, err := ch.hear(); err != nil { // done
+	ch.send("going")
+	if _, err := ch.receive(); err != nil { // done
 		return err
 	}
 	m := u.since(s.Messages)
 	if n := opened.Load(); n < int64(s.Messages) {
 		return fmt.Errorf("%d handshakes of %d came through", n, s.Messages)
 	}
-	ch.say("reporting")
+	ch.send("reporting")
 	return ch.report(m)
 }
 
@@ -84,15 +84,15 @@ func handshakeClient(s *Spec, ch *channel) error {
 	if err := handshakes(s.Addr, s.Warmup); err != nil {
 		return err
 	}
-	ch.say("warm")
-	if _, err := ch.hear(); err != nil {
+	ch.send("warm")
+	if _, err := ch.receive(); err != nil {
 		return err
 	}
 	if err := handshakes(s.Addr, s.Messages); err != nil {
 		return err
 	}
-	ch.say("opened")
-	ch.hear()
+	ch.send("opened")
+	ch.receive()
 	return nil
 }
 

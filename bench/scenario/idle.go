@@ -33,15 +33,15 @@ func idleServer(s *Spec, ch *channel) error {
 	if err := listen(s, ch, func(c entrant.Conn) { c.Echo() }); err != nil {
 		return err
 	}
-	if _, err := ch.hear(); err != nil { // start: all are connected
+	if _, err := ch.receive(); err != nil { // start: all are connected
 		return err
 	}
-	ch.say("going")
-	if _, err := ch.hear(); err != nil { // done: each has had its echo
+	ch.send("going")
+	if _, err := ch.receive(); err != nil { // done: each has had its echo
 		return err
 	}
 	after := memoryOf()
-	ch.say("reporting")
+	ch.send("reporting")
 	each := func(now, then uint64) float64 { return (float64(now) - float64(then)) / float64(s.Clients) }
 	return ch.report(map[string]float64{
 		"resident B/connection": each(after.resident, before.resident),
@@ -84,8 +84,8 @@ func idleClients(s *Spec, ch *channel) error {
 	if err != nil {
 		return err
 	}
-	ch.say("connected")
-	if _, err := ch.hear(); err != nil {
+	ch.send("connected")
+	if _, err := ch.receive(); err != nil {
 		return err
 	}
 	m := corpus.Messages(corpus.ASCII, s.Size, 1)
@@ -99,9 +99,9 @@ func idleClients(s *Spec, ch *channel) error {
 			return fmt.Errorf("not an echo: %q", back)
 		}
 	}
-	ch.say("echoed")
-	ch.hear()
-	ch.hear()
+	ch.send("echoed")
+	ch.receive()
+	ch.receive()
 	return nil
 }
 

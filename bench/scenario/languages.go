@@ -129,7 +129,7 @@ func feedLanguages(p *Plan) error {
 	for _, encrypted := range []bool{false, true} {
 		for _, size := range []int{60, 200, 1000} {
 			name := fmt.Sprintf("ws, %d B, UTF-8 checked", size)
-			s := Spec{Kind: string(corpus.ASCII), Size: size, CPUTime: 5 * enough, Warmup: behind, Check: true}
+			s := Spec{Kind: string(corpus.ASCII), Size: size, CPUTime: 5 * enough, Warmup: backlog, Check: true}
 			if encrypted {
 				name = fmt.Sprintf("wss, %d B, a record per message, UTF-8 checked", size)
 				s.TLS, s.Warmup, s.Messages = "record", encryptedMessages/20, encryptedMessages
@@ -205,7 +205,7 @@ func echoLanguages(p *Plan) error {
 	}
 	server.timer.Stop() // it lives as long as the case
 	defer server.end()
-	if s.Addr, err = server.hear(); err != nil {
+	if s.Addr, err = server.receive(); err != nil {
 		return err
 	}
 	return p.each(name, entrants, p.rounds(11, 1), 90*time.Second, func(e entrant.Entrant) (map[string]float64, error) {

@@ -108,11 +108,11 @@ func encode(p *Plan) error {
 			}
 		}
 	}
-	return together(p)
+	return encodeQueued(p)
 }
 
-// together is write for entrants that can queue messages: 100 in one write.
-func together(p *Plan) error {
+// encodeQueued is write for entrants that can queue messages: 100 in one write.
+func encodeQueued(p *Plan) error {
 	entrants := []entrant.Entrant{entrant.ByName("tickwire"), entrant.ByName("tickwire/frame")}
 	messages := corpus.Messages(corpus.ASCII, 200, 64<<10/200)
 	for _, server := range []bool{false, true} {

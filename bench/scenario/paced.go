@@ -96,7 +96,7 @@ func pacedPair(s Spec) (map[string]float64, error) {
 		return nil, err
 	}
 	defer sender.end()
-	if s.Addr, err = sender.hear(); err != nil {
+	if s.Addr, err = sender.receive(); err != nil {
 		return nil, err
 	}
 	s.Role, s.CPU = "paced reader", 2
@@ -161,7 +161,7 @@ func pacer(s *Spec, ch *channel) error {
 	if err != nil {
 		return err
 	}
-	ch.say(l.Addr().String())
+	ch.send(l.Addr().String())
 	var lines []net.Conn
 	for range max(s.Lines, 1) {
 		nc, err := pacedLine(l, s.TLS != "")
@@ -193,7 +193,7 @@ func pacer(s *Spec, ch *channel) error {
 			return err
 		}
 	}
-	ch.hear() // the reader has gone
+	ch.receive() // the reader has gone
 	return nil
 }
 
@@ -248,12 +248,12 @@ func pacedLine(l net.Listener, encrypted bool) (net.Conn, error) {
 
 // pacedTimes are the latencies on some lines, after the first messages.
 type pacedTimes struct {
-	s      *Spec
-	clock  monotonic
-	come   atomic.Int64      // on all lines
-	lines  [][]time.Duration // each one is written by the goroutine that reads the line
-	before usage
-	used   map[string]float64 // set when all have come
+	s        *Spec
+	clock    monotonic
+	received atomic.Int64      // on all lines
+	lines    [][]time.Duration // each one is written by the goroutine that reads the line
+	before   usage
+	used     map[string]float64 // set when all have come
 }
 
 func newPacedTimes(s *Spec, clock monotonic, lines int) *pacedTimes {
@@ -267,7 +267,7 @@ func newPacedTimes(s *Spec, clock monotonic, lines int) *pacedTimes {
 // view takes a message of a line. It returns false after the last one of all lines.
 func (t *pacedTimes) view(line int, p []byte) (more bool) {
 	took := t.clock.now() - time.Duration(stampOf(p))
-	n := int(t.come.Add(1))
+	n := int(t.received.Add(1))
 	if n > t.s.Warmup {
 		t.lines[line] = append(t.lines[line], took)
 	}

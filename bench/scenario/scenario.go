@@ -245,8 +245,8 @@ func (p *Plan) emitMissing(name string, e entrant.Entrant, why string) error {
 	return p.Emit(r)
 }
 
-// opened is an entrant with its processes, to be measured again and again.
-type opened struct {
+// openEntrant is an entrant with its processes, to be measured again and again.
+type openEntrant struct {
 	turn  func() (map[string]float64, error)
 	end   func()
 	taken int
@@ -258,8 +258,8 @@ const ProcessTurns = 6
 
 // inTurns is each for entrants that stay open between rounds. Rounds are then short, so
 // slow moments of the machine affect all entrants.
-func (p *Plan) inTurns(name string, entrants []entrant.Entrant, rounds int, limit time.Duration, open func(e entrant.Entrant) (*opened, error)) error {
-	all := make(map[string]*opened)
+func (p *Plan) inTurns(name string, entrants []entrant.Entrant, rounds int, limit time.Duration, open func(e entrant.Entrant) (*openEntrant, error)) error {
+	all := make(map[string]*openEntrant)
 	defer func() {
 		for _, o := range all {
 			o.end()

@@ -79,12 +79,12 @@ func (p *Plan) sdkCase(name, dir string, s Spec, entrants []entrant.Entrant) err
 	}
 	x.timer.Stop()
 	defer x.end()
-	root, err := x.hear()
+	root, err := x.receive()
 	if err != nil {
 		return err
 	}
 	defer os.Remove(root)
-	address, err := x.hear()
+	address, err := x.receive()
 	if err != nil {
 		return err
 	}
@@ -92,14 +92,14 @@ func (p *Plan) sdkCase(name, dir string, s Spec, entrants []entrant.Entrant) err
 	if s.TLS != "" {
 		url = "wss://" + address
 	}
-	return p.inTurns(name, entrants, p.rounds(15, 2), 60*time.Second, func(e entrant.Entrant) (*opened, error) {
+	return p.inTurns(name, entrants, p.rounds(15, 2), 60*time.Second, func(e entrant.Entrant) (*openEntrant, error) {
 		cmd := exec.Command(filepath.Join(dir, e.Info().Name), url)
 		cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+root)
 		c, err := startCommand(cmd)
 		if err != nil {
 			return nil, err
 		}
-		return &opened{turn: c.turn, end: c.end}, nil
+		return &openEntrant{turn: c.turn, end: c.end}, nil
 	})
 }
 
@@ -139,8 +139,8 @@ func sdkExchange(s *Spec, ch *channel) error {
 	if err != nil {
 		return err
 	}
-	ch.say(f.Name())
-	ch.say(l.Addr().String())
+	ch.send(f.Name())
+	ch.send(l.Addr().String())
 	if s.TLS != "" {
 		l = tls.NewListener(l, config)
 	}

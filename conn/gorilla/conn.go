@@ -44,15 +44,15 @@ type Conn struct {
 	handleClose func(int, string) error // nil means the default, for all three
 
 	// Of the goroutine that writes.
-	writer        *messageWriter // of NextWriter; nil if none is open
-	writeBuf      []byte         // of writer
-	lent          *buffer.Buffer // contains writeBuf; nil with a pool
-	writePool     BufferPool
-	writeBufSize  int
-	writeDeadline time.Time
-	packed        bool // compression was agreed
-	compresses    bool // write compressed
-	level         int8
+	writer            *messageWriter // of NextWriter; nil if none is open
+	writeBuf          []byte         // of writer
+	lent              *buffer.Buffer // contains writeBuf; nil with a pool
+	writePool         BufferPool
+	writeBufSize      int
+	writeDeadline     time.Time
+	compressionAgreed bool
+	compressionOn     bool // of EnableWriteCompression
+	level             int8
 
 	writing  atomic.Bool           // a write is in progress
 	writeErr atomic.Pointer[error] // final
@@ -104,7 +104,7 @@ func open(nc net.Conn, role frame.Role, s *settings) (*Conn, error) {
 	if s.writeBuffer <= 0 {
 		s.writeBuffer = defaultWriteBufferSize
 	}
-	c := &Conn{writePool: s.pool, writeBufSize: s.writeBuffer, packed: s.deflate != nil, compresses: true, level: defaultCompressionLevel}
+	c := &Conn{writePool: s.pool, writeBufSize: s.writeBuffer, compressionAgreed: s.deflate != nil, compressionOn: true, level: defaultCompressionLevel}
 	cfg := s.engine()
 	ws, err := conn.NewAgreed(nc, role, &cfg, conn.Agreed{Subprotocol: s.subprotocol, Deflate: s.deflate, Early: s.early, Value: c})
 	c.ws = ws
@@ -165,7 +165,7 @@ func (c *Conn) SetReadLimit(limit int64) {
 
 // EnableWriteCompression turns compression on or off for later text and binary messages.
 // It does nothing if compression was not agreed.
-func (c *Conn) EnableWriteCompression(enable bool) { c.compresses = enable }
+func (c *Conn) EnableWriteCompression(enable bool) { c.compressionOn = enable }
 
 // SetCompressionLevel sets the compression level of later messages: a level of package
 // compress/flate, from -2 to 9.
@@ -180,7 +180,7 @@ func (c *Conn) SetCompressionLevel(level int) error {
 // engineLevel returns the level of the next message in the numbering of package conn.
 func (c *Conn) engineLevel() int {
 	switch {
-	case !c.packed || !c.compresses:
+	case !c.compressionAgreed || !c.compressionOn:
 		return conn.Uncompressed
 	case c.level == -1:
 		return 6 // the level that compress/flate uses

@@ -136,7 +136,7 @@ func (d *Dialer) DialContext(ctx context.Context, urlStr string, requestHeader h
 		return nil, nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
-	c, resp, err := d.shake(ctx, nc, req, key)
+	c, resp, err := d.handshake(ctx, nc, req, key)
 	if !stop() && err == nil { // ctx has just ended, so the deadline is or will be set
 		err = context.Cause(ctx)
 	}
@@ -290,8 +290,8 @@ func (d *Dialer) connect(ctx, caller context.Context, req *http.Request) (net.Co
 	return nc, err
 }
 
-// shake does TLS, unless it is already done, and the opening handshake.
-func (d *Dialer) shake(ctx context.Context, nc net.Conn, req *http.Request, key handshake.Key) (*Conn, *http.Response, error) {
+// handshake does TLS, unless it is already done, and the opening handshake.
+func (d *Dialer) handshake(ctx context.Context, nc net.Conn, req *http.Request, key handshake.Key) (*Conn, *http.Response, error) {
 	s := settings{readBuffer: d.ReadBufferSize, writeBuffer: d.WriteBufferSize, pool: d.WriteBufferPool, options: optionsOf(ctx)}
 	if req.URL.Scheme == "https" && d.NetDialTLSContext == nil {
 		var err error
@@ -382,7 +382,7 @@ func agreed(h http.Header) (*deflate.Params, error) {
 		if x.Name != deflate.Name {
 			continue
 		}
-		p, _, err := alone.Accept([]handshake.Extension{x})
+		p, _, err := noContextTakeover.Accept([]handshake.Extension{x})
 		server, client := false, false
 		for _, param := range x.Params {
 			server = server || param.Name == "server_no_context_takeover"

@@ -84,9 +84,9 @@ func extensions(h http.Header) (all []handshake.Extension) {
 	return all
 }
 
-// alone is what both sides of this package agree to: no context takeover. A client offers
-// nothing else, but respects a window size in the answer.
+// noContextTakeover is what both sides of this package agree to: no context takeover. A
+// client offers nothing else, but respects a window size in the answer.
 var (
-	alone      = deflate.Config{ServerNoContextTakeover: true, ClientNoContextTakeover: true}
-	aloneOffer = deflate.Config{ServerNoContextTakeover: true, ClientNoContextTakeover: true, BareOffer: true}
+	noContextTakeover = deflate.Config{ServerNoContextTakeover: true, ClientNoContextTakeover: true}
+	aloneOffer        = deflate.Config{ServerNoContextTakeover: true, ClientNoContextTakeover: true, BareOffer: true}
 )

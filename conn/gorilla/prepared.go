@@ -43,14 +43,14 @@ func (c *Conn) WritePreparedMessage(pm *PreparedMessage) error {
 	if pm.prepared == nil {
 		return c.wholeControl(pm.messageType, pm.control)
 	}
-	c.enter()
+	c.beginWrite()
 	var err error
-	if c.packed {
+	if c.compressionAgreed {
 		err = c.ws.WritePreparedLevel(pm.prepared, c.engineLevel())
 	} else {
 		err = c.ws.WritePrepared(pm.prepared)
 	}
-	c.leave()
+	c.endWrite()
 	if err != nil {
 		return c.writeFailed(err)
 	}

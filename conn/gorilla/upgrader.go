@@ -160,7 +160,7 @@ func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request, responseHeade
 // accepted returns which of a request's offers to accept, and the header value for the
 // answer.
 func accepted(h http.Header) (*deflate.Params, []byte) {
-	p, x, ok := alone.Choose(extensions(h))
+	p, x, ok := noContextTakeover.Choose(extensions(h))
 	if !ok {
 		return nil, nil
 	}

@@ -47,28 +47,28 @@ func (c *Conn) stuck() error {
 	return nil
 }
 
-// enter marks the beginning of a write. It panics if another write is in progress.
-func (c *Conn) enter() {
+// beginWrite marks the beginning of a write. It panics if another write is in progress.
+func (c *Conn) beginWrite() {
 	if !c.writing.CompareAndSwap(false, true) {
 		panic("concurrent write to websocket connection")
 	}
 }
 
-func (c *Conn) leave() { c.writing.Store(false) }
+func (c *Conn) endWrite() { c.writing.Store(false) }
 
 // whole writes a message in one frame, at the given compression level.
 func (c *Conn) whole(messageType int, data []byte, level int) error {
 	if isControl(messageType) {
 		return c.wholeControl(messageType, data)
 	}
-	c.enter()
+	c.beginWrite()
 	var err error
-	if !c.packed || level == defaultCompressionLevel {
+	if !c.compressionAgreed || level == defaultCompressionLevel {
 		err = c.ws.WriteMessage(conn.Opcode(messageType), data)
 	} else {
 		err = c.ws.WriteLevel(conn.Opcode(messageType), data, level)
 	}
-	c.leave()
+	c.endWrite()
 	if err != nil {
 		return c.writeFailed(err)
 	}
@@ -84,9 +84,9 @@ func (c *Conn) wholeControl(messageType int, data []byte) error {
 	if deadline.IsZero() {
 		deadline = time.Now().Add(noDeadline)
 	}
-	c.enter()
+	c.beginWrite()
 	err := c.ws.WriteControl(conn.Opcode(messageType), data, deadline)
-	c.leave()
+	c.endWrite()
 	if err != nil {
 		return c.writeFailed(err)
 	}
@@ -216,9 +216,9 @@ func (w *messageWriter) flush(more []byte) error {
 		w.end(errInvalidControlFrame)
 		return errInvalidControlFrame
 	}
-	c.enter()
-	err := w.send(c.writeBuf[:w.n], more)
-	c.leave()
+	c.beginWrite()
+	err := w.writePieces(c.writeBuf[:w.n], more)
+	c.endWrite()
 	if err != nil {
 		return w.failed(err)
 	}
@@ -226,8 +226,8 @@ func (w *messageWriter) flush(more []byte) error {
 	return nil
 }
 
-// send makes the engine write pieces of a message.
-func (w *messageWriter) send(pieces ...[]byte) (err error) {
+// writePieces makes the engine write pieces of a message.
+func (w *messageWriter) writePieces(pieces ...[]byte) (err error) {
 	if w.out == nil {
 		if w.out, err = w.c.ws.NextWriterLevel(conn.Opcode(w.messageType), w.level); err != nil {
 			return err
@@ -309,12 +309,12 @@ func (w *messageWriter) Close() error {
 		w.end(errWriteClosed)
 		return err
 	}
-	c.enter()
-	err := w.send(c.writeBuf[:w.n])
+	c.beginWrite()
+	err := w.writePieces(c.writeBuf[:w.n])
 	if err == nil {
 		err = w.out.Close()
 	}
-	c.leave()
+	c.endWrite()
 	if err != nil {
 		return w.failed(err)
 	}

@@ -42,7 +42,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	missed, err := campaign(ctx, *run, *own, *report)
+	missed, err := runFaults(ctx, *run, *own, *report)
 	switch {
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "mutation:", err)
@@ -55,12 +55,12 @@ func main() {
 // result is the result of one fault.
 type result struct {
 	fault
-	found string // the first test that failed; "" if none did
-	where string // its package
+	test string // the first test that failed; "" if none did
+	pkg  string // its package
 }
 
-// campaign tries the faults that match. It returns how many were not found.
-func campaign(ctx context.Context, pattern string, own bool, report string) (missed int, err error) {
+// runFaults tries the faults that match. It returns how many were not found.
+func runFaults(ctx context.Context, pattern string, own bool, report string) (missed int, err error) {
 	match, err := regexp.Compile(pattern)
 	if err != nil {
 		return 0, err
@@ -86,12 +86,12 @@ func campaign(ctx context.Context, pattern string, own bool, report string) (mis
 			sound[dir] = true
 		}
 		start := time.Now()
-		r, err := try(ctx, root, f, own)
+		r, err := tryFault(ctx, root, f, own)
 		if err != nil {
 			return missed, err
 		}
 		results = append(results, r)
-		verdict := r.found
+		verdict := r.test
 		if verdict == "" {
 			verdict = "NOT FOUND"
 			missed++
@@ -110,8 +110,8 @@ func moduleRoot(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// try runs the tests with one fault in the code.
-func try(ctx context.Context, root string, f fault, own bool) (result, error) {
+// tryFault runs the tests with one fault in the code.
+func tryFault(ctx context.Context, root string, f fault, own bool) (result, error) {
 	text, err := f.mutated(root)
 	if err != nil {
 		return result{}, err
@@ -216,11 +216,11 @@ func table(results []result, missed int, pattern string, own bool) []byte {
 		"| file | what is wrong then | the first test that fails |\n|---|---|---|\n", command, len(results), len(results)-missed)
 	for _, r := range results {
 		found := "**none**"
-		if r.found != "" {
-			found = r.found
+		if r.test != "" {
+			found = r.test
 		}
-		if own := path.Dir(r.file); r.found != "" && !strings.HasSuffix(r.where, "/"+own) {
-			found += " of " + path.Base(r.where)
+		if own := path.Dir(r.file); r.test != "" && !strings.HasSuffix(r.pkg, "/"+own) {
+			found += " of " + path.Base(r.pkg)
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", r.file, r.name, found)
 	}

@@ -58,11 +58,11 @@ func brokenClose(wire []byte, failed bool) *Close {
 		return nil
 	}
 	cut := uint64(len(body)) < length
-	return &Close{Code: code, Reason: whole(string(body[2:]), cut), Whole: !cut || len(body) == 125}
+	return &Close{Code: code, Reason: wholeText(string(body[2:]), cut), Whole: !cut || len(body) == 125}
 }
 
-// whole removes a partial character from the end of a text that was cut.
-func whole(text string, cut bool) string {
+// wholeText removes a partial character from the end of a text that was cut.
+func wholeText(text string, cut bool) string {
 	if !cut {
 		return text
 	}

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// blocked is how long an input may take in all: a call that never returns is a bug too.
-const blocked = time.Minute
+// hangTimeout is how long an input may take in all: a call that never returns is a bug
+// too.
+const hangTimeout = time.Minute
 
 // Watchdog ends the process unless stop is called before an input has used busy of CPU
 // time. Its message has the name. An endless loop is a bug; a machine that has no time
@@ -27,7 +28,7 @@ func watch(clock func() time.Duration, busy time.Duration, fail func(why string)
 		case stopped.Load():
 		case used >= busy:
 			fail("an input took longer than " + busy.String())
-		case time.Since(start) >= blocked:
+		case time.Since(start) >= hangTimeout:
 			fail("an input did not return within a minute")
 		default:
 			time.AfterFunc(busy-used, look)

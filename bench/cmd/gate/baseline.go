@@ -17,8 +17,8 @@ import (
 // A ratio fails if it is worse than the baseline by this factor in each of ratioTries
 // processes. No statistics are used.
 const (
-	worse      = 1.25
-	ratioTries = 3
+	worseFactor = 1.25
+	ratioTries  = 3
 )
 
 // ratioFile returns the file with the ratios of this CPU model.
@@ -42,14 +42,14 @@ func checkExact(root string, after map[string]count) (ok bool, err error) {
 		return false, err
 	}
 	ok = judgeExact("bench/baseline", before, after)
-	if ok && fallen(before, after) {
+	if ok && lower(before, after) {
 		fmt.Println("less than is committed: -update writes it into bench/baseline, so that it stays so")
 	}
 	return ok, nil
 }
 
-// fallen reports whether a count is lower than before.
-func fallen(before, after map[string]count) bool {
+// lower reports whether a count is lower than before.
+func lower(before, after map[string]count) bool {
 	for name, n := range after {
 		if old, known := before[name]; known && old.above(n) {
 			return true
@@ -67,12 +67,12 @@ func checkRatios(root, program string) (ok bool, err error) {
 	} else if err != nil {
 		return false, err
 	}
-	now, err := ask[map[string]float64](program, "ratios")
+	now, err := runChild[map[string]float64](program, "ratios")
 	if err != nil {
 		return false, err
 	}
 	for try := 1; try < ratioTries && len(worseRatios(old, now)) > 0; try++ {
-		again, err := ask[map[string]float64](program, "ratios", casesOf(worseRatios(old, now)))
+		again, err := runChild[map[string]float64](program, "ratios", casesOf(worseRatios(old, now)))
 		if err != nil {
 			return false, err
 		}
@@ -99,7 +99,7 @@ func checkRatios(root, program string) (ok bool, err error) {
 // worseRatios returns the ratios that are worse by more than a quarter.
 func worseRatios(old, now map[string]float64) (names []string) {
 	for name, v := range now {
-		if before, known := old[name]; known && v > before*worse {
+		if before, known := old[name]; known && v > before*worseFactor {
 			names = append(names, name)
 		}
 	}
@@ -119,14 +119,14 @@ func casesOf(ratios []string) string {
 
 // updateBaseline writes the files that checkBaseline reads.
 func updateBaseline(root, head string) error {
-	counts, err := ask[map[string]count](head, "exact")
+	counts, err := runChild[map[string]count](head, "exact")
 	if err != nil {
 		return err
 	}
 	if err := save(exactFile(root), counts); err != nil {
 		return err
 	}
-	r, err := ask[map[string]float64](head, "ratios")
+	r, err := runChild[map[string]float64](head, "ratios")
 	if err != nil {
 		return err
 	}

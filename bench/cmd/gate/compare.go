@@ -17,8 +17,8 @@ import (
 	"golang.org/x/perf/benchmath"
 )
 
-// slower is the slowdown that fails if it is significant.
-const slower = 1.10
+// slowerFactor is the slowdown that fails if it is significant.
+const slowerFactor = 1.10
 
 // measure is the main function of a child: it prints its figures as JSON. For times and
 // ratios a second argument selects the cases.
@@ -51,8 +51,8 @@ func measure(args []string) error {
 	return json.NewEncoder(os.Stdout).Encode(v)
 }
 
-// ask runs a child and returns its figures.
-func ask[T any](program string, what ...string) (v T, err error) {
+// runChild runs a child and returns its figures.
+func runChild[T any](program string, what ...string) (v T, err error) {
 	c := exec.Command(program, append([]string{"measure"}, what...)...)
 	c.Stderr = os.Stderr
 	out, err := c.Output()
@@ -109,7 +109,7 @@ func measureTimes(base, head library, p plan, layout int) (slow []string, err er
 	start := time.Now()
 	for round := 0; round < p.rounds; round++ {
 		for _, i := range rand.Perm(2) {
-			s, err := ask[sample](programs[i][round%p.layouts], "times", p.pattern)
+			s, err := runChild[sample](programs[i][round%p.layouts], "times", p.pattern)
 			if err != nil {
 				return nil, err
 			}
@@ -174,7 +174,7 @@ func judgeTimes(base, head map[string][]float64) (slow []string) {
 		b := benchmath.AssumeNothing.Summary(new, 0.95).Center
 		c := benchmath.AssumeNothing.Compare(old, new)
 		verdict := ""
-		if b > a*slower && c.P < c.Alpha {
+		if b > a*slowerFactor && c.P < c.Alpha {
 			verdict, slow = "  SLOWER", append(slow, name)
 		}
 		fmt.Printf("%-44s %10.2f %10.2f %9s %8.3f%s\n", name, a, b, c.FormatDelta(a, b), c.P, verdict)

@@ -36,14 +36,14 @@ const (
 	burst  = 100 // messages that arrive together
 	bursts = 100
 
-	// stray is the largest increase that does not fail: the runtime allocates and reads
+	// noise is the largest increase that does not fail: the runtime allocates and reads
 	// by itself now and then. Something done once for 2,000 messages counts five.
-	stray = 4
+	noise = 4
 )
 
 // above reports whether one of the counts is higher than before.
 func (n count) above(before count) bool {
-	return n.Allocs > before.Allocs+stray || n.Reads > before.Reads+stray || n.Writes > before.Writes+stray
+	return n.Allocs > before.Allocs+noise || n.Reads > before.Reads+noise || n.Writes > before.Writes+noise
 }
 
 // exactCase opens something and returns a step that handles burst messages.
@@ -103,7 +103,7 @@ func exact() (map[string]count, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.name, err)
 		}
-		n, err := take(step)
+		n, err := countBursts(step)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.name, err)
 		}
@@ -112,9 +112,9 @@ func exact() (map[string]count, error) {
 	return counts, nil
 }
 
-// take counts the bursts of one case. It returns the minimum of five runs, since the
-// runtime allocates and reads by itself now and then.
-func take(step func() error) (least count, err error) {
+// countBursts counts the bursts of one case. It returns the minimum of five runs, since
+// the runtime allocates and reads by itself now and then.
+func countBursts(step func() error) (least count, err error) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // a sync.Pool has one pool per processor
 	for range bursts {
@@ -128,7 +128,7 @@ func take(step func() error) (least count, err error) {
 		if err := step(); err != nil { // the pools fill again
 			return least, err
 		}
-		before, err := now()
+		before, err := currentCount()
 		if err != nil {
 			return least, err
 		}
@@ -137,11 +137,11 @@ func take(step func() error) (least count, err error) {
 				return least, err
 			}
 		}
-		after, err := now()
+		after, err := currentCount()
 		if err != nil {
 			return least, err
 		}
-		again, err := now()
+		again, err := currentCount()
 		if err != nil {
 			return least, err
 		}
@@ -162,8 +162,8 @@ func (n count) minus(m count) count {
 	return count{n.Allocs - m.Allocs, n.Reads - m.Reads, n.Writes - m.Writes}
 }
 
-// now returns the counts since the start of this process.
-func now() (n count, err error) {
+// currentCount returns the counts since the start of this process.
+func currentCount() (n count, err error) {
 	b, err := os.ReadFile("/proc/self/io")
 	if err != nil {
 		return n, fmt.Errorf("system calls cannot be counted here: %w", err)

@@ -18,8 +18,8 @@
 //
 // Without a base it compares ratios of times with those in bench/baseline, if there is a
 // file for this CPU. It also does so if the benchmark code does not build with the
-// revision. A ratio is a tier over the generic code, or tickwire over memmove. It fails if
-// it is worse by more than a quarter in each of three processes.
+// revision. A ratio is a tier over the generic code, or tickwire over memmove. It fails
+// if it is worse by more than a quarter in each of three processes.
 //
 // The exit code is 1 if something is worse, and 2 if gate could not find out.
 package main
@@ -96,7 +96,7 @@ func run() (ok bool, err error) {
 	if *update {
 		return true, updateBaseline(root, program[0])
 	}
-	counts, err := ask[map[string]count](program[0], "exact")
+	counts, err := runChild[map[string]count](program[0], "exact")
 	if err != nil {
 		return false, err
 	}
@@ -126,7 +126,7 @@ func compare(base, head library, counts map[string]count, name string, p plan) (
 		}
 		return checkRatios(base.root, head[0])
 	}
-	before, err := ask[map[string]count](program[0], "exact")
+	before, err := runChild[map[string]count](program[0], "exact")
 	if err != nil {
 		return false, err
 	}

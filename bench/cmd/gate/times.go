@@ -24,14 +24,14 @@ const key = mask.Key(0x9A3C5E71)
 
 // timeCases are the cases of the statistical part: each is one message or one call.
 func timeCases() ([]probe.Case, error) {
-	shift()
+	shiftHeap()
 	var cases []probe.Case
 	add := func(name string, run func(n int)) {
 		cases = append(cases, probe.Case{Name: name, Run: run, Before: asmtest.CleanUpper})
 	}
 	for _, size := range corpus.Sizes {
 		for _, role := range []frame.Role{frame.Client, frame.Server} {
-			shift()
+			shiftHeap()
 			run, err := decoding(corpus.ASCII, size, role, frame.Options{})
 			if err != nil {
 				return nil, err
@@ -66,10 +66,10 @@ func timeCases() ([]probe.Case, error) {
 	return cases, nil
 }
 
-// shift moves the heap by another distance in each process. The distance of two buffers
-// changes the speed of a copy by up to a third. So it must differ between the processes
-// of a side.
-func shift() {
+// shiftHeap moves the heap by another distance in each process. The distance of two
+// buffers changes the speed of a copy by up to a third. So it must differ between the
+// processes of a side.
+func shiftHeap() {
 	for range 40 {
 		shifted = append(shifted, make([]byte, 1+rand.IntN(48<<10)))
 	}
@@ -148,7 +148,7 @@ func kernelCases() []probe.Case {
 	for _, size := range []int{32, 125, 1024, 16 << 10} {
 		ascii := unaligned(corpus.Messages(corpus.ASCII, size, 1)[0], size)
 		cjk := unaligned([]byte("深度行情快照成交价格数量买卖盘口更新时间序号合约标记指数资金费率"), size/3*3)
-		work, dst := unaligned(nil, size), unalignedAt(elsewhere, nil, size)
+		work, dst := unaligned(nil, size), unalignedAt(destinationOffset, nil, size)
 		each := func(name string, f func()) {
 			cases = append(cases, probe.Case{Name: fmt.Sprintf("%s %d B", name, size), Before: asmtest.CleanUpper, Run: func(n int) {
 				for range n {
@@ -172,9 +172,9 @@ var good bool
 // unaligned returns size bytes of repeated text, 6 bytes after an aligned address.
 func unaligned(text []byte, size int) []byte { return unalignedAt(6, text, size) }
 
-// elsewhere is the offset of a destination in its page. With the source's offset, the
-// processor could take the two for the same memory.
-const elsewhere = 1094
+// destinationOffset is the offset of a destination in its page. With the source's offset,
+// the processor could take the two for the same memory.
+const destinationOffset = 1094
 
 func unalignedAt(at int, text []byte, size int) []byte {
 	b := make([]byte, size+at+64)[at : at+size : at+size]
@@ -223,7 +223,7 @@ func ratios(match *regexp.Regexp) map[string]float64 {
 		}})
 	}
 	for _, size := range []int{1024, 16 << 10} {
-		dst, src := unalignedAt(elsewhere, nil, size), unaligned(nil, size)
+		dst, src := unalignedAt(destinationOffset, nil, size), unaligned(nil, size)
 		cases = append(cases, probe.Case{Name: fmt.Sprintf("memmove %d B", size), Before: asmtest.CleanUpper, Run: func(n int) {
 			for range n {
 				copy(dst, src)

@@ -17,7 +17,7 @@ import (
 // consumer.
 type child struct {
 	process *exec.Cmd
-	leash   io.Closer // the child's standard input: the child ends when it is closed, or when this process dies
+	stdin   io.Closer // the child's standard input: the child ends when it is closed, or when this process dies
 	url     string
 	roots   *x509.CertPool // with TLS: the roots that the child's certificate is verified with
 }
@@ -36,8 +36,8 @@ func startExchange(ctx context.Context, o *feedOptions, stderr io.Writer) (*chil
 		args = append(args, "-deflate")
 	}
 	c := &child{process: exec.Command(self, args...)}
-	c.process.Stderr = under(stderr) // a file is passed on as a file
-	if c.leash, err = c.process.StdinPipe(); err != nil {
+	c.process.Stderr = unwrap(stderr) // a file is passed on as a file
+	if c.stdin, err = c.process.StdinPipe(); err != nil {
 		return nil, err
 	}
 	stdout, err := c.process.StdoutPipe()
@@ -48,7 +48,7 @@ func startExchange(ctx context.Context, o *feedOptions, stderr io.Writer) (*chil
 		return nil, fmt.Errorf("cannot start the exchange: %w", err)
 	}
 	ready := make(chan error, 1)
-	go func() { ready <- c.meet(stdout) }()
+	go func() { ready <- c.readURL(stdout) }()
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	select {
@@ -63,9 +63,9 @@ func startExchange(ctx context.Context, o *feedOptions, stderr io.Writer) (*chil
 	return c, nil
 }
 
-// meet reads what the exchange prints when it listens: a line with its URL and, for a wss
-// URL, the root of its certificate as PEM text.
-func (c *child) meet(stdout io.Reader) error {
+// readURL reads what the exchange prints when it listens: a line with its URL and, for a
+// wss URL, the root of its certificate as PEM text.
+func (c *child) readURL(stdout io.Reader) error {
 	lines := bufio.NewScanner(stdout)
 	if !lines.Scan() {
 		return errors.Join(errors.New("it printed nothing"), lines.Err())
@@ -94,7 +94,7 @@ func (c *child) meet(stdout io.Reader) error {
 
 // stop ends the child and waits for it. After 5 s it kills the child.
 func (c *child) stop() error {
-	c.leash.Close()
+	c.stdin.Close()
 	force := time.AfterFunc(5*time.Second, func() { c.process.Process.Kill() })
 	defer force.Stop()
 	return c.process.Wait()

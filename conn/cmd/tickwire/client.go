@@ -56,11 +56,11 @@ func addWayFlags(flags *flag.FlagSet, about string) *wayFlags {
 	return &wayFlags{
 		insecure:   flags.Bool("insecure", false, about+"do not verify the server's certificate"),
 		ca:         flags.String("ca", "", about+"a PEM `file` with the roots to trust, instead of the system's"),
-		cert:       flags.String("cert", "", about+"a PEM `file` with the certificate to show to a server that asks for one, and those that vouch for it"),
+		cert:       flags.String("cert", "", about+"a PEM `file` with the certificate to show to a server that asks for one, and its chain"),
 		key:        flags.String("key", "", about+"the PEM `file` with the key of -cert; without it the key is in that file"),
 		serverName: flags.String("sni", "", about+"the `name` that TLS asks for, and that the certificate must be for, instead of the URL's"),
 		version:    flags.String("tls-min", "", about+"the oldest `version` of TLS to take: 1.0, 1.1, 1.2 or 1.3 (default 1.2)"),
-		proxy: flags.String("proxy", "", about+"the `URL` of a proxy, http, https, socks5 or socks5h; none is none; without it HTTP_PROXY, HTTPS_PROXY and "+
+		proxy: flags.String("proxy", "", about+"the `URL` of a proxy, http, https, socks5 or socks5h; none means none; without it HTTP_PROXY, HTTPS_PROXY and "+
 			"NO_PROXY of the environment hold"),
 		timeout: flags.Duration("timeout", conn.DefaultHandshakeTimeout, about+"how long opening a connection may take"),
 	}
@@ -176,7 +176,7 @@ func addClientFlags(flags *flag.FlagSet) *clientFlags {
 	c.origin = flags.String("origin", "", "the `origin` to name, as a browser would")
 	c.host = flags.String("host", "", "the `Host` to name, instead of the URL's")
 	c.compress = flags.Bool("deflate", false, "offer permessage-deflate")
-	c.limit = flags.Int("n", 0, "stop after so many messages; 0 is never")
+	c.limit = flags.Int("n", 0, "stop after this many messages; 0 means never")
 	return c
 }
 

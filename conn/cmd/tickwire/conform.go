@@ -22,8 +22,8 @@ import (
 // conformCommands are the subcommands of tickwire conform.
 func conformCommands() []command {
 	return []command{
-		{"conform server", "[flags] [NAME=]URL...", "try servers that send every message back", runConformServer},
-		{"conform listen", "[flags] ADDRESS", "try clients that send every message back, as the public suite's fuzzingserver does", runConformListen},
+		{"conform server", "[flags] [NAME=]URL...", "test servers that echo every message", runConformServer},
+		{"conform listen", "[flags] ADDRESS", "test clients that echo every message, as the public suite's fuzzingserver does", runConformListen},
 		{"conform client", "[flags] URL", "be the client that a suite tries: this one's listen, or the public suite's fuzzingserver", runConformClient},
 		{"conform page", "[flags] FILE...", "make one page of what -json has printed", runConformPage},
 	}
@@ -61,11 +61,11 @@ type conformFlags struct {
 func (c *conformFlags) register(flags *flag.FlagSet) {
 	flags.Var(&c.include, "case", "only the cases of this `number` and those below it, as 7, 12.3, R8 or 6.[1-4].*; may be given several times")
 	flags.Var(&c.exclude, "skip", "not the cases of this `number`; may be given several times")
-	flags.DurationVar(&c.patience, "patience", 3*time.Second, "how long to wait for what an agent does not do")
-	flags.StringVar(&c.volume, "volume", "normal", "how much performance and compression send: small, normal, or full, which is the public suite's")
+	flags.DurationVar(&c.patience, "patience", 3*time.Second, "how long to wait for something that an agent must do")
+	flags.StringVar(&c.volume, "volume", "normal", "how much the cases about performance and compression send: small, normal, or full as in the public suite")
 	flags.BoolVar(&c.json, "json", false, "print the results as JSON")
 	flags.BoolVar(&c.verbose, "v", false, "print every case, not only those that are not OK")
-	flags.BoolVar(&c.strict, "strict", false, "exit with 1 for a case that is non-strict, too")
+	flags.BoolVar(&c.strict, "strict", false, "exit with 1 also for a non-strict case")
 	flags.StringVar(&c.html, "html", "", "write a page with every case to this `file`")
 }
 
@@ -223,7 +223,7 @@ func runConformListen(ctx context.Context, std *streams, args []string) error {
 	var c conformFlags
 	c.register(flags)
 	secure := flags.Bool("tls", false, "over TLS, with a self-made certificate; its root is printed after the URL")
-	agents := flags.Int("agents", 1, "end when so many clients have gone through all cases; 0 is never")
+	agents := flags.Int("agents", 1, "end when this many clients have gone through all cases; 0 means never")
 	arguments, err := parse(flags, std, args, 1)
 	if err != nil {
 		return err
@@ -287,7 +287,7 @@ func runConformClient(ctx context.Context, std *streams, args []string) error {
 	agent := flags.String("agent", "tickwire", "the name under which the suite reports")
 	compress := flags.Bool("deflate", true, "offer permessage-deflate")
 	first := flags.Int("from", 1, "the first case")
-	final := flags.Int("to", 0, "the last case; 0 is the suite's last one")
+	final := flags.Int("to", 0, "the last case; 0 means the suite's last one")
 	insecure := flags.Bool("insecure", false, "do not verify the server's certificate")
 	ca := flags.String("ca", "", "a PEM file with the roots to trust, instead of the system's")
 	arguments, err := parse(flags, std, args, 1)

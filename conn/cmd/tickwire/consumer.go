@@ -80,7 +80,7 @@ func (f *feed) phase(ctx context.Context, p phase) (*report, error) {
 		select {
 		case failure = <-failed:
 		default:
-			failure = goodbye(consumers)
+			failure = closeAll(consumers)
 		}
 	}
 	return &r, failure
@@ -146,8 +146,8 @@ func drain(consumers []*consumer, h *hdr.Histogram) {
 // newHistogram returns a histogram for latencies from 1 ns to 100 s, with three figures.
 func newHistogram() *hdr.Histogram { return hdr.New(1, 100e9, 3) }
 
-// goodbye closes every connection with the close handshake.
-func goodbye(consumers []*consumer) error {
+// closeAll closes every connection with the close handshake.
+func closeAll(consumers []*consumer) error {
 	// The close handshake discards what arrives before the answer.
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()

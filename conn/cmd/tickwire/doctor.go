@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-const doctorAbout = "print what of this host stands in the way of latency and throughput, and what mends it; " +
+const doctorAbout = "print which settings of this host cost latency or throughput, and how to change them; " +
 	"changes nothing, and findings are no failure"
 
 // A verdict is the result of a check. JSON has the same words.

@@ -308,7 +308,7 @@ func checkSteal(h *host, f *finding) {
 	share := steal / max(all, 1)
 	f.read(path, fmt.Sprintf("steal %.1f %% since boot", share*100))
 	if share > maxSteal {
-		f.better("The host of this virtual machine gave its processors to others meanwhile. Only a host with fewer guests mends that.",
+		f.better("The host of this virtual machine gave its processors to others meanwhile. Only a host with fewer guests helps.",
 			"vmstat 5  # column st: whether it is so now")
 	}
 	f.ok()

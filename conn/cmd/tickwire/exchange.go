@@ -21,7 +21,7 @@ const urlLine = "url "
 // input ends.
 func runExchange(ctx context.Context, std *streams, args []string) error {
 	flags := newFlags("exchange")
-	addr := flags.String("addr", "127.0.0.1:0", "host:port to listen on; port 0 is any")
+	addr := flags.String("addr", "127.0.0.1:0", "host:port to listen on; port 0 means any")
 	secure := flags.Bool("tls", false, "over TLS, with a self-made certificate; its root is printed after the URL")
 	records := flags.String("records", "", recordsUsage)
 	compress := flags.Bool("deflate", false, "accept permessage-deflate, RFC 7692")

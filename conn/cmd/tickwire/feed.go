@@ -44,7 +44,7 @@ type feedOptions struct {
 
 func (o *feedOptions) register(f *flag.FlagSet) {
 	f.DurationVar(&o.duration, "duration", 10*time.Second, "how long, both phases together")
-	f.Float64Var(&o.rate, "rate", 0, "only the fixed-rate phase, at so many messages/s over all connections (default: both phases, "+
+	f.Float64Var(&o.rate, "rate", 0, "only the fixed-rate phase, at this many messages/s over all connections (default: both phases, "+
 		quantity(defaultRate)+" in the second, "+quantity(deflateRate)+" with -deflate)")
 	f.IntVar(&o.conns, "conns", 1, "connections, each with a feed of its own")
 	f.BoolVar(&o.secure, "tls", false, "over TLS, with a self-made certificate that is verified against its own root")

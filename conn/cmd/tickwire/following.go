@@ -20,7 +20,7 @@ type following struct {
 
 func (f *feed) newFollowing() *following {
 	w, judge := &following{url: f.url}, &judge{policy: f.options.policy.policy}
-	tell := tellChange(&redactor{f.display, f.secrets})
+	tell := printChange(&redactor{f.display, f.secrets})
 	w.client = &redial.Client{
 		Classify: judge.classify,
 		URL:      f.url,
@@ -35,7 +35,7 @@ func (f *feed) newFollowing() *following {
 			}
 			return sendTexts(s.Conn, []string{f.options.send})
 		},
-		OnChange: judge.hear(func(ch redial.Change) {
+		OnChange: judge.onChange(func(ch redial.Change) {
 			if ch.State == redial.Down {
 				w.ended(ch.Stats)
 			}

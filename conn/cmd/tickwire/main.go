@@ -81,13 +81,13 @@ func commands() []command {
 		{"exchange", "[flags]", "run the market-data server that feed starts by itself", runExchange},
 		{"tail", "[flags] URL", "print the messages of a server as they come, and send the lines of standard input; connect is another name", runTail},
 		{"serve", "[flags]", "run an echo server", runServe},
-		{"conform", "server|listen|client|page [flags] …", "try servers and clients against RFC 6455 and RFC 7692, or be tried", runConform},
-		{"record", "[flags] URL FILE", "keep what a server sends, byte for byte, over as many connections as it takes, in a new FILE", runRecord},
+		{"conform", "server|listen|client|page [flags] …", "test servers and clients against RFC 6455 and RFC 7692, or be tested", runConform},
+		{"record", "[flags] URL FILE", "record what a server sends, byte for byte, over successive connections, in a new FILE", runRecord},
 		{"replay", "[flags] FILE", "run a server that sends a recording", runReplay},
 		{"tier", "[flags]", "print the processor and the kernels that run on it", runTier},
-		{"soak", "[flags]", "run many connections on loopback for long, and look whether anything is lost, grows or is left", runSoak},
+		{"soak", "[flags]", "run many connections on loopback for long, and check whether anything is lost, grows or is left over", runSoak},
 		{"doctor", "[flags]", doctorAbout, runDoctor},
-		{"completion", "bash|zsh|fish", "print a script with which a shell completes commands and flags", runCompletion},
+		{"completion", "bash|zsh|fish", "print a script that makes a shell complete commands and flags", runCompletion},
 		{"version", "[flags]", "print what this program was built from", runVersion},
 	}
 }
@@ -248,7 +248,7 @@ func parseBetween(f *flag.FlagSet, std *streams, args []string, least, most int)
 	case f.NArg() < least:
 		return nil, badUsage("an argument is missing; tickwire %s -h tells which", f.Name())
 	case f.NArg() > most:
-		return nil, badUsage("unexpected argument %q; flags stand before arguments", public(f.Arg(most)))
+		return nil, badUsage("unexpected argument %q; flags go before arguments", public(f.Arg(most)))
 	}
 	return f.Args(), nil
 }

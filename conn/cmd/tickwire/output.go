@@ -40,8 +40,8 @@ func (o *output) Err() error {
 
 func (o *output) under() io.Writer { return o.w }
 
-// under returns the writer that w wraps, or w itself if it wraps none.
-func under(w io.Writer) io.Writer {
+// unwrap returns the writer that w wraps, or w itself if it wraps none.
+func unwrap(w io.Writer) io.Writer {
 	if u, ok := w.(interface{ under() io.Writer }); ok {
 		return u.under()
 	}

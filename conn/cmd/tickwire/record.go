@@ -19,7 +19,7 @@ import (
 func runRecord(ctx context.Context, std *streams, args []string) error {
 	flags := newFlags("record")
 	client := addClientFlags(flags)
-	duration := flags.Duration("duration", 0, "stop after so long; 0 is never")
+	duration := flags.Duration("duration", 0, "stop after this long; 0 means never")
 	force := flags.Bool("force", false, "overwrite FILE, when there is a connection")
 	var policy policyFlag
 	policy.register(flags)
@@ -64,7 +64,7 @@ func record(ctx context.Context, std *streams, d *conn.Dialer, url string, clien
 	judge := &judge{policy: policy}
 	c := &redial.Client{
 		Classify: judge.classify, URL: url, Dialer: d,
-		OnChange: judge.hear(tellChange(display)),
+		OnChange: judge.onChange(printChange(display)),
 		OnConnect: func(_ context.Context, s *redial.Session) error {
 			if err := t.begin(); err != nil {
 				return redial.Fatal(err)

@@ -21,9 +21,9 @@ import (
 // connection of it.
 func runReplay(ctx context.Context, std *streams, args []string) error {
 	flags := newFlags("replay")
-	addr := flags.String("addr", "127.0.0.1:8080", "host:port to listen on; port 0 is any")
+	addr := flags.String("addr", "127.0.0.1:8080", "host:port to listen on; port 0 means any")
 	secure := flags.Bool("tls", false, "over TLS, with a self-made certificate; its root is printed after the URL")
-	speed := flags.Float64("speed", 1, "so many times as fast as it was recorded; 0 is as fast as it can be read")
+	speed := flags.Float64("speed", 1, "this many times as fast as recorded; 0 means as fast as it can be read")
 	loop := flags.Bool("loop", false, "begin again with the first connection when all have been sent")
 	arguments, err := parse(flags, std, args, 1)
 	if err != nil {

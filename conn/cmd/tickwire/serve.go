@@ -18,12 +18,12 @@ import (
 // runServe echoes every message, until Ctrl-C.
 func runServe(ctx context.Context, std *streams, args []string) error {
 	flags := newFlags("serve")
-	addr := flags.String("addr", "127.0.0.1:8080", "host:port to listen on; port 0 is any")
+	addr := flags.String("addr", "127.0.0.1:8080", "host:port to listen on; port 0 means any")
 	secure := flags.Bool("tls", false, "over TLS, with a self-made certificate; its root is printed after the URL")
 	var subprotocols list
 	flags.Var(&subprotocols, "subprotocol", "a subprotocol to agree to; may be given several times, the first one that is offered wins")
 	compress := flags.Bool("deflate", false, "accept permessage-deflate, RFC 7692")
-	conform := flags.Bool("conform", false, "as a suite that tries servers wants it: with permessage-deflate for every message, without net/http, and silent about connections that fail")
+	conform := flags.Bool("conform", false, "as a suite that tests servers expects it: with permessage-deflate for every message, without net/http, and silent about connections that fail")
 	if _, err := parse(flags, std, args, 0); err != nil {
 		return err
 	}

@@ -17,8 +17,8 @@ import (
 // errLimit ends a run after enough messages.
 var errLimit = errors.New("the limit of messages is reached")
 
-// tellChange prints the sessions of a connection, and why each ended.
-func tellChange(w io.Writer) func(redial.Change) {
+// printChange prints the sessions of a connection, and why each ended.
+func printChange(w io.Writer) func(redial.Change) {
 	return func(ch redial.Change) {
 		switch ch.State {
 		case redial.Up:
@@ -83,8 +83,8 @@ func (j *judge) classify(err error) redial.Decision {
 	return d
 }
 
-// hear is the OnChange of a redial.Client. It also calls next.
-func (j *judge) hear(next func(redial.Change)) func(redial.Change) {
+// onChange is the OnChange of a redial.Client. It also calls next.
+func (j *judge) onChange(next func(redial.Change)) func(redial.Change) {
 	return func(ch redial.Change) {
 		if ch.State == redial.Up {
 			j.connected.Store(true)

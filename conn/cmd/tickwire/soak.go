@@ -21,13 +21,13 @@ var errFound = errors.New("something was found: see above")
 func runSoak(ctx context.Context, std *streams, args []string) error {
 	flags := newFlags("soak")
 	var o soak.Options
-	flags.DurationVar(&o.Duration, "duration", time.Minute, "how long")
+	flags.DurationVar(&o.Duration, "duration", time.Minute, "how long to run")
 	flags.IntVar(&o.Conns, "conns", 200, "feeds, each with a connection: a half over TLS, a half compressed")
 	flags.Float64Var(&o.Rate, "rate", 5000, "messages/s over all feeds; their sizes are 60 B to 256 KiB")
 	flags.DurationVar(&o.DropEvery, "drop", 15*time.Second, "the mean time after which the server ends a connection, in one of five ways")
-	flags.Uint64Var(&o.Seed, "seed", 1, "of all that is random")
-	churn := flags.Int("churn", 0, "instead: open and end so many connections, as fast as it goes")
-	idle := flags.Int("idle", 0, "instead: hold so many idle connections, and then say goodbye to all")
+	flags.Uint64Var(&o.Seed, "seed", 1, "of all random choices")
+	churn := flags.Int("churn", 0, "instead: open and end this many connections, as fast as possible")
+	idle := flags.Int("idle", 0, "instead: hold this many idle connections, and then close them all")
 	path := flags.String("report", "", "write what is printed at the end to this file too, as Markdown")
 	if _, err := parse(flags, std, args, 0); err != nil {
 		return err

@@ -25,12 +25,12 @@ import (
 func runTail(ctx context.Context, std *streams, args []string) error {
 	flags := newFlags("tail")
 	client := addClientFlags(flags)
-	timings := flags.Bool("timings", false, "print how long dialing took, and when each message came")
+	timings := flags.Bool("timings", false, "print how long dialing took, and when each message arrived")
 	machine := flags.Bool("json", false, "print each message as a JSON object on a line: time, epoch, type, data")
 	binary := flags.String("binary", "hex", "how binary messages are printed: hex, base64, or raw, which goes to a file or a pipe only, without line ends")
 	pings := flags.Bool("pings", false, "print the control frames of both sides, on standard error")
 	verbose := flags.Bool("v", false, "print the requests and answers of the handshake, on standard error")
-	reconnect := flags.Bool("reconnect", false, "dial again when the connection ends, with a goodbye too, and print each session and its end")
+	reconnect := flags.Bool("reconnect", false, "dial again when the connection ends, also after a Close frame, and print each session and its end")
 	var policy policyFlag
 	policy.register(flags)
 	arguments, err := parse(flags, std, args, 1)
@@ -276,7 +276,7 @@ func (t *tail) follow(ctx context.Context, std *streams, d *conn.Dialer, url str
 	judge := &judge{policy: policy}
 	client := &redial.Client{
 		Classify: judge.classify, URL: url, Dialer: d,
-		OnChange: judge.hear(tellChange(std.err)),
+		OnChange: judge.onChange(printChange(std.err)),
 		OnConnect: func(_ context.Context, s *redial.Session) error {
 			if err := sendTexts(s.Conn, texts); err != nil {
 				return err
@@ -477,7 +477,7 @@ func commandsTerminal(r rune) bool {
 
 // isTerminal reports whether w is a character device.
 func isTerminal(w io.Writer) bool {
-	f, ok := under(w).(*os.File)
+	f, ok := unwrap(w).(*os.File)
 	return ok && isDevice(f)
 }
 

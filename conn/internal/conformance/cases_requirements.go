@@ -180,7 +180,7 @@ func lengthCases() []*Case {
 
 // limited waits for the end: a length above every limit is refused at the header.
 func limited(s *session) {
-	if !s.wait(s.o.Patience, func() bool { return s.closed != nil }) && !s.gone() {
+	if !s.wait(s.o.Patience, func() bool { return s.agentClose != nil }) && !s.gone() {
 		s.settle(NonStrict, "it waits for a payload that no limit can allow", "")
 	}
 }

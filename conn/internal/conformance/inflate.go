@@ -14,9 +14,9 @@ var tail = []byte{0, 0, 0xFF, 0xFF}
 // An inflater reads the messages that an agent has compressed. It is slow, simple and
 // strict: it knows the agreed window, and where a stream ends.
 type inflater struct {
-	bits  int  // of the agent's window
-	alone bool // no context takeover
-	past  []byte
+	bits              int // of the agent's window
+	noContextTakeover bool
+	past              []byte
 
 	in    []byte
 	at    int
@@ -40,7 +40,7 @@ var (
 // message returns the inflated message.
 func (z *inflater) message(payload []byte) (data []byte, err error) {
 	z.in, z.at, z.hold, z.held = append(bytes.Clone(payload), tail...), 0, 0, 0
-	if z.alone {
+	if z.noContextTakeover {
 		z.past = nil
 	}
 	z.out, z.begin = bytes.Clone(z.past), len(z.past)
@@ -293,10 +293,10 @@ func (z *inflater) distance(s int) (int, error) {
 
 // A deflater compresses messages for an agent.
 type deflater struct {
-	bits  int
-	alone bool
-	w     *flate.Writer
-	out   bytes.Buffer
+	bits              int
+	noContextTakeover bool
+	w                 *flate.Writer
+	out               bytes.Buffer
 }
 
 // writers are pooled because each holds more than a megabyte.
@@ -320,7 +320,7 @@ func (z *deflater) message(data []byte) []byte {
 	if z.w == nil {
 		z.w = writers.Get().(*flate.Writer)
 		z.w.Reset(&z.out)
-	} else if z.alone {
+	} else if z.noContextTakeover {
 		z.w.Reset(&z.out)
 	}
 	for step := len(data); ; {

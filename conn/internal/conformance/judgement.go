@@ -67,23 +67,23 @@ func (s *session) finish() {
 	if s.c.end == endFails {
 		// The fence shows at once that an agent goes on. It is not sent to one that has
 		// failed the connection.
-		closed := func() bool { return s.closed != nil }
-		if s.goodbye = s.saidGoodbye(); s.goodbye {
+		closed := func() bool { return s.agentClose != nil }
+		if s.closeSentByStep = s.closeHandshakeDone(); s.closeSentByStep {
 			s.wait(s.o.Patience, closed)
 		} else if !s.wait(s.o.Patience/10, closed) && !s.gone() {
 			p := ping(fence)
 			s.write(p.append(nil, s.client), "ping, to see whether it goes on")
-			s.wait(s.o.Patience, func() bool { return s.closed != nil || s.passedFence() })
+			s.wait(s.o.Patience, func() bool { return s.agentClose != nil || s.passedFence() })
 		}
 	} else if s.c.end == endClean && s.c.bulk == nil {
-		s.wait(s.o.Patience, func() bool { return s.closed != nil || complete(s.events, s.c.want) })
+		s.wait(s.o.Patience, func() bool { return s.agentClose != nil || complete(s.events, s.c.want) })
 	}
 	if s.c.end != endClose && !s.gone() {
 		s.sendClose("\x03\xE8")
 	}
 	// The server closes TCP first (RFC 6455 §7.1.1). As a server the suite does so after
 	// the close handshake; as a client it waits.
-	s.wait(s.o.Patience, func() bool { return s.ended != nil || s.closed != nil })
+	s.wait(s.o.Patience, func() bool { return s.ended != nil || s.agentClose != nil })
 	if s.c.lingers {
 		// A client that closes TCP does so long before it gives up waiting for the
 		// server.
@@ -95,14 +95,14 @@ func (s *session) finish() {
 			s.settle(NonStrict, "the client closes TCP, and does not wait for the server to do it (RFC 6455 §7.1.1)", "")
 		}
 	}
-	s.wait(s.o.Patience, func() bool { return s.closed == nil || s.answered })
+	s.wait(s.o.Patience, func() bool { return s.agentClose == nil || s.answered })
 	if !s.client {
 		s.halfClose()
 	}
 	s.wait(s.o.Patience, func() bool { return s.ended != nil })
 }
 
-func (s *session) saidGoodbye() bool {
+func (s *session) closeHandshakeDone() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.closing
@@ -114,10 +114,10 @@ func (s *session) passedFence() bool {
 
 func (s *session) howClosed() string {
 	h := "no Close"
-	if s.closed != nil {
+	if s.agentClose != nil {
 		h = "Close without a code"
-		if len(s.closed.data) >= 2 {
-			h = describeFrame(*s.closed)
+		if len(s.agentClose.data) >= 2 {
+			h = describeFrame(*s.agentClose)
 		}
 	}
 	return h + ", " + s.howEnded()
@@ -194,15 +194,15 @@ func (s *session) judgeEnd() (Verdict, string) {
 	case endFails:
 		return s.judgeFailure()
 	case endAny:
-		if s.closed == nil && !s.endedByAgent() {
+		if s.agentClose == nil && !s.endedByAgent() {
 			return s.c.worst(), "it does not end the connection"
 		}
 		return OK, ""
 	}
 	switch {
-	case s.closed == nil && s.endedByAgent() && s.torn:
+	case s.agentClose == nil && s.endedByAgent() && s.cutInFrame:
 		return s.c.worst(), "it ends TCP within a frame"
-	case s.closed == nil:
+	case s.agentClose == nil:
 		return s.c.worst(), "it does not answer a Close (RFC 6455 §5.5.1)"
 	}
 	if v, note := s.judgeCode(); v != OK {
@@ -218,15 +218,15 @@ func (s *session) endedByAgent() bool {
 // judgeFailure judges an agent that must fail the connection.
 func (s *session) judgeFailure() (Verdict, string) {
 	switch {
-	case s.closed == nil && !s.endedByAgent():
+	case s.agentClose == nil && !s.endedByAgent():
 		return s.c.worst(), "it does not fail the connection"
-	case s.closed == nil:
+	case s.agentClose == nil:
 		return NonStrict, "it fails the connection without a Close (RFC 6455 §7.1.7)"
 	}
 	if v, note := s.judgeCode(); v != OK {
 		// If the agent was sent a broken Close frame, only its code shows that it
 		// noticed.
-		if s.goodbye && !slices.Contains([]int{1002, 1003, 1007, 1008, 1009, 1011}, s.code()) {
+		if s.closeSentByStep && !slices.Contains([]int{1002, 1003, 1007, 1008, 1009, 1011}, s.code()) {
 			return s.c.worst(), note
 		}
 		return NonStrict, note
@@ -235,10 +235,10 @@ func (s *session) judgeFailure() (Verdict, string) {
 }
 
 func (s *session) code() int {
-	if len(s.closed.data) < 2 {
+	if len(s.agentClose.data) < 2 {
 		return 0
 	}
-	return int(binary.BigEndian.Uint16(s.closed.data))
+	return int(binary.BigEndian.Uint16(s.agentClose.data))
 }
 
 func (s *session) judgeCode() (Verdict, string) {

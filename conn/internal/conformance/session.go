@@ -41,32 +41,32 @@ type session struct {
 	out     *deflater
 
 	writing sync.Mutex     // a frame is written whole
-	replies sync.WaitGroup // the goroutine that sends pong and answers bye
+	replies sync.WaitGroup // the goroutine that sends pong and answers closeToAnswer
 
-	mu       sync.Mutex
-	changed  chan struct{} // closed and replaced at each change below
-	heard    time.Time     // when bytes last arrived
-	events   []event
-	kept     int        // bytes of events
-	over     bool       // the agent has sent more than is kept: the rest is dropped
-	frames   []received // from the agent, without payload
-	wire     []Entry
-	left     int     // number of entries that are not kept
-	faults   []fault // of form, in received frames
-	deferred Verdict // the best verdict still possible, and why
-	why      string
-	decided  string
-	closed   *received // the agent's Close frame
-	closing  bool      // the suite has sent a Close frame
-	goodbye  bool      // the steps have sent one
-	answered bool      // the agent's Close frame has been answered, if needed
-	ended    error     // of the reader
-	replying bool      // replies is sending pong and answering bye
-	pong     *piece    // to be sent: answers the last ping (RFC 6455 §5.5.3)
-	bye      *received // a Close frame to answer
-	torn     bool      // the stream ended within a frame
-	bulk     func(i int, e event) bool
-	bulked   int
+	mu              sync.Mutex
+	changed         chan struct{} // closed and replaced at each change below
+	heard           time.Time     // when bytes last arrived
+	events          []event
+	kept            int        // bytes of events
+	over            bool       // the agent has sent more than is kept: the rest is dropped
+	frames          []received // from the agent, without payload
+	wire            []Entry
+	left            int     // number of entries that are not kept
+	faults          []fault // of form, in received frames
+	deferred        Verdict // the best verdict still possible, and why
+	why             string
+	decided         string
+	agentClose      *received // the agent's Close frame
+	closing         bool      // the suite has sent a Close frame
+	closeSentByStep bool      // the steps have sent one
+	answered        bool      // the agent's Close frame has been answered, if needed
+	ended           error     // of the reader
+	replying        bool      // replies is sending pong and answering closeToAnswer
+	pong            *piece    // to be sent: answers the last ping (RFC 6455 §5.5.3)
+	closeToAnswer   *received // a Close frame to answer
+	cutInFrame      bool      // the stream ended within a frame
+	bulk            func(i int, e event) bool
+	bulked          int
 
 	op      byte // of the current message
 	packed  bool
@@ -92,9 +92,9 @@ func (s *session) agree(a *agreement) {
 	if s.deflate = a; a == nil {
 		return
 	}
-	s.in, s.out = &inflater{bits: a.clientBits, alone: a.clientAlone}, &deflater{bits: a.serverBits, alone: a.serverAlone}
+	s.in, s.out = &inflater{bits: a.clientBits, noContextTakeover: a.clientNoContextTakeover}, &deflater{bits: a.serverBits, noContextTakeover: a.serverNoContextTakeover}
 	if s.client {
-		s.in, s.out = &inflater{bits: a.serverBits, alone: a.serverAlone}, &deflater{bits: a.clientBits, alone: a.clientAlone}
+		s.in, s.out = &inflater{bits: a.serverBits, noContextTakeover: a.serverNoContextTakeover}, &deflater{bits: a.clientBits, noContextTakeover: a.clientNoContextTakeover}
 	}
 }
 
@@ -149,7 +149,7 @@ func (s *session) read(early []byte) {
 		if err != nil {
 			rest := s.take(buffer)
 			s.mu.Lock()
-			s.ended, s.torn = err, rest > 0
+			s.ended, s.cutInFrame = err, rest > 0
 			s.tell()
 			s.mu.Unlock()
 			return
@@ -203,10 +203,10 @@ func (s *session) frame(f received, b []byte) {
 	case reply != nil:
 		s.pong = reply
 	case f.op == opClose:
-		s.bye = &f
+		s.closeToAnswer = &f
 	}
 	// Not in this goroutine: a write may wait until something is read.
-	if !s.replying && (s.pong != nil || s.bye != nil) {
+	if !s.replying && (s.pong != nil || s.closeToAnswer != nil) {
 		s.replying = true
 		s.replies.Go(s.respond)
 	}
@@ -222,8 +222,8 @@ func (s *session) frame(f received, b []byte) {
 func (s *session) respond() {
 	for {
 		s.mu.Lock()
-		pong, bye := s.pong, s.bye
-		s.pong, s.bye = nil, nil
+		pong, bye := s.pong, s.closeToAnswer
+		s.pong, s.closeToAnswer = nil, nil
 		s.replying = pong != nil || bye != nil
 		s.mu.Unlock()
 		if pong == nil && bye == nil {
@@ -251,7 +251,7 @@ func (s *session) judgeFrame(f received, b []byte) (reply *piece) {
 	}
 	f.data = bytes.Clone(f.data)
 	switch {
-	case s.closed != nil:
+	case s.agentClose != nil:
 		s.fault("a frame after its Close (RFC 6455 §5.5.1)", b)
 		return nil
 	case f.masked == s.client:
@@ -269,7 +269,7 @@ func (s *session) judgeFrame(f received, b []byte) (reply *piece) {
 	}
 	switch f.op {
 	case opClose:
-		s.closed = &f
+		s.agentClose = &f
 		s.judgeClose(f, b)
 	case opPing:
 		return &piece{op: opPong, data: f.data}
@@ -457,7 +457,7 @@ func (s *session) wait(d time.Duration, done func() bool) bool {
 func (s *session) gone() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.ended != nil || s.closed != nil
+	return s.ended != nil || s.agentClose != nil
 }
 
 // howEnded describes how TCP ended.
@@ -545,7 +545,7 @@ func (s *session) sendPacked(op byte, payload []byte, size int) {
 
 // hold waits for the end, which must come before the bytes of the next step.
 func hold(s *session) {
-	if !s.wait(s.o.Patience, func() bool { return s.closed != nil }) && !s.gone() {
+	if !s.wait(s.o.Patience, func() bool { return s.agentClose != nil }) && !s.gone() {
 		s.settle(NonStrict, "the connection is failed only with later bytes", "")
 	}
 }

@@ -18,15 +18,15 @@ import (
 type IdleResult struct {
 	Conns    int
 	Resident uint64        // bytes of memory for both ends of all connections
-	Told     uint64        // connections whose client got a Close frame
+	Closed   uint64        // connections whose client got a Close frame
 	Took     time.Duration // time until the last one
 	Failures []string
 }
 
 // Print writes the result for people.
 func (r *IdleResult) Print(w io.Writer) {
-	fmt.Fprintf(w, "%d idle connections, both ends: %d MiB, %d bytes each; %d were told goodbye within %v\n",
-		r.Conns, r.Resident>>20, r.Resident/uint64(max(1, r.Conns)), r.Told, round(r.Took))
+	fmt.Fprintf(w, "%d idle connections, both ends: %d MiB, %d bytes each; %d got a Close frame within %v\n",
+		r.Conns, r.Resident>>20, r.Resident/uint64(max(1, r.Conns)), r.Closed, round(r.Took))
 	for _, f := range r.Failures {
 		fmt.Fprintf(w, "FAILED: %s\n", f)
 	}
@@ -78,7 +78,7 @@ func Idle(ctx context.Context, n int) (*IdleResult, error) {
 		c.fail("the server did not come to an end within %v: %v", stopTimeout, err)
 	}
 	clients.Wait()
-	r.Told, r.Took = told.Load(), time.Since(began)
+	r.Closed, r.Took = told.Load(), time.Since(began)
 	listeners.Wait()
 	for _, left := range before.leftOver(patience) {
 		c.fail("%s", left)

@@ -116,7 +116,7 @@ func (s *server) feed(c *conn.Conn, session *session, feed, number uint64) {
 			return
 		}
 		session.due.Store(0)
-		if r.o.fault == stands && feed == 0 && number >= 10 {
+		if r.o.fault == stallsFeed && feed == 0 && number >= 10 {
 			<-c.Done()
 			return
 		}

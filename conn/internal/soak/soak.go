@@ -60,11 +60,11 @@ const (
 	leaks           // a goroutine is left over
 
 	// These are made by server.feed and broadcast.
-	malforms // a frame breaks the protocol
-	stands   // a feed sends nothing more
-	early    // a connection begins with an earlier number than asked for
-	loses    // the last message before a Close frame is missing
-	spoils   // a byte of a broadcast is changed
+	malforms   // a frame breaks the protocol
+	stallsFeed // a feed sends nothing more
+	early      // a connection begins with an earlier number than asked for
+	loses      // the last message before a Close frame is missing
+	spoils     // a byte of a broadcast is changed
 )
 
 const patience = 10 * time.Second
