@@ -38,7 +38,7 @@ func (c *Conn) Shutdown(ctx context.Context, code frame.CloseCode, reason string
 		if cause := context.Cause(ctx); cause != errCloseTimeout {
 			e.Limit, e.Err = 0, cause
 		}
-		c.end(e)
+		c.abort(e)
 	})
 	defer stop()
 	// The end of ctx closes the connection and says why; the later write deadline is for
@@ -46,10 +46,10 @@ func (c *Conn) Shutdown(ctx context.Context, code frame.CloseCode, reason string
 	err := c.sendClose(until.Add(closeSlack), code, reason)
 	c.closeDone(true)
 	if err != nil && !c.ended() {
-		if c.cut.Load() == nil {
-			return c.end(err)
+		if c.writeFailure.Load() == nil {
+			return c.abort(err)
 		}
-		c.stopWaiting(c.cut.Load()) // what has come may tell why
+		c.stopWaiting(c.writeFailure.Load()) // what has come may tell why
 	}
 	c.awaitClose()
 	err = c.Err()
@@ -71,17 +71,17 @@ func (c *Conn) awaitClose() {
 	}
 	c.mu.Unlock()
 	for {
-		s := c.readers.state.Or(readWanted) | readWanted
-		if s&readEnded != 0 {
+		s := c.readState.state.Or(readWanted) | readWanted
+		if s&readDone != 0 {
 			c.readReleased() // the token may have been meant for linger
 			return
 		}
 		if s&readBusy == 0 {
-			if !c.readers.take(s, 0) {
+			if !c.readState.take(s, 0) {
 				continue
 			}
-			c.r.LeaveViews()
-			c.startDiscarding(time.Time{})
+			c.r.DetachViews()
+			c.dropReadDeadline(time.Time{})
 			for !c.ended() {
 				switch m, ok, err := c.r.Buffered(); {
 				case err != nil:
@@ -89,7 +89,7 @@ func (c *Conn) awaitClose() {
 				case !ok:
 					_ = c.fill(nil)
 				case m.Opcode.IsControl():
-					_ = c.takeControl(m.Opcode, m.Data)
+					_ = c.handleControl(m.Opcode, m.Data)
 				}
 			}
 			c.giveBack() // not what the inflater holds: there can be a view of it
@@ -118,20 +118,20 @@ func (c *Conn) StartClose(code frame.CloseCode, reason string) error {
 		return err
 	}
 	limit := c.cfg.CloseTimeout
-	first := c.closeAfter(&TimeoutError{Clock: ClockClose, Limit: limit}, c.readers.delivered())
+	first := c.closeAfter(&TimeoutError{Clock: ClockClose, Limit: limit}, c.readState.delivered())
 	// The timer says how the connection ends; the later write deadline is for safety.
 	err := c.sendClose(time.Now().Add(limit+closeSlack), code, reason)
 	c.closeDone(true)
 	switch {
 	case c.ended():
 		return c.Err()
-	case c.cut.Load() != nil:
+	case c.writeFailure.Load() != nil:
 		if first {
 			c.stopLate()
 		}
 		return err // reading goes on through what has come
 	case err != nil:
-		return c.end(err)
+		return c.abort(err)
 	}
 	return nil
 }
@@ -141,7 +141,7 @@ func (c *Conn) StartClose(code frame.CloseCode, reason string) error {
 func (c *Conn) closeAfter(e *TimeoutError, before uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	g := c.goodbyes()
+	g := c.ensureCloseState()
 	if c.err != nil || g.late != nil {
 		return false
 	}
@@ -153,11 +153,11 @@ func (c *Conn) closeAfter(e *TimeoutError, before uint64) bool {
 func (c *Conn) stopLate() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.goodbye.stopLate()
+	c.closeState.stopLate()
 }
 
 // stopLate is called with Conn.mu held.
-func (g *goodbyes) stopLate() {
+func (g *closeState) stopLate() {
 	if g != nil && g.late != nil {
 		g.late.Stop()
 		g.late = nil
@@ -168,13 +168,13 @@ func (g *goodbyes) stopLate() {
 // this side reads on through what has come, of the wait for more. before is how many
 // messages were delivered a CloseTimeout ago.
 func (c *Conn) closeLate(e *TimeoutError, before uint64) {
-	delivered := c.readers.delivered()
+	delivered := c.readState.delivered()
 	if _, waits, _ := c.unread(); !waits || delivered == before {
-		c.end(e)
+		c.abort(e)
 		return
 	}
 	c.endWriting(e)
-	if w := c.cut.Load(); !c.ended() {
+	if w := c.writeFailure.Load(); !c.ended() {
 		c.stopWaiting(w)
 		c.stopLate()
 		c.closeAfter(e, delivered)
@@ -194,12 +194,12 @@ func (c *Conn) Close() error { return c.part(ErrClosed) }
 // part makes err the last word, if there is none, and closes the transport: at once, or
 // by linger after our Close frame.
 func (c *Conn) part(err error) error {
-	_, first := c.finish(err)
+	_, first := c.setFinalErr(err)
 	if !c.cfg.ManualClose && c.startLinger() {
-		c.freeWriting()
+		c.tryReleaseWriteSide()
 		return nil
 	}
-	if err := c.drop(); first {
+	if err := c.closeTransport(); first {
 		return err
 	}
 	return nil
@@ -227,7 +227,7 @@ func (e *boundError) Is(target error) bool { return target == ErrClosed || targe
 // ended, and so with Config.ManualClose.
 func (c *Conn) shutErr() error {
 	c.mu.Lock()
-	answered := !c.cfg.ManualClose && c.goodbye != nil && c.goodbye.received.done && !c.goodbye.local && !c.goodbye.asked
+	answered := !c.cfg.ManualClose && c.closeState != nil && c.closeState.received.done && !c.closeState.local && !c.closeState.asked
 	c.mu.Unlock()
 	if !answered {
 		return ErrShutdown
@@ -251,15 +251,15 @@ func (c *Conn) sendClose(until time.Time, code frame.CloseCode, reason string) e
 		}
 	}
 	defer c.unlockWrite()
-	if c.shut || c.ended() {
+	if c.closeSent || c.ended() {
 		return nil
 	}
 	if err := c.writeErr(); err != nil {
 		return err
 	}
-	c.shut = true
+	c.closeSent = true
 	c.mu.Lock()
-	g := c.goodbyes()
+	g := c.ensureCloseState()
 	g.local = !g.received.done
 	c.mu.Unlock()
 	err := c.w.AppendClose(code, reason)
@@ -270,10 +270,10 @@ func (c *Conn) sendClose(until time.Time, code frame.CloseCode, reason string) e
 	switch {
 	case err == nil:
 		c.mu.Lock()
-		g.sent = closeStatus{true, code, reason} // not before: a caller that gets ErrShutdown may call Close
+		g.sent = closeFrame{true, code, reason} // not before: a caller that gets ErrShutdown may call Close
 		c.mu.Unlock()
 		return nil
-	case c.cut.Load() != nil:
+	case c.writeFailure.Load() != nil:
 		return c.writeErr()
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &TimeoutError{Clock: ClockClose, Limit: c.cfg.CloseTimeout}
@@ -281,27 +281,27 @@ func (c *Conn) sendClose(until time.Time, code frame.CloseCode, reason string) e
 	return c.writeLost(err)
 }
 
-// takeClose answers the peer's Close, and is the end of reading.
-func (c *Conn) takeClose(body []byte) error {
-	g := c.closeCame(body, false)
+// handleClose answers the peer's Close, and is the end of reading.
+func (c *Conn) handleClose(body []byte) error {
+	g := c.closeReceived(body, false)
 	c.answerClose(g)
-	return c.closeTaken(g, true)
+	return c.closeHandled(g, true)
 }
 
-// closeCame notes the peer's Close. asked says that Config.Control is asked about it
+// closeReceived notes the peer's Close. asked says that Config.Control is asked about it
 // next.
-func (c *Conn) closeCame(body []byte, asked bool) *goodbyes {
+func (c *Conn) closeReceived(body []byte, asked bool) *closeState {
 	code, view, _ := frame.ParseClose(body)
 	reason := string(view)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	g := c.goodbyes()
-	g.received, g.asked = closeStatus{true, code, reason}, asked
+	g := c.ensureCloseState()
+	g.received, g.asked = closeFrame{true, code, reason}, asked
 	return g
 }
 
 // answerClose sends our Close after the peer's, unless one was sent.
-func (c *Conn) answerClose(g *goodbyes) {
+func (c *Conn) answerClose(g *closeState) {
 	answer := g.received.code
 	if answer != frame.CodeNoStatus && !answer.Sendable(c.role) {
 		answer = frame.CodeNormal
@@ -309,22 +309,22 @@ func (c *Conn) answerClose(g *goodbyes) {
 	_ = c.sendClose(time.Now().Add(c.cfg.CloseTimeout), answer, "")
 }
 
-// closeTaken returns the error with which the peer's Close ends reading. It ends the
+// closeHandled returns the error with which the peer's Close ends reading. It ends the
 // connection too, unless the Close is still to be answered: then closeDone does. answered
 // says that all was done for that. With Config.ManualClose it ends it only for Shutdown.
-func (c *Conn) closeTaken(g *goodbyes, answered bool) error {
-	stays := c.cfg.ManualClose && !c.readers.has(readWanted)
+func (c *Conn) closeHandled(g *closeState, answered bool) error {
+	stays := c.cfg.ManualClose && !c.readState.has(readWanted)
 	c.mu.Lock()
 	e := &CloseError{Code: g.received.code, Reason: g.received.reason, SentCode: frame.CodeAbnormal, Local: g.local}
 	if g.sent.done {
 		e.SentCode, e.SentReason = g.sent.code, g.sent.reason
 	}
-	if !stays && (answered || g.sent.done) || c.err != nil || c.cut.Load() != nil {
+	if !stays && (answered || g.sent.done) || c.err != nil || c.writeFailure.Load() != nil {
 		c.mu.Unlock()
 		return c.endAfterClose(e)
 	}
 	g.held, g.verdict = true, e
-	c.readers.state.Or(readClosed)
+	c.readState.state.Or(readClosed)
 	c.mu.Unlock()
 	c.refusePings(e)
 	return e
@@ -334,7 +334,7 @@ func (c *Conn) closeTaken(g *goodbyes, answered bool) error {
 // out since. With ends false it only notes that.
 func (c *Conn) closeDone(ends bool) {
 	c.mu.Lock()
-	g := c.goodbye
+	g := c.closeState
 	if g == nil || !g.held || !g.sent.done || c.err != nil {
 		c.mu.Unlock()
 		return
@@ -351,7 +351,7 @@ func (c *Conn) closeDone(ends bool) {
 // heldClose returns the error of read calls after a Close that was left unanswered, nil
 // if there is none.
 func (c *Conn) heldClose() error {
-	if !c.readers.has(readClosed) {
+	if !c.readState.has(readClosed) {
 		return nil
 	}
 	c.mu.Lock()
@@ -359,11 +359,11 @@ func (c *Conn) heldClose() error {
 	if c.err != nil {
 		return c.err
 	}
-	return c.goodbye.verdict
+	return c.closeState.verdict
 }
 
-// fail ends the connection because the peer broke the protocol (RFC 6455 §7.1.7).
-func (c *Conn) fail(broken *frame.ProtocolError) error {
+// failProtocol ends the connection because the peer broke the protocol (RFC 6455 §7.1.7).
+func (c *Conn) failProtocol(broken *frame.ProtocolError) error {
 	if broken.Opcode == frame.Close {
 		return c.failClose(broken)
 	}
@@ -381,9 +381,9 @@ func (e *protocolError) Is(target error) bool {
 
 // endAfterClose makes err the last word and leaves the rest to linger.
 func (c *Conn) endAfterClose(err error) error {
-	last, first := c.finish(err)
+	last, first := c.setFinalErr(err)
 	if first && !c.startLinger() {
-		c.drop()
+		c.closeTransport()
 	}
 	return last
 }
@@ -393,7 +393,7 @@ func (c *Conn) endAfterClose(err error) error {
 func (c *Conn) startLinger() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch g := c.goodbye; {
+	switch g := c.closeState; {
 	case g == nil || !g.sent.done:
 		return false
 	case g.lingering == nil:
@@ -411,10 +411,10 @@ func (c *Conn) startLinger() bool {
 func (c *Conn) lingerDone() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.goodbye == nil {
+	if c.closeState == nil {
 		return nil
 	}
-	return c.goodbye.lingering
+	return c.closeState.lingering
 }
 
 // lingerBytes is how much linger reads. A peer that sends more has not looked for a Close
@@ -425,20 +425,20 @@ const lingerBytes = 64 << 20
 // server ends it first, the client waits for that (RFC 6455 §7.1.1). Until then what
 // comes is dropped: closing a socket with bytes unread would have the kernel send a
 // reset, and that can take our Close from the peer. All of it ends with CloseTimeout.
-func (c *Conn) linger(g *goodbyes) {
+func (c *Conn) linger(g *closeState) {
 	defer close(g.lingering)
 	until := time.Now().Add(c.cfg.CloseTimeout)
 	late := make(chan struct{})
-	timer := time.AfterFunc(c.cfg.CloseTimeout, func() { c.drop(); close(late) })
+	timer := time.AfterFunc(c.cfg.CloseTimeout, func() { c.closeTransport(); close(late) })
 	defer timer.Stop()
 	c.mu.Lock()
 	peerFirst := c.role == frame.Client && g.received.done
 	c.mu.Unlock()
 	c.startClosing(until)
-	if !c.takeReading(late) {
+	if !c.takeOverReading(late) {
 		return
 	}
-	c.startDiscarding(until)
+	c.dropReadDeadline(until)
 	c.transport.CloseNotify() // a server that has sent its close_notify may wait for ours before it ends the connection
 	if !peerFirst {
 		c.halfClose()
@@ -447,15 +447,15 @@ func (c *Conn) linger(g *goodbyes) {
 	if peerFirst {
 		c.halfClose()
 	}
-	c.drop()
+	c.closeTransport()
 }
 
-// takeReading returns when no read call runs any more on a connection that has ended; it
-// wakes one that waits for bytes. It returns false if one still runs when late is closed,
-// because a hook panicked or does not return.
-func (c *Conn) takeReading(late <-chan struct{}) bool {
-	c.startDiscarding(past)
-	for c.readers.state.Or(readWanted)&readBusy != 0 {
+// takeOverReading returns when no read call runs any more on a connection that has ended;
+// it wakes one that waits for bytes. It returns false if one still runs when late is
+// closed, because a hook panicked or does not return.
+func (c *Conn) takeOverReading(late <-chan struct{}) bool {
+	c.dropReadDeadline(past)
+	for c.readState.state.Or(readWanted)&readBusy != 0 {
 		select {
 		case <-c.readFree:
 		case <-late:

@@ -16,18 +16,18 @@ func (c *Conn) failClose(broken *frame.ProtocolError) error {
 	_ = c.sendClose(until, broken.Code, broken.Rule)
 	said, ok := c.r.BrokenClose()
 	if !said.Whole {
-		timer := time.AfterFunc(time.Until(until), func() { c.drop() })
+		timer := time.AfterFunc(time.Until(until), func() { c.closeTransport() })
 		defer timer.Stop()
 		for more := true; more && !said.Whole && !c.ended(); said, ok = c.r.BrokenClose() {
 			c.mu.Lock()
-			c.goodbyes().verdict = c.closeError(said, ok, wrong, local)
+			c.ensureCloseState().verdict = c.closeError(said, ok, wrong, local)
 			c.mu.Unlock()
 			more = c.fillRest()
 		}
 	}
 	c.mu.Lock()
 	err := c.closeError(said, ok, wrong, local)
-	c.goodbyes().verdict = nil
+	c.ensureCloseState().verdict = nil
 	c.mu.Unlock()
 	return c.endAfterClose(err)
 }
@@ -36,7 +36,7 @@ func (c *Conn) failClose(broken *frame.ProtocolError) error {
 func (c *Conn) sentClose() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.goodbye != nil && c.goodbye.sent.done
+	return c.closeState != nil && c.closeState.sent.done
 }
 
 // closeError returns the error for a Close of the peer's that breaks a rule: wrong itself
@@ -47,7 +47,7 @@ func (c *Conn) closeError(said frame.BrokenClose, ok bool, wrong *protocolError,
 		return wrong
 	}
 	e := &CloseError{Code: said.Code, Reason: said.Reason, SentCode: frame.CodeAbnormal, Local: local, Err: wrong.ProtocolError}
-	if sent := &c.goodbyes().sent; sent.done {
+	if sent := &c.ensureCloseState().sent; sent.done {
 		e.SentCode, e.SentReason = sent.code, sent.reason
 		e.Local = local || sent.code != wrong.Code || sent.reason != wrong.Rule // one that was on its way came before this verdict's
 	}
@@ -64,8 +64,8 @@ func (c *Conn) cutClose(lost error) error {
 	e := &CloseError{Code: said.Code, Reason: said.Reason, SentCode: frame.CodeAbnormal, Err: lost}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.goodbye != nil && c.goodbye.sent.done {
-		e.SentCode, e.SentReason, e.Local = c.goodbye.sent.code, c.goodbye.sent.reason, true
+	if c.closeState != nil && c.closeState.sent.done {
+		e.SentCode, e.SentReason, e.Local = c.closeState.sent.code, c.closeState.sent.reason, true
 	}
 	return e
 }
@@ -73,7 +73,7 @@ func (c *Conn) cutClose(lost error) error {
 // fillRest is fill for the rest of a Close that breaks a rule: an error only ends it,
 // since what the connection ends with is known.
 func (c *Conn) fillRest() bool {
-	if w := c.cut.Load(); w != nil && w.over.Load() && !c.armLast(w) {
+	if w := c.writeFailure.Load(); w != nil && w.over.Load() && !c.armLast(w) {
 		return false
 	}
 	var n int
@@ -83,7 +83,7 @@ func (c *Conn) fillRest() bool {
 		n, _ = c.transport.Fill(nil)
 	}
 	bump(&c.stats.bytesRead, n)
-	if n > 0 && c.tape != nil {
+	if n > 0 && c.recorder != nil {
 		c.record(n)
 	}
 	return n > 0

@@ -44,70 +44,70 @@ type Conn struct {
 	stream      net.Conn // carries the frames, as it was given: base, or the tls.Conn over it
 	transport   transport.Transport
 	subprotocol string
-	packed      *compression // nil if none was agreed
+	compression *compression // nil if none was agreed
 	attached    *any         // see Value
 
-	readers readLock
-	r       frame.Reader // by the holder of readBusy
-	readErr error        // came together with bytes: due when they are used up; by the holder of readBusy
-	reading messageReader
+	readState readLock
+	r         frame.Reader // by the holder of readBusy
+	readErr   error        // came together with bytes: due when they are used up; by the holder of readBusy
+	msgReader messageReader
 
-	lock       writeLock
-	w          frame.Writer   // under lock
-	direct     int16          // the longest message for writeEncoded, -1 if none is
-	keepsQueue bool           // w keeps its memory between messages, until restQueue
-	shut       bool           // a Close frame was sent; under lock
-	role       frame.Role     // never changes
-	patient    bool           // writers wait, also with Config.FailFast; under lock
-	vectored   bool           // transport.Vectored
-	fills      fills          // how fill fills; by the holder of readBusy
-	writing    *messageWriter // the message that NextWriter has open; under lock
-	rest       *buffer.Buffer // what a write that must not wait has left, for the goroutine that goes on; under lock
-	restLen    int
-	control    controlSlots
-	outbound   *outbound // nil without Config.Outbound
+	lock            writeLock
+	w               frame.Writer   // under lock
+	direct          int16          // the longest message for writeEncoded, -1 if none is
+	keepWriteBuffer bool           // w keeps its memory between messages, until releaseWriteBuffer
+	closeSent       bool           // a Close frame was sent; under lock
+	role            frame.Role     // never changes
+	ignoreFailFast  bool           // writers wait, also with Config.FailFast; under lock
+	vectored        bool           // transport.Vectored
+	fills           fills          // how fill fills; by the holder of readBusy
+	msgWriter       *messageWriter // the message that NextWriter has open; under lock
+	unsent          *buffer.Buffer // what a write that must not wait has left, for the goroutine that goes on; under lock
+	unsentLen       int
+	control         controlSlots
+	outbound        *outbound // nil without Config.Outbound
 
 	deadlines deadlines
 	pings     pings
-	clocks    clocks
+	keepalive keepalive
 	stats     stats
-	lag       *lagStats // nil without Config.Timestamps, or where no read is stamped
-	tape      *tape     // nil without Config.Recorder
+	lag       *lagStats     // nil without Config.Timestamps, or where no read is stamped
+	recorder  *connRecorder // nil without Config.Recorder
 
-	mu        sync.Mutex
-	err       error     // the connection's last word
-	goodbye   *goodbyes // nil before the first Close frame
-	readLimit int64     // of SetReadLimit, with readLimited
+	mu         sync.Mutex
+	err        error       // the connection's last word
+	closeState *closeState // nil before the first Close frame
+	readLimit  int64       // of SetReadLimit, with readLimited
 
-	cut      atomic.Pointer[writeEnd] // set when a write has failed: nothing more can be written
-	done     chan struct{}            // closed when err is set; made by the first who asks; under mu
-	readFree chan struct{}            // a token for the goroutine that waits for the reading side, made under mu before readWanted is set
+	writeFailure atomic.Pointer[writeEnd] // set when a write has failed: nothing more can be written
+	done         chan struct{}            // closed when err is set; made by the first who asks; under mu
+	readFree     chan struct{}            // a token for the goroutine that waits for the reading side, made under mu before readWanted is set
 }
 
-// goodbyes are the Close frames of both sides.
-type goodbyes struct {
-	sent, received closeStatus
+// closeState has the Close frames of both sides.
+type closeState struct {
+	sent, received closeFrame
 	local          bool          // ours went first
 	asked          bool          // Config.Control says whether the peer's is answered
 	held           bool          // and left it unanswered: verdict is what read calls return
 	lingering      chan struct{} // closed when linger is done; nil if it has not begun
 	late           *time.Timer   // of StartClose, until closeLate
-	said           error         // what Config.Control has returned with an answer that is sent aside: the next read call's
+	controlErr     error         // what Config.Control has returned with an answer that is sent aside: the next read call's
 	verdict        error         // on the peer's Close, which breaks a rule, while its rest is waited for, or with held: then nothing else is the last word
 }
 
-type closeStatus struct {
+type closeFrame struct {
 	done   bool
 	code   frame.CloseCode
 	reason string
 }
 
-// goodbyes is called with c.mu held.
-func (c *Conn) goodbyes() *goodbyes {
-	if c.goodbye == nil {
-		c.goodbye = new(goodbyes)
+// ensureCloseState is called with c.mu held.
+func (c *Conn) ensureCloseState() *closeState {
+	if c.closeState == nil {
+		c.closeState = new(closeState)
 	}
-	return c.goodbye
+	return c.closeState
 }
 
 // New makes a connection of nc, on which the opening handshake is complete. cfg may be
@@ -136,16 +136,16 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, s settled) *Conn {
 	}
 	c.vectored = c.transport.Vectored()
 	c.startLag()
-	c.reading.c = c
+	c.msgReader.c = c
 	c.r.Reset(nil, role, c.cfg.Frame)
 	c.r.SetMaxBuffer(c.cfg.ReadBuffer)
 	if c.vectored {
-		c.w.Reset((*vectorOutlet)(c), role)
+		c.w.Reset((*vectorConnWriter)(c), role)
 	} else {
-		c.w.Reset((*outlet)(c), role)
+		c.w.Reset((*connWriter)(c), role)
 	}
 	early := s.early
-	c.startTape(early)
+	c.startRecording(early)
 	for len(early) > 0 {
 		n := copy(c.r.Space(), early)
 		c.r.Filled(n)
@@ -158,9 +158,9 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, s settled) *Conn {
 	if c.cfg.Observer != nil {
 		c.control.observed = new(observed)
 	}
-	c.keepsQueue = role == frame.Client || !c.cfg.FailFast && (c.cfg.KeepAlive > 0 || c.cfg.DataTimeout > 0) // then there is a tick
+	c.keepWriteBuffer = role == frame.Client || !c.cfg.FailFast && (c.cfg.KeepAlive > 0 || c.cfg.DataTimeout > 0) // then there is a tick
 	c.direct = maxDirect
-	if c.cfg.FailFast || c.cfg.WriteTimeout > 0 || c.packed != nil || c.outbound != nil {
+	if c.cfg.FailFast || c.cfg.WriteTimeout > 0 || c.compression != nil || c.outbound != nil {
 		c.direct = -1
 	}
 	c.startClocks()
@@ -171,7 +171,7 @@ func newConn(nc net.Conn, role frame.Role, cfg *Config, s settled) *Conn {
 // already.
 func (c *Conn) configure(cfg *Config) {
 	full := cfg.withDefaults()
-	c.packed = newCompression(c.role, &full)
+	c.compression = newCompression(c.role, &full)
 	full.agreed = nil // it differs from connection to connection
 	c.cfg = full.shared(c.role)
 }
@@ -225,21 +225,21 @@ func (c *Conn) Done() <-chan struct{} {
 }
 
 // ended reports whether the connection has ended, without a lock.
-func (c *Conn) ended() bool { return c.readers.has(readEnded) }
+func (c *Conn) ended() bool { return c.readState.has(readDone) }
 
-// finish makes err the connection's last word if it has none, and returns what that is.
-// The transport stays.
-func (c *Conn) finish(err error) (last error, first bool) {
+// setFinalErr makes err the connection's last word if it has none, and returns what that
+// is. The transport stays.
+func (c *Conn) setFinalErr(err error) (last error, first bool) {
 	c.mu.Lock()
 	if c.err != nil {
 		defer c.mu.Unlock()
 		return c.err, false
 	}
-	if g := c.goodbye; g != nil && g.verdict != nil {
+	if g := c.closeState; g != nil && g.verdict != nil {
 		err = g.verdict
 	}
 	c.err = err
-	c.readers.state.Or(readEnded)
+	c.readState.state.Or(readDone)
 	c.lock.set(lockEnded)
 	c.transport.StopPolling()
 	if c.done != nil {
@@ -248,7 +248,7 @@ func (c *Conn) finish(err error) (last error, first bool) {
 	c.stopClocks()
 	c.mu.Unlock()
 	c.tellPoller()
-	c.endTape()
+	c.endRecording()
 	if c.cfg.Observer != nil {
 		c.observeEnd(err)
 	}
@@ -261,25 +261,25 @@ func (c *Conn) observeEnd(err error) {
 	returned := false
 	defer func() {
 		if !returned {
-			c.drop()
+			c.closeTransport()
 		}
 	}()
 	c.cfg.Observer.Ended(c, err)
 	returned = true
 }
 
-// end is finish, and closes the transport.
-func (c *Conn) end(err error) error {
-	last, _ := c.finish(err)
-	c.drop()
+// abort is setFinalErr, and closes the transport.
+func (c *Conn) abort(err error) error {
+	last, _ := c.setFinalErr(err)
+	c.closeTransport()
 	return last
 }
 
-// drop closes the transport at once: never through tls.Conn, whose Close can wait for the
-// peer.
-func (c *Conn) drop() error {
+// closeTransport closes the transport at once: never through tls.Conn, whose Close can
+// wait for the peer.
+func (c *Conn) closeTransport() error {
 	c.transport.StopPolling()
 	err := c.base.Close()
-	c.freeWriting()
+	c.tryReleaseWriteSide()
 	return err
 }

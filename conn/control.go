@@ -40,9 +40,9 @@ var controlKeys struct {
 	mask.Source
 }
 
-// takeControl deals with a control frame that has come.
-func (c *Conn) takeControl(op Opcode, data []byte) error {
-	if c.cfg.Control != nil && !c.readers.has(readWanted) { // once Shutdown waits nothing is answered
+// handleControl deals with a control frame that has come.
+func (c *Conn) handleControl(op Opcode, data []byte) error {
+	if c.cfg.Control != nil && !c.readState.has(readWanted) { // once Shutdown waits nothing is answered
 		return c.askControl(op, data)
 	}
 	c.observe(op, data, false)
@@ -54,15 +54,15 @@ func (c *Conn) takeControl(op Opcode, data []byte) error {
 			break
 		}
 		c.setPong(data)
-		c.kick()
+		c.scheduleControlFlush()
 	case frame.Pong:
 		c.stats.pongsRead.Add(1)
-		c.takePong(data)
+		c.handlePong(data)
 	case frame.Close:
 		if c.fills != fillsWait {
-			return c.endAside(func() error { return c.takeClose(data) })
+			return c.endAside(func() error { return c.handleClose(data) })
 		}
-		return c.takeClose(data)
+		return c.handleClose(data)
 	}
 	return nil
 }
@@ -74,7 +74,7 @@ func (c *Conn) answerPing(data []byte) {
 		return
 	}
 	c.setPong(data)
-	c.kick()
+	c.scheduleControlFlush()
 }
 
 // setPong makes data what is answered next: RFC 6455 §5.5.3 allows to answer the newest
@@ -97,9 +97,10 @@ func (c *Conn) setPing(number uint64) {
 	s.mu.Unlock()
 }
 
-// kick has the pending control frames written, and does not wait. The holder of the write
-// lock writes them, or this call if the socket takes them at once, or a goroutine.
-func (c *Conn) kick() {
+// scheduleControlFlush has the pending control frames written, and does not wait. The
+// holder of the write lock writes them, or this call if the socket takes them at once, or
+// a goroutine.
+func (c *Conn) scheduleControlFlush() {
 	if !c.lock.tryLock() {
 		return // its holder sees that something is pending
 	}
@@ -107,7 +108,7 @@ func (c *Conn) kick() {
 		c.startFlush()
 		return
 	}
-	if !c.shut && !c.cannotWrite() && !c.writeControls(transport.NoWait) && c.rest == nil && c.lock.has(lockPending) && !c.cannotWrite() {
+	if !c.closeSent && !c.cannotWrite() && !c.writeControls(transport.NoWait) && c.unsent == nil && c.lock.has(lockPending) && !c.cannotWrite() {
 		c.startFlush()
 		return
 	}
@@ -185,12 +186,12 @@ func (c *Conn) keepControls(ping, pong bool) {
 // the connection has ended. The caller has the write lock.
 func (c *Conn) writeControls(how transport.How) bool {
 	lent := buffer.Get(2 * (2 + 4 + frame.MaxControlPayload)) // a ping and a pong
-	size, ping, pong := c.takeControls(lent.B)
+	size, ping, pong := c.encodePending(lent.B)
 	if size == 0 {
 		buffer.Put(lent)
 		return true
 	}
-	n, err := (*outlet)(c).write(lent.B[:size], nil, how)
+	n, err := (*connWriter)(c).write(lent.B[:size], nil, how)
 	done := err == nil && n == size && !c.ended()
 	keep, left := false, false
 	if !done {
@@ -220,14 +221,14 @@ func (c *Conn) controlsCut(b []byte, n int, err error, how transport.How) (keep,
 	case err != nil:
 		_ = c.writeLost(err)
 	default:
-		c.leave(b[n:])
+		c.deferWrite(b[n:])
 		return false, true
 	}
 	return false, false
 }
 
-// takeControls encodes what waits in the slots into b, which is empty then.
-func (c *Conn) takeControls(b []byte) (size int, ping, pong bool) {
+// encodePending encodes what waits in the slots into b, which is empty then.
+func (c *Conn) encodePending(b []byte) (size int, ping, pong bool) {
 	s := &c.control
 	b = b[:0]
 	s.mu.Lock()

@@ -73,7 +73,7 @@ func (c *Conn) lockControl(deadline time.Time, failFast bool) error {
 			return ErrWouldBlock
 		}
 		timer := time.NewTimer(time.Until(deadline))
-		ok := c.lock.lockOr(c.Done(), timer.C, nil)
+		ok := c.lock.lockUntil(c.Done(), timer.C, nil)
 		timer.Stop()
 		if !ok {
 			if c.ended() {
@@ -87,7 +87,7 @@ func (c *Conn) lockControl(deadline time.Time, failFast bool) error {
 		err := c.endedErr()
 		c.releaseWrite(true)
 		return err
-	case c.shut:
+	case c.closeSent:
 		c.releaseWrite(true)
 		return c.shutErr()
 	}
@@ -103,21 +103,21 @@ func (c *Conn) writeControl(op Opcode, payload []byte, deadline time.Time) error
 	var how transport.How
 	if c.cfg.FailFast {
 		if !c.vectored {
-			c.leave(b)
+			c.deferWrite(b)
 			c.wroteControl(op, payload)
 			return nil
 		}
 		how = transport.NoWait
 	}
 	timer := c.boundWrites(deadline)
-	n, err := (*outlet)(c).write(b, nil, how)
+	n, err := (*connWriter)(c).write(b, nil, how)
 	c.unboundWrites(timer)
 	switch {
 	case err == nil && n == len(b):
 	case err == nil && n == 0 && how == transport.NoWait:
 		return ErrWouldBlock
 	case err == nil && how == transport.NoWait:
-		c.leave(b[n:])
+		c.deferWrite(b[n:])
 	default:
 		if err == nil {
 			err = io.ErrShortWrite
@@ -134,7 +134,7 @@ func (c *Conn) boundWrites(deadline time.Time) *time.Timer {
 	if c.ownWrites(deadline) == nil {
 		return nil
 	}
-	return time.AfterFunc(time.Until(deadline), func() { c.end(&TransportError{Op: "write", Err: os.ErrDeadlineExceeded}) })
+	return time.AfterFunc(time.Until(deadline), func() { c.abort(&TransportError{Op: "write", Err: os.ErrDeadlineExceeded}) })
 }
 
 // unboundWrites ends boundWrites.
@@ -199,18 +199,18 @@ func (c *Conn) writeClose(payload []byte, deadline time.Time) error {
 // on. payload is code and reason. The caller has the write lock.
 func (c *Conn) writeCloseLocked(payload []byte, code frame.CloseCode, reason string, deadline time.Time) error {
 	c.mu.Lock()
-	g := c.goodbyes()
+	g := c.ensureCloseState()
 	local := !g.received.done // before: the answer may come at once
 	c.mu.Unlock()
 	before := c.w.Queued()
-	c.patient = true
+	c.ignoreFailFast = true
 	timer := c.boundWrites(deadline)
 	err := c.w.AppendFrame(frame.Header{Fin: true, Opcode: frame.Close}, payload)
 	if err == nil {
 		err = c.w.Flush()
 	}
 	c.unboundWrites(timer)
-	c.patient = false
+	c.ignoreFailFast = false
 	if err != nil {
 		whole := c.w.Err() == nil
 		if whole {
@@ -218,10 +218,10 @@ func (c *Conn) writeCloseLocked(payload []byte, code frame.CloseCode, reason str
 		}
 		return c.controlFailed(err, whole)
 	}
-	c.shut = true
+	c.closeSent = true
 	c.lock.set(lockClosing)
 	c.mu.Lock()
-	g.local, g.sent = local, closeStatus{true, code, reason}
+	g.local, g.sent = local, closeFrame{true, code, reason}
 	c.mu.Unlock()
 	c.observe(frame.Close, payload, true)
 	return nil

@@ -10,12 +10,12 @@ import (
 // deadlines are those of the caller, and those that Config and the close handshake put
 // beside them.
 type deadlines struct {
-	mu         sync.Mutex
-	times      *deadlineTimes // nil while none was ever set
-	changed    chan struct{}
-	discarding bool        // Shutdown or linger reads: the caller's read deadline does not count
-	owned      bool        // own is in force: see ownWrites
-	filling    atomic.Bool // a read call waits for the transport: not under mu
+	mu                  sync.Mutex
+	times               *deadlineTimes // nil while none was ever set
+	changed             chan struct{}
+	readDeadlineDropped bool        // Shutdown or linger reads: the caller's read deadline does not count
+	owned               bool        // own is in force: see ownWrites
+	filling             atomic.Bool // a read call waits for the transport: not under mu
 }
 
 type deadlineTimes struct {
@@ -39,7 +39,7 @@ func (d *deadlines) lock() *deadlineTimes {
 // readUntil returns the caller's read deadline, zero where it does not count. The caller
 // has mu.
 func (d *deadlines) readUntil() time.Time {
-	if d.times == nil || d.discarding {
+	if d.times == nil || d.readDeadlineDropped {
 		return time.Time{}
 	}
 	return d.times.read
@@ -54,9 +54,9 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 	times := d.lock()
 	defer d.mu.Unlock()
 	times.read = t
-	w := c.cut.Load()
+	w := c.writeFailure.Load()
 	switch {
-	case d.discarding:
+	case d.readDeadlineDropped:
 		return nil
 	case w != nil && w.over.Load():
 		t = earlier(t, time.Now().Add(lastWait)) // a read that waits is not to wait longer
@@ -81,7 +81,7 @@ func (c *Conn) setReadDeadline(t time.Time) error {
 // setWriteDeadline puts a deadline on the transport. When nothing more can be written it
 // stays in the past, so that no write waits. The caller has deadlines.mu.
 func (c *Conn) setWriteDeadline(t time.Time) error {
-	if c.cut.Load() != nil {
+	if c.writeFailure.Load() != nil {
 		t = past
 	}
 	return c.base.SetWriteDeadline(t)
@@ -135,19 +135,19 @@ func (c *Conn) startClosing(until time.Time) time.Time {
 	return times.closing
 }
 
-// startDiscarding puts a deadline of its own in the place of the caller's read deadlines,
-// from now on.
-func (c *Conn) startDiscarding(until time.Time) {
+// dropReadDeadline puts a deadline of its own in the place of the caller's read
+// deadlines, from now on.
+func (c *Conn) dropReadDeadline(until time.Time) {
 	d := &c.deadlines
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.discarding = true
+	d.readDeadlineDropped = true
 	_ = c.setReadDeadline(until)
 }
 
-// waitWrite returns what ends a wait for the write lock: a timer, nil if there is no
+// writeTimer returns what ends a wait for the write lock: a timer, nil if there is no
 // deadline, and a channel that is closed when the deadline changes.
-func (d *deadlines) waitWrite(timeout time.Duration) (timer *time.Timer, changed <-chan struct{}, over bool) {
+func (d *deadlines) writeTimer(timeout time.Duration) (timer *time.Timer, changed <-chan struct{}, over bool) {
 	times := d.lock()
 	defer d.mu.Unlock()
 	until := times.write
@@ -176,7 +176,7 @@ func (c *Conn) armRead() {
 	now := time.Now()
 	times := d.lock()
 	defer d.mu.Unlock()
-	if d.discarding {
+	if d.readDeadlineDropped {
 		return
 	}
 	if at, ok := arm(times.armedRead, now, c.cfg.ReadTimeout); ok {

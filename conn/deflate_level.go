@@ -28,12 +28,12 @@ func (c *Conn) WriteLevel(op Opcode, data []byte, level int) error {
 		return ErrNotUTF8
 	case level == Uncompressed:
 		return c.writePlain(op, data)
-	case level == c.packed.level:
-		return c.writePacked(op, data, true, c.cfg.FailFast)
+	case level == c.compression.level:
+		return c.writeCompressed(op, data, true, c.cfg.FailFast)
 	}
 	b := buffer.Get(deflate.Bound(len(data)))
 	defer buffer.Put(b)
-	p, err := deflate.AppendMessage(b.B[:0], data, c.packed.bits, level)
+	p, err := deflate.AppendMessage(b.B[:0], data, c.compression.bits, level)
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (c *Conn) WriteLevel(op Opcode, data []byte, level int) error {
 		c.queueControls()
 		err = c.w.Flush()
 	}
-	c.packed.out.Forget() // the peer's context now ends with what out has not seen
+	c.compression.out.Forget() // the peer's context now ends with what out has not seen
 	return c.wrote(err, before+int(c.control.queued))
 }
 
@@ -67,8 +67,8 @@ func (c *Conn) NextWriterLevel(op Opcode, level int) (io.WriteCloser, error) {
 		return nil, err
 	}
 	var out *deflate.Deflater
-	if level != Uncompressed && level != c.packed.level {
-		out, err = deflate.NewDeflater(deflate.DeflateOptions{WindowBits: c.packed.bits, NoContextTakeover: true, Level: level})
+	if level != Uncompressed && level != c.compression.level {
+		out, err = deflate.NewDeflater(deflate.DeflateOptions{WindowBits: c.compression.bits, NoContextTakeover: true, Level: level})
 		if err != nil {
 			return nil, err
 		}
@@ -77,7 +77,7 @@ func (c *Conn) NextWriterLevel(op Opcode, level int) (io.WriteCloser, error) {
 		return nil, err
 	}
 	if out != nil {
-		c.packed.out.Forget()
+		c.compression.out.Forget()
 	}
 	return c.openWriter(op, level != Uncompressed, out), nil
 }
@@ -94,7 +94,7 @@ func (c *Conn) writeLevel(op Opcode, level int) (int, error) {
 		}
 	}
 	switch {
-	case c.packed == nil:
+	case c.compression == nil:
 		return Uncompressed, nil
 	case level == -1:
 		return deflate.DefaultLevel, nil

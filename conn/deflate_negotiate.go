@@ -22,17 +22,17 @@ type compression struct {
 
 	// What follows is the tick's alone.
 	written   uint64 // messages
-	writtenAt moment
-	released  bool // by restCompressor since then
+	writtenAt monotime
+	released  bool // by releaseCompressor since then
 }
 
 // Compression returns the agreed parameters of permessage-deflate. ok is false if the
 // connection does not compress.
 func (c *Conn) Compression() (p deflate.Params, ok bool) {
-	if c.packed == nil {
+	if c.compression == nil {
 		return deflate.Params{}, false
 	}
-	return c.packed.params, true
+	return c.compression.params, true
 }
 
 // offer returns the extensions that a client offers.

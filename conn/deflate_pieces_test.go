@@ -330,7 +330,7 @@ func TestR81DeadlineInsideAMessage(t *testing.T) {
 			for i, text := range texts {
 				_, data, err := readAs(c, way)
 				if errors.Is(err, os.ErrDeadlineExceeded) {
-					if c.reading.joining {
+					if c.msgReader.joining {
 						if _, err := c.NextFrame(); err != frame.ErrMixedReads {
 							t.Fatalf("stopped at %d: NextFrame: %v", stop, err)
 						}
@@ -543,7 +543,7 @@ func FuzzReadDeflate(f *testing.F) {
 		})
 		c.stream.(*halting).most = func() int { return 1 + cut() }
 		if g := readThrough(c, func() int {
-			if c.reading.joining && next()&0x40 != 0 {
+			if c.msgReader.joining && next()&0x40 != 0 {
 				if _, err := c.NextFrame(); err != frame.ErrMixedReads {
 					t.Fatalf("NextFrame: %v", err)
 				}

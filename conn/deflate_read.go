@@ -14,7 +14,7 @@ import (
 // returns the message when it is whole, in the inflater's memory, or a control frame
 // between.
 func (c *Conn) inflated() (m Message, ok bool, err error) {
-	r, in := &c.reading, c.packed.in
+	r, in := &c.msgReader, c.compression.in
 	for {
 		p, ok, err := c.r.BufferedPiece()
 		switch {
@@ -24,7 +24,7 @@ func (c *Conn) inflated() (m Message, ok bool, err error) {
 			return Message{Opcode: p.Opcode, Data: p.Data}, true, nil
 		case !r.joining:
 			r.joining = true
-			err = c.packed.beginInflate(c.checks(p.Opcode))
+			err = c.compression.beginInflate(c.checks(p.Opcode))
 		}
 		if err == nil {
 			err = in.Push(p.Data, p.Last)
@@ -52,9 +52,9 @@ func (c *Conn) inflatedBatch() (*Batch, error) {
 	case !ok:
 		return nil, c.fill(c.nextSpace())
 	case m.Opcode.IsControl():
-		return nil, c.takeControl(m.Opcode, m.Data)
+		return nil, c.handleControl(m.Opcode, m.Data)
 	}
-	own := c.packed.in.Detach()
+	own := c.compression.in.Detach()
 	if own == nil {
 		own = buffer.Get(len(m.Data))
 		m.Data = own.B[:copy(own.B, m.Data):len(m.Data)]
@@ -91,8 +91,8 @@ func (c *Conn) inflateFailed(err error) error { return c.readFailed(c.inflateErr
 
 // inflatePiece drops what is inflated of what was fed. done says that the message ended.
 func (c *Conn) inflatePiece() (done bool, err error) {
-	r := &c.reading
-	for r.packed {
+	r := &c.msgReader
+	for r.compressed {
 		switch more, err := r.inflated(); {
 		case err != nil:
 			return false, err
@@ -104,12 +104,12 @@ func (c *Conn) inflatePiece() (done bool, err error) {
 }
 
 // inflated takes the next inflated bytes of the message into r.rest. It reports false if
-// more has to be fed; the end of the message is the end of r.packed.
+// more has to be fed; the end of the message is the end of r.compressed.
 func (r *messageReader) inflated() (more bool, err error) {
-	piece, err := r.c.packed.in.Next()
+	piece, err := r.c.compression.in.Next()
 	switch {
 	case err == io.EOF:
-		r.packed, r.rest = false, nil
+		r.compressed, r.rest = false, nil
 		return true, nil
 	case err != nil:
 		return false, r.c.inflateFailed(err)
@@ -118,14 +118,14 @@ func (r *messageReader) inflated() (more bool, err error) {
 	return len(piece) > 0, nil
 }
 
-// readPacked is Read of a compressed message.
-func (r *messageReader) readPacked(p []byte) (int, error) {
+// readCompressed is Read of a compressed message.
+func (r *messageReader) readCompressed(p []byte) (int, error) {
 	for len(r.rest) == 0 {
 		more, err := r.inflated()
 		switch {
 		case err != nil:
 			return 0, err
-		case !r.packed:
+		case !r.compressed:
 			return 0, io.EOF
 		case more:
 			continue
@@ -136,7 +136,7 @@ func (r *messageReader) readPacked(p []byte) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if err := r.c.packed.in.Feed(piece.Data, piece.Last); err != nil {
+		if err := r.c.compression.in.Feed(piece.Data, piece.Last); err != nil {
 			return 0, r.c.inflateFailed(err)
 		}
 	}
@@ -145,24 +145,24 @@ func (r *messageReader) readPacked(p []byte) (int, error) {
 	return n, nil
 }
 
-// beginPacked starts a compressed message that is read in parts.
-func (r *messageReader) beginPacked(text bool, data []byte, last bool) error {
-	in := r.c.packed.in
-	err := r.c.packed.beginInflate(text)
+// beginCompressed starts a compressed message that is read in parts.
+func (r *messageReader) beginCompressed(text bool, data []byte, last bool) error {
+	in := r.c.compression.in
+	err := r.c.compression.beginInflate(text)
 	if err == nil {
 		err = in.Feed(data, last)
 	}
 	if err != nil {
 		return r.c.inflateFailed(err)
 	}
-	r.packed = true
+	r.compressed = true
 	return nil
 }
 
 // resume has NextReader go on with the message that ReadMessage or TakeBatch has begun to
 // inflate.
 func (r *messageReader) resume() Opcode {
-	r.joining, r.packed, r.open, r.begun, r.rest = false, true, true, true, nil
+	r.joining, r.compressed, r.open, r.begun, r.rest = false, true, true, true, nil
 	return r.op
 }
 
@@ -172,17 +172,17 @@ func (c *Conn) frameSeen(f Frame) error {
 	if f.Header.Opcode.IsControl() {
 		return nil
 	}
-	r := &c.reading
+	r := &c.msgReader
 	switch {
 	case f.Header.RSV1:
-		if err := r.beginPacked(false, f.Payload, f.Header.Fin); err != nil {
+		if err := r.beginCompressed(false, f.Payload, f.Header.Fin); err != nil {
 			return err
 		}
-	case r.packed:
+	case r.compressed:
 		if _, err := c.inflatePiece(); err != nil {
 			return err
 		}
-		if err := c.packed.in.Feed(f.Payload, f.Header.Fin); err != nil {
+		if err := c.compression.in.Feed(f.Payload, f.Header.Fin); err != nil {
 			return c.inflateFailed(err)
 		}
 	default:

@@ -17,28 +17,28 @@ func (c *Conn) WriteUncompressed(op Opcode, data []byte) error {
 	return c.writePlain(op, data)
 }
 
-// writePacked writes or queues a message compressed.
-func (c *Conn) writePacked(op Opcode, data []byte, flush, failFast bool) error {
+// writeCompressed writes or queues a message compressed.
+func (c *Conn) writeCompressed(op Opcode, data []byte, flush, failFast bool) error {
 	if err := c.lockWriteFor(op, len(data), failFast); err != nil {
 		return err
 	}
 	before := c.w.Queued()
-	err := c.queuePacked(c.packed.out, op, data, true, true)
+	err := c.queueCompressed(c.compression.out, op, data, true, true)
 	if err == nil && (flush || c.w.Queued() > c.cfg.WriteBuffer) {
 		c.queueControls()
-		c.patient = !failFast
+		c.ignoreFailFast = !failFast
 		err = c.w.Flush()
-		c.patient = false
+		c.ignoreFailFast = false
 	}
 	if err != nil {
-		c.packed.out.Forget() // what is dropped now the peer will not have seen
+		c.compression.out.Forget() // what is dropped now the peer will not have seen
 	}
 	return c.wrote(err, before+int(c.control.queued))
 }
 
-// queuePacked compresses a message, or a piece of one, and queues what comes out as a
+// queueCompressed compresses a message, or a piece of one, and queues what comes out as a
 // frame, if anything does.
-func (c *Conn) queuePacked(out *deflate.Deflater, op Opcode, data []byte, first, last bool) error {
+func (c *Conn) queueCompressed(out *deflate.Deflater, op Opcode, data []byte, first, last bool) error {
 	b := buffer.Get(deflate.Bound(len(data)))
 	defer buffer.Put(b)
 	p := out.Append(b.B[:0], data, last)
@@ -48,10 +48,10 @@ func (c *Conn) queuePacked(out *deflate.Deflater, op Opcode, data []byte, first,
 	return c.w.AppendFrame(frame.Header{Fin: last, RSV1: first, Opcode: op}, p)
 }
 
-// packedFrame is frame of a message that is compressed. What the compressor has taken
+// compressedFrame is frame of a message that is compressed. What the compressor has taken
 // cannot be taken back: where a flush is stopped the frame stays queued, and the next
 // call flushes it.
-func (m *messageWriter) packedFrame(p []byte, last bool) (taken bool, err error) {
+func (m *messageWriter) compressedFrame(p []byte, last bool) (taken bool, err error) {
 	c := m.c
 	if m.done || m.sealed && !last {
 		return false, ErrWriterClosed
@@ -61,11 +61,11 @@ func (m *messageWriter) packedFrame(p []byte, last bool) (taken bool, err error)
 	}
 	if !m.sealed {
 		before := c.w.Queued()
-		out := c.packed.out
+		out := c.compression.out
 		if m.out != nil {
 			out = m.out
 		}
-		err = c.queuePacked(out, m.op, p, m.op != frame.Continuation, last)
+		err = c.queueCompressed(out, m.op, p, m.op != frame.Continuation, last)
 		if c.w.Queued() > before {
 			m.op = frame.Continuation
 		}
@@ -87,11 +87,11 @@ func (z *compression) takes(op Opcode, data []byte) bool {
 	return len(data) >= z.threshold && (op == Text || op == Binary)
 }
 
-// restCompressor is called at each look of the clocks. Where nothing was written since
+// releaseCompressor is called at each look of the clocks. Where nothing was written since
 // the one before, a client that compresses gives its queue back, too; and the
 // compressor's memory goes where that has been so for deflate.Config.ReleaseIdle.
-func (c *Conn) restCompressor(now moment) {
-	z, limit := c.packed, c.cfg.releaseIdle()
+func (c *Conn) releaseCompressor(now monotime) {
+	z, limit := c.compression, c.cfg.releaseIdle()
 	if z == nil {
 		return
 	}

@@ -242,7 +242,7 @@ func (d *Dialer) Dial(ctx context.Context, rawURL string) (*Conn, error) {
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, &handshakeTimeout{timeout})
 		defer cancel()
 	}
-	o := &opening{d: d, ctx: ctx, url: u, first: u}
+	o := &dialAttempt{d: d, ctx: ctx, url: u, first: u}
 	for {
 		c, err := o.open()
 		if err == nil {
@@ -256,8 +256,8 @@ func (d *Dialer) Dial(ctx context.Context, rawURL string) (*Conn, error) {
 	}
 }
 
-// An opening is one Dial, over all its redirects.
-type opening struct {
+// A dialAttempt is one Dial, over all its redirects.
+type dialAttempt struct {
 	d       *Dialer
 	ctx     context.Context
 	url     *handshake.URL
@@ -273,7 +273,7 @@ type opening struct {
 	seen      []byte        // what came in this attempt and was not understood: DialError.Seen
 }
 
-func (o *opening) failed(step string, err error) error {
+func (o *dialAttempt) failed(step string, err error) error {
 	if until, ok := o.ctx.Deadline(); ok && !time.Now().Before(until) {
 		<-o.ctx.Done() // due now: a deadline set from it can be the first to tell
 	}
@@ -289,7 +289,7 @@ func (o *opening) failed(step string, err error) error {
 }
 
 // open makes one attempt.
-func (o *opening) open() (c *Conn, err error) {
+func (o *dialAttempt) open() (c *Conn, err error) {
 	o.raw, o.stop, o.proxyUser, o.connected, o.seen = nil, nil, nil, nil, nil
 	defer func() {
 		if o.raw == nil {
@@ -330,7 +330,7 @@ func (o *opening) open() (c *Conn, err error) {
 			return nil, o.failed("TLS", err)
 		}
 	}
-	c, err = o.shake(nc, req, request)
+	c, err = o.handshake(nc, req, request)
 	if err != nil {
 		return nil, o.failed("handshake", err)
 	}
@@ -338,7 +338,7 @@ func (o *opening) open() (c *Conn, err error) {
 }
 
 // connect makes the lowest connection, which the end of ctx closes from then on.
-func (o *opening) connect(ctx context.Context, address string) (nc net.Conn, err error) {
+func (o *dialAttempt) connect(ctx context.Context, address string) (nc net.Conn, err error) {
 	if o.d.NetDial != nil {
 		if nc, err = o.d.NetDial(ctx, "tcp", address); err == nil && nc == nil {
 			err = errNothing
@@ -349,7 +349,7 @@ func (o *opening) connect(ctx context.Context, address string) (nc net.Conn, err
 	if err != nil {
 		return nil, err
 	}
-	raw := lowest(nc)
+	raw := closerOf(nc)
 	o.raw, o.stop = raw, context.AfterFunc(o.ctx, func() { raw.Close() })
 	if o.d.NetDial != nil {
 		err = o.d.SocketOptions.Set(nc)
@@ -362,8 +362,8 @@ func (o *opening) connect(ctx context.Context, address string) (nc net.Conn, err
 // errNothing is a hook or a listener that forgot to return an error.
 var errNothing = errors.New("there is neither a connection nor an error")
 
-// lowest is what to close: a tls.Conn's own Close can wait for the peer.
-func lowest(nc net.Conn) net.Conn {
+// closerOf returns what to close: Close of a tls.Conn can wait for the peer.
+func closerOf(nc net.Conn) net.Conn {
 	if t, ok := nc.(*tls.Conn); ok {
 		return t.NetConn()
 	}
@@ -371,7 +371,7 @@ func lowest(nc net.Conn) net.Conn {
 }
 
 // secure does TLS as a client with the URL's host.
-func (o *opening) secure(nc net.Conn) (net.Conn, error) {
+func (o *dialAttempt) secure(nc net.Conn) (net.Conn, error) {
 	name, _, _ := strings.Cut(o.url.Name, "%")
 	if o.d.WrapTLS != nil {
 		u := *o.url
@@ -434,8 +434,8 @@ func startTLS(ctx context.Context, nc net.Conn, cfg *tls.Config) (*tls.Conn, err
 	return t, err
 }
 
-// shake does the opening handshake of RFC 6455 §4.1.
-func (o *opening) shake(nc net.Conn, req *handshake.Request, request []byte) (*Conn, error) {
+// handshake does the opening handshake of RFC 6455 §4.1.
+func (o *dialAttempt) handshake(nc net.Conn, req *handshake.Request, request []byte) (*Conn, error) {
 	answer := handshake.Response{Limits: o.d.Limits, Relaxed: o.d.Relaxed}
 	t := nc
 	nc = transport.Readable(nc)
@@ -477,7 +477,7 @@ func (d *Dialer) maxBody() int {
 
 // exchange writes a request and reads until parse has a whole answer, whose length is n
 // of the bytes b. They come together with an error of parse's.
-func (o *opening) exchange(nc net.Conn, request []byte, parse func([]byte) (int, error)) (b []byte, n int, err error) {
+func (o *dialAttempt) exchange(nc net.Conn, request []byte, parse func([]byte) (int, error)) (b []byte, n int, err error) {
 	trace := httptrace.ContextClientTrace(o.ctx)
 	written, err := nc.Write(request)
 	if err == nil && written < len(request) {
@@ -500,7 +500,7 @@ func (o *opening) exchange(nc net.Conn, request []byte, parse func([]byte) (int,
 }
 
 // answer reads for exchange.
-func (o *opening) answer(nc net.Conn, request []byte, parse func([]byte) (int, error)) (b []byte, n int, err error) {
+func (o *dialAttempt) answer(nc net.Conn, request []byte, parse func([]byte) (int, error)) (b []byte, n int, err error) {
 	trace := httptrace.ContextClientTrace(o.ctx)
 	defer func() {
 		if n == 0 {

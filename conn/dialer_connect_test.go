@@ -138,7 +138,7 @@ func TestAttemptsEndWithTheContext(t *testing.T) {
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, os.ErrDeadlineExceeded)
 		defer cancel()
 		_, err := stagger(ctx, []string{"1", "2", "3", "4", "5"}, a.dial)
-		o := &opening{d: &Dialer{}, ctx: ctx}
+		o := &dialAttempt{d: &Dialer{}, ctx: ctx}
 		o.url, _ = parseURL("ws://h/")
 		err = o.failed("connect", err)
 		const want = "conn: dial ws://h/: connect: i/o timeout (no answer from 1; dial 2: connection refused; no answer from 3; not tried: 2 more)"

@@ -35,7 +35,7 @@ func badProxy(what string) error {
 }
 
 // proxy asks Dialer.Proxy.
-func (o *opening) proxy() (*url.URL, error) {
+func (o *dialAttempt) proxy() (*url.URL, error) {
 	if o.d.Proxy == nil {
 		return nil, nil
 	}
@@ -103,7 +103,7 @@ func (e *cleanError) As(target any) bool {
 }
 
 // tunnel connects to the URL's host through a proxy.
-func (o *opening) tunnel(p *url.URL) (net.Conn, error) {
+func (o *dialAttempt) tunnel(p *url.URL) (net.Conn, error) {
 	o.proxyUser = p.User
 	port := p.Port()
 	switch p.Scheme {
@@ -155,7 +155,7 @@ func orDefault(s, otherwise string) string {
 }
 
 // connectRequest is what an http or https proxy is asked.
-func (o *opening) connectRequest(p *url.URL) ([]byte, error) {
+func (o *dialAttempt) connectRequest(p *url.URL) ([]byte, error) {
 	authority := o.url.Address()
 	if i := strings.IndexByte(authority, '%'); i >= 0 {
 		return nil, badProxy("the server's address has a zone, which means nothing to a proxy")
@@ -183,7 +183,7 @@ func (o *opening) connectRequest(p *url.URL) ([]byte, error) {
 
 // connectMethod is the CONNECT method of RFC 9110 §9.3.6. Bytes after the answer's head
 // are the server's.
-func (o *opening) connectMethod(nc net.Conn, request []byte) (net.Conn, error) {
+func (o *dialAttempt) connectMethod(nc net.Conn, request []byte) (net.Conn, error) {
 	o.connected = request
 	answer := handshake.ConnectResponse{Limits: o.d.Limits}
 	b, n, err := o.exchange(nc, request, func(b []byte) (int, error) { return handshake.ParseConnect(&answer, b) })
@@ -202,7 +202,7 @@ func (o *opening) connectMethod(nc net.Conn, request []byte) (net.Conn, error) {
 
 // socks is RFC 1928, by golang.org/x/net/proxy: the name of the host goes to the proxy as
 // it is, and is refused if it is too long, never resolved here.
-func (o *opening) socks(p *url.URL, address string) (net.Conn, error) {
+func (o *dialAttempt) socks(p *url.URL, address string) (net.Conn, error) {
 	if strings.Contains(o.url.Name, "%") {
 		return nil, badProxy("the server's address has a zone, which means nothing to a proxy")
 	}

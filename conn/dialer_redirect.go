@@ -16,7 +16,7 @@ import (
 // redirect makes the URL that an answer leads to that of the next attempt. followed is
 // false if the answer is no redirect, or none are wanted; err says that it is one which
 // must not be followed.
-func (o *opening) redirect(refusal error) (followed bool, err error) {
+func (o *dialAttempt) redirect(refusal error) (followed bool, err error) {
 	var step *DialError
 	var e *handshake.Error
 	if !errors.As(refusal, &step) || step.Step != "handshake" || !errors.As(refusal, &e) || !errors.Is(e, handshake.ErrStatus) {

@@ -10,7 +10,7 @@ import (
 )
 
 // request is what is asked for at the URL of this attempt.
-func (o *opening) request() (*handshake.Request, error) {
+func (o *dialAttempt) request() (*handshake.Request, error) {
 	d := o.d
 	req := &handshake.Request{Host: o.url.Host(), Target: o.url.Target, Key: handshake.NewKey()}
 	var err error
@@ -47,7 +47,7 @@ func (o *opening) request() (*handshake.Request, error) {
 
 // ownHeader is what the caller adds to the request, its cookies apart. Names are the same
 // in any case.
-func (o *opening) ownHeader() (h http.Header, cookies []string, err error) {
+func (o *dialAttempt) ownHeader() (h http.Header, cookies []string, err error) {
 	h = http.Header{}
 	for name, values := range o.d.Header {
 		h[name] = values
@@ -104,7 +104,7 @@ func cookieName(pair string) string {
 }
 
 // keepCookies gives the jar what an answer at the URL of this attempt sets.
-func (o *opening) keepCookies(h http.Header) {
+func (o *dialAttempt) keepCookies(h http.Header) {
 	if o.d.Jar == nil {
 		return
 	}

@@ -39,7 +39,7 @@ func shown(b []byte, secrets []string) []byte {
 
 // secrets are what of a request's head, and of the credentials in URLs, may not be shown.
 // Shorter values than four bytes are no secrets, but a password is.
-func (o *opening) secrets(request []byte) (secrets []string) {
+func (o *dialAttempt) secrets(request []byte) (secrets []string) {
 	add := func(words ...string) {
 		for _, w := range words {
 			if len(w) >= 4 {
@@ -69,10 +69,10 @@ func (o *opening) secrets(request []byte) (secrets []string) {
 }
 
 // couldNotRead keeps the beginning of what came in the place of an answer.
-func (o *opening) couldNotRead(b, request []byte) { o.seen = shown(b, o.secrets(request)) }
+func (o *dialAttempt) couldNotRead(b, request []byte) { o.seen = shown(b, o.secrets(request)) }
 
 // noTLS is couldNotRead for an error of a TLS handshake, where what came is not TLS.
-func (o *opening) noTLS(err error, h *heard) {
+func (o *dialAttempt) noTLS(err error, h *heard) {
 	var b []byte
 	if h != nil {
 		b = h.b

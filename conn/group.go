@@ -58,21 +58,21 @@ type Group struct {
 	// send faster than that.
 	Lag int
 
-	mu       sync.Mutex
-	change   sync.Cond // of what WriteMessage and Flush wait for
-	members  []*member
-	byConn   map[*Conn]*member
-	codings  []coding // only appended to; the first is that of connections that do not compress
-	batches  [2]batch
-	next     *batch            // what the next sweep brings
-	sent     uint64            // messages
-	swept    uint64            // of them, those whose sweep is over
-	draining map[*Conn]*member // those that have a goroutine, removed ones too
-	running  bool              // there is a goroutine that sweeps
-	tooSlow  atomic.Uint64     // connections that were ended with ErrTooSlow
-	encoder  frame.Writer      // gives the bytes of prepared messages
+	mu          sync.Mutex
+	change      sync.Cond // of what WriteMessage and Flush wait for
+	members     []*member
+	byConn      map[*Conn]*member
+	encodings   []encoding // only appended to; the first is that of connections that do not compress
+	batches     [2]batch
+	next        *batch            // for the next broadcast
+	sent        uint64            // messages
+	distributed uint64            // messages whose broadcast is over
+	draining    map[*Conn]*member // those that have a goroutine, removed ones too
+	running     bool              // there is a goroutine that broadcasts
+	tooSlow     atomic.Uint64     // connections that were ended with ErrTooSlow
+	encoder     frame.Writer      // gives the bytes of prepared messages
 
-	// A sweep: by the goroutine that runs, and its helpers.
+	// Of a broadcast: used by the goroutine in run, and its helpers.
 	runFn, helpFn func()
 	now           *batch
 	targets       []*member
@@ -81,27 +81,26 @@ type Group struct {
 	helpers       sync.WaitGroup
 }
 
-// coding is a way in which messages are encoded: like a compression without the state of
-// a connection.
-type coding struct {
-	packed                 bool
+// encoding is a way to encode messages: a compression without the state of a connection.
+type encoding struct {
+	compressed             bool
 	threshold, bits, level int
 	members                int
 }
 
-// batch is messages in each of the codings.
+// batch is messages in each of the encodings.
 type batch struct {
-	byCoding []frames
-	size     int // of the messages uncompressed
-	messages int
+	byEncoding []frames
+	size       int // of the messages uncompressed
+	messages   int
 }
 
-// of returns the messages in a coding.
-func (b *batch) of(coding int) *frames {
-	for len(b.byCoding) <= coding {
-		b.byCoding = append(b.byCoding, frames{})
+// of returns the messages in an encoding.
+func (b *batch) of(encoding int) *frames {
+	for len(b.byEncoding) <= encoding {
+		b.byEncoding = append(b.byEncoding, frames{})
 	}
-	return &b.byCoding[coding]
+	return &b.byEncoding[encoding]
 }
 
 // frames are frames one after the other, in memory from the pool.
@@ -138,7 +137,7 @@ func (g *Group) init() {
 	if g.byConn == nil {
 		g.byConn, g.draining = make(map[*Conn]*member), make(map[*Conn]*member)
 		g.change.L = &g.mu
-		g.codings = []coding{{}}
+		g.encodings = []encoding{{}}
 		g.next = &g.batches[0]
 		g.runFn, g.helpFn = g.run, g.help
 		g.encoder.Reset(nil, frame.Server)
@@ -162,29 +161,29 @@ func (g *Group) Add(c *Conn) error {
 	} else if old != nil {
 		g.remove(old)
 	}
-	m := &member{g: g, c: c, index: len(g.members), coding: g.codingOf(c)}
-	if g.codings[m.coding].members++; m.coding < len(g.next.byCoding) {
-		m.skip = g.next.byCoding[m.coding].size
+	m := &member{g: g, c: c, index: len(g.members), encoding: g.encodingOf(c)}
+	if g.encodings[m.encoding].members++; m.encoding < len(g.next.byEncoding) {
+		m.skip = g.next.byEncoding[m.encoding].size
 	}
-	m.skipped, m.late = g.next.messages, g.next
+	m.skipped, m.firstBatch = g.next.messages, g.next
 	g.members = append(g.members, m)
 	g.byConn[c] = m
 	return nil
 }
 
-// codingOf returns the index of c's coding.
-func (g *Group) codingOf(c *Conn) int {
-	p := c.packed
+// encodingOf returns the index of c's encoding.
+func (g *Group) encodingOf(c *Conn) int {
+	p := c.compression
 	if p == nil {
 		return 0
 	}
-	for i, k := range g.codings {
-		if k.packed && k.threshold == p.threshold && k.bits == p.bits && k.level == p.level {
+	for i, k := range g.encodings {
+		if k.compressed && k.threshold == p.threshold && k.bits == p.bits && k.level == p.level {
 			return i
 		}
 	}
-	g.codings = append(g.codings, coding{packed: true, threshold: p.threshold, bits: p.bits, level: p.level})
-	return len(g.codings) - 1
+	g.encodings = append(g.encodings, encoding{compressed: true, threshold: p.threshold, bits: p.bits, level: p.level})
+	return len(g.encodings) - 1
 }
 
 // Remove takes c out of the Group. Messages sent before may or may not still be written
@@ -199,7 +198,7 @@ func (g *Group) Remove(c *Conn) {
 
 func (g *Group) remove(m *member) {
 	delete(g.byConn, m.c)
-	g.codings[m.coding].members--
+	g.encodings[m.encoding].members--
 	last := len(g.members) - 1
 	g.members[m.index] = g.members[last]
 	g.members[m.index].index = m.index
@@ -208,8 +207,8 @@ func (g *Group) remove(m *member) {
 }
 
 // slowest returns the member that drains for m's connection, m if there is none. It is
-// called in the first sweep that m is in: an earlier member for the connection is in none
-// any more, and will not begin to drain.
+// called in the first broadcast that m is in: an earlier member for the connection is in
+// none any more, and will not begin to drain.
 func (g *Group) slowest(m *member) *member {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -239,8 +238,8 @@ func (g *Group) WriteMessage(op Opcode, data []byte) error {
 	g.mu.Lock()
 	size := frame.Header{Opcode: op, Length: uint64(len(data))}.Size() + len(data)
 	g.waitRoom(size)
-	for i := range g.codings {
-		if k := &g.codings[i]; k.packed && k.members > 0 {
+	for i := range g.encodings {
+		if k := &g.encodings[i]; k.compressed && k.members > 0 {
 			g.mu.Unlock()
 			p, err := Prepare(op, data)
 			if err != nil {
@@ -263,8 +262,8 @@ func (g *Group) WriteMessage(op Opcode, data []byte) error {
 func (g *Group) WritePrepared(p *Prepared) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for i := 0; i < len(g.codings); i++ { // without mu the message is compressed, or found to have been; codings may grow
-		if k := g.codings[i]; k.members > 0 && k.takes(p) {
+	for i := 0; i < len(g.encodings); i++ { // without mu the message is compressed, or found to have been; encodings may grow
+		if k := g.encodings[i]; k.members > 0 && k.takes(p) {
 			g.mu.Unlock()
 			_, err := p.compressed(k.bits, k.level)
 			g.mu.Lock()
@@ -277,7 +276,7 @@ func (g *Group) WritePrepared(p *Prepared) error {
 	if len(g.members) == 0 {
 		return nil
 	}
-	for i, k := range g.codings {
+	for i, k := range g.encodings {
 		encoded := p.plain
 		if k.members == 0 {
 			continue
@@ -296,7 +295,7 @@ func (g *Group) WritePrepared(p *Prepared) error {
 }
 
 // takes reports whether a message is compressed: see compression.takes.
-func (k *coding) takes(p *Prepared) bool { return k.packed && len(p.data) >= k.threshold }
+func (k *encoding) takes(p *Prepared) bool { return k.compressed && len(p.data) >= k.threshold }
 
 // waitRoom waits until size more bytes fit into the next batch.
 func (g *Group) waitRoom(size int) {
@@ -309,7 +308,7 @@ func (g *Group) waitRoom(size int) {
 	}
 }
 
-// send counts a message that was appended, and sees to it that there is a sweep.
+// send counts a message that was appended, and sees to it that there is a broadcast.
 func (g *Group) send(size int) {
 	g.next.size += size
 	g.next.messages++
@@ -335,7 +334,7 @@ func (g *Group) Flush(ctx context.Context) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for sent := g.sent; g.swept < sent || len(g.draining) > 0; {
+	for sent := g.sent; g.distributed < sent || len(g.draining) > 0; {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -344,8 +343,8 @@ func (g *Group) Flush(ctx context.Context) error {
 	return nil
 }
 
-// run is the goroutine that sweeps: it brings a batch to all members, and then the next,
-// until there is none.
+// run is the goroutine that broadcasts: it brings a batch to all members, and then the
+// next, until there is none.
 func (g *Group) run() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -357,12 +356,12 @@ func (g *Group) run() {
 		g.targets = append(g.targets[:0], g.members...)
 		g.change.Broadcast() // there is room
 		g.mu.Unlock()
-		g.sweep()
+		g.broadcast()
 		g.mu.Lock()
-		for i := range g.now.byCoding {
-			g.now.byCoding[i].release()
+		for i := range g.now.byEncoding {
+			g.now.byEncoding[i].release()
 		}
-		g.swept += uint64(g.now.messages)
+		g.distributed += uint64(g.now.messages)
 		g.now.size, g.now.messages = 0, 0
 		if g.lost.Swap(false) {
 			for _, m := range g.targets {
@@ -385,24 +384,24 @@ const (
 	groupShare = 256
 )
 
-// sweep brings a batch to all targets. Half the processors are left to others.
-func (g *Group) sweep() {
+// broadcast writes a batch to all targets. It leaves half the processors to others.
+func (g *Group) broadcast() {
 	g.position.Store(0)
 	for range min(runtime.GOMAXPROCS(0)/2, len(g.targets)/groupShare) - 1 {
 		g.helpers.Add(1)
 		go g.helpFn()
 	}
-	g.visit()
+	g.writeSome()
 	g.helpers.Wait()
 }
 
 func (g *Group) help() {
 	defer g.helpers.Done()
-	g.visit()
+	g.writeSome()
 }
 
-// visit takes members from targets until there is none left.
-func (g *Group) visit() {
+// writeSome writes to members of targets until there is none left.
+func (g *Group) writeSome() {
 	for {
 		end := int(g.position.Add(groupStride))
 		start := end - groupStride

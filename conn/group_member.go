@@ -8,22 +8,22 @@ import (
 
 // member is a connection in a Group.
 type member struct {
-	g      *Group
-	c      *Conn
-	index  int // in g.members; under g.mu
-	coding int
+	g        *Group
+	c        *Conn
+	index    int // in g.members; under g.mu
+	encoding int
 
-	// Of the batch late, the first to come, it does not get the first skipped messages,
-	// of skip bytes. By who sweeps.
-	late          *batch
+	// The next batch, if the member is new. It does not get the first skipped messages,
+	// of skip bytes. Used by the broadcast.
+	firstBatch    *batch
 	skip, skipped int
 
 	gone atomic.Bool // it gets nothing more
 
-	// Whose what follows is for c: its own, or that of an earlier member for c, which was
-	// removed while it drained: what it has comes first, and counts for Lag. By who
-	// sweeps.
-	slow *member
+	// The member that has the backlog for c: this one, or an earlier one for c that was
+	// removed while it drained. Its bytes come first, and count for Lag. Used by the
+	// broadcast.
+	backlogOwner *member
 
 	// What a slow connection has not taken.
 	mu       sync.Mutex
@@ -49,17 +49,17 @@ const pieceSize = 64 << 10
 func (m *member) take(now *batch) bool {
 	var b []byte
 	messages := now.messages
-	if m.coding < len(now.byCoding) {
-		b = now.byCoding[m.coding].bytes()
+	if m.encoding < len(now.byEncoding) {
+		b = now.byEncoding[m.encoding].bytes()
 	}
-	if m.late != nil {
-		if m.late == now {
+	if m.firstBatch != nil {
+		if m.firstBatch == now {
 			b, messages = b[m.skip:], messages-m.skipped
 		}
-		m.late = nil
-		m.slow = m.g.slowest(m)
+		m.firstBatch = nil
+		m.backlogOwner = m.g.slowest(m)
 	}
-	s := m.slow
+	s := m.backlogOwner
 	switch {
 	case m.gone.Load() || s.gone.Load() || m.c.cannotWrite() || m.c.lock.has(lockClosing):
 		m.gone.Store(true)

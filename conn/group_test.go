@@ -721,8 +721,8 @@ func TestGroupDeflate(t *testing.T) {
 			}
 			before[i] = s.Stats().BytesWritten
 		}
-		if round > 0 && len(g.codings) > 4 { // two modes have the same window, level and threshold
-			t.Fatalf("%d codings", len(g.codings))
+		if round > 0 && len(g.encodings) > 4 { // two modes have the same window, level and threshold
+			t.Fatalf("%d encodings", len(g.encodings))
 		}
 	}
 	for i := range deflateModes {

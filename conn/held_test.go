@@ -428,7 +428,7 @@ func heldIn(t *testing.T, kind string, role frame.Role, cfg *Config, busy bool, 
 			l.c.Close()
 			<-ended
 			if c, ok := l.peer.(net.Conn); ok {
-				lowest(c).Close()
+				closerOf(c).Close()
 			}
 		}
 	}

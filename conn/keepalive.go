@@ -7,11 +7,11 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
 )
 
-// clocks judge whether the peer is alive, and takes what is written. They look at
-// counters from time to time, so that nothing is paid per message or read; what is seen
-// at a look may have happened since the one before, so a limit is exceeded by an eighth
-// at most.
-type clocks struct {
+// keepalive checks whether the peer is alive, and takes what is written. It reads
+// counters from time to time, so that a message or a read costs nothing. An event may
+// have happened at any time since the last check, so a limit is exceeded by an eighth at
+// most.
+type keepalive struct {
 	timer *time.Timer   // nil if no clock is on
 	flags atomic.Uint32 // see below
 
@@ -23,13 +23,13 @@ type clocks struct {
 
 	// Seen at the last look; of the messages the lower half of their number, which tells
 	// that there was one.
-	lookedAt                   moment
+	checkedAt                  monotime
 	bytes                      uint64
 	messagesRead, messagesSent uint32
 
-	byteAt, dataAt moment
+	byteAt, dataAt monotime
 	ping           uint64
-	pingAt         moment
+	pingAt         monotime
 	stall          *stallWatch // nil while no write waits
 }
 
@@ -39,18 +39,18 @@ const (
 	clockPushing             // stream is being written to, where that is no socket and not over records
 )
 
-// A moment is a time.Time in a third of its memory: how long after epoch.
-type moment time.Duration
+// A monotime is a time.Time in a third of its memory: how long after epoch.
+type monotime time.Duration
 
 var epoch = time.Now()
 
-func momentOf(t time.Time) moment { return moment(t.Sub(epoch)) }
+func monotimeOf(t time.Time) monotime { return monotime(t.Sub(epoch)) }
 
 // since returns the time between two moments.
-func (m moment) since(before moment) time.Duration { return time.Duration(m - before) }
+func (m monotime) since(before monotime) time.Duration { return time.Duration(m - before) }
 
-// lookEvery returns the time between looks, 0 if no clock is on.
-func (cfg *Config) lookEvery() (period time.Duration) {
+// checkEvery returns the time between looks, 0 if no clock is on.
+func (cfg *Config) checkEvery() (period time.Duration) {
 	for _, limit := range [...]time.Duration{cfg.KeepAlive, cfg.DataTimeout, cfg.StallTimeout, cfg.releaseIdle()} {
 		if limit > 0 && (period == 0 || limit/8 < period) {
 			period = max(limit/8, 1)
@@ -66,13 +66,13 @@ func (c *Conn) lazyClock() bool {
 }
 
 func (c *Conn) startClocks() {
-	k := &c.clocks
-	period := c.cfg.lookEvery()
+	k := &c.keepalive
+	period := c.cfg.checkEvery()
 	if period == 0 {
 		return
 	}
-	k.byteAt = momentOf(time.Now())
-	k.dataAt, k.lookedAt = k.byteAt, k.byteAt
+	k.byteAt = monotimeOf(time.Now())
+	k.dataAt, k.checkedAt = k.byteAt, k.byteAt
 	c.mu.Lock() // the first tick may come before timer is set
 	defer c.mu.Unlock()
 	if c.lazyClock() {
@@ -84,7 +84,7 @@ func (c *Conn) startClocks() {
 
 // wakeClock starts the timer if it is idle.
 func (c *Conn) wakeClock() {
-	k := &c.clocks
+	k := &c.keepalive
 	if k.flags.Load()&clockIdle == 0 { // so is it with each write but the first while the timer runs
 		return
 	}
@@ -94,36 +94,36 @@ func (c *Conn) wakeClock() {
 	case k.flags.Load()&clockIdle == 0 || c.err != nil:
 		return
 	case k.timer == nil:
-		k.timer = time.AfterFunc(c.cfg.lookEvery(), c.tick)
+		k.timer = time.AfterFunc(c.cfg.checkEvery(), c.tick)
 	default:
-		k.timer.Reset(c.cfg.lookEvery())
+		k.timer.Reset(c.cfg.checkEvery())
 	}
 	k.flags.And(^uint32(clockIdle))
 }
 
 // stopClocks is called with c.mu held.
 func (c *Conn) stopClocks() {
-	if c.clocks.timer != nil {
-		c.clocks.timer.Stop()
+	if c.keepalive.timer != nil {
+		c.keepalive.timer.Stop()
 	}
-	if w := c.cut.Load(); w != nil && w.timer != nil {
+	if w := c.writeFailure.Load(); w != nil && w.timer != nil {
 		w.timer.Stop()
 	}
-	c.goodbye.stopLate()
+	c.closeState.stopLate()
 }
 
 func (c *Conn) tick() {
-	now := momentOf(time.Now())
+	now := monotimeOf(time.Now())
 	c.passOverSleep(now)
 	if err := c.stalled(now); err != nil {
 		c.endWriting(err)
 	}
-	if c.cut.Load() != nil {
+	if c.writeFailure.Load() != nil {
 		return // what is still to be read has a limit of its own
 	}
-	next, err := c.look(now)
+	next, err := c.check(now)
 	if err != nil {
-		c.end(err)
+		c.abort(err)
 		return
 	}
 	c.mu.Lock()
@@ -131,37 +131,37 @@ func (c *Conn) tick() {
 	switch {
 	case c.err != nil:
 	case c.lazyClock():
-		c.clocks.flags.Or(clockIdle)
+		c.keepalive.flags.Or(clockIdle)
 		if !c.lock.has(lockHeld) { // after idle was set: a write that begins now sees one of the two
-			c.clocks.stall = nil
+			c.keepalive.stall = nil
 			return
 		}
-		c.clocks.flags.And(^uint32(clockIdle))
-		c.clocks.timer.Reset(next)
+		c.keepalive.flags.And(^uint32(clockIdle))
+		c.keepalive.timer.Reset(next)
 	default:
-		c.clocks.timer.Reset(next)
+		c.keepalive.timer.Reset(next)
 	}
 }
 
 // passOverSleep has time not count in which this process did not run, or too seldom to
 // look: it was stopped, say. What the peer did then shows only now.
-func (c *Conn) passOverSleep(now moment) {
-	k, period := &c.clocks, c.cfg.lookEvery()
-	if late := now.since(k.lookedAt) - period; late > period {
-		k.byteAt += moment(late)
-		k.dataAt += moment(late)
-		k.pingAt += moment(late)
+func (c *Conn) passOverSleep(now monotime) {
+	k, period := &c.keepalive, c.cfg.checkEvery()
+	if late := now.since(k.checkedAt) - period; late > period {
+		k.byteAt += monotime(late)
+		k.dataAt += monotime(late)
+		k.pingAt += monotime(late)
 		if k.stall != nil {
-			k.stall.at += moment(late)
+			k.stall.at += monotime(late)
 		}
 	}
-	k.lookedAt = now
+	k.checkedAt = now
 }
 
-// look returns when to look again, or the error of the clock that has run out.
-func (c *Conn) look(now moment) (next time.Duration, err error) {
-	k := &c.clocks
-	bytes, messages := c.received(), uint32(c.readers.delivered())
+// check returns when to look again, or the error of the clock that has run out.
+func (c *Conn) check(now monotime) (next time.Duration, err error) {
+	k := &c.keepalive
+	bytes, messages := c.received(), uint32(c.readState.delivered())
 	// A reader that is still taking what came before has not listened since: that is no
 	// silence of the peer's.
 	if bytes != k.bytes || messages != k.messagesRead {
@@ -171,9 +171,9 @@ func (c *Conn) look(now moment) (next time.Duration, err error) {
 		k.dataAt = now
 	}
 	k.bytes, k.messagesRead = bytes, messages
-	c.restCompressor(now)
+	c.releaseCompressor(now)
 	if sent := uint32(c.messagesWritten()); sent == k.messagesSent {
-		c.restQueue()
+		c.releaseWriteBuffer()
 	} else {
 		k.messagesSent = sent
 	}
@@ -191,7 +191,7 @@ func (c *Conn) look(now moment) (next time.Duration, err error) {
 		k.spared++
 	default:
 		k.byteAt, k.dataAt, k.pingAt, k.spared = now, now, now, 0
-		c.tellUnread(n)
+		c.reportUnread(n)
 	}
 	return next, nil
 }
@@ -210,9 +210,9 @@ func (c *Conn) received() uint64 {
 // silent asks for a ping when it is time, and returns when to look again, and the error
 // of the clock that would have run out if nothing that the peer has sent were waiting
 // here.
-func (c *Conn) silent(now moment) (next time.Duration, dead error) {
-	k := &c.clocks
-	next = c.cfg.lookEvery()
+func (c *Conn) silent(now monotime) (next time.Duration, dead error) {
+	k := &c.keepalive
+	next = c.cfg.checkEvery()
 	if limit := c.cfg.DataTimeout; limit > 0 && now.since(k.dataAt) >= limit {
 		return next, &TimeoutError{Clock: ClockData, Limit: limit}
 	}
@@ -221,7 +221,7 @@ func (c *Conn) silent(now moment) (next time.Duration, dead error) {
 		return next, nil
 	}
 	if k.ping != 0 {
-		c.lookAtPing(now)
+		c.checkPing(now)
 	}
 	switch silence := now.since(k.byteAt); {
 	case silence >= limit:
@@ -243,9 +243,9 @@ func (c *Conn) silent(now moment) (next time.Duration, dead error) {
 	return next, nil
 }
 
-// lookAtPing notes what has become of the ping that PongTimeout waits for.
-func (c *Conn) lookAtPing(now moment) {
-	k := &c.clocks
+// checkPing notes what has become of the ping that PongTimeout waits for.
+func (c *Conn) checkPing(now monotime) {
+	k := &c.keepalive
 	switch state, sentAt := c.pingState(k.ping); state {
 	case pingAnswered:
 		k.ping = 0
@@ -255,7 +255,7 @@ func (c *Conn) lookAtPing(now moment) {
 		k.ping, k.pinged = 0, false
 	case pingSent:
 		if !k.pingGone {
-			k.pingAt, k.pingGone = momentOf(sentAt), true
+			k.pingAt, k.pingGone = monotimeOf(sentAt), true
 		}
 	}
 }
@@ -266,16 +266,16 @@ func (c *Conn) lookAtPing(now moment) {
 // cannot say that nothing came.
 func (c *Conn) unread() (n int, waits bool, at readerState) {
 	inflating, known := false, true
-	s := c.readers.state.Load()
+	s := c.readState.state.Load()
 	if s&readClosed != 0 {
 		return 0, false, readerAway // what is here will not be read
 	}
-	away := s&readBusy == 0 && c.readers.take(s, readLooked)
+	away := s&readBusy == 0 && c.readState.take(s, readLooked)
 	if away { // no read call runs
 		if s&readStarved == 0 || c.transport.Ready() { // otherwise there is the beginning of something at most
 			n, known = c.transport.Held()
-			n += c.r.Pending() + len(c.reading.rest)
-			inflating = c.reading.packed && !c.reading.framed // nobody knows what is still to come out
+			n += c.r.Pending() + len(c.msgReader.rest)
+			inflating = c.msgReader.compressed && !c.msgReader.framed // nobody knows what is still to come out
 		}
 		c.addReaders(s&readParked - readBusy - readLooked)
 	} else if at = readerFills; !c.deadlines.filling.Load() {
@@ -295,19 +295,19 @@ const (
 	readerWorks                    // it is busy with what it has, or in a hook
 )
 
-// tellUnread tells the Observer, once, that this side does not read what has come.
-func (c *Conn) tellUnread(n int) {
-	if c.cfg.Observer == nil || c.clocks.told {
+// reportUnread tells the Observer, once, that this side does not read what has come.
+func (c *Conn) reportUnread(n int) {
+	if c.cfg.Observer == nil || c.keepalive.told {
 		return
 	}
-	c.clocks.told = true
+	c.keepalive.told = true
 	c.cfg.Observer.Slow(c, ReadInfo{User: time.Now(), Backlog: n})
 }
 
 // stallWatch is how far a write was when that was last seen to change.
 type stallWatch struct {
 	progress writeProgress
-	at       moment
+	at       monotime
 }
 
 // writeProgress changes with every write that ends, whenever the kernel takes bytes, and
@@ -320,8 +320,8 @@ type writeProgress struct {
 
 // stalled returns the error of the write clock if it has run out: the same write has
 // waited for all of StallTimeout without progress.
-func (c *Conn) stalled(now moment) error {
-	k, limit := &c.clocks, c.cfg.StallTimeout
+func (c *Conn) stalled(now monotime) error {
+	k, limit := &c.keepalive, c.cfg.StallTimeout
 	t := c.transport.Counters()
 	if limit <= 0 || !t.Writing {
 		k.stall = nil

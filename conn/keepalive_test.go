@@ -389,11 +389,11 @@ func TestF71StoppedProcessIsNotADeadPeer(t *testing.T) {
 				}
 				time.Sleep(36 * time.Second) // between two looks
 				c.mu.Lock()                  // behind the last look
-				c.clocks.timer.Stop()
+				c.keepalive.timer.Stop()
 				c.mu.Unlock()
 				time.Sleep(time.Hour)
 				start := time.Now()
-				c.clocks.timer.Reset(0)
+				c.keepalive.timer.Reset(0)
 				time.Sleep(time.Second)
 				if err := c.Err(); err != nil {
 					t.Fatal(err)

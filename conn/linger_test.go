@@ -141,7 +141,7 @@ func TestF70ServerWaitsForTheEndOfTLS(t *testing.T) {
 	defer b.Close()
 	ours, theirs := tls.Client(a, clientTLS), tls.Server(b, serverTLS)
 	c := New(ours, frame.Client, &Config{KeepAlive: -1, CloseTimeout: time.Hour})
-	defer c.drop()
+	defer c.closeTransport()
 	ended := make(chan error, 1)
 	go func() {
 		_, err := io.ReadFull(theirs, make([]byte, 8)) // our Close: header, key and code

@@ -221,8 +221,8 @@ func idleMemory(t *testing.T, ic idleCase) {
 	}
 	if ic.cfg != nil && ic.cfg.releaseIdle() == 0 { // no clock is on
 		for _, c := range conns {
-			c.look(1)
-			c.look(2) // nothing was written since
+			c.check(1)
+			c.check(2) // nothing was written since
 		}
 	}
 	// The last reads park in their own time.

@@ -298,7 +298,7 @@ var modeTests = []modeTest{
 		wantNext(t, next, Text, big)
 		wantNext(t, next, Text, "last")
 		s := c.Stats()
-		if s.MessagesRead != 7 || s.PingsRead != 3 || c.packed == nil && s.BytesRead < uint64(len(big)) || s.Reads == 0 {
+		if s.MessagesRead != 7 || s.PingsRead != 3 || c.compression == nil && s.BytesRead < uint64(len(big)) || s.Reads == 0 {
 			t.Errorf("%+v", s)
 		}
 		if m, err := p.r.Next(); err != nil || m.Opcode != frame.Pong {
@@ -306,7 +306,7 @@ var modeTests = []modeTest{
 		}
 	}},
 	{name: "compressed", run: func(t *testing.T, c *Conn, p *farEnd, next func() (Message, error)) {
-		if c.packed == nil {
+		if c.compression == nil {
 			t.Skip("nothing is")
 		}
 		text := strings.Repeat("one two three ", 500)
@@ -327,7 +327,7 @@ var modeTests = []modeTest{
 			if err := c.WriteMessage(Text, []byte("got "+s)); err != nil {
 				t.Fatal(err)
 			}
-			if c.packed == nil {
+			if c.compression == nil {
 				p.expect(Text, "got "+s)
 			}
 		}
@@ -529,7 +529,7 @@ var modeTests = []modeTest{
 		p.expectClose(frame.CodeMessageTooBig)
 	}},
 	{name: "limit of what is inflated", cfg: Config{Frame: frame.Options{MaxMessage: 1000}}, run: func(t *testing.T, c *Conn, p *farEnd, next func() (Message, error)) {
-		if c.packed == nil {
+		if c.compression == nil {
 			t.Skip("nothing is")
 		}
 		p.send(framed(Text, packed(t, make([]byte, 1000))), framed(Text, packed(t, make([]byte, 1001))))
@@ -582,7 +582,7 @@ var modeTests = []modeTest{
 		if err := c.StartClose(frame.CodeNormal, ""); !errors.Is(err, net.ErrClosed) {
 			t.Error(err)
 		}
-		if c.packed == nil {
+		if c.compression == nil {
 			p.expect(Text, "still")
 			p.expectClose(frame.CodeNormal)
 		}

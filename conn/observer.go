@@ -71,10 +71,10 @@ func (c *Conn) stamped() {
 		return
 	}
 	late := c.cfg.LagLimit > 0 && lag >= c.cfg.LagLimit || c.cfg.BacklogLimit > 0 && info.Backlog >= c.cfg.BacklogLimit
-	if late && !c.control.observed.lagging {
+	if late && !c.control.observed.lagReported {
 		c.cfg.Observer.Slow(c, info)
 	}
-	c.control.observed.lagging = late
+	c.control.observed.lagReported = late
 }
 
 // observe tells the Observer of a control frame.
@@ -103,7 +103,7 @@ type observed struct {
 
 	pingedAt atomic.Int64 // the moment of the newest ping
 
-	lagging bool // the Observer was told of the lag; by the holder of readBusy
+	lagReported bool // the Observer was told of the lag; by the holder of readBusy
 }
 
 // keep keeps what is taken from the slots. The caller holds the write lock, and s.mu.
@@ -132,14 +132,14 @@ func (o *observed) tell(c *Conn, ping, pong bool) {
 // pinged is told that the newest ping goes out now.
 func (o *observed) pinged() {
 	if o != nil {
-		o.pingedAt.Store(int64(momentOf(time.Now())))
+		o.pingedAt.Store(int64(monotimeOf(time.Now())))
 	}
 }
 
 // answered is told that the newest ping was answered.
 func (o *observed) answered(c *Conn) {
 	if o != nil {
-		c.cfg.Observer.RoundTrip(c, momentOf(time.Now()).since(moment(o.pingedAt.Load())))
+		c.cfg.Observer.RoundTrip(c, monotimeOf(time.Now()).since(monotime(o.pingedAt.Load())))
 	}
 }
 

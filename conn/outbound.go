@@ -74,14 +74,14 @@ func (o *outbound) run(c *Conn) {
 		o.mu.Unlock()
 		if hasPong && c.writable() == nil && c.cfg.Outbound(c, frame.Pong, n) == nil {
 			c.setPong(pong[:n])
-			c.kick()
+			c.scheduleControlFlush()
 		}
 		if ping != 0 && c.writable() == nil {
 			err := c.cfg.Outbound(c, frame.Ping, pingSize)
 			c.allowed(ping, err)
 			if err == nil {
 				c.setPing(ping)
-				c.kick()
+				c.scheduleControlFlush()
 			}
 		}
 	}

@@ -93,12 +93,12 @@ func (c *Conn) sendPing(done chan pingResult) (number uint64) {
 	}
 	c.setPing(number)
 	p.mu.Unlock()
-	c.kick()
+	c.scheduleControlFlush()
 	return number
 }
 
-// takePong looks which pings a pong answers.
-func (c *Conn) takePong(payload []byte) {
+// handlePong looks which pings a pong answers.
+func (c *Conn) handlePong(payload []byte) {
 	if len(payload) != pingSize {
 		return
 	}

@@ -68,7 +68,7 @@ func (c *Conn) setLine(l *pollLine) bool {
 		return false
 	}
 	times.line = l
-	if !d.discarding {
+	if !d.readDeadlineDropped {
 		l.deadline(earlier(times.read, times.armedRead))
 	}
 	return true
@@ -109,7 +109,7 @@ func (l *pollLine) deadline(t time.Time) time.Time {
 	default:
 		l.timer.Reset(left)
 	}
-	if l.leaving && !l.c.deadlines.discarding { // otherwise the feeder does not read: Shutdown does, or linger
+	if l.leaving && !l.c.deadlines.readDeadlineDropped { // otherwise the feeder does not read: Shutdown does, or linger
 		return past
 	}
 	return t
@@ -176,7 +176,7 @@ func (l *pollLine) unset(restore bool) {
 	if l.timer != nil {
 		l.timer.Stop()
 	}
-	if restore && !d.discarding {
+	if restore && !d.readDeadlineDropped {
 		_ = l.c.setReadDeadline(earlier(times.read, times.armedRead))
 	}
 }
@@ -187,12 +187,12 @@ func (c *Conn) pollRead(l *pollLine) (Message, error) {
 		l.drained = true
 		return Message{}, errAside
 	}
-	if n, ok := c.readers.enter(); ok {
-		if m, ok := c.r.Plain(); ok {
-			c.readers.leave(n + quickCount)
+	if n, ok := c.readState.enter(); ok {
+		if m, ok := c.r.BufferedFast(); ok {
+			c.readState.leave(n + quickCount)
 			return m, nil
 		}
-		c.readers.leave(n)
+		c.readState.leave(n)
 	}
 	if l.halted.Load() && !c.ended() {
 		l.drained = l.fed != nil // an edge may have gone by
@@ -317,7 +317,7 @@ func (f *feeder) stop() {
 	d := &f.l.c.deadlines
 	d.mu.Lock()
 	f.l.leaving = f.busy
-	if f.busy && !d.discarding { // otherwise it waits for nothing, and another reader may
+	if f.busy && !d.readDeadlineDropped { // otherwise it waits for nothing, and another reader may
 		_ = f.l.c.transport.SetReadDeadline(past)
 	}
 	d.mu.Unlock()

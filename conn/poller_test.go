@@ -727,7 +727,7 @@ func TestPollerFeederLeavesNoDeadline(t *testing.T) {
 	if until := nc.until.Load(); until == nil || !until.Equal(past) {
 		t.Fatalf("its wait is not ended: %v", until)
 	}
-	c.startDiscarding(time.Time{})
+	c.dropReadDeadline(time.Time{})
 	if until := nc.until.Load(); !until.IsZero() {
 		t.Errorf("Shutdown reads until %v", until)
 	}

@@ -16,11 +16,11 @@ type Prepared struct {
 	op    Opcode
 	data  []byte
 
-	mu     sync.Mutex
-	packed atomic.Pointer[[]preparedPacked]
+	mu              sync.Mutex
+	compressedForms atomic.Pointer[[]preparedCompressed]
 }
 
-type preparedPacked struct {
+type preparedCompressed struct {
 	bits, level int
 	encoded     *frame.Prepared
 }
@@ -50,7 +50,7 @@ func (p *Prepared) Size() int { return p.plain.Size() }
 // compressed returns the message as a connection with such a compressor gets it.
 func (p *Prepared) compressed(bits, level int) (*frame.Prepared, error) {
 	find := func() *frame.Prepared {
-		if list := p.packed.Load(); list != nil {
+		if list := p.compressedForms.Load(); list != nil {
 			for _, q := range *list {
 				if q.bits == bits && q.level == level {
 					return q.encoded
@@ -75,11 +75,11 @@ func (p *Prepared) compressed(bits, level int) (*frame.Prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	var list []preparedPacked
-	if old := p.packed.Load(); old != nil {
+	var list []preparedCompressed
+	if old := p.compressedForms.Load(); old != nil {
 		list = append(list, *old...)
 	}
-	list = append(list, preparedPacked{bits, level, q})
-	p.packed.Store(&list)
+	list = append(list, preparedCompressed{bits, level, q})
+	p.compressedForms.Store(&list)
 	return q, nil
 }

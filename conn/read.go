@@ -18,12 +18,12 @@ import (
 // stopped. A buffered message costs no locked instruction on amd64, and two ordered
 // stores elsewhere.
 func (c *Conn) ReadMessage() (Message, error) {
-	if n, ok := c.readers.enter(); ok {
-		if m, ok := c.r.Plain(); ok {
-			c.readers.leave(n + quickCount)
+	if n, ok := c.readState.enter(); ok {
+		if m, ok := c.r.BufferedFast(); ok {
+			c.readState.leave(n + quickCount)
 			return m, nil
 		}
-		c.readers.leave(n)
+		c.readState.leave(n)
 	}
 	if err := c.beginRead(); err != nil {
 		return Message{}, err
@@ -35,7 +35,7 @@ func (c *Conn) ReadMessage() (Message, error) {
 // it calls up to the wait for bytes, has small frames, and so few arguments: see
 // TestIdleStack.
 func (c *Conn) readOn() (Message, error) {
-	if c.reading.begun {
+	if c.msgReader.begun {
 		if err := c.passOver(); err != nil {
 			c.endRead(0)
 			return Message{}, err
@@ -49,7 +49,7 @@ func (c *Conn) readOn() (Message, error) {
 		case !ok:
 			err = c.fill(c.nextSpace())
 		case m.Opcode.IsControl():
-			err = c.takeControl(m.Opcode, m.Data)
+			err = c.handleControl(m.Opcode, m.Data)
 		default:
 			c.parkRead()
 			return m, nil
@@ -64,7 +64,7 @@ func (c *Conn) readOn() (Message, error) {
 // buffered returns the next message if it is buffered whole, or a control frame. What is
 // compressed is inflated as far as it has come.
 func (c *Conn) buffered() (Message, bool, error) {
-	if c.packed != nil && c.r.Compressed() {
+	if c.compression != nil && c.r.Compressed() {
 		return c.inflated()
 	}
 	return c.r.Buffered()
@@ -78,14 +78,14 @@ var noSpace = make([]byte, 0)
 // buffer. What inflating the message before has needed goes back: it may be long until
 // the next.
 func (c *Conn) nextSpace() []byte {
-	if c.packed == nil {
+	if c.compression == nil {
 		return nil
 	}
-	return c.packedSpace()
+	return c.compressedSpace()
 }
 
-func (c *Conn) packedSpace() []byte {
-	c.packed.in.Release()
+func (c *Conn) compressedSpace() []byte {
+	c.compression.in.Release()
 	if c.r.Compressed() {
 		return noSpace
 	}
@@ -95,8 +95,8 @@ func (c *Conn) packedSpace() []byte {
 // await is fill for a caller that waits for a frame or the rest of a message. It also
 // returns the memory that inflating needed.
 func (c *Conn) await(dst []byte) error {
-	if c.packed != nil {
-		c.packed.in.Release()
+	if c.compression != nil {
+		c.compression.in.Release()
 	}
 	return c.fill(dst)
 }
@@ -111,10 +111,10 @@ func (c *Conn) beginRead() error {
 // false.
 func (c *Conn) takeRead(waits bool) (taken bool, err error) {
 	for {
-		s := c.readers.state.Load()
+		s := c.readState.state.Load()
 		switch {
-		case s&readEnded != 0:
-			return false, c.readEnded()
+		case s&readDone != 0:
+			return false, c.releaseAfterEnd()
 		case s&readClosed != 0:
 			return false, c.heldClose()
 		case s&readWanted != 0:
@@ -129,8 +129,8 @@ func (c *Conn) takeRead(waits bool) (taken bool, err error) {
 			runtime.Gosched() // the keepalive is done in no time
 		case s&readBusy != 0:
 			return false, ErrConcurrentRead
-		case !c.readers.state.CompareAndSwap(s, s&^(readParked|readStarved)|readBusy):
-		case c.readers.quickRuns(): // another goroutine's: of this one none runs
+		case !c.readState.state.CompareAndSwap(s, s&^(readParked|readStarved)|readBusy):
+		case c.readState.quickRuns(): // another goroutine's: of this one none runs
 			c.addReaders(s&readParked - readBusy)
 			return false, ErrConcurrentRead
 		default:
@@ -142,37 +142,37 @@ func (c *Conn) takeRead(waits bool) (taken bool, err error) {
 	}
 }
 
-// readEnded is a read call on a connection that has ended. The views given before are now
-// invalid: their memory goes back.
-func (c *Conn) readEnded() error {
-	if s := c.readers.state.Load(); s&readBusy == 0 && c.readers.take(s, 0) {
+// releaseAfterEnd is a read call on a connection that has ended. The views given before
+// are now invalid: their memory goes back.
+func (c *Conn) releaseAfterEnd() error {
+	if s := c.readState.state.Load(); s&readBusy == 0 && c.readState.take(s, 0) {
 		c.endRead(0)
 	}
-	if err := c.takeSaid(); err != nil {
+	if err := c.takeControlErr(); err != nil {
 		return err
 	}
 	return c.Err()
 }
 
-// takeSaid returns the error of Config.Control that no read call has returned yet.
-func (c *Conn) takeSaid() (err error) {
+// takeControlErr returns the error of Config.Control that no read call has returned yet.
+func (c *Conn) takeControlErr() (err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if g := c.goodbye; g != nil {
-		err, g.said = g.said, nil
+	if g := c.closeState; g != nil {
+		err, g.controlErr = g.controlErr, nil
 	}
 	return err
 }
 
 // endRead ends a read call, in which n messages were delivered.
 func (c *Conn) endRead(n int) {
-	if n == 0 && c.readers.has(readEnded|readClosed) && !c.reading.freed {
-		c.reading.freed = true
-		c.reading.rest = nil
+	if n == 0 && c.readState.has(readDone|readClosed) && !c.msgReader.freed {
+		c.msgReader.freed = true
+		c.msgReader.rest = nil
 		c.giveBack()
-		if c.packed != nil {
-			c.packed.in.Close()
-			c.reading.packed = false
+		if c.compression != nil {
+			c.compression.in.Close()
+			c.msgReader.compressed = false
 		}
 	}
 	c.releaseRead(n)
@@ -190,7 +190,7 @@ func (c *Conn) releaseRead(n int) { c.addReaders(uint64(n)*readCount - readBusy)
 // parkRead is releaseRead with a message, for ReadMessage, TryRead and a Poller: the next
 // ones may be buffered, and then quick calls deliver them.
 func (c *Conn) parkRead() {
-	if c.packed != nil {
+	if c.compression != nil {
 		c.releaseRead(1)
 		return
 	}
@@ -198,7 +198,7 @@ func (c *Conn) parkRead() {
 }
 
 func (c *Conn) addReaders(delta uint64) {
-	if c.readers.state.Add(delta)&readWanted != 0 {
+	if c.readState.state.Add(delta)&readWanted != 0 {
 		c.readReleased()
 	}
 }
@@ -224,8 +224,8 @@ func (c *Conn) fill(dst []byte) error {
 	if c.cfg.ReadTimeout > 0 {
 		c.armRead()
 	}
-	if w := c.cut.Load(); w != nil && w.over.Load() && !c.armLast(w) {
-		return c.end(c.cutClose(w.err))
+	if w := c.writeFailure.Load(); w != nil && w.over.Load() && !c.armLast(w) {
+		return c.abort(c.cutClose(w.err))
 	}
 	c.deadlines.filling.Store(true)
 	n, err := c.transport.Fill(dst)
@@ -241,16 +241,16 @@ func (c *Conn) fill(dst []byte) error {
 func (c *Conn) filled(n int, err error) {
 	c.readErr = err
 	bump(&c.stats.bytesRead, n)
-	if c.readers.has(readLimited) {
+	if c.readState.has(readLimited) {
 		c.limitRead()
 	}
-	if w := c.cut.Load(); w != nil && w.over.Load() {
+	if w := c.writeFailure.Load(); w != nil && w.over.Load() {
 		w.taken += n
 	}
 	if c.lag != nil {
 		c.stamped()
 	}
-	if c.tape != nil {
+	if c.recorder != nil {
 		c.record(n)
 	}
 }
@@ -262,27 +262,27 @@ func (c *Conn) readFailed(err error) error {
 		return c.Err()
 	}
 	var broken *frame.ProtocolError
-	w := c.cut.Load()
+	w := c.writeFailure.Load()
 	switch {
 	case errors.As(err, &broken):
 		if c.fills != fillsWait {
-			return c.endAside(func() error { return c.fail(broken) })
+			return c.endAside(func() error { return c.failProtocol(broken) })
 		}
-		return c.fail(broken)
+		return c.failProtocol(broken)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		if w != nil && w.over.Load() && !c.deadlines.readPassed() {
 			if !w.armed {
 				return nil // stopWaiting has woken it
 			}
-			return c.end(c.cutClose(w.err))
+			return c.abort(c.cutClose(w.err))
 		}
 		return c.readDeadlinePassed()
-	case err == io.EOF && c.r.Decoder().Midway():
+	case err == io.EOF && c.r.Decoder().Incomplete():
 		err = io.ErrUnexpectedEOF
 	}
 	lost := error(&TransportError{Op: "read", Err: err})
 	if w != nil {
 		lost = w.lastWord(err)
 	}
-	return c.end(c.cutClose(lost))
+	return c.abort(c.cutClose(lost))
 }

@@ -32,18 +32,18 @@ func (c *Conn) Messages() iter.Seq2[Message, error] {
 // record counts. Only the reading goroutine may call it; the current view stays valid.
 func (c *Conn) More() bool {
 	for {
-		if n, ok := c.readers.enter(); ok {
+		if n, ok := c.readState.enter(); ok {
 			more := c.more()
-			c.readers.leave(n)
+			c.readState.leave(n)
 			return more
 		}
-		s := c.readers.state.Load()
+		s := c.readState.state.Load()
 		switch {
-		case s&readLooked != 0, s&(readCount-1) == readParked && !c.readers.quickRuns():
+		case s&readLooked != 0, s&(readCount-1) == readParked && !c.readState.quickRuns():
 			runtime.Gosched() // the keepalive looks, or has just done so
 		case s&(readCount-1) == readParked, s&(readCount-1)&^(readLimited|readParked|readStarved) != 0:
 			return false
-		case c.readers.take(s, 0):
+		case c.readState.take(s, 0):
 			more := c.more()
 			c.releaseRead(0)
 			return more
@@ -64,7 +64,7 @@ func (c *Conn) TakeBatch() (*Batch, error) {
 	if err := c.beginRead(); err != nil {
 		return nil, err
 	}
-	if c.reading.begun {
+	if c.msgReader.begun {
 		if err := c.passOver(); err != nil {
 			c.endRead(0)
 			return nil, err
@@ -86,7 +86,7 @@ func (c *Conn) TakeBatch() (*Batch, error) {
 // nextBatch takes one step: to a batch of messages, over a control frame, or to more
 // bytes.
 func (c *Conn) nextBatch() (*Batch, error) {
-	if c.packed != nil && c.r.Compressed() {
+	if c.compression != nil && c.r.Compressed() {
 		return c.inflatedBatch()
 	}
 	b, ok, err := c.r.BufferedBatch()
@@ -97,7 +97,7 @@ func (c *Conn) nextBatch() (*Batch, error) {
 		return nil, c.fill(c.nextSpace())
 	}
 	if m := b.Messages[0]; m.Opcode.IsControl() {
-		err := c.takeControl(m.Opcode, m.Data)
+		err := c.handleControl(m.Opcode, m.Data)
 		b.Release()
 		return nil, err
 	}
@@ -115,11 +115,11 @@ func (c *Conn) NextFrame() (Frame, error) {
 	if err := c.beginRead(); err != nil {
 		return Frame{}, err
 	}
-	if c.reading.joining {
+	if c.msgReader.joining {
 		c.endRead(0)
 		return Frame{}, frame.ErrMixedReads
 	}
-	if c.reading.begun && !c.reading.framed {
+	if c.msgReader.begun && !c.msgReader.framed {
 		if err := c.passOver(); err != nil {
 			c.endRead(0)
 			return Frame{}, err
@@ -133,7 +133,7 @@ func (c *Conn) NextFrame() (Frame, error) {
 		c.releaseRead(0)
 	default:
 		open := !f.Header.Fin
-		c.reading.open, c.reading.begun, c.reading.framed = open, open, open
+		c.msgReader.open, c.msgReader.begun, c.msgReader.framed = open, open, open
 		c.releaseRead(1 - bit(open))
 	}
 	return f, err
@@ -161,11 +161,11 @@ func (c *Conn) nextFrame() (Frame, error) {
 			continue
 		}
 		if f.Header.Opcode.IsControl() {
-			if err := c.takeControl(f.Header.Opcode, f.Payload); err != nil {
+			if err := c.handleControl(f.Header.Opcode, f.Payload); err != nil {
 				return Frame{}, err
 			}
 		}
-		if c.packed != nil {
+		if c.compression != nil {
 			if err := c.frameSeen(f); err != nil {
 				return Frame{}, err
 			}

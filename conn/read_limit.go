@@ -19,18 +19,18 @@ func (c *Conn) SetReadLimit(n int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.readLimit = n
-	c.readers.state.Or(readLimited)
+	c.readState.state.Or(readLimited)
 }
 
 // limitRead puts the limit of SetReadLimit in force. The caller has the reading side.
 func (c *Conn) limitRead() {
 	c.mu.Lock()
 	n := c.readLimit
-	c.readers.state.And(^uint64(readLimited))
+	c.readState.state.And(^uint64(readLimited))
 	c.mu.Unlock()
 	c.r.SetMaxMessage(n)
-	if c.packed != nil && c.cfg.Deflate.MaxInflated == 0 {
-		c.packed.limit, c.packed.limited = n, true
+	if c.compression != nil && c.cfg.Deflate.MaxInflated == 0 {
+		c.compression.limit, c.compression.limited = n, true
 	}
 }
 

@@ -222,7 +222,7 @@ func TestQuickReadsAfterSetReadLimit(t *testing.T) {
 		for range 9 {
 			wantMessage(t, c, Text, "0123456789")
 		}
-		if n := c.readers.quick.Load() / quickCount; n != 8 {
+		if n := c.readState.quick.Load() / quickCount; n != 8 {
 			t.Errorf("%d quick calls, want 8", n)
 		}
 	})

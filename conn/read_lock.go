@@ -18,7 +18,7 @@ type readLock struct {
 // The flags in readLock.state.
 const (
 	readBusy    = 1 << iota // a read call runs
-	readEnded               // err is set
+	readDone                // err is set
 	readWanted              // Shutdown, or linger, waits for readBusy to go
 	readLooked              // and the keepalive has readBusy, for a moment
 	readParked              // no read call runs but quick ones

@@ -27,12 +27,12 @@ import (
 // answers a request for new keys before it reads on. If the peer takes no bytes, that
 // waits, for at most Config.StallTimeout.
 func (c *Conn) TryRead() (m Message, ok bool, err error) {
-	if n, ok := c.readers.enter(); ok {
-		if m, ok := c.r.Plain(); ok {
-			c.readers.leave(n + quickCount)
+	if n, ok := c.readState.enter(); ok {
+		if m, ok := c.r.BufferedFast(); ok {
+			c.readState.leave(n + quickCount)
 			return m, true, nil
 		}
-		c.readers.leave(n)
+		c.readState.leave(n)
 	}
 	m, err = c.tryRead(nil)
 	if err == errNotHere || err == errAside {
@@ -96,7 +96,7 @@ func (c *Conn) tryRead(l *pollLine) (Message, error) {
 
 // tryOn takes steps until there is a message, or nothing is left to take.
 func (c *Conn) tryOn() (m Message, err error) {
-	if c.reading.begun {
+	if c.msgReader.begun {
 		err = c.passOver()
 	}
 	for err == nil {
@@ -108,7 +108,7 @@ func (c *Conn) tryOn() (m Message, err error) {
 		case !ok:
 			err = c.fill(c.nextSpace())
 		case m.Opcode.IsControl():
-			err = c.takeControl(m.Opcode, m.Data)
+			err = c.handleControl(m.Opcode, m.Data)
 		default:
 			return m, nil
 		}
@@ -122,10 +122,10 @@ func (c *Conn) fillNow(dst []byte) error {
 		return errNotHere
 	}
 	c.fills = fillsNever
-	w := c.cut.Load()
+	w := c.writeFailure.Load()
 	over := w != nil && w.over.Load()
 	if over && (w.taken >= lastBytes || !w.armed && !c.armLast(w)) {
-		return c.end(c.cutClose(w.err))
+		return c.abort(c.cutClose(w.err))
 	}
 	n, err := c.transport.FillNow(dst)
 	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.disarmRead() {
@@ -150,7 +150,7 @@ func (c *Conn) disarmRead() bool {
 	d := &c.deadlines
 	times := d.lock()
 	defer d.mu.Unlock()
-	if times.armedRead.IsZero() || times.line != nil || d.discarding || passed(times.read) {
+	if times.armedRead.IsZero() || times.line != nil || d.readDeadlineDropped || passed(times.read) {
 		return false
 	}
 	times.armedRead = time.Time{}
@@ -168,7 +168,7 @@ func (c *Conn) endAside(end func() error) error {
 		c.readFree = make(chan struct{}, 1)
 	}
 	c.mu.Unlock()
-	c.readers.state.Or(readWanted) // other read calls wait for the end, or return
+	c.readState.state.Or(readWanted) // other read calls wait for the end, or return
 	go func() {
 		_ = end()
 		c.endRead(0)

@@ -187,7 +187,7 @@ func TestTryReadDoesNotWaitForTheAnswer(t *testing.T) {
 						break
 					}
 				}
-				for c.readers.state.Load()&readWanted == 0 {
+				for c.readState.state.Load()&readWanted == 0 {
 					wantNothing(t, c)
 				}
 				for range 100 {

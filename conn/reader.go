@@ -16,7 +16,7 @@ type messageReader struct {
 	framed  bool // NextFrame has
 	passing bool // and one of them does
 
-	packed bool // the message is compressed, and its end was not inflated
+	compressed bool // the message is compressed, and its end was not inflated
 
 	joining bool   // ReadMessage or TakeBatch has inflated a part of a message, and waits for the rest
 	op      Opcode // of that message
@@ -32,7 +32,7 @@ func (c *Conn) NextReader() (Opcode, io.Reader, error) {
 	if err := c.beginRead(); err != nil {
 		return 0, nil, err
 	}
-	r := &c.reading
+	r := &c.msgReader
 	if r.begun {
 		if err := c.passOver(); err != nil {
 			c.endRead(0)
@@ -50,9 +50,9 @@ func (c *Conn) NextReader() (Opcode, io.Reader, error) {
 		return 0, nil, err
 	}
 	r.rest, r.begun = left(p.Data), true
-	if p.Compressed && c.packed != nil {
+	if p.Compressed && c.compression != nil {
 		r.rest = nil
-		if err := r.beginPacked(c.checks(p.Opcode), p.Data, p.Last); err != nil {
+		if err := r.beginCompressed(c.checks(p.Opcode), p.Data, p.Last); err != nil {
 			c.endRead(0)
 			return 0, nil, err
 		}
@@ -72,7 +72,7 @@ func (r *messageReader) next(dst []byte) (frame.Piece, error) {
 		case !ok:
 			err = c.await(dst)
 		case p.Opcode.IsControl():
-			err = c.takeControl(p.Opcode, p.Data)
+			err = c.handleControl(p.Opcode, p.Data)
 		default:
 			r.open = !p.Last
 			return p, nil
@@ -93,8 +93,8 @@ func (r *messageReader) Read(p []byte) (int, error) {
 	if !r.begun || r.framed || r.passing {
 		return 0, io.EOF // another read call has passed over the rest, or a part of it
 	}
-	if r.packed {
-		return r.readPacked(p)
+	if r.compressed {
+		return r.readCompressed(p)
 	}
 	for len(r.rest) == 0 {
 		switch {
@@ -121,7 +121,7 @@ func (r *messageReader) Read(p []byte) (int, error) {
 // it is inflated: later messages may refer to it. A passed deadline stops it; the next
 // read call goes on.
 func (c *Conn) passOver() error {
-	r := &c.reading
+	r := &c.msgReader
 	r.framed, r.passing = false, true
 	for {
 		if _, err := c.inflatePiece(); err != nil {
@@ -136,8 +136,8 @@ func (c *Conn) passOver() error {
 		if err != nil {
 			return err
 		}
-		if r.packed {
-			if err := c.packed.in.Feed(piece.Data, piece.Last); err != nil {
+		if r.compressed {
+			if err := c.compression.in.Feed(piece.Data, piece.Last); err != nil {
 				return c.inflateFailed(err)
 			}
 		}

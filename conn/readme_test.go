@@ -279,19 +279,19 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// An accepting is a server that hands over its connections.
-type accepting struct {
+// An upgradeState is a server that hands over its connections.
+type upgradeState struct {
 	address     string
 	connections chan *conn.Conn
 }
 
-func acceptor(t *testing.T) *accepting {
+func acceptor(t *testing.T) *upgradeState {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &accepting{l.Addr().String(), make(chan *conn.Conn)}
+	a := &upgradeState{l.Addr().String(), make(chan *conn.Conn)}
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		for {
@@ -317,7 +317,7 @@ func acceptor(t *testing.T) *accepting {
 	return a
 }
 
-func (a *accepting) next(t *testing.T) *conn.Conn {
+func (a *upgradeState) next(t *testing.T) *conn.Conn {
 	t.Helper()
 	c := <-a.connections
 	t.Cleanup(func() { c.Close() })

@@ -222,23 +222,23 @@ func (r *Recorder) wake() {
 	}
 }
 
-// tape is the recording of one connection. The reading goroutine writes to it; the
-// goroutine that ends the connection ends it.
-type tape struct {
+// connRecorder is the recording of one connection. The reading goroutine writes to it;
+// the goroutine that ends the connection ends it.
+type connRecorder struct {
 	r      *Recorder
 	number uint32 // 0: it is not recorded
 	owed   int    // under r.mu: of r.reserved, what is this connection's
-	cut    bool   // likewise: bytes are missing
+	gapped bool   // likewise: bytes are missing
 	ended  bool   // likewise: nothing follows a connection's end, though a read in progress may still bring bytes
 }
 
 // begin starts a connection; about are the lines of its begin record.
-func (r *Recorder) begin(about string) *tape {
+func (r *Recorder) begin(about string) *connRecorder {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	t := &tape{r: r}
+	t := &connRecorder{r: r}
 	if r.stopped() || !r.fits(recordHeader+len(about)+recordsOwed) {
-		t.cut = true
+		t.gapped = true
 		return t
 	}
 	r.connections++
@@ -255,11 +255,11 @@ func (r *Recorder) stopped() bool { return r.closed || r.err != nil }
 func (r *Recorder) fits(n int) bool { return n <= r.limit-r.reserved-r.writing-len(r.pending) }
 
 // data records b, or a gap.
-func (t *tape) data(at time.Time, b []byte) {
+func (t *connRecorder) data(at time.Time, b []byte) {
 	r := t.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !t.ended && !t.cut && !r.stopped() {
+	if !t.ended && !t.gapped && !r.stopped() {
 		if r.fits(recordHeader + len(b)) {
 			r.append(RecordData, t.number, at, b)
 			return
@@ -267,12 +267,12 @@ func (t *tape) data(at time.Time, b []byte) {
 		t.settle(recordHeader)
 		r.append(RecordGap, t.number, at, nil)
 	}
-	t.cut = true
+	t.gapped = true
 	r.dropped += uint64(len(b))
 }
 
 // end records the end.
-func (t *tape) end(at time.Time) {
+func (t *connRecorder) end(at time.Time) {
 	r := t.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -285,7 +285,7 @@ func (t *tape) end(at time.Time) {
 
 // settle gives room back that a record of the connection now takes, or that none will.
 // The caller holds r.mu.
-func (t *tape) settle(n int) {
+func (t *connRecorder) settle(n int) {
 	t.owed -= n
 	t.r.reserved -= n
 }
@@ -307,9 +307,9 @@ func (r *Recorder) append(kind RecordKind, number uint32, at time.Time, b []byte
 	r.wake()
 }
 
-// startTape begins the recording of the connection; early is what came with the
+// startRecording begins the recording of the connection; early is what came with the
 // handshake.
-func (c *Conn) startTape(early []byte) {
+func (c *Conn) startRecording(early []byte) {
 	if c.cfg.Recorder == nil {
 		return
 	}
@@ -327,20 +327,20 @@ func (c *Conn) startTape(early []byte) {
 		}
 		about = fmt.Appendf(about, "; server_max_window_bits=%d\n", p.ServerMaxWindowBits)
 	}
-	c.tape = c.cfg.Recorder.begin(string(about))
+	c.recorder = c.cfg.Recorder.begin(string(about))
 	if len(early) > 0 {
-		c.tape.data(time.Now(), early)
+		c.recorder.data(time.Now(), early)
 	}
 }
 
-func (c *Conn) endTape() {
-	if c.tape != nil {
-		c.tape.end(time.Now())
+func (c *Conn) endRecording() {
+	if c.recorder != nil {
+		c.recorder.end(time.Now())
 	}
 }
 
 // record keeps the n bytes that the last fill has brought.
-func (c *Conn) record(n int) { c.tape.data(c.receivedAt(), c.r.Latest(n)) }
+func (c *Conn) record(n int) { c.recorder.data(c.receivedAt(), c.r.Latest(n)) }
 
 // receivedAt is the time of the last read: the kernel's if it tells.
 func (c *Conn) receivedAt() time.Time {

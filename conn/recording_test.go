@@ -178,7 +178,7 @@ func TestF81RecorderIsBounded(t *testing.T) {
 	r := NewRecorder(w, buffer)
 	<-w.entered
 	offered := uint64(0)
-	var open []*tape
+	var open []*connRecorder
 	for i := range connections {
 		tp := r.begin("Role: client\n")
 		b := bytes.Repeat([]byte{byte(i)}, i%100)

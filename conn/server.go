@@ -77,7 +77,7 @@ func (s *Server) Serve(l net.Listener) error {
 			if s.closed() {
 				return ErrServerClosed
 			}
-			if !passes(err) {
+			if !isTemporary(err) {
 				return err
 			}
 			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
@@ -176,8 +176,8 @@ func (s *Server) pause(d time.Duration) {
 	}
 }
 
-// passes tells whether an error of Accept's says nothing about the next one.
-func passes(err error) bool {
+// isTemporary tells whether an error of Accept's says nothing about the next one.
+func isTemporary(err error) bool {
 	var e interface{ Temporary() bool }
 	return errors.As(err, &e) && e.Temporary()
 }
@@ -281,7 +281,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.lingering {
-		c.drop()
+		c.closeTransport()
 	}
 	return context.Cause(ctx)
 }
@@ -312,7 +312,7 @@ func (s *Server) drain() (conns []*Conn, idle <-chan struct{}) {
 		l.Close()
 	}
 	for nc := range s.opening {
-		lowest(nc).Close()
+		closerOf(nc).Close()
 	}
 	for c := range s.conns {
 		conns = append(conns, c)

@@ -148,7 +148,7 @@ func TestServerRequestHandlerRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			go io.Copy(io.Discard, a)
-			time.Sleep(DefaultCloseTimeout + partTime)
+			time.Sleep(DefaultCloseTimeout + refusalLinger)
 			if want := map[bool]string{true: "HTTP/1.1 400", false: "HTTP/1.1 101"}[c.uri == ""]; string(head) != want {
 				t.Errorf("%s: %s, want %s", c.target, head, want)
 			}

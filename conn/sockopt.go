@@ -139,7 +139,7 @@ func (o *SocketOptions) afterConnect(nc net.Conn) error {
 	if *o == (SocketOptions{}) {
 		return nil
 	}
-	t, ok := bottom(nc).(*net.TCPConn)
+	t, ok := unwrapAll(nc).(*net.TCPConn)
 	if !ok {
 		return &SocketOptionError{o.first(), errors.ErrUnsupported}
 	}
@@ -156,8 +156,8 @@ func (o *SocketOptions) afterConnect(nc net.Conn) error {
 	return o.setAfter(t)
 }
 
-// bottom returns the innermost connection of those that have a NetConn method.
-func bottom(nc net.Conn) net.Conn {
+// unwrapAll returns the innermost connection of those that have a NetConn method.
+func unwrapAll(nc net.Conn) net.Conn {
 	for {
 		below, ok := nc.(interface{ NetConn() net.Conn })
 		if !ok {
@@ -168,7 +168,7 @@ func bottom(nc net.Conn) net.Conn {
 }
 
 func rawSocket(nc net.Conn) (syscall.RawConn, error) {
-	s, ok := bottom(nc).(syscall.Conn)
+	s, ok := unwrapAll(nc).(syscall.Conn)
 	if !ok {
 		return nil, errors.ErrUnsupported
 	}

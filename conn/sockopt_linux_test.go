@@ -18,7 +18,7 @@ import (
 // option reads a socket option back from the kernel.
 func option(t *testing.T, nc net.Conn, level, number int) (value int) {
 	t.Helper()
-	raw, err := bottom(nc).(syscall.Conn).SyscallConn()
+	raw, err := unwrapAll(nc).(syscall.Conn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}

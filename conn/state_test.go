@@ -173,7 +173,7 @@ func TestEveryCallInEveryState(t *testing.T) {
 			}
 		}, is(frame.ErrReservedBits), is(frame.ErrReservedBits), true},
 		{"judged dead", func(t *testing.T, c *Conn, a *netsim.Conn, p *peer) {
-			c.end(&TimeoutError{Clock: ClockData, Limit: time.Second})
+			c.abort(&TimeoutError{Clock: ClockData, Limit: time.Second})
 		}, func(err error) bool { return errors.As(err, &timeoutError) && timeoutError.Clock == ClockData },
 			func(err error) bool { return errors.As(err, &timeoutError) }, true},
 		{"deadlines passed", func(t *testing.T, c *Conn, a *netsim.Conn, p *peer) {

@@ -51,7 +51,7 @@ func (c *Conn) Stats() Stats {
 	t := c.transport.Counters()
 	direct := c.lock.state.Load() / lockCount // each was one write
 	all := Stats{
-		MessagesRead:    c.readers.delivered(),
+		MessagesRead:    c.readState.delivered(),
 		MessagesWritten: c.messagesWritten(),
 		BytesRead:       s.bytesRead.Load(),
 		BytesWritten:    s.bytesWritten.Load(),

@@ -226,8 +226,8 @@ func (s *Stream) writeMessages() {
 
 func (s *Stream) writeMessage(b []byte) error {
 	// A Stream waits, also with Config.FailFast.
-	if data := b[HeaderRoom:]; s.c.packed != nil && s.c.packed.takes(s.op, data) {
-		return s.c.writePacked(s.op, data, true, false)
+	if data := b[HeaderRoom:]; s.c.compression != nil && s.c.compression.takes(s.op, data) {
+		return s.c.writeCompressed(s.op, data, true, false)
 	}
 	return s.c.writeOwned(s.op, b, false)
 }

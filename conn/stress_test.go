@@ -191,7 +191,7 @@ func TestF23EverythingAgainstClose(t *testing.T) {
 			wg.Go(func() { b.SetLinger(0); d.Close() })
 			wg.Go(func() { c.Shutdown(t.Context(), frame.CodeNormal, "") })
 		case 5:
-			wg.Go(func() { c.end(&TimeoutError{Clock: ClockData}) })
+			wg.Go(func() { c.abort(&TimeoutError{Clock: ClockData}) })
 		}
 		wg.Wait()
 		c.Close()

@@ -91,7 +91,7 @@ func (i *inlet) WriteWaits()               { (*Conn)(i).wakeClock() }
 
 func (i *inlet) Release() {
 	i.r.Release()
-	(*Conn)(i).restQueue()
+	(*Conn)(i).releaseWriteBuffer()
 }
 
 // anyConn is a Conn as its own transport, over what is no socket and no tls.Conn over
@@ -105,7 +105,7 @@ const maxStreamWrite = 1 << 20
 
 // Fill reads from any net.Conn.
 func (a *anyConn) Fill(dst []byte) (int, error) {
-	(*Conn)(a).restQueue()
+	(*Conn)(a).releaseWriteBuffer()
 	for range transport.MaxEmptyReads {
 		space := a.r.WaitSpace(dst)
 		n, err := a.stream.Read(space)
@@ -152,7 +152,7 @@ func (a *anyConn) CloseNotify() {
 }
 
 func (a *anyConn) Counters() transport.Counters {
-	return transport.Counters{Reads: a.stats.reads.Load(), Writing: a.lock.has(lockDirect) || a.clocks.flags.Load()&clockPushing != 0}
+	return transport.Counters{Reads: a.stats.reads.Load(), Writing: a.lock.has(lockDirect) || a.keepalive.flags.Load()&clockPushing != 0}
 }
 
 func (a *anyConn) SetReadDeadline(t time.Time) error { return a.base.SetReadDeadline(t) }
@@ -186,8 +186,8 @@ func (a *anyConn) writePieces(b []byte) (n int, err error) {
 }
 
 func (a *anyConn) writePiece(b []byte) (int, error) {
-	a.clocks.flags.Or(clockPushing)
-	defer a.clocks.flags.And(^uint32(clockPushing))
+	a.keepalive.flags.Or(clockPushing)
+	defer a.keepalive.flags.And(^uint32(clockPushing))
 	(*Conn)(a).wakeClock()
 	return a.stream.Write(b)
 }

@@ -546,8 +546,8 @@ func TestOpenRecordsCompressed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.packed == nil || !c.TransportInfo().OpensRecords {
-		t.Fatalf("compressed %v, %+v", c.packed != nil, c.TransportInfo())
+	if c.compression == nil || !c.TransportInfo().OpensRecords {
+		t.Fatalf("compressed %v, %+v", c.compression != nil, c.TransportInfo())
 	}
 	random := rand.New(rand.NewPCG(5, 5))
 	for i, size := range []int{0, 1, 100, 1000, 5000, 16384, 65536, 300_000, 2_000_000, 10} {

@@ -85,8 +85,8 @@ func Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) {
 	return new(Upgrader).Upgrade(w, r)
 }
 
-// An accepting is what one handshake needs only while it lasts.
-type accepting struct {
+// An upgradeState is what one handshake needs only while it lasts.
+type upgradeState struct {
 	view handshake.RequestView
 	in   []byte
 	out  []byte
@@ -94,10 +94,10 @@ type accepting struct {
 	cfg  *Config // with what was agreed
 }
 
-var acceptings = sync.Pool{New: func() any { return &accepting{in: make([]byte, 1024), out: make([]byte, 0, 512)} }}
+var upgradeStates = sync.Pool{New: func() any { return &upgradeState{in: make([]byte, 1024), out: make([]byte, 0, 512)} }}
 
 // release keeps the memory unless a request made it large.
-func (a *accepting) release() {
+func (a *upgradeState) release() {
 	if cap(a.in)+cap(a.out) > 3<<10 {
 		return // a request holds at most 4 KiB before a byte has come
 	}
@@ -105,10 +105,10 @@ func (a *accepting) release() {
 	a.view.Reset()
 	a.res.Reset()
 	a.cfg = nil
-	acceptings.Put(a)
+	upgradeStates.Put(a)
 }
 
-func (a *accepting) settled(early []byte) settled {
+func (a *upgradeState) settled(early []byte) settled {
 	return settled{early: early, subprotocol: a.res.Subprotocol, value: a.view.Value()}
 }
 
@@ -141,24 +141,24 @@ func (u *Upgrader) acceptRequest(nc net.Conn, want bool) (*Conn, *http.Request, 
 	}
 	if timeout := u.timeout(); timeout > 0 {
 		if err := nc.SetDeadline(time.Now().Add(timeout)); err != nil {
-			timer := time.AfterFunc(timeout, func() { lowest(nc).Close() })
+			timer := time.AfterFunc(timeout, func() { closerOf(nc).Close() })
 			defer timer.Stop()
 		}
 	}
 	opened := false
 	defer func() {
 		if !opened { // also if a function of the Upgrader's panicked
-			lowest(nc).Close()
+			closerOf(nc).Close()
 		}
 	}()
-	a := acceptings.Get().(*accepting)
+	a := upgradeStates.Get().(*upgradeState)
 	c, r, err := u.accept(nc, a, want)
 	a.release()
 	opened = err == nil
 	return c, r, err
 }
 
-func (u *Upgrader) accept(nc net.Conn, a *accepting, want bool) (c *Conn, r *http.Request, err error) {
+func (u *Upgrader) accept(nc net.Conn, a *upgradeState, want bool) (c *Conn, r *http.Request, err error) {
 	if err := u.SocketOptions.Set(nc); err != nil {
 		return nil, nil, &UpgradeError{"socket", err}
 	}
@@ -172,7 +172,7 @@ func (u *Upgrader) accept(nc net.Conn, a *accepting, want bool) (c *Conn, r *htt
 	if refused := refusalOf(err); refused != nil {
 		a.out = handshake.AppendError(a.out[:0], refused)
 		if _, werr := nc.Write(a.out); werr == nil {
-			partWith(nc, a.in)
+			lingerClose(nc, a.in)
 		}
 		return nil, nil, err
 	}
@@ -192,7 +192,7 @@ func (u *Upgrader) accept(nc net.Conn, a *accepting, want bool) (c *Conn, r *htt
 }
 
 // readRequest reads until the head is whole: a.in[:head] of a.in[:got].
-func (u *Upgrader) readRequest(nc net.Conn, a *accepting) (head, got int, err error) {
+func (u *Upgrader) readRequest(nc net.Conn, a *upgradeState) (head, got int, err error) {
 	a.view.Limits = u.Limits
 	for empty := 0; ; {
 		if got == len(a.in) {
@@ -222,7 +222,7 @@ func (u *Upgrader) readRequest(nc net.Conn, a *accepting) (head, got int, err er
 
 // answer judges what the view is about and is the caller's to decide, and makes the 101
 // in a.out.
-func (u *Upgrader) answer(a *accepting, secure bool, header http.Header) error {
+func (u *Upgrader) answer(a *upgradeState, secure bool, header http.Header) error {
 	r := &a.view
 	if err := u.checkOrigin(r, secure); err != nil {
 		return err
@@ -308,14 +308,15 @@ func writeAll(nc net.Conn, b []byte) error {
 	return err
 }
 
-// partTime is how long a client that was refused has to take its answer and go.
-const partTime = 250 * time.Millisecond
+// refusalLinger is how long a client that was refused has to take its answer and go.
+const refusalLinger = 250 * time.Millisecond
 
-// partWith lets a refusal reach the client: closing a socket while bytes of the request
-// are unread would have the kernel send a reset, which can overtake it (RFC 9112 §9.6).
-func partWith(nc net.Conn, scratch []byte) {
+// lingerClose lets a refusal reach the client: closing a socket while bytes of the
+// request are unread would have the kernel send a reset, which can overtake it (RFC 9112
+// §9.6).
+func lingerClose(nc net.Conn, scratch []byte) {
 	h, ok := nc.(interface{ CloseWrite() error })
-	if !ok || h.CloseWrite() != nil || nc.SetDeadline(time.Now().Add(partTime)) != nil {
+	if !ok || h.CloseWrite() != nil || nc.SetDeadline(time.Now().Add(refusalLinger)) != nil {
 		return
 	}
 	for range 64 {
@@ -343,7 +344,7 @@ func partWith(nc net.Conn, scratch []byte) {
 //     default) and ReadHeaderTimeout (none by default) limit them, not Limits and
 //     HandshakeTimeout.
 func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) {
-	a := acceptings.Get().(*accepting)
+	a := upgradeStates.Get().(*upgradeState)
 	defer a.release()
 	err := u.judge(a, r)
 	a.in = a.in[:cap(a.in)]
@@ -361,7 +362,7 @@ func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error
 		return nil, err
 	}
 	if err := u.sendHijacked(nc, rw.Writer.Flush, a.out); err != nil {
-		lowest(nc).Close()
+		closerOf(nc).Close()
 		return nil, err
 	}
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
@@ -396,7 +397,7 @@ func (u *Upgrader) sendHijacked(nc net.Conn, flush func() error, answer []byte) 
 
 // judge parses the request of net/http in a.in, which holds no more of it than the limits
 // allow.
-func (u *Upgrader) judge(a *accepting, r *http.Request) error {
+func (u *Upgrader) judge(a *upgradeState, r *http.Request) error {
 	a.view.Limits = u.Limits
 	most := &a.view.Limits.Bytes
 	if *most <= 0 {

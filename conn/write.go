@@ -22,7 +22,7 @@ func (c *Conn) WriteMessage(op Opcode, data []byte) error {
 	if op == Text && !c.cfg.UncheckedText && !utf8.Valid(data) {
 		return ErrNotUTF8
 	}
-	if len(data) <= int(c.direct) && c.lock.tryLockClear(lockDirect) {
+	if len(data) <= int(c.direct) && c.lock.tryLockFast(lockDirect) {
 		// Nothing to look at: no option that concerns writing, and no flag in the lock.
 		if b := c.w.Encode(op, data); b != nil {
 			return c.writeEncoded(b, false)
@@ -30,8 +30,8 @@ func (c *Conn) WriteMessage(op Opcode, data []byte) error {
 		c.lock.clear(lockDirect)
 		return c.writeLocked(op, data)
 	}
-	if c.packed != nil && c.packed.takes(op, data) {
-		return c.writePacked(op, data, true, c.cfg.FailFast)
+	if c.compression != nil && c.compression.takes(op, data) {
+		return c.writeCompressed(op, data, true, c.cfg.FailFast)
 	}
 	return c.writePlain(op, data)
 }
@@ -46,14 +46,14 @@ const maxDirect = 8 << 10
 func (c *Conn) writeEncoded(b []byte, often bool) error {
 	var how transport.How
 	if often {
-		how = transport.Often
+		how = transport.Burst
 	}
 	n, err := c.transport.Write(b, nil, how)
 	if err != nil || n != len(b) {
 		return c.encodedFailed(n, len(b), err)
 	}
 	bump(&c.stats.bytesWritten, n)
-	if !c.keepsQueue {
+	if !c.keepWriteBuffer {
 		c.w.Release()
 	}
 	if s := c.lock.state.Add(lockCount - lockHeld - lockDirect); s&(lockCount-1) != 0 {
@@ -118,17 +118,17 @@ func (c *Conn) writeOwned(op Opcode, b []byte, failFast bool) error {
 	}
 	c.queueControls()
 	before := c.w.Queued()
-	c.patient = !failFast
+	c.ignoreFailFast = !failFast
 	err := c.w.WriteOwned(op, b)
-	c.patient = false
+	c.ignoreFailFast = false
 	return c.wrote(err, before)
 }
 
 // WritePrepared writes a prepared message. A server writes its bytes without a copy; a
 // client masks a copy. A Group sends a message to many connections at less cost.
 func (c *Conn) WritePrepared(p *Prepared) error {
-	if c.packed != nil && c.packed.takes(p.op, p.data) {
-		return c.writePrepared(p, c.packed.level)
+	if c.compression != nil && c.compression.takes(p.op, p.data) {
+		return c.writePrepared(p, c.compression.level)
 	}
 	return c.writePrepared(p, Uncompressed)
 }
@@ -140,11 +140,11 @@ func (c *Conn) writePrepared(p *Prepared, level int) error {
 	packed := level != Uncompressed
 	if packed {
 		var err error
-		if encoded, err = p.compressed(c.packed.bits, level); err != nil {
+		if encoded, err = p.compressed(c.compression.bits, level); err != nil {
 			return err
 		}
 	}
-	if p.Size() <= int(c.direct) && c.lock.tryLockClear(lockDirect) {
+	if p.Size() <= int(c.direct) && c.lock.tryLockFast(lockDirect) {
 		if b := c.w.EncodePrepared(encoded); b != nil {
 			return c.writeEncoded(b, true)
 		}
@@ -159,7 +159,7 @@ func (c *Conn) writePrepared(p *Prepared, level int) error {
 	before := c.w.Queued()
 	err := c.w.WritePrepared(encoded)
 	if packed {
-		c.packed.out.Forget() // the peer's context now ends with what out has not seen
+		c.compression.out.Forget() // the peer's context now ends with what out has not seen
 	}
 	return c.wrote(err, before)
 }
@@ -170,7 +170,7 @@ func (c *Conn) AppendMessage(op Opcode, data []byte) error {
 	if op == Text && !c.cfg.UncheckedText && !utf8.Valid(data) {
 		return ErrNotUTF8
 	}
-	if len(data) <= int(c.direct) && c.lock.tryLockClear(0) {
+	if len(data) <= int(c.direct) && c.lock.tryLockFast(0) {
 		before := c.w.Queued()
 		if err := c.w.Append(op, data); err != nil || c.w.Queued() > c.cfg.WriteBuffer {
 			return c.appended(err, before)
@@ -181,8 +181,8 @@ func (c *Conn) AppendMessage(op Opcode, data []byte) error {
 		}
 		return nil
 	}
-	if c.packed != nil && c.packed.takes(op, data) {
-		return c.writePacked(op, data, false, c.cfg.FailFast)
+	if c.compression != nil && c.compression.takes(op, data) {
+		return c.writeCompressed(op, data, false, c.cfg.FailFast)
 	}
 	if err := c.lockWriteFor(op, len(data), c.cfg.FailFast); err != nil {
 		return err

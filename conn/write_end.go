@@ -34,8 +34,8 @@ const (
 // itself, unless something is left to be read.
 func (c *Conn) endWriting(err error) error {
 	w := &writeEnd{err: err}
-	if !c.cut.CompareAndSwap(nil, w) {
-		return c.cut.Load().err
+	if !c.writeFailure.CompareAndSwap(nil, w) {
+		return c.writeFailure.Load().err
 	}
 	c.lock.set(lockEnded)
 	c.mu.Lock()
@@ -52,7 +52,7 @@ func (c *Conn) endWriting(err error) error {
 	if !brokenPipe(err) {
 		c.halfClose() // so the peer need not be waited for long
 	}
-	c.freeWriting()
+	c.tryReleaseWriteSide()
 	return err
 }
 
@@ -66,21 +66,21 @@ func brokenPipe(err error) bool {
 
 // writeErr returns what ended the writing side, nil if nothing did.
 func (c *Conn) writeErr() error {
-	if w := c.cut.Load(); w != nil {
+	if w := c.writeFailure.Load(); w != nil {
 		return w.err
 	}
 	return nil
 }
 
 // cannotWrite reports whether nothing more can be written.
-func (c *Conn) cannotWrite() bool { return c.ended() || c.cut.Load() != nil }
+func (c *Conn) cannotWrite() bool { return c.ended() || c.writeFailure.Load() != nil }
 
 // stopWaiting has reads take what is here and then end. If nobody reads, and there is
 // nothing that could be, this is the end.
 func (c *Conn) stopWaiting(w *writeEnd) {
 	w.over.Store(true)
 	if _, waits, _ := c.unread(); !waits && !c.deadlines.filling.Load() {
-		c.end(w.err)
+		c.abort(w.err)
 		return
 	}
 	c.deadlines.lock()
@@ -90,7 +90,7 @@ func (c *Conn) stopWaiting(w *writeEnd) {
 	}
 	c.deadlines.mu.Unlock()
 	if err != nil && c.deadlines.filling.Load() {
-		c.end(w.err) // the transport has no deadlines: only closing it wakes who waits
+		c.abort(w.err) // the transport has no deadlines: only closing it wakes who waits
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 // back, with one atomic operation each.
 type writeLock struct {
 	state  atomic.Uint64
-	making sync.Mutex    // of free
+	freeMu sync.Mutex    // of free
 	free   chan struct{} // made by the first who waits, before it sets lockWaited
 }
 
@@ -34,8 +34,8 @@ const (
 
 func (l *writeLock) tryLock() bool { return l.state.Or(lockHeld)&lockHeld == 0 }
 
-// tryLockClear takes the lock if it is free and no flag is set, and sets more flags.
-func (l *writeLock) tryLockClear(more uint64) bool {
+// tryLockFast takes the lock if it is free and no flag is set, and sets more flags.
+func (l *writeLock) tryLockFast(more uint64) bool {
 	s := l.state.Load()
 	return s&(lockCount-1) == 0 && l.state.CompareAndSwap(s, s|lockHeld|more)
 }
@@ -63,14 +63,14 @@ func (l *writeLock) wake() {
 	}
 }
 
-// lockOr waits for the lock until stop is closed, timer fires or changed is closed; it
+// lockUntil waits for the lock until stop is closed, timer fires or changed is closed; it
 // then returns false.
-func (l *writeLock) lockOr(stop <-chan struct{}, timer <-chan time.Time, changed <-chan struct{}) bool {
-	l.making.Lock()
+func (l *writeLock) lockUntil(stop <-chan struct{}, timer <-chan time.Time, changed <-chan struct{}) bool {
+	l.freeMu.Lock()
 	if l.free == nil {
 		l.free = make(chan struct{}, 1)
 	}
-	l.making.Unlock()
+	l.freeMu.Unlock()
 	for l.state.Or(lockHeld|lockWaited)&lockHeld != 0 {
 		select {
 		case <-l.free:
@@ -113,7 +113,7 @@ func (c *Conn) lockWriteAs(m *messageWriter, failFast bool) error {
 			err := c.endedErr()
 			c.unlockWrite()
 			return err
-		case c.shut:
+		case c.closeSent:
 			c.unlockWrite()
 			return c.shutErr()
 		case c.lock.has(lockClosing):
@@ -124,8 +124,8 @@ func (c *Conn) lockWriteAs(m *messageWriter, failFast bool) error {
 			if err := c.waitLock(failFast); err != nil {
 				return c.closingError(err)
 			}
-		case c.writing != nil && c.writing != m:
-			closed := c.writing.closed
+		case c.msgWriter != nil && c.msgWriter != m:
+			closed := c.msgWriter.closed
 			c.unlockWrite()
 			if err := c.waitWriter(closed, failFast); err != nil {
 				return c.closingError(err)
@@ -138,17 +138,17 @@ func (c *Conn) lockWriteAs(m *messageWriter, failFast bool) error {
 
 // waitLock waits for the write lock, until the write deadline.
 func (c *Conn) waitLock(failFast bool) error {
-	return c.waitWrite(failFast, func(timer <-chan time.Time, changed <-chan struct{}) bool {
-		return c.lock.lockOr(c.Done(), timer, changed)
+	return c.waitTurn(failFast, func(timer <-chan time.Time, changed <-chan struct{}) bool {
+		return c.lock.lockUntil(c.Done(), timer, changed)
 	})
 }
 
 // waitWriter waits for the end of the message of another writer and takes the lock.
 func (c *Conn) waitWriter(closed chan struct{}, failFast bool) error {
-	return c.waitWrite(failFast, func(timer <-chan time.Time, changed <-chan struct{}) bool {
+	return c.waitTurn(failFast, func(timer <-chan time.Time, changed <-chan struct{}) bool {
 		select {
 		case <-closed:
-			return c.lock.lockOr(c.Done(), timer, changed)
+			return c.lock.lockUntil(c.Done(), timer, changed)
 		case <-c.Done():
 		case <-timer:
 		case <-changed:
@@ -157,7 +157,7 @@ func (c *Conn) waitWriter(closed chan struct{}, failFast bool) error {
 	})
 }
 
-func (c *Conn) waitWrite(failFast bool, try func(timer <-chan time.Time, changed <-chan struct{}) bool) error {
+func (c *Conn) waitTurn(failFast bool, try func(timer <-chan time.Time, changed <-chan struct{}) bool) error {
 	switch {
 	case c.cannotWrite():
 		return c.endedErr()
@@ -165,7 +165,7 @@ func (c *Conn) waitWrite(failFast bool, try func(timer <-chan time.Time, changed
 		return ErrWouldBlock
 	}
 	for {
-		timer, changed, passed := c.deadlines.waitWrite(c.cfg.WriteTimeout)
+		timer, changed, passed := c.deadlines.writeTimer(c.cfg.WriteTimeout)
 		switch {
 		case c.ended():
 			return c.Err()
@@ -205,14 +205,14 @@ func (c *Conn) releaseWriteFrom(noWait, stuck bool) {
 		sent, swept := !stuck, false
 		switch {
 		case c.cannotWrite():
-			c.sweep()
+			c.releaseWriteSide()
 			swept = true
-		case c.rest != nil:
+		case c.unsent != nil:
 			c.startFlush()
 			return
 		case stuck:
 			stuck = false
-		case c.lock.has(lockPending) && !c.shut:
+		case c.lock.has(lockPending) && !c.closeSent:
 			flush := noWait || c.deadlines.writePassed()
 			if !flush {
 				sent = c.writeControls(0)
@@ -223,10 +223,10 @@ func (c *Conn) releaseWriteFrom(noWait, stuck bool) {
 				return
 			}
 		}
-		if !c.keepsQueue {
+		if !c.keepWriteBuffer {
 			c.w.Release()
 		}
-		sent = sent && !c.shut
+		sent = sent && !c.closeSent
 		flags := c.lock.unlock()
 		again := sent && flags&lockPending != 0
 		if swept || !again && flags&lockEnded == 0 || !c.lock.tryLock() {
@@ -245,36 +245,36 @@ func (c *Conn) unlocked(flags uint64) {
 	}
 }
 
-// restQueue has a server give the memory of the Writer's queue back: when the reader
-// waits, and when nothing was written for a while. Servers have many connections, most of
-// them idle. To do it after each message, and take memory for the next, was a third of
-// what a small message cost.
-func (c *Conn) restQueue() {
-	if c.role == frame.Server && c.keepsQueue && c.lock.tryLock() {
+// releaseWriteBuffer has a server give the memory of the Writer's queue back: when the
+// reader waits, and when nothing was written for a while. Servers have many connections,
+// most of them idle. To do it after each message, and take memory for the next, was a
+// third of what a small message cost.
+func (c *Conn) releaseWriteBuffer() {
+	if c.role == frame.Server && c.keepWriteBuffer && c.lock.tryLock() {
 		c.w.Release()
 		c.releaseWrite(true)
 	}
 }
 
-// sweep gives the memory of the writing side back, when nothing more can be written. Who
-// waits for the end of the message of a NextWriter is let go.
-func (c *Conn) sweep() {
+// releaseWriteSide gives the memory of the writing side back, when nothing more can be
+// written. Who waits for the end of the message of a NextWriter is let go.
+func (c *Conn) releaseWriteSide() {
 	c.w.Drop(0)
 	c.w.Release()
-	c.dropRest()
-	if c.packed != nil {
-		c.packed.out.Close()
+	c.dropUnsent()
+	if c.compression != nil {
+		c.compression.out.Close()
 	}
-	if c.writing != nil {
-		c.writing.freeOut()
-		close(c.writing.closed)
-		c.writing = nil
+	if c.msgWriter != nil {
+		c.msgWriter.freeOut()
+		close(c.msgWriter.closed)
+		c.msgWriter = nil
 	}
 }
 
-// freeWriting gives the memory of the writing side back, or leaves that to who has the
-// write lock.
-func (c *Conn) freeWriting() {
+// tryReleaseWriteSide gives the memory of the writing side back, or leaves that to who
+// has the write lock.
+func (c *Conn) tryReleaseWriteSide() {
 	if c.lock.tryLock() {
 		c.unlockWrite()
 	}
@@ -283,7 +283,7 @@ func (c *Conn) freeWriting() {
 // writable returns the error that a write call would find before it begins.
 func (c *Conn) writable() error {
 	c.mu.Lock()
-	err, shut := c.err, c.goodbye != nil && c.goodbye.sent.done
+	err, shut := c.err, c.closeState != nil && c.closeState.sent.done
 	c.mu.Unlock()
 	if err == nil && shut {
 		return c.shutErr()

@@ -17,9 +17,9 @@ type messageWriter struct {
 	closed chan struct{}
 	done   bool
 
-	packed bool              // the message is compressed
-	sealed bool              // and its end is queued
-	out    *deflate.Deflater // of NextWriterLevel, nil for that of the connection
+	compressed bool              // the message is compressed
+	sealed     bool              // and its end is queued
+	out        *deflate.Deflater // of NextWriterLevel, nil for that of the connection
 }
 
 // NextWriter begins a message that is written in parts. Each Write is one frame or more;
@@ -38,14 +38,14 @@ func (c *Conn) NextWriter(op Opcode) (io.WriteCloser, error) {
 	if err := c.lockWriteFor(op, -1, c.cfg.FailFast); err != nil {
 		return nil, err
 	}
-	return c.openWriter(op, c.packed != nil, nil), nil
+	return c.openWriter(op, c.compression != nil, nil), nil
 }
 
 // openWriter begins a message of NextWriter. The caller has the write lock, which is
 // given back.
 func (c *Conn) openWriter(op Opcode, packed bool, out *deflate.Deflater) *messageWriter {
-	m := &messageWriter{c: c, op: op, text: op == Text && !c.cfg.UncheckedText, closed: make(chan struct{}), packed: packed, out: out}
-	c.writing = m
+	m := &messageWriter{c: c, op: op, text: op == Text && !c.cfg.UncheckedText, closed: make(chan struct{}), compressed: packed, out: out}
+	c.msgWriter = m
 	c.lock.set(lockOpen)
 	c.unlockWrite()
 	return m
@@ -60,8 +60,8 @@ func (m *messageWriter) Write(p []byte) (int, error) {
 	if m.text && check.Push(p) >= 0 {
 		return 0, ErrNotUTF8
 	}
-	if m.packed {
-		taken, err := m.packedFrame(p, false)
+	if m.compressed {
+		taken, err := m.compressedFrame(p, false)
 		if !taken {
 			return 0, err
 		}
@@ -82,8 +82,8 @@ func (m *messageWriter) Close() error {
 			return ErrNotUTF8
 		}
 	}
-	if m.packed {
-		_, err := m.packedFrame(nil, true)
+	if m.compressed {
+		_, err := m.compressedFrame(nil, true)
 		return err
 	}
 	return m.frame(nil, true)
@@ -119,7 +119,7 @@ func (m *messageWriter) finished() {
 	bump(&m.c.stats.messagesWritten, 1)
 	m.freeOut()
 	m.done = true
-	m.c.writing = nil
+	m.c.msgWriter = nil
 	m.c.lock.clear(lockOpen)
 	close(m.closed)
 }

@@ -54,7 +54,7 @@ func (r *Reader) BufferedBatch() (b *Batch, ok bool, err error) {
 	}
 	b = NewBatch(m)
 	for !m.Opcode.IsControl() {
-		m, ok := r.Plain()
+		m, ok := r.BufferedFast()
 		if !ok {
 			break // if the decoder has found an error, it returns that again, after this batch
 		}
@@ -77,10 +77,10 @@ func (r *Reader) NextBatch() (*Batch, error) {
 	}
 }
 
-// LeaveViews keeps the current views valid for as long as they are referenced: their
+// DetachViews keeps the current views valid for as long as they are referenced: their
 // memory is left to the garbage collector. Use it when another goroutine takes over
 // reading while the first still holds views.
-func (r *Reader) LeaveViews() {
+func (r *Reader) DetachViews() {
 	if r.given {
 		r.message, r.given = nil, false
 	}

@@ -27,9 +27,9 @@ func (e *Event) none() bool { return !e.Start && !e.End && len(e.Data) == 0 }
 // allocates nothing except its one error, and keeps no bytes except those of an
 // incomplete header. Make one with NewDecoder. It is not safe for concurrent use.
 type Decoder struct {
-	// plainMax is the longest payload that plain may take; -1 when the next byte is not
+	// fastMax is the longest payload that plain may take; -1 when the next byte is not
 	// the start of a frame, when a message is open, or after the end.
-	plainMax int
+	fastMax  int
 	keySize  uint // bytes of the mask key in each header: 4 for a server
 	maskBit  byte // set in each header
 	checked  byte // first octet of a frame that plain checks as UTF-8
@@ -93,7 +93,7 @@ func (d *Decoder) Reset(role Role, o Options) {
 	if !o.SkipUTF8 {
 		d.checked = bitFin | byte(Text)
 	}
-	d.plainMax = d.plainLimit()
+	d.fastMax = d.fastLimit()
 }
 
 // SetMaxMessage changes Options.MaxMessage from the next header on, or from the one in
@@ -104,17 +104,17 @@ func (d *Decoder) SetMaxMessage(n int64) {
 	if !d.frameField {
 		d.maxFrame = (&Options{MaxMessage: n}).frameLimit()
 	}
-	if d.between() {
-		d.plainMax = d.plainLimit()
+	if d.betweenMessages() {
+		d.fastMax = d.fastLimit()
 	}
 }
 
-// between reports whether the next byte is the first of a message, or of a control frame
-// before it.
-func (d *Decoder) between() bool { return d.plainMax >= 0 }
+// betweenMessages reports whether the next byte is the first of a message, or of a
+// control frame before it.
+func (d *Decoder) betweenMessages() bool { return d.fastMax >= 0 }
 
-// plainLimit returns what plainMax is between messages.
-func (d *Decoder) plainLimit() int {
+// fastLimit returns the value of fastMax between messages.
+func (d *Decoder) fastLimit() int {
 	return int(min(d.maxMessage, d.maxFrame, 0xFFFF))
 }
 
@@ -125,9 +125,9 @@ func (d *Decoder) Offset() uint64 { return d.offset }
 // (Options.AllowNonMinimal).
 func (d *Decoder) NonMinimal() uint64 { return d.nonMinimal }
 
-// Midway reports whether the stream would be truncated if it ended here: inside a frame,
-// or between the fragments of a message.
-func (d *Decoder) Midway() bool { return !d.closed && (d.inFrame || d.open || d.headLen > 0) }
+// Incomplete reports whether the stream would be truncated if it ended here: inside a
+// frame, or between the fragments of a message.
+func (d *Decoder) Incomplete() bool { return !d.closed && (d.inFrame || d.open || d.headLen > 0) }
 
 // Closed reports whether a whole Close frame has come. All bytes after it are ignored
 // (RFC 6455 §5.5.1).
@@ -145,7 +145,7 @@ func (d *Decoder) Next(p []byte) (ev Event, n int, err error) {
 // stack in each function between.
 func (d *Decoder) next(p []byte, ev *Event) (n int, err error) {
 	*ev = Event{}
-	m, n := d.plain(p, 0)
+	m, n := d.decodeFast(p, 0)
 	if n == 0 {
 		return d.step(p, ev) // also where plain has found that it is not UTF-8
 	}
@@ -158,15 +158,15 @@ func (d *Decoder) next(p []byte, ev *Event) (n int, err error) {
 	return n, nil
 }
 
-// plain decodes the frame at pos if it is whole and of the common kind: a text or binary
-// message in one frame of at most 64 KiB, with no bit set that needs more care. next is
-// the end of that frame. For any other frame next is pos, and m is zero. The same holds
-// if the payload is not UTF-8; d.err is set then.
+// decodeFast decodes the frame at pos if it is whole and of the common kind: a text or
+// binary message in one frame of at most 64 KiB, with no bit set that needs more care.
+// next is the end of that frame. For any other frame next is pos, and m is zero. The same
+// holds if the payload is not UTF-8; d.err is set then.
 //
 // It runs once per message, so it returns few words and uses numbers that depend on the
 // role instead of branches. That took messages of 200 B from 22 to 18 ns each; a loop
 // that only reads lengths takes 12.
-func (d *Decoder) plain(b []byte, pos int) (m Message, next int) {
+func (d *Decoder) decodeFast(b []byte, pos int) (m Message, next int) {
 	if len(b)-pos < 6 {
 		return Message{}, pos
 	}
@@ -183,7 +183,7 @@ func (d *Decoder) plain(b []byte, pos int) (m Message, next int) {
 	}
 	head += d.keySize
 	end := head + size
-	if end > uint(len(p)) || int(size) > d.plainMax {
+	if end > uint(len(p)) || int(size) > d.fastMax {
 		return Message{}, pos
 	}
 	data := p[head:end:end]
@@ -223,7 +223,7 @@ func (d *Decoder) fail(rule *ProtocolError, offset uint64) error {
 	e := *rule
 	e.Offset, e.Opcode, e.Length = offset, d.header.Opcode, d.header.Length
 	d.err = &e
-	d.plainMax = -1
+	d.fastMax = -1
 	return d.err
 }
 
@@ -274,7 +274,7 @@ func (d *Decoder) step(p []byte, ev *Event) (n int, err error) {
 // takeHeader takes bytes of a header from the front of p and judges each as it comes.
 // whole says that the header is complete.
 func (d *Decoder) takeHeader(p []byte) (n int, whole bool, err error) {
-	d.plainMax = -1
+	d.fastMax = -1
 	for d.headLen < d.headNeed {
 		if n == len(p) {
 			return n, false, nil
@@ -471,7 +471,7 @@ func (d *Decoder) endFrame() error {
 		d.open = true
 	}
 	if !d.open {
-		d.plainMax = d.plainLimit()
+		d.fastMax = d.fastLimit()
 	}
 	return nil
 }

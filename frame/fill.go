@@ -313,7 +313,7 @@ func (r *Reader) fillInto(dst []byte) error {
 
 // endError turns an end of the source within a frame or message into io.ErrUnexpectedEOF.
 func (r *Reader) endError(err error) error {
-	if err == io.EOF && r.dec.Midway() {
+	if err == io.EOF && r.dec.Incomplete() {
 		return io.ErrUnexpectedEOF
 	}
 	return err

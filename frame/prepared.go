@@ -52,7 +52,7 @@ func (w *Writer) EncodePrepared(p *Prepared) []byte {
 // WritePrepared queues p and flushes. A server with an empty queue writes p's own bytes,
 // without a copy.
 func (w *Writer) WritePrepared(p *Prepared) error {
-	if w.role == Server && w.err == nil && (w.Queued() == 0 || len(p.encoded) >= byReference && w.vector() != nil) {
+	if w.role == Server && w.err == nil && (w.Queued() == 0 || len(p.encoded) >= zeroCopyMin && w.vector() != nil) {
 		return w.flush(p.encoded)
 	}
 	if err := w.AppendPrepared(p); err != nil {

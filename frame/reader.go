@@ -119,7 +119,7 @@ func (r *Reader) Decoder() *Decoder { return &r.dec }
 // read method.
 func (r *Reader) Next() (Message, error) {
 	// As in Plain, a call of which would be a tenth of the time.
-	if m, next := r.dec.plain(r.buf[:r.end], r.pos); m.Opcode != 0 {
+	if m, next := r.dec.decodeFast(r.buf[:r.end], r.pos); m.Opcode != 0 {
 		r.pos = next
 		return m, nil
 	}
@@ -167,21 +167,21 @@ func (r *Reader) NextPiece(dst []byte) (Piece, error) {
 	}
 }
 
-// Plain returns the next message if it is buffered whole and of the common kind: one
-// frame of at most 64 KiB without reserved bits. Otherwise ok is false; call Buffered
+// BufferedFast returns the next message if it is buffered whole and of the common kind:
+// one frame of at most 64 KiB without reserved bits. Otherwise ok is false; call Buffered
 // then.
-func (r *Reader) Plain() (m Message, ok bool) {
-	m, r.pos = r.dec.plain(r.buf[:r.end], r.pos)
+func (r *Reader) BufferedFast() (m Message, ok bool) {
+	m, r.pos = r.dec.decodeFast(r.buf[:r.end], r.pos)
 	return m, m.Opcode != 0
 }
 
 // Buffered returns the next message if it is buffered whole. ok is false if more bytes
 // are needed.
 func (r *Reader) Buffered() (m Message, ok bool, err error) {
-	if r.pos == r.end && r.dec.between() && len(r.fresh) == 0 && !r.given {
+	if r.pos == r.end && r.dec.betweenMessages() && len(r.fresh) == 0 && !r.given {
 		return Message{}, false, nil // nothing is here, and nothing begun: so it is before nearly every read
 	}
-	if m, ok := r.Plain(); ok {
+	if m, ok := r.BufferedFast(); ok {
 		return m, true, nil
 	}
 	return r.assemble()

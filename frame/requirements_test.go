@@ -31,7 +31,7 @@ var requirements = []struct{ id, text string }{
 	{"R10", "lengths are received in their shortest form only"},
 	{"R11", "the top bit of a 64-bit length is 0"},
 	{"R12", "a length above a limit is refused at the header"},
-	{"R13", "a continuation stands inside a message"},
+	{"R13", "a continuation is inside a message"},
 	{"R14", "no new data frame inside a message"},
 	{"R15", "control frames may come between fragments"},
 	{"R16", "fragment borders mean nothing; empty fragments are legal"},

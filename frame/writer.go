@@ -17,14 +17,14 @@ type VectorWriter interface {
 }
 
 const (
-	// controlRoom is kept free at the front of the queue, so that control frames can
+	// controlHeadroom is kept free at the front of the queue, so that control frames can
 	// overtake what waits there: one ping, one pong and one to spare.
-	controlRoom = 3 * (2 + 4 + MaxControlPayload)
+	controlHeadroom = 3 * (2 + 4 + MaxControlPayload)
 	// minQueue is the queue a Writer starts with.
 	minQueue = 2 << 10
-	// byReference is the payload from which Write hands an unmasked message to WriteV as
+	// zeroCopyMin is the payload from which Write hands an unmasked message to WriteV as
 	// it is. Below it the copy costs less than the second piece.
-	byReference = 16 << 10
+	zeroCopyMin = 16 << 10
 	// keepQueue is the largest queue that stays with the Writer after a flush.
 	keepQueue = 64 << 10
 )
@@ -159,7 +159,7 @@ func (w *Writer) AppendClose(code CloseCode, reason string) error {
 // Write queues a message like Append, and flushes. If the destination is a VectorWriter,
 // a large unmasked payload is written from where it is, without a copy.
 func (w *Writer) Write(op Opcode, payload []byte) error {
-	if len(payload) < byReference {
+	if len(payload) < zeroCopyMin {
 		if b := w.Encode(op, payload); b != nil {
 			if n, err := w.dst.Write(b); err != nil || n != len(b) {
 				w.end = w.start + len(b)
@@ -168,7 +168,7 @@ func (w *Writer) Write(op Opcode, payload []byte) error {
 			return nil
 		}
 	}
-	if w.role == Client || len(payload) < byReference || w.vector() == nil {
+	if w.role == Client || len(payload) < zeroCopyMin || w.vector() == nil {
 		if err := w.Append(op, payload); err != nil {
 			return err
 		}
@@ -239,7 +239,7 @@ func (w *Writer) Drop(n int) {
 // DropFront removes the first n bytes of the queue: frames of AppendControl.
 func (w *Writer) DropFront(n int) {
 	if w.start += min(n, w.Queued()); w.start == w.end && w.queue != nil {
-		w.start, w.end = controlRoom, controlRoom
+		w.start, w.end = controlHeadroom, controlHeadroom
 	}
 }
 
@@ -317,8 +317,8 @@ func (w *Writer) put(b []byte, b0 byte, payload []byte) int {
 func (w *Writer) room(n int) {
 	switch {
 	case w.queue == nil:
-		w.queue = buffer.Get(max(controlRoom+n, minQueue))
-		w.start, w.end = controlRoom, controlRoom
+		w.queue = buffer.Get(max(controlHeadroom+n, minQueue))
+		w.start, w.end = controlHeadroom, controlHeadroom
 	case len(w.queue.B)-w.end < n:
 		w.queue = buffer.Grow(w.queue, w.end, w.end+n)
 	}
@@ -346,7 +346,7 @@ func (w *Writer) flush(more []byte) error {
 	if err != nil || n != total {
 		return w.failed(n, err)
 	}
-	w.start, w.end = controlRoom, controlRoom
+	w.start, w.end = controlHeadroom, controlHeadroom
 	if w.queue != nil && len(w.queue.B) > keepQueue {
 		w.Release()
 	}

@@ -74,7 +74,7 @@ func TestR3R4EveryFrameMaskedByClientsNoneByServers(t *testing.T) {
 	for _, role := range []Role{Client, Server} {
 		var s vectorSink
 		w := NewWriter(&s, role)
-		big := make([]byte, byReference+1)
+		big := make([]byte, zeroCopyMin+1)
 		p, err := Prepare(Text, []byte("prepared"), false)
 		if err != nil {
 			t.Fatal(err)
@@ -207,7 +207,7 @@ func TestWriterOneWritePerFlush(t *testing.T) {
 func TestWriterLargePayloadByReference(t *testing.T) {
 	var s vectorSink
 	w := NewWriter(&s, Server)
-	payload := bytes.Repeat([]byte("z"), byReference)
+	payload := bytes.Repeat([]byte("z"), zeroCopyMin)
 	w.Append(Text, []byte("queued"))
 	if err := w.Write(Binary, payload); err != nil {
 		t.Fatal(err)
@@ -314,7 +314,7 @@ func TestWriterFailures(t *testing.T) {
 	t.Run("nothing of a payload by reference", func(t *testing.T) {
 		s := vectorSink{sink: sink{fail: func(int) (int, error) { return 0, broken }}}
 		w := NewWriter(&s, Server)
-		if err := w.Write(Text, make([]byte, byReference)); err != broken || w.Queued() != 0 || w.Err() != nil {
+		if err := w.Write(Text, make([]byte, zeroCopyMin)); err != broken || w.Queued() != 0 || w.Err() != nil {
 			t.Fatal(err, w.Queued(), w.Err())
 		}
 	})
@@ -353,7 +353,7 @@ func TestWriterMisuse(t *testing.T) {
 		"R19 long close":                w.AppendFrame(Header{Fin: true, Opcode: Close}, make([]byte, 126)),
 		"R77 RSV1 on a continuation":    w.AppendFrame(Header{Fin: true, RSV1: true}, nil),
 		"R77 RSV1 on a control frame":   w.AppendFrame(Header{Fin: true, RSV1: true, Opcode: Ping}, nil),
-		"large server write of a close": NewWriter(&vectorSink{}, Server).Write(Close, make([]byte, byReference)),
+		"large server write of a close": NewWriter(&vectorSink{}, Server).Write(Close, make([]byte, zeroCopyMin)),
 	} {
 		if err == nil {
 			t.Errorf("%s: no error", name)

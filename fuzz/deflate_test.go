@@ -17,7 +17,8 @@ import (
 
 const syncTail = "\x00\x00\xff\xff"
 
-// deflateSeeds are lists of compressed messages, each behind its length in two bytes, behind a byte of options.
+// deflateSeeds returns lists of compressed messages. A byte of options comes first; each
+// message follows its length in two bytes.
 func deflateSeeds() (seeds [][]byte) {
 	list := func(options byte, messages ...[]byte) {
 		p := []byte{options}
@@ -41,7 +42,7 @@ func deflateSeeds() (seeds [][]byte) {
 			list(options|byte(level+2)<<2, messages...)
 		}
 	}
-	// The examples of RFC 7692 §7.2.3, and blocks by hand.
+	// The examples of RFC 7692 §7.2.3, and handmade blocks.
 	list(0, []byte("\xf2\x48\xcd\xc9\xc9\x07\x00"), []byte("\xf2\x00\x11\x00\x00"))
 	list(1, []byte("\x00\x05\x00\xfa\xff\x48\x65\x6c\x6c\x6f\x00"))
 	list(2, []byte("\xf3\x48\xcd\xc9\xc9\x07\x00\x00"), []byte("\xf3\x48\xcd\xc9\xc9\x07\x00"), []byte("\xf2\x48\xcd\xc9\xc9\x07\x00"))
@@ -54,8 +55,9 @@ func deflateSeeds() (seeds [][]byte) {
 	return seeds
 }
 
-// FuzzInflate inflates messages whole, pushed in pieces, streamed, and pushed up to some byte and then streamed. The four must
-// agree, and the standard library with them where it can be asked.
+// FuzzInflate inflates messages in four ways: whole, pushed in pieces, streamed, and
+// pushed up to some byte and then streamed. The four must agree. So must the standard
+// library, where it can be compared.
 func FuzzInflate(f *testing.F) {
 	for _, s := range deflateSeeds() {
 		f.Add(s)
@@ -103,7 +105,8 @@ func FuzzInflate(f *testing.F) {
 				if got != nil {
 					t.Fatal("delivered beside an error")
 				}
-				// What the standard library takes, and is complete, fails here only for what it does not know.
+				// What the standard library inflates completely fails here only by a rule
+				// that it does not have.
 				if wantErr == nil && !known(err) {
 					t.Fatalf("%v, but the standard library inflates %.60q", err, want)
 				}
@@ -118,8 +121,9 @@ func FuzzInflate(f *testing.F) {
 	})
 }
 
-// known reports whether an error is about rules that the standard library does not have: where a message ends, what text
-// is, how far back and how long messages may be, and codes with gaps.
+// known reports whether an error is about a rule that the standard library does not have:
+// where a message ends, what text is, how far distances reach, how long messages may be,
+// and codes with gaps.
 func known(err error) bool {
 	for _, e := range []error{deflate.ErrMessageEnd, deflate.ErrDistance, deflate.ErrTooLarge, deflate.ErrCodeLengths, frame.ErrInvalidUTF8, frame.ErrTruncatedUTF8} {
 		if errors.Is(err, e) {
@@ -129,7 +133,8 @@ func known(err error) bool {
 	return false
 }
 
-// standard inflates a message with the standard library. A message that ends in the middle of a block is no error to it.
+// standard inflates a message with the standard library. A message that ends within a
+// block is no error there.
 func standard(p, history []byte) (out []byte, err error) {
 	r := bytes.NewReader(append(bytes.Clone(p), syncTail...))
 	for {
@@ -144,7 +149,7 @@ func standard(p, history []byte) (out []byte, err error) {
 		case err != nil:
 			return nil, err
 		}
-		// A final block in the middle: the next starts at the next byte.
+		// A final block in the middle: the next one starts at the next byte.
 	}
 }
 
@@ -194,8 +199,8 @@ func stream(d *deflate.Inflater, p []byte, pushed, n int, text bool) (out []byte
 	}
 }
 
-// FuzzDeflateRoundTrip compresses messages in every mode, whole and in pieces, with prepared ones between. The Inflater and
-// the standard library must return them.
+// FuzzDeflateRoundTrip compresses messages in every mode, whole and in pieces, with
+// prepared messages between them. The Inflater and the standard library must return them.
 func FuzzDeflateRoundTrip(f *testing.F) {
 	text := []byte(strings.Repeat(`{"e":"depthUpdate","b":[["64123.45","0.00123"],["64123.40","1.5"]]}`, 40))
 	for i := range byte(48) {

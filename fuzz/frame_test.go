@@ -1,4 +1,5 @@
-// Package fuzz_test holds the fuzz targets over the public API. README.md says how to run them.
+// Package fuzz_test has the fuzz targets for the public API. README.md says how to run
+// them.
 package fuzz_test
 
 import (
@@ -17,7 +18,7 @@ import (
 	"github.com/seed-7f57ff33/tickwire/mask"
 )
 
-// FuzzHeader reads a header with ParseHeader and by hand, and writes it back.
+// FuzzHeader reads a header with ParseHeader and with headerByHand, and writes it again.
 func FuzzHeader(f *testing.F) {
 	for _, v := range reference.Golden() {
 		f.Add(v.Wire[:min(len(v.Wire), 14)])
@@ -67,7 +68,7 @@ func FuzzHeader(f *testing.F) {
 	})
 }
 
-// headerByHand finds the length of a header, 0 if it is cut, and the numbers in it.
+// headerByHand returns the length of a header, 0 if it is cut, and the numbers in it.
 func headerByHand(p []byte) (n int, length uint64, key mask.Key) {
 	if len(p) < 2 {
 		return 0, 0, 0
@@ -97,7 +98,7 @@ func headerByHand(p []byte) (n int, length uint64, key mask.Key) {
 	return n + 4, length, key
 }
 
-// The bits of FuzzDecoder's options.
+// The option bits of FuzzDecoder.
 const (
 	bitServer = 1 << iota
 	bitCompression
@@ -105,7 +106,7 @@ const (
 	bitSkipUTF8
 	bitSmallBytes  // limits that short streams reach
 	bitSmallCounts // counts that short streams reach
-	bitMasking     // the stream is written without masks and gets them here, so that a mutation reaches the payload
+	bitMasking     // the stream is unmasked and gets its masks here, so that a mutation reaches the payload
 )
 
 func decoderOptions(bits uint8) (reference.Role, reference.Options) {
@@ -122,8 +123,9 @@ func decoderOptions(bits uint8) (reference.Role, reference.Options) {
 	return reference.Client, o
 }
 
-// recorded returns what a client received of the exchange's feed, a few frames at a time. To renew it, with the exchange running:
-// tickwire record -text '{"op":"subscribe","limit":300}' URL fuzz/testdata/feed.rec
+// recorded returns what a client received from the exchange's feed, a few frames at a
+// time. To renew it, with the exchange running: tickwire record -text
+// '{"op":"subscribe","limit":300}' URL fuzz/testdata/feed.rec
 func recorded(f *testing.F) (pieces [][]byte) {
 	file, err := os.Open("testdata/feed.rec")
 	if err != nil {
@@ -158,8 +160,8 @@ func recorded(f *testing.F) (pieces [][]byte) {
 	return pieces
 }
 
-// FuzzDecoder compares the engine, in every way to read, with the reference parser. The last argument cuts the stream, as
-// lengths of pieces in turn.
+// FuzzDecoder compares the engine, in every way to read, with the reference parser. The
+// last argument has the lengths of the pieces, in turn.
 func FuzzDecoder(f *testing.F) {
 	add := func(role reference.Role, o reference.Options, stream []byte, pieces []byte) {
 		bits := uint8(0)
@@ -204,7 +206,8 @@ func FuzzDecoder(f *testing.F) {
 	})
 }
 
-// FuzzClose gives a body to ParseClose, to AppendClose and, in a frame, to the decoder of each role, cut in two.
+// FuzzClose passes a body to ParseClose, to AppendClose and, in a frame cut in two, to
+// the decoder of each role.
 func FuzzClose(f *testing.F) {
 	for _, x := range reference.Texts {
 		f.Add(append([]byte{3, 232}, x.Text...), uint8(3))
@@ -246,7 +249,7 @@ func FuzzClose(f *testing.F) {
 				t.Fatalf("%v %q is appended as %x (%v), was %x", code, reason, again, e, body)
 			}
 		}
-		// Any code and reason: what AppendClose makes, a peer accepts.
+		// Any code and reason: a peer accepts what AppendClose makes.
 		if len(body) >= 2 {
 			made, e := frame.AppendClose(nil, frame.Client, frame.CloseCode(binary.BigEndian.Uint16(body)), string(body[2:]))
 			if e == nil {

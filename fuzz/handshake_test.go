@@ -23,7 +23,8 @@ const (
 	exampleAccept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 )
 
-// fieldLines are header lines that mean something to one side or the other, well formed and not.
+// fieldLines are header lines, well formed and not, that mean something to a client or a
+// server.
 var fieldLines = []string{
 	"X: y", "Origin: https://h", "Host: h", "host: [::1]:80", "Upgrade: h2c, websocket", "Connection: keep-alive , Upgrade",
 	"Sec-WebSocket-Protocol: a, b", "Sec-WebSocket-Protocol: b", "Sec-WebSocket-Protocol: a, a", "Sec-WebSocket-Protocol: a,,b",
@@ -45,7 +46,7 @@ func heads(start []string, base string) (all [][]byte) {
 	return all
 }
 
-// outcome is the end of a parse, comparable.
+// outcome returns the result of a parse in a form that can be compared.
 func outcome(n int, err error) string {
 	var e *handshake.Error
 	if err == nil {
@@ -57,7 +58,8 @@ func outcome(n int, err error) string {
 	return fmt.Sprint(n, e.Rule, e.Name, e.Offset, e.Status)
 }
 
-// inPieces calls parse with growing parts of p, at a new place each time, cut every step bytes.
+// inPieces calls parse with growing parts of p, every step bytes, each time at a new
+// address.
 func inPieces(p []byte, step int, parse func([]byte) (int, error)) string {
 	for end := step; end < len(p); end += step {
 		if n, err := parse(bytes.Clone(p[:end])); n != 0 || err != nil {
@@ -67,7 +69,8 @@ func inPieces(p []byte, step int, parse func([]byte) (int, error)) string {
 	return outcome(parse(p))
 }
 
-// FuzzRequest parses a request whole and in pieces; what is taken, net/http reads in the same way.
+// FuzzRequest parses a request whole and in pieces. A request that is accepted must read
+// the same in net/http.
 func FuzzRequest(f *testing.F) {
 	base := "Host: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: " + exampleKey + "\r\nSec-WebSocket-Version: 13\r\n"
 	for _, h := range heads([]string{"GET / HTTP/1.1", "GET http://h:80/a?b HTTP/1.1", "POST / HTTP/1.1", "GET * HTTP/1.1", "GET / HTTP/1.0", "GET /#"}, base) {
@@ -98,8 +101,9 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-// agreeRequest compares with net/http. It reads less strictly, so what passed here must pass there, but for escapes in the target and
-// hosts in an absolute URI, which it also checks.
+// agreeRequest compares with net/http, which is less strict: what passed here must pass
+// there. Two things are exceptions, because net/http checks them more: escapes in the
+// target, and hosts in an absolute URI.
 func agreeRequest(t *testing.T, v *handshake.RequestView, head []byte) {
 	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
 	if err != nil {
@@ -151,7 +155,8 @@ func agreeRequest(t *testing.T, v *handshake.RequestView, head []byte) {
 
 func first(b []byte, _ bool) []byte { return b }
 
-// slowProtocols is a second judge of the subprotocols that a request offers: tokens, none empty, none twice (RFC 6455 §4.1).
+// slowProtocols is a second parser for the subprotocols of a request: tokens, none empty,
+// none twice (RFC 6455 §4.1).
 func slowProtocols(lines []string) (all []string, err error) {
 	if len(lines) == 0 {
 		return nil, nil
@@ -169,8 +174,9 @@ func slowProtocols(lines []string) (all []string, err error) {
 	return all, nil
 }
 
-// mustAnswer is what a client must make of the two lists of an answer that is otherwise right. A subprotocol is at most one
-// of req's; lines that say nothing are as if absent, in both.
+// mustAnswer returns what a client must make of the two lists in an answer that is
+// otherwise right. A subprotocol is at most one of req's. In both lists empty lines count
+// as absent.
 func mustAnswer(req *handshake.Request, h http.Header) (protocol string, ok bool) {
 	for _, p := range h["Sec-Websocket-Protocol"] {
 		if p != "" && (protocol != "" || !slices.Contains(req.Subprotocols, p)) {
@@ -194,7 +200,8 @@ func mustAnswer(req *handshake.Request, h http.Header) (protocol string, ok bool
 	return protocol, len(all) <= handshake.DefaultExtensions && params <= handshake.DefaultParams
 }
 
-// answerRequest answers with the first of what was offered, which a client that offered it takes.
+// answerRequest answers with the first subprotocol and extension offered. A client that
+// has offered them accepts that.
 func answerRequest(t *testing.T, v *handshake.RequestView) {
 	req, res := &handshake.Request{Extensions: v.Extensions(nil)}, &handshake.Response{}
 	copy(req.Key[:], v.Key())
@@ -213,7 +220,8 @@ func answerRequest(t *testing.T, v *handshake.RequestView) {
 	}
 }
 
-// FuzzResponse parses an answer whole and in pieces; what is taken or is another status, net/http reads in the same way.
+// FuzzResponse parses an answer whole and in pieces. An answer that is accepted, or has
+// another status, must read the same in net/http.
 func FuzzResponse(f *testing.F) {
 	base := "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + exampleAccept + "\r\n"
 	for _, h := range heads([]string{"HTTP/1.1 101 Switching Protocols", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 101", "HTTP/1.1 429 Slow", "HTTP/1.0 101 x", "ICY 200 OK"}, base) {
@@ -269,7 +277,8 @@ func FuzzResponse(f *testing.F) {
 	})
 }
 
-// The grammar of RFC 6455 §9.1 as regular expressions, with white space between any two parts.
+// The grammar of RFC 6455 §9.1 as regular expressions, with white space between any two
+// parts.
 var (
 	space     = `[ \t]*`
 	tchar     = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]"
@@ -303,7 +312,8 @@ func slowExtensions(s string) (all []handshake.Extension, ok bool) {
 	return all, len(all) > 0
 }
 
-// FuzzExtensions compares the parser with regular expressions, and what it wrote with what it reads.
+// FuzzExtensions compares the parser with regular expressions, and reads what it has
+// written.
 func FuzzExtensions(f *testing.F) {
 	for _, s := range []string{"", "a", "a, b;c", `a; b="c"`, `a; b="\c" , d`, ",,a,", ";;", "a;;b", `a; b="c`, "a b", "a=b", `x; y=",z,"`, `a; b=""`,
 		"permessage-deflate; client_max_window_bits; server_max_window_bits=10", "a\x00", "a; b=\xff", "a;b = c", `a; b="\\"`, `a; b="c"d`} {
@@ -338,7 +348,8 @@ func FuzzExtensions(f *testing.F) {
 	})
 }
 
-// FuzzURL makes a request of every URL that is taken, and has net/http and net/url read it.
+// FuzzURL makes a request from every URL that is accepted. net/http and net/url must read
+// it.
 func FuzzURL(f *testing.F) {
 	for _, s := range []string{"ws://h", "wss://u:p@h:8443/a?b", "ws://[::1]:80/", "ws://[fe80::1%25eth0]/", "ws://h/ä?ö", "ws://h/#", "http://h/", "ws://h:0/",
 		"ws://h\r\nX: y/", "ws://good\\@evil/", "ws://a@b@c/", "ws://h/%zz", "ws://h?", "WS://H.", "ws://bücher.example/", "ws://h:99999", "ws:///x", "/../b?c", "//h:1/x", "?q"} {
@@ -379,7 +390,7 @@ func checkURL(t *testing.T, u *handshake.URL) {
 		t.Fatalf("%+v is written as %q, which is %+v, %v", u, u, again, err)
 	}
 	for i := 0; i < len(u.Name); i++ {
-		if u.Name[i] >= 0x80 { // for the caller to encode
+		if u.Name[i] >= 0x80 { // the caller must encode it
 			return
 		}
 	}

@@ -14,7 +14,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/utf8"
 )
 
-// eachTier runs f under every tier, the generic one first: coverage is blind in assembly, and sees that.
+// eachTier runs f under every tier, the generic one first. Coverage does not see
+// assembly, but it sees that tier.
 func eachTier(t *testing.T, f func(tier asm.Tier)) {
 	for _, tier := range asm.Available() {
 		restore := asm.Force(tier)
@@ -23,8 +24,8 @@ func eachTier(t *testing.T, f func(tier asm.Tier)) {
 	}
 }
 
-// splits are the places to cut n bytes: all of them if they are few, else those near the ends, near the borders of
-// kernel blocks, and the one asked for.
+// splits returns the places to cut n bytes: all if they are few. Otherwise they are near
+// the ends, near the borders of kernel blocks, and at wish.
 func splits(n int, wish uint16) []int {
 	var at []int
 	for i := 0; i <= n; i++ {
@@ -35,7 +36,8 @@ func splits(n int, wish uint16) []int {
 	return at
 }
 
-// FuzzMask compares XOR and Copy at every tier with a loop over bytes, whole and in two pieces, at any alignment.
+// FuzzMask compares XOR and Copy at every tier with a byte loop, whole and in two pieces,
+// at any alignment.
 func FuzzMask(f *testing.F) {
 	for _, n := range []int{0, 1, 3, 4, 7, 8, 15, 16, 17, 31, 33, 63, 65, 100, 127, 129, 255, 257, 1000} {
 		f.Add([]byte(strings.Repeat("0123456789abcdef!", n/17+1)[:n]), uint32(0x3d21fa37), uint16(n/2), uint8(n))
@@ -72,7 +74,8 @@ func FuzzMask(f *testing.F) {
 	})
 }
 
-// FuzzUTF8 compares the checks at every tier with the grammar of RFC 3629: whole texts, texts in two pieces, masked texts.
+// FuzzUTF8 compares the checks at every tier with the grammar of RFC 3629: whole texts,
+// texts in two pieces, and masked texts.
 func FuzzUTF8(f *testing.F) {
 	for _, x := range reference.Texts {
 		f.Add([]byte(x.Text), uint32(0), uint16(3))
@@ -107,7 +110,7 @@ func FuzzUTF8(f *testing.F) {
 	})
 }
 
-// twoPieces pushes a text in two pieces, plain and masked. buf holds the masked text.
+// twoPieces pushes a text in two pieces, unmasked and masked. buf holds the masked text.
 func twoPieces(t *testing.T, tier asm.Tier, buf, text []byte, key mask.Key, cut, bad int, complete bool) {
 	var plain, unmasking utf8.Validator
 	index := func(first int, second func() int) int {
@@ -137,7 +140,7 @@ func twoPieces(t *testing.T, tier asm.Tier, buf, text []byte, key mask.Key, cut,
 			t.Fatalf("%v: Done behind %x, cut at %d, want %t", tier, text, cut, complete)
 		}
 	}
-	plain.Done() // also behind an error
+	plain.Done() // also after an error
 	if plain.Push([]byte("é")) >= 0 || !plain.Done() {
 		t.Fatalf("%v: not ready for the next text", tier)
 	}

@@ -27,7 +27,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/utf8"
 )
 
-// What a call with a nil does: it returns no error, or one that holds a text, or it panics. A panic of another goroutine ends the test.
+// The results of a call with a nil: no error, an error with a text, or a panic. A panic
+// in another goroutine ends the test.
 const (
 	fine   = ""
 	panics = "panics"
@@ -40,13 +41,14 @@ type nilCall struct {
 	call func() error
 }
 
-// none is a call that returns nothing to look at.
+// none wraps a call that returns nothing.
 func none(call func()) func() error { return func() error { call(); return nil } }
 
-// second is the error of a call that returns something else too.
+// second returns the error of a call with another result.
 func second[T any](_ T, err error) error { return err }
 
-// try makes the calls one after the other. After each, ok says that nothing is locked or broken.
+// try makes the calls one after the other. After each, ok checks that nothing is locked
+// or broken.
 func try(t *testing.T, calls []nilCall, ok func() error) {
 	t.Helper()
 	for _, c := range calls {
@@ -106,7 +108,8 @@ func echo(t *testing.T, config conn.Config) string {
 	return "ws://" + l.Addr().String() + "/"
 }
 
-// dialed is a connection to an echo, and a function that has a message echoed.
+// dialed returns a connection to an echo server, and a function that has a message
+// echoed.
 func dialed(t *testing.T, d *conn.Dialer, url string) (*conn.Conn, func() error) {
 	t.Helper()
 	c, err := d.Dial(t.Context(), url)
@@ -125,7 +128,7 @@ func dialed(t *testing.T, d *conn.Dialer, url string) (*conn.Conn, func() error)
 			if err != nil {
 				return err
 			}
-			if string(m.Data) == want { // before it may come what the call has written
+			if string(m.Data) == want { // what the call has written may come before it
 				return nil
 			}
 		}
@@ -133,14 +136,14 @@ func dialed(t *testing.T, d *conn.Dialer, url string) (*conn.Conn, func() error)
 	}
 }
 
-// nothing is a listener that accepts nothing and says so with no error.
+// nothing is a listener whose Accept returns nil and no error.
 type nothing struct{ net.Listener }
 
 func (nothing) Accept() (net.Conn, error) { return nil, nil }
 func (nothing) Close() error              { return nil }
 
-// A nil that cannot be used is a panic of the caller's own stack, or an error: never a panic of a goroutine of the library, and
-// never a call that does not return.
+// A nil that cannot be used causes an error or a panic in the caller's goroutine. It
+// never causes a panic in a goroutine of the library, nor a call that does not return.
 func TestNilInConn(t *testing.T) {
 	ctx, noContext := t.Context(), context.Context(nil)
 	at := echo(t, conn.Config{})
@@ -249,7 +252,7 @@ func TestNilInServer(t *testing.T) {
 			}
 			return err
 		}},
-		{"no OnError", "EOF", func() error { // a request that is none
+		{"no OnError", "EOF", func() error { // an invalid request
 			nc, err := net.Dial("tcp", at[len("ws://"):len(at)-1])
 			if err != nil {
 				return err
@@ -373,7 +376,7 @@ func TestNilInRedial(t *testing.T) {
 	}
 }
 
-// These have no goroutines: what cannot be used panics in the caller.
+// These have no goroutines: a nil that cannot be used panics in the caller.
 func TestNilInFrames(t *testing.T) {
 	var b frame.Batch
 	try(t, []nilCall{

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// The table of targets in README.md has each that there is, with its package, and no other.
+// The table of targets in README.md has every target with its package, and no others.
 func TestReadmeHasEveryTarget(t *testing.T) {
 	b, err := os.ReadFile("README.md")
 	if err != nil {

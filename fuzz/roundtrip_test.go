@@ -15,7 +15,7 @@ import (
 	"github.com/seed-7f57ff33/tickwire/fuzz/replay"
 )
 
-// script hands out the bytes of an input, and zeros when they are used up.
+// script returns the bytes of an input, and zeros after its end.
 type script struct{ rest []byte }
 
 func (s *script) done() bool { return len(s.rest) == 0 }
@@ -29,7 +29,7 @@ func (s *script) next() int {
 	return int(b)
 }
 
-// size returns a payload length: short ones often, up to 70,000 sometimes.
+// size returns a payload length: often short, sometimes up to 70,000.
 func (s *script) size() int {
 	switch n := s.next(); {
 	case n < 200:
@@ -41,7 +41,8 @@ func (s *script) size() int {
 	}
 }
 
-// wire is a destination that keeps what is written, in pieces too if vector is set, and can fail before the first byte.
+// wire is a destination that keeps what is written. If vector is set it takes several
+// pieces at once. It can fail before the first byte.
 type wire struct {
 	bytes.Buffer
 	refuse bool
@@ -75,19 +76,19 @@ type item struct {
 	data string
 }
 
-// writing is a Writer at work and what it should have written.
+// writing is a Writer and what it should have written.
 type writing struct {
 	t        *testing.T
 	s        *script
 	w        *frame.Writer
 	dst      *wire
 	messages []item // in order
-	controls []item // in any order: control frames overtake
-	open     *item  // a fragmented message that is not finished
+	controls []item // in any order: control frames may overtake messages
+	open     *item  // an unfinished fragmented message
 	counter  int
 }
 
-// payload returns n bytes of text, never the same.
+// payload returns n bytes of text that differ each time.
 func (w *writing) payload(n int) []byte {
 	w.counter++
 	p := bytes.Repeat([]byte("text: größe 日本 "), n/19+1)[:n]
@@ -103,7 +104,8 @@ func (w *writing) payload(n int) []byte {
 	return p
 }
 
-// call makes one call that the script chooses, and holds that the caller's bytes stay as they were.
+// call makes a call that the script chooses. It checks that the caller's bytes are
+// unchanged.
 func (w *writing) call() {
 	what, op := w.s.next(), frame.Text
 	if what&0x80 != 0 {
@@ -128,7 +130,7 @@ func (w *writing) call() {
 		w.dst.refuse = w.s.next() > 128 && queued > 0
 		refused := w.dst.refuse
 		if err = w.w.Flush(); refused && err == errRefused && w.w.Queued() == queued {
-			err = w.w.Flush() // the queue stayed
+			err = w.w.Flush() // the queue was kept
 		}
 	case what == 9:
 		w.w.Release()
@@ -161,7 +163,8 @@ func (w *writing) message(way int, op frame.Opcode, p []byte) error {
 	return w.w.WritePrepared(prepared)
 }
 
-// fragment queues one frame of a fragmented message, which goes on for as long as the script says.
+// fragment queues one frame of a fragmented message. The script says when the message
+// ends.
 func (w *writing) fragment(op frame.Opcode, p []byte) error {
 	h := frame.Header{Fin: w.s.next()%3 == 0}
 	if w.open == nil {
@@ -176,7 +179,7 @@ func (w *writing) fragment(op frame.Opcode, p []byte) error {
 	return w.w.AppendFrame(h, p)
 }
 
-// finish ends an open message, says goodbye and flushes.
+// finish ends an open message, sends a Close frame and flushes.
 func (w *writing) finish() {
 	if w.open != nil {
 		w.messages = append(w.messages, *w.open)
@@ -211,14 +214,14 @@ func (r *trickle) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// reading is a Reader at work.
+// reading is a Reader and what it has read.
 type reading struct {
 	rd                 *frame.Reader
 	s                  *script
 	messages, controls []item
 }
 
-// next reads up to the end of the next data message, in the way that the script says.
+// next reads up to the end of the next data message, in a way that the script chooses.
 func (r *reading) next(dst []byte) error {
 	switch r.s.next() % 4 {
 	case 1:
@@ -305,8 +308,9 @@ func (r *reading) pieces(dst []byte) error {
 	}
 }
 
-// FuzzReaderWriter writes messages with every method of Writer and reads them with every method of Reader; the input chooses
-// the methods, the sizes and the lengths of the reads.
+// FuzzReaderWriter writes messages with every method of Writer and reads them with every
+// method of Reader. The input chooses the methods, the sizes and the lengths of the
+// reads.
 func FuzzReaderWriter(f *testing.F) {
 	for i := range 60 {
 		var calls, reads []byte

@@ -1,7 +1,7 @@
 package main
 
-// decodeKernel prints the loop of package deflate. Its registers are named in the head of
-// the file.
+// decodeKernel prints the decoding loop of package deflate. The head of the file names
+// its registers.
 type decodeKernel struct{ *Source }
 
 func deflateKernels(s *Source) {
@@ -53,7 +53,7 @@ func (k decodeKernel) enter() {
 	k.Ins("MOVQ", "codes_distMask(R8)", "R12")
 }
 
-// refill loads bits up to 56 and some.
+// refill loads bits until there are at least 56.
 func (k decodeKernel) refill() {
 	k.Ins("MOVQ", "(SI)", "DX")
 	k.Ins("SHLXQ", "CX", "DX", "DX")
@@ -71,15 +71,15 @@ func (k decodeKernel) drop(entry string) {
 	k.Ins("SUBL", entry, "CX")
 }
 
-// look loads into entry what the next bits mean.
-func (k decodeKernel) look(table, mask, entry string) {
+// lookUp loads the entry for the next bits into entry.
+func (k decodeKernel) lookUp(table, mask, entry string) {
 	k.Ins("MOVQ", "BX", entry)
 	k.Ins("ANDQ", mask, entry)
 	k.Ins("MOVL", table+"(R8)("+entry+"*4)", entry)
 }
 
-// second loads the entry that the pointer in AX leads to.
-func (k decodeKernel) second(table, size string) {
+// secondLevel loads the entry of a second-level table, which AX points to.
+func (k decodeKernel) secondLevel(table, size string) {
 	k.drop("AX")
 	k.Ins("MOVL", "AX", "DX")
 	k.Ins("SHRL", "$const_entryShift", "DX")
@@ -91,15 +91,15 @@ func (k decodeKernel) second(table, size string) {
 	k.Ins("MOVL", table+"(R8)(DX*4)", "AX")
 }
 
-// store writes the literal of an entry, which is no longer needed.
+// store writes the literal of an entry, which is not needed afterwards.
 func (k decodeKernel) store(entry string) {
 	k.Ins("SHRL", "$const_entryShift", entry)
 	k.Ins("MOVB", entry, "(DI)")
 	k.Ins("INCQ", "DI")
 }
 
-// value adds to sum, which is the entry in AX, the base and the extra bits that it tells
-// of, and drops its bits.
+// value adds the base and the extra bits of the entry in AX to sum, which starts as that
+// entry, and drops these bits.
 func (k decodeKernel) value(sum string) {
 	k.Ins("BZHIQ", "AX", "BX", "DX")
 	k.drop("AX")
@@ -117,7 +117,7 @@ func (k decodeKernel) literals() {
 	k.Ins("CMPQ", "DI", "R10")
 	k.Ins("JCC", "stop")
 	k.refill()
-	k.look("codes_lit", "R11", "AX")
+	k.lookUp("codes_lit", "R11", "AX")
 	entry, next := "AX", "DX"
 	for range 3 {
 		k.Ins("TESTL", entry, entry)
@@ -127,7 +127,7 @@ func (k decodeKernel) literals() {
 			k.Ins("JPL", "otherDX")
 		}
 		k.drop(entry)
-		k.look("codes_lit", "R11", next)
+		k.lookUp("codes_lit", "R11", next)
 		k.store(entry)
 		entry, next = next, entry
 	}
@@ -151,7 +151,7 @@ func (k decodeKernel) match() {
 	k.Ins("CMPL", "DX", "$const_distanceBits")
 	k.Ins("JCS", "refill")
 	k.Label("refilled", "its distance")
-	k.look("codes_dist", "R12", "AX")
+	k.lookUp("codes_dist", "R12", "AX")
 	k.Ins("TESTL", "$const_entryOther", "AX")
 	k.Ins("JNE", "specialDistance")
 	k.Mark("distance")
@@ -211,7 +211,7 @@ func (k decodeKernel) copies() {
 	k.Ins("JMP", "refilled")
 }
 
-// vectors copies 32 bytes, the second half after the first is written.
+// vectors copies 32 bytes, and loads the second half after it has written the first.
 func (k decodeKernel) vectors() {
 	k.Ins("MOVOU", "(DX)", "X0")
 	k.Ins("MOVOU", "X0", "(DI)")
@@ -223,7 +223,7 @@ func (k decodeKernel) special() {
 	k.Label("special", "a code longer than the first table's index, the end of the block, or no code")
 	k.Ins("TESTL", "$const_entryPointer", "AX")
 	k.Ins("JEQ", "ended")
-	k.second("codes_lit", "litTable")
+	k.secondLevel("codes_lit", "litTable")
 	k.Ins("TESTL", "AX", "AX")
 	k.Ins("JPL", "specialOther")
 	k.drop("AX")
@@ -241,7 +241,7 @@ func (k decodeKernel) special() {
 	k.Label("specialDistance", "the same for a distance")
 	k.Ins("TESTL", "$const_entryPointer", "AX")
 	k.Ins("JEQ", "wrongDistance")
-	k.second("codes_dist", "distTable")
+	k.secondLevel("codes_dist", "distTable")
 	k.Ins("TESTL", "$const_entryOther", "AX")
 	k.Ins("JEQ", "distance")
 	k.Mark("wrongDistance")
@@ -261,7 +261,7 @@ func (k decodeKernel) special() {
 	k.verdict("Distance")
 }
 
-// verdict ends the loop.
+// verdict ends the loop and returns v.
 func (k decodeKernel) verdict(v string) {
 	k.Ins("MOVL", "$const_verdict"+v, "AX")
 	k.Ins("JMP", "leave")

@@ -1,11 +1,12 @@
-// Command gen writes the amd64 assembly of mask/, utf8/ and conn/deflate/, from the
-// repository's root:
+// Command gen writes the amd64 assembly of mask/, utf8/ and conn/deflate/. Run it from
+// the repository's root:
 //
 //	GOWORK=off go -C asm/gen run .          # write the files
 //	GOWORK=off go -C asm/gen run . -check   # fail if a file is not what gen writes
 //
-// The kernels repeat a few blocks with different registers and offsets; a program that prints text keeps them
-// readable without macros in the assembly. The files are checked in, users never run this.
+// The kernels repeat a few blocks with different registers and offsets. A program that
+// prints text keeps them readable without macros in the assembly. The files are
+// committed; users never run this.
 package main
 
 import (
@@ -17,7 +18,8 @@ import (
 	"path/filepath"
 )
 
-// outputs maps each generated file, seen from the repository's root, to the function that prints it.
+// outputs maps each generated file, relative to the repository's root, to the function
+// that prints it.
 var outputs = []struct {
 	path  string
 	print func(*Source)

@@ -2,11 +2,11 @@ package main
 
 import "fmt"
 
-// maskKernel prints one entry point and its kernels; XOR in place and the masked copy differ only in what they check and in
-// whether source and destination are one register.
+// maskKernel prints one entry point and its kernels. XOR in place and the masked copy
+// differ only in what they check, and in whether source and destination are one register.
 type maskKernel struct {
 	*Source
-	dst, src string // registers of the two pointers; the same one in place
+	dst, src string // registers of the two pointers; in place they are the same
 	key      string // address of the argument
 }
 
@@ -66,10 +66,10 @@ func maskKernels(s *Source) {
 	k.Ins("JMP", "·copyLong(SB)")
 }
 
-// wideCopy covers up to 128 bytes with two masked vectors and no branch on the length, in
-// registers above 15, which need no VZEROUPPER. In place it could be a trap: a masked
-// store covers the start of the next frame, whose load would wait for it. That is not
-// measured.
+// wideCopy covers up to 128 bytes with two masked vectors. It does not branch on the
+// length. It uses registers above 15, which need no VZEROUPPER. In place it could be
+// slow: a masked store covers the start of the next frame, whose load might wait for it.
+// That is not measured.
 func (k *maskKernel) wideCopy() {
 	k.Label("wide", "AVX-512: up to 128, and no byte in common")
 	k.Ins("CMPQ", "DX", 128)
@@ -135,13 +135,13 @@ func (k *maskKernel) body() {
 	k.over128("VMOVDQU", "VPXOR", Y, 32)
 }
 
-// hasTier leaves for pure Go if the tier is Generic.
+// hasTier jumps to pure Go if the tier is Generic.
 func (k *maskKernel) hasTier() {
 	k.Ins("CMPL", "·tier(SB)", 0)
 	k.Ins("JEQ", "generic")
 }
 
-// broadcast puts key and key after n into all lanes of registers 0 and 1.
+// broadcast fills registers 0 and 1 with the key, and with the key after n bytes.
 func (k *maskKernel) broadcast(vex bool) {
 	if vex {
 		for i, r := range []string{"AX", "BX"} {
@@ -165,7 +165,8 @@ func (k *maskKernel) xorWith(op string, key, window string) {
 	}
 }
 
-// fourWindows covers 16..64 bytes: windows of 16 at 0, o, n-16-o, n-16, where o is 16 if n > 32, else 0.
+// fourWindows covers 16..64 bytes with windows of 16 bytes at 0, o, n-16-o and n-16. o is
+// 16 if n > 32, otherwise 0.
 func (k *maskKernel) fourWindows() {
 	k.broadcast(false)
 	k.Ins("LEAQ", "-1(DX)", "R8")
@@ -257,7 +258,8 @@ func (k *maskKernel) over64() {
 	k.Ins("RET")
 }
 
-// windows covers pairs*w..2*pairs*w bytes: half of the windows stand side by side from the start on, half to the end.
+// windows covers pairs*w..2*pairs*w bytes. Half of the windows are adjacent from the
+// start on, the other half up to the end.
 func (k *maskKernel) windows(mov, xor string, reg func(int) string, w, pairs int) {
 	k.broadcast(mov != "MOVOU")
 	win := func(p string, i int) string {
@@ -275,7 +277,7 @@ func (k *maskKernel) windows(mov, xor string, reg func(int) string, w, pairs int
 		}
 	} else {
 		for i := range 2 * pairs {
-			k.Ins(xor, win(k.src, i), reg(i/pairs), reg(2+i)) // loads too: 5 % less time at 125 bytes than with moves before
+			k.Ins(xor, win(k.src, i), reg(i/pairs), reg(2+i)) // with loads included: 5 % less time at 125 bytes than with separate moves
 		}
 	}
 	for i := range 2 * pairs {
@@ -283,7 +285,8 @@ func (k *maskKernel) windows(mov, xor string, reg func(int) string, w, pairs int
 	}
 }
 
-// over128 covers more than 4w bytes with an aligned loop of 4w bytes between a head and a tail window.
+// over128 covers more than 4w bytes: an aligned loop of 4w bytes between a head and a
+// tail window.
 func (k *maskKernel) over128(mov, xor string, reg func(int) string, w int) {
 	vex := mov != "MOVOU"
 	k.Label("over128"+xor, "more than 128")

@@ -5,27 +5,28 @@ import (
 	"fmt"
 )
 
-// The error classes of a pair of neighbouring bytes (Keiser and Lemire, "Validating UTF-8 in less than one instruction
-// per byte"). Three tables of 16, over the high and low half of the first byte and the high half of the second, are
-// ANDed: a class is left if all three allow it.
+// The error classes of a pair of adjacent bytes (Keiser and Lemire, "Validating UTF-8 in
+// less than one instruction per byte"). There are three tables of 16: by the high and the
+// low half of the first byte, and by the high half of the second. A class remains if all
+// three allow it (AND).
 const (
-	tooShort  = 1 << 0 // a lead or ASCII where a continuation must be
-	tooLong   = 1 << 1 // a continuation behind ASCII
+	tooShort  = 1 << 0 // a lead or ASCII where a continuation is required
+	tooLong   = 1 << 1 // a continuation after ASCII
 	overlong3 = 1 << 2 // E0 80..9F
 	tooLarge  = 1 << 3 // F4 90.., F5 and above
 	surrogate = 1 << 4 // ED A0..
 	overlong2 = 1 << 5 // C0, C1
 	tooLarge2 = 1 << 6 // F5 and above before 80..8F; shares its bit with F0 80..8F, overlong in 4 bytes
 	overlong4 = 1 << 6
-	twoConts  = 1 << 7 // two continuations: right if and only if a lead of 3 or 4 bytes stands before them
+	twoConts  = 1 << 7 // two continuations: right exactly if a lead of 3 or 4 bytes precedes them
 	anyLow    = tooShort | tooLong | twoConts
 )
 
-// The constants are one symbol; these are the offsets of its rows. Rows of 32 bytes are
-// operands in memory, at multiples of 32: a cycle or two of each check were lost when
-// they lay across cache lines.
+// All constants are one symbol; these are the offsets of its rows. Rows of 32 bytes are
+// operands in memory, at multiples of 32. Across cache lines each check would take a
+// cycle or two more.
 const (
-	rowNone  = 0             // 16: at its end, the classes of a first byte that is not there
+	rowNone  = 0             // 16: at its end, the classes of a missing first byte
 	rowHigh1 = rowNone + 16  // 16: classes by the high half of the first byte
 	rowLow1  = rowHigh1 + 16 // 16: by its low half
 	rowHigh2 = rowLow1 + 16  // 16: by the high half of the second byte
@@ -34,15 +35,15 @@ const (
 	rowLead3 = rowShift + 32 // 32: 0x60: subtracted with saturation it leaves the top bit of E0 and above
 	rowLead4 = rowLead3 + 32 // 32: 0x70: the same for F0 and above
 	rowTop   = rowLead4 + 32 // 32: 0x80
-	rowSkip3 = rowTop + 32   // 32: ones but for the first 3 bytes
-	rowSlide = rowSkip3 + 32 // 32: from d on, the indices that move a vector's bytes down by d, and zeros behind them
-	rowOpen  = rowSlide + 32 // 32: the largest byte at each place that needs nothing behind the vector's end
+	rowSkip3 = rowTop + 32   // 32: ones except in the first 3 bytes
+	rowSlide = rowSkip3 + 32 // 32: from d on, the indices that move a vector's bytes down by d, then zeros
+	rowOpen  = rowSlide + 32 // 32: for each place, the largest byte that needs nothing after the vector's end
 	rowOpenX = rowOpen + 16  // 16: the same for 16 bytes
 	rowOpen3 = rowOpenX + 13 // 16: the same for 3, and ones
 	rowsEnd  = rowOpenX + 32
 )
 
-// The names of the symbols: the constants, and the states of a text byte by byte.
+// The names of the symbols: the constants, and the states of a byte-by-byte check.
 const (
 	utf8Rows   = "utf8rows"
 	utf8States = "utf8states"
@@ -115,12 +116,13 @@ func utf8Constants() []byte {
 	return rows
 }
 
-// states returns 256 words, one for each byte: shifted right by the state before the byte, the lowest 6 bits are the state
-// behind it. A text begins and may end in the state 0.
+// states returns 256 words, one for each byte. Shifted right by the state before the
+// byte, the lowest 6 bits are the state after it. A text begins in the state 0, and may
+// end in it.
 func states() []byte {
 	const (
 		whole  = 6 * iota // between characters
-		broken            // no text begins so
+		broken            // no text begins like this
 		more1             // 1 continuation is missing
 		more2
 		more3
@@ -211,7 +213,8 @@ func utf8Kernels(s *Source) {
 	printUnmask(s)
 }
 
-// utf8Kernel prints the blocks that the kernels have in common. Labels of a block used more than once take a prefix.
+// utf8Kernel prints the blocks that the kernels share. If a block is used more than once
+// its labels take a prefix.
 type utf8Kernel struct {
 	*Source
 	ret string // address of the result

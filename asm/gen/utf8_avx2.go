@@ -1,14 +1,14 @@
 package main
 
-// ConstantsY loads what the checks need.
+// ConstantsY loads the constants for the checks.
 func (k *utf8Kernel) ConstantsY() {
 	for i, offset := range []int{rowHigh1, rowLow1, rowHigh2, rowHalf, rowShift, rowLead3, rowLead4, rowTop} {
 		k.Ins("VBROADCASTI128", row(offset), Y(8+i))
 	}
 }
 
-// classes leaves in to the classes of the pairs whose first bytes are in prev and second bytes in cur, a register or
-// an address. prev and t are scratch, to may be prev.
+// classes computes in to the classes of pairs. The first bytes are in prev, the second
+// bytes in cur, a register or an address. prev and t are scratch; to may be prev.
 func (k *utf8Kernel) classes(prev, cur, t string) {
 	k.Ins("VPMULHUW", prev, "Y12", t)
 	k.Ins("VPAND", prev, "Y11", prev)
@@ -22,8 +22,9 @@ func (k *utf8Kernel) classes(prev, cur, t string) {
 	k.Ins("VPAND", t, prev, prev)
 }
 
-// judge adds the errors: classes must be twoConts where a byte of prev2 or prev3 asks for it, and empty elsewhere.
-func (k *utf8Kernel) judge(classes, prev2, prev3 string) {
+// addErrors adds the errors. classes must be twoConts where a byte of prev2 or prev3
+// requires it, and empty elsewhere.
+func (k *utf8Kernel) addErrors(classes, prev2, prev3 string) {
 	k.Ins("VPSUBUSB", "Y13", prev2, prev2)
 	k.Ins("VPSUBUSB", "Y14", prev3, prev3)
 	k.Ins("VPOR", prev3, prev2, prev2)
@@ -32,7 +33,8 @@ func (k *utf8Kernel) judge(classes, prev2, prev3 string) {
 	k.Ins("VPOR", classes, "Y7", "Y7")
 }
 
-// AtY checks the vector at mem(0), with a copy in the register cur or "". Scratch: t0, t1, t2.
+// AtY checks the vector at mem(0). cur is a register with a copy of it, or "". Scratch:
+// t0, t1, t2.
 func (k *utf8Kernel) AtY(mem func(int) string, cur, t0, t1, t2 string) {
 	if cur == "" {
 		cur = mem(0)
@@ -41,38 +43,40 @@ func (k *utf8Kernel) AtY(mem func(int) string, cur, t0, t1, t2 string) {
 	k.classes(t0, cur, t1)
 	k.Ins("VMOVDQU", mem(-2), t1)
 	k.Ins("VMOVDQU", mem(-3), t2)
-	k.judge(t0, t1, t2)
+	k.addErrors(t0, t1, t2)
 }
 
-// MaskedY is AtY where memory is masked: Y6 is the key of a vector at mem(0), and Y5, Y4 and Y3 those of vectors 1, 2
-// and 3 bytes earlier. Scratch: Y0, Y1, Y2.
+// MaskedY is AtY for masked memory. Y6 is the key of the vector at mem(0); Y5, Y4 and Y3
+// are the keys 1, 2 and 3 bytes earlier. Scratch: Y0, Y1, Y2.
 func (k *utf8Kernel) MaskedY(mem func(int) string) {
 	k.Ins("VPXOR", mem(-1), "Y5", "Y0")
 	k.Ins("VPXOR", mem(0), "Y6", "Y2")
 	k.classes("Y0", "Y2", "Y1")
 	k.Ins("VPXOR", mem(-2), "Y4", "Y1")
 	k.Ins("VPXOR", mem(-3), "Y3", "Y2")
-	k.judge("Y0", "Y1", "Y2")
+	k.addErrors("Y0", "Y1", "Y2")
 }
 
-// RotateY makes Y5, Y4 and Y3 for MaskedY of Y6.
+// RotateY computes Y5, Y4 and Y3 for MaskedY from Y6.
 func (k *utf8Kernel) RotateY() {
 	k.Ins("VPALIGNR", 15, "Y6", "Y6", "Y5")
 	k.Ins("VPALIGNR", 14, "Y6", "Y6", "Y4")
 	k.Ins("VPALIGNR", 13, "Y6", "Y6", "Y3")
 }
 
-// FirstY checks the register cur with zeros before it. Scratch: the four t, none of them cur.
+// FirstY checks the register cur with zeros before it. Scratch: the four t, none of them
+// cur.
 func (k *utf8Kernel) FirstY(cur, t0, t1, t2, t3 string) {
 	k.Ins("VPERM2I128", 0x08, cur, cur, t3)
 	k.Ins("VPALIGNR", 15, t3, cur, t0)
 	k.Ins("VPALIGNR", 14, t3, cur, t1)
 	k.Ins("VPALIGNR", 13, t3, cur, t2)
 	k.classes(t0, cur, t3)
-	k.judge(t0, t1, t2)
+	k.addErrors(t0, t1, t2)
 }
 
-// ConstantsShort loads what the short checks need: less than ConstantsY does, for registers go to the text.
+// ConstantsShort loads the constants for the short checks. They are fewer than those of
+// ConstantsY, because the text needs registers.
 func (k *utf8Kernel) ConstantsShort() {
 	for i, offset := range []int{rowHigh1, rowLow1, rowHigh2, rowHalf} {
 		k.Ins("VBROADCASTI128", row(offset), Y(8+i))
@@ -93,8 +97,8 @@ func (k *utf8Kernel) classesShort(prev, cur, t string) {
 	k.Ins("VPAND", t, prev, prev)
 }
 
-// judgeShort is judge with constants from memory; the errors stay in classes.
-func (k *utf8Kernel) judgeShort(classes, prev2, prev3 string) {
+// errorsShort is addErrors with constants in memory. The errors stay in classes.
+func (k *utf8Kernel) errorsShort(classes, prev2, prev3 string) {
 	k.Ins("VPSUBUSB", row(rowLead3), prev2, prev2)
 	k.Ins("VPSUBUSB", row(rowLead4), prev3, prev3)
 	k.Ins("VPOR", prev3, prev2, prev2)
@@ -102,8 +106,8 @@ func (k *utf8Kernel) judgeShort(classes, prev2, prev3 string) {
 	k.Ins("VPXOR", prev2, classes, classes)
 }
 
-// AtShort leaves in to the errors of cur, which stands at mem(0); cur "" is loaded to t1.
-// Scratch: t0, t1.
+// AtShort computes in to the errors of cur, which is also at mem(0). If cur is "" it is
+// loaded to t1. Scratch: t0, t1.
 func (k *utf8Kernel) AtShort(cur string, mem func(int) string, to, t0, t1 string) {
 	if cur == "" {
 		cur = t1
@@ -113,22 +117,22 @@ func (k *utf8Kernel) AtShort(cur string, mem func(int) string, to, t0, t1 string
 	k.classesShort(to, cur, t0)
 	k.Ins("VMOVDQU", mem(-2), t0)
 	k.Ins("VMOVDQU", mem(-3), t1)
-	k.judgeShort(to, t0, t1)
+	k.errorsShort(to, t0, t1)
 }
 
-// FirstShort leaves in to the errors of cur with zeros before it. Scratch: t0, t1, t2.
+// FirstShort computes in to the errors of cur with zeros before it. Scratch: t0, t1, t2.
 func (k *utf8Kernel) FirstShort(cur, to, t0, t1, t2 string) {
 	k.Ins("VPERM2I128", 0x08, cur, cur, t2)
 	k.Ins("VPALIGNR", 15, t2, cur, to)
 	k.classesShort(to, cur, t0)
 	k.Ins("VPALIGNR", 14, t2, cur, t0)
 	k.Ins("VPALIGNR", 13, t2, cur, t1)
-	k.judgeShort(to, t0, t1)
+	k.errorsShort(to, t0, t1)
 }
 
-// CheckSmall checks the text in X0, at most 16 bytes with zeros behind them, and returns. The classes of the first
-// bytes are found where they stand and then moved to the second ones. With full set there are no zeros to show an
-// unfinished character.
+// CheckSmall checks the text in X0, at most 16 bytes followed by zeros, and returns. It
+// finds the classes of the first bytes in place, and then moves them to the second bytes.
+// With full set there are no zeros that show an unfinished character.
 func (k *utf8Kernel) CheckSmall(full bool) {
 	k.Ins("VMOVDQU", row(rowHigh1), "X3")
 	k.Ins("VMOVDQU", row(rowLow1), "X4")
@@ -159,8 +163,9 @@ func (k *utf8Kernel) CheckSmall(full bool) {
 	k.Ins("RET")
 }
 
-// CheckStates takes the 4 bytes of AX one by one, and returns: a shift a byte is less than a vector takes, which it is
-// not for 8. SHRX (BMI2) takes its count from any register, and the state may stay where it is.
+// CheckStates checks the 4 bytes of AX one by one, and returns. A shift per byte takes
+// less time than a vector, but not for 8 bytes. SHRX (BMI2) takes its count from any
+// register, so the state stays in place.
 func (k *utf8Kernel) CheckStates() {
 	k.Ins("LEAQ", utf8States+"<>(SB)", "R10")
 	k.Ins("MOVBLZX", "AL", "BX")
@@ -177,7 +182,8 @@ func (k *utf8Kernel) CheckStates() {
 	k.Ins("RET")
 }
 
-// CheckFew takes the bytes 0, n/2 and n-1 of a text of 1 to 3, in AX, BX and DX, and returns.
+// CheckFew checks the bytes 0, n/2 and n-1 of a text of 1 to 3, in AX, BX and DX, and
+// returns.
 func (k *utf8Kernel) CheckFew() {
 	k.Note("the state behind 2 bytes and that behind 3; 1 has its byte twice, and that is an error")
 	k.Ins("LEAQ", utf8States+"<>(SB)", "R10")
@@ -194,25 +200,27 @@ func (k *utf8Kernel) CheckFew() {
 	k.Ins("RET")
 }
 
-// keysShort makes Y13, Y14 and Y15 the keys of vectors that begin 1, 2 and 3 bytes before one with the key given.
+// keysShort computes in Y13, Y14 and Y15 the keys of vectors that begin 1, 2 and 3 bytes
+// before one with the given key.
 func (k *utf8Kernel) keysShort(key string) {
 	k.Ins("VPALIGNR", 15, key, key, "Y13")
 	k.Ins("VPALIGNR", 14, key, key, "Y14")
 	k.Ins("VPALIGNR", 13, key, key, "Y15")
 }
 
-// MaskedShort adds the errors of cur, which stands masked at mem(0), with the keys of keysShort. Scratch: Y4, Y5, Y6.
+// MaskedShort adds the errors of cur, which is masked at mem(0), with the keys of
+// keysShort. Scratch: Y4, Y5, Y6.
 func (k *utf8Kernel) MaskedShort(cur string, mem func(int) string) {
 	k.Ins("VPXOR", mem(-1), "Y13", "Y4")
 	k.classesShort("Y4", cur, "Y5")
 	k.Ins("VPXOR", mem(-2), "Y14", "Y5")
 	k.Ins("VPXOR", mem(-3), "Y15", "Y6")
-	k.judgeShort("Y4", "Y5", "Y6")
+	k.errorsShort("Y4", "Y5", "Y6")
 	k.Ins("VPOR", "Y4", "Y7", "Y7")
 }
 
-// Short32 checks a text of 16 to 32 bytes, the first 16 of which are in X0 and the last 16 in X3, as one vector, in Y0,
-// with zeros behind the text.
+// Short32 checks a text of 16 to 32 bytes as one vector, in Y0, with zeros after the
+// text. X0 has its first 16 bytes and X3 its last 16.
 func (k *utf8Kernel) Short32() {
 	k.Ins("LEAQ", row(rowSlide), "AX")
 	k.Ins("SUBQ", "SI", "AX")
@@ -245,7 +253,8 @@ func (k *utf8Kernel) VerdictY() {
 	k.Ins("RET")
 }
 
-// Sign puts the top bits of the bytes of t, which is the OR of all vectors, into AX; t and others are scratch.
+// Sign puts the top bits of the bytes of t, the OR of all vectors, into AX. t and the
+// others are scratch.
 func (k *utf8Kernel) Sign(t string, vectors ...string) {
 	k.Ins("VPOR", vectors[0], vectors[1], t)
 	for _, v := range vectors[2:] {
@@ -260,8 +269,9 @@ func (k *utf8Kernel) Check64() {
 	k.AtY(at("R11", 32), "", "Y3", "Y4", "Y5")
 }
 
-// Look64 goes to Maybe64 of that name if half of the 64 bytes at R11 are ASCII. They are loaded to general registers:
-// the vector units have enough to do. R8 is 0x80 in every byte.
+// Look64 jumps to the Maybe64 with that name if half of the 64 bytes at R11 are ASCII. It
+// loads them to general registers, because the vector units are busy. R8 is 0x80 in every
+// byte.
 func (k *utf8Kernel) Look64(name string) {
 	k.Ins("MOVQ", "(R11)", "AX")
 	k.Ins("ORQ", "16(R11)", "AX")
@@ -272,7 +282,7 @@ func (k *utf8Kernel) Look64(name string) {
 	k.Mark(name + "Check")
 }
 
-// Maybe64 goes back, or goes on behind itself if all 64 bytes at R11 are ASCII.
+// Maybe64 goes back, or goes on after itself if all 64 bytes at R11 are ASCII.
 func (k *utf8Kernel) Maybe64(name string) {
 	k.Sign64()
 	k.Ins("JNE", name+"Check")
@@ -286,8 +296,9 @@ func (k *utf8Kernel) Sign64() {
 	k.Ins("TESTL", "AX", "AX")
 }
 
-// Second puts into R11 where checking goes on behind the first vector: at the vector boundary in it, for aligned loads are
-// faster, unless that is so near to the start that the 3 bytes before it would not all be text.
+// Second sets R11 to where checking goes on after the first vector. That is the vector
+// boundary within it, because aligned loads are faster. It is a later place if the 3
+// bytes before the boundary would not all be text.
 func (k *utf8Kernel) Second() {
 	k.Ins("LEAQ", "32(DI)", "CX")
 	k.Ins("MOVQ", "CX", "R11")
@@ -297,8 +308,9 @@ func (k *utf8Kernel) Second() {
 	k.Ins("CMOVQCS", "CX", "R11")
 }
 
-// Rest checks the text from R11, at least 3 bytes behind its start, to its end, and returns. A run of ASCII goes to
-// the label ascii with R10 at the next vector boundary, if there is such a label.
+// Rest checks the text from R11, at least 3 bytes after its start, to its end, and
+// returns. A run of ASCII jumps to the label ascii with R10 at the next vector boundary,
+// if there is such a label.
 func (k *utf8Kernel) Rest(ascii string) {
 	k.Label("rest", "64 bytes a round while they last, each with a look whether they are ASCII")
 	k.Ins("MOVQ", "$0x8080808080808080", "R8")

@@ -3,20 +3,20 @@ package main
 import "fmt"
 
 // The AVX-512 kernels have tables of 64 entries (VPERMB), by the top six bits of a byte
-// or by its low six: a shift alone makes the index, for VPERMB ignores what a shift of
-// words brings in above. So a block of 64 bytes takes 10 operations beside what makes the
-// bytes before it.
+// or by its low six. The index is only a shift: VPERMB ignores the bits that a shift of
+// words brings in above. So a block of 64 bytes takes 10 operations, besides those for
+// the bytes before it.
 //
-// They use the registers 16 to 31 only, which no legacy encoding can reach: upper halves
-// of the others stay as they are, and there is no VZEROUPPER.
+// They use only registers 16 to 31, which no legacy encoding can reach. So the upper
+// halves of the others are unchanged, and there is no VZEROUPPER.
 //
-// They are shown to be right by bash .ci/run avx512. How fast they are is to be measured on
-// a processor that has the tier: GOWORK=off go -C bench run ./cmd/kernels.
+// Their test is bash .ci/run avx512. Measure their speed on a processor with the tier:
+// GOWORK=off go -C bench run ./cmd/kernels.
 const (
 	wideHigh1 = 0   // 64: classes by the top six bits of the first byte
 	wideLow1  = 64  // 64: by its low six bits
 	wideHigh2 = 128 // 64: by the top six bits of the second byte
-	wideOpen  = 192 // 64: the largest byte at each place that needs nothing behind the vector's end
+	wideOpen  = 192 // 64: for each place, the largest byte that needs nothing after the vector's end
 	wideEnd   = 256
 )
 
@@ -36,11 +36,11 @@ func wideConstants() []byte {
 	return rows
 }
 
-// Z is the 64-byte register n.
+// Z returns the name of the 64-byte register n.
 func Z(n int) string { return fmt.Sprintf("Z%d", n) }
 
-// ConstantsZ loads what the checks need, and clears the errors: Z26 and K6, and K5, which
-// tells whether the block before ends in an unfinished character.
+// ConstantsZ loads the constants for the checks. It clears the errors, Z26 and K6, and
+// K5: whether the last block ends in an unfinished character.
 func (k *utf8Kernel) ConstantsZ() {
 	for i, offset := range []int{wideHigh1, wideLow1, wideHigh2} {
 		k.Ins("VMOVDQU64", wideRow(offset), Z(20+i))
@@ -53,9 +53,9 @@ func (k *utf8Kernel) ConstantsZ() {
 	k.Ins("KXORQ", "K6", "K6", "K6")
 }
 
-// judgeZ adds the errors of the block cur. Z27, Z28 and Z29 begin 1, 2 and 3 bytes before
-// it. Z30 and Z31 are scratch.
-func (k *utf8Kernel) judgeZ(cur string) {
+// addErrorsZ adds the errors of the block cur. Z27, Z28 and Z29 begin 1, 2 and 3 bytes
+// before it. Z30 and Z31 are scratch.
+func (k *utf8Kernel) addErrorsZ(cur string) {
 	k.Ins("VPSRLW", 2, "Z27", "Z30")
 	k.Ins("VPSRLW", 2, cur, "Z31")
 	k.Ins("VPERMB", "Z20", "Z30", "Z30")
@@ -68,42 +68,42 @@ func (k *utf8Kernel) judgeZ(cur string) {
 	k.Ins("VPTERNLOGD", "$0xF6", "Z28", "Z30", "Z26") // one, or the others differ
 }
 
-// AfterZ checks the block cur, which the block in prev stands before, and tells in K5
-// whether it ends in an unfinished character. To 256 bytes all comes from registers: a
+// AfterZ checks the block cur, which follows the block in prev. It sets K5 to whether cur
+// ends in an unfinished character. Up to 256 bytes everything comes from registers: a
 // load 1, 2 or 3 bytes before a block touches two lines.
 func (k *utf8Kernel) AfterZ(prev, cur string) {
 	k.Ins("VALIGND", 12, prev, cur, "Z31")
 	k.Ins("VPALIGNR", 15, "Z31", cur, "Z27")
 	k.Ins("VPALIGNR", 14, "Z31", cur, "Z28")
 	k.Ins("VPALIGNR", 13, "Z31", cur, "Z29")
-	k.judgeZ(cur)
+	k.addErrorsZ(cur)
 	k.openZ(cur)
 }
 
-// AtZ checks the block at mem(0), a copy of which is in cur.
+// AtZ checks the block at mem(0); cur has a copy of it.
 func (k *utf8Kernel) AtZ(mem func(int) string, cur string) {
 	for i := 1; i <= 3; i++ {
 		k.Ins("VMOVDQU64", mem(-i), Z(26+i))
 	}
-	k.judgeZ(cur)
+	k.addErrorsZ(cur)
 }
 
-// openZ tells in K5 whether the block cur ends in an unfinished character.
+// openZ sets K5 to whether the block cur ends in an unfinished character.
 func (k *utf8Kernel) openZ(cur string) { k.Ins("VPCMPUB", 6, wideRow(wideOpen), cur, "K5") }
 
 // AddOpenZ adds an error if the last block checked ends in an unfinished character.
 func (k *utf8Kernel) AddOpenZ() { k.Ins("KORQ", "K5", "K6", "K6") }
 
-// VerdictZ leaves the flag of equality if there were no errors.
+// VerdictZ sets the equal flag if there were no errors.
 func (k *utf8Kernel) VerdictZ() {
 	k.Ins("VPTESTMB", "Z26", "Z26", "K7")
 	k.Ins("KORTESTQ", "K6", "K7")
 }
 
-// blocksZ checks the first blocks of Z16 to Z19, behind the text filled up with zeros,
-// and adds their errors. A block of ASCII, as one of zeros is, needs no check but that
-// the character before it is finished. There is no branch on the length. Labels begin
-// with name.
+// blocksZ checks the first blocks of Z16 to Z19, where zeros follow the text, and adds
+// their errors. In a block of ASCII, as in one of zeros, it only checks that the
+// character before it is finished. It does not branch on the length. Labels begin with
+// name.
 func (k *utf8Kernel) blocksZ(name string, blocks int) {
 	for i := range blocks {
 		k.Ins("VPMOVB2M", Z(16+i), fmt.Sprint("K", 1+i))
@@ -125,7 +125,7 @@ func (k *utf8Kernel) blocksZ(name string, blocks int) {
 	k.VerdictZ()
 }
 
-// skipsZ prints where blocksZ goes for blocks of ASCII.
+// skipsZ prints the targets of blocksZ for blocks of ASCII.
 func (k *utf8Kernel) skipsZ(name string, blocks int) {
 	for i := range blocks - 1 {
 		k.Mark(fmt.Sprint(name, "Skip", i))
@@ -134,9 +134,9 @@ func (k *utf8Kernel) skipsZ(name string, blocks int) {
 	}
 }
 
-// maskedZ puts into the mask register m which bytes of block i are text, and into R10 its
-// address, or the text's start if none is: then nothing beyond the text is touched. R8 is
-// -1 and DX is 0; AX and R9 are scratch.
+// maskedZ sets the mask register m to the bytes of block i that are text. R10 becomes the
+// block's address, or the start of the text if there are none. So nothing beyond the text
+// is touched. R8 is -1 and DX is 0. AX and R9 are scratch.
 func (k *utf8Kernel) maskedZ(i int, m string) {
 	k.Ins("MOVQ", "SI", "AX")
 	k.Ins("LEAQ", Mem("DI", 64*i), "R10")
@@ -189,7 +189,7 @@ func (k *utf8Kernel) signZ256(base string) {
 }
 
 // validWideLong prints n from 257. R10 is the next block of ASCII mode, R11 the next to
-// check, R12 the end, and DX the last place where either goes on in full blocks.
+// check, and R12 the end. DX is the last place where either goes on in full blocks.
 func (k *utf8Kernel) validWideLong() {
 	k.Label("wideLong", "more than 256: is there anything but ASCII at the start")
 	k.Ins("CMPQ", "SI", "$const_pieceMax")
@@ -229,8 +229,8 @@ func (k *utf8Kernel) validWideLong() {
 	k.restZ("wideASCII")
 }
 
-// restZ checks the text from R11, at least 3 bytes behind its start, to its end R12, and
-// returns. DX is R12-64. A run of ASCII goes to the label ascii with R10 at the next
+// restZ checks the text from R11, at least 3 bytes after its start, to its end R12, and
+// returns. DX is R12-64. A run of ASCII jumps to the label ascii with R10 at the next
 // boundary, if there is one.
 func (k *utf8Kernel) restZ(ascii string) {
 	k.Ins("CMPQ", "R11", "DX")
@@ -270,25 +270,25 @@ func (k *utf8Kernel) restZ(ascii string) {
 	k.Ins("JMP", ascii)
 }
 
-// lookZ loads the block at R11 to Z16, and goes to calm if it is ASCII.
+// lookZ loads the block at R11 to Z16, and jumps to calm if it is ASCII.
 func (k *utf8Kernel) lookZ(calm string) {
 	k.Ins("VMOVDQU64", "(R11)", "Z16")
 	k.signsZ("Z16", "K1")
 	k.Ins("JEQ", calm)
 }
 
-// openBeforeR11 adds an error if the 3 bytes before R11, which ASCII stands at, end in an
-// unfinished character.
+// openBeforeR11 adds an error if the 3 bytes before R11 end in an unfinished character.
+// ASCII begins at R11.
 func (k *utf8Kernel) openBeforeR11() {
 	k.Ins("VMOVD", "-3(R11)", "X27")
 	k.Ins("VPCMPUB", 6, row(rowOpen3), "X27", "K5")
 	k.AddOpenZ()
 }
 
-// unmaskWide prints 65 bytes and more at AVX-512. To 256, what is checked is loaded in
-// blocks, the last of them masked. What is stored are whole vectors from the start and to
-// the end: a masked store would cover the start of the next frame, and its load could
-// wait for it, which is not measured. All is loaded before anything is stored.
+// unmaskWide prints 65 bytes and more at AVX-512. Up to 256 the checked bytes are loaded
+// in blocks, the last of them masked. Whole vectors are stored, from the start and up to
+// the end. A masked store would cover the start of the next frame, whose load might wait
+// for it; that is not measured. Everything is loaded before the first store.
 func (k *utf8Kernel) unmaskWide() {
 	k.Label("wide", "AVX-512: blocks from the start, the last of them masked, and vectors to the end")
 	k.Ins("MOVQ", -1, "R8")
@@ -355,10 +355,10 @@ func (k *utf8Kernel) unmaskWide() {
 	k.unmaskWideLong()
 }
 
-// unmaskWideLong prints n from 257, in the modes of unmaskLong: in ASCII, chunks of 256
-// with one look each; else unmasking runs lagAhead bytes ahead of a check that reads it
-// again. Z18 is the key at R10, Z19 that at the end, and the registers are those of
-// validWideLong.
+// unmaskWideLong prints n from 257, in the modes of unmaskLong. ASCII mode takes chunks
+// of 256 with one test each. Otherwise unmasking runs lagAhead bytes ahead of a check
+// that loads them again. Z18 is the key at R10 and Z19 the key at the end. The other
+// registers are those of validWideLong.
 func (k *utf8Kernel) unmaskWideLong() {
 	unmask := func(i int, z, or string) {
 		k.Ins("VPXORQ", Mem("R10", 64*i), "Z18", z)
@@ -489,7 +489,7 @@ func (k *utf8Kernel) unmaskWideLong() {
 	k.restZ("")
 }
 
-// signsZ puts the top bits of the bytes in z into mask. Equal then means ASCII.
+// signsZ puts the top bits of the bytes in z into mask. The equal flag then means ASCII.
 func (k *utf8Kernel) signsZ(z, mask string) {
 	k.Ins("VPMOVB2M", z, mask)
 	k.Ins("KORTESTQ", mask, mask)

@@ -1,6 +1,6 @@
 package main
 
-// ConstantsX loads what CheckX needs and clears the errors.
+// ConstantsX loads the constants for CheckX and clears the errors.
 func (k *utf8Kernel) ConstantsX() {
 	k.Ins("PXOR", "X6", "X6")
 	k.Ins("MOVOU", row(rowHalf), "X7")
@@ -9,8 +9,8 @@ func (k *utf8Kernel) ConstantsX() {
 	k.Ins("MOVOU", row(rowTop), "X10")
 }
 
-// CheckX checks the vector cur, with X11, X12 and X13 beginning 1, 2 and 3 bytes before it, and leaves its errors in
-// X15. All but cur is scratch.
+// CheckX checks the vector cur. X11, X12 and X13 begin 1, 2 and 3 bytes before it. The
+// errors go to X15. All but cur is scratch.
 func (k *utf8Kernel) CheckX(cur string) {
 	k.Ins("MOVOA", "X11", "X14")
 	k.Ins("PSRLW", 4, "X14")
@@ -43,7 +43,7 @@ func (k *utf8Kernel) FirstX(cur string) {
 	k.CheckX(cur)
 }
 
-// AtX checks cur, which was loaded from the address that mem(0) gives, with the bytes before it from memory.
+// AtX checks cur, which was loaded from mem(0). It loads the bytes before it from memory.
 func (k *utf8Kernel) AtX(cur string, mem func(int) string) {
 	k.Ins("MOVOU", mem(-1), "X11")
 	k.Ins("MOVOU", mem(-2), "X12")
@@ -51,7 +51,7 @@ func (k *utf8Kernel) AtX(cur string, mem func(int) string) {
 	k.CheckX(cur)
 }
 
-// MaskedX is AtX where memory is masked; key is the key of a vector at mem(0).
+// MaskedX is AtX for masked memory. key is the key of a vector at mem(0).
 func (k *utf8Kernel) MaskedX(cur, key string, mem func(int) string) {
 	for i, x := range []string{"X11", "X12", "X13"} {
 		k.Ins("MOVOU", mem(-1-i), x)
@@ -83,8 +83,8 @@ func (k *utf8Kernel) VerdictX() {
 	k.Ins("RET")
 }
 
-// shift16 leaves in BX what of the last 8 of n text bytes, at most 15, is not among the
-// first 8.
+// shift16 computes in BX those of the last 8 bytes that are not among the first 8. The
+// text has n bytes, at most 15.
 func (k *utf8Kernel) shift16() {
 	k.Note("two shifts, for one by 64 would be none")
 	k.Ins("MOVL", 16, "CX")
@@ -102,7 +102,7 @@ func (k *utf8Kernel) Padded() {
 	k.VerdictX()
 }
 
-// Join4 makes AX of n text bytes, 4 to 7: the first 4 in AX and the last 4 in BX.
+// Join4 combines n text bytes, 4 to 7, in AX. The first 4 are in AX and the last 4 in BX.
 func (k *utf8Kernel) Join4() {
 	k.Ins("MOVL", 8, "CX")
 	k.Ins("SUBL", "SI", "CX")
@@ -112,8 +112,9 @@ func (k *utf8Kernel) Join4() {
 	k.Ins("ORQ", "BX", "AX")
 }
 
-// Middle puts into CX where the third of four vectors of size bytes begins, for n from 2 to 4 sizes: at the second or
-// behind it, so that the fourth, at the end, meets it.
+// Middle sets CX to the start of the third of four vectors of size bytes, for n from 2 to
+// 4 sizes. That is the second vector or later, so that the fourth, at the end, is
+// adjacent or overlaps.
 func (k *utf8Kernel) Middle(size int) {
 	k.Ins("MOVL", size, "CX")
 	k.Ins("MOVL", 2*size, "AX")

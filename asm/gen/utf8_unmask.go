@@ -7,10 +7,12 @@ import (
 )
 
 const (
-	// lagMin is the least rest of a text for which unmasking runs ahead of checking: what is left then is enough for the
-	// vectors at its end. To 256 bytes, checking what is still masked is faster (BenchmarkUnmask, cjk, 174 and 400 B).
+	// lagMin is the least remaining text for which unmasking runs ahead of checking. It
+	// has enough bytes for the vectors at its end. Up to 256 bytes it is faster to check
+	// the masked bytes (BenchmarkUnmask, cjk, 174 and 400 B).
 	lagMin = 257
-	// lagAhead is how far: bytes stored less than some 256 ago would be loaded from the store buffer, slowly.
+	// lagAhead is the distance. Bytes stored less than about 256 bytes ago would be
+	// loaded from the store buffer, which is slow.
 	lagAhead = 512
 	// lagCalm is the number of rounds of ASCII after which ASCII mode is tried again.
 	lagCalm = 8
@@ -77,15 +79,15 @@ func (k *utf8Kernel) keyX(reg, x string) {
 	k.Ins("PSHUFD", 0, x, x)
 }
 
-// keyAfter loads into reg the key after n octets. CX becomes 8n.
+// keyAfter loads the key after n bytes into reg. CX becomes 8n.
 func (k *utf8Kernel) keyAfter(reg string) {
 	k.Ins("MOVL", "key+16(FP)", reg)
 	k.Ins("LEAL", "(SI*8)", "CX")
 	k.Ins("RORL", "CX", reg)
 }
 
-// unmaskShort prints n from 17 to 64 for AVX2, but for 32. Here as in all short cases nothing is stored before all is loaded, and
-// nothing stored is loaded again.
+// unmaskShort prints n from 17 to 64 for AVX2, except 32. In this and all other short
+// cases everything is loaded before the first store, and nothing stored is loaded again.
 func (k *utf8Kernel) unmaskShort() {
 	k.Note("17..31: the first vector and the last")
 	k.Ins("VBROADCASTSS", "key+16(FP)", "X4")
@@ -140,7 +142,7 @@ func (k *utf8Kernel) unmaskShort() {
 	k.Ins("JMP", "store64")
 }
 
-// unmaskEnds puts the end into R12, the key into Y6, and the key at the end into R8 and Y12.
+// unmaskEnds sets R12 to the end, Y6 to the key, and R8 and Y12 to the key at the end.
 func (k *utf8Kernel) unmaskEnds() {
 	k.Ins("LEAQ", "(DI)(SI*1)", "R12")
 	k.Ins("VBROADCASTSS", "key+16(FP)", "Y6")
@@ -148,7 +150,8 @@ func (k *utf8Kernel) unmaskEnds() {
 	k.keyY("R8", 12)
 }
 
-// unmask128 prints n from 65 to 128 for AVX2. Y6 is the key at the start, Y12 that at the end.
+// unmask128 prints n from 65 to 128 for AVX2. Y6 is the key at the start, Y12 that at the
+// end.
 func (k *utf8Kernel) unmask128() {
 	k.Ins("CMPQ", "SI", 96)
 	k.Ins("JHI", "over96")
@@ -158,7 +161,8 @@ func (k *utf8Kernel) unmask128() {
 	k.unmaskFew("check128", "32(DI)", "-64(R12)", "-32(R12)")
 }
 
-// unmaskFew prints a length that is covered by the first vector and those at mem, up to three, where R12 is the end.
+// unmaskFew prints a length that the first vector and those at mem cover, up to three.
+// R12 is the end.
 func (k *utf8Kernel) unmaskFew(check string, mem ...string) {
 	mem = append([]string{"(DI)"}, mem...)
 	key := func(i int) string {
@@ -190,7 +194,7 @@ func (k *utf8Kernel) unmaskFew(check string, mem ...string) {
 	k.True()
 	k.Mark(check)
 	k.ConstantsShort()
-	k.Ins("CMPL", "AX", -1) // as dense does
+	k.Ins("CMPL", "AX", -1) // as in dense
 	k.Ins("JNE", check+"Part")
 	k.Mark(check + "All")
 	front := func() {
@@ -357,8 +361,9 @@ func (k *utf8Kernel) unmaskShortX() {
 	k.VerdictX()
 }
 
-// under16 prints n to 15, in general registers: for AVX2, and with labels that end in X for SSSE3. check16 takes 9 to 15 bytes
-// that are not all ASCII in X0, check8 up to 8 in AX, both with zeros behind them.
+// under16 prints n up to 15, in general registers: for AVX2, and for SSSE3 with labels
+// that end in X. check16 takes 9 to 15 bytes that are not all ASCII in X0. check8 takes
+// up to 8 in AX. In both zeros follow the text.
 func (k *utf8Kernel) under16(x string, check16, check8 func()) {
 	mov, join := "VMOVQ", []any{"X1", "X0", "X0"}
 	if x != "" {
@@ -484,13 +489,15 @@ func (k *utf8Kernel) keyY(reg string, y int) {
 
 // unmaskLong prints n from 129 for AVX2.
 //
-// To 256 bytes all is in registers until it is checked. A short rest of more is stored
-// only once it is known to be ASCII. When it is not, it is checked first, as it stands,
-// masked (unmasking three more vectors a block in registers), and then goes the same way
-// again with BX, the mask of the look, 0. What is long is unmasked lagAhead bytes ahead
-// of a check that reads it again; as long as it is ASCII, a look at each chunk of that
-// size is the check. (A look takes the place of a store in its unit, which has one a
-// cycle.)
+// Up to 256 bytes everything stays in registers until it is checked.
+//
+// A short rest of a longer text is stored only after it was found to be ASCII. If it is
+// not, it is first checked while it is masked, which unmasks three more vectors a block
+// in registers. Then it takes the same way again with BX, the mask of the test, 0.
+//
+// A long text is unmasked lagAhead bytes ahead of a check that loads it again. While it
+// is ASCII, one test of each chunk of that size is the check. (A test takes the place of
+// a store in its unit, which does one a cycle.)
 func (k *utf8Kernel) unmaskLong() {
 	k.Note("Y6 is the key, R8 and Y12 the key after n, R12 the end")
 	k.Ins("MOVL", "R8", "R9")
@@ -539,9 +546,8 @@ func (k *utf8Kernel) unmaskWindows() {
 }
 
 // unmaskBlocks prints the check of 129 to 256 bytes that are not all ASCII, as blocks
-// does. The text is in Y0..Y3 and Y8..Y11, and what stands before a vector is unmasked
-// again. Y12 to Y15 have the top bits of the blocks. There are no registers left for the
-// tables.
+// does. The text is in Y0..Y3 and Y8..Y11. The bytes before a vector are unmasked again.
+// Y12 to Y15 have the top bits of the blocks. No registers are left for the tables.
 func (k *utf8Kernel) unmaskBlocks() {
 	masks := []string{"AX", "BX", "CX", "DX"}
 	for i, m := range masks {
@@ -606,8 +612,8 @@ func (k *utf8Kernel) unmaskBlocks() {
 	}
 }
 
-// tightAt adds the errors of cur, which stands masked at mem(0), with the keys of
-// keysShort. Scratch: Y4, Y5, Y6.
+// tightAt adds the errors of cur, which is masked at mem(0), with the keys of keysShort.
+// Scratch: Y4, Y5, Y6.
 func (k *utf8Kernel) tightAt(cur string, mem func(int) string) {
 	k.Ins("VPXOR", mem(-1), "Y13", "Y4")
 	k.tight(cur, func() {
@@ -616,8 +622,8 @@ func (k *utf8Kernel) tightAt(cur string, mem func(int) string) {
 	})
 }
 
-// tight adds the errors of cur: Y4 is the vector 1 byte earlier, and earlier leaves those
-// 2 and 3 bytes earlier in Y5 and Y6.
+// tight adds the errors of cur. Y4 is the vector 1 byte earlier. earlier computes those 2
+// and 3 bytes earlier in Y5 and Y6.
 func (k *utf8Kernel) tight(cur string, earlier func()) {
 	half := row(rowHalf)
 	k.Ins("VPSRLW", 4, "Y4", "Y5")
@@ -634,12 +640,13 @@ func (k *utf8Kernel) tight(cur string, earlier func()) {
 	k.Ins("VPSHUFB", "Y5", "Y6", "Y5")
 	k.Ins("VPAND", "Y5", "Y4", "Y4")
 	earlier()
-	k.judgeShort("Y4", "Y5", "Y6")
+	k.errorsShort("Y4", "Y5", "Y6")
 	k.Ins("VPOR", "Y4", "Y7", "Y7")
 }
 
-// align stores the first vector, in Y0, and unmasks the one at the next vector boundary, which it leaves in R10
-// together with its key in R13 and Y6. The masked bytes they share are loaded before.
+// align stores the first vector, in Y0. It unmasks the one at the next vector boundary,
+// and leaves its address in R10 and its key in R13 and Y6. The masked bytes that the two
+// share are loaded before.
 func (k *utf8Kernel) align() {
 	k.Ins("LEAQ", "32(DI)", "R10")
 	k.Ins("ANDQ", -32, "R10")
@@ -654,7 +661,7 @@ func (k *utf8Kernel) align() {
 	k.Ins("ADDQ", 32, "R10")
 }
 
-// unmaskASCII prints n from 257 as long as there is nothing but ASCII, or nothing left to check.
+// unmaskASCII prints n from 257 while there is only ASCII, or nothing left to check.
 func (k *utf8Kernel) unmaskASCII() {
 	k.Label("over256", "more than 256: the first 128 tell how to begin; stores go to vector boundaries")
 	k.Ins("VPOR", "Y0", "Y1", "Y4")

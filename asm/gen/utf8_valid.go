@@ -315,22 +315,24 @@ func (k *utf8Kernel) validLong() {
 	k.Rest("ascii")
 }
 
-// dense goes to all if AX, the top bits of all vectors together, is full: then 32 bytes
-// at least are not ASCII, and the text is likely to be so throughout.
+// dense jumps to all if AX, the top bits of all vectors together, is full. Then at least
+// 32 bytes are not ASCII, and the text is probably so throughout.
 func (k *utf8Kernel) dense(all string) {
 	k.Ins("CMPL", "AX", -1)
 	k.Ins("JEQ", all)
 }
 
 // blocks prints the check of 129 to 256 bytes that are not all ASCII, in blocks of 64:
-// two from the start and two to the end. The third is left out if the others meet. Y0 is
-// the first vector, Y4 and Y6 are the last two; Y1, Y2 and Y3 have the top bits of the
-// other blocks, and Y5 those of all but the last vector. A block of ASCII needs no check
-// except that the character before it is finished: Y6 is not 0 where one is open.
+// two from the start and two up to the end. The third is left out if the others cover the
+// text.
 //
-// Finding the first and the last such byte, and checking only from there to there, takes
-// no branches and is slower: the address of the first load then waits for all that comes
-// before it (tail of 200: 13 ns for 7).
+// Y0 is the first vector, and Y4 and Y6 are the last two. Y1, Y2 and Y3 have the top bits
+// of the other blocks, Y5 those of all but the last vector. In a block of ASCII only the
+// character before it must be finished: Y6 is not 0 if it is not.
+//
+// Checking only from the first such byte to the last needs no branches but is slower. The
+// address of the first load then waits for everything before it (tail of 200: 13 ns
+// instead of 7).
 func (k *utf8Kernel) blocks() {
 	k.dense("first")
 	k.Ins("VPMOVMSKB", "Y5", "CX")
@@ -421,8 +423,8 @@ func (k *utf8Kernel) signX64() {
 	k.Ins("TESTL", "AX", "AX")
 }
 
-// restSSSE3 checks the text from R11, at least 64 bytes before its end, to the end and returns. What is before R11 is
-// ASCII.
+// restSSSE3 checks the text from R11, at least 64 bytes before its end, to the end and
+// returns. Everything before R11 is ASCII.
 func (k *utf8Kernel) restSSSE3() {
 	k.Label("firstX", "the vector at R11 has ASCII before it, or nothing")
 	k.ConstantsX()

@@ -1,5 +1,6 @@
-// Package corpus makes the messages that every entrant reads and writes, and the byte streams they stand in. All of it is
-// deterministic: the same arguments give the same bytes on every machine.
+// Package corpus makes the messages that every entrant reads and writes, and streams of
+// frames with them. It is deterministic: the same arguments give the same bytes on every
+// machine.
 package corpus
 
 import (
@@ -9,22 +10,23 @@ import (
 	"strconv"
 )
 
-// Kind is what the messages are made of.
+// Kind is the kind of text in messages.
 type Kind string
 
 const (
-	// ASCII is what exchanges send: JSON of numbers and short keys.
+	// ASCII is like the messages of exchanges: JSON of numbers and short keys.
 	ASCII Kind = "ascii"
-	// CJK is the same with about 13 % of its bytes in three-byte characters.
+	// CJK is ASCII with about 13 % of its bytes in three-byte characters.
 	CJK Kind = "cjk"
 )
 
-// Sizes are the mean message lengths, in bytes, that the scenarios in memory go through.
+// Sizes are the mean message lengths, in bytes, of the scenarios in memory.
 var Sizes = []int{60, 200, 1000, 8000}
 
 const words = "深度行情快照成交价格数量买卖盘口更新时间序号合约标记指数资金费率"
 
-// Messages returns n JSON texts of size bytes on average, their lengths within a quarter of it.
+// Messages returns n JSON texts of size bytes on average. Their lengths differ from that
+// by up to a quarter.
 func Messages(kind Kind, size, n int) [][]byte {
 	rnd := rand.New(rand.NewPCG(uint64(size), uint64(len(kind))))
 	runes := []rune(words)
@@ -56,14 +58,15 @@ func message(rnd *rand.Rand, runes []rune, kind Kind, i, want int) []byte {
 	return append(b, `"}`...)
 }
 
-// Stream is messages as they stand on the wire, one text frame each. It can be sent again and again from its start.
+// Stream is messages as a stream, each in one text frame. It can be sent again and again
+// from its start.
 type Stream struct {
 	Bytes    []byte
-	Ends     []int    // Ends[i] is where the frame of message i ends
-	Messages [][]byte // before compression and masking
+	Ends     []int    // Ends[i] is the end of the frame of message i
+	Messages [][]byte // uncompressed and unmasked
 }
 
-// NewStream frames messages. Masked frames carry keys of their own.
+// NewStream frames messages. Each masked frame has its own key.
 func NewStream(messages [][]byte, masked bool) *Stream {
 	s := &Stream{Messages: messages, Ends: make([]int, len(messages))}
 	rnd := rand.New(rand.NewPCG(1, uint64(len(messages))))
@@ -74,8 +77,8 @@ func NewStream(messages [][]byte, masked bool) *Stream {
 	return s
 }
 
-// AppendFrame appends a frame with the given first octet. It is the harness's own encoder, so that no entrant reads what it
-// has written itself.
+// AppendFrame appends a frame with the given first byte. It is an encoder of its own, so
+// that no entrant reads what it has written itself.
 func AppendFrame(dst []byte, b0 byte, payload []byte, masked bool, key uint32) []byte {
 	var bit byte
 	if masked {
@@ -101,7 +104,7 @@ func AppendFrame(dst []byte, b0 byte, payload []byte, masked bool, key uint32) [
 	return dst
 }
 
-// WireLen returns the bytes that n messages take on the wire, counted from the first.
+// WireLen returns the length of the frames of the first n messages.
 func (s *Stream) WireLen(n int) int {
 	rounds, rest := n/len(s.Ends), n%len(s.Ends)
 	total := rounds * len(s.Bytes)
@@ -111,8 +114,8 @@ func (s *Stream) WireLen(n int) int {
 	return total
 }
 
-// Sum returns what n messages, counted from message from, add to a tally: their bytes, and the sum of each one's first and
-// last byte.
+// Sum returns what the n messages after the first from add to a tally: their bytes, and
+// the sum of each one's first and last byte.
 func (s *Stream) Sum(from, n int) (bytes int, sum uint64) {
 	for i := range n {
 		m := s.Messages[(from+i)%len(s.Messages)]

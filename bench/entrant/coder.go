@@ -10,8 +10,8 @@ import (
 	"github.com/coder/websocket"
 )
 
-// coder is github.com/coder/websocket. It has no UTF-8 check, and no knob for its read buffer. Contexts are
-// context.Background(), which costs least.
+// coder is github.com/coder/websocket. It has no UTF-8 check and no option for its read
+// buffer. Contexts are context.Background(), which costs least.
 type coder struct {
 	reuse bool
 }
@@ -50,7 +50,8 @@ func (e coder) Serve(l net.Listener, o Options, serve func(Conn)) error {
 	})
 }
 
-// Broadcast writes to one connection after the other: the library has no prepared message.
+// Broadcast writes to one connection after the other: the library has no prepared
+// message.
 func (coder) Broadcast(conns []Conn, p []byte) error {
 	for _, c := range conns {
 		if err := c.(*coderConn).c.Write(context.Background(), websocket.MessageText, p); err != nil {
@@ -69,12 +70,13 @@ type coderConn struct {
 }
 
 func newCoderConn(c *websocket.Conn, e coder, o Options) *coderConn {
-	c.SetReadLimit(16 << 20) // the others' default
+	c.SetReadLimit(16 << 20) // the default of the others
 	return &coderConn{c: c, check: o.CheckUTF8, reuse: e.reuse}
 }
 
-// read returns the next message: by Read, "a convenience method around Reader to read a single message"; or, with reuse, by
-// Reader into one buffer, which saves Read's growing slice.
+// read returns the next message. It uses Read, "a convenience method around Reader to
+// read a single message". With reuse it uses Reader and one buffer, which avoids the
+// growing slice of Read.
 func (c *coderConn) read() (p []byte, err error) {
 	kind := websocket.MessageText
 	if c.reuse {
@@ -110,7 +112,7 @@ func (c *coderConn) Receive(n int, t *Tally) error {
 	return nil
 }
 
-// Send uses Write, which sends a message in one frame; Writer would cost a second one.
+// Send uses Write, which sends a message in one frame. Writer would need a second one.
 func (c *coderConn) Send(n int, messages [][]byte) error {
 	for range n {
 		if err := c.c.Write(context.Background(), websocket.MessageText, messages[c.next]); err != nil {

@@ -9,8 +9,8 @@ import (
 	dropin "github.com/seed-7f57ff33/tickwire/conn/gorilla"
 )
 
-// gorillaDefault and dropInDefault are servers with the zero Upgrader, as most programs have
-// it: the sizes of buffers, and who holds them, are left to the library.
+// gorillaDefault and dropInDefault are servers with the zero Upgrader, as in most
+// programs. The library chooses the sizes of buffers, and who holds them.
 type (
 	gorillaDefault struct{ gorilla }
 	dropInDefault  struct{ dropIn }

@@ -10,7 +10,7 @@ import (
 	websocket "github.com/seed-7f57ff33/tickwire/conn/gorilla"
 )
 
-// dropIn is this module's conn/gorilla, called as gorilla is.
+// dropIn is this module's conn/gorilla, called in the same way as gorilla.
 type dropIn struct{}
 
 func (dropIn) Info() Info {
@@ -37,7 +37,7 @@ var dropInWriteBuffers sync.Pool
 
 func (dropIn) Serve(l net.Listener, o Options, serve func(Conn)) error {
 	u := websocket.Upgrader{ReadBufferSize: ReadBuffer, WriteBufferSize: writeBuffer}
-	if o.Lean { // as gorilla gets it
+	if o.Lean { // gorilla gets the same
 		u.ReadBufferSize, u.WriteBufferSize = leanBuffer, leanBuffer
 		u.WriteBufferPool = &dropInWriteBuffers
 	}
@@ -50,8 +50,8 @@ func (dropIn) Serve(l net.Listener, o Options, serve func(Conn)) error {
 	})
 }
 
-// dropInConn calls its library directly, as gorillaConn and fastConn do: a call through an
-// interface or a type parameter would be measured too.
+// dropInConn calls its library directly, as gorillaConn and fastConn do. A call through
+// an interface or a type parameter would be measured too.
 type dropInConn struct {
 	c     *websocket.Conn
 	check bool

@@ -10,8 +10,9 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// fast is github.com/fasthttp/websocket: its server stands behind valyala/fasthttp. It leaves the UTF-8 of messages to the
-// application, and offers permessage-deflate without context takeover only.
+// fast is github.com/fasthttp/websocket, whose server runs in valyala/fasthttp. It leaves
+// the UTF-8 check of messages to the application, and offers permessage-deflate without
+// context takeover only.
 type fast struct{}
 
 func (fast) Info() Info {
@@ -35,7 +36,8 @@ func (fast) Dial(o Options) (Conn, error) {
 	return &fastConn{c: c, check: o.CheckUTF8}, nil
 }
 
-// fastWriteBuffers is what the documentation tells for "a modest volume of writes across a large number of connections".
+// fastWriteBuffers follows the documentation for "a modest volume of writes across a
+// large number of connections".
 var fastWriteBuffers sync.Pool
 
 func (fast) Serve(l net.Listener, o Options, serve func(Conn)) error {
@@ -45,7 +47,7 @@ func (fast) Serve(l net.Listener, o Options, serve func(Conn)) error {
 		u.WriteBufferPool = &fastWriteBuffers
 	}
 	s := &fasthttp.Server{ReduceMemoryUsage: o.Lean, Handler: func(ctx *fasthttp.RequestCtx) {
-		// The upgrader runs the handler on the goroutine of the hijacked connection.
+		// The upgrader runs the handler in the goroutine of the hijacked connection.
 		_ = u.Upgrade(ctx, func(c *websocket.Conn) { serve(&fastConn{c: c, check: o.CheckUTF8}) })
 	}}
 	return s.Serve(l)

@@ -12,7 +12,8 @@ import (
 	"github.com/gobwas/ws/wsutil"
 )
 
-// gobwas is github.com/gobwas/ws by its wsutil package, which does the whole protocol.
+// gobwas is github.com/gobwas/ws with its package wsutil, which implements the whole
+// protocol.
 type gobwas struct{}
 
 func (gobwas) Info() Info {
@@ -29,8 +30,9 @@ func (gobwas) Serve(l net.Listener, o Options, serve func(Conn)) error {
 	return gobwasServe(l, o, serve, newGobwasConn)
 }
 
-// Broadcast compiles the frame once: "CompileFrame returns byte representation of given frame. In terms of memory consumption
-// it is useful to precompile static frames which are often used" (write.go).
+// Broadcast compiles the frame once: "CompileFrame returns byte representation of given
+// frame. In terms of memory consumption it is useful to precompile static frames which
+// are often used" (write.go).
 func (gobwas) Broadcast(conns []Conn, p []byte) error {
 	frame, err := ws.CompileFrame(ws.NewTextFrame(p))
 	if err != nil {
@@ -50,7 +52,8 @@ func gobwasDial(o Options, state ws.State, make gobwasMake) (Conn, error) {
 	d := ws.Dialer{
 		NetDial:   func(_ context.Context, _, address string) (net.Conn, error) { return o.netDial(address) },
 		TLSConfig: o.TLS,
-		// So that what came behind the response is in a buffer of this size, which is then read on from.
+		// Bytes after the response are then in a buffer of this size, which the reader
+		// uses further.
 		ReadBufferSize: ReadBuffer,
 	}
 	c, br, _, err := d.Dial(context.Background(), o.URL)
@@ -60,7 +63,8 @@ func gobwasDial(o Options, state ws.State, make gobwasMake) (Conn, error) {
 	return make(c, br, state, o), nil
 }
 
-// gobwasServe upgrades on the accepted connection, without net/http: the README's way "without intermediate allocations".
+// gobwasServe upgrades the accepted connection without net/http: the README's way
+// "without intermediate allocations".
 func gobwasServe(l net.Listener, o Options, serve func(Conn), make gobwasMake) error {
 	for {
 		c, err := l.Accept()
@@ -96,16 +100,16 @@ func newGobwasConn(c net.Conn, br *bufio.Reader, state ws.State, o Options) Conn
 	if br == nil {
 		br = bufio.NewReaderSize(c, ReadBuffer)
 	}
-	// One Reader for the connection, as in the README's second example, over a buffer, so that a frame does not cost three
-	// system calls.
+	// One Reader for the connection, as in the README's second example. It reads from a
+	// buffer, so that a frame does not need three system calls.
 	g.rd = &wsutil.Reader{Source: br, State: state, CheckUTF8: o.CheckUTF8, MaxMessageSize: 16 << 20}
 	g.buf = make([]byte, 512)
 	return g
 }
 
-// read returns the next message. With Options.Lean it is read by wsutil's helper, which holds no memory between messages
-// (the README's first example); otherwise by the connection's Reader into one buffer, which saves the helper's Reader and
-// slice.
+// read returns the next message. With Options.Lean it uses wsutil's helper, which holds
+// no memory between messages (the README's first example). Otherwise it uses the
+// connection's Reader and one buffer, which saves the helper's Reader and slice.
 func (g *gobwasConn) read() ([]byte, error) {
 	if g.lean {
 		p, _, err := wsutil.ReadData(g.c, g.state)
@@ -144,7 +148,7 @@ func (g *gobwasConn) Receive(n int, t *Tally) error {
 	return nil
 }
 
-// Send uses WriteMessage, which encodes into a pooled buffer and writes it in one call.
+// Send uses WriteMessage, which encodes into a pooled buffer and writes that in one call.
 func (g *gobwasConn) Send(n int, messages [][]byte) error {
 	for range n {
 		if err := wsutil.WriteMessage(g.c, g.state, ws.OpText, messages[g.next]); err != nil {
@@ -171,8 +175,8 @@ func (g *gobwasConn) Echo() error {
 
 func (g *gobwasConn) Close() error { return g.c.Close() }
 
-// gobwasLow is github.com/gobwas/ws by its low-level calls: what one writes by hand for speed. Fragments and control frames
-// are left to the caller, who has none here.
+// gobwasLow is github.com/gobwas/ws with its low-level calls: hand-written code for
+// speed. The caller handles fragments and control frames; here there are none.
 type gobwasLow struct{}
 
 func (gobwasLow) Info() Info {
@@ -262,7 +266,8 @@ func (g *gobwasLowConn) Receive(n int, t *Tally) error {
 	return nil
 }
 
-// write encodes one message into the queue and writes that in one call. A client's copy in the queue is masked in place.
+// write encodes one message into the queue and writes the queue in one call. A client
+// masks its copy in the queue in place.
 func (g *gobwasLowConn) write(p []byte) error {
 	h := ws.Header{Fin: true, OpCode: ws.OpText, Length: int64(len(p))}
 	if g.state.ClientSide() {

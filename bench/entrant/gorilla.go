@@ -12,8 +12,9 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// gorilla is github.com/gorilla/websocket. It leaves the UTF-8 of messages to the application (doc.go, Data Messages), and
-// offers permessage-deflate without context takeover only (doc.go, Compression).
+// gorilla is github.com/gorilla/websocket. It leaves the UTF-8 check of messages to the
+// application (doc.go, Data Messages). It offers permessage-deflate without context
+// takeover only (doc.go, Compression).
 type gorilla struct {
 	reuse bool
 }
@@ -30,7 +31,8 @@ func (g gorilla) Dial(o Options) (Conn, error) {
 	d := websocket.Dialer{
 		NetDialContext:  func(_ context.Context, _, address string) (net.Conn, error) { return o.netDial(address) },
 		TLSClientConfig: o.TLS,
-		// "Increasing the buffer size uses more memory, but can reduce the number of system calls" (doc.go, Buffers).
+		// "Increasing the buffer size uses more memory, but can reduce the number of
+		// system calls" (doc.go, Buffers).
 		ReadBufferSize: ReadBuffer, WriteBufferSize: writeBuffer,
 	}
 	c, _, err := d.Dial(o.URL, nil)
@@ -40,7 +42,8 @@ func (g gorilla) Dial(o Options) (Conn, error) {
 	return &gorillaConn{c: c, check: o.CheckUTF8, reuse: g.reuse}, nil
 }
 
-// gorillaWriteBuffers is what the documentation tells for "a modest volume of writes across a large number of connections".
+// gorillaWriteBuffers follows the documentation for "a modest volume of writes across a
+// large number of connections".
 var gorillaWriteBuffers sync.Pool
 
 func (g gorilla) Serve(l net.Listener, o Options, serve func(Conn)) error {
@@ -58,8 +61,9 @@ func (g gorilla) Serve(l net.Listener, o Options, serve func(Conn)) error {
 	})
 }
 
-// Broadcast prepares the message once: "PreparedMessage caches on the wire representations of a message payload. Use
-// PreparedMessage to efficiently send a message payload to multiple connections" (prepared.go).
+// Broadcast prepares the message once: "PreparedMessage caches on the wire
+// representations of a message payload. Use PreparedMessage to efficiently send a message
+// payload to multiple connections" (prepared.go).
 func (gorilla) Broadcast(conns []Conn, p []byte) error {
 	m, err := websocket.NewPreparedMessage(websocket.TextMessage, p)
 	if err != nil {
@@ -81,8 +85,9 @@ type gorillaConn struct {
 	next  int
 }
 
-// read returns the next message: by ReadMessage, the documented helper, which allocates it; or, with reuse, by NextReader
-// into one buffer, which is what the documentation leaves for callers that do not want that.
+// read returns the next message. It uses ReadMessage, the documented helper, which
+// allocates it. With reuse it uses NextReader and one buffer, the documented way without
+// an allocation.
 func (c *gorillaConn) read() (p []byte, err error) {
 	kind := 0
 	if c.reuse {
@@ -118,7 +123,8 @@ func (c *gorillaConn) Receive(n int, t *Tally) error {
 	return nil
 }
 
-// Send uses WriteMessage, which has a path of its own for servers that saves the writer's object and a copy.
+// Send uses WriteMessage, which has a fast path for servers without the writer's object
+// and a copy.
 func (c *gorillaConn) Send(n int, messages [][]byte) error {
 	for range n {
 		if err := c.c.WriteMessage(websocket.TextMessage, messages[c.next]); err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/lxzan/gws"
 )
 
-// gwsLib is github.com/lxzan/gws. Its messages come by callback, out of ReadLoop.
+// gwsLib is github.com/lxzan/gws. It delivers messages by callback from ReadLoop.
 type gwsLib struct{}
 
 func (gwsLib) Info() Info {
@@ -21,7 +21,7 @@ func (gwsLib) Info() Info {
 	}
 }
 
-// gwsDeflate turns on what the other end agrees to: context takeover both ways.
+// gwsDeflate turns on context takeover in both directions, if the peer agrees.
 func gwsDeflate(o Options) gws.PermessageDeflate {
 	return gws.PermessageDeflate{Enabled: o.Deflate, ServerContextTakeover: o.Deflate, ClientContextTakeover: o.Deflate}
 }
@@ -46,7 +46,7 @@ type gwsDialer Options
 
 func (d gwsDialer) Dial(_, address string) (net.Conn, error) { return Options(d).netDial(address) }
 
-// Serve uses the library's own server, which does without net/http.Server.
+// Serve uses the library's own server, without net/http.Server.
 func (gwsLib) Serve(l net.Listener, o Options, serve func(Conn)) error {
 	option := &gws.ServerOption{ReadBufferSize: ReadBuffer, CheckUtf8Enabled: o.CheckUTF8, PermessageDeflate: gwsDeflate(o)}
 	if o.Lean {
@@ -62,13 +62,13 @@ func (gwsLib) Serve(l net.Listener, o Options, serve func(Conn)) error {
 		}
 		serveHere(&gwsConn{c: c, h: h}, o, serve)
 	}
-	// RunListener has no end: it accepts again after any error.
+	// RunListener does not end: it accepts again after any error.
 	once := &onceListener{Listener: l, ended: make(chan error)}
 	go s.RunListener(once)
 	return <-once.ended
 }
 
-// onceListener tells its first error to ended and never returns it.
+// onceListener sends its first error to ended and never returns it.
 type onceListener struct {
 	net.Listener
 	ended chan error
@@ -83,7 +83,8 @@ func (l *onceListener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// Broadcast uses a Broadcaster, which frames the message once. It writes from a goroutine per connection.
+// Broadcast uses a Broadcaster, which frames the message once. It writes in one goroutine
+// per connection.
 func (gwsLib) Broadcast(conns []Conn, p []byte) error {
 	b := gws.NewBroadcaster(gws.OpcodeText, p)
 	defer b.Close()
@@ -95,17 +96,17 @@ func (gwsLib) Broadcast(conns []Conn, p []byte) error {
 	return nil
 }
 
-// gwsHandler gets the messages of a client's one connection, or of all connections of a server. It echoes them, or tallies
-// those of the one connection that has called Receive.
+// gwsHandler gets the messages of a client's one connection, or of all connections of a
+// server. It echoes them, or counts those of the connection that has called Receive.
 type gwsHandler struct {
 	gws.BuiltinEventHandler
 	tally *Tally
-	view  func(p []byte) // gets a message instead of the tally
+	view  func(p []byte) // gets each message instead of the tally
 	left  int
 	yield func(struct{}) bool
 }
 
-// OnMessage gives each message back to the library's pool, as its examples do.
+// OnMessage returns each message to the library's pool, as its examples do.
 func (h *gwsHandler) OnMessage(c *gws.Conn, m *gws.Message) {
 	if h.yield == nil {
 		_ = c.WriteMessage(m.Opcode, m.Bytes())
@@ -131,7 +132,8 @@ type gwsConn struct {
 	next int
 }
 
-// Receive runs ReadLoop as a coroutine, which the callback suspends after n messages: a tenth of a microsecond for all n.
+// Receive runs ReadLoop as a coroutine, which the callback suspends after n messages.
+// That costs a tenth of a microsecond for all n.
 func (g *gwsConn) Receive(n int, t *Tally) error {
 	g.h.tally, g.h.view, g.h.left = t, nil, n
 	return g.resume()
@@ -143,7 +145,7 @@ func (g *gwsConn) View(f func(p []byte)) error {
 	return g.resume()
 }
 
-// resume runs ReadLoop until as many messages as are wanted have come.
+// resume runs ReadLoop until all wanted messages have come.
 func (g *gwsConn) resume() error {
 	if g.turn == nil {
 		g.turn, g.stop = iter.Pull(func(yield func(struct{}) bool) {

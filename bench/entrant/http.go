@@ -5,13 +5,14 @@ import (
 	"net/http"
 )
 
-// serveHTTP runs a net/http server for the libraries that upgrade behind one.
+// serveHTTP runs a net/http server, for libraries that upgrade its connections.
 func serveHTTP(l net.Listener, handle http.HandlerFunc) error {
 	return (&http.Server{Handler: handle}).Serve(l)
 }
 
-// handOver gives an upgraded connection to serve on a goroutine of its own, so that net/http's goroutine, its stack and the
-// request can go: all libraries allow that, and it is what they tell for many connections.
+// handOver calls serve with an upgraded connection in its own goroutine. net/http's
+// goroutine, its stack and the request are then freed. All libraries allow that, and
+// recommend it for many connections.
 func handOver(c Conn, serve func(Conn)) {
 	go func() {
 		defer c.Close()
@@ -19,8 +20,9 @@ func handOver(c Conn, serve func(Conn)) {
 	}()
 }
 
-// serveHere serves a connection on the goroutine that has opened it, as a server without net/http can; with Options.Lean on one of its
-// own all the same: the opening handshake makes a stack grow, and a stack does not shrink below what it needs while it waits.
+// serveHere serves a connection in the goroutine that has opened it, as a server without
+// net/http can. With Options.Lean it uses a new goroutine: the opening handshake makes a
+// stack grow, and it does not shrink below what a waiting goroutine needs.
 func serveHere(c Conn, o Options, serve func(Conn)) {
 	if o.Lean {
 		handOver(c, serve)

@@ -21,12 +21,12 @@ import (
 type reading int
 
 const (
-	discarding reading = iota // read 64 KiB and throw it away
+	discarding reading = iota // read 64 KiB and discard it
 	copying                   // io.Copy to io.Discard
 	parsing                   // parse the lengths, take each payload
 )
 
-// limit is a program without a protocol, in as few lines as can do the work.
+// limit is a program without a protocol, as short as possible.
 type limit struct {
 	name, calls string
 	reading     reading
@@ -35,7 +35,7 @@ type limit struct {
 	buffered    bool // TLS reads the socket through a 64 KiB buffer
 }
 
-// The names of the limits, for the scenarios that choose among them.
+// The names of the limits, for scenarios that choose some of them.
 const (
 	LimitDiscard     = "limit: read 64 KiB, discard"
 	LimitCopy        = "limit: io.Copy to io.Discard"
@@ -65,7 +65,8 @@ func Limits() []Entrant {
 	return append(limits, recordLimits()...)
 }
 
-// acceptor is a server that does nothing with a connection: what every server's handshake has on top of the library's.
+// acceptor is a server that does nothing with a connection. It shows the cost of a
+// server's handshake outside the library.
 type acceptor struct{}
 
 func (acceptor) Info() Info {
@@ -87,8 +88,8 @@ func (acceptor) Serve(l net.Listener, _ Options, serve func(Conn)) error {
 	}
 }
 
-// hijacker takes connections over from net/http and does nothing with them: what every library's handshake behind net/http has on
-// top of its own.
+// hijacker takes connections over from net/http and does nothing with them. It shows the
+// cost outside a library that uses net/http.
 type hijacker struct{}
 
 func (hijacker) Info() Info {
@@ -110,7 +111,7 @@ func (hijacker) Serve(l net.Listener, _ Options, serve func(Conn)) error {
 	})
 }
 
-// limitedConn is the object that every adapter makes of a connection.
+// limitedConn is the object that every adapter makes for a connection.
 type limitedConn struct {
 	Conn
 	nc net.Conn
@@ -202,7 +203,7 @@ type limitConn struct {
 	buf      []byte
 	pos, end int
 	received int
-	taken    int // bytes of the stream, where messages are not told apart
+	taken    int // bytes of the stream, if messages are not parsed
 	out      []byte
 	next     int
 	key      uint32
@@ -223,7 +224,7 @@ func (c *limitConn) Receive(n int, t *Tally) error {
 	return c.discard(n, t)
 }
 
-// goal returns how many bytes make n more messages.
+// goal returns how many bytes n more messages have.
 func (c *limitConn) goal(n int) int {
 	c.received += n
 	return c.wireLen(c.received) - c.taken
@@ -250,8 +251,8 @@ func (c *limitConn) copy(n int, t *Tally) error {
 	return err
 }
 
-// parse goes through the frames of the buffer. A frame that is longer than the buffer, a control frame and a fragment are not
-// provided for.
+// parse reads the frames in the buffer. It does not support a frame longer than the
+// buffer, a control frame or a fragment.
 func (c *limitConn) parse(n int, t *Tally) error {
 	for n > 0 {
 		b := c.buf[:c.end]
@@ -368,7 +369,7 @@ func (c *limitConn) Echo() error {
 		if err := c.parse(1, &t); err != nil {
 			return err
 		}
-		// The message just parsed ends at pos; its length is what the tally counted.
+		// The message just parsed ends at pos. The tally has counted its length.
 		m := c.buf[c.pos-t.Bytes : c.pos]
 		t = Tally{}
 		if err := c.write(m); err != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/wire"
 )
 
-// Memory opens a connection of e to a stream within the process: as the client that reads it, or as the server. done closes
-// everything.
+// Memory opens a connection of e to a stream within the process, as the client that reads
+// it or as the server. done closes everything.
 func Memory(e Entrant, s *corpus.Stream, o Options, server bool) (c Conn, m *wire.Memory, done func(), err error) {
 	m = wire.NewMemory(s.Bytes, !server)
 	o.URL = "ws://localhost/"

@@ -11,16 +11,16 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn"
 )
 
-// A Tripper is a Conn that reads in a loop of its library's: round trips are made from
+// A Tripper is a Conn that reads in a loop of its library. It makes round trips from
 // within that loop.
 type Tripper interface {
 	Conn
-	// Trips calls next, and again each time that a message has come, until next returns
-	// false or an error.
+	// Trips calls next, and again after each message, until next returns false or an
+	// error.
 	Trips(next func() (more bool, err error)) error
 }
 
-// Trips makes round trips on c: by its loop if it has one, else with Receive.
+// Trips makes round trips on c: in its loop if it has one, otherwise with Receive.
 func Trips(c Conn, next func() (more bool, err error)) error {
 	if t, ok := c.(Tripper); ok {
 		return t.Trips(next)
@@ -36,18 +36,19 @@ func Trips(c Conn, next func() (more bool, err error)) error {
 	}
 }
 
-// A LineReader is an Entrant that reads many connections in one loop. Of all others each
-// connection has a goroutine.
+// A LineReader is an Entrant that reads many connections in one loop. Other entrants use
+// one goroutine per connection.
 type LineReader interface {
 	Entrant
-	// ReadLines calls view with each message of any connection, until it returns false.
+	// ReadLines calls view with each message of any connection, until view returns false.
 	ReadLines(conns []Conn, view func(p []byte) (more bool)) error
 }
 
-// moderate is the delay of the poller that gathers: what comes within it is read at once.
+// moderate is the delay of the poller that gathers: it reads together what arrives within
+// this time.
 const moderate = time.Millisecond
 
-// waiters returns the ways to wait for bytes that are not the Go runtime's poller.
+// waiters returns the entrants that do not wait with the Go runtime's poller.
 func waiters() []Entrant {
 	in := []string{"echo", "lines", "echo-languages"}
 	const one = "as tickwire, Add to one Poller that reads all connections"
@@ -80,8 +81,8 @@ func (t tickBlocking) Serve(l net.Listener, o Options, serve func(Conn)) error {
 	return t.tick.Serve(l, o, func(c Conn) { serve(&blockingConn{tickConn: c.(*tickConn)}) })
 }
 
-// blockingConn gives the goroutine that reads it a thread: "It is for one line whose
-// reader has called runtime.LockOSThread" (Config.BlockingReads).
+// blockingConn locks the reading goroutine to a thread: "It is for one line whose reader
+// has called runtime.LockOSThread" (Config.BlockingReads).
 type blockingConn struct {
 	*tickConn
 	locked bool
@@ -131,7 +132,7 @@ func (t tickPoller) polled(c Conn) *polledConn {
 	return &polledConn{tickConn: c.(*tickConn), of: t}
 }
 
-// read has a Poller read conns, until handle returns false or an error, or a connection
+// read makes a Poller read conns, until handle returns false or an error, or a connection
 // fails.
 func (t tickPoller) read(conns []*conn.Conn, handle func(c *conn.Conn, m conn.Message) (more bool, err error)) error {
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -139,7 +140,7 @@ func (t tickPoller) read(conns []*conn.Conn, handle func(c *conn.Conn, m conn.Me
 	over, ended := errors.New("over"), false
 	p := &conn.Poller{Spin: t.spin, Moderate: t.moderate}
 	p.Handler = func(c *conn.Conn, m conn.Message) {
-		if ended { // and Run has not heard of it yet
+		if ended { // and Run does not know it yet
 			return
 		}
 		if more, err := handle(c, m); err != nil {
@@ -166,7 +167,7 @@ func (t tickPoller) read(conns []*conn.Conn, handle func(c *conn.Conn, m conn.Me
 	return nil
 }
 
-// ReadLines has one Poller read all.
+// ReadLines makes one Poller read all connections.
 func (t tickPoller) ReadLines(conns []Conn, view func(p []byte) (more bool)) error {
 	var all []*conn.Conn
 	for _, c := range conns {
@@ -181,7 +182,7 @@ type polledConn struct {
 	of tickPoller
 }
 
-// Trips writes from within the handler: "Handler may write to any Conn" (Poller).
+// Trips writes in the handler: "Handler may write to any Conn" (Poller).
 func (c *polledConn) Trips(next func() (more bool, err error)) error {
 	if more, err := next(); err != nil || !more {
 		return err

@@ -21,9 +21,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/wire"
 )
 
-// recordLimit is a program that does a handshake with crypto/tls and then takes the records
-// of TLS 1.3 itself. It knows neither alerts nor tickets nor key updates, which a feed of
-// package wire does not have.
+// recordLimit is a program that does a handshake with crypto/tls and then decrypts the
+// records of TLS 1.3 itself. It does not handle alerts, tickets or key updates, which a
+// feed of package wire does not have.
 type recordLimit struct {
 	name, calls string
 	read, open  bool
@@ -32,8 +32,8 @@ type recordLimit struct {
 const (
 	recordHeader = 5
 	tagLen       = 16
-	// aloneBytes is how much of a feed LimitOpen opens over and over: it stays in a cache of
-	// the second level, as what a read has just copied.
+	// aloneBytes is how much of a feed LimitOpen decrypts over and over. It stays in the
+	// second-level cache, like bytes that a read has just copied.
 	aloneBytes = 256 << 10
 )
 
@@ -71,7 +71,7 @@ func (l recordLimit) Dial(o Options) (Conn, error) {
 	return c, nil
 }
 
-// recordConn is a socket of which the records are split, and opened.
+// recordConn is a socket whose records are parsed and decrypted.
 type recordConn struct {
 	recordLimit
 	nc       net.Conn
@@ -86,13 +86,13 @@ type recordConn struct {
 	nonce [12]byte
 	seq   uint64
 
-	alone   []byte // whole records, which are opened in turn: LimitOpen
-	first   uint64 // the number of the first of them
+	alone   []byte // whole records, which LimitOpen decrypts in turn
+	first   uint64 // the number of the first record
 	at      int
 	scratch []byte
 }
 
-// shake does both handshakes, and finds the keys and the number of the next record.
+// shake does both handshakes. It finds the keys and the number of the next record.
 func (c *recordConn) shake(config *tls.Config) error {
 	var log bytes.Buffer
 	config.KeyLogWriter = &log
@@ -106,8 +106,8 @@ func (c *recordConn) shake(config *tls.Config) error {
 	} else if err := c.keys(log.Bytes(), s.CipherSuite); err != nil {
 		return err
 	}
-	// Of the records that crypto/tls has read some had the keys of the handshake: the number
-	// is the one by which the next record opens.
+	// crypto/tls has read records, and some had the keys of the handshake. The right
+	// number is the one that decrypts the next record.
 	record, err := c.next()
 	if err != nil {
 		return err
@@ -119,15 +119,15 @@ func (c *recordConn) shake(config *tls.Config) error {
 			return err
 		}
 	}
-	c.pos = 0 // it is the feed's
+	c.pos = 0 // the record is from the feed
 	if !c.read {
 		return c.load()
 	}
 	return nil
 }
 
-// keys takes the secret of the server's records from a key log, and derives key and IV by
-// RFC 8446 §7.3.
+// keys takes the secret of the server's records from a key log, and derives the key and
+// the IV (RFC 8446 §7.3).
 func (c *recordConn) keys(log []byte, suite uint16) error {
 	_, rest, found := bytes.Cut(log, []byte("SERVER_TRAFFIC_SECRET_0 "))
 	line, _, _ := bytes.Cut(rest, []byte("\n"))
@@ -164,15 +164,15 @@ func (c *recordConn) keys(log []byte, suite uint16) error {
 	return err
 }
 
-// oneRecord gives one record a Read to the tls.Conn above it, which then has read nothing
-// behind the last record that it needs.
+// oneRecord returns one record a Read to the tls.Conn above it. So the tls.Conn reads
+// nothing after the last record that it needs.
 type oneRecord struct {
 	net.Conn
 	left int
 }
 
 func (o *oneRecord) Read(p []byte) (int, error) {
-	if o.left == 0 { // the header, which crypto/tls asks for by itself or with more
+	if o.left == 0 { // the header: crypto/tls asks for it alone or with more
 		var head [recordHeader]byte
 		if len(p) < len(head) {
 			return 0, io.ErrShortBuffer
@@ -188,7 +188,7 @@ func (o *oneRecord) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// next returns the next record, within buf.
+// next returns the next record, a slice of buf.
 func (c *recordConn) next() ([]byte, error) {
 	for {
 		if b := c.buf[c.pos:c.end]; len(b) >= recordHeader {
@@ -207,7 +207,7 @@ func (c *recordConn) next() ([]byte, error) {
 	}
 }
 
-// opened opens a record into dst.
+// opened decrypts a record into dst.
 func (c *recordConn) opened(dst, record []byte) ([]byte, error) {
 	binary.BigEndian.PutUint64(c.nonce[4:], binary.BigEndian.Uint64(c.iv[4:])^c.seq)
 	copy(c.nonce[:4], c.iv[:4])
@@ -249,7 +249,7 @@ func (c *recordConn) Receive(n int, t *Tally) error {
 	return nil
 }
 
-// inMemory returns the next of the records in memory, and the first after the last.
+// inMemory returns the next record in memory; the first follows the last.
 func (c *recordConn) inMemory() []byte {
 	if c.at == len(c.alone) {
 		c.at, c.seq = 0, c.first

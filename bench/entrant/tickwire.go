@@ -22,8 +22,8 @@ type tick struct {
 	spin     time.Duration
 	batch    bool // TakeBatch instead of ReadMessage
 	loop     bool // Messages instead of ReadMessage
-	noClock  bool // nothing asks whether the peer is alive
-	http     bool // behind net/http instead of on the accepted connection
+	noClock  bool // no keepalive pings
+	http     bool // in net/http instead of on the accepted connection
 	opens    bool // Dialer.OpenRecords
 	blocking bool // Config.BlockingReads
 }
@@ -56,8 +56,8 @@ func ticks() []Entrant {
 
 func (t tick) Info() Info { return t.info }
 
-// config leaves everything at its default but what the scenario asks for. Where the scenario does not check UTF-8, text that is
-// written is not checked either, as with the others.
+// config uses the defaults, except for what the scenario asks for. If the scenario does
+// not check UTF-8, written text is not checked either, as with the others.
 func (t tick) config(o Options) conn.Config {
 	c := conn.Config{
 		Frame:         frame.Options{SkipUTF8: !o.CheckUTF8},
@@ -77,7 +77,7 @@ func (t tick) config(o Options) conn.Config {
 
 func (t tick) Dial(o Options) (Conn, error) {
 	config := t.config(o)
-	if o.NetDial != nil { // a connection within the process: the handshake by hand
+	if o.NetDial != nil { // a connection within the process: no Dialer
 		nc, err := o.NetDial()
 		if err != nil {
 			return nil, err
@@ -139,10 +139,11 @@ func (tick) Broadcast(conns []Conn, p []byte) error {
 	return nil
 }
 
-// tickGroup is tickwire with a Group for broadcasts: "It is the fastest way to do that" (Group).
+// tickGroup is tickwire with a Group for broadcasts: "It is the fastest way to do that"
+// (Group).
 type tickGroup struct{ tick }
 
-// Gather makes a Group of the connections. It writes from a goroutine of its own.
+// Gather makes a Group of the connections. The Group writes in its own goroutine.
 func (tickGroup) Gather(conns []Conn) (func(p []byte) error, error) {
 	g := new(conn.Group)
 	for _, c := range conns {
@@ -157,7 +158,7 @@ type tickConn struct {
 	c     *conn.Conn
 	batch bool
 	loop  bool
-	left  *conn.Batch // taken, and not yet received
+	left  *conn.Batch // taken but not yet received
 	used  int
 	next  int
 }
@@ -262,7 +263,7 @@ func (c *tickConn) Echo() error {
 
 func (c *tickConn) Close() error { return c.c.Close() }
 
-// tickFrame is tickwire's frame engine alone, over a handshake by hand.
+// tickFrame is tickwire's frame engine alone. The harness does the handshake.
 type tickFrame struct{}
 
 func (tickFrame) Info() Info {

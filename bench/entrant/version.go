@@ -4,7 +4,7 @@ import "runtime/debug"
 
 const tickwireModule = "github.com/seed-7f57ff33/tickwire"
 
-// Libraries returns the ways of using tickwire and the other libraries.
+// Libraries returns the entrants of tickwire and of the other libraries.
 func Libraries() []Entrant {
 	return append(append(ticks(), waiters()...),
 		gobwasLow{}, gobwas{},
@@ -16,8 +16,8 @@ func Libraries() []Entrant {
 	)
 }
 
-// Version returns the version of a module that this binary was built with, as debug.ReadBuildInfo tells it; "head" for
-// tickwire itself.
+// Version returns the version of a module in this binary, from debug.ReadBuildInfo. It
+// returns "head" for tickwire itself.
 func Version(module string) string {
 	if module == "" {
 		return ""

@@ -10,7 +10,8 @@ import (
 	"golang.org/x/net/websocket"
 )
 
-// xnet is golang.org/x/net/websocket. It has no UTF-8 check and no permessage-deflate; its buffers have no knob.
+// xnet is golang.org/x/net/websocket. It has no UTF-8 check and no permessage-deflate,
+// and its buffers have no option.
 type xnet struct{}
 
 func (xnet) Info() Info {
@@ -46,14 +47,15 @@ func (xnet) Dial(o Options) (Conn, error) {
 
 func (xnet) Serve(l net.Listener, o Options, serve func(Conn)) error {
 	s := websocket.Server{
-		Handshake: func(*websocket.Config, *http.Request) error { return nil }, // as the others: no check of the origin
-		// The connection ends when the handler returns, so it cannot be handed over.
+		Handshake: func(*websocket.Config, *http.Request) error { return nil }, // no origin check, like the others
+		// The connection ends when the handler returns, so handOver cannot be used.
 		Handler: func(c *websocket.Conn) { serve(newXnetConn(c, o)) },
 	}
 	return serveHTTP(l, s.ServeHTTP)
 }
 
-// Broadcast writes to one connection after the other: the library has no prepared message.
+// Broadcast writes to one connection after the other: the library has no prepared
+// message.
 func (xnet) Broadcast(conns []Conn, p []byte) error {
 	for _, c := range conns {
 		if _, err := c.(*xnetConn).c.Write(p); err != nil {
@@ -76,7 +78,7 @@ func newXnetConn(c *websocket.Conn, o Options) *xnetConn {
 	return &xnetConn{c: c, check: o.CheckUTF8}
 }
 
-// read uses Message.Receive: Conn.Read does not tell where a message ends.
+// read uses Message.Receive: Conn.Read does not show where a message ends.
 func (c *xnetConn) read() ([]byte, error) {
 	if err := websocket.Message.Receive(c.c, &c.data); err != nil {
 		return nil, err
@@ -98,7 +100,8 @@ func (c *xnetConn) Receive(n int, t *Tally) error {
 	return nil
 }
 
-// Send uses Conn.Write, which saves the conversion to a string that Message.Send wants for text.
+// Send uses Conn.Write, which saves the conversion to a string that Message.Send needs
+// for text.
 func (c *xnetConn) Send(n int, messages [][]byte) error {
 	for range n {
 		if _, err := c.c.Write(messages[c.next]); err != nil {

@@ -1,15 +1,15 @@
 // Package peers builds and runs programs that use WebSocket libraries of other languages.
-// Each is a client of the scenarios' servers.
+// Each program is a client of the scenarios' servers.
 //
-// A program gets all by its arguments:
+// All parameters are arguments:
 //
 //	LIBRARY feed  URL messages=N warm=N cpu=N chunk=N
 //	LIBRARY trips URL messages=N warm=N size=N
 //
-// For feed it reads warm messages, and then chunk after chunk, until it has used cpu
-// nanoseconds or the next chunk would go over messages. For trips it sends a text of
-// size bytes and waits until it is back: warm times, and then messages times. It checks
-// no certificate. It prints Line as one line of JSON and ends with status 0.
+// For feed a program reads warm messages. Then it reads chunk after chunk until it has
+// used cpu nanoseconds, or until the next chunk would exceed messages. For trips it sends
+// a text of size bytes and waits for the echo: warm times, and then messages times. It
+// verifies no certificate. It prints Line as one line of JSON and ends with status 0.
 package peers
 
 import (
@@ -36,24 +36,26 @@ import (
 type Peer struct {
 	Language string // a folder of bench/peers
 	Library  string // the first argument of the program
-	Calls    string // what is used of it
+	Calls    string // the calls of the library that are used
 	Check    string // who checks UTF-8
 	Program  []string
-	// Missing says why it cannot be run here, as Short has it; empty if it can.
+	// Missing says why the peer cannot be run here, in the form of Short. It is empty if
+	// it can.
 	Missing string
 }
 
-// Name is how the peer stands in tables.
+// Name returns the name of the peer in tables.
 func (p *Peer) Name() string { return p.Language + ": " + p.Library }
 
 // Reason is an error with two texts. Full is for progress output: it may have arguments,
-// folders of this machine and what a tool said. Brief has none of these: it goes into
-// results, and with them into pages that are committed.
+// folders of this machine and the output of a tool. Brief has none of these, because it
+// goes into results and from there into committed pages.
 type Reason struct{ Brief, Full string }
 
 func (r *Reason) Error() string { return r.Full }
 
-// Short is what a result may say of an error: the Brief of a Reason, or that it failed.
+// Short returns what a result may say about an error: the Brief of a Reason, or that it
+// failed.
 func Short(err error) string {
 	var r *Reason
 	if errors.As(err, &r) {
@@ -62,18 +64,18 @@ func Short(err error) string {
 	return "failed"
 }
 
-// Line is what a program prints.
+// Line is the output of a program.
 type Line struct {
-	Version  string  `json:"version"`  // of the library, as it knows it itself
-	Messages int     `json:"messages"` // measured, without those that warmed
-	Bytes    int     `json:"bytes"`    // of all messages, also those that warmed
+	Version  string  `json:"version"`  // of the library, as it reports it
+	Messages int     `json:"messages"` // measured, without warm-up
+	Bytes    int     `json:"bytes"`    // of all messages, with warm-up
 	Sum      uint64  `json:"sum"`      // of the first and last byte of all messages
-	CPU      int64   `json:"cpu_ns"`   // getrusage: what the kernel accounts to the process
+	CPU      int64   `json:"cpu_ns"`   // getrusage: CPU time of the process
 	Wall     int64   `json:"wall_ns"`
 	Times    []int64 `json:"times_ns,omitempty"` // of single trips
 }
 
-// Request is what a program is to do.
+// Request says what a program must do.
 type Request struct {
 	Role     string // feed or trips
 	URL      string
@@ -81,8 +83,8 @@ type Request struct {
 	Warm     int
 	CPU      time.Duration // of a feed
 	Chunk    int           // of a feed
-	Size     int           // of a trip's message
-	On       int           // pins the program to one CPU if > 0: On-1
+	Size     int           // of the message of a trip
+	On       int           // pins the program to CPU On-1 if > 0
 }
 
 func (r Request) arguments(p *Peer) []string {
@@ -93,8 +95,8 @@ func (r Request) arguments(p *Peer) []string {
 	return append(args, fmt.Sprintf("size=%d", r.Size))
 }
 
-// Run runs the program once. What it tells of its CPU time is not more than what the
-// kernel tells of the whole process when it has ended.
+// Run runs the program once. It checks that the reported CPU time is not more than the
+// kernel's account of the whole process.
 func (p *Peer) Run(ctx context.Context, r Request) (Line, error) {
 	var line Line
 	if p.Missing != "" {
@@ -109,7 +111,7 @@ func (p *Peer) Run(ctx context.Context, r Request) (Line, error) {
 	if err := cmd.Wait(); err != nil {
 		brief := "failed"
 		if cmd.ProcessState != nil && !cmd.ProcessState.Success() {
-			brief = cmd.ProcessState.String() // as "exit status 1"
+			brief = cmd.ProcessState.String() // such as "exit status 1"
 		}
 		if ctx.Err() != nil {
 			brief = "took too long"
@@ -119,7 +121,7 @@ func (p *Peer) Run(ctx context.Context, r Request) (Line, error) {
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
 		return line, &Reason{"printed no figures", fmt.Sprintf("%v in %q", err, out.String())}
 	}
-	// Two looks at the same account differ by a tick of the kernel's.
+	// Two readings of the same account may differ by a tick of the kernel.
 	whole := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime() + 10*time.Millisecond
 	if line.Messages <= 0 || line.CPU <= 0 || time.Duration(line.CPU) > whole {
 		text := fmt.Sprintf("%d messages in %v of CPU, of %v in all", line.Messages, time.Duration(line.CPU), whole)
@@ -128,7 +130,8 @@ func (p *Peer) Run(ctx context.Context, r Request) (Line, error) {
 	return line, nil
 }
 
-// startOn starts cmd on one CPU, which it inherits from the thread that starts it.
+// startOn starts cmd on one CPU. The process inherits that from the thread that starts
+// it.
 func startOn(cmd *exec.Cmd, on int) error {
 	if on <= 0 {
 		return cmd.Start()
@@ -147,25 +150,24 @@ func startOn(cmd *exec.Cmd, on int) error {
 	return cmd.Start()
 }
 
-// last is the end of what a program said.
+// last returns the end of a program's output.
 func last(s string) string {
 	lines := strings.Split(strings.TrimSpace(s), "\n")
 	return strings.TrimSpace(strings.Join(lines[max(0, len(lines)-3):], " / "))
 }
 
-// builder makes the programs of one language in a folder, and returns their command lines
+// builder makes the programs of one language in a folder. It returns their command lines
 // by library.
 type builder struct {
 	language string
 	build    func(source, into string) (map[string][]string, error)
-	// tools names what is built with besides the source, with versions: a change has all
-	// built again. nil if the source names all.
+	// tools names the build tools with their versions, and whatever else is used besides
+	// the source. A change causes a new build. It is nil if the source names everything.
 	tools func(source string) string
 	peers []Peer
 }
 
-// fresh builds, unless what is in the folder was built from the same source by the same
-// tools.
+// fresh builds, unless the folder has a build of the same source with the same tools.
 func (b builder) fresh(source, into string, say func(format string, args ...any)) (map[string][]string, error) {
 	tools := ""
 	if b.tools != nil {
@@ -196,8 +198,8 @@ func (b builder) fresh(source, into string, say func(format string, args ...any)
 	return programs, os.WriteFile(stamp, text, 0o666)
 }
 
-// sumOf is a checksum of a folder, of its place, where the programs of Python run, and of
-// the tools that build.
+// sumOf returns a checksum of a folder, of its path, where Python programs run, and of
+// the build tools.
 func sumOf(source, tools string) (string, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\n%s\n", source, tools)
@@ -246,9 +248,9 @@ func All() []*Peer {
 	return all
 }
 
-// Build makes the programs from source, which is bench/peers, in the cache folder, and
-// returns all peers: those that cannot be built too, with what is missing, in brief. say
-// tells what happens, with all that the tools said.
+// Build builds the programs from source, which is bench/peers, in the cache folder. It
+// returns all peers, those that cannot be built with the reason in brief. say gets
+// progress messages and the output of the tools.
 func Build(source string, say func(format string, args ...any)) ([]*Peer, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -286,14 +288,14 @@ var (
 	builtErr error
 )
 
-// Built is Build, once in a process.
+// Built is Build, once per process.
 func Built(source string, say func(format string, args ...any)) ([]*Peer, error) {
 	once.Do(func() { built, builtErr = Build(source, say) })
 	return built, builtErr
 }
 
-// command runs a command in a folder. A command that is not there is named with what has
-// it.
+// command runs a command in a folder. If there is no such command, the error says what
+// package has it.
 func command(dir string, env []string, has, name string, args ...string) error {
 	if _, err := exec.LookPath(name); err != nil {
 		base := filepath.Base(name)
@@ -316,7 +318,7 @@ func command(dir string, env []string, has, name string, args ...string) error {
 	return nil
 }
 
-// rust builds one program for all libraries. The versions are those of Cargo.lock.
+// rust builds one program for all libraries, with the versions in Cargo.lock.
 func rust(source, into string) (map[string][]string, error) {
 	err := command(source, []string{"RUSTFLAGS=-C target-cpu=native"}, "install it with rustup, or Debian's cargo", "cargo",
 		"build", "--release", "--locked", "--target-dir", into)
@@ -327,7 +329,7 @@ func rust(source, into string) (map[string][]string, error) {
 	return map[string][]string{"tokio-tungstenite": program, "fastwebsockets": program, "tokio-websockets": program, "sockudo-ws": program}, nil
 }
 
-// printed is what a command prints, or that it fails.
+// printed returns the output of a command, or that it fails.
 func printed(dir, name string, args ...string) string {
 	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
@@ -340,8 +342,8 @@ func printed(dir, name string, args ...string) string {
 
 func rustTools(source string) string { return printed(source, "rustc", "--version") }
 
-// cppTools is the compiler, and size and time of every header that the programs include:
-// the libraries are the system's, and an upgrade of one changes its headers.
+// cppTools returns the compiler, and size and time of every header that the programs
+// include. The libraries are the system's, and an upgrade changes their headers.
 func cppTools(source string) string {
 	var b strings.Builder
 	b.WriteString(printed(source, "g++", "--version"))
@@ -349,7 +351,7 @@ func cppTools(source string) string {
 	for _, word := range strings.Fields(rules) {
 		fmt.Fprintln(&b, word)
 		if !filepath.IsAbs(word) {
-			continue // a file of the source, or a header that is not there
+			continue // a file of the source, or a missing header
 		}
 		if info, err := os.Stat(word); err == nil {
 			fmt.Fprintln(&b, info.Size(), info.ModTime().UnixNano())
@@ -358,7 +360,7 @@ func cppTools(source string) string {
 	return b.String()
 }
 
-// cpp builds a program for each library that is installed.
+// cpp builds a program for each installed library.
 func cpp(source, into string) (map[string][]string, error) {
 	programs := make(map[string][]string)
 	var failed error
@@ -374,7 +376,7 @@ func cpp(source, into string) (map[string][]string, error) {
 	return programs, failed
 }
 
-// python makes a virtual environment with what requirements.txt names.
+// python makes a virtual environment with the packages of requirements.txt.
 func python(source, into string) (map[string][]string, error) {
 	const has = "install Debian's python3 and python3-venv"
 	interpreter := filepath.Join(into, "bin", "python")
@@ -390,7 +392,7 @@ func python(source, into string) (map[string][]string, error) {
 	return map[string][]string{"picows": program, "websockets": program, "websocket-client": program}, nil
 }
 
-// node installs what package-lock.json names.
+// node installs the packages of package-lock.json.
 func node(source, into string) (map[string][]string, error) {
 	for _, name := range []string{"package.json", "package-lock.json", "peer.js"} {
 		b, err := os.ReadFile(filepath.Join(source, name))

@@ -16,7 +16,7 @@ import (
 // chart is a file in bench/charts, with a text that says what it shows.
 type chart struct{ file, alt string }
 
-// bars are the cases that get a chart. The first of a scenario stands in BENCHMARKS.md.
+// bars are the cases that get a chart. The first one of a scenario is in BENCHMARKS.md.
 var bars = []struct{ scenario, kase, file string }{
 	{"decode", decode200, "decode-200.svg"},
 	{"decode", decode200m, "decode-200-masked.svg"},
@@ -80,7 +80,7 @@ func drawAll(dir string, all []group) (map[string][]chart, error) {
 	return charts, nil
 }
 
-// find returns the first case of a scenario whose name begins so, nil if there is none.
+// find returns the first case of a scenario whose name has the prefix, or nil.
 func find(all []group, scenario, prefix string) *group {
 	for i := range all {
 		if all[i].scenario == scenario && strings.HasPrefix(all[i].name, prefix) {
@@ -90,7 +90,7 @@ func find(all []group, scenario, prefix string) *group {
 	return nil
 }
 
-// bar is one line of a chart of bars.
+// bar is one line of a bar chart.
 type bar struct {
 	name  string
 	value float64
@@ -115,7 +115,7 @@ func times(r float64) string {
 	return fmt.Sprintf("%.0f×", r)
 }
 
-// barsOf are the rows of a case as bars, best first.
+// barsOf returns the rows of a case as bars, best first.
 func barsOf(g group) []bar {
 	metric := mains[g.scenario].main
 	ours := g.ours()
@@ -133,8 +133,8 @@ func barsOf(g group) []bar {
 	return all
 }
 
-// drawBars draws the main metric of one case, best on top, and returns a text that says
-// the result.
+// drawBars draws the main metric of one case, best on top. It returns a text with the
+// result.
 func drawBars(path string, g group) (alt string, err error) {
 	metric := mains[g.scenario].main
 	all := barsOf(g)
@@ -146,7 +146,7 @@ func drawBars(path string, g group) (alt string, err error) {
 	return alt, d.save(path, alt)
 }
 
-// altOf says what bars show.
+// altOf describes bars in words.
 func altOf(title string, all []bar) string {
 	var said []string
 	for _, b := range all {
@@ -159,8 +159,8 @@ func altOf(title string, all []bar) string {
 
 const barStep = 22.0
 
-// bars draws bars into a column: names, bars, and figures at their ends. It returns where
-// the space under them begins.
+// bars draws bars in a column: names, bars, and figures at their ends. It returns where
+// the space below them begins.
 func (d *drawing) bars(all []bar, x, y, room float64) float64 {
 	names, labels, most := 0.0, 0.0, 0.0
 	for _, b := range all {
@@ -183,13 +183,13 @@ func (d *drawing) bars(all []bar, x, y, room float64) float64 {
 	return y
 }
 
-// panel is one small chart of bars.
+// panel is one small bar chart.
 type panel struct {
 	title string
 	all   []bar
 }
 
-// drawPanels draws small charts of bars in two columns.
+// drawPanels draws small bar charts in two columns.
 func drawPanels(path, title, figures string, panels []panel) error {
 	var d drawing
 	top := d.heading(title, figures)
@@ -215,10 +215,10 @@ func drawPanels(path, title, figures string, panels []panel) error {
 	return d.save(path, strings.Join(said, ". "))
 }
 
-// lines is a chart of lines over sizes, both axes logarithmic.
+// lines is a chart of lines over sizes, with two logarithmic axes.
 type lines struct {
 	title, y string
-	less     bool // is better
+	less     bool // less is better
 	order    []string
 	points   map[string][]xy
 }
@@ -235,7 +235,7 @@ func (l *lines) add(name string, p xy) {
 	l.points[name] = append(l.points[name], p)
 }
 
-// kernelLines are GB/s over sizes.
+// kernelLines returns lines of GB/s over sizes.
 func kernelLines(title string, g group) *lines {
 	l := &lines{title: "kernels: " + title + ", payload at offset 6", y: "GB/s, more is better"}
 	for _, r := range g.rows {
@@ -248,7 +248,7 @@ func kernelLines(title string, g group) *lines {
 	return l
 }
 
-// sizesOf are the main metric of a scenario over message sizes.
+// sizesOf returns lines of a scenario's main metric over message sizes.
 func sizesOf(scen, side string, all []group) *lines {
 	l := &lines{title: scen + ": " + side, y: mains[scen].main + ", less is better", less: true}
 	for _, g := range all {
@@ -292,7 +292,7 @@ func (l *lines) spans() (x, y span, sizes []float64) {
 	return x, span{y.low - pad, y.high + pad}, sizes
 }
 
-// ticks are 1, 2 and 5 times the powers of ten, or these alone where they are many.
+// ticks returns 1, 2 and 5 times the powers of ten, or only the powers if there are many.
 func ticks(s span) []float64 {
 	steps := []float64{1, 2, 5}
 	if s.high-s.low > 4*math.Log(10) {
@@ -309,10 +309,10 @@ func ticks(s span) []float64 {
 	return all
 }
 
-// dashes tell the ways of one library apart.
+// dashes distinguish the entrants of one library.
 var dashes = []string{"", "7 4", "2 3", "9 3 2 3", "4 2", "1 4"}
 
-// draw draws one line per name, and returns a text that says the result.
+// draw draws one line per name. It returns a text with the result.
 func (l *lines) draw(path string) (alt string, err error) {
 	var d drawing
 	top := d.heading(l.title, l.y)
@@ -372,7 +372,7 @@ func (l *lines) draw(path string) (alt string, err error) {
 	return alt, d.save(path, alt)
 }
 
-// ranked are the names, best first at the middle of the sizes.
+// ranked returns the names, best first at the middle size.
 func (l *lines) ranked() []string {
 	middle := func(name string) float64 {
 		p := l.points[name]

@@ -15,12 +15,13 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/scenario"
 )
 
-// notes has what profiles say about rows that fall short, each under the heading of its scenario.
+// notes says what profiles show about rows that miss their targets, each under the
+// heading of its scenario.
 //
 //go:embed notes.md
 var notes string
 
-// Write makes BENCHMARKS.md in root, and in bench the charts, METHOD.md, TARGETS.md and
+// Write writes BENCHMARKS.md in root, and in bench the charts, METHOD.md, TARGETS.md and
 // TABLES.md, from files of raw results.
 func Write(root string, files ...string) error {
 	results, err := load(files)
@@ -50,7 +51,7 @@ func Write(root string, files ...string) error {
 	return nil
 }
 
-// front is BENCHMARKS.md: what a reader wants to know first, then a chart and a table for
+// front returns BENCHMARKS.md: the most important results, then a chart and a table for
 // each scenario.
 func front(dir string, all []group, results []scenario.Result, charts map[string][]chart, refused []Refusal) (string, error) {
 	var b strings.Builder
@@ -78,7 +79,7 @@ func front(dir string, all []group, results []scenario.Result, charts map[string
 	return b.String(), nil
 }
 
-// frontSection is one chart, one table and the command of a scenario.
+// frontSection writes one chart, one table and the command of a scenario.
 func frontSection(b *strings.Builder, s scenario.Scenario, all []group, results []scenario.Result, charts map[string][]chart) {
 	gaps := without(results, s.Name)
 	if len(gaps) == 0 && !slices.ContainsFunc(all, func(g group) bool { return g.scenario == s.Name }) {
@@ -102,14 +103,14 @@ func frontSection(b *strings.Builder, s scenario.Scenario, all []group, results 
 	noFigures(b, gaps)
 }
 
-// noFigures names the entrants that failed or could not be built, one a paragraph.
+// noFigures writes the entrants that failed or could not be built, one a paragraph.
 func noFigures(b *strings.Builder, gaps []string) {
 	for _, line := range gaps {
 		fmt.Fprintf(b, "No figures of %s.\n\n", line)
 	}
 }
 
-// refusals names the figures that are not printed.
+// refusals writes the figures that are not printed.
 func refusals(b *strings.Builder, refused []Refusal) {
 	if len(refused) == 0 {
 		return
@@ -121,7 +122,7 @@ func refusals(b *strings.Builder, refused []Refusal) {
 	b.WriteByte('\n')
 }
 
-// tablesPage has each case with all its entrants and metrics.
+// tablesPage returns a page with each case and all its entrants and metrics.
 func tablesPage(all []group, results []scenario.Result, charts map[string][]chart, refused []Refusal) string {
 	var b strings.Builder
 	b.WriteString("# All tables\n\nEach case of each scenario; the command above a table prints it. [BENCHMARKS.md](../BENCHMARKS.md) has what matters most, [METHOD.md](METHOD.md) how it is measured.\n\n")
@@ -133,7 +134,7 @@ func tablesPage(all []group, results []scenario.Result, charts map[string][]char
 	return b.String()
 }
 
-// targetsPage has the targets, and where the time of what falls short goes.
+// targetsPage returns a page with the targets, and a profile of each row that misses one.
 func targetsPage(all []group, results []scenario.Result) string {
 	var b strings.Builder
 	b.WriteString("# Targets\n\n" + measuredOn(results) + "\n\n")
@@ -163,7 +164,7 @@ func targetsPage(all []group, results []scenario.Result) string {
 	return b.String()
 }
 
-// load reads files of results. Where a case is in several files the last one counts.
+// load reads files of results. If a case is in several files the last one counts.
 func load(files []string) ([]scenario.Result, error) {
 	var results []scenario.Result
 	for _, f := range files {
@@ -179,7 +180,7 @@ func load(files []string) ([]scenario.Result, error) {
 	return results, nil
 }
 
-// replaced returns old without the cases that are in more, and more.
+// replaced returns old without the cases in more, followed by more.
 func replaced(old, more []scenario.Result) []scenario.Result {
 	type kase struct {
 		scenario, name string
@@ -223,7 +224,7 @@ Rust is built with lto for this processor, C++ with -O3 for this processor. "go 
 does so first. What cannot be built, or fails in a case, has no row there and is named below the table; why in full is in the run's output.
 `
 
-// measuredOn says when and on what the results were measured.
+// measuredOn says when and on which machine the results were measured.
 func measuredOn(results []scenario.Result) string {
 	last := results[len(results)-1]
 	commits, goes := make(map[string]bool), make(map[string]bool)
@@ -234,7 +235,7 @@ func measuredOn(results []scenario.Result) string {
 		strings.Join(slices.Sorted(maps.Keys(goes)), ", "), commitList(slices.Sorted(maps.Keys(commits))))
 }
 
-// methodPage tells how it is measured, and by whom.
+// methodPage returns a page about the method of measurement.
 func methodPage(results []scenario.Result) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# How it is measured\n\n%s\n\n%s\n", measuredOn(results), fmt.Sprintf(method, scenario.ProcessTurns))
@@ -260,7 +261,7 @@ func methodPage(results []scenario.Result) string {
 	return b.String()
 }
 
-// commitList is the commits that results are of.
+// commitList returns the commits of the results.
 func commitList(commits []string) string {
 	list := strings.Join(commits, ", ")
 	if strings.Contains(list, "+") {
@@ -323,7 +324,7 @@ func section(b *strings.Builder, s scenario.Scenario, all []group, charts map[st
 	}
 }
 
-// profile is the table of where an entrant's time or memory goes.
+// profile writes a table of the functions that take an entrant's time or memory.
 func profile(b *strings.Builder, g group, r scenario.Result) {
 	fmt.Fprintf(b, "Where %s falls short: its %s, in percent.\n\n`GOWORK=off go -C bench run ./cmd/compare -run '%s' -entrants %s -profile DIR`\n\n", r.Entrant, r.Profile.Of, pattern(g), r.Entrant)
 	b.WriteString("| function | itself | with what it calls |\n|---|---:|---:|\n")
@@ -333,7 +334,7 @@ func profile(b *strings.Builder, g group, r scenario.Result) {
 	b.WriteByte('\n')
 }
 
-// kernelRows is the table of the kernels' ratios.
+// kernelRows writes the table of the kernels' ratios.
 func kernelRows(b *strings.Builder, g group) {
 	b.WriteString("`GOWORK=off go -C bench run ./cmd/kernels`\n\n| | ratio | bound | aim | |\n|---|---:|---:|---:|---|\n")
 	for _, r := range g.rows {
@@ -345,7 +346,7 @@ func kernelRows(b *strings.Builder, g group) {
 		}
 		bound := sign + figure(limit)
 		if limit == 0 {
-			bound = "" // the row has an aim alone
+			bound = "" // the row only has an aim
 		}
 		o := outcome{target: target{least: limit}, known: true, met: limit == 0 || holds(limit), wanted: holds(aim)}
 		fmt.Fprintf(b, "| %s | %s | %s | %s | %s |\n", strings.ReplaceAll(r.Entrant, "|", "/"), figure(v), bound, sign+figure(aim), o.verdict())
@@ -353,7 +354,7 @@ func kernelRows(b *strings.Builder, g group) {
 	b.WriteByte('\n')
 }
 
-// kernelSizes is a table of functions over sizes, one line per size.
+// kernelSizes writes a table of functions over sizes, one line per size.
 func kernelSizes(b *strings.Builder, g group) {
 	fmt.Fprintf(b, "### %s: %s\n\nPayload at offset 6. `GOWORK=off go -C bench run ./cmd/kernels -sizes`\n\n|", g.scenario, g.name)
 	for _, r := range g.rows {
@@ -370,7 +371,7 @@ func kernelSizes(b *strings.Builder, g group) {
 	b.WriteByte('\n')
 }
 
-// noteOf returns what notes.md has under "## scenario".
+// noteOf returns the text in notes.md under "## scenario".
 func noteOf(scenario string) string {
 	_, rest, found := strings.Cut(notes, "## "+scenario+"\n")
 	if !found {
@@ -409,7 +410,7 @@ func table(b *strings.Builder, g group) {
 	b.WriteByte('\n')
 }
 
-// rounds says of how many rounds the figures are.
+// rounds says how many rounds the figures have.
 func (g group) rounds() string {
 	most := 0
 	for _, r := range g.rows {
@@ -421,7 +422,7 @@ func (g group) rounds() string {
 	return fmt.Sprintf("%d rounds", most)
 }
 
-// pattern returns the expression that picks this case.
+// pattern returns the expression that selects this case.
 func pattern(g group) string {
 	return "^" + regexp.QuoteMeta(g.scenario+"/"+g.name) + "$"
 }

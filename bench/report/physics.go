@@ -11,10 +11,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/scenario"
 )
 
-// slack is by how much a figure may differ from what its neighbours in size allow: more
-// work does not take less time, and so many times the bytes take no more than so many
-// times the time. Between them stand what a length costs that is no multiple of a
-// register, and the caches.
+// slack is how far a figure may be from the bounds that its neighbours in size give. More
+// work does not take less time, and k times the bytes take at most k times the time. The
+// factor allows for caches, and for lengths that are not a multiple of a register.
 const slack = 3
 
 // Refusal is a figure that its neighbours in size contradict.
@@ -40,13 +39,12 @@ func contradict(a, b point) bool { // a is the smaller one
 	return a.ns > slack*b.ns || b.ns > slack*a.ns*b.size/a.size
 }
 
-// refusable returns the points, in the order of their sizes, that are to go so that none
-// contradicts its neighbour: all but those that the longest list without a contradiction
-// has. Where two lists are as long, what only one of them has goes too: nothing tells
-// which is wrong.
+// refusable returns the points to drop so that none contradicts its neighbour, by size.
+// It keeps the longest list without a contradiction. If two lists are equally long, it
+// drops the points that only one of them has, because nothing tells which is wrong.
 func refusable(points []point) (bad []point) {
 	n := len(points)
-	before, after := make([]int, n), make([]int, n) // of the longest list that ends, or begins, at a point
+	before, after := make([]int, n), make([]int, n) // lengths of the longest list that ends, or begins, at a point
 	for i := range n {
 		before[i] = 1
 		for j := range i {
@@ -65,7 +63,7 @@ func refusable(points []point) (bad []point) {
 		}
 		longest = max(longest, before[i]+after[i]-1)
 	}
-	at := make([]int, longest+1) // how many points can be at a place in a longest list
+	at := make([]int, longest+1) // how many points can be at a position in a longest list
 	for i := range n {
 		if before[i]+after[i]-1 == longest {
 			at[before[i]]++
@@ -79,7 +77,7 @@ func refusable(points []point) (bad []point) {
 	return bad
 }
 
-// refuse marks what contradicts its neighbours, and returns it.
+// refuse marks figures that contradict their neighbours, and returns them.
 func refuse(all []group) []Refusal {
 	var refusals []Refusal
 	for _, points := range series(all) {
@@ -104,8 +102,8 @@ func refuse(all []group) []Refusal {
 
 var sizeInName = regexp.MustCompile(`\b([0-9]+) B\b`)
 
-// series are the times of one function over sizes: of a table of kernels, or of cases
-// whose names differ in nothing but the size.
+// series returns the times of one function over sizes: from a table of kernels, or from
+// cases whose names differ only in the size.
 func series(all []group) [][]point {
 	var lists [][]point
 	at := make(map[string]int)
@@ -139,7 +137,7 @@ func series(all []group) [][]point {
 	return lists
 }
 
-// kernelPoint reads a cell of a table of kernels. Random lengths are no point.
+// kernelPoint reads a cell of a table of kernels. Random lengths are not a point.
 func kernelPoint(r *Row, unit string) (point, bool) {
 	name, kind, _ := strings.Cut(unit, ", ")
 	n, err := byteSize(name)
@@ -153,7 +151,7 @@ func kernelPoint(r *Row, unit string) (point, bool) {
 	return point{n, v, r, unit}, true
 }
 
-// byteSize reads a size as cmd/kernels prints it.
+// byteSize parses a size as printed by cmd/kernels.
 func byteSize(s string) (float64, error) {
 	unit := 1.0
 	s = strings.TrimSpace(strings.TrimSuffix(s, "B"))

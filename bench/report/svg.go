@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// width is that of all charts.
+// width is the width of all charts.
 const width = 800
 
 // The sizes of text, in pixels.
@@ -17,8 +17,8 @@ const (
 	smallText = 12.0
 )
 
-// style names fonts that one of all systems has, and colours for light and dark pages. A
-// chart has a ground of its own, so that it can be read on any page.
+// style names fonts, of which every system has one, and colours for light and dark pages.
+// A chart has its own background, so that it can be read on any page.
 const style = `<style>
 text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,"Noto Sans","DejaVu Sans","Liberation Sans",sans-serif}
 .bg{fill:#ffffff}.fg{fill:#1f2328}.dim{fill:#59636e}.grid{stroke:#d1d9e0;stroke-width:1}.axis{stroke:#818b98;stroke-width:1}.box{fill:#f6f8fa;stroke:#d1d9e0}
@@ -26,7 +26,7 @@ text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Aria
 </style>
 `
 
-// drawing is an SVG in the making.
+// drawing is an SVG in progress.
 type drawing struct {
 	b      strings.Builder
 	height float64
@@ -40,8 +40,8 @@ func (d *drawing) text(x, y, size float64, class, anchor, s string) {
 	d.printf(`<text class="%s" x="%.1f" y="%.1f" font-size="%g" text-anchor="%s">%s</text>`, class, x, y+0.35*size, size, anchor, html.EscapeString(s))
 }
 
-// heading writes a title, and under it a line that says what the figures are. It returns
-// where the space under it begins.
+// heading writes a title, and below it a line that says what the figures are. It returns
+// where the space below it begins.
 func (d *drawing) heading(title, figures string) float64 {
 	y := 24.0
 	for _, line := range wrapped(title, titleText, width-32) {
@@ -55,7 +55,7 @@ func (d *drawing) heading(title, figures string) float64 {
 	return y + 4
 }
 
-// save writes the file. alt says the result.
+// save writes the file. alt describes the result.
 func (d *drawing) save(path, alt string) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %.0f" width="%d" height="%.0f" role="img">`+"\n", width, d.height, width, d.height)
@@ -66,7 +66,7 @@ func (d *drawing) save(path, alt string) error {
 	return os.WriteFile(path, []byte(b.String()), 0o666)
 }
 
-// textWidth is how wide a text is at most, in the widest of the fonts that style names.
+// textWidth bounds the width of a text, in the widest font of style.
 func textWidth(s string, size float64) float64 {
 	w := 0.0
 	for _, c := range s {
@@ -84,7 +84,7 @@ func textWidth(s string, size float64) float64 {
 	return w * size
 }
 
-// wrapped cuts a text into lines that fit.
+// wrapped breaks a text into lines that fit.
 func wrapped(s string, size, room float64) []string {
 	var lines []string
 	line := ""
@@ -98,7 +98,8 @@ func wrapped(s string, size, room float64) []string {
 	return append(lines, line)
 }
 
-// library is what an entrant or a function is of: all of one library have one colour.
+// library returns the library of an entrant or a function: all of one library have one
+// colour.
 func library(name string) string {
 	for _, l := range []string{"tickwire", "gobwas", "gws", "gorilla", "fasthttp", "coder", "segmentio", "sonic", "unicode/utf8", "rust", "cpp", "python", "node"} {
 		if strings.HasPrefix(name, l) {
@@ -121,5 +122,5 @@ func colorOf(name string) string {
 	if c, ok := colors[library(name)]; ok {
 		return c
 	}
-	return "#1a9aa8" // of golang.org/x/net and whoever comes
+	return "#1a9aa8" // golang.org/x/net, and later additions
 }

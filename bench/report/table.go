@@ -12,12 +12,12 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/scenario"
 )
 
-// Row is one entrant in one case: its rounds put together.
+// Row is one entrant in one case, with all its rounds.
 type Row struct {
 	Scenario, Case, Entrant, Version, Command string
 	Metrics                                   map[string]Summary
 
-	units   []string        // in the order in which they came
+	units   []string        // in the order of the results
 	refused map[string]bool // figures that their neighbours in size contradict
 }
 
@@ -32,9 +32,9 @@ type key struct{ scenario, kase, entrant string }
 
 func keyOf(r scenario.Result) key { return key{r.Scenario, r.Case, r.Entrant} }
 
-// Rows puts the rounds of results together, in the order in which cases and entrants
-// first came. An entrant that failed in a case has no row there: the rounds before are
-// not as many as those of the others, and missing names it.
+// Rows collects the rounds of results, in the order in which cases and entrants first
+// occur. An entrant that failed in a case has no row there, because it has fewer rounds
+// than the others. missing names it.
 func Rows(results []scenario.Result) []*Row {
 	gone := make(map[key]bool)
 	for _, r := range missing(results) {
@@ -85,7 +85,7 @@ func summarize(v []float64) Summary {
 	return Summary{Median: at(.5), Low: at(.25), High: at(.75), Rounds: len(v)}
 }
 
-// main is the metric that a scenario is judged by, and more what stands beside it.
+// main is the metric that a scenario is judged by, and more are the other columns.
 var mains = map[string]struct {
 	main string
 	more []string
@@ -124,14 +124,14 @@ func groups(rows []*Row) []group {
 	for _, g := range all {
 		main := mains[g.scenario].main
 		if main == "" {
-			continue // the kernels' tables keep their order
+			continue // the tables of kernels keep their order
 		}
 		slices.SortStableFunc(g.rows, func(a, b *Row) int { return cmp.Compare(a.Metrics[main].Median, b.Metrics[main].Median) })
 	}
 	return all
 }
 
-// ours returns the row of tickwire that others are compared with, nil if there is none.
+// ours returns the row of tickwire that others are compared with, or nil.
 func (g group) ours() *Row {
 	for _, name := range []string{"tickwire", "tickwire/frame"} {
 		if r := g.row(name); r != nil {
@@ -196,7 +196,7 @@ func Print(w io.Writer, files ...string) error {
 	return nil
 }
 
-// missing returns what could not be run, or failed: each entrant once in a case.
+// missing returns what could not be run, or failed: each entrant once per case.
 func missing(results []scenario.Result) []scenario.Result {
 	var all []scenario.Result
 	told := make(map[key]bool)
@@ -209,8 +209,8 @@ func missing(results []scenario.Result) []scenario.Result {
 	return all
 }
 
-// without says which entrants have no figures in cases of a scenario, and why: a text for
-// each entrant and reason, with the cases.
+// without says which entrants have no figures in cases of a scenario, and why. It returns
+// a text with the cases for each entrant and reason.
 func without(results []scenario.Result, name string) []string {
 	var cases []string // of the scenario
 	for _, r := range results {
@@ -259,7 +259,7 @@ func printKernels(w io.Writer, g group) {
 	}
 }
 
-// units returns the metrics of the group's rows, in the order in which they were measured.
+// units returns the metrics of the group's rows, in the order of measurement.
 func (g group) units() []string {
 	var all []string
 	for _, r := range g.rows {
@@ -272,7 +272,7 @@ func (g group) units() []string {
 	return all
 }
 
-// ratio returns how much of the main metric r takes for one of tickwire's.
+// ratio returns r's main metric relative to tickwire's.
 func (g group) ratio(r *Row) string {
 	ours := g.ours()
 	main := mains[g.scenario].main
@@ -282,7 +282,7 @@ func (g group) ratio(r *Row) string {
 	return fmt.Sprintf("%.2f", r.Metrics[main].Median/ours.Metrics[main].Median)
 }
 
-// figure formats a number with three digits that mean something.
+// figure formats a number with three significant digits.
 func figure(v float64) string {
 	switch a := max(v, -v); {
 	case v == 0:

@@ -9,28 +9,30 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/entrant"
 )
 
-// target is one line of the table of targets: a ratio, or a figure of ours alone.
+// target is one line of the table of targets: a ratio, or a figure of tickwire alone.
 type target struct {
 	title    string
 	scenario string
-	kase     string // the case; a prefix is enough
+	kase     string // the case, or a prefix of its name
 	ours     string // entrant
 	metric   string // instead of the scenario's main one
 
-	// A ratio of the other's figure over ours, which is to be at least so much; or, if cost is set, of ours over the
-	// other's, which is to be at most so much. against is an entrant, or leanest: the best of the other libraries.
+	// "At least" targets: peer ÷ tickwire. "At most" targets, with cost set: tickwire ÷
+	// peer. against is an entrant, or leanest: the best of the other libraries.
 	against     string
-	otherCase   string // of against, if it is another one
+	otherCase   string // of against, if not the same
 	cost        bool
 	least, want float64 // 0 means none
 
-	// beside says that the two are not alike: a connection against calls without one. The figure stands there, and is no verdict.
-	beside bool
+	// notAlike marks a target whose two sides do different work, such as a connection and
+	// calls without one. The figure is shown without a verdict.
+	notAlike bool
 
-	// figure says that least and want are bounds of our figure itself.
+	// figure says that least and want are bounds of tickwire's figure itself.
 	figure bool
 
-	// limit is what does only the part of the work that nobody can leave out. Where ours falls short, the table says what it would reach.
+	// limit is an entrant that does only the part of the work that every library must do.
+	// If tickwire misses the target, the table shows what the limit reaches.
 	limit string
 }
 
@@ -46,7 +48,7 @@ const (
 	fanout1000  = "200 B to 1000 clients"
 )
 
-// faster makes targets of one case against several entrants.
+// faster returns targets for one case against several entrants.
 func faster(title, scenario, kase, ours string, bounds ...any) []target {
 	var all []target
 	for i := 0; i < len(bounds); i += 3 {
@@ -65,12 +67,12 @@ func number(v any) float64 {
 	return v.(float64)
 }
 
-// cost makes a target of at most want times another's figure.
+// cost returns a target of at most want times another entrant's figure.
 func cost(title, scenario, kase, ours, against string, least, want float64) target {
 	return target{title: title, scenario: scenario, kase: kase, ours: ours, against: against, cost: true, least: least, want: want}
 }
 
-// within names the limit of targets.
+// within sets the limit of targets.
 func within(limit string, all []target) []target {
 	for i := range all {
 		all[i].limit = limit
@@ -78,32 +80,32 @@ func within(limit string, all []target) []target {
 	return all
 }
 
-// besides marks targets whose two sides are not alike.
-func besides(all []target) []target {
+// notAlike marks targets whose two sides do different work.
+func notAlike(all []target) []target {
 	for i := range all {
-		all[i].beside = true
+		all[i].notAlike = true
 	}
 	return all
 }
 
-// targets are the project's, in the order of the report.
+// targets returns the project's targets, in the order of the report.
 func targets() []target {
 	var all []target
 	add := func(t ...target) { all = append(all, t...) }
 
 	const dec = "decode, 200 B text, UTF-8 checked, client side"
 	add(faster(dec, "decode", decode200, "tickwire/frame", "gobwas-low", 2.4, 3)...)
-	add(besides(faster(dec, "decode", decode200, "tickwire", "gobwas-low", 2.4, 3))...)
+	add(notAlike(faster(dec, "decode", decode200, "tickwire", "gobwas-low", 2.4, 3))...)
 	add(faster(dec, "decode", decode200, "tickwire", "gws", 6, 8, "gorilla", 8, 10, "coder", 20, 25)...)
 	add(cost(dec, "decode", decode200, "tickwire", entrant.LimitParse, 0, 0.9))
 	add(cost(dec, "decode", decode200, "tickwire", "tickwire/frame", 0, 1.15))
 	const unchecked = "decode, 200 B, UTF-8 off"
 	add(faster(unchecked, "decode", "200 B, unmasked, unchecked", "tickwire/frame", "gobwas-low", 3, 0)...)
-	add(besides(faster(unchecked, "decode", "200 B, unmasked, unchecked", "tickwire", "gobwas-low", 3, 0))...)
+	add(notAlike(faster(unchecked, "decode", "200 B, unmasked, unchecked", "tickwire", "gobwas-low", 3, 0))...)
 	add(cost(unchecked, "decode", "200 B, unmasked, unchecked", "tickwire/frame", entrant.LimitParse, 0, 1.5))
 	const masked = "decode, 200 B text masked, UTF-8 checked, server side"
 	add(faster(masked, "decode", decode200m, "tickwire/frame", "gobwas-low", 2.3, 0)...)
-	add(besides(faster(masked, "decode", decode200m, "tickwire", "gobwas-low", 2.3, 0))...)
+	add(notAlike(faster(masked, "decode", decode200m, "tickwire", "gobwas-low", 2.3, 0))...)
 	add(faster(masked, "decode", decode200m, "tickwire", "gws", 6, 0, "gorilla", 8, 0, "coder", 20, 0)...)
 	all = append(all, target{
 		title: masked, scenario: "decode", kase: decode200m, ours: "tickwire", against: "tickwire", otherCase: decode200, cost: true, want: 1.25,
@@ -111,17 +113,17 @@ func targets() []target {
 	for _, size := range []string{"1000 B", "8000 B"} {
 		title := "decode, " + size + ", UTF-8 checked"
 		add(within(entrant.LimitParseKernel, faster(title, "decode", size+", unmasked, UTF-8 checked", "tickwire/frame", leanest, 2, 0))...)
-		add(besides(faster(title, "decode", size+", unmasked, UTF-8 checked", "tickwire", leanest, 2, 0))...)
+		add(notAlike(faster(title, "decode", size+", unmasked, UTF-8 checked", "tickwire", leanest, 2, 0))...)
 		add(cost(title, "decode", size+", unmasked, UTF-8 checked", "tickwire", entrant.LimitParseKernel, 0, 1.2))
 	}
 
 	const enc, encs = "encode, 200 B, client", "encode, 200 B, server"
 	add(faster(enc, "encode", "200 B, client", "tickwire/frame", "gobwas-low", 1.5, 0)...)
-	add(besides(faster(enc, "encode", "200 B, client", "tickwire", "gobwas-low", 1.5, 0))...)
+	add(notAlike(faster(enc, "encode", "200 B, client", "tickwire", "gobwas-low", 1.5, 0))...)
 	add(faster(enc, "encode", "200 B, client", "tickwire", "gws", 3.5, 0, "gorilla", 3.5, 0)...)
 	add(cost(enc, "encode", "200 B, client", "tickwire/frame", entrant.LimitParse, 0, 1.1))
 	add(faster(encs, "encode", "200 B, server", "tickwire/frame", "gobwas-low", 1.3, 0)...)
-	add(besides(faster(encs, "encode", "200 B, server", "tickwire", "gobwas-low", 1.3, 0))...)
+	add(notAlike(faster(encs, "encode", "200 B, server", "tickwire", "gobwas-low", 1.3, 0))...)
 	add(cost(encs, "encode", "200 B, server", "tickwire/frame", entrant.LimitParse, 0, 1.1))
 
 	add(faster("encode, 60 B, server", "encode", "60 B, server", "tickwire/frame", "gobwas-low", 1, 0)...)
@@ -183,10 +185,11 @@ func targets() []target {
 	return all
 }
 
-// Short is an entrant in a case that does not reach one of its targets.
+// Short is an entrant that misses a target in a case.
 type Short struct{ Scenario, Case, Entrant string }
 
-// FallingShort returns what does not reach its targets in files of results, each once: the bounds, not the aims.
+// FallingShort returns the entrants that miss targets in files of results, each once. It
+// looks at the bounds, not at the aims.
 func FallingShort(files ...string) ([]Short, error) {
 	results, err := load(files)
 	if err != nil {
@@ -197,7 +200,7 @@ func FallingShort(files ...string) ([]Short, error) {
 	refuse(all)
 	for _, t := range targets() {
 		o := t.judge(all)
-		if !o.known || o.met || o.beside {
+		if !o.known || o.met || o.notAlike {
 			continue
 		}
 		one := Short{t.scenario, o.caseName, t.ours}
@@ -208,7 +211,7 @@ func FallingShort(files ...string) ([]Short, error) {
 	return short, nil
 }
 
-// outcome is a target with what was measured.
+// outcome is a target with its measurement.
 type outcome struct {
 	target
 	value       float64
@@ -216,7 +219,7 @@ type outcome struct {
 	caseName    string
 	known       bool
 	met, wanted bool
-	limitValue  float64 // what the limit reaches; 0 if that is not known
+	limitValue  float64 // the figure of the limit; 0 if unknown
 }
 
 // judge finds the figures of a target among the groups.
@@ -291,12 +294,12 @@ func (g *group) peer(name string) *Row {
 	return nil
 }
 
-// bound formats a bound as the table shows it.
+// bound formats a bound for the table.
 func (o outcome) bound(v float64) string {
 	switch {
 	case v == 0:
 		return ""
-	case o.beside:
+	case o.notAlike:
 		return fmt.Sprintf("(%g×)", v)
 	case o.figure:
 		return "≤ " + figure(v)
@@ -306,7 +309,7 @@ func (o outcome) bound(v float64) string {
 	return "≥ " + fmt.Sprintf("%g×", v)
 }
 
-// ratio formats what was measured.
+// ratio formats the measured ratio.
 func (o outcome) ratio(v float64) string {
 	if o.figure {
 		return figure(v)
@@ -314,12 +317,12 @@ func (o outcome) ratio(v float64) string {
 	return fmt.Sprintf("%.2f×", v)
 }
 
-// verdict is the last column.
+// verdict returns the last column.
 func (o outcome) verdict() string {
 	switch {
 	case !o.known:
 		return "not run, or refused"
-	case o.beside:
+	case o.notAlike:
 		return "beside"
 	case !o.met && o.limitValue != 0:
 		return fmt.Sprintf("**falls short**; %s: %s", o.limit, o.ratio(o.limitValue))

@@ -17,17 +17,17 @@ type column struct {
 	metric string // instead of the scenario's main one
 }
 
-// view is the one table that a scenario has in BENCHMARKS.md: entrants by cases.
+// view is the one table of a scenario in BENCHMARKS.md: entrants by cases.
 type view struct {
 	scenario string
 	says     string // what the figures are
 	columns  []column
 }
 
-// mostRows is how many rows a view has at most.
+// mostRows is the most rows of a view.
 const mostRows = 12
 
-// views are those of the report, in the order of the scenarios.
+// views are the views of the report, in the order of the scenarios.
 var views = []view{
 	{"decode", "Nanoseconds a message from memory, as a client (server: masked).", []column{
 		{"60 B", "60 B, unmasked, UTF-8 checked", ""}, {"200 B", decode200, ""}, {"1000 B", "1000 B, unmasked, UTF-8 checked", ""},
@@ -79,10 +79,10 @@ var views = []view{
 	}},
 }
 
-// linesAt is the name of a case of the scenario lines, over ws.
+// linesAt returns the name of a case of the scenario lines, over ws.
 func linesAt(n, rate int) string { return scenario.LinesCase("ws", n, rate) }
 
-// groups returns the case of each column, nil where it was not run.
+// groups returns the case of each column, nil if it was not run.
 func (v view) groups(all []group) []*group {
 	var cases []*group
 	for _, c := range v.columns {
@@ -108,8 +108,9 @@ func (g *group) has(metric string) bool {
 func (v view) metric(i int) string { return cmp.Or(v.columns[i].metric, mains[v.scenario].main) }
 
 // entrants returns the names of the rows: best first in the first column that was run,
-// limits last. Where they are too many, the slower ways of the same library go first,
-// then limits; beside programs in other languages, libraries in Go go first.
+// limits last. If there are too many, slower entrants of the same library are dropped
+// first, then limits. In a view with programs in other languages, libraries in Go are
+// dropped first.
 func (v view) entrants(cases []*group) []string {
 	var names []string
 	for _, g := range cases {
@@ -211,7 +212,7 @@ func (v view) write(b *strings.Builder, all []group) {
 	b.WriteByte('\n')
 }
 
-// cell is a figure of a row, which may be nil, in a table.
+// cell formats a metric of a row, which may be nil.
 func (r *Row) cell(metric string) string {
 	switch {
 	case r == nil || r.Metrics[metric].Rounds == 0:
@@ -222,7 +223,7 @@ func (r *Row) cell(metric string) string {
 	return figure(r.Metrics[metric].Median)
 }
 
-// quartiles are those of the rounds.
+// quartiles formats the quartiles of the rounds.
 func (r *Row) quartiles(metric string) string {
 	if r.refused[metric] {
 		return "–"
@@ -246,8 +247,8 @@ var summary = []struct {
 // summed are the libraries of the summary.
 var summed = []string{"tickwire", "gobwas", "gws", "gorilla", "coder"}
 
-// best returns the row of a library's fastest way in a case: of tickwire that of
-// ReadMessage and WriteMessage.
+// best returns the row of a library's fastest entrant in a case. For tickwire that is the
+// one with ReadMessage and WriteMessage.
 func (g *group) best(lib string) *Row {
 	if g == nil {
 		return nil

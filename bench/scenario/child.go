@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// childTime is after how long a child that does not answer is ended.
+// childTime is the time after which a child that does not answer is killed.
 const childTime = 90 * time.Second
 
 // Spec tells a child process what to do.
@@ -23,26 +23,26 @@ type Spec struct {
 	Role    string // a key of roles
 	Entrant string
 	Addr    string
-	CPU     int // pins the child to one CPU if > 0, with GOMAXPROCS=1: CPU-1
+	CPU     int // pins the child to CPU-1 if > 0, with GOMAXPROCS=1
 
 	Kind     string // of the messages
 	Size     int
-	Messages int           // of a feed at most, of an echo at least, in one turn; 0 for no bound
+	Messages int           // of one turn: for a feed at most, for an echo at least; 0 means no bound
 	CPUTime  time.Duration // after which a turn of a feed ends
-	AtSpeed  bool          // asks for the median of what ran while the processor was at full speed
+	AtSpeed  bool          // use the median of what ran while the processor was at full speed
 	Warmup   int
 	Check    bool
 	Deflate  bool
 	TLS      string // "", "large" or "record"
 	Clients  int
 	Lean     bool
-	Every    time.Duration // between the starts of two messages; 0 means that one follows the other
-	Lines    int           // connections that paced messages go to in turn; 0 means one
+	Every    time.Duration // between the starts of two messages; 0 means one after the other
+	Lines    int           // number of connections for paced messages; 0 means one
 
-	Profile string // where a profile of this child goes: of its CPU, or for idle of its heap
+	Profile string // file for a profile of this child: of its CPU, or for idle of its heap
 }
 
-// roles are what a child can be.
+// roles are the functions of the children, by name.
 var roles = map[string]func(*Spec, *channel) error{
 	"blaster":          blaster,
 	"consumer":         consumer,
@@ -59,8 +59,8 @@ var roles = map[string]func(*Spec, *channel) error{
 	"sdk exchange":     sdkExchange,
 }
 
-// Child runs this process as a child, if its arguments say so; it does not return then. Every command that runs scenarios
-// calls it first.
+// Child runs this process as a child, if its arguments say so. It then does not return.
+// Every command that runs scenarios calls it first.
 func Child() {
 	if len(os.Args) != 3 || os.Args[1] != "child" {
 		return
@@ -70,8 +70,8 @@ func Child() {
 	err := json.Unmarshal([]byte(os.Args[2]), &s)
 	if err == nil && s.CPU > 0 {
 		err = pin(s.CPU - 1)
-		// As in a program that is begun on one CPU, which those in other languages are.
-		// By itself the runtime looks again only after a second.
+		// Programs in other languages start on one CPU, and so must this one. The runtime
+		// by itself would notice only after a second.
 		runtime.GOMAXPROCS(1)
 	}
 	if err == nil {
@@ -82,16 +82,17 @@ func Child() {
 		}
 	}
 	if err != nil {
-		ch.say("error " + err.Error())
+		ch.send("error " + err.Error())
 		os.Exit(1)
 	}
 	os.Exit(0)
 }
 
-// measured are the roles whose process is looked at.
+// measured are the roles whose process is measured.
 var measured = []string{"consumer", "paced reader", "echo client", "broadcast server", "handshake server", "idle server"}
 
-// pin keeps all threads of this process on one CPU. Threads that start later inherit it from those that are there.
+// pin keeps all threads of this process on one CPU. Later threads inherit it from the
+// existing ones.
 func pin(cpu int) error {
 	var set unix.CPUSet
 	set.Set(cpu)
@@ -111,15 +112,15 @@ func pin(cpu int) error {
 	return nil
 }
 
-// channel is the lines between a child and its parent.
+// channel exchanges lines between a child and its parent.
 type channel struct {
 	in  *bufio.Reader
 	out io.Writer
 }
 
-func (c *channel) say(line string) { fmt.Fprintln(c.out, line) }
+func (c *channel) send(line string) { fmt.Fprintln(c.out, line) }
 
-func (c *channel) hear() (string, error) {
+func (c *channel) receive() (string, error) {
 	line, err := c.in.ReadString('\n')
 	line = strings.TrimSpace(line)
 	if rest, bad := strings.CutPrefix(line, "error "); bad {
@@ -131,17 +132,17 @@ func (c *channel) hear() (string, error) {
 	return line, err
 }
 
-// report says the metrics, in a line.
+// report sends the metrics in a line.
 func (c *channel) report(m map[string]float64) error {
 	b, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	c.say(string(b))
+	c.send(string(b))
 	return nil
 }
 
-// process is a child as its parent sees it.
+// process is a child, as its parent sees it.
 type process struct {
 	channel
 	cmd   *exec.Cmd
@@ -175,7 +176,7 @@ func start(s Spec) (*process, error) {
 	return startProcess(cmd, stdin, stdout)
 }
 
-// startProcess starts a child whose pipes are made.
+// startProcess starts a child that has its pipes.
 func startProcess(cmd *exec.Cmd, stdin io.WriteCloser, stdout io.Reader) (*process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -185,17 +186,18 @@ func startProcess(cmd *exec.Cmd, stdin io.WriteCloser, stdout io.Reader) (*proce
 	return p, nil
 }
 
-// turn has the child measure once more.
+// turn makes the child measure once more.
 func (p *process) turn() (map[string]float64, error) {
 	p.timer.Reset(childTime)
-	p.say("turn")
+	p.send("turn")
 	return p.metrics()
 }
 
-// turns calls measure each time that the parent asks for it, and reports what it returns, until the parent ends the child.
+// turns calls measure each time that the parent asks, and reports what it returns, until
+// the parent ends the child.
 func (c *channel) turns(measure func() (map[string]float64, error)) error {
 	for {
-		if _, err := c.hear(); err != nil {
+		if _, err := c.receive(); err != nil {
 			return nil // the parent has closed its end
 		}
 		m, err := measure()
@@ -210,7 +212,7 @@ func (c *channel) turns(measure func() (map[string]float64, error)) error {
 
 // metrics returns the child's next report.
 func (p *process) metrics() (map[string]float64, error) {
-	line, err := p.hear()
+	line, err := p.receive()
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +220,7 @@ func (p *process) metrics() (map[string]float64, error) {
 	return m, json.Unmarshal([]byte(line), &m)
 }
 
-// end ends the child: it is told by the end of its input, and killed if it does not go.
+// end closes the child's input, which ends it. If it does not end it is killed.
 func (p *process) end() {
 	p.stdin.Close()
 	p.timer.Reset(time.Duration(longer()) * time.Second)
@@ -247,10 +249,11 @@ func cpuTime() time.Duration {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
-// used returns what has been used so far; the CPU time last, so that what it takes to look is not in what is measured.
+// used returns what has been used so far. It reads the CPU time last, so that its own
+// cost is not in the measurement.
 func used() usage {
 	var u usage
-	u.reads, u.writes = systemCalls() // which allocates
+	u.reads, u.writes = systemCalls() // it allocates
 	u.look()
 	u.wall, u.cpu = time.Now(), cpuTime()
 	return u
@@ -265,7 +268,8 @@ func (u *usage) look() {
 	u.switches = r.Nvcsw + r.Nivcsw
 }
 
-// systemCalls returns how often this process has called read and write and their kin, as the kernel counts.
+// systemCalls returns how often this process has made read and write calls of any kind,
+// as counted by the kernel.
 func systemCalls() (reads, writes uint64) {
 	b, err := os.ReadFile("/proc/self/io")
 	if err != nil {
@@ -278,7 +282,7 @@ func systemCalls() (reads, writes uint64) {
 	return reads, writes
 }
 
-// since returns what was used since u by n messages.
+// since returns what n messages have used since u.
 func (u usage) since(n int) map[string]float64 {
 	cpu, wall := cpuTime()-u.cpu, time.Since(u.wall)
 	var now usage

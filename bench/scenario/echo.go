@@ -30,8 +30,9 @@ func echo(p *Plan) error {
 			i := e.Info()
 			return i.Limit && i.Name != entrant.LimitParse || i.Spin && !c.spin
 		})
-		err := p.inTurns(c.name, entrants, p.rounds(40, 1), 90*time.Second, func(e entrant.Entrant) (*opened, error) {
-			// With a CPU for each end the other one is at work during every look at the speed.
+		err := p.inTurns(c.name, entrants, p.rounds(40, 1), 90*time.Second, func(e entrant.Entrant) (*openEntrant, error) {
+			// With a CPU for each end, the other end is working whenever the speed is
+			// checked.
 			s := Spec{Entrant: e.Info().Name, Size: 128, Messages: n, Check: true, AtSpeed: c.cpus[0] == c.cpus[1]}
 			s.Role, s.CPU = "echo server", c.cpus[0]
 			server, err := start(s)
@@ -39,7 +40,7 @@ func echo(p *Plan) error {
 				return nil, err
 			}
 			server.timer.Stop() // it lives as long as the client
-			if s.Addr, err = server.hear(); err != nil {
+			if s.Addr, err = server.receive(); err != nil {
 				server.end()
 				return nil, err
 			}
@@ -49,7 +50,7 @@ func echo(p *Plan) error {
 				server.end()
 				return nil, err
 			}
-			return &opened{turn: client.turn, end: func() { client.end(); server.end() }}, nil
+			return &openEntrant{turn: client.turn, end: func() { client.end(); server.end() }}, nil
 		})
 		if err != nil {
 			return err
@@ -58,7 +59,7 @@ func echo(p *Plan) error {
 	return nil
 }
 
-// listen serves e on a loopback port and says which.
+// listen serves e on a loopback port and reports the port.
 func listen(s *Spec, ch *channel, serve func(entrant.Conn)) error {
 	e := entrant.ByName(s.Entrant)
 	if e == nil {
@@ -69,20 +70,20 @@ func listen(s *Spec, ch *channel, serve func(entrant.Conn)) error {
 		return err
 	}
 	go e.Serve(l, entrant.Options{CheckUTF8: s.Check, Lean: s.Lean}, serve)
-	ch.say(l.Addr().String())
+	ch.send(l.Addr().String())
 	return nil
 }
 
-// echoServer answers until its parent goes.
+// echoServer echoes until its parent ends.
 func echoServer(s *Spec, ch *channel) error {
 	if err := listen(s, ch, func(c entrant.Conn) { c.Echo() }); err != nil {
 		return err
 	}
-	ch.hear()
+	ch.receive()
 	return nil
 }
 
-// echoClient sends a message, waits for it to come back, and sends the next; in turns.
+// echoClient sends a message, waits for its echo, and sends the next one, in turns.
 func echoClient(s *Spec, ch *channel) error {
 	c, err := entrant.ByName(s.Entrant).Dial(entrant.Options{URL: "ws://" + s.Addr + "/", CheckUTF8: s.Check})
 	if err != nil {
@@ -99,7 +100,7 @@ func echoClient(s *Spec, ch *channel) error {
 		}
 		m := turn.used
 		metrics := map[string]float64{
-			"client cpu ns/message": m["cpu ns/message"] - trips.looking(), "allocs/message": m["allocs/message"],
+			"client cpu ns/message": m["cpu ns/message"] - trips.checkCost(), "allocs/message": m["allocs/message"],
 			"reads/message": m["reads/message"], "writes/message": m["writes/message"],
 		}
 		trips.percentiles(s.AtSpeed, metrics)
@@ -107,28 +108,28 @@ func echoClient(s *Spec, ch *channel) error {
 	})
 }
 
-// tripTurn makes the round trips of one turn, step by step: first those that warm, then
-// batches. With Spec.AtSpeed it asks before and after each batch whether the processor
+// tripTurn makes the round trips of one turn, step by step: first the warm-up, then
+// batches. With Spec.AtSpeed it checks before and after each batch whether the processor
 // runs at full speed.
 type tripTurn struct {
 	*trips
 	s    *Spec
 	send func() error
-	warm int // trips left before what is measured
+	warm int // warm-up trips left
 
-	begun, flying bool
-	batch         int // trips made of the one that runs
-	quick         bool
-	start         time.Time
-	before        usage
-	used          map[string]float64 // when the turn is over
+	begun, inFlight bool
+	batch           int // trips of the current batch so far
+	quick           bool
+	start           time.Time
+	before          usage
+	used            map[string]float64 // set at the end of the turn
 }
 
-// next takes the message that has come, if one was sent, and sends the next. It returns
-// false when the turn is over.
+// next takes the message that has come, if one was sent, and sends the next one. It
+// returns false after the turn.
 func (t *tripTurn) next() (more bool, err error) {
 	now := time.Now()
-	if t.flying {
+	if t.inFlight {
 		if t.warm > 0 {
 			t.warm--
 		} else {
@@ -145,11 +146,11 @@ func (t *tripTurn) next() (more bool, err error) {
 		}
 		t.quick = t.s.AtSpeed && probe.Clean(fullSpeed)
 	}
-	t.flying, t.start = true, time.Now()
+	t.inFlight, t.start = true, time.Now()
 	return true, t.send()
 }
 
-// took ends a trip, and with it perhaps a batch.
+// took ends a trip, and possibly its batch.
 func (t *tripTurn) took(d time.Duration) {
 	t.times = append(t.times, d)
 	if t.batch++; t.batch < tripBatch {
@@ -159,49 +160,51 @@ func (t *tripTurn) took(d time.Duration) {
 		return
 	}
 	if t.quick = probe.Clean(fullSpeed) && t.quick; t.quick {
-		t.good++
+		t.cleanCount++
 	}
 	t.clean = append(t.clean, t.quick)
 }
 
 const (
-	tripBatch    = 5           // round trips between two looks at whether the processor runs at full speed
-	fullSpeed    = 0.05        // by how much of it that may fall short
-	cleanBatches = 40          // batches between two good looks that a median is to be of
-	longTurn     = time.Second // after which a turn ends without
+	tripBatch    = 5           // round trips between two checks of the processor's speed
+	fullSpeed    = 0.05        // how far the speed may be below full speed
+	cleanBatches = 40          // number of batches between two good checks that a median needs
+	longTurn     = time.Second // after which a turn ends in any case
 	mostTrips    = 100_000
 )
 
 // trips are the round trips of a turn, in batches.
 type trips struct {
-	times []time.Duration
-	clean []bool // of each batch: the processor ran at full speed before and after it
-	good  int    // clean batches
+	times      []time.Duration
+	clean      []bool // for each batch: the processor ran at full speed before and after it
+	cleanCount int    // clean batches
 }
 
 func (t *trips) reset() {
-	t.times, t.clean, t.good = t.times[:0], slices.Grow(t.clean[:0], mostTrips/tripBatch), 0
+	t.times, t.clean, t.cleanCount = t.times[:0], slices.Grow(t.clean[:0], mostTrips/tripBatch), 0
 }
 
 // enough reports whether the turn may end.
 func (t *trips) enough(s *Spec, length time.Duration) bool {
 	n := len(t.times)
-	return n+tripBatch > mostTrips || n >= s.Messages && (!s.AtSpeed || t.good >= cleanBatches || length > longTurn)
+	return n+tripBatch > mostTrips || n >= s.Messages && (!s.AtSpeed || t.cleanCount >= cleanBatches || length > longTurn)
 }
 
-// looking is what the looks took, in nanoseconds for each trip, which is no time of the client's.
-func (t *trips) looking() float64 {
+// checkCost returns the cost of the checks in nanoseconds for each trip. The client is
+// not charged for it.
+func (t *trips) checkCost() float64 {
 	return 2 * float64(probe.Best()) * float64(len(t.clean)) / float64(len(t.times))
 }
 
-// percentiles puts them into m. With atSpeed the median is that of the trips in clean batches; where these are too few, of those in the
-// fastest tenth of all batches. The high percentiles are of all trips.
+// percentiles puts the percentiles into m. With atSpeed the median is that of the clean
+// batches, or of the fastest tenth of all batches if there are too few. The high
+// percentiles are of all trips.
 func (t *trips) percentiles(atSpeed bool, m map[string]float64) {
 	median := slices.Clone(t.times)
 	if atSpeed {
 		median = t.undisturbed()
 		m["forced"] = 0
-		if t.good < cleanBatches {
+		if t.cleanCount < cleanBatches {
 			m["forced"] = 1
 		}
 	}
@@ -210,7 +213,7 @@ func (t *trips) percentiles(atSpeed bool, m map[string]float64) {
 
 func (t *trips) undisturbed() []time.Duration {
 	batches := slices.Collect(slices.Chunk(t.times, tripBatch))
-	if t.good < cleanBatches {
+	if t.cleanCount < cleanBatches {
 		sum := func(b []time.Duration) (s time.Duration) {
 			for _, d := range b {
 				s += d

@@ -28,7 +28,7 @@ func TestMedianOfTripsAtFullSpeed(t *testing.T) {
 			d, clean := 9*time.Microsecond, i < c.good
 			if clean {
 				d = time.Microsecond
-				ts.good++
+				ts.cleanCount++
 			}
 			for range tripBatch {
 				ts.times = append(ts.times, d)
@@ -57,7 +57,7 @@ func TestTurnOfTripsEnds(t *testing.T) {
 		"speed does not tell": {1000, 0, 0, false, true},
 		"no more room":        {mostTrips, 0, 0, true, true},
 	} {
-		ts := trips{times: make([]time.Duration, c.trips), good: c.good}
+		ts := trips{times: make([]time.Duration, c.trips), cleanCount: c.good}
 		if got := ts.enough(&Spec{Messages: 1000, AtSpeed: c.atSpeed}, c.length); got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
@@ -72,7 +72,7 @@ func TestTripsWithoutALook(t *testing.T) {
 		s := &Spec{Messages: measured, AtSpeed: look}
 		var ts trips
 		ts.reset()
-		ts.good = cleanBatches // so that the turn ends when it has its trips
+		ts.cleanCount = cleanBatches // so that the turn ends when it has its trips
 		sent := 0
 		turn := tripTurn{trips: &ts, s: s, warm: warm, send: func() error { sent++; return nil }}
 		for more := true; more; {
@@ -81,15 +81,15 @@ func TestTripsWithoutALook(t *testing.T) {
 				t.Fatal(err)
 			}
 			if turn.begun && sent == warm+1 {
-				ts.good = cleanBatches
+				ts.cleanCount = cleanBatches
 			}
 		}
 		looks, took := 0, 0.
 		if look {
 			looks, took = 10, 2*float64(probe.Best())/tripBatch
 		}
-		if sent != warm+measured || len(ts.times) != measured || len(ts.clean) != looks || ts.good > cleanBatches+looks || ts.looking() != took || turn.used["cpu ns/message"] <= 0 {
-			t.Errorf("look %v: %d sent, %d trips, %d looks, %d good, %v ns each", look, sent, len(ts.times), len(ts.clean), ts.good, ts.looking())
+		if sent != warm+measured || len(ts.times) != measured || len(ts.clean) != looks || ts.cleanCount > cleanBatches+looks || ts.checkCost() != took || turn.used["cpu ns/message"] <= 0 {
+			t.Errorf("look %v: %d sent, %d trips, %d looks, %d good, %v ns each", look, sent, len(ts.times), len(ts.clean), ts.cleanCount, ts.checkCost())
 		}
 	}
 }

@@ -64,10 +64,11 @@ func fanout(p *Plan) error {
 	return nil
 }
 
-// spare is how many files a process has open besides its connections.
+// spare is the number of files that a process has open besides its connections.
 const spare = 200
 
-// raiseDescriptors has this process, and the children that it starts, allowed to open n files, and returns how many they may.
+// raiseDescriptors allows this process and its children to open n files. It returns how
+// many they may open.
 func raiseDescriptors(n int) int {
 	var r syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r) != nil {
@@ -75,7 +76,7 @@ func raiseDescriptors(n int) int {
 	}
 	if want := uint64(n); r.Cur < want {
 		r.Cur = want
-		r.Max = max(r.Max, want) // which takes a privilege if it is more than it was
+		r.Max = max(r.Max, want) // needs a privilege if it is a higher limit
 		if syscall.Setrlimit(syscall.RLIMIT_NOFILE, &r) != nil {
 			syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r)
 			r.Cur = min(want, r.Max)
@@ -86,8 +87,9 @@ func raiseDescriptors(n int) int {
 	return int(min(r.Cur, 1<<30))
 }
 
-// pair runs a server and its clients: the clients say when all are connected, the server is told to go, the clients say when
-// they are done, the server is told so and reports.
+// pair runs a server and its clients. The clients report that all are connected, and the
+// server starts. The clients report that they are done, and the server reports its
+// figures.
 func pair(s Spec, serverRole, clientRole string) (map[string]float64, error) {
 	s.Role = serverRole
 	server, err := start(s)
@@ -95,7 +97,7 @@ func pair(s Spec, serverRole, clientRole string) (map[string]float64, error) {
 		return nil, err
 	}
 	defer server.end()
-	if s.Addr, err = server.hear(); err != nil {
+	if s.Addr, err = server.receive(); err != nil {
 		return nil, err
 	}
 	s.Role = clientRole
@@ -105,19 +107,19 @@ func pair(s Spec, serverRole, clientRole string) (map[string]float64, error) {
 	}
 	defer clients.end()
 	for _, word := range []string{"go", "done"} {
-		if _, err := clients.hear(); err != nil {
+		if _, err := clients.receive(); err != nil {
 			return nil, err
 		}
-		server.say(word)
-		if _, err := server.hear(); err != nil {
+		server.send(word)
+		if _, err := server.receive(); err != nil {
 			return nil, err
 		}
-		clients.say(word)
+		clients.send(word)
 	}
 	return server.metrics()
 }
 
-// broadcastServer sends messages to all who have connected.
+// broadcastServer sends messages to all connections.
 func broadcastServer(s *Spec, ch *channel) error {
 	var mu sync.Mutex
 	var conns []entrant.Conn
@@ -134,7 +136,7 @@ func broadcastServer(s *Spec, ch *channel) error {
 	if err != nil {
 		return err
 	}
-	if _, err := ch.hear(); err != nil { // go
+	if _, err := ch.receive(); err != nil { // start
 		return err
 	}
 	<-all
@@ -152,7 +154,7 @@ func broadcastServer(s *Spec, ch *channel) error {
 		}
 	}
 	u := used()
-	ch.say("going")
+	ch.send("going")
 	start := time.Now()
 	for i := range s.Messages {
 		time.Sleep(time.Until(start.Add(time.Duration(i) * s.Every)))
@@ -160,11 +162,11 @@ func broadcastServer(s *Spec, ch *channel) error {
 			return err
 		}
 	}
-	if _, err := ch.hear(); err != nil { // done: every client has everything
+	if _, err := ch.receive(); err != nil { // done: every client has all messages
 		return err
 	}
 	m := u.since(s.Messages * s.Clients)
-	ch.say("reporting")
+	ch.send("reporting")
 	return ch.report(m)
 }
 
@@ -176,8 +178,8 @@ func drain(s *Spec, ch *channel) error {
 	}
 	stream := corpus.NewStream(corpus.Messages(corpus.ASCII, s.Size, 64), false)
 	want := int64(stream.WireLen(s.Warmup + s.Messages))
-	ch.say("connected")
-	if _, err := ch.hear(); err != nil {
+	ch.send("connected")
+	if _, err := ch.receive(); err != nil {
 		return err
 	}
 	var wg sync.WaitGroup
@@ -195,12 +197,12 @@ func drain(s *Spec, ch *channel) error {
 		return err
 	default:
 	}
-	ch.say("drained")
-	ch.hear()
+	ch.send("drained")
+	ch.receive()
 	return nil
 }
 
-// open opens the connections of all clients, by hand.
+// open opens the connections of all clients, without a library.
 func open(s *Spec) ([]net.Conn, error) {
 	conns := make([]net.Conn, s.Clients)
 	var wg sync.WaitGroup

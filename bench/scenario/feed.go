@@ -12,7 +12,7 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/wire"
 )
 
-// ring is how many different messages a feed goes through.
+// ring is how many different messages a feed repeats.
 const ring = 4096
 
 type feedCase struct {
@@ -25,7 +25,7 @@ type feedCase struct {
 	limits  []string
 }
 
-// recordLimits are those under TLS.
+// recordLimits are the limits under TLS.
 var recordLimits = []string{entrant.LimitDiscard, entrant.LimitBuffered, entrant.LimitRecords, entrant.LimitReadOpen, entrant.LimitOpen}
 
 var feedCases = []feedCase{
@@ -40,22 +40,24 @@ var feedCases = []feedCase{
 	{name: "TCP, 200 B, deflate with takeover, UTF-8 checked", kind: corpus.ASCII, size: 200, check: true, deflate: true},
 }
 
-// chunk is how many messages are read between looks at the clock. enough is how much CPU one turn of a consumer takes: long enough to
-// count, short enough that a slow stretch of the machine takes whole turns, which the median leaves out. behind is how many messages the
-// sockets of a consumer may hold when its turn begins: these it reads first, so that the blaster is at work as well.
+// chunk is how many messages are read between two looks at the clock. enough is the CPU
+// time of one turn of a consumer. It is long enough to count. It is short enough for a
+// slow stretch of the machine to cover whole turns, which the median leaves out. behind
+// is how many messages a consumer's sockets may hold when its turn begins. It reads these
+// first, so that the blaster is at work too.
 const (
-	chunk  = 4_000
-	enough = 40 * time.Millisecond
-	behind = 60_000
+	chunk   = 4_000
+	enough  = 40 * time.Millisecond
+	backlog = 60_000
 )
 
-// encryptedMessages is how many messages a blaster makes under TLS, where all is
-// encrypted beforehand, for one turn of one consumer.
+// encryptedMessages is how many messages a blaster encrypts beforehand under TLS, for one
+// turn of one consumer.
 const encryptedMessages = 400_000
 
 func feed(p *Plan) error {
 	for _, c := range feedCases {
-		spec := Spec{Kind: string(c.kind), Size: c.size, CPUTime: enough, Warmup: behind, Check: c.check, TLS: c.tls, Deflate: c.deflate}
+		spec := Spec{Kind: string(c.kind), Size: c.size, CPUTime: enough, Warmup: backlog, Check: c.check, TLS: c.tls, Deflate: c.deflate}
 		if c.tls != "" {
 			spec.CPUTime, spec.Warmup, spec.Messages = 5*enough, encryptedMessages/20, encryptedMessages
 			if p.Quick {
@@ -76,7 +78,7 @@ func feed(p *Plan) error {
 	return nil
 }
 
-// feedCase runs one consumer after the other against one blaster.
+// feedCase runs the consumers in turn against one blaster.
 func (p *Plan) feedCase(name string, s Spec, entrants []entrant.Entrant) error {
 	if !p.wants(name) {
 		return nil
@@ -87,19 +89,20 @@ func (p *Plan) feedCase(name string, s Spec, entrants []entrant.Entrant) error {
 	}
 	defer b.end()
 	s.Role = "consumer"
-	open := func(e entrant.Entrant) (*opened, error) {
+	open := func(e entrant.Entrant) (*openEntrant, error) {
 		s := s
 		s.Entrant = e.Info().Name
 		c, err := start(s)
 		if err != nil {
 			return nil, err
 		}
-		return &opened{turn: c.turn, end: c.end}, nil
+		return &openEntrant{turn: c.turn, end: c.end}, nil
 	}
 	if s.TLS == "" {
 		return p.inTurns(name, entrants, p.rounds(40, 3), 45*time.Second, open)
 	}
-	// What is encrypted beforehand is for one turn, and too much to be there for all consumers at once.
+	// The encrypted messages are for one turn. For all consumers together they would take
+	// too much memory.
 	return p.each(name, entrants, p.rounds(11, 1), 60*time.Second, func(e entrant.Entrant) (map[string]float64, error) {
 		c, err := open(e)
 		if err != nil {
@@ -110,7 +113,7 @@ func (p *Plan) feedCase(name string, s Spec, entrants []entrant.Entrant) error {
 	})
 }
 
-// startBlaster starts the sender of a feed, and puts its address into s.
+// startBlaster starts the sender of a feed, and stores its address in s.
 func startBlaster(s *Spec) (*process, error) {
 	one := *s
 	one.Role = "blaster"
@@ -119,7 +122,7 @@ func startBlaster(s *Spec) (*process, error) {
 		return nil, err
 	}
 	b.timer.Stop() // it lives as long as the case
-	if s.Addr, err = b.hear(); err != nil {
+	if s.Addr, err = b.receive(); err != nil {
 		b.end()
 		return nil, err
 	}
@@ -134,7 +137,7 @@ func (s *Spec) stream() (*corpus.Stream, error) {
 	return corpus.NewStream(messages, false), nil
 }
 
-// blaster is a child that sends a feed to whoever connects.
+// blaster is a child that sends a feed to each client.
 func blaster(s *Spec, ch *channel) error {
 	stream, err := s.stream()
 	if err != nil {
@@ -144,14 +147,14 @@ func blaster(s *Spec, ch *channel) error {
 	if err != nil {
 		return err
 	}
-	ch.say(l.Addr().String())
+	ch.send(l.Addr().String())
 	for {
 		c, err := l.Accept()
 		if err != nil {
 			return err
 		}
 		go func() {
-			// What the reader did not want is cut off when it goes.
+			// The rest of the stream is dropped when the reader goes.
 			_ = wire.Blast(c, wire.Feed{Stream: stream, Count: s.Messages + s.Warmup, Records: s.TLS, Deflate: s.Deflate})
 			c.Close()
 			debug.FreeOSMemory()
@@ -159,7 +162,7 @@ func blaster(s *Spec, ch *channel) error {
 	}
 }
 
-// consumer is a child that reads a feed, in turns, and tells what each took.
+// consumer is a child that reads a feed in turns, and reports the cost of each.
 func consumer(s *Spec, ch *channel) error {
 	e := entrant.ByName(s.Entrant)
 	if e == nil {
@@ -178,7 +181,7 @@ func consumer(s *Spec, ch *channel) error {
 		return err
 	}
 	defer c.Close()
-	read := 0 // messages, in the turns before
+	read := 0 // messages of the turns before
 	return ch.turns(func() (map[string]float64, error) {
 		var t entrant.Tally
 		if err := c.Receive(s.Warmup, &t); err != nil {

@@ -45,7 +45,7 @@ func handshake(p *Plan) error {
 	if !p.wants(allocationCase) {
 		return nil
 	}
-	// What is counted for a server that does nothing is the harness's.
+	// The allocations for a server that does nothing are the harness's.
 	harness, err := handshakeAllocs(entrant.ByName(entrant.LimitAccept), 500)
 	if err != nil {
 		return err
@@ -57,42 +57,42 @@ func handshake(p *Plan) error {
 	})
 }
 
-// handshakeServer upgrades whoever comes, and reads until they go.
+// handshakeServer upgrades each client, and reads until it goes.
 func handshakeServer(s *Spec, ch *channel) error {
 	var opened atomic.Int64
 	if err := listen(s, ch, func(c entrant.Conn) { opened.Add(1) }); err != nil {
 		return err
 	}
-	if _, err := ch.hear(); err != nil { // go: the warm-up is over
+	if _, err := ch.receive(); err != nil { // start: the warm-up is over
 		return err
 	}
 	u := used()
-	ch.say("going")
-	if _, err := ch.hear(); err != nil { // done
+	ch.send("going")
+	if _, err := ch.receive(); err != nil { // done
 		return err
 	}
 	m := u.since(s.Messages)
 	if n := opened.Load(); n < int64(s.Messages) {
 		return fmt.Errorf("%d handshakes of %d came through", n, s.Messages)
 	}
-	ch.say("reporting")
+	ch.send("reporting")
 	return ch.report(m)
 }
 
-// handshakeClient opens connections by hand, and drops each when the response has come.
+// handshakeClient opens connections without a library, and drops each after the response.
 func handshakeClient(s *Spec, ch *channel) error {
 	if err := handshakes(s.Addr, s.Warmup); err != nil {
 		return err
 	}
-	ch.say("warm")
-	if _, err := ch.hear(); err != nil {
+	ch.send("warm")
+	if _, err := ch.receive(); err != nil {
 		return err
 	}
 	if err := handshakes(s.Addr, s.Messages); err != nil {
 		return err
 	}
-	ch.say("opened")
-	ch.hear()
+	ch.send("opened")
+	ch.receive()
 	return nil
 }
 
@@ -128,15 +128,16 @@ func handshakeOnce(addr string, request, buf []byte) error {
 		return err
 	}
 	defer c.Close()
-	// A reset instead of a goodbye: ports are free again at once.
+	// A reset frees the port at once.
 	c.(*net.TCPConn).SetLinger(0)
 	return openWith(c, request, buf)
 }
 
-// openOnce is openWith for once.
+// openOnce is openWith for a single use.
 func openOnce(c net.Conn, request []byte) error { return openWith(c, request, make([]byte, 1024)) }
 
-// openWith sends a request and reads the head of the response, behind which nothing comes before it is asked for.
+// openWith sends a request and reads the head of the response. Nothing may follow it
+// before the client sends something.
 func openWith(c net.Conn, request, buf []byte) error {
 	if _, err := c.Write(request); err != nil {
 		return err
@@ -153,8 +154,8 @@ func openWith(c net.Conn, request, buf []byte) error {
 	}
 }
 
-// handshakeAllocs returns the allocations of one upgrade, averaged over n, with connections within the process that
-// allocate nothing themselves.
+// handshakeAllocs returns the allocations of one upgrade, averaged over n. The
+// connections are within the process and allocate nothing themselves.
 func handshakeAllocs(e entrant.Entrant, n int) (float64, error) {
 	run := func(n int) (float64, error) {
 		conns := make([]*script, n)
@@ -193,7 +194,7 @@ func handshakeAllocs(e entrant.Entrant, n int) (float64, error) {
 	return (two - one) / float64(n), err
 }
 
-// scripts is a listener of connections that each hold a request, one after the other.
+// scripts is a listener of connections with one request each, one after the other.
 type scripts struct {
 	conns []*script
 	last  *script
@@ -217,7 +218,7 @@ func (l *scripts) Addr() net.Addr { return loopback }
 
 var loopback net.Addr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
 
-// script is a connection that gives a request, takes the response, and then ends.
+// script is a connection that returns a request, takes the response, and then ends.
 type script struct {
 	request []byte
 	expired chan struct{}
@@ -258,7 +259,8 @@ func (c *script) RemoteAddr() net.Addr               { return loopback }
 func (c *script) SetDeadline(t time.Time) error      { return c.SetReadDeadline(t) }
 func (c *script) SetWriteDeadline(t time.Time) error { return nil }
 
-// SetReadDeadline ends a read that waits, if t has passed: net/http stops its background read so.
+// SetReadDeadline ends a waiting read, if t has passed. net/http stops its background
+// read in this way.
 func (c *script) SetReadDeadline(t time.Time) error {
 	if !t.IsZero() && time.Until(t) <= 0 {
 		select {

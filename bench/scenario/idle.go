@@ -26,21 +26,22 @@ func idle(p *Plan) error {
 	})
 }
 
-// idleServer echoes, and tells its memory before and after: what is resident, and what of that the runtime accounts for.
+// idleServer echoes. It reports its memory before and after: the resident memory, and the
+// runtime's account of it.
 func idleServer(s *Spec, ch *channel) error {
 	before := memoryOf()
 	if err := listen(s, ch, func(c entrant.Conn) { c.Echo() }); err != nil {
 		return err
 	}
-	if _, err := ch.hear(); err != nil { // go: all are connected
+	if _, err := ch.receive(); err != nil { // start: all are connected
 		return err
 	}
-	ch.say("going")
-	if _, err := ch.hear(); err != nil { // done: each has had its echo
+	ch.send("going")
+	if _, err := ch.receive(); err != nil { // done: each has had its echo
 		return err
 	}
 	after := memoryOf()
-	ch.say("reporting")
+	ch.send("reporting")
 	each := func(now, then uint64) float64 { return (float64(now) - float64(then)) / float64(s.Clients) }
 	return ch.report(map[string]float64{
 		"resident B/connection": each(after.resident, before.resident),
@@ -51,18 +52,19 @@ func idleServer(s *Spec, ch *channel) error {
 	})
 }
 
-// memory is what a process holds, in bytes.
+// memory is the memory of a process, in bytes.
 type memory struct {
 	resident uint64
 	heap     uint64 // objects
 	stack    uint64 // of goroutines
-	unused   uint64 // in the spans that objects stand in
-	runtime  uint64 // the runtime's own
+	unused   uint64 // in spans that have objects
+	runtime  uint64 // used by the runtime
 }
 
-// memoryOf returns the memory of this process, after what is free has gone back to the system.
+// memoryOf returns the memory of this process after free memory has gone back to the
+// system.
 func memoryOf() memory {
-	for range 3 { // pools are emptied by the second collection, stacks shrink at each
+	for range 3 { // the second collection empties pools, and each one shrinks stacks
 		runtime.GC()
 	}
 	debug.FreeOSMemory()
@@ -76,14 +78,14 @@ func memoryOf() memory {
 	return memory{kb << 10, m.HeapAlloc, m.StackInuse, m.HeapInuse - m.HeapAlloc, m.MSpanInuse + m.MCacheInuse + m.GCSys + m.OtherSys}
 }
 
-// idleClients connects, has one message echoed on each connection, and then holds still.
+// idleClients connects, has one message echoed on each connection, and then does nothing.
 func idleClients(s *Spec, ch *channel) error {
 	conns, err := open(s)
 	if err != nil {
 		return err
 	}
-	ch.say("connected")
-	if _, err := ch.hear(); err != nil {
+	ch.send("connected")
+	if _, err := ch.receive(); err != nil {
 		return err
 	}
 	m := corpus.Messages(corpus.ASCII, s.Size, 1)
@@ -97,9 +99,9 @@ func idleClients(s *Spec, ch *channel) error {
 			return fmt.Errorf("not an echo: %q", back)
 		}
 	}
-	ch.say("echoed")
-	ch.hear()
-	ch.hear()
+	ch.send("echoed")
+	ch.receive()
+	ch.receive()
 	return nil
 }
 

@@ -16,7 +16,7 @@ const (
 	KernelSizes = ", over sizes"
 )
 
-// kernels runs the kernels' own command, and takes its lines as results.
+// kernels runs cmd/kernels, and takes its lines as results.
 func kernels(p *Plan) error {
 	args := []string{"run", "./cmd/kernels"}
 	if p.Quick {
@@ -60,7 +60,7 @@ func kernels(p *Plan) error {
 	return nil
 }
 
-// kernelLine is a row as cmd/kernels prints it: its name, the ratio, the bound and the aim.
+// kernelLine is a row of cmd/kernels: its name, the ratio, the bound and the aim.
 var kernelLine = regexp.MustCompile(`^(.{62}) +([0-9.]+) (>=|<=) +([0-9.]+) +([0-9.]+)`)
 
 func (p *Plan) kernelRow(line string) error {
@@ -85,7 +85,7 @@ func (p *Plan) kernelRow(line string) error {
 	return p.Emit(r)
 }
 
-// sizesTable is what is known of the table at hand so far: its title and its head.
+// sizesTable is what is known of the current table: its title and its head.
 type sizesTable struct {
 	title string
 	names []string

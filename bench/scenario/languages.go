@@ -14,7 +14,7 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/peers"
 )
 
-// The entrants in Go that stand beside those in other languages.
+// The entrants in Go that are compared with other languages.
 var (
 	feedBeside = []string{"tickwire", "tickwire-opens", "gobwas-low", "gws", "gorilla-reuse"}
 	echoBeside = []string{"tickwire", "tickwire-noclock", "tickwire-blocking", "tickwire-poller", "gobwas-low", "gws", "gorilla-reuse"}
@@ -23,7 +23,7 @@ var (
 // foreign is a program of another language as an entrant.
 type foreign struct {
 	peer    *peers.Peer
-	version string // as its last run has told
+	version string // reported by its last run
 }
 
 func (f *foreign) Info() entrant.Info {
@@ -32,12 +32,12 @@ func (f *foreign) Info() entrant.Info {
 
 var errForeign = errors.New("a program of its own")
 
-// errOther is a feed that was not read as it was sent.
+// errOther reports a feed that was not read as it was sent.
 var errOther = &peers.Reason{
 	Brief: "what was read is not what was sent", Full: "what was read is not what was sent",
 }
 
-// Dial returns an error: the program dials.
+// Dial returns an error: the program dials by itself.
 func (f *foreign) Dial(entrant.Options) (entrant.Conn, error) { return nil, errForeign }
 
 // Serve returns an error: the programs are clients.
@@ -51,7 +51,7 @@ func (f *foreign) run(r peers.Request) (peers.Line, error) {
 	return line, err
 }
 
-// feed is a turn of the consumer.
+// feed runs a turn of the consumer.
 func (f *foreign) feed(s Spec, stream *corpus.Stream) (map[string]float64, error) {
 	r := peers.Request{Role: "feed", URL: "ws://" + s.Addr + "/", Messages: s.Messages, Warm: s.Warmup, CPU: s.CPUTime, Chunk: chunk}
 	if s.TLS != "" {
@@ -72,7 +72,7 @@ func (f *foreign) feed(s Spec, stream *corpus.Stream) (map[string]float64, error
 	}, nil
 }
 
-// trips is a turn of the echo client.
+// trips runs a turn of the echo client.
 func (f *foreign) trips(s Spec) (map[string]float64, error) {
 	line, err := f.run(peers.Request{Role: "trips", URL: "ws://" + s.Addr + "/", Messages: s.Messages, Warm: s.Messages / 10, Size: s.Size, On: s.CPU})
 	if err != nil {
@@ -91,8 +91,8 @@ func (f *foreign) trips(s Spec) (map[string]float64, error) {
 	return m, nil
 }
 
-// foreigners builds the programs, and returns them as entrants behind those in Go that
-// are named. A program that is missing is a result of its own in each case.
+// foreigners builds the programs. It returns them as entrants, after the entrants in Go
+// that are named. A missing program has its own result in each case.
 func (p *Plan) foreigners(beside []string) ([]entrant.Entrant, error) {
 	all, err := peers.Built(filepath.Join(p.Dir, "peers"), p.say)
 	if err != nil {
@@ -108,7 +108,7 @@ func (p *Plan) foreigners(beside []string) ([]entrant.Entrant, error) {
 	return entrants, nil
 }
 
-// present returns the entrants without the programs that are missing, which it puts into
+// present returns the entrants without the programs that are missing. It adds those to
 // the results.
 func (p *Plan) present(name string, entrants []entrant.Entrant) ([]entrant.Entrant, error) {
 	var here []entrant.Entrant
@@ -124,12 +124,12 @@ func (p *Plan) present(name string, entrants []entrant.Entrant) ([]entrant.Entra
 	return here, nil
 }
 
-// feedLanguages is feed with programs in other languages beside.
+// feedLanguages is feed with programs in other languages.
 func feedLanguages(p *Plan) error {
 	for _, encrypted := range []bool{false, true} {
 		for _, size := range []int{60, 200, 1000} {
 			name := fmt.Sprintf("ws, %d B, UTF-8 checked", size)
-			s := Spec{Kind: string(corpus.ASCII), Size: size, CPUTime: 5 * enough, Warmup: behind, Check: true}
+			s := Spec{Kind: string(corpus.ASCII), Size: size, CPUTime: 5 * enough, Warmup: backlog, Check: true}
 			if encrypted {
 				name = fmt.Sprintf("wss, %d B, a record per message, UTF-8 checked", size)
 				s.TLS, s.Warmup, s.Messages = "record", encryptedMessages/20, encryptedMessages
@@ -181,8 +181,8 @@ func feedLanguagesCase(p *Plan, name string, s Spec) error {
 	})
 }
 
-// echoLanguages is echo on one CPU with programs in other languages beside, and one
-// server for all.
+// echoLanguages is echo on one CPU with programs in other languages, and one server for
+// all.
 func echoLanguages(p *Plan) error {
 	const name = "128 B, both ends on one CPU, one server for all"
 	if !p.wants(name) || ProfileDir != "" {
@@ -205,7 +205,7 @@ func echoLanguages(p *Plan) error {
 	}
 	server.timer.Stop() // it lives as long as the case
 	defer server.end()
-	if s.Addr, err = server.hear(); err != nil {
+	if s.Addr, err = server.receive(); err != nil {
 		return err
 	}
 	return p.each(name, entrants, p.rounds(11, 1), 90*time.Second, func(e entrant.Entrant) (map[string]float64, error) {

@@ -8,16 +8,16 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/entrant"
 )
 
-// lineReaders are who reads in the scenario lines: a goroutine for each connection, of
-// four libraries, and tickwire's Poller.
+// lineReaders are the entrants of the scenario lines: four libraries with a goroutine for
+// each connection, and tickwire's Poller.
 var lineReaders = []string{
 	"tickwire", "tickwire-opens", "tickwire-blocking",
 	"tickwire-poller", "tickwire-poller-opens", "tickwire-poller-spin", "tickwire-poller-moderated",
 	"gobwas-low", "gws", "gorilla",
 }
 
-// lines is paced over more than one connection: so many messages a second in total go to
-// the connections in turn, and one processor reads all of them.
+// lines is paced over more than one connection. The messages of a second are distributed
+// over the connections, and one processor reads all of them.
 func lines(p *Plan) error {
 	for _, scheme := range []string{"ws", "wss"} {
 		for _, rate := range []int{10_000, 100_000} {
@@ -41,7 +41,7 @@ func linesCase(p *Plan, scheme string, rate, n int) error {
 	}
 	entrants := slices.DeleteFunc(entrant.All(), func(e entrant.Entrant) bool {
 		i := e.Info()
-		// A thread for each of many connections is not what BlockingReads is for.
+		// BlockingReads takes a thread for each connection, so it is not meant for many.
 		return !slices.Contains(lineReaders, i.Name) || s.TLS == "" && i.TLS || n > 1 && i.Name == "tickwire-blocking"
 	})
 	return p.each(LinesCase(scheme, n, rate), entrants, p.rounds(5, 1), 30*time.Second, func(e entrant.Entrant) (map[string]float64, error) {
@@ -51,7 +51,7 @@ func linesCase(p *Plan, scheme string, rate, n int) error {
 	})
 }
 
-// LinesCase names a case of the scenario lines.
+// LinesCase returns the name of a case of the scenario lines.
 func LinesCase(scheme string, n, rate int) string {
 	connections := "connections"
 	if n == 1 {

@@ -14,17 +14,19 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/internal/probe"
 )
 
-// streamBytes is how long the streams in memory are: longer than any buffer, and still within the second-level cache.
+// streamBytes is the length of the streams in memory: longer than any buffer, and within
+// the second-level cache.
 const streamBytes = 256 << 10
 
-// batch is how long one batch takes: two fills of a 64 KiB buffer with 200 B messages, for all but the slowest.
+// batch is the length of one batch: two fills of a 64 KiB buffer with 200 B messages, for
+// all but the slowest.
 const batch = 100 * time.Microsecond
 
 type memoryCase struct {
 	name   string
 	kind   corpus.Kind
 	size   int
-	server bool // the entrant is the server: frames come masked
+	server bool // the entrant is the server: it receives masked frames
 	check  bool
 }
 
@@ -106,11 +108,11 @@ func encode(p *Plan) error {
 			}
 		}
 	}
-	return together(p)
+	return encodeQueued(p)
 }
 
-// together has those that can queue messages write them 100 at a time.
-func together(p *Plan) error {
+// encodeQueued is write for entrants that can queue messages: 100 in one write.
+func encodeQueued(p *Plan) error {
 	entrants := []entrant.Entrant{entrant.ByName("tickwire"), entrant.ByName("tickwire/frame")}
 	messages := corpus.Messages(corpus.ASCII, 200, 64<<10/200)
 	for _, server := range []bool{false, true} {
@@ -141,7 +143,7 @@ func together(p *Plan) error {
 	return nil
 }
 
-// memory measures one case in this process: all entrants take turns in short batches.
+// memory measures one case in this process. All entrants take turns in short batches.
 func (p *Plan) memory(name string, entrants []entrant.Entrant, open func(entrant.Entrant) (step func(n int) error, done func(), err error)) error {
 	if !p.wants(name) {
 		return nil
@@ -154,7 +156,7 @@ func (p *Plan) memory(name string, entrants []entrant.Entrant, open func(entrant
 		step, done, err := open(e)
 		if err == nil {
 			defer done()
-			err = step(1000) // warm
+			err = step(1000) // warm-up
 		}
 		if err != nil {
 			if err := p.leaveOut(name, e, err); err != nil {
@@ -207,8 +209,8 @@ func (p *Plan) memory(name string, entrants []entrant.Entrant, open func(entrant
 	return nil
 }
 
-// allocations returns the allocations of one message, over 10,000: the lower of two counts, since the runtime allocates now
-// and then by itself.
+// allocations returns the allocations of one message, over 10,000. It takes the lower of
+// two counts, since the runtime allocates by itself now and then.
 func allocations(step func(n int) error) float64 {
 	const n = 10_000
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))

@@ -20,13 +20,15 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/wire"
 )
 
-// paced is how most feeds run: the reader sleeps until the next message is there.
+// paced is how most feeds run: the reader sleeps until the next message.
 //
-// The sender puts the time into each message, just before it is encrypted and written; the
-// reader takes the time when its library has handed the message out. Both are of
-// CLOCK_MONOTONIC, which is one clock for all processes. The sender waits in a loop, on a
-// CPU of its own, so that no timer of its process makes it late. A message that is late all
-// the same moves those after it: two never follow each other at once.
+// The sender writes the time into each message, just before encryption. The reader takes
+// the time when its library has returned the message. Both use CLOCK_MONOTONIC, which is
+// one clock for all processes.
+//
+// The sender polls on a CPU of its own, so that no timer of its process makes it late. A
+// message that is late nevertheless delays those after it: two never follow each other at
+// once.
 func paced(p *Plan) error {
 	names := []string{"tickwire", "tickwire-opens", "tickwire-noclock", "gobwas-low", "gws", "gorilla", "coder"}
 	for _, scheme := range []string{"ws", "wss"} {
@@ -54,10 +56,10 @@ func paced(p *Plan) error {
 	return nil
 }
 
-// A turn has kept the pace if about so much has come as was to be sent; where none of
-// pacedTurns has, the one that came nearest counts. A sender whose CPU is taken away sends
-// less, and a reader whose CPU was taken away before reads more: what has waited for it. Both
-// have another cost, and another latency.
+// A turn has kept the pace if about as many messages have come as were to be sent. If
+// none of pacedTurns has, the closest one counts. A sender that loses its CPU sends less.
+// A reader that has lost its CPU reads more, because messages have waited. Both change
+// the cost and the latency.
 const (
 	pacedTurns = 3
 	paceKept   = 0.03
@@ -67,8 +69,8 @@ func pacedTurn(s Spec) (best map[string]float64, err error) {
 	return nearest(s.Every, func() (map[string]float64, error) { return pacedPair(s) })
 }
 
-// nearest measures until a turn has kept the pace, pacedTurns times at most, and returns
-// the one that came nearest.
+// nearest measures until a turn has kept the pace, at most pacedTurns times. It returns
+// the closest one.
 func nearest(every time.Duration, turn func() (map[string]float64, error)) (best map[string]float64, err error) {
 	off := func(m map[string]float64) float64 { return math.Abs(m["messages/s"]*every.Seconds() - 1) }
 	for range pacedTurns {
@@ -86,7 +88,7 @@ func nearest(every time.Duration, turn func() (map[string]float64, error)) (best
 	return best, nil
 }
 
-// pacedPair runs a sender and a reader, each on its CPU.
+// pacedPair runs a sender and a reader, each on its own CPU.
 func pacedPair(s Spec) (map[string]float64, error) {
 	s.Role, s.CPU = "pacer", 1
 	sender, err := start(s)
@@ -94,7 +96,7 @@ func pacedPair(s Spec) (map[string]float64, error) {
 		return nil, err
 	}
 	defer sender.end()
-	if s.Addr, err = sender.hear(); err != nil {
+	if s.Addr, err = sender.receive(); err != nil {
 		return nil, err
 	}
 	s.Role, s.CPU = "paced reader", 2
@@ -106,7 +108,7 @@ func pacedPair(s Spec) (map[string]float64, error) {
 	return reader.metrics()
 }
 
-// A paced message is a text of JSON that begins with the time, in hexadecimal digits.
+// A paced message is a JSON text that begins with the time, in hexadecimal digits.
 const (
 	stampHead   = `{"t":"`
 	stampDigits = 16
@@ -124,8 +126,8 @@ func stampOf(p []byte) uint64 {
 	return binary.BigEndian.Uint64(b[:])
 }
 
-// monotonic is a clock that all processes share. It is read as the process's own, which
-// takes no system call.
+// monotonic is a clock that all processes share. It is read through the process's own
+// clock, which needs no system call.
 type monotonic struct {
 	start time.Time
 	at    time.Duration
@@ -134,7 +136,7 @@ type monotonic struct {
 func newMonotonic() (monotonic, error) {
 	var best monotonic
 	narrow := time.Duration(1 << 62)
-	for range 100 { // between two looks at the one clock stands one at the other
+	for range 100 { // a reading of one clock between two of the other
 		var t unix.Timespec
 		start := time.Now()
 		if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
@@ -149,7 +151,7 @@ func newMonotonic() (monotonic, error) {
 
 func (m monotonic) now() time.Duration { return m.at + time.Since(m.start) }
 
-// pacer is a child that sends paced messages to the one who connects.
+// pacer is a child that sends paced messages to its client.
 func pacer(s *Spec, ch *channel) error {
 	clock, err := newMonotonic()
 	if err != nil {
@@ -159,7 +161,7 @@ func pacer(s *Spec, ch *channel) error {
 	if err != nil {
 		return err
 	}
-	ch.say(l.Addr().String())
+	ch.send(l.Addr().String())
 	var lines []net.Conn
 	for range max(s.Lines, 1) {
 		nc, err := pacedLine(l, s.TLS != "")
@@ -191,7 +193,7 @@ func pacer(s *Spec, ch *channel) error {
 			return err
 		}
 	}
-	ch.hear() // the reader has gone
+	ch.receive() // the reader has gone
 	return nil
 }
 
@@ -228,7 +230,7 @@ func pacedReader(s *Spec, ch *channel) error {
 	return ch.report(m)
 }
 
-// pacedLine accepts a connection and makes it a WebSocket.
+// pacedLine accepts a connection and does the opening handshake.
 func pacedLine(l net.Listener, encrypted bool) (net.Conn, error) {
 	nc, err := l.Accept()
 	if err != nil {
@@ -244,28 +246,28 @@ func pacedLine(l net.Listener, encrypted bool) (net.Conn, error) {
 	return nc, wire.Answer(nc, false)
 }
 
-// pacedTimes are the latencies of what comes on some lines, after the first messages.
+// pacedTimes are the latencies on some lines, after the first messages.
 type pacedTimes struct {
-	s      *Spec
-	clock  monotonic
-	come   atomic.Int64      // on all lines
-	lines  [][]time.Duration // each written by the one goroutine that reads the line
-	before usage
-	used   map[string]float64 // when all have come
+	s        *Spec
+	clock    monotonic
+	received atomic.Int64      // on all lines
+	lines    [][]time.Duration // each one is written by the goroutine that reads the line
+	before   usage
+	used     map[string]float64 // set when all have come
 }
 
 func newPacedTimes(s *Spec, clock monotonic, lines int) *pacedTimes {
 	t := &pacedTimes{s: s, clock: clock, lines: make([][]time.Duration, lines)}
 	for i := range t.lines {
-		t.lines[i] = make([]time.Duration, 0, s.Messages) // memory that is not touched costs nothing
+		t.lines[i] = make([]time.Duration, 0, s.Messages) // untouched memory costs nothing
 	}
 	return t
 }
 
-// view takes a message of a line. It returns false when it was the last one of all.
+// view takes a message of a line. It returns false after the last one of all lines.
 func (t *pacedTimes) view(line int, p []byte) (more bool) {
 	took := t.clock.now() - time.Duration(stampOf(p))
-	n := int(t.come.Add(1))
+	n := int(t.received.Add(1))
 	if n > t.s.Warmup {
 		t.lines[line] = append(t.lines[line], took)
 	}
@@ -279,8 +281,8 @@ func (t *pacedTimes) view(line int, p []byte) (more bool) {
 	return true
 }
 
-// read reads all: in the entrant's one loop if it has one, else with a goroutine for each
-// connection.
+// read reads all lines: in the entrant's loop if it has one, otherwise with a goroutine
+// for each connection.
 func (t *pacedTimes) read(e entrant.Entrant, conns []entrant.Conn) error {
 	if one, ok := e.(entrant.LineReader); ok {
 		return one.ReadLines(conns, func(p []byte) bool { return t.view(0, p) })

@@ -17,15 +17,16 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/entrant"
 )
 
-// ProfileDir, if set, is where profiles go: of the children that are measured, and of what runs in this process. Instead of
-// figures, which are then not worth much, a run has the top of each profile as its results.
+// ProfileDir, if set, is the folder for profiles of children and of code in this process.
+// A run then has the top of each profile as its results instead of figures, which a
+// profiler distorts.
 var ProfileDir string
 
 // Sample is one function of a profile, in percent of the whole.
 type Sample struct {
 	Function string  `json:"function"`
 	Flat     float64 `json:"flat"` // in the function itself
-	Sum      float64 `json:"sum"`  // and in what it calls
+	Sum      float64 `json:"sum"`  // with what it calls
 }
 
 // Profile is the top of a profile.
@@ -34,13 +35,15 @@ type Profile struct {
 	Top []Sample `json:"top"`
 }
 
-// profileLength is how much CPU is taken under the profiler by code in this process, and by a turn of a feed; profileTop is how many functions are kept.
+// profileLength is the CPU time under the profiler, for code in this process and for a
+// turn of a feed. profileTop is how many functions are kept.
 const (
 	profileLength = 2 * time.Second
 	profileTop    = 12
 )
 
-// longer is how many times as much a child does under a profiler, which looks at it a hundred times a second.
+// longer is the factor for the work of a child under a profiler, which samples it a
+// hundred times a second.
 func longer() int {
 	if ProfileDir != "" {
 		return 5
@@ -48,7 +51,7 @@ func longer() int {
 	return 1
 }
 
-// profileFile is where the profile of an entrant in a role is written first.
+// profileFile returns the first name for the profile of an entrant in a role.
 func profileFile(entrant, role string) string {
 	return filepath.Join(ProfileDir, plainName(entrant+"."+role)+".prof")
 }
@@ -62,7 +65,7 @@ func plainName(s string) string {
 	}, s)
 }
 
-// emitProfile emits the profile that a child of e has left.
+// emitProfile emits the profile that a child of e has written.
 func (p *Plan) emitProfile(name string, e entrant.Entrant) error {
 	for _, role := range measured {
 		file := profileFile(e.Info().Name, role)
@@ -73,7 +76,7 @@ func (p *Plan) emitProfile(name string, e entrant.Entrant) error {
 	return errors.New("no profile")
 }
 
-// emitProfileFile emits the profile in a file, and gives the file the name of its case.
+// emitProfileFile emits the profile in a file, and renames the file after its case.
 func (p *Plan) emitProfileFile(name string, e entrant.Entrant, file string) error {
 	kept := filepath.Join(ProfileDir, plainName(p.env.Scenario+"."+name+"."+e.Info().Name)+".prof")
 	if err := os.Rename(file, kept); err != nil {
@@ -99,7 +102,8 @@ func (p *Plan) emitProfileFile(name string, e entrant.Entrant, file string) erro
 
 var profileLine = regexp.MustCompile(`^ *\S+ +([0-9.]+)% +[0-9.]+% +\S+ +([0-9.]+)%  (.+)$`)
 
-// profileLines asks pprof for the top of a profile. What the harness itself allocates is left out.
+// profileLines asks pprof for the top of a profile. The harness's own allocations are
+// left out.
 func profileLines(file, index string) ([]Sample, error) {
 	out, err := exec.Command("go", "tool", "pprof", "-top", "-sample_index="+index, "-ignore=newScript", "-nodecount="+strconv.Itoa(profileTop), file).Output()
 	if err != nil {
@@ -126,7 +130,7 @@ func profileLines(file, index string) ([]Sample, error) {
 	return top, nil
 }
 
-// shortName leaves the host and owner out of a function's name.
+// shortName returns a function's name without host and owner.
 func shortName(function string) string {
 	function = strings.TrimSuffix(function, " (inline)")
 	function = strings.TrimPrefix(function, "github.com/")
@@ -154,7 +158,7 @@ func (p *Plan) profileSteps(name string, e entrant.Entrant, step func(n int) err
 	return p.emitProfileFile(name, e, file)
 }
 
-// profiledAllocs writes a profile of all that run allocates, if profiles are asked for.
+// profiledAllocs writes a profile of all allocations of run, if profiles are wanted.
 func profiledAllocs(e entrant.Entrant, run func() (float64, error)) (float64, error) {
 	if ProfileDir == "" {
 		return run()
@@ -174,7 +178,7 @@ func profiledAllocs(e entrant.Entrant, run func() (float64, error)) (float64, er
 	return n, pprof.Lookup("allocs").WriteTo(f, 0)
 }
 
-// profiled runs a child under a profiler if that is asked for.
+// profiled runs a child under a profiler, if profiles are wanted.
 func profiled(s *Spec, run func() error) error {
 	if s.Profile == "" || !slices.Contains(measured, s.Role) {
 		return run()

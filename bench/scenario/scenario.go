@@ -1,6 +1,9 @@
-// Package scenario measures the entrants. What runs within one process is interleaved in short batches behind a probe; what
-// needs sockets runs in child processes, one entrant after the other in an order that is shuffled in each round.
-// Every figure leaves as a Result; ratios are taken later, within one run.
+// Package scenario measures the entrants.
+//
+// What runs within one process is interleaved in short batches between probes. What needs
+// sockets runs in child processes: one entrant after the other, in an order that is
+// shuffled in each round. Every figure is emitted as a Result. Ratios are computed later,
+// within one run.
 package scenario
 
 import (
@@ -35,24 +38,26 @@ type Result struct {
 	Entrant  string    `json:"entrant"`
 	Version  string    `json:"version,omitempty"`
 	Round    int       `json:"round"`
-	// Metrics maps a unit as "ns/message" to the figure. Units are never mixed within a case.
+	// Metrics maps a unit such as "ns/message" to the figure. All results of a case have
+	// the same units.
 	Metrics map[string]float64 `json:"metrics,omitempty"`
 	// Profile is set instead of Metrics in a run under the profiler.
 	Profile *Profile `json:"profile,omitempty"`
-	// Missing is set instead of Metrics for an entrant that could not be built, or
-	// failed: why, without a name of this machine. It has no figures in the case then.
+	// Missing is set instead of Metrics for an entrant that failed or could not be built.
+	// It is the reason, without a name of this machine. The entrant then has no figures
+	// in the case.
 	Missing string `json:"missing,omitempty"`
 }
 
-// Scenario is one thing that is measured.
+// Scenario is one thing to measure.
 type Scenario struct {
 	Name  string
 	About string
 	run   func(*Plan) error
 }
 
-// languages says that a scenario has programs in other languages: it runs with
-// Plan.Languages alone.
+// languages reports whether a scenario has programs in other languages. It then runs only
+// with Plan.Languages.
 func (s Scenario) languages() bool { return strings.HasSuffix(s.Name, "-languages") }
 
 // All are the scenarios, in the order of the report.
@@ -72,19 +77,19 @@ var All = []Scenario{
 	{"sdk", "an exchange's SDK that reads trades, by each of two modules", sdk},
 }
 
-// Plan says how a run is done.
+// Plan says what a run does.
 type Plan struct {
 	Quick    bool              // a shorter run with fewer rounds, for CI
-	Rounds   int               // of the scenarios with sockets; 0 means a default
-	Match    func(string) bool // picks cases by "scenario/case"; nil picks all
+	Rounds   int               // of the scenarios with sockets; 0 means the default
+	Match    func(string) bool // selects cases by "scenario/case"; nil selects all
 	Entrants []string          // names; empty means all
 	Clients  []int             // of fanout, instead of 1,000 and 10,000
-	Stop     <-chan struct{}   // ends the run after what runs now
+	Stop     <-chan struct{}   // ends the run after the current measurement
 	Command  string
-	Dir      string // of the module bench; "" means the working directory
+	Dir      string // the module bench; "" means the working directory
 	Emit     func(Result) error
 	Progress io.Writer
-	// Languages runs the scenarios with programs in other languages, and no others.
+	// Languages selects the scenarios with programs in other languages, and no others.
 	Languages bool
 
 	env   Result
@@ -118,7 +123,8 @@ func environment(command, dir string) Result {
 	}
 	if out, err := git("rev-parse", "--short=12", "HEAD"); err == nil {
 		r.Commit = strings.TrimSpace(string(out))
-		// The library as it is there, or changed: what the report writes is no change of it.
+		// The library may be changed. Files that the report writes do not count as a
+		// change.
 		if _, err := git("diff", "--quiet", "HEAD", "--", ":(top)", ":(top,exclude)bench", ":(top,exclude)BENCHMARKS.md"); err != nil {
 			r.Commit += "+"
 		}
@@ -126,12 +132,12 @@ func environment(command, dir string) Result {
 	return r
 }
 
-// wants says whether a case is to be run.
+// wants reports whether a case is selected.
 func (p *Plan) wants(name string) bool {
 	return p.Match == nil || p.Match(p.env.Scenario+"/"+name)
 }
 
-// pick returns those of the entrants that are for this scenario, and that the plan names.
+// pick returns the entrants that are for this scenario and selected by the plan.
 func (p *Plan) pick(all []entrant.Entrant) []entrant.Entrant {
 	return slices.DeleteFunc(slices.Clone(all), func(e entrant.Entrant) bool {
 		i := e.Info()
@@ -174,9 +180,9 @@ func (p *Plan) interrupted() bool {
 	}
 }
 
-// each runs one measurement per round and entrant, the order shuffled anew in each round;
-// after limit no round begins any more. An entrant that fails is left out from then on,
-// and a result says so: its row is missing, the others' are not.
+// each runs one measurement per round and entrant, in an order that is shuffled in each
+// round. After limit no further round begins. An entrant that fails is left out from then
+// on, and a result says so. Only its row is then missing.
 func (p *Plan) each(name string, entrants []entrant.Entrant, rounds int, limit time.Duration, run func(e entrant.Entrant) (map[string]float64, error)) error {
 	if !p.wants(name) {
 		return nil
@@ -199,7 +205,7 @@ func (p *Plan) each(name string, entrants []entrant.Entrant, rounds int, limit t
 			}
 			metrics, err := run(e)
 			if err != nil && p.interrupted() {
-				return nil // the interrupt has reached the child, too
+				return nil // the child got the interrupt too
 			}
 			if err != nil {
 				failed = append(failed, e.Info().Name)
@@ -223,8 +229,8 @@ func (p *Plan) each(name string, entrants []entrant.Entrant, rounds int, limit t
 	return nil
 }
 
-// leaveOut tells of an entrant that failed, and puts it into the results. Under the
-// profiler there are no figures that it could be missing from.
+// leaveOut reports an entrant that failed, and adds it to the results. Under the profiler
+// it adds nothing, as there are no figures.
 func (p *Plan) leaveOut(name string, e entrant.Entrant, failed error) error {
 	p.say("%s/%s: %s left out: %v", p.env.Scenario, name, e.Info().Name, failed)
 	if ProfileDir != "" {
@@ -239,21 +245,21 @@ func (p *Plan) emitMissing(name string, e entrant.Entrant, why string) error {
 	return p.Emit(r)
 }
 
-// opened is an entrant whose processes are there, to measure again and again.
-type opened struct {
+// openEntrant is an entrant with its processes, to be measured again and again.
+type openEntrant struct {
 	turn  func() (map[string]float64, error)
 	end   func()
 	taken int
 }
 
-// ProcessTurns is after how many turns an entrant's processes make way for new ones: what a process has by chance, as the places of its
-// memory, is then not in all of its figures.
+// ProcessTurns is the number of turns after which an entrant gets new processes. So a
+// chance property of a process, such as the places of its memory, is not in all figures.
 const ProcessTurns = 6
 
-// inTurns is each for entrants that stay open between the rounds: rounds are short then, and what slows the machine for a
-// while meets all of them.
-func (p *Plan) inTurns(name string, entrants []entrant.Entrant, rounds int, limit time.Duration, open func(e entrant.Entrant) (*opened, error)) error {
-	all := make(map[string]*opened)
+// inTurns is each for entrants that stay open between rounds. Rounds are then short, so
+// slow moments of the machine affect all entrants.
+func (p *Plan) inTurns(name string, entrants []entrant.Entrant, rounds int, limit time.Duration, open func(e entrant.Entrant) (*openEntrant, error)) error {
+	all := make(map[string]*openEntrant)
 	defer func() {
 		for _, o := range all {
 			o.end()
@@ -270,7 +276,7 @@ func (p *Plan) inTurns(name string, entrants []entrant.Entrant, rounds int, limi
 			all[name] = o
 		}
 		metrics, err := o.turn()
-		if o.taken++; o.taken == ProcessTurns || ProfileDir != "" { // a profile is there when its process has ended
+		if o.taken++; o.taken == ProcessTurns || ProfileDir != "" { // the profile is complete when its process has ended
 			o.end()
 			delete(all, name)
 		}

@@ -163,11 +163,11 @@ func TestInTurns(t *testing.T) {
 	p.Entrants, p.Match = nil, nil
 	p.env.Scenario = "feed"
 	begun, ended := make(map[string]int), make(map[string]int)
-	err := p.inTurns("x", two, 2*ProcessTurns+1, time.Hour, func(e entrant.Entrant) (*opened, error) {
+	err := p.inTurns("x", two, 2*ProcessTurns+1, time.Hour, func(e entrant.Entrant) (*openEntrant, error) {
 		name := e.Info().Name
 		begun[name]++
 		turns := 0
-		return &opened{
+		return &openEntrant{
 			turn: func() (map[string]float64, error) {
 				if turns++; name == bad && turns == 2 {
 					return nil, errors.New("no")

@@ -21,12 +21,12 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/wire"
 )
 
-// sdkModfiles say with which module the program of conn/gorilla/compat is built, by the
-// name of the entrant: the two have one path, so that no program has both.
+// sdkModfiles are the modules that the program of conn/gorilla/compat is built with, by
+// entrant. The two have the same path, so no program can have both.
 var sdkModfiles = map[string]string{"gorilla": "go.mod", "tickwire-gorilla": "dropin.mod"}
 
-// sdk has an exchange's SDK, unchanged, read trades: adshao/go-binance/v2, WsAggTradeServe.
-// The handler counts them. Most of what that costs is decoding JSON.
+// sdk makes an unchanged SDK of an exchange read trades: adshao/go-binance/v2,
+// WsAggTradeServe. The handler counts them. Most of the cost is decoding JSON.
 func sdk(p *Plan) error {
 	cases := []struct{ name, tls, deflate string }{
 		{"aggTrade of go-binance, ws", "", ""},
@@ -67,7 +67,7 @@ func (p *Plan) buildSDK(dir string) error {
 	return nil
 }
 
-// sdkCase runs one consumer after the other against one exchange.
+// sdkCase runs the consumers in turn against one exchange.
 func (p *Plan) sdkCase(name, dir string, s Spec, entrants []entrant.Entrant) error {
 	if !p.wants(name) {
 		return nil
@@ -79,12 +79,12 @@ func (p *Plan) sdkCase(name, dir string, s Spec, entrants []entrant.Entrant) err
 	}
 	x.timer.Stop()
 	defer x.end()
-	root, err := x.hear()
+	root, err := x.receive()
 	if err != nil {
 		return err
 	}
 	defer os.Remove(root)
-	address, err := x.hear()
+	address, err := x.receive()
 	if err != nil {
 		return err
 	}
@@ -92,14 +92,14 @@ func (p *Plan) sdkCase(name, dir string, s Spec, entrants []entrant.Entrant) err
 	if s.TLS != "" {
 		url = "wss://" + address
 	}
-	return p.inTurns(name, entrants, p.rounds(15, 2), 60*time.Second, func(e entrant.Entrant) (*opened, error) {
+	return p.inTurns(name, entrants, p.rounds(15, 2), 60*time.Second, func(e entrant.Entrant) (*openEntrant, error) {
 		cmd := exec.Command(filepath.Join(dir, e.Info().Name), url)
 		cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+root)
 		c, err := startCommand(cmd)
 		if err != nil {
 			return nil, err
 		}
-		return &opened{turn: c.turn, end: c.end}, nil
+		return &openEntrant{turn: c.turn, end: c.end}, nil
 	})
 }
 
@@ -117,7 +117,7 @@ func startCommand(cmd *exec.Cmd) (*process, error) {
 	return startProcess(cmd, stdin, stdout)
 }
 
-// sdkExchange is a child that sends trades to whoever connects. It says the file of its
+// sdkExchange is a child that sends trades to each client. It reports the file of its
 // certificate, and its address.
 func sdkExchange(s *Spec, ch *channel) error {
 	stream, err := trades(s.Deflate)
@@ -139,8 +139,8 @@ func sdkExchange(s *Spec, ch *channel) error {
 	if err != nil {
 		return err
 	}
-	ch.say(f.Name())
-	ch.say(l.Addr().String())
+	ch.send(f.Name())
+	ch.send(l.Addr().String())
 	if s.TLS != "" {
 		l = tls.NewListener(l, config)
 	}
@@ -178,7 +178,8 @@ func sendTrades(nc net.Conn, stream *corpus.Stream, extension string) error {
 	}
 }
 
-// trades are messages as the SDK's feed has them; compressed each alone, if that is asked for.
+// trades returns messages as in the SDK's feed. If compressed is set, each is compressed
+// by itself.
 func trades(compressed bool) (*corpus.Stream, error) {
 	messages := make([][]byte, ring)
 	for i := range messages {

@@ -19,22 +19,23 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/corpus"
 )
 
-// blast is how much is given to the kernel at once.
+// blast is how many bytes one write has.
 const blast = 256 << 10
 
-// Feed says what a blaster sends.
+// Feed describes what a blaster sends.
 type Feed struct {
 	Stream *corpus.Stream
-	// Count is how many messages are sent over TLS; without TLS there is no end.
+	// Count is the number of messages over TLS. Without TLS there is no end.
 	Count int
-	// Records is "" for no TLS, "large" for records as large as TLS allows, "record" for one record per message.
+	// Records is "" for no TLS, "large" for the largest records that TLS allows, "record"
+	// for one record per message.
 	Records string
-	// Deflate says that Stream is compressed, and that permessage-deflate is to be agreed.
+	// Deflate says that Stream is compressed, so permessage-deflate must be agreed.
 	Deflate bool
 }
 
-// Blast answers one handshake on nc and sends the feed's messages until the reader has gone. All that is sent is encoded, and
-// encrypted, beforehand, so that the reader is what is waited for.
+// Blast answers one handshake on nc and sends the feed's messages until the reader has
+// gone. It encodes and encrypts everything beforehand, so that the reader is the limit.
 func Blast(nc net.Conn, f Feed) error {
 	if f.Records == "" {
 		if err := Answer(nc, f.Deflate); err != nil {
@@ -64,7 +65,8 @@ func Blast(nc net.Conn, f Feed) error {
 	return err
 }
 
-// Load answers one handshake on nc and returns the bytes of the feed, as they are to be written to nc.
+// Load answers one handshake on nc and returns the bytes of the feed, ready to be written
+// to nc.
 func Load(nc net.Conn, f Feed) ([]byte, error) {
 	held := &holder{Conn: nc}
 	held.held.Grow(f.Stream.WireLen(f.Count) + f.Count*24) // RFC 8446 §5.2: 22 bytes a record
@@ -85,7 +87,7 @@ func Load(nc net.Conn, f Feed) ([]byte, error) {
 	return held.held.Bytes(), err
 }
 
-// encode writes the feed to c, in pieces that make the records it asks for.
+// encode writes the feed to c, in pieces that make the records of f.Records.
 func (f Feed) encode(c io.Writer) error {
 	s := f.Stream
 	if f.Records == "record" {
@@ -111,7 +113,7 @@ func (f Feed) encode(c io.Writer) error {
 	return nil
 }
 
-// holder keeps what is written to it, once told so.
+// holder keeps what is written to it, after it is told to.
 type holder struct {
 	net.Conn
 	holding bool
@@ -125,7 +127,7 @@ func (h *holder) Write(p []byte) (int, error) {
 	return h.Conn.Write(p)
 }
 
-// ServerTLS is the configuration of the sender's side.
+// ServerTLS returns the configuration of the sender.
 func ServerTLS() (*tls.Config, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -142,13 +144,14 @@ func ServerTLS() (*tls.Config, error) {
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS13}, nil
 }
 
-// ClientTLS is the configuration of the reader's side: the blaster's certificate is made anew for each run.
+// ClientTLS returns the configuration of the reader. It does not verify the certificate,
+// which is new in each run.
 func ClientTLS() *tls.Config {
 	return &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}
 }
 
-// Compress returns the stream of a server that compresses each message with context takeover. The first message refers to
-// nothing before it, so the stream can be sent again and again.
+// Compress returns the stream of a server that compresses each message with context
+// takeover. The first message refers to nothing before it, so the stream can be repeated.
 func Compress(messages [][]byte) (*corpus.Stream, error) {
 	s := &corpus.Stream{Messages: messages, Ends: make([]int, len(messages))}
 	var out bytes.Buffer

@@ -35,7 +35,7 @@ func AppendResponse(dst, key []byte, extensions string) []byte {
 	return append(dst, "\r\n"...)
 }
 
-// RequestKey returns the value of Sec-WebSocket-Key in the head of a request, nil if there is none.
+// RequestKey returns the value of Sec-WebSocket-Key in the head of a request, or nil.
 func RequestKey(head []byte) []byte { return header(head, "sec-websocket-key") }
 
 func header(head []byte, name string) []byte {
@@ -47,7 +47,8 @@ func header(head []byte, name string) []byte {
 	return nil
 }
 
-// readHead reads up to and including the empty line, byte by byte: nothing behind it is taken.
+// readHead reads up to and including the empty line, byte by byte. It reads nothing after
+// it.
 func readHead(r io.Reader) ([]byte, error) {
 	var head, b []byte
 	for b = make([]byte, 1); !bytes.HasSuffix(head, []byte("\r\n\r\n")); {
@@ -61,7 +62,7 @@ func readHead(r io.Reader) ([]byte, error) {
 	return head, nil
 }
 
-// readRequest reads a request, behind which nothing comes before it is answered.
+// readRequest reads a request. Nothing may follow the request before the answer.
 func readRequest(r io.Reader) ([]byte, error) {
 	head := make([]byte, 0, 1<<10)
 	for !bytes.HasSuffix(head, []byte("\r\n\r\n")) {
@@ -77,8 +78,9 @@ func readRequest(r io.Reader) ([]byte, error) {
 	return head, nil
 }
 
-// Answer plays the server of a handshake on c. If deflate is set, permessage-deflate is agreed with context takeover in both
-// directions, whatever else the client offered.
+// Answer plays the server of a handshake on c. If deflate is set it agrees on
+// permessage-deflate with context takeover in both directions, whatever else the client
+// offered.
 func Answer(c net.Conn, deflate bool) error {
 	head, err := readRequest(c)
 	if err != nil {

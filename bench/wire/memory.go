@@ -1,5 +1,6 @@
-// Package wire is what stands around the entrants: connections within the process, the handshake by hand, and the
-// processes at the other end of a socket. None of it uses a WebSocket library.
+// Package wire has what surrounds the entrants: connections within the process, a
+// handshake, and the processes at the other end of a socket. It uses no WebSocket
+// library.
 package wire
 
 import (
@@ -12,8 +13,8 @@ import (
 	"time"
 )
 
-// Memory is a net.Conn whose peer plays the handshake and then sends a stream without end, as fast as it is read. What is
-// written after the handshake is counted and thrown away.
+// Memory is a net.Conn whose peer plays the handshake and then sends an endless stream,
+// as fast as it is read. What is written after the handshake is counted and discarded.
 type Memory struct {
 	stream  []byte
 	pos     int
@@ -23,15 +24,16 @@ type Memory struct {
 	mu       sync.Mutex
 	wake     *sync.Cond
 	pending  []byte // of the peer's part of the handshake
-	heard    []byte // of the endpoint's part
+	heard    []byte // of the entrant's part
 	server   bool   // the peer is the server
 	deadline time.Time
 
-	// Reads, Writes and Written count calls and bytes since the handshake.
+	// Reads, Writes and Written count calls and bytes after the handshake.
 	Reads, Writes, Written int
 }
 
-// NewMemory returns a connection to a peer that sends stream. The peer is the server of the handshake, or its client.
+// NewMemory returns a connection to a peer that sends stream. The peer is the server of
+// the handshake or its client.
 func NewMemory(stream []byte, peerIsServer bool) *Memory {
 	m := &Memory{stream: stream, server: peerIsServer}
 	m.wake = sync.NewCond(&m.mu)
@@ -41,7 +43,7 @@ func NewMemory(stream []byte, peerIsServer bool) *Memory {
 	return m
 }
 
-// Read gives the next bytes of the stream.
+// Read returns the next bytes of the stream.
 func (m *Memory) Read(p []byte) (int, error) {
 	if !m.flowing.Load() {
 		if n, err := m.readHandshake(p); n > 0 || err != nil {
@@ -115,7 +117,8 @@ func (m *Memory) Close() error {
 // SetDeadline is SetReadDeadline: a write never waits.
 func (m *Memory) SetDeadline(t time.Time) error { return m.SetReadDeadline(t) }
 
-// SetReadDeadline ends a read that waits within the handshake, if t has passed. The stream never waits.
+// SetReadDeadline ends a waiting read during the handshake, if t has passed. The stream
+// never waits.
 func (m *Memory) SetReadDeadline(t time.Time) error {
 	if m.flowing.Load() {
 		return nil
@@ -136,7 +139,7 @@ func (m *Memory) LocalAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0,
 // RemoteAddr returns a loopback address.
 func (m *Memory) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 2} }
 
-// Listener is a net.Listener that accepts the connections it is given.
+// Listener is a net.Listener that accepts the connections given to it.
 type Listener struct {
 	conns  chan net.Conn
 	closed chan struct{}

@@ -10,19 +10,19 @@ const (
 	phaseStoredLength
 	phaseStored
 	phaseCounts
-	phasePreLengths
+	phaseCodeLenLengths
 	phaseLengths
 	phaseSymbols
 )
 
-// preOrder is the order in which the lengths of the code length code are sent (RFC 1951
-// §3.2.7).
-var preOrder = [preMax]uint8{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15}
+// codeLenOrder is the order in which the lengths of the code length code are sent (RFC
+// 1951 §3.2.7).
+var codeLenOrder = [codeLenMax]uint8{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15}
 
 // step decodes until the input ends or d.op reaches opEnd.
-func (d *Inflater) step(opEnd int) halt {
+func (d *Inflater) step(opEnd int) stopReason {
 	for {
-		var h halt
+		var h stopReason
 		switch d.phase {
 		case phaseHeader:
 			h = d.header()
@@ -32,16 +32,16 @@ func (d *Inflater) step(opEnd int) halt {
 			h = d.stored(opEnd)
 		case phaseCounts:
 			h = d.counts()
-		case phasePreLengths:
-			h = d.preLengths()
+		case phaseCodeLenLengths:
+			h = d.codeLenLengths()
 		case phaseLengths:
 			h = d.lengths()
 		case phaseSymbols:
-			if h = d.symbols(opEnd); h == haltBlock {
+			if h = d.symbols(opEnd); h == stopBlock {
 				d.endBlock()
 			}
 		}
-		if h != haltBlock {
+		if h != stopBlock {
 			return h
 		}
 	}
@@ -77,9 +77,9 @@ func (d *Inflater) drop(n uint) {
 }
 
 // header reads BFINAL and BTYPE (RFC 1951 §3.2.3).
-func (d *Inflater) header() halt {
+func (d *Inflater) header() stopReason {
 	if !d.need(3) {
-		return haltInput
+		return stopInput
 	}
 	d.final, d.empty = d.bits&1 != 0, false
 	kind := d.bits >> 1 & 3
@@ -96,7 +96,7 @@ func (d *Inflater) header() halt {
 	default:
 		return d.fail(ErrBlockType)
 	}
-	return haltBlock
+	return stopBlock
 }
 
 // endBlock is called at the end of each block. A final block ends at its last byte, and
@@ -110,9 +110,9 @@ func (d *Inflater) endBlock() {
 }
 
 // storedLength reads LEN and NLEN (RFC 1951 §3.2.4).
-func (d *Inflater) storedLength() halt {
+func (d *Inflater) storedLength() stopReason {
 	if !d.need(32) {
-		return haltInput
+		return stopInput
 	}
 	n, complement := uint16(d.bits), uint16(d.bits>>16)
 	d.drop(32)
@@ -121,16 +121,16 @@ func (d *Inflater) storedLength() halt {
 	}
 	d.rest, d.empty = int(n), n == 0
 	d.phase = phaseStored
-	return haltBlock
+	return stopBlock
 }
 
 // stored copies the bytes of a stored block, the first of which may already be in bits.
 // At opEnd it stops before it reads past the block, as symbols does. So the input used up
 // to there does not depend on how much there is.
-func (d *Inflater) stored(opEnd int) halt {
+func (d *Inflater) stored(opEnd int) stopReason {
 	for {
 		if d.op >= opEnd {
-			return haltOutput
+			return stopOutput
 		}
 		if d.rest == 0 {
 			break
@@ -144,20 +144,20 @@ func (d *Inflater) stored(opEnd int) halt {
 		}
 		n := copy(d.out[d.op:opEnd], d.in[d.ip:min(d.end, d.ip+d.rest)])
 		if n == 0 {
-			return haltInput
+			return stopInput
 		}
 		d.op += n
 		d.ip += n
 		d.rest -= n
 	}
 	d.endBlock()
-	return haltBlock
+	return stopBlock
 }
 
 // counts reads HLIT, HDIST and HCLEN (RFC 1951 §3.2.7).
-func (d *Inflater) counts() halt {
+func (d *Inflater) counts() stopReason {
 	if !d.need(14) {
-		return haltInput
+		return stopInput
 	}
 	if d.dyn == nil {
 		d.dyn = dynamics.Get().(*dynamic)
@@ -165,52 +165,52 @@ func (d *Inflater) counts() halt {
 	y := d.dyn
 	y.numLit = int(d.bits&31) + 257
 	y.numDist = int(d.bits>>5&31) + 1
-	y.numPre = int(d.bits>>10&15) + 4
+	y.numCodeLen = int(d.bits>>10&15) + 4
 	d.drop(14)
 	if y.numLit > 286 || y.numDist > distMax {
 		return d.fail(ErrCodeLengths)
 	}
 	y.n = 0
-	y.preLen = [preMax]uint8{}
-	d.phase = phasePreLengths
-	return haltBlock
+	y.codeLenLens = [codeLenMax]uint8{}
+	d.phase = phaseCodeLenLengths
+	return stopBlock
 }
 
-// preLengths reads the lengths of the code for the code lengths.
-func (d *Inflater) preLengths() halt {
+// codeLenLengths reads the lengths of the code for the code lengths.
+func (d *Inflater) codeLenLengths() stopReason {
 	y := d.dyn
-	for y.n < y.numPre {
+	for y.n < y.numCodeLen {
 		if !d.need(3) {
-			return haltInput
+			return stopInput
 		}
-		bits, end := d.bits, min(y.numPre, y.n+int(d.nb/3))
+		bits, end := d.bits, min(y.numCodeLen, y.n+int(d.nb/3))
 		d.drop(3 * uint(end-y.n))
 		for ; y.n < end; y.n++ {
-			y.preLen[preOrder[y.n]] = uint8(bits & 7)
+			y.codeLenLens[codeLenOrder[y.n]] = uint8(bits & 7)
 			bits >>= 3
 		}
 	}
-	var list [preMax]length
-	code := codeOf(list[:0], y.preLen[:])
+	var list [codeLenMax]length
+	code := codeOf(list[:0], y.codeLenLens[:])
 	var ok bool
-	y.preMask, ok = code.fill(y.pre[:], preEntries[:], preBitsMax, &y.sorted)
-	if !ok || y.pre[1]&entryOther != 0 {
+	y.codeLenMask, ok = code.fill(y.codeLen[:], codeLenEntries[:], codeLenBitsMax, &y.sorted)
+	if !ok || y.codeLen[1]&entryOther != 0 {
 		return d.fail(ErrCodeLengths)
 	}
 	y.n, y.numUsed, y.last, y.count = 0, 0, 0, counts{}
 	d.phase = phaseLengths
-	return haltBlock
+	return stopBlock
 }
 
 // lengths reads the code lengths of literals, lengths and distances, and fills their
 // tables.
-func (d *Inflater) lengths() halt {
+func (d *Inflater) lengths() stopReason {
 	y := d.dyn
 	total := y.numLit + y.numDist
 	n, k, last := y.n, y.numUsed, y.last
 	bits, nb := d.bits, d.nb
 	for n < total {
-		if nb < preSymbolBits {
+		if nb < codeLenSymbolBits {
 			if d.ip+8 <= d.end {
 				bits |= binary.LittleEndian.Uint64(d.in[d.ip:]) << (nb & 63)
 				d.ip += int((63 - nb) >> 3)
@@ -221,27 +221,27 @@ func (d *Inflater) lengths() halt {
 				bits, nb = d.bits, d.nb
 			}
 		}
-		e := y.pre[bits&y.preMask&(preTable-1)]
+		e := y.codeLen[bits&y.codeLenMask&(codeLenTable-1)]
 		used := uint(e & 63)
 		if used > nb {
 			y.n, y.numUsed, y.last = n, k, last
 			d.bits, d.nb = bits&(1<<nb-1), nb
-			return haltInput
+			return stopInput
 		}
-		times := int(e>>preTimes&15) + int(bits&(1<<used-1)>>(e>>8&15))
+		times := int(e>>codeLenCount&15) + int(bits&(1<<used-1)>>(e>>8&15))
 		bits >>= used
 		nb -= used
 		if n+times > total {
 			return d.fail(ErrCodeLengths)
 		}
-		if e&preAgain == 0 {
+		if e&codeLenRepeat == 0 {
 			// One length, or none for several symbols: a zero is written, too, and the
 			// next length goes over it.
 			last = uint8(e >> entryShift & 15)
 			rank := y.count[last&codeBitsMax]
 			y.count[last&codeBitsMax] = rank + 1
 			y.used[k] = lengthOf(n, last, rank)
-			k += int(e >> preSome & 1)
+			k += int(e >> codeLenNonzero & 1)
 			n += times
 			continue
 		}
@@ -264,7 +264,7 @@ func (d *Inflater) lengths() halt {
 	return d.tables()
 }
 
-func (d *Inflater) tables() halt {
+func (d *Inflater) tables() stopReason {
 	y := d.dyn
 	split := y.numUsed // of literals and distances
 	for split > 0 && y.used[split-1].symbol() >= y.numLit {
@@ -295,5 +295,5 @@ func (d *Inflater) tables() halt {
 	}
 	d.codes = &y.codes
 	d.phase = phaseSymbols
-	return haltBlock
+	return stopBlock
 }

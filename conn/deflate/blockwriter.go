@@ -16,9 +16,9 @@ const (
 )
 
 const (
-	endOfBlock = 256
-	litUsed    = 286 // the fixed code has two more
-	preBits    = 7   // the most of a code for the code lengths
+	endOfBlock  = 256
+	litUsed     = 286 // the fixed code has two more
+	codeLenBits = 7   // the most of a code for the code lengths
 )
 
 // A code is a prefix code as the writer needs it: the bits of a symbol, first one lowest,
@@ -141,8 +141,8 @@ type block struct {
 	dist               [distMax]uint16
 	litCode            [litMax]code
 	distCo             [distMax]code
-	pre                [preMax]uint16
-	preCode            [preMax]code
+	codeLen            [codeLenMax]uint16
+	codeLenCode        [codeLenMax]code
 	runs               [litUsed + distMax]uint16 // the lengths of codes as they are sent: symbol, and its extra bits above
 	nRuns              int
 	used, order, spare [litMax]uint32 // symbols below their frequencies
@@ -235,12 +235,12 @@ func (b *block) dynamicSize() int {
 	b.makeCode(b.lit[:], b.litCode[:litUsed], codeBitsMax)
 	b.makeCode(b.dist[:], b.distCo[:], codeBitsMax)
 	b.runLengths()
-	b.makeCode(b.pre[:], b.preCode[:], preBits)
-	size := 3 + 5 + 5 + 4 + 3*b.numPre()
-	for s, f := range b.pre {
-		size += int(f) * int(b.preCode[s].length)
+	b.makeCode(b.codeLen[:], b.codeLenCode[:], codeLenBits)
+	size := 3 + 5 + 5 + 4 + 3*b.numCodeLen()
+	for s, f := range b.codeLen {
+		size += int(f) * int(b.codeLenCode[s].length)
 	}
-	size += 2*int(b.pre[16]) + 3*int(b.pre[17]) + 7*int(b.pre[18])
+	size += 2*int(b.codeLen[16]) + 3*int(b.codeLen[17]) + 7*int(b.codeLen[18])
 	for s, f := range b.lit {
 		size += int(f) * int(b.litCode[s].length)
 	}
@@ -250,10 +250,10 @@ func (b *block) dynamicSize() int {
 	return size + b.extraSize()
 }
 
-// numPre returns how many lengths of the code length code are sent.
-func (b *block) numPre() int {
-	n := len(preOrder)
-	for n > 4 && b.preCode[preOrder[n-1]].length == 0 {
+// numCodeLen returns how many lengths of the code length code are sent.
+func (b *block) numCodeLen() int {
+	n := len(codeLenOrder)
+	for n > 4 && b.codeLenCode[codeLenOrder[n-1]].length == 0 {
 		n--
 	}
 	return n
@@ -273,11 +273,11 @@ func numUsed(codes []code, least int) int {
 
 // runLengths works out how the lengths of the two codes are sent (RFC 1951 §3.2.7).
 func (b *block) runLengths() {
-	b.pre, b.nRuns = [preMax]uint16{}, 0
+	b.codeLen, b.nRuns = [codeLenMax]uint16{}, 0
 	add := func(symbol, extra int) {
 		b.runs[b.nRuns] = uint16(symbol | extra<<8)
 		b.nRuns++
-		b.pre[symbol]++
+		b.codeLen[symbol]++
 	}
 	numLit, numDist := b.numLit(), b.numDist()
 	total := numLit + numDist
@@ -319,14 +319,14 @@ func (b *block) runLengths() {
 }
 
 func (b *block) writeHeader(w *bitSink, dst []byte) []byte {
-	n := b.numPre()
+	n := b.numCodeLen()
 	dst = w.put(dst, 2<<1|uint64(b.numLit()-257)<<3|uint64(b.numDist()-1)<<8|uint64(n-4)<<13, 17)
-	for _, s := range preOrder[:n] {
-		dst = w.put(dst, uint64(b.preCode[s].length), 3)
+	for _, s := range codeLenOrder[:n] {
+		dst = w.put(dst, uint64(b.codeLenCode[s].length), 3)
 	}
 	for _, run := range b.runs[:b.nRuns] {
 		s, extra := run&255, uint64(run>>8)
-		c := b.preCode[s]
+		c := b.codeLenCode[s]
 		n := uint(c.length)
 		v := uint64(c.bits) | extra<<n
 		switch s {

@@ -134,7 +134,7 @@ func (d *Deflater) start() {
 	case d.encoder != nil && !forget:
 		return
 	case d.encoder == nil:
-		d.encoder = borrow(d.options)
+		d.encoder = getEncoder(d.options)
 	}
 	if len(d.history) > 0 {
 		d.encoder.w.ResetDict(d.encoder, d.history[max(0, len(d.history)-d.options.History):])
@@ -183,7 +183,7 @@ func (d *Deflater) Close() {
 
 func (d *Deflater) giveBack() {
 	if d.encoder != nil {
-		lend(d.options).Put(d.encoder)
+		poolFor(d.options).Put(d.encoder)
 		d.encoder = nil
 	}
 }
@@ -202,10 +202,10 @@ func AppendMessage(dst, p []byte, windowBits, level int) ([]byte, error) {
 		z := o.compressor()
 		return z.append(dst, p, true), nil
 	}
-	e := borrow(o)
+	e := getEncoder(o)
 	e.w.ResetDict(e, nil)
 	dst = e.append(dst, p, true)
-	lend(o).Put(e)
+	poolFor(o).Put(e)
 	return dst, nil
 }
 
@@ -225,10 +225,10 @@ type encoder struct {
 // encoders lends one pool for each level.
 var encoders [9]sync.Pool
 
-func lend(o DeflateOptions) *sync.Pool { return &encoders[o.Level-1] }
+func poolFor(o DeflateOptions) *sync.Pool { return &encoders[o.Level-1] }
 
-func borrow(o DeflateOptions) *encoder {
-	if e, ok := lend(o).Get().(*encoder); ok {
+func getEncoder(o DeflateOptions) *encoder {
+	if e, ok := poolFor(o).Get().(*encoder); ok {
 		return e
 	}
 	e := new(encoder)

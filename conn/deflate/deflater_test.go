@@ -279,10 +279,10 @@ func TestBlockCodes(t *testing.T) {
 		},
 		"large": func(i int) int { return 16000 - 50*i },
 	} {
-		for _, limit := range []int{preBits, codeBitsMax} {
+		for _, limit := range []int{codeLenBits, codeBitsMax} {
 			var f [litUsed]uint16
 			n := 0
-			for i := range preMax {
+			for i := range codeLenMax {
 				f[i*15] = uint16(frequency(i))
 				n += min(1, int(f[i*15]))
 			}

@@ -70,7 +70,7 @@ func TestR87RatioAfterALargeMessage(t *testing.T) {
 func TestR85RepeatOverrunsByOne(t *testing.T) {
 	for distances, want := range map[int]error{2: ErrCodeLengths, 3: nil} {
 		w := new(bitWriter).bits(0, 1).bits(2, 2).bits(0, 5).bits(distances-1, 5).bits(14, 4)
-		for _, symbol := range preOrder[:18] {
+		for _, symbol := range codeLenOrder[:18] {
 			w.bits(map[uint8]int{18: 1, 1: 2, 17: 2}[symbol], 3)
 		}
 		w.code(0, 1).bits(138-11, 7).code(0, 1).bits(118-11, 7) // no literal

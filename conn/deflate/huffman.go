@@ -30,20 +30,20 @@ const (
 	// the tables costs a message of 8 KB more than it saves. The arrays hold any code of
 	// at most 15 bits at these widths (1334 and 402 entries) and are powers of two, so
 	// that a masked index needs no bounds check.
-	litBitsMax  = 10
-	distBitsMax = 8
-	litTable    = 2048
-	distTable   = 512
-	revBits     = 10
-	preTable    = 128
-	preBitsMax  = 7
-	preMax      = 19
+	litBitsMax     = 10
+	distBitsMax    = 8
+	litTable       = 2048
+	distTable      = 512
+	revBits        = 10
+	codeLenTable   = 128
+	codeLenBitsMax = 7
+	codeLenMax     = 19
 
 	// An entry of the code for the code lengths: bits 0–11 as above, then
-	preAgain      = 1 << 12 // the last length again
-	preTimes      = 20      // how often at least, in four bits
-	preSome       = 24      // whether the length in bits 16–19 is not 0
-	preSymbolBits = 14      // a symbol takes no more
+	codeLenRepeat     = 1 << 12 // the last length again
+	codeLenCount      = 20      // how often at least, in four bits
+	codeLenNonzero    = 24      // whether the length in bits 16–19 is not 0
+	codeLenSymbolBits = 14      // a symbol takes no more
 )
 
 // codes are the tables of one block.
@@ -58,9 +58,9 @@ type codes struct {
 // Inflater from its first such block to the end of the message.
 type dynamic struct {
 	codes
-	pre     [preTable]uint32
-	preMask uint64
-	preLen  [preMax]uint8
+	codeLen     [codeLenTable]uint32
+	codeLenMask uint64
+	codeLenLens [codeLenMax]uint8
 
 	// The symbols that have codes, in order; distances follow the literals. Most have
 	// none in a short message, so that passing over all of them would cost as much as
@@ -70,10 +70,10 @@ type dynamic struct {
 
 	sorted [litMax]uint32 // entries in the order of their codes
 
-	numLit, numDist, numPre int
-	numUsed                 int
-	n                       int   // the next symbol to be told its length
-	last                    uint8 // the length told last
+	numLit, numDist, numCodeLen int
+	numUsed                     int
+	n                           int   // the next symbol to be told its length
+	last                        uint8 // the length told last
 }
 
 // length is a symbol, the length of its code, and how many symbols before it have a code
@@ -118,7 +118,7 @@ var dynamics = sync.Pool{New: func() any { return new(dynamic) }}
 
 var (
 	litEntries, distEntries = symbolEntries()
-	preEntries              = preSymbols()
+	codeLenEntries          = codeLenSymbols()
 	fixed                   = fixedCodes()
 )
 
@@ -153,16 +153,16 @@ func symbolEntries() (lit [litMax]uint32, dist [32]uint32) {
 	return lit, dist
 }
 
-func preSymbols() (pre [preMax]uint32) {
+func codeLenSymbols() (pre [codeLenMax]uint32) {
 	for i := range 16 {
-		pre[i] = uint32(i)<<entryShift | 1<<preTimes
+		pre[i] = uint32(i)<<entryShift | 1<<codeLenCount
 		if i > 0 {
-			pre[i] |= 1 << preSome
+			pre[i] |= 1 << codeLenNonzero
 		}
 	}
-	pre[16] = 3<<preTimes | preAgain | 2
-	pre[17] = 3<<preTimes | 3
-	pre[18] = 11<<preTimes | 7
+	pre[16] = 3<<codeLenCount | codeLenRepeat | 2
+	pre[17] = 3<<codeLenCount | 3
+	pre[18] = 11<<codeLenCount | 7
 	return pre
 }
 

@@ -57,28 +57,28 @@ const (
 type Inflater struct {
 	decoder
 
-	limit   int
-	ratio   int
-	judge   int  // the length of the message at which the ratio is judged next
-	alone   bool // no context takeover
-	kept    bool // the tail may be there, where alone is set
-	empty   bool // the last block was a stored one without bytes, and no other has begun
-	text    bool
-	opened  bool // inside a message
-	ended   bool // the whole message was pushed
-	final   bool // the last block had BFINAL
-	full    bool // Next found no room for more
-	last    bool // more ends the message
-	closing bool // all of the message is in
-	phase   phase
+	limit             int
+	ratio             int
+	nextRatioCheck    int  // the length of the message at which the ratio is judged next
+	noContextTakeover bool // no context takeover
+	kept              bool // the tail may be there, where alone is set
+	empty             bool // the last block was a stored one without bytes, and no other has begun
+	text              bool
+	opened            bool // inside a message
+	ended             bool // the whole message was pushed
+	final             bool // the last block had BFINAL
+	full              bool // Next found no room for more
+	last              bool // more ends the message
+	closing           bool // all of the message is in
+	phase             phase
 
-	start   int   // first byte of the message that was neither moved out nor handed out
-	shown   int   // first byte that Next has not returned; start if it has returned none
-	checked int   // text up to here is valid
-	moved   int   // bytes in parts
-	handed  int   // bytes handed out by Next
-	got     int64 // compressed bytes of the message so far
-	rest    int   // of a stored block
+	start     int   // first byte of the message that was neither moved out nor handed out
+	emittedTo int   // first byte that Next has not returned; start if it has returned none
+	checked   int   // text up to here is valid
+	spilled   int   // bytes in parts
+	emitted   int   // bytes handed out by Next
+	inLen     int64 // compressed bytes of the message so far
+	rest      int   // of a stored block
 
 	dyn   *dynamic
 	buf   *buffer.Buffer
@@ -106,10 +106,10 @@ func NewInflater(o InflateOptions) (*Inflater, error) {
 		return nil, errWindowBits
 	}
 	d := &Inflater{
-		decoder: decoder{window: 1 << o.WindowBits},
-		ratio:   min(max(0, o.MaxRatio), ratioMost),
-		alone:   o.NoContextTakeover,
-		kept:    o.KeptTail && o.NoContextTakeover,
+		decoder:           decoder{window: 1 << o.WindowBits},
+		ratio:             min(max(0, o.MaxRatio), ratioMost),
+		noContextTakeover: o.NoContextTakeover,
+		kept:              o.KeptTail && o.NoContextTakeover,
 	}
 	d.SetMaxMessage(o.MaxMessage)
 	return d, nil
@@ -150,8 +150,8 @@ func (d *Inflater) Begin(text bool) error {
 	d.closeMessage()
 	d.view = nil
 	d.text, d.opened, d.ended, d.closing = text, true, false, false
-	d.got, d.handed = 0, 0
-	d.judge = ratioFree + 1
+	d.inLen, d.emitted = 0, 0
+	d.nextRatioCheck = ratioFree + 1
 	d.open()
 	return nil
 }
@@ -225,8 +225,8 @@ func (d *Inflater) Next() ([]byte, error) {
 			return p, nil
 		}
 	}
-	d.handed += d.shown - d.start
-	d.start = d.shown
+	d.emitted += d.emittedTo - d.start
+	d.start = d.emittedTo
 	if d.full {
 		d.makeRoom()
 	}
@@ -240,7 +240,7 @@ func (d *Inflater) Next() ([]byte, error) {
 		}
 	}
 	piece := d.out[d.start:d.op:d.op]
-	d.shown = d.op
+	d.emittedTo = d.op
 	if d.closing && !d.full {
 		if err := d.complete(); err != nil {
 			return nil, err
@@ -262,11 +262,11 @@ func (d *Inflater) Release() {
 	d.view = nil
 	d.closeMessage()
 	switch {
-	case d.alone:
+	case d.noContextTakeover:
 		d.discard()
 	case len(d.out) > d.restSize():
 		d.move(max(d.base, d.op-d.window), d.restSize())
-		d.start, d.shown, d.checked = d.op, d.op, d.op
+		d.start, d.emittedTo, d.checked = d.op, d.op, d.op
 	}
 }
 
@@ -284,7 +284,7 @@ func (d *Inflater) feed(p []byte, last bool) error {
 	if !d.opened {
 		return d.kill(errNoMessage)
 	}
-	d.got += int64(len(p))
+	d.inLen += int64(len(p))
 	d.more, d.last = p, last
 	return nil
 }
@@ -318,33 +318,33 @@ func (d *Inflater) load() bool {
 // run inflates until the input is used, or there is no room for more: then it reports
 // true.
 func (d *Inflater) run() (full bool, err error) {
-	before := d.moved + d.handed - d.start // d.op and this are the message's bytes so far
+	before := d.spilled + d.emitted - d.start // d.op and this are the message's bytes so far
 	room := len(d.out) - slack
 	for {
 		end := min(room, d.limit+1-before)
 		if d.ratio > 0 {
-			end = min(end, d.judge-before)
+			end = min(end, d.nextRatioCheck-before)
 		}
 		h := d.step(end)
 		switch n := before + d.op; {
 		case n > d.limit:
 			d.op = d.limit - before
 			h = d.fail(passed(ErrTooLarge, d.limit, "MaxMessage"))
-		case d.ratio > 0 && n >= d.judge && h != haltError:
-			d.judge = n/ratioStep*ratioStep + ratioStep
+		case d.ratio > 0 && n >= d.nextRatioCheck && h != stopError:
+			d.nextRatioCheck = n/ratioStep*ratioStep + ratioStep
 			if d.overRatio(n) {
 				h = d.fail(passed(ErrRatio, d.ratio, "MaxRatio"))
 			}
 		}
 		switch {
-		case h == haltError:
+		case h == stopError:
 			// What went wrong first is told: text that was bad before this, if it was.
 			err, d.err = d.err, nil
 			if bad := d.check(); bad != nil {
 				return false, bad
 			}
 			return false, d.kill(err)
-		case h == haltInput:
+		case h == stopInput:
 			return false, nil
 		case d.op >= room:
 			return true, d.check()
@@ -356,7 +356,7 @@ func (d *Inflater) run() (full bool, err error) {
 // the compressed bytes that they took, which do not depend on how many came after them.
 func (d *Inflater) overRatio(n int) bool {
 	unused := int64(len(d.more)+d.end-d.ip) + int64(d.nb>>3)
-	return n > ratioFree && int64(n) > (d.got-unused)*int64(d.ratio)
+	return n > ratioFree && int64(n) > (d.inLen-unused)*int64(d.ratio)
 }
 
 // check judges the text that came since the last call.
@@ -380,7 +380,7 @@ func (d *Inflater) complete() error {
 	if d.text && !d.utf8.Done() {
 		return d.kill(frame.ErrTruncatedUTF8)
 	}
-	if d.ratio > 0 && d.overRatio(d.moved+d.handed+d.op-d.start) {
+	if d.ratio > 0 && d.overRatio(d.spilled+d.emitted+d.op-d.start) {
 		return d.kill(passed(ErrRatio, d.ratio, "MaxRatio"))
 	}
 	d.phase, d.final, d.empty, d.in = phaseHeader, false, false, nil
@@ -390,9 +390,9 @@ func (d *Inflater) complete() error {
 }
 
 // fail and kill end the Inflater with an error; fail only notes it, for run to judge.
-func (d *Inflater) fail(err error) halt {
+func (d *Inflater) fail(err error) stopReason {
 	d.err = err
-	return haltError
+	return stopError
 }
 
 func (d *Inflater) kill(err error) error {

@@ -62,7 +62,7 @@ func fixedBlock() *bitWriter { return bitsOf(2, 3) }
 // symbol. repeats of 16, 17 and 18 are given as symbol and then the extra bits' value.
 func dynamicBlock(numLit, numDist int, pre [19]int, symbols ...int) *bitWriter {
 	w := bitsOf(4, 3).bits(numLit-257, 5).bits(numDist-1, 5).bits(15, 4)
-	for _, s := range preOrder {
+	for _, s := range codeLenOrder {
 		w.bits(pre[s], 3)
 	}
 	for i := 0; i < len(symbols); i++ {
@@ -626,7 +626,7 @@ func TestR81PushThenNext(t *testing.T) {
 			if !bytes.Equal(got, m) {
 				t.Fatalf("%d bytes, from %d of %d on: %d bytes", len(m), at, len(p), len(got))
 			}
-			if len(d.parts) != 0 || d.moved != 0 {
+			if len(d.parts) != 0 || d.spilled != 0 {
 				t.Fatal("parts are left")
 			}
 			// The context is whole.
@@ -662,7 +662,7 @@ func TestDetach(t *testing.T) {
 	}
 }
 
-// R87, F74: a message of any size takes no more than the limit, a quarter of it and 72 KiB, whatever the limit, whether it
+// R87, F52: a message of any size takes no more than the limit, a quarter of it and 72 KiB, whatever the limit, whether it
 // is refused or delivered: the window's buffer, what moved out of it, and the tables.
 func TestR87V8MemoryOfAnyLimit(t *testing.T) {
 	if instrumented {

@@ -13,26 +13,26 @@ const (
 	distanceBits = 28 // of a distance alone
 )
 
-// A halt says why a step of the inflater came back.
-type halt uint8
+// A stopReason says why a step of the inflater came back.
+type stopReason uint8
 
 const (
-	haltInput  halt = iota // all input is used, or held in bits
-	haltOutput             // no room in the window's buffer, or the limit is passed
-	haltBlock              // the block ended
-	haltError              // d.err says what is wrong
+	stopInput  stopReason = iota // all input is used, or held in bits
+	stopOutput                   // no room in the window's buffer, or the limit is passed
+	stopBlock                    // the block ended
+	stopError                    // d.err says what is wrong
 )
 
 // symbols decodes literals and matches into d.out until the block ends, the input does,
 // or d.op reaches opEnd. The caller's buffer has slack bytes after opEnd.
-func (d *Inflater) symbols(opEnd int) halt {
+func (d *Inflater) symbols(opEnd int) stopReason {
 	fastEnd := opEnd
 	if d.ratio > 0 {
 		fastEnd -= slack // where the ratio is judged must not depend on where the fast loop's rounds end
 	}
 	switch d.decode(fastEnd) {
 	case verdictEnd:
-		return haltBlock
+		return stopBlock
 	case verdictSymbol:
 		return d.fail(ErrSymbol)
 	case verdictDistance:
@@ -40,7 +40,7 @@ func (d *Inflater) symbols(opEnd int) halt {
 	}
 	for {
 		if d.op >= opEnd {
-			return haltOutput
+			return stopOutput
 		}
 		if d.nb < maxBits {
 			d.refill()
@@ -237,7 +237,7 @@ func repeat(p []byte, n int) {
 
 // symbol decodes one literal or match. It reports false, having consumed nothing, if the
 // input ends inside it.
-func (d *Inflater) symbol() (halt, bool) {
+func (d *Inflater) symbol() (stopReason, bool) {
 	c, bits := d.codes, d.bits
 	e := c.lit[bits&c.litMask&(litTable-1)]
 	used := uint(e & 63)
@@ -246,7 +246,7 @@ func (d *Inflater) symbol() (halt, bool) {
 		used += uint(e & 63)
 	}
 	if used > d.nb {
-		return haltInput, false
+		return stopInput, false
 	}
 	if e >= entryLiteral {
 		d.drop(used)
@@ -259,7 +259,7 @@ func (d *Inflater) symbol() (halt, bool) {
 		if e&entryEnd == 0 {
 			return d.fail(ErrSymbol), false
 		}
-		return haltBlock, false
+		return stopBlock, false
 	}
 	length := int(e>>entryShift) + int(bits>>(used-uint(e&63))&(1<<(e&63)-1)>>(e>>8&15))
 
@@ -270,7 +270,7 @@ func (d *Inflater) symbol() (halt, bool) {
 		used += uint(e & 63)
 	}
 	if used > d.nb {
-		return haltInput, false
+		return stopInput, false
 	}
 	distance := int(e>>entryShift) + int(bits>>(used-uint(e&63))&(1<<(e&63)-1)>>(e>>8&15))
 	d.drop(used)

@@ -35,11 +35,11 @@ func (d *Inflater) open() {
 		d.hold(buffer.Get(bufferMin))
 		d.base, d.op = 0, 0
 	}
-	if d.alone {
+	if d.noContextTakeover {
 		d.op = 0
 		d.base = 0
 	}
-	d.start, d.shown, d.checked = d.op, d.op, d.op
+	d.start, d.emittedTo, d.checked = d.op, d.op, d.op
 }
 
 // windows lends buffers of windowRest bytes, a size that package buffer has not.
@@ -113,14 +113,14 @@ func (d *Inflater) move(keep, size int) {
 func (d *Inflater) shift(n int) {
 	d.base = max(0, d.base-n)
 	d.start -= n
-	d.shown -= n
+	d.emittedTo -= n
 	d.checked -= n
 	d.op -= n
 }
 
 // moveOut puts the message's bytes up to end into parts.
 func (d *Inflater) moveOut(end int) {
-	if n := d.moved + end - d.start; n > d.limit/wholeFrom && !d.whole {
+	if n := d.spilled + end - d.start; n > d.limit/wholeFrom && !d.whole {
 		d.gather()
 	}
 	for d.start < end {
@@ -132,29 +132,29 @@ func (d *Inflater) moveOut(end int) {
 		last := d.parts[len(d.parts)-1].B
 		n := copy(last[len(last)-d.free:], d.out[d.start:end])
 		d.free -= n
-		d.moved += n
+		d.spilled += n
 		d.start += n
 	}
-	d.shown = d.start
+	d.emittedTo = d.start
 }
 
 // gather makes memory for a message of any size up to the limit the only part.
 func (d *Inflater) gather() {
 	b := &buffer.Buffer{B: make([]byte, d.limit)}
-	n, moved := 0, d.moved
+	n, moved := 0, d.spilled
 	for _, part := range d.parts {
 		n += copy(b.B[n:moved], part.B)
 	}
 	d.dropParts()
 	d.parts = append(d.parts, b)
-	d.whole, d.moved, d.free = true, moved, d.limit-moved
+	d.whole, d.spilled, d.free = true, moved, d.limit-moved
 }
 
 // partSize returns the size of the next part. Parts grow with the message, so that there
 // are few.
 func (d *Inflater) partSize() int {
 	size := partMin
-	for size < d.moved/8 && size < buffer.MaxPooled {
+	for size < d.spilled/8 && size < buffer.MaxPooled {
 		size <<= 1
 	}
 	return size
@@ -170,8 +170,8 @@ func (d *Inflater) nextPart() []byte {
 	if d.given++; d.given == len(d.parts) {
 		p = p[:len(p)-d.free]
 	}
-	d.moved -= len(p)
-	d.handed += len(p)
+	d.spilled -= len(p)
+	d.emitted += len(p)
 	return p[:len(p):len(p)]
 }
 
@@ -180,15 +180,15 @@ func (d *Inflater) join() []byte {
 	if len(d.parts) == 0 {
 		return d.out[d.start:d.op:d.op]
 	}
-	n := d.moved + d.op - d.start
+	n := d.spilled + d.op - d.start
 	if d.whole {
 		d.joined = d.parts[0]
 		d.parts = d.parts[:0]
-		copy(d.joined.B[d.moved:], d.out[d.start:d.op])
+		copy(d.joined.B[d.spilled:], d.out[d.start:d.op])
 		d.dropParts()
 		return d.joined.B[:n:n]
 	}
-	if n <= pooledJoin && d.moved+d.free+2*n <= d.limit {
+	if n <= pooledJoin && d.spilled+d.free+2*n <= d.limit {
 		d.joined = buffer.Get(n)
 	} else {
 		d.joined = &buffer.Buffer{B: make([]byte, n)}
@@ -211,7 +211,7 @@ func (d *Inflater) dropParts() {
 		d.parts[i] = nil
 	}
 	d.parts = d.parts[:0]
-	d.moved, d.free, d.given, d.whole = 0, 0, 0, false
+	d.spilled, d.free, d.given, d.whole = 0, 0, 0, false
 }
 
 // closeMessage gives back what only the last message needed.
@@ -232,5 +232,5 @@ func (d *Inflater) discard() {
 	d.closeMessage()
 	putWindow(d.buf)
 	d.buf, d.out, d.in, d.more, d.codes = nil, nil, nil, nil, nil
-	d.base, d.start, d.shown, d.op, d.checked = 0, 0, 0, 0, 0
+	d.base, d.start, d.emittedTo, d.op, d.checked = 0, 0, 0, 0, 0
 }

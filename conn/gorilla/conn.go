@@ -21,12 +21,12 @@ const (
 	maxCompressionLevel     = 9
 )
 
-// BufferPool lends and takes back buffers: a *sync.Pool is one. What stands in it is for
-// this package alone.
+// BufferPool is a pool of buffers, such as a *sync.Pool. Only this package uses its
+// contents.
 type BufferPool interface {
-	// Get returns what was put, or nil.
+	// Get returns a value from Put, or nil.
 	Get() any
-	// Put takes it back.
+	// Put returns a value to the pool.
 	Put(any)
 }
 
@@ -35,31 +35,31 @@ type Conn struct {
 	ws *conn.Conn
 
 	// Of the goroutine that reads.
-	reader      *messageReader // of NextReader, nil after the end of its message
-	readErr     error          // stays
-	readErrs    int            // read calls that it has answered
-	handled     error          // what control has returned last
+	reader      *messageReader // of NextReader; nil after the end of its message
+	readErr     error          // final
+	readErrs    int            // read calls that have returned it
+	handled     error          // the last error of control
 	handlePing  func(string) error
 	handlePong  func(string) error
-	handleClose func(int, string) error // nil stands for the default, and so above
+	handleClose func(int, string) error // nil means the default, for all three
 
 	// Of the goroutine that writes.
-	writer        *messageWriter // of NextWriter, nil when none is open
-	writeBuf      []byte         // of writer
-	lent          *buffer.Buffer // that writeBuf is of, nil with a pool
-	writePool     BufferPool
-	writeBufSize  int
-	writeDeadline time.Time
-	packed        bool // compression was agreed
-	compresses    bool // and is on
-	level         int8
+	writer            *messageWriter // of NextWriter; nil if none is open
+	writeBuf          []byte         // of writer
+	lent              *buffer.Buffer // contains writeBuf; nil with a pool
+	writePool         BufferPool
+	writeBufSize      int
+	writeDeadline     time.Time
+	compressionAgreed bool
+	compressionOn     bool // of EnableWriteCompression
+	level             int8
 
-	writing  atomic.Bool           // a write runs
-	writeErr atomic.Pointer[error] // stays
+	writing  atomic.Bool           // a write is in progress
+	writeErr atomic.Pointer[error] // final
 	closed   atomic.Bool
 }
 
-// settings is what a Dialer or Upgrader gives to a connection.
+// settings are what a Dialer or Upgrader sets for a connection.
 type settings struct {
 	readBuffer, writeBuffer int
 	pool                    BufferPool
@@ -69,7 +69,7 @@ type settings struct {
 	options                 Options
 }
 
-// These are shared by all connections: see conn.Config.
+// All connections share these: see conn.Config.
 var (
 	relaxedDeflate = deflate.Config{Level: defaultCompressionLevel, Threshold: -1, KeptTail: true, MaxInflated: -1}
 	strictDeflate  = deflate.Config{Level: defaultCompressionLevel, Threshold: -1}
@@ -81,7 +81,7 @@ func (s *settings) engine() conn.Config {
 		UncheckedText: true,
 		KeepAlive:     -1,
 		StallTimeout:  -1,
-		WriteBuffer:   1, // each frame of NextWriter goes out at once
+		WriteBuffer:   1, // each frame of NextWriter is sent at once
 		Control:       control,
 		ManualClose:   true,
 		ReadBuffer:    max(frame.DefaultMaxBuffer, s.readBuffer),
@@ -99,19 +99,19 @@ func (s *settings) engine() conn.Config {
 	return cfg
 }
 
-// open makes a connection of nc, on which the opening handshake is done.
+// open makes a connection of nc, after its opening handshake.
 func open(nc net.Conn, role frame.Role, s *settings) (*Conn, error) {
 	if s.writeBuffer <= 0 {
 		s.writeBuffer = defaultWriteBufferSize
 	}
-	c := &Conn{writePool: s.pool, writeBufSize: s.writeBuffer, packed: s.deflate != nil, compresses: true, level: defaultCompressionLevel}
+	c := &Conn{writePool: s.pool, writeBufSize: s.writeBuffer, compressionAgreed: s.deflate != nil, compressionOn: true, level: defaultCompressionLevel}
 	cfg := s.engine()
 	ws, err := conn.NewAgreed(nc, role, &cfg, conn.Agreed{Subprotocol: s.subprotocol, Deflate: s.deflate, Early: s.early, Value: c})
 	c.ws = ws
 	return c, err
 }
 
-// Subprotocol returns the subprotocol that was agreed, "" if none was.
+// Subprotocol returns the agreed subprotocol, or "".
 func (c *Conn) Subprotocol() string { return c.ws.Subprotocol() }
 
 // LocalAddr returns this side's network address.
@@ -120,7 +120,7 @@ func (c *Conn) LocalAddr() net.Addr { return c.ws.LocalAddr() }
 // RemoteAddr returns the peer's network address.
 func (c *Conn) RemoteAddr() net.Addr { return c.ws.RemoteAddr() }
 
-// NetConn returns the connection below: do not read it or write to it.
+// NetConn returns the connection below. Do not read it or write to it.
 func (c *Conn) NetConn() net.Conn { return c.ws.NetConn() }
 
 // UnderlyingConn is NetConn.
@@ -128,13 +128,13 @@ func (c *Conn) NetConn() net.Conn { return c.ws.NetConn() }
 // Deprecated: Use NetConn.
 func (c *Conn) UnderlyingConn() net.Conn { return c.ws.NetConn() }
 
-// Close closes the connection below at once, without a Close frame. Read and write calls
-// that wait return.
+// Close closes the connection below at once, without a Close frame. Waiting read and
+// write calls return.
 func (c *Conn) Close() error {
 	if c.closed.Swap(true) {
 		return c.opError("close", net.ErrClosed)
 	}
-	// The peer's TLS is told, unless a write is stuck: crypto/tls would wait for it.
+	// Send close_notify, unless a write is stuck: crypto/tls would wait for it.
 	if t, ok := c.ws.NetConn().(*tls.Conn); ok && c.ws.Err() == nil && !c.writing.Load() {
 		err := t.Close()
 		_ = c.ws.Close()
@@ -143,19 +143,19 @@ func (c *Conn) Close() error {
 	return c.ws.Close()
 }
 
-// SetReadDeadline sets the time at which reading ends with a timeout; zero means never. No
-// read call succeeds after that.
+// SetReadDeadline sets the time at which reads fail with a timeout; zero means never.
+// After a timeout all read calls fail.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.ws.SetReadDeadline(t) }
 
-// SetWriteDeadline sets the time at which writing ends with a timeout; zero means never. No
-// write call succeeds after that. WriteControl has a deadline of its own.
+// SetWriteDeadline sets the time at which writes fail with a timeout; zero means never.
+// After a timeout all write calls fail. WriteControl has its own deadline.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
 	c.writeDeadline = t
 	return c.ws.SetWriteDeadline(t)
 }
 
-// SetReadLimit sets the most bytes that a message may have on the wire, all its frames
-// together: ErrReadLimit. Zero and less mean no limit.
+// SetReadLimit bounds the bytes of a message as received, in all its frames. A longer
+// message is ErrReadLimit. Zero or less means no limit.
 func (c *Conn) SetReadLimit(limit int64) {
 	if limit <= 0 {
 		limit = math.MaxInt64
@@ -163,12 +163,12 @@ func (c *Conn) SetReadLimit(limit int64) {
 	c.ws.SetReadLimit(limit)
 }
 
-// EnableWriteCompression turns the compression of text and binary messages on and off,
-// from the next one on. It does nothing where compression was not agreed.
-func (c *Conn) EnableWriteCompression(enable bool) { c.compresses = enable }
+// EnableWriteCompression turns compression on or off for later text and binary messages.
+// It does nothing if compression was not agreed.
+func (c *Conn) EnableWriteCompression(enable bool) { c.compressionOn = enable }
 
-// SetCompressionLevel sets the level of compression from the next message on: those of
-// package compress/flate, from -2 to 9.
+// SetCompressionLevel sets the compression level of later messages: a level of package
+// compress/flate, from -2 to 9.
 func (c *Conn) SetCompressionLevel(level int) error {
 	if level < minCompressionLevel || level > maxCompressionLevel {
 		return errors.New("websocket: invalid compression level")
@@ -177,13 +177,13 @@ func (c *Conn) SetCompressionLevel(level int) error {
 	return nil
 }
 
-// engineLevel returns the level at which the next message goes, as package conn numbers them.
+// engineLevel returns the level of the next message in the numbering of package conn.
 func (c *Conn) engineLevel() int {
 	switch {
-	case !c.packed || !c.compresses:
+	case !c.compressionAgreed || !c.compressionOn:
 		return conn.Uncompressed
 	case c.level == -1:
-		return 6 // as package compress/flate has it
+		return 6 // the level that compress/flate uses
 	case c.level == 0:
 		return deflate.Stored
 	}

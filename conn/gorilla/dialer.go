@@ -22,12 +22,12 @@ import (
 )
 
 const (
-	// defaultHandshakeTimeout bounds a handshake for which nothing else does.
+	// defaultHandshakeTimeout bounds a handshake that has no other bound.
 	defaultHandshakeTimeout = 45 * time.Second
-	// maxHandshakeBytes is how long the head of an answer may be.
+	// maxHandshakeBytes bounds the head of an answer.
 	maxHandshakeBytes = 64 << 10
 
-	maxRefusal = 1 << 10 // of the body of an answer that refuses
+	maxRefusal = 1 << 10 // of the body of a refusal
 )
 
 var (
@@ -36,56 +36,57 @@ var (
 	errAnswerTooLong      = errors.New("websocket: the answer to the handshake is too long")
 )
 
-// Dialer opens connections as a client. Many goroutines may use it.
+// Dialer opens connections as a client. It is safe for concurrent use.
 type Dialer struct {
-	// NetDial makes the connection below where NetDialContext is nil; nil means net.Dialer.
+	// NetDial makes the connection below if NetDialContext is nil. nil means net.Dialer.
 	NetDial func(network, addr string) (net.Conn, error)
 
 	// NetDialContext makes the connection below.
 	NetDialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 
-	// NetDialTLSContext makes the connection below for wss, with its TLS done.
+	// NetDialTLSContext makes the connection below for wss, with TLS already done.
 	NetDialTLSContext func(ctx context.Context, network, addr string) (net.Conn, error)
 
-	// Proxy returns the proxy for a request, nil for none: http, with CONNECT, socks5 or
-	// socks5h.
+	// Proxy returns the proxy for a request, or nil for none. The scheme is http, with
+	// CONNECT, socks5 or socks5h.
 	Proxy func(*http.Request) (*url.URL, error)
 
-	// TLSClientConfig is for wss, where NetDialTLSContext is nil.
+	// TLSClientConfig is for wss, if NetDialTLSContext is nil.
 	TLSClientConfig *tls.Config
 
-	// HandshakeTimeout bounds the whole of Dial. 0 leaves that to the context's deadline,
-	// and where it has none it is 45 seconds.
+	// HandshakeTimeout bounds the whole of Dial. 0 means the context's deadline, or 45
+	// seconds if there is none.
 	HandshakeTimeout time.Duration
 
-	// ReadBufferSize and WriteBufferSize are sizes in bytes. The second is how much of a
-	// message NextWriter buffers; 0 means 4096. The first is only looked at where it is
-	// over 64 KiB: the read buffer grows and shrinks with what comes.
+	// WriteBufferSize is how many bytes of a message NextWriter buffers; 0 means 4096.
+	// ReadBufferSize is only used if it is over 64 KiB: the read buffer grows and shrinks
+	// with the traffic.
 	ReadBufferSize, WriteBufferSize int
 
-	// WriteBufferPool lends the buffers of NextWriter. It is for one WriteBufferSize.
+	// WriteBufferPool has the buffers of NextWriter. Use one pool for one
+	// WriteBufferSize.
 	WriteBufferPool BufferPool
 
-	// Subprotocols are asked for, the preferred one first.
+	// Subprotocols are offered, the preferred one first.
 	Subprotocols []string
 
-	// EnableCompression asks for permessage-deflate without context takeover.
+	// EnableCompression offers permessage-deflate without context takeover.
 	EnableCompression bool
 
-	// Jar gives cookies to the request and gets those of the answer.
+	// Jar provides cookies for the request and gets those of the answer.
 	Jar http.CookieJar
 }
 
-// DefaultDialer goes by the proxies of the environment.
+// DefaultDialer uses the proxies of the environment.
 var DefaultDialer = &Dialer{
 	Proxy:            http.ProxyFromEnvironment,
 	HandshakeTimeout: defaultHandshakeTimeout,
 }
 
-// nilDialer is for a Dialer that is nil, whatever DefaultDialer has become.
+// nilDialer is used for a nil Dialer, even if DefaultDialer was changed.
 var nilDialer = *DefaultDialer
 
-// NewClient does the handshake on a connection that is there.
+// NewClient does the handshake on an existing connection.
 //
 // Deprecated: Use Dialer.
 func NewClient(netConn net.Conn, u *url.URL, requestHeader http.Header, readBufSize, writeBufSize int) (c *Conn, response *http.Response, err error) {
@@ -101,12 +102,13 @@ func (d *Dialer) Dial(urlStr string, requestHeader http.Header) (*Conn, *http.Re
 	return d.DialContext(context.Background(), urlStr, requestHeader)
 }
 
-// DialContext opens a connection to a ws or wss URL. requestHeader is sent with the request:
-// Host in it replaces that of the URL. ctx bounds the opening, and may carry a
-// httptrace.ClientTrace and Options.
+// DialContext opens a connection to a ws or wss URL. requestHeader is sent with the
+// request; Host in it replaces the host of the URL. ctx bounds the opening, and may carry
+// a httptrace.ClientTrace and Options.
 //
-// Where the server's answer opens no WebSocket the error is ErrBadHandshake, and the answer
-// is returned with the beginning of its body. Neither answer has a body that must be closed.
+// If the server's answer does not open a WebSocket, the error is ErrBadHandshake, and the
+// answer is returned with the beginning of its body. The body of the answer need not be
+// closed in any case.
 func (d *Dialer) DialContext(ctx context.Context, urlStr string, requestHeader http.Header) (*Conn, *http.Response, error) {
 	if d == nil {
 		d = &nilDialer
@@ -134,14 +136,14 @@ func (d *Dialer) DialContext(ctx context.Context, urlStr string, requestHeader h
 		return nil, nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
-	c, resp, err := d.shake(ctx, nc, req, key)
-	if !stop() && err == nil { // ctx has ended just now, and the deadline is set or will be
+	c, resp, err := d.handshake(ctx, nc, req, key)
+	if !stop() && err == nil { // ctx has just ended, so the deadline is or will be set
 		err = context.Cause(ctx)
 	}
 	if err != nil {
 		nc.Close()
 		if cause := context.Cause(ctx); cause != nil && resp == nil && !errors.Is(cause, context.DeadlineExceeded) {
-			err = cause // not that of the deadline which it has set
+			err = cause // not the error of the deadline that ctx has set
 		}
 		return nil, resp, err
 	}
@@ -149,7 +151,7 @@ func (d *Dialer) DialContext(ctx context.Context, urlStr string, requestHeader h
 	return c, resp, nil
 }
 
-// parseURL returns a ws or wss URL as the http or https URL of its request.
+// parseURL returns the http or https URL for the request of a ws or wss URL.
 func parseURL(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	if err != nil {
@@ -163,13 +165,13 @@ func parseURL(s string) (*url.URL, error) {
 	default:
 		return nil, errMalformedURL
 	}
-	if u.User != nil { // a WebSocket's URL has none (RFC 6455 §3)
+	if u.User != nil { // a WebSocket URL has none (RFC 6455 §3)
 		return nil, errMalformedURL
 	}
 	return u, nil
 }
 
-// hostAndPort returns the address that a URL leads to, and the host without the port.
+// hostAndPort returns the address to dial, and the host without the port.
 func hostAndPort(u *url.URL) (address, host string) {
 	if i := strings.LastIndexByte(u.Host, ':'); i > strings.LastIndexByte(u.Host, ']') {
 		return u.Host, u.Host[:i]
@@ -180,7 +182,7 @@ func hostAndPort(u *url.URL) (address, host string) {
 	return u.Host + ":80", u.Host
 }
 
-// request makes the request of the handshake, and its key.
+// request returns the request of the handshake, and its key.
 func (d *Dialer) request(ctx context.Context, u *url.URL, more http.Header) (*http.Request, handshake.Key, error) {
 	key := handshake.NewKey()
 	req := (&http.Request{Method: http.MethodGet, URL: u, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Host: u.Host}).WithContext(ctx)
@@ -189,7 +191,7 @@ func (d *Dialer) request(ctx context.Context, u *url.URL, more http.Header) (*ht
 			req.AddCookie(cookie)
 		}
 	}
-	// With the capitals of RFC 6455, which some servers insist on.
+	// In the capitalization of RFC 6455, which some servers require.
 	req.Header["Upgrade"] = []string{"websocket"}
 	req.Header["Connection"] = []string{"Upgrade"}
 	req.Header[keyName] = []string{string(key[:])}
@@ -224,12 +226,12 @@ func (d *Dialer) request(ctx context.Context, u *url.URL, more http.Header) (*ht
 	return req, key, nil
 }
 
-// dialFunc makes the connection below, or one to a proxy.
+// dialFunc makes the connection below, or the connection to a proxy.
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
-// netDial returns how that is done. What is made gets the deadline of ctx. The caller's
-// functions get caller in its place if that is not nil: a connection that they make may end
-// with its context, and ours ends with Dial.
+// netDial returns the function that dials. A connection gets the deadline of ctx. The
+// caller's functions get caller instead, if it is not nil: a connection that they make
+// may end with its context, and ctx ends with Dial.
 func (d *Dialer) netDial(secure bool, caller context.Context) dialFunc {
 	var dial dialFunc
 	own := true
@@ -288,8 +290,8 @@ func (d *Dialer) connect(ctx, caller context.Context, req *http.Request) (net.Co
 	return nc, err
 }
 
-// shake does TLS, if it is still to be done, and the handshake.
-func (d *Dialer) shake(ctx context.Context, nc net.Conn, req *http.Request, key handshake.Key) (*Conn, *http.Response, error) {
+// handshake does TLS, unless it is already done, and the opening handshake.
+func (d *Dialer) handshake(ctx context.Context, nc net.Conn, req *http.Request, key handshake.Key) (*Conn, *http.Response, error) {
 	s := settings{readBuffer: d.ReadBufferSize, writeBuffer: d.WriteBufferSize, pool: d.WriteBufferPool, options: optionsOf(ctx)}
 	if req.URL.Scheme == "https" && d.NetDialTLSContext == nil {
 		var err error
@@ -314,7 +316,7 @@ func (d *Dialer) shake(ctx context.Context, nc net.Conn, req *http.Request, key 
 		d.Jar.SetCookies(req.URL, cookies)
 	}
 	if !opens(resp, key) {
-		body := make([]byte, maxRefusal) // what it says may help
+		body := make([]byte, maxRefusal) // it may say why
 		n, _ := io.ReadFull(resp.Body, body)
 		resp.Body = io.NopCloser(bytes.NewReader(body[:n]))
 		return nil, resp, ErrBadHandshake
@@ -346,7 +348,7 @@ func (d *Dialer) secure(ctx context.Context, nc net.Conn, req *http.Request, s *
 	}
 	err := t.HandshakeContext(ctx)
 	if err == nil && !cfg.InsecureSkipVerify {
-		err = t.VerifyHostname(cfg.ServerName) // also where a VerifyConnection has agreed
+		err = t.VerifyHostname(cfg.ServerName) // also if VerifyConnection has accepted it
 	}
 	if trace != nil && trace.TLSHandshakeDone != nil {
 		trace.TLSHandshakeDone(t.ConnectionState(), err)
@@ -354,7 +356,7 @@ func (d *Dialer) secure(ctx context.Context, nc net.Conn, req *http.Request, s *
 	return t, err
 }
 
-// notHTTP explains an answer that is none.
+// notHTTP explains an answer that is not HTTP.
 func (d *Dialer) notHTTP(err error) error {
 	if d.TLSClientConfig != nil {
 		for _, p := range d.TLSClientConfig.NextProtos {
@@ -373,14 +375,14 @@ func opens(resp *http.Response, key handshake.Key) bool {
 		resp.Header.Get(httpAccept) == string(handshake.AppendAccept(nil, key[:]))
 }
 
-// agreed returns what an answer says about permessage-deflate, nil if that is nothing.
-// Whoever did not ask for it gets it all the same from a server that says so.
+// agreed returns what an answer says about permessage-deflate, or nil. If the answer has
+// it, it is used even if it was not offered.
 func agreed(h http.Header) (*deflate.Params, error) {
 	for _, x := range extensions(h) {
 		if x.Name != deflate.Name {
 			continue
 		}
-		p, _, err := alone.Accept([]handshake.Extension{x})
+		p, _, err := noContextTakeover.Accept([]handshake.Extension{x})
 		server, client := false, false
 		for _, param := range x.Params {
 			server = server || param.Name == "server_no_context_takeover"
@@ -394,7 +396,7 @@ func agreed(h http.Header) (*deflate.Params, error) {
 	return nil, nil
 }
 
-// bounded is a connection of which so many bytes are read.
+// bounded is a connection that reads a limited number of bytes.
 type bounded struct {
 	r    io.Reader
 	left int

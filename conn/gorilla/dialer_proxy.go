@@ -12,7 +12,7 @@ import (
 	"golang.org/x/net/proxy"
 )
 
-// through returns what makes connections through a proxy, which is reached by dial.
+// through returns a function that dials through a proxy. dial connects to the proxy.
 func through(p *url.URL, dial dialFunc) (dialFunc, error) {
 	if p.Scheme == "http" {
 		return func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -48,11 +48,11 @@ func through(p *url.URL, dial dialFunc) (dialFunc, error) {
 			}
 			return nil, err
 		}
-		return below.nc, nil // not what DialContext returns: that hides the socket
+		return below.nc, nil // not the result of DialContext, which hides the socket
 	}, nil
 }
 
-// belowProxy makes the connection to a proxy, and keeps it.
+// belowProxy dials the proxy, and keeps the connection.
 type belowProxy struct {
 	dial dialFunc
 	nc   net.Conn
@@ -68,8 +68,8 @@ func (b *belowProxy) DialContext(ctx context.Context, network, address string) (
 	return nc, err
 }
 
-// tunnel has an http proxy open a tunnel to address (RFC 9110 §9.3.6). The server does not
-// speak first, so that what comes behind the proxy's answer is of no interest.
+// tunnel asks an http proxy for a tunnel to address (RFC 9110 §9.3.6). The server does
+// not speak first, so bytes after the proxy's answer are dropped.
 func tunnel(ctx context.Context, nc net.Conn, p *url.URL, address string) error {
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	defer stop()
@@ -90,7 +90,7 @@ func tunnel(ctx context.Context, nc net.Conn, p *url.URL, address string) error 
 	return nil
 }
 
-// statusText is what an answer says of its status.
+// statusText returns the text after the status code of an answer.
 func statusText(resp *http.Response) string {
 	if len(resp.Status) > 4 {
 		return resp.Status[4:]

@@ -28,8 +28,8 @@ func TestDialAndUpgrade(t *testing.T) {
 		s.upgrader.EnableCompression = compressed
 		for _, secure := range []bool{false, true} {
 			c := s.dial(t, secure, &Dialer{EnableCompression: true}, nil)
-			if c.packed != compressed {
-				t.Errorf("compressed %v, agreed %v", compressed, c.packed)
+			if c.compressionAgreed != compressed {
+				t.Errorf("compressed %v, agreed %v", compressed, c.compressionAgreed)
 			}
 			for _, size := range []int{0, 1, 125, 126, 4096, 4097, 65535, 65536, 1 << 20} {
 				for _, op := range []int{TextMessage, BinaryMessage} {
@@ -215,8 +215,8 @@ func TestAnswersAboutCompression(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		if c.packed == (extension == "x-other") {
-			t.Errorf("%s: %v", extension, c.packed)
+		if c.compressionAgreed == (extension == "x-other") {
+			t.Errorf("%s: %v", extension, c.compressionAgreed)
 		}
 		if p, ok := c.ws.Compression(); ok && strings.HasSuffix(extension, "=9") && p.ClientMaxWindowBits != 9 {
 			t.Errorf("%s: %+v", extension, p)

@@ -13,11 +13,12 @@ import (
 )
 
 var (
-	// ErrCloseSent is a write after our own Close.
+	// ErrCloseSent is returned by writes after the Close frame was sent.
 	ErrCloseSent = errors.New("websocket: close sent")
-	// ErrReadLimit is a message over the limit of SetReadLimit. The peer is told 1009.
+	// ErrReadLimit is returned for a message over the limit of SetReadLimit. The peer
+	// gets a Close frame with code 1009.
 	ErrReadLimit = errors.New("websocket: read limit exceeded")
-	// ErrBadHandshake is an answer of the server that does not open a WebSocket.
+	// ErrBadHandshake is returned if the server's answer does not open a WebSocket.
 	ErrBadHandshake = errors.New("websocket: bad handshake")
 )
 
@@ -43,7 +44,7 @@ func (e *netError) Unwrap() error   { return e.cause }
 
 var _ net.Error = (*netError)(nil)
 
-// lasting returns err as one that is not temporary: it stays.
+// lasting returns err as an error that is not temporary, because it is final.
 func lasting(err error) error {
 	if isTemporary(err) {
 		return &netError{text: err.Error(), timeout: err.(net.Error).Timeout(), cause: err}
@@ -60,10 +61,10 @@ func isTemporary(err error) bool {
 	return ok && e.Temporary()
 }
 
-// CloseError is the peer's Close.
+// CloseError is the peer's Close frame.
 type CloseError struct {
-	// Code is one of the codes of RFC 6455 §7.4, CloseNoStatusReceived if the Close had
-	// none, CloseAbnormalClosure if there was no Close.
+	// Code is a code of RFC 6455 §7.4. It is CloseNoStatusReceived if the frame had none,
+	// and CloseAbnormalClosure if there was no Close frame.
 	Code int
 	// Text is the reason, which may be empty.
 	Text string
@@ -84,7 +85,7 @@ var closeNames = map[int]string{
 	CloseTLSHandshake:            "TLS handshake error",
 }
 
-// Error tells the code, what it means if that is known, and the text.
+// Error returns the code, its meaning if known, and the text.
 func (e *CloseError) Error() string {
 	s := "websocket: close " + strconv.Itoa(e.Code)
 	if name := closeNames[e.Code]; name != "" {
@@ -117,12 +118,12 @@ func (e *CloseError) among(codes []int) bool {
 	return false
 }
 
-// HandshakeError is a request that Upgrade has refused.
+// HandshakeError is returned for a request that Upgrade has refused.
 type HandshakeError struct {
 	message string
 }
 
-// Error tells why.
+// Error returns the reason.
 func (e HandshakeError) Error() string { return e.message }
 
 // protocolError is a frame that breaks a rule.
@@ -134,9 +135,9 @@ type protocolError struct {
 func (e *protocolError) Error() string { return "websocket: " + e.text }
 func (e *protocolError) Unwrap() error { return e.cause }
 
-// readError turns an error of the engine's read calls into the one that the caller gets.
+// readError converts an error of the engine's read calls for the caller.
 func (c *Conn) readError(err error) error {
-	if c.handled != nil { // by control: the engine hands it on as it is
+	if c.handled != nil { // by control; the engine passes it on unchanged
 		err, c.handled = c.handled, nil
 		return lasting(err)
 	}
@@ -152,10 +153,10 @@ func (c *Conn) readError(err error) error {
 	case said && closed.Err == nil:
 		return &CloseError{Code: int(closed.Code), Text: closed.Reason}
 	case said:
-		return errUnexpectedEOF // it ended within the Close
+		return errUnexpectedEOF // the stream ended within the Close frame
 	case errors.As(err, &lost):
 		cause := lost.Err
-		if both, ok := cause.(interface{ Unwrap() []error }); ok { // a write failed, and then reading ended
+		if both, ok := cause.(interface{ Unwrap() []error }); ok { // a write failed, and that ended reading
 			cause = both.Unwrap()[1]
 		}
 		if cause == io.EOF || cause == io.ErrUnexpectedEOF {
@@ -170,8 +171,8 @@ func (c *Conn) readError(err error) error {
 	return lasting(err)
 }
 
-// brokenRule is readError for a frame that breaks a rule; closed is not nil if that is the
-// peer's Close.
+// brokenRule is readError for a frame that breaks a rule. If that is the peer's Close
+// frame, closed is not nil.
 func brokenRule(broken *frame.ProtocolError, closed *conn.CloseError, err error) error {
 	text := broken.Rule
 	switch {
@@ -197,7 +198,7 @@ func brokenRule(broken *frame.ProtocolError, closed *conn.CloseError, err error)
 	return &protocolError{text, err}
 }
 
-// writeError turns an error of the engine's write calls into the one that the caller gets.
+// writeError converts an error of the engine's write calls for the caller.
 func (c *Conn) writeError(err error) error {
 	var (
 		broken *frame.ProtocolError
@@ -205,7 +206,7 @@ func (c *Conn) writeError(err error) error {
 		lost   *conn.TransportError
 	)
 	switch {
-	case c.closed.Load(): // by Close: an ErrCloseSent from before is kept, and not asked here
+	case c.closed.Load(): // by Close: an earlier ErrCloseSent is kept and does not get here
 		return c.opError("write", net.ErrClosed)
 	case err == conn.ErrShutdown, errors.As(err, &broken), errors.As(err, &closed):
 		return ErrCloseSent
@@ -219,7 +220,7 @@ func (c *Conn) writeError(err error) error {
 	return lasting(err)
 }
 
-// opError is an error as package net makes it.
+// opError returns an error like those of package net.
 func (c *Conn) opError(op string, err error) error {
 	e := &net.OpError{Op: op, Source: c.ws.LocalAddr(), Addr: c.ws.RemoteAddr(), Err: err}
 	if e.Source != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// The header's names as RFC 6455 writes them, and as net/http does.
+// The names of headers as RFC 6455 and net/http write them.
 const (
 	keyName        = "Sec-WebSocket-Key"
 	versionName    = "Sec-WebSocket-Version"
@@ -22,7 +22,7 @@ const (
 	httpAccept     = "Sec-Websocket-Accept"
 )
 
-// Subprotocols returns the subprotocols that a request asks for.
+// Subprotocols returns the subprotocols that a request offers.
 func Subprotocols(r *http.Request) []string {
 	line := strings.TrimSpace(r.Header.Get(httpProtocol))
 	if line == "" {
@@ -40,8 +40,8 @@ func IsWebSocketUpgrade(r *http.Request) bool {
 	return hasToken(r.Header, "Connection", "upgrade") && hasToken(r.Header, "Upgrade", "websocket")
 }
 
-// hasToken reports whether the lines of that name have a token, in any case, in their
-// lists (RFC 9110 §5.6.1).
+// hasToken reports whether the lists in the lines with a name contain a token, in any
+// case (RFC 9110 §5.6.1).
 func hasToken(h http.Header, name, token string) bool {
 	for _, line := range h[name] {
 		for e := range strings.SplitSeq(line, ",") {
@@ -53,7 +53,7 @@ func hasToken(h http.Header, name, token string) bool {
 	return false
 }
 
-// equalFold compares without regard to case, in ASCII only.
+// equalFold compares in any case, in ASCII only.
 func equalFold(a, b string) bool {
 	if len(a) != len(b) {
 		return false
@@ -73,8 +73,8 @@ func lower(c byte) byte {
 	return c
 }
 
-// extensions returns what the lines of Sec-WebSocket-Extensions list; one that cannot be
-// parsed counts for nothing.
+// extensions returns the extensions in the lines of Sec-WebSocket-Extensions. A line that
+// cannot be parsed is skipped.
 func extensions(h http.Header) (all []handshake.Extension) {
 	for _, line := range h[httpExtensions] {
 		if list, err := handshake.ParseExtensions(nil, line); err == nil {
@@ -84,9 +84,9 @@ func extensions(h http.Header) (all []handshake.Extension) {
 	return all
 }
 
-// alone is what both sides of this package agree to: no context takeover. A client offers
-// nothing else, but a window in the answer is kept to.
+// noContextTakeover is what both sides of this package agree to: no context takeover. A
+// client offers nothing else, but respects a window size in the answer.
 var (
-	alone      = deflate.Config{ServerNoContextTakeover: true, ClientNoContextTakeover: true}
-	aloneOffer = deflate.Config{ServerNoContextTakeover: true, ClientNoContextTakeover: true, BareOffer: true}
+	noContextTakeover = deflate.Config{ServerNoContextTakeover: true, ClientNoContextTakeover: true}
+	aloneOffer        = deflate.Config{ServerNoContextTakeover: true, ClientNoContextTakeover: true, BareOffer: true}
 )

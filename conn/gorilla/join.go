@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// JoinMessages returns a reader of all messages, one after the other, with term after each.
-// It is for one goroutine.
+// JoinMessages returns a reader of all messages, with term after each. Only one goroutine
+// may use it.
 func JoinMessages(c *Conn, term string) io.Reader {
 	return &joinReader{c: c, term: term}
 }

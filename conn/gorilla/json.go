@@ -18,8 +18,8 @@ func WriteJSON(c *Conn, v any) error { return c.WriteJSON(v) }
 // Deprecated: Use Conn.ReadJSON.
 func ReadJSON(c *Conn, v any) error { return c.ReadJSON(v) }
 
-// WriteJSON writes v as a text message, as encoding/json encodes it, with a newline at the
-// end. If that fails nothing is sent.
+// WriteJSON writes the JSON encoding of v and a newline as a text message. If encoding
+// fails nothing is sent.
 func (c *Conn) WriteJSON(v any) error {
 	if err := c.beginMessage(TextMessage); err != nil {
 		return err
@@ -42,8 +42,9 @@ var encodings = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 // maxEncoding is the largest buffer that is kept.
 const maxEncoding = 64 << 10
 
-// ReadJSON reads the next message, of either type, and decodes the JSON value that it
-// begins with into v. A message that ends before its value does is io.ErrUnexpectedEOF.
+// ReadJSON reads the next message, text or binary, and decodes the JSON value at its
+// beginning into v. If the message ends within the value, the error is
+// io.ErrUnexpectedEOF.
 func (c *Conn) ReadJSON(v any) error {
 	m, err := c.next()
 	if err != nil {
@@ -52,8 +53,8 @@ func (c *Conn) ReadJSON(v any) error {
 	err = json.Unmarshal(m.Data, v)
 	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) && !json.Valid(m.Data) {
-		// Nothing is decoded yet. A Decoder stops after the value, and tells an end from
-		// an error.
+		// Nothing is decoded yet. A Decoder stops after the value, and distinguishes an
+		// end from an error.
 		err = json.NewDecoder(bytes.NewReader(m.Data)).Decode(v)
 	}
 	if err == io.EOF {

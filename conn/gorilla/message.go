@@ -33,7 +33,7 @@ const (
 	PongMessage   = 10
 )
 
-// noFrame is the type of the message that a read call did not get.
+// noFrame is the message type of a failed read call.
 const noFrame = -1
 
 func isControl(messageType int) bool {
@@ -44,8 +44,8 @@ func isData(messageType int) bool {
 	return messageType == TextMessage || messageType == BinaryMessage
 }
 
-// FormatCloseMessage returns the payload of a Close with this code and text: an empty one,
-// which is not nil, for CloseNoStatusReceived.
+// FormatCloseMessage returns the payload of a Close frame with this code and text. For
+// CloseNoStatusReceived it is empty but not nil.
 func FormatCloseMessage(closeCode int, text string) []byte {
 	if closeCode == CloseNoStatusReceived {
 		return []byte{}

@@ -2,17 +2,19 @@ package websocket
 
 import "context"
 
-// Options are what this package offers beside the names that it takes over.
+// Options are what this package offers in addition to gorilla's API.
 type Options struct {
-	// Strict has the engine's own rules and limits hold for what is received: text is UTF-8
-	// (RFC 6455 §8.1), lengths have their shortest form (§5.2), and the read limit, which is
-	// frame.DefaultMaxMessage at first, bounds the bytes that a message inflates to as well.
+	// Strict applies the engine's own rules and limits to what is received. Text must be
+	// UTF-8 (RFC 6455 §8.1), and lengths must have their shortest form (§5.2). The read
+	// limit, by default frame.DefaultMaxMessage, also bounds the inflated size of a
+	// message.
 	Strict bool
 }
 
 type optionsKey struct{}
 
-// WithOptions returns a context that carries o: to DialContext, or in a request to Upgrade.
+// WithOptions returns a context that carries o to DialContext, or in a request to
+// Upgrade.
 //
 //	c, _, err := dialer.DialContext(websocket.WithOptions(ctx, o), url, nil)
 //	c, err := upgrader.Upgrade(w, r.WithContext(websocket.WithOptions(r.Context(), o)), nil)

@@ -7,7 +7,7 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// PreparedMessage is a message that is encoded once, for each level of compression, and
+// PreparedMessage is a message that is encoded once for each compression level, and
 // written to many connections.
 type PreparedMessage struct {
 	messageType int
@@ -15,7 +15,7 @@ type PreparedMessage struct {
 	prepared    *conn.Prepared
 }
 
-// NewPreparedMessage returns a message of any of the five types. data is copied.
+// NewPreparedMessage returns a message of any of the five types. It copies data.
 func NewPreparedMessage(messageType int, data []byte) (*PreparedMessage, error) {
 	switch {
 	case isControl(messageType) && len(data) > frame.MaxControlPayload:
@@ -32,10 +32,10 @@ func NewPreparedMessage(messageType int, data []byte) (*PreparedMessage, error) 
 	return &PreparedMessage{messageType: messageType, prepared: p}, nil
 }
 
-// WritePreparedMessage writes a message that was prepared.
+// WritePreparedMessage writes a prepared message.
 func (c *Conn) WritePreparedMessage(pm *PreparedMessage) error {
 	if c.writer != nil && c.writer.out != nil {
-		_ = c.writer.Close() // frames of it are on the wire, and none of another message may come between
+		_ = c.writer.Close() // some of its frames were sent, and no other message may come between
 	}
 	if err := c.stuck(); err != nil {
 		return err
@@ -43,14 +43,14 @@ func (c *Conn) WritePreparedMessage(pm *PreparedMessage) error {
 	if pm.prepared == nil {
 		return c.wholeControl(pm.messageType, pm.control)
 	}
-	c.enter()
+	c.beginWrite()
 	var err error
-	if c.packed {
+	if c.compressionAgreed {
 		err = c.ws.WritePreparedLevel(pm.prepared, c.engineLevel())
 	} else {
 		err = c.ws.WritePrepared(pm.prepared)
 	}
-	c.leave()
+	c.endWrite()
 	if err != nil {
 		return c.writeFailed(err)
 	}

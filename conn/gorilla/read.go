@@ -11,11 +11,12 @@ import (
 // answerWait is how long the default handlers may take to answer.
 const answerWait = time.Second
 
-// maxReadErrors is how many read calls may fail: a program that goes on is in a loop.
+// maxReadErrors is how many read calls may fail. A program that goes on is in an endless
+// loop.
 const maxReadErrors = 1000
 
 // ReadMessage returns the next message and its type, TextMessage or BinaryMessage. The
-// bytes are the caller's. Errors stay: see NextReader.
+// bytes belong to the caller. Errors are final: see NextReader.
 func (c *Conn) ReadMessage() (messageType int, p []byte, err error) {
 	if c.reader != nil {
 		c.reader = nil
@@ -30,8 +31,8 @@ func (c *Conn) ReadMessage() (messageType int, p []byte, err error) {
 	return int(m.Opcode), own(m.Data), nil
 }
 
-// own is what ReadMessage returns of a view. It is apart for the stack of a connection that
-// waits, which is as small as the functions that wait let it be.
+// own returns the copy for ReadMessage of a view. It is a function of its own so that the
+// stack of a waiting connection stays small.
 //
 //go:noinline
 func own(view []byte) []byte {
@@ -53,10 +54,9 @@ func (c *Conn) next() (conn.Message, error) {
 	return m, err
 }
 
-// NextReader returns the type of the next message and a reader of its bytes, which is
-// valid until the next call of NextReader or ReadMessage; what it has not read is then
-// passed over. An error stays: all read calls return it from then on, and the thousandth
-// panics.
+// NextReader returns the type of the next message and a reader of its bytes. The reader
+// is valid until the next call of NextReader or ReadMessage, which skips the rest. An
+// error is final: all later read calls return it, and the thousandth panics.
 func (c *Conn) NextReader() (messageType int, r io.Reader, err error) {
 	c.reader = nil
 	if c.readErr != nil {
@@ -70,17 +70,17 @@ func (c *Conn) NextReader() (messageType int, r io.Reader, err error) {
 	return int(op), c.reader, nil
 }
 
-// fail keeps the error with which a read call has failed.
+// fail keeps the error of a failed read call.
 func (c *Conn) fail(err error) error {
 	if err == conn.ErrConcurrentRead {
-		return err // the other call's view is not this one's to end
+		return err // the view is the other call's
 	}
 	c.readErr = c.readError(err)
 	c.readErrs++
 	return c.readErr
 }
 
-// failAgain is a read call after one that has failed.
+// failAgain is a read call after a failed one.
 func (c *Conn) failAgain() error {
 	if c.readErrs++; c.readErrs >= maxReadErrors {
 		panic("repeated read on failed websocket connection")
@@ -91,7 +91,7 @@ func (c *Conn) failAgain() error {
 // messageReader reads one message.
 type messageReader struct {
 	c  *Conn
-	in io.Reader // the engine's, which it has for all messages
+	in io.Reader // the engine's reader, which serves all messages
 }
 
 // Read implements io.Reader.
@@ -113,8 +113,8 @@ func (r *messageReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// withinMessage is an error of a message that has not ended: io.EOF, which a handler may
-// return, would say that it has.
+// withinMessage converts an error of a message that has not ended. A handler may return
+// io.EOF, which would mean that it has.
 func withinMessage(err error) error {
 	if err == io.EOF {
 		return errUnexpectedEOF
@@ -122,7 +122,7 @@ func withinMessage(err error) error {
 	return err
 }
 
-// control is conn.Config.Control: it has the handlers called.
+// control is conn.Config.Control. It calls the handlers.
 func control(ws *conn.Conn, op conn.Opcode, payload []byte) (answer bool, err error) {
 	c := ws.Value().(*Conn)
 	switch op {
@@ -174,8 +174,8 @@ func (c *Conn) PingHandler() func(appData string) error {
 	return func(appData string) error { return c.answerPing([]byte(appData)) }
 }
 
-// SetPingHandler sets what is called for each ping, within the read call that meets it. The
-// default, which nil stands for, answers with a pong. An error of it ends reading.
+// SetPingHandler sets the function to call for each ping, within the read call. nil means
+// the default, which answers with a pong. An error of h ends reading.
 func (c *Conn) SetPingHandler(h func(appData string) error) { c.handlePing = h }
 
 // PongHandler returns the handler of pongs.
@@ -186,8 +186,8 @@ func (c *Conn) PongHandler() func(appData string) error {
 	return func(string) error { return nil }
 }
 
-// SetPongHandler sets what is called for each pong, within the read call that meets it. The
-// default, which nil stands for, does nothing. An error of it ends reading.
+// SetPongHandler sets the function to call for each pong, within the read call. nil means
+// the default, which does nothing. An error of h ends reading.
 func (c *Conn) SetPongHandler(h func(appData string) error) { c.handlePong = h }
 
 // CloseHandler returns the handler of Close frames.
@@ -198,8 +198,8 @@ func (c *Conn) CloseHandler() func(code int, text string) error {
 	return c.answerClose
 }
 
-// SetCloseHandler sets what is called for the peer's Close, within the read call that meets
-// it, which then returns the *CloseError, or the handler's error. The default, which nil
-// stands for, answers with a Close of the same code. code is CloseNoStatusReceived where
-// the Close has none.
+// SetCloseHandler sets the function to call for the peer's Close frame, within the read
+// call. That call then returns the *CloseError, or the handler's error. nil means the
+// default, which answers with a Close frame of the same code. code is
+// CloseNoStatusReceived if the frame has none.
 func (c *Conn) SetCloseHandler(h func(code int, text string) error) { c.handleClose = h }

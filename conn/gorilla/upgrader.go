@@ -12,9 +12,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// Upgrader opens connections as a server. Many goroutines may use it.
+// Upgrader opens connections as a server. It is safe for concurrent use.
 type Upgrader struct {
-	// HandshakeTimeout bounds the writing of the answer; 0 means 45 seconds.
+	// HandshakeTimeout bounds the writing of the answer. 0 means 45 seconds.
 	HandshakeTimeout time.Duration
 
 	// ReadBufferSize and WriteBufferSize are as in Dialer.
@@ -23,18 +23,19 @@ type Upgrader struct {
 	// WriteBufferPool is as in Dialer.
 	WriteBufferPool BufferPool
 
-	// Subprotocols are offered, the preferred one first: the first that the client asks for
-	// is agreed. Where the list is nil the response header's Sec-WebSocket-Protocol is.
+	// Subprotocols are accepted, the preferred one first. The first one that the client
+	// offers is agreed. If the list is nil, the response header's Sec-WebSocket-Protocol
+	// is used.
 	Subprotocols []string
 
-	// Error answers a request that is refused; nil means http.Error.
+	// Error answers a refused request. nil means http.Error.
 	Error func(w http.ResponseWriter, r *http.Request, status int, reason error)
 
-	// CheckOrigin says whether a request is welcome. nil means that the host of its Origin
-	// header, if it has one, must be that of its Host header.
+	// CheckOrigin reports whether to accept a request. nil means that the host of its
+	// Origin header, if any, must be that of its Host header.
 	CheckOrigin func(r *http.Request) bool
 
-	// EnableCompression agrees to permessage-deflate, without context takeover.
+	// EnableCompression accepts permessage-deflate without context takeover.
 	EnableCompression bool
 }
 
@@ -50,7 +51,7 @@ func (u *Upgrader) refuse(w http.ResponseWriter, r *http.Request, status int, re
 	return nil, err
 }
 
-// check returns the status and the reason for which a request is refused; "" if it is not.
+// check returns the status and the reason to refuse a request, or "".
 func (u *Upgrader) check(r *http.Request, responseHeader http.Header) (status int, reason string) {
 	const notWebSocket = "websocket: the client is not using the websocket protocol: "
 	switch {
@@ -94,7 +95,7 @@ func validKey(key string) bool {
 	return err == nil && len(b) == 16
 }
 
-// choose returns the subprotocol to agree to, "" for none.
+// choose returns the subprotocol to agree to, or "".
 func (u *Upgrader) choose(r *http.Request, responseHeader http.Header) string {
 	if u.Subprotocols == nil {
 		return responseHeader.Get(httpProtocol)
@@ -110,12 +111,11 @@ func (u *Upgrader) choose(r *http.Request, responseHeader http.Header) string {
 	return ""
 }
 
-// Upgrade opens a connection in answer to a request of net/http. responseHeader goes into
-// the answer: cookies, or a subprotocol where Upgrader.Subprotocols is nil. The request's
+// Upgrade opens a connection in answer to a request of net/http. responseHeader is added
+// to the answer: cookies, or a subprotocol if Upgrader.Subprotocols is nil. The request's
 // context may carry Options.
 //
-// A request that is refused is answered by Upgrader.Error, and the error is a
-// HandshakeError.
+// A refused request is answered by Upgrader.Error, and the error is a HandshakeError.
 func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request, responseHeader http.Header) (*Conn, error) {
 	if status, reason := u.check(r, responseHeader); reason != "" {
 		return u.refuse(w, r, status, reason)
@@ -142,8 +142,8 @@ func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request, responseHeade
 	if timeout <= 0 {
 		timeout = defaultHandshakeTimeout
 	}
-	_ = nc.SetDeadline(time.Time{}) // those of the server
-	// Before the answer: the client may count on what comes after Upgrade.
+	_ = nc.SetDeadline(time.Time{}) // the deadlines of the server
+	// Before the answer: the client may send as soon as it has that.
 	c, err := open(nc, frame.Server, &s)
 	if err == nil {
 		_ = nc.SetWriteDeadline(time.Now().Add(timeout))
@@ -157,9 +157,10 @@ func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request, responseHeade
 	return c, nil
 }
 
-// accepted returns what of a request's offers is agreed to, and how the answer says so.
+// accepted returns which of a request's offers to accept, and the header value for the
+// answer.
 func accepted(h http.Header) (*deflate.Params, []byte) {
-	p, x, ok := alone.Choose(extensions(h))
+	p, x, ok := noContextTakeover.Choose(extensions(h))
 	if !ok {
 		return nil, nil
 	}
@@ -170,7 +171,7 @@ func accepted(h http.Header) (*deflate.Params, []byte) {
 	return &p, line
 }
 
-// answer is the 101.
+// answer returns the 101 response.
 func answer(r *http.Request, s *settings, extension []byte, more http.Header) []byte {
 	b := make([]byte, 0, 512)
 	b = append(b, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
@@ -193,8 +194,8 @@ func answer(r *http.Request, s *settings, extension []byte, more http.Header) []
 	return append(b, "\r\n"...)
 }
 
-// appendLine appends a header line, with a space in the place of each control character: a
-// value can end no line.
+// appendLine appends a header line, with a space for each control character: so a value
+// cannot end a line.
 func appendLine(b []byte, name, value string) []byte {
 	b = append(append(b, name...), ": "...)
 	for i := range len(value) {
@@ -207,8 +208,8 @@ func appendLine(b []byte, name, value string) []byte {
 	return append(b, "\r\n"...)
 }
 
-// Upgrade is Upgrader.Upgrade that compares no Origin, which the caller has to do, and
-// answers nothing where it refuses.
+// Upgrade is Upgrader.Upgrade without the comparison of Origin, which the caller must do.
+// It sends no answer if it refuses.
 //
 // Deprecated: Use Upgrader.
 func Upgrade(w http.ResponseWriter, r *http.Request, responseHeader http.Header, readBufSize, writeBufSize int) (*Conn, error) {

@@ -12,11 +12,11 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
-// noDeadline is how long the engine may wait where the caller sets no bound.
+// noDeadline is how long the engine may wait if the caller sets no bound.
 const noDeadline = 1000 * time.Hour
 
-// WriteMessage writes a message of any of the five types. A message of NextWriter that was
-// left open is ended before.
+// WriteMessage writes a message of any of the five types. It first ends a message of
+// NextWriter that was left open.
 func (c *Conn) WriteMessage(messageType int, data []byte) error {
 	if err := c.beginMessage(messageType); err != nil {
 		return err
@@ -28,7 +28,7 @@ func (c *Conn) WriteMessage(messageType int, data []byte) error {
 	return c.whole(messageType, data, level)
 }
 
-// beginMessage ends the message that is open, and says what keeps the next from being begun.
+// beginMessage ends the open message. It returns an error if no other message can begin.
 func (c *Conn) beginMessage(messageType int) error {
 	if c.writer != nil {
 		_ = c.writer.Close()
@@ -39,7 +39,7 @@ func (c *Conn) beginMessage(messageType int) error {
 	return c.stuck()
 }
 
-// stuck returns the error that stays, if there is one.
+// stuck returns the final error, if there is one.
 func (c *Conn) stuck() error {
 	if e := c.writeErr.Load(); e != nil {
 		return *e
@@ -47,28 +47,28 @@ func (c *Conn) stuck() error {
 	return nil
 }
 
-// enter says that a write begins, and finds out whether another one runs.
-func (c *Conn) enter() {
+// beginWrite marks the beginning of a write. It panics if another write is in progress.
+func (c *Conn) beginWrite() {
 	if !c.writing.CompareAndSwap(false, true) {
 		panic("concurrent write to websocket connection")
 	}
 }
 
-func (c *Conn) leave() { c.writing.Store(false) }
+func (c *Conn) endWrite() { c.writing.Store(false) }
 
-// whole writes a message in one frame, at a level of compression.
+// whole writes a message in one frame, at the given compression level.
 func (c *Conn) whole(messageType int, data []byte, level int) error {
 	if isControl(messageType) {
 		return c.wholeControl(messageType, data)
 	}
-	c.enter()
+	c.beginWrite()
 	var err error
-	if !c.packed || level == defaultCompressionLevel {
+	if !c.compressionAgreed || level == defaultCompressionLevel {
 		err = c.ws.WriteMessage(conn.Opcode(messageType), data)
 	} else {
 		err = c.ws.WriteLevel(conn.Opcode(messageType), data, level)
 	}
-	c.leave()
+	c.endWrite()
 	if err != nil {
 		return c.writeFailed(err)
 	}
@@ -84,9 +84,9 @@ func (c *Conn) wholeControl(messageType int, data []byte) error {
 	if deadline.IsZero() {
 		deadline = time.Now().Add(noDeadline)
 	}
-	c.enter()
+	c.beginWrite()
 	err := c.ws.WriteControl(conn.Opcode(messageType), data, deadline)
-	c.leave()
+	c.endWrite()
 	if err != nil {
 		return c.writeFailed(err)
 	}
@@ -106,14 +106,14 @@ func (c *Conn) inFrames(messageType int, data []byte) error {
 	return w.Close()
 }
 
-// writeFailed keeps the error with which a write has failed.
+// writeFailed keeps the error of a failed write.
 func (c *Conn) writeFailed(err error) error {
 	err = c.writeError(err)
 	c.keep(err)
 	return err
 }
 
-// keep has all writes fail with err from now on, if none has failed.
+// keep makes all later writes fail with err, unless one has failed already.
 func (c *Conn) keep(err error) { c.writeErr.CompareAndSwap(nil, &err) }
 
 func (c *Conn) wroteControl(messageType int) {
@@ -122,8 +122,8 @@ func (c *Conn) wroteControl(messageType int) {
 	}
 }
 
-// WriteControl writes a Close, ping or pong, until the deadline, or for as long as it
-// takes if that is zero. Any goroutine may call it.
+// WriteControl writes a Close, ping or pong frame. It waits until the deadline; zero
+// means no deadline. Any goroutine may call it.
 func (c *Conn) WriteControl(messageType int, data []byte, deadline time.Time) error {
 	switch {
 	case !isControl(messageType):
@@ -150,7 +150,7 @@ func (c *Conn) WriteControl(messageType int, data []byte, deadline time.Time) er
 }
 
 // NextWriter returns a writer for the next message, of any of the five types. Its Close
-// sends what is buffered. One that was left open is closed before.
+// sends what is buffered. NextWriter first closes a writer that was left open.
 func (c *Conn) NextWriter(messageType int) (io.WriteCloser, error) {
 	if err := c.beginMessage(messageType); err != nil {
 		return nil, err
@@ -160,7 +160,7 @@ func (c *Conn) NextWriter(messageType int) (io.WriteCloser, error) {
 	return c.writer, nil
 }
 
-// writePoolData is what stands in a BufferPool.
+// writePoolData is what a BufferPool contains.
 type writePoolData struct{ buf []byte }
 
 func (c *Conn) takeBuffer() {
@@ -193,7 +193,7 @@ type messageWriter struct {
 	err         error          // after the end
 }
 
-// end ends the message: err is what the writer's methods return from then on.
+// end ends the message. The writer's methods then return err.
 func (w *messageWriter) end(err error) {
 	if w.err == nil {
 		w.err = err
@@ -202,7 +202,7 @@ func (w *messageWriter) end(err error) {
 	}
 }
 
-// failed ends the message with an error of the engine's.
+// failed ends the message with an error of the engine.
 func (w *messageWriter) failed(err error) error {
 	err = w.c.writeFailed(err)
 	w.end(err)
@@ -216,9 +216,9 @@ func (w *messageWriter) flush(more []byte) error {
 		w.end(errInvalidControlFrame)
 		return errInvalidControlFrame
 	}
-	c.enter()
-	err := w.send(c.writeBuf[:w.n], more)
-	c.leave()
+	c.beginWrite()
+	err := w.writePieces(c.writeBuf[:w.n], more)
+	c.endWrite()
 	if err != nil {
 		return w.failed(err)
 	}
@@ -226,8 +226,8 @@ func (w *messageWriter) flush(more []byte) error {
 	return nil
 }
 
-// send has the engine write pieces of a message.
-func (w *messageWriter) send(pieces ...[]byte) (err error) {
+// writePieces makes the engine write pieces of a message.
+func (w *messageWriter) writePieces(pieces ...[]byte) (err error) {
 	if w.out == nil {
 		if w.out, err = w.c.ws.NextWriterLevel(conn.Opcode(w.messageType), w.level); err != nil {
 			return err
@@ -244,7 +244,7 @@ func (w *messageWriter) send(pieces ...[]byte) (err error) {
 // Write implements io.Writer.
 func (w *messageWriter) Write(p []byte) (int, error) {
 	if w.err == nil && len(p) > 2*len(w.c.writeBuf) && w.c.ws.Role() == frame.Server {
-		if err := w.flush(p); err != nil { // it need not be copied
+		if err := w.flush(p); err != nil { // without a copy
 			return 0, err
 		}
 		return len(p), nil
@@ -255,7 +255,7 @@ func (w *messageWriter) Write(p []byte) (int, error) {
 // WriteString implements io.StringWriter.
 func (w *messageWriter) WriteString(s string) (int, error) { return put(w, s) }
 
-// put buffers p, and sends a frame whenever the buffer is full and there is more.
+// put buffers p. It sends a frame whenever the buffer is full and there is more.
 func put[T ~string | ~[]byte](w *messageWriter, p T) (int, error) {
 	if w.err != nil {
 		return 0, w.err
@@ -309,12 +309,12 @@ func (w *messageWriter) Close() error {
 		w.end(errWriteClosed)
 		return err
 	}
-	c.enter()
-	err := w.send(c.writeBuf[:w.n])
+	c.beginWrite()
+	err := w.writePieces(c.writeBuf[:w.n])
 	if err == nil {
 		err = w.out.Close()
 	}
-	c.leave()
+	c.endWrite()
 	if err != nil {
 		return w.failed(err)
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// A peer chooses the Close code and the status, so neither may become a label as it is: a
-// hostile one would make a series of each.
+// A peer chooses the Close code and the status, so neither is a label as it is. Otherwise
+// a hostile peer could create a series for each value.
 
 // codeNames are the values of LabelCode: the registered codes from 1000 to 1015 except
 // 1004, then the classes.
@@ -56,7 +56,7 @@ func sideIndex(s redial.Side) int {
 	return int(redial.Unknown)
 }
 
-// endOf tells how a connection that no Client runs has ended: by the same rules as
+// endOf returns how a connection without a Client has ended, by the rules of
 // redial.Change.
 func endOf(err error) (redial.Side, frame.CloseCode) {
 	var closed *conn.CloseError
@@ -99,7 +99,7 @@ const (
 	reasonOther
 )
 
-// reasonOf tells why an attempt failed.
+// reasonOf returns why an attempt failed.
 func reasonOf(err error) int {
 	var timeout *redial.TimeoutError
 	var refused *handshake.Error

@@ -12,29 +12,29 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// A client measures a redial.Client. It hears of what is rare: a connection that begins
-// or ends, an attempt that fails.
+// A client measures a redial.Client. It is called for rare events only: a connection that
+// begins or ends, an attempt that fails.
 type client struct {
 	meter
 	c      *redial.Client
 	failed [len(reasons)]atomic.Uint64
 
 	mu   sync.Mutex
-	open map[uint64]*conn.Conn // by epoch; those in OnConnect too
-	past conn.Stats            // of those that have ended
-	last uint64                // the newest epoch that was up
-	gone uint64                // the newest epoch of which the attempt failed
-	why  error                 // it did
+	open map[uint64]*conn.Conn // by epoch; also during OnConnect
+	past conn.Stats            // of the connections that have ended
+	last uint64                // the newest epoch with a session
+	gone uint64                // the newest epoch whose attempt failed
+	why  error                 // the reason for that
 	up   bool                  // there is a session
-	down time.Duration         // without one
-	from time.Time             // when the present time without one began; zero with a session, and while the Client does not run
+	down time.Duration         // time without a session
+	from time.Time             // start of the current time without a session; zero during a session, and while the Client does not run
 }
 
 func newClient(s *Set, feed, line string, c *redial.Client) *client {
 	return &client{meter: meter{set: s, feed: feed, line: line}, c: c, open: map[uint64]*conn.Conn{}}
 }
 
-// hook puts m before the hooks that the Client has.
+// hook calls m before the hooks of the Client.
 func (m *client) hook() {
 	change, connect := m.c.OnChange, m.c.OnConnect
 	m.c.OnChange = func(ch redial.Change) {
@@ -58,11 +58,11 @@ func (m *client) hook() {
 	m.c.Dialer = &dialer
 }
 
-// begin is told of a connection on which OnConnect runs.
+// begin is called with a connection when OnConnect starts.
 func (m *client) begin(epoch uint64, c *conn.Conn) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if epoch <= m.gone { // the Client has given it up already
+	if epoch <= m.gone { // the Client has already given it up
 		m.end(failedBy(m.why), frame.CodeAbnormal)
 		return
 	}
@@ -70,19 +70,19 @@ func (m *client) begin(epoch uint64, c *conn.Conn) {
 	m.open[epoch] = c
 }
 
-// leave keeps the counters of a connection whose end no Down has told, and counts the end;
-// err is why the attempt failed of which it was. The caller holds mu.
+// leave adds the counters of a connection for which there was no Down, and counts its
+// end. err is why its attempt failed. The caller has mu.
 func (m *client) leave(epoch uint64, err error) {
 	if c := m.forget(epoch); c != nil {
 		side, code := endOf(c.Err())
 		if by := failedBy(err); by == redial.ByClock {
-			side = by // which has closed it
+			side = by // it has closed the connection
 		}
 		m.end(side, code)
 	}
 }
 
-// forget keeps the counters of a connection that has ended. The caller holds mu.
+// forget adds the counters of a connection that has ended. The caller has mu.
 func (m *client) forget(epoch uint64) *conn.Conn {
 	c := m.open[epoch]
 	if c != nil {
@@ -92,8 +92,8 @@ func (m *client) forget(epoch uint64) *conn.Conn {
 	return c
 }
 
-// failedBy tells who has ended the connection of an attempt that failed with err, where the
-// connection itself says no more than that this side did.
+// failedBy returns who ended the connection of an attempt that failed with err. The
+// connection itself only says that this side did.
 func failedBy(err error) redial.Side {
 	var timeout *redial.TimeoutError
 	if errors.As(err, &timeout) {
@@ -113,7 +113,7 @@ func (m *client) changed(ch redial.Change) {
 		}
 	case redial.Failed:
 		m.failed[reasonOf(ch.Err)].Add(1)
-		if ch.Epoch > m.last { // otherwise there was no connection, and the epoch is that of the last session, which may live
+		if ch.Epoch > m.last { // otherwise there was no connection, and the epoch is that of the last session, which may still be open
 			m.gone, m.why = ch.Epoch, ch.Err
 			m.leave(ch.Epoch, ch.Err)
 		}
@@ -125,10 +125,10 @@ func (m *client) changed(ch redial.Change) {
 		m.forget(ch.Epoch)
 		m.up, m.from = false, time.Now()
 	case redial.Stopped:
-		for epoch := range m.open { // those of a rotation that was not finished
+		for epoch := range m.open { // those of an unfinished rotation
 			m.leave(epoch, nil)
 		}
-		m.up, m.last, m.gone, m.why = false, 0, 0, nil // epochs begin again with the next run
+		m.up, m.last, m.gone, m.why = false, 0, 0, nil // epochs start again with the next run
 		m.stopClock()
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// A meter has the counters of connections under one name. Only what is rare is counted
-// here; the rest is read from the connections.
+// A meter has the counters of connections under one name. It counts only rare events;
+// other values are read from the connections.
 type meter struct {
 	set        *Set
 	feed, line string
@@ -25,7 +25,7 @@ func (m *meter) end(side redial.Side, code frame.CloseCode) {
 	m.ended[sideIndex(side)][codeIndex(code)].Add(1)
 }
 
-// read tells of connections: total are their sums, and open is how many are open.
+// read emits the values of connections. total are their sums, open is how many are open.
 func (m *meter) read(emit Emit, total conn.Stats, open int) {
 	count := func(of *Metric, n uint64) { emit(of, float64(n), m.feed, m.line) }
 	both := func(of *Metric, in, out uint64) {
@@ -54,8 +54,7 @@ func (m *meter) read(emit Emit, total conn.Stats, open int) {
 	}
 }
 
-// add adds a connection's counters to a sum. Of the longest and the most it keeps the
-// longer and the more.
+// add adds a connection's counters to a sum. For maxima it keeps the larger one.
 func add(sum *conn.Stats, s conn.Stats) {
 	sum.MessagesRead += s.MessagesRead
 	sum.MessagesWritten += s.MessagesWritten
@@ -74,8 +73,7 @@ func add(sum *conn.Stats, s conn.Stats) {
 	sum.MaxBacklog = max(sum.MaxBacklog, s.MaxBacklog)
 }
 
-// fold adds the counters of a connection that has ended: its longest and most are no
-// longer told.
+// fold adds the counters of a connection that has ended. It drops the maxima.
 func fold(sum *conn.Stats, s conn.Stats) {
 	s.MaxLag, s.MaxBacklog = 0, 0
 	add(sum, s)
@@ -84,7 +82,7 @@ func fold(sum *conn.Stats, s conn.Stats) {
 // observer is a meter's conn.Observer.
 type observer struct {
 	m    *meter
-	next conn.Observer // nil for none
+	next conn.Observer // may be nil
 }
 
 func (o *observer) Control(c *conn.Conn, op frame.Opcode, payload []byte, sent bool) {
@@ -114,8 +112,8 @@ func (o *observer) Ended(c *conn.Conn, err error) {
 	}
 }
 
-// Conns are connections that no redial.Client runs. Each is added when it is there, and
-// removed when its reader and writers are done:
+// Conns are connections without a redial.Client. Add each one after it opens, and remove
+// it after its reader and writers have ended:
 //
 //	defer conns.Add(c)()
 //
@@ -128,7 +126,7 @@ type Conns struct {
 	past conn.Stats
 }
 
-// Add measures c until remove is called, which counts its end.
+// Add measures c until remove is called. remove counts the end of c.
 func (s *Conns) Add(c *conn.Conn) (remove func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,8 +144,8 @@ func (s *Conns) remove(c *conn.Conn) {
 	}
 }
 
-// Observer returns what to set as conn.Config.Observer. It calls next, which may be nil,
-// as the connection would.
+// Observer returns a value for conn.Config.Observer. It calls next, which may be nil, as
+// the connection would.
 func (s *Conns) Observer(next conn.Observer) conn.Observer { return &observer{&s.meter, next} }
 
 func (s *Conns) read(emit Emit) {

@@ -1,26 +1,26 @@
-// Package metrics measures feeds: for Prometheus (package prom), for OpenTelemetry (package
-// otelbridge), or for an exporter of your own (Set.Collect).
+// Package metrics measures feeds: for Prometheus (package prom), for OpenTelemetry
+// (package otelbridge), or for an exporter of your own (Set.Collect).
 //
 //	var set metrics.Set
 //	err := set.Client("btc", client) // before client runs
 //
-// It is a module of its own, so that a program which does not measure needs nothing of it in
-// its go.mod. It is used from a checkout like the root:
+// It is a separate module, so a program that does not measure does not need its
+// dependencies. Use it from a checkout, like the root module:
 //
 //	go mod edit -replace github.com/seed-7f57ff33/tickwire=../tickwire
 //	go mod edit -replace github.com/seed-7f57ff33/tickwire/conn/metrics=../tickwire/conn/metrics
 //
-// A message costs nothing more than without. Its counters are the engine's own, and are read
-// when an exporter asks. Only rare events are counted here, through OnChange, OnConnect and
-// conn.Observer: ends, failed attempts, round trips, slow reads.
+// Measuring adds no cost to a message. The counters are the engine's own, and are read
+// when an exporter asks. Only rare events are counted here, through OnChange, OnConnect
+// and conn.Observer: ends, failed attempts, round trips, slow reads.
 //
-// The number of series is bounded. No label holds a URL, a key or a text of the peer's. The
+// The number of series is bounded. No label has a URL, a key or a text from the peer. The
 // program names feeds and groups. The peer chooses Close codes and statuses, so they are
-// folded: codes to the registered ones, 3xxx, 4xxx and other; statuses to their hundreds. A
-// line of a feed has 35 series and a histogram, and at most 90 more for its ends.
+// grouped: codes into the registered ones, 3xxx, 4xxx and other; statuses into hundreds.
+// A line of a feed has 35 series and a histogram, and at most 90 more for its ends.
 //
-// The metrics follow, by their names in OpenTelemetry. Prometheus has underscores for dots,
-// and the unit and _total at the end of the name.
+// These are the metrics, by their OpenTelemetry names. Prometheus has underscores instead
+// of dots, and the unit and _total at the end of the name.
 //
 //   - tickwire.client.dials ({dial}; feed, line)
 //     Attempts to connect that have begun.
@@ -37,7 +37,7 @@
 //   - tickwire.client.messages.delivered ({message}; feed, line)
 //     Messages that the handler got.
 //   - tickwire.client.messages.consumed ({message}; feed, line)
-//     Messages that LifeSign took: answers and pings.
+//     Messages that LifeSign consumed: answers and pings.
 //   - tickwire.client.messages.sent ({message}; feed, line)
 //     Messages sent by Send and LifeSign.
 //   - tickwire.client.outbound.refused ({frame}; feed, line)
@@ -45,7 +45,7 @@
 //   - tickwire.conn.open ({connection}; feed, line)
 //     Connections that are open.
 //   - tickwire.conn.closed ({connection}; feed, line, side, code)
-//     Connections that have ended, before a session too, by who ended them and the peer's code.
+//     Ended connections, also without a session, by who ended them and the peer's code.
 //   - tickwire.conn.messages ({message}; feed, line, direction)
 //     Messages read and written.
 //   - tickwire.conn.io (By; feed, line, direction)
@@ -55,17 +55,17 @@
 //   - tickwire.conn.pongs ({pong}; feed, line, direction)
 //     Pongs read and written.
 //   - tickwire.conn.reads ({read}; feed, line)
-//     Reads of the transport that brought bytes.
+//     Reads of the transport that returned bytes.
 //   - tickwire.conn.waits ({wait}; feed, line)
 //     Reads that found nothing and waited.
 //   - tickwire.conn.writes ({write}; feed, line)
 //     Writes to the transport.
 //   - tickwire.conn.stamped_reads ({read}; feed, line)
-//     Reads of which the receive lag is known (Config.Timestamps).
+//     Reads with a known receive lag (Config.Timestamps).
 //   - tickwire.conn.receive_lag.time (s; feed, line)
 //     Sum of the receive lags of stamped reads: the wait in the kernel.
 //   - tickwire.conn.receive_lag.max (s; feed, line)
-//     Longest receive lag of the open connections, since each began.
+//     Longest receive lag of the connections that are open.
 //   - tickwire.conn.receive_backlog.max (By; feed, line)
 //     Most bytes that a read of an open connection left in the kernel.
 //   - tickwire.conn.slow_reads ({event}; feed, line)
@@ -75,31 +75,31 @@
 //   - tickwire.arbiter.messages.delivered ({message}; feed)
 //     Messages delivered in order, once each.
 //   - tickwire.arbiter.messages.dropped ({message}; feed)
-//     Messages that were first and are covered by others, a snapshot or a reset.
+//     First copies that others, a snapshot or a reset cover.
 //   - tickwire.arbiter.gaps ({gap}; feed)
-//     Gaps: runs of numbers that no line brought in time.
+//     Gaps: runs of numbers that no line delivered in time.
 //   - tickwire.arbiter.forced_gaps ({gap}; feed)
-//     Gaps given up before the window ended, since too much waited.
+//     Gaps declared before the window ended, because too much waited.
 //   - tickwire.arbiter.numbers.missing ({number}; feed)
 //     Numbers that are missing in gaps.
 //   - tickwire.arbiter.restarts ({restart}; feed)
-//     Times that numbers began again.
+//     Times that the numbering restarted.
 //   - tickwire.arbiter.waiting ({message}; feed)
 //     Messages that wait for earlier numbers.
 //   - tickwire.arbiter.waiting.size (By; feed)
 //     Size of the messages that wait for earlier numbers.
 //   - tickwire.arbiter.line.messages ({message}; feed, line, outcome)
-//     Messages that a line brought, by what they were worth.
+//     Messages from a line, by outcome.
 //   - tickwire.arbiter.line.filled ({message}; feed, line)
-//     Messages of a line for which later ones were waiting.
+//     Messages from a line for which later ones waited.
 //   - tickwire.group.connections ({connection}; group)
 //     Connections in the group.
 //   - tickwire.group.slow ({connection}; group)
-//     Connections for which something waits.
+//     Connections with queued bytes.
 //   - tickwire.group.waiting.size (By; group)
-//     Bytes that wait for slow connections.
+//     Bytes queued for slow connections.
 //   - tickwire.group.waiting.max (By; group)
-//     Most bytes that wait for one connection, which Group.Lag bounds.
+//     Most bytes queued for one connection, bounded by Group.Lag.
 //   - tickwire.group.removed ({connection}; group)
-//     Connections that were ended for being too slow.
+//     Connections ended because they were too slow.
 package metrics

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// roundTripBounds reach from a local network to a connection that is as good as dead.
+// roundTripBounds reach from a local network to a connection that hardly works.
 var roundTripBounds = [...]float64{
 	0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 }
@@ -18,7 +18,7 @@ type Buckets struct {
 	Below []uint64
 }
 
-// A histogram is filled by several goroutines without a lock.
+// Several goroutines fill a histogram without a lock.
 type histogram struct {
 	buckets [len(roundTripBounds) + 1]atomic.Uint64
 	sum     atomic.Int64 // nanoseconds
@@ -33,7 +33,7 @@ func (h *histogram) add(d time.Duration) {
 	h.buckets[i].Add(1)
 }
 
-// read returns what is there. Values that come meanwhile may be in Sum and not yet in
+// read returns the current values. A value that is being added may be in Sum but not in
 // Count.
 func (h *histogram) read() Buckets {
 	b := Buckets{Below: make([]uint64, len(roundTripBounds))}

@@ -13,36 +13,36 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/redial"
 )
 
-// ErrName is a name that is empty, not UTF-8, or taken.
+// ErrName is returned for a name that is empty, not UTF-8, or taken.
 var ErrName = errors.New("the name is empty, not UTF-8, or taken")
 
-// Set is what is measured: clients, lines, groups and connections, each under a name. The
-// zero value is ready. What a Set measures it does not own: nothing runs or ends because
-// of it. All methods may be called at any time from any goroutine.
+// Set is a set of things to measure: clients, lines, groups and connections, each with a
+// name. The zero value is ready to use. A Set does not run or end what it measures. Its
+// methods are safe for concurrent use.
 //
-// The name of a feed stands in its labels. A Client, an Arbiter and Conns may share one.
+// The name of a feed is a label. A Client, an Arbiter and Conns may have the same name.
 type Set struct {
 	mu      sync.Mutex
 	sources []source
 	ears    []*ear
 }
 
-// A source is what has values, under a name.
+// A source has values, under a name.
 type source struct {
 	name key
 	read func(Emit)
-	rtts *histogram // nil if it has none
+	rtts *histogram // may be nil
 }
 
-// A key is the name of a source: a feed and line, a feed's arbiter, or a group.
+// A key identifies a source: a feed and line, a feed's arbiter, or a group.
 type key struct{ of, name, line string }
 
-// Emit takes a value of a metric, with the values of Metric.Labels.
+// Emit gets a value of a metric, with the values of Metric.Labels.
 type Emit func(m *Metric, value float64, labels ...string)
 
-// Client measures c as the feed's one line, "0". Call it before c runs, after the fields
-// of c are set: it puts itself before OnChange, OnConnect and Dialer.Config.Observer, all
-// of which are called as before. The Dialer is copied, so it can be shared.
+// Client measures c as the only line of the feed, "0". Call it before c runs, after its
+// fields are set. It wraps OnChange, OnConnect and Dialer.Config.Observer, and calls
+// their old values. It copies the Dialer, so that can be shared.
 func (s *Set) Client(feed string, c *redial.Client) error {
 	return s.clients(feed, []*redial.Client{c})
 }
@@ -53,7 +53,7 @@ func Lines[K comparable](s *Set, feed string, l *redial.Lines[K]) error {
 	return s.clients(feed, l.Clients, arbiterSource(feed, l, len(l.Clients)))
 }
 
-// clients adds the lines of a feed, and with them what else there is of it.
+// clients adds the lines of a feed, and its other sources.
 func (s *Set) clients(feed string, lines []*redial.Client, more ...source) error {
 	var clients []*client
 	for i, c := range lines {
@@ -73,8 +73,8 @@ func (s *Set) clients(feed string, lines []*redial.Client, more ...source) error
 // An Arbiter is a *redial.Arbiter or a *redial.Lines.
 type Arbiter interface{ Counts() redial.ArbiterCounts }
 
-// Arbiter measures an Arbiter whose lines are not measured, or by Client under other
-// names.
+// Arbiter measures an Arbiter whose lines are not measured, or are measured by Client
+// under other names.
 func (s *Set) Arbiter(feed string, a Arbiter) error { return s.add(feed, arbiterSource(feed, a, 0)) }
 
 func arbiterSource(feed string, a Arbiter, lines int) source {
@@ -86,7 +86,7 @@ func (s *Set) Group(name string, g *conn.Group) error {
 	return s.add(name, source{name: key{of: "group", name: name}, read: func(emit Emit) { readGroup(emit, name, g.Stats()) }})
 }
 
-// Conns measures connections that no Client runs, a server's for example: see there.
+// Conns measures connections without a Client, for example those of a server: see Conns.
 func (s *Set) Conns(feed string) (*Conns, error) {
 	c := &Conns{meter: meter{set: s, feed: feed}, open: map[*conn.Conn]bool{}}
 	if err := s.add(feed, source{key{of: "feed", name: feed}, c.read, &c.rtts}); err != nil {
@@ -95,7 +95,7 @@ func (s *Set) Conns(feed string) (*Conns, error) {
 	return c, nil
 }
 
-// Remove forgets what is under a name: feed with all its lines, or group.
+// Remove removes everything with the name: a feed with all its lines, or a group.
 func (s *Set) Remove(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,22 +116,22 @@ func (s *Set) add(name string, sources ...source) error {
 	return nil
 }
 
-// snapshot returns the sources: they are read without the lock.
+// snapshot returns the sources, to be read without the lock.
 func (s *Set) snapshot() []source {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.sources)
 }
 
-// Collect reads the values of all metrics but Histograms, and gives each to emit. It is
-// for whoever exports them.
+// Collect reads the values of all metrics except Histograms, and passes each to emit.
+// Exporters call it.
 func (s *Set) Collect(emit Emit) {
 	for _, c := range s.snapshot() {
 		c.read(emit)
 	}
 }
 
-// Histograms reads the distributions, and gives each to emit, with the values of
+// Histograms reads the distributions, and passes each to emit, with the values of
 // Metric.Labels.
 func (s *Set) Histograms(emit func(m *Metric, b Buckets, labels ...string)) {
 	for _, c := range s.snapshot() {
@@ -145,9 +145,8 @@ type ear struct {
 	hear func(m *Metric, value float64, labels ...string)
 }
 
-// Observe gives each value that goes into a Histogram to emit, as it comes: for exporters
-// that keep distributions of their own. emit must return soon; several goroutines call
-// it. stop ends that.
+// Observe passes each value for a Histogram to emit, for exporters with their own
+// distributions. emit must return soon; several goroutines call it. stop ends that.
 func (s *Set) Observe(emit Emit) (stop func()) {
 	e := &ear{emit}
 	s.mu.Lock()

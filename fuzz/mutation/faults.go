@@ -11,9 +11,9 @@ import (
 //go:embed faults.txt
 var list string
 
-// fault is a small change of one file that the tests have to find.
+// fault is a small change of one file that the tests must find.
 type fault struct {
-	file     string // from the root of the module
+	file     string // relative to the module's root
 	name     string
 	old, new string // whole lines
 }
@@ -52,7 +52,7 @@ func parse(list string) ([]fault, error) {
 	return faults, nil
 }
 
-// mutated returns the text of the fault's file with the fault in it.
+// mutated returns the text of the fault's file with the fault.
 func (f *fault) mutated(root string) (string, error) {
 	src, err := os.ReadFile(filepath.Join(root, f.file))
 	if err != nil {

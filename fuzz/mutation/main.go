@@ -1,16 +1,18 @@
-// Command mutation asks whether the tests would notice: it puts small faults into the
-// code, one at a time, and runs the tests with each. Every fault has to be found.
+// Command mutation tests the tests. It puts small faults into the code, one at a time,
+// and runs the tests with each. Every fault must be found.
 //
 //	go run ./fuzz/mutation                   all of them: an hour or more
 //	go run ./fuzz/mutation -run 'decoder'    those whose file or name matches
-//	go run ./fuzz/mutation -own              with the tests of the fault's own package alone
+//	go run ./fuzz/mutation -own              with the tests of the fault's own package only
 //	go run ./fuzz/mutation -report FILE      writes the table too
 //
-// faults.txt lists them. Its test says which of them no longer fit the code. The tests of
-// the fault's own package run first, thinned out (-short); if they find nothing, all tests
-// of the module run. Before its first fault a package's own tests must pass. No file of the tree changes: the compiler is given the changed text
-// as an overlay. The exit status is 1 if a fault was not found, and 2 if one could not be
-// tried.
+// faults.txt lists the faults. Its test says which of them do not fit the code any more.
+//
+// The tests of the fault's own package run first, thinned out (-short). If they find
+// nothing, all tests of the module run. Before a package's first fault its own tests must
+// pass. No file of the tree changes: the compiler gets the changed text as an overlay.
+//
+// The exit status is 1 if a fault was not found, and 2 if one could not be tried.
 package main
 
 import (
@@ -40,7 +42,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	missed, err := campaign(ctx, *run, *own, *report)
+	missed, err := runFaults(ctx, *run, *own, *report)
 	switch {
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "mutation:", err)
@@ -50,15 +52,15 @@ func main() {
 	}
 }
 
-// result is what came of one fault.
+// result is the result of one fault.
 type result struct {
 	fault
-	found string // the test that failed first; "" if none did
-	where string // its package
+	test string // the first test that failed; "" if none did
+	pkg  string // its package
 }
 
-// campaign tries the faults that match, and returns how many were not found.
-func campaign(ctx context.Context, pattern string, own bool, report string) (missed int, err error) {
+// runFaults tries the faults that match. It returns how many were not found.
+func runFaults(ctx context.Context, pattern string, own bool, report string) (missed int, err error) {
 	match, err := regexp.Compile(pattern)
 	if err != nil {
 		return 0, err
@@ -84,12 +86,12 @@ func campaign(ctx context.Context, pattern string, own bool, report string) (mis
 			sound[dir] = true
 		}
 		start := time.Now()
-		r, err := try(ctx, root, f, own)
+		r, err := tryFault(ctx, root, f, own)
 		if err != nil {
 			return missed, err
 		}
 		results = append(results, r)
-		verdict := r.found
+		verdict := r.test
 		if verdict == "" {
 			verdict = "NOT FOUND"
 			missed++
@@ -108,8 +110,8 @@ func moduleRoot(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// try runs the tests with one fault in the code.
-func try(ctx context.Context, root string, f fault, own bool) (result, error) {
+// tryFault runs the tests with one fault in the code.
+func tryFault(ctx context.Context, root string, f fault, own bool) (result, error) {
 	text, err := f.mutated(root)
 	if err != nil {
 		return result{}, err
@@ -145,10 +147,10 @@ func try(ctx context.Context, root string, f fault, own bool) (result, error) {
 	return result{fault: f}, nil
 }
 
-// ownTests are the arguments of go test for the fault's own package.
+// ownTests returns the arguments of go test for the fault's own package.
 func ownTests(f fault) []string { return []string{"-short", "./" + path.Dir(f.file)} }
 
-// writeOverlay writes a file that has the go command compile text in the place of file.
+// writeOverlay writes a file that makes the go command compile text instead of file.
 func writeOverlay(dir, file, text string) (overlay string, err error) {
 	changed := filepath.Join(dir, filepath.Base(file))
 	if err := os.WriteFile(changed, []byte(text), 0o644); err != nil {
@@ -162,7 +164,8 @@ func writeOverlay(dir, file, text string) (overlay string, err error) {
 	return overlay, os.WriteFile(overlay, content, 0o644)
 }
 
-// test runs go test; overlay may be "". A fault that vet would find is not found by a test: vet is off.
+// test runs go test. overlay may be "". vet is off: a fault that only vet finds is not
+// found by a test.
 func test(ctx context.Context, root, overlay string, args []string) ([]byte, error) {
 	args = append([]string{"test", "-overlay", overlay, "-failfast", "-vet=off",
 		"-timeout", testTimeout.String()}, args...)
@@ -178,7 +181,8 @@ var (
 	failedPackage = regexp.MustCompile(`(?m)^FAIL\t(\S+)`)
 )
 
-// firstFailure returns the first test that failed, by go test's output, and its package.
+// firstFailure returns the first test that failed and its package, from the output of go
+// test.
 func firstFailure(out string) (test, where string) {
 	if m := failedPackage.FindStringSubmatch(out); m != nil {
 		where = m[1]
@@ -197,7 +201,7 @@ func firstFailure(out string) (test, where string) {
 	return "the test binary, which broke off", where
 }
 
-// table is the report.
+// table returns the report.
 func table(results []result, missed int, pattern string, own bool) []byte {
 	var b bytes.Buffer
 	command := "go run ./fuzz/mutation"
@@ -212,11 +216,11 @@ func table(results []result, missed int, pattern string, own bool) []byte {
 		"| file | what is wrong then | the first test that fails |\n|---|---|---|\n", command, len(results), len(results)-missed)
 	for _, r := range results {
 		found := "**none**"
-		if r.found != "" {
-			found = r.found
+		if r.test != "" {
+			found = r.test
 		}
-		if own := path.Dir(r.file); r.found != "" && !strings.HasSuffix(r.where, "/"+own) {
-			found += " of " + path.Base(r.where)
+		if own := path.Dir(r.file); r.test != "" && !strings.HasSuffix(r.pkg, "/"+own) {
+			found += " of " + path.Base(r.pkg)
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", r.file, r.name, found)
 	}

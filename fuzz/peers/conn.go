@@ -18,11 +18,11 @@ const (
 	key    = "dGhlIHNhbXBsZSBub25jZQ==" // the nonce of RFC 6455 §1.3
 )
 
-// connection is the far end of a stream: it gives the bytes and swallows what is written. With answer set it first waits for
-// a handshake request and answers it.
+// connection is the far end of a stream. It returns the bytes and discards what is
+// written. With answer set it first waits for a handshake request and answers it.
 type connection struct {
 	in     bytes.Reader
-	out    bytes.Buffer // the request, as far as it came
+	out    bytes.Buffer // the request received so far
 	answer bool
 }
 
@@ -56,13 +56,13 @@ func (c *connection) SetWriteDeadline(time.Time) error { return nil }
 
 var targetURL, _ = url.Parse(target)
 
-// accept is the answer to a key, RFC 6455 §4.2.2.
+// accept returns the answer to a key (RFC 6455 §4.2.2).
 func accept(key string) string {
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// request is a client's opening handshake.
+// request returns a client's opening handshake.
 func request() *http.Request {
 	return &http.Request{
 		Method: http.MethodGet, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Host: host, URL: &url.URL{Path: "/"},
@@ -72,7 +72,7 @@ func request() *http.Request {
 	}
 }
 
-// response is a ResponseWriter that gives its connection away.
+// response is a ResponseWriter whose connection can be hijacked.
 type response struct {
 	conn   *connection
 	header http.Header

@@ -2,12 +2,12 @@ package peers
 
 import "strings"
 
-// Difference is a measured difference between what tickwire and another library make of a stream, with the sentence that it
-// turns on.
+// Difference is a measured difference between tickwire and another library on a stream,
+// with the sentence of the RFC that decides.
 type Difference struct {
 	Peer    string
-	Rule    string // by which tickwire refuses, "" where it accepts
-	Refusal string // a part of the library's error, "" where it accepts
+	Rule    string // the rule by which tickwire refuses, "" if it accepts
+	Refusal string // a part of the library's error, "" if it accepts
 	Found   string // what was measured
 	RFC     string // the sentence and its section
 }
@@ -29,7 +29,7 @@ const (
 		`frames with the FIN bit clear and the opcode set to 0, and terminated by a single frame with the FIN bit set and an opcode of 0." (RFC 6455 §5.4)`
 )
 
-// Differences is the table of the expected ones. The versions are those of go.mod.
+// Differences are the expected differences. The versions are those of go.mod.
 var Differences = []Difference{
 	{"gorilla/websocket", "length not minimal", "", "longer forms of the length are read", minimalLength},
 	{"gorilla/websocket", "invalid UTF-8", "", "text is handed out unchecked; Close reasons are checked", validText},
@@ -51,8 +51,8 @@ var Differences = []Difference{
 	{"gobwas/ws", "", "status code is not defined in spec", "1012 to 1014 are refused", codeRanges},
 }
 
-// Expected returns the row of the table for a peer where tickwire applies rule, or refuses nothing and the peer fails with
-// refusal. It is nil if there is none.
+// Expected returns the row for a peer where tickwire applies rule, or where tickwire
+// refuses nothing and the peer fails with refusal. It returns nil if there is none.
 func Expected(peer, rule string, refusal error) *Difference {
 	for i := range Differences {
 		d := &Differences[i]

@@ -1,6 +1,7 @@
-// Package peers reads one stream of bytes with several WebSocket libraries and notes what each makes of it: the data
-// messages, and whether the stream was refused. The libraries are oracles for tickwire's tests and fuzz targets; each is used
-// through its public API, with its documented options for checks and limits, behind a handshake in memory.
+// Package peers reads a stream of bytes with several WebSocket libraries and records the
+// result of each: the data messages, and whether it refused the stream. Tests and fuzz
+// targets compare tickwire with these libraries. Each is used through its public API,
+// with its documented options for checks and limits, after a handshake in memory.
 package peers
 
 import (
@@ -15,10 +16,10 @@ type Message struct {
 	Data   string
 }
 
-// Outcome is what a library makes of a stream.
+// Outcome is the result of a library for a stream.
 type Outcome struct {
 	Messages []Message
-	Refused  error // nil if the stream ended by its end or by a Close frame
+	Refused  error // nil if the stream ended, or a Close frame came
 }
 
 func (o Outcome) String() string {
@@ -31,8 +32,8 @@ func (o Outcome) String() string {
 // Peer is a library.
 type Peer struct {
 	Name string
-	// Read reads the stream as an endpoint of the role, with UTF-8 checks on and message limits of 16 MiB where the library
-	// has them. Compression is off.
+	// Read reads the stream as an endpoint with the role. UTF-8 checks are on, and
+	// message limits are 16 MiB where the library has them. Compression is off.
 	Read func(role reference.Role, stream []byte) Outcome
 }
 

@@ -2,14 +2,15 @@ package reference
 
 import "encoding/binary"
 
-// brokenClose reads the frame that begins the bytes as if no rule held but the layout of RFC 6455 §5.2: nil if it is no Close
-// frame, or too little is there.
+// brokenClose parses the frame at the beginning of wire by the layout of RFC 6455 §5.2
+// only, without any other rule. It returns nil if that is not a Close frame, or if there
+// are too few bytes.
 func brokenClose(wire []byte, failed bool) *Close {
 	first := wire[0]
 	if first&0x0F != opClose {
 		return nil
 	}
-	sure := first == 0x88 // else it may be a stream out of step, and a code must speak for it
+	sure := first == 0x88 // otherwise the stream may be out of step, and only a valid code is believed
 	unknown := (*Close)(nil)
 	if sure && failed {
 		unknown = &Close{Code: 1005}
@@ -57,11 +58,11 @@ func brokenClose(wire []byte, failed bool) *Close {
 		return nil
 	}
 	cut := uint64(len(body)) < length
-	return &Close{Code: code, Reason: whole(string(body[2:]), cut), Whole: !cut || len(body) == 125}
+	return &Close{Code: code, Reason: wholeText(string(body[2:]), cut), Whole: !cut || len(body) == 125}
 }
 
-// whole takes the beginning of a character from the end of a text that was cut.
-func whole(text string, cut bool) string {
+// wholeText removes a partial character from the end of a text that was cut.
+func wholeText(text string, cut bool) string {
 	if !cut {
 		return text
 	}

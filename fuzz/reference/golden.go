@@ -2,15 +2,15 @@ package reference
 
 import "bytes"
 
-// Vector is an example of the RFCs: the bytes, what they mean, and where they stand.
+// Vector is an example of the RFCs: the bytes, their meaning, and the section.
 type Vector struct {
 	Section string
 	Meaning string
-	To      Role // who may receive it
+	To      Role // the roles that may receive it
 	Options Options
 	Wire    []byte
 	Frames  []Event // complete frames
-	Message string  // data of the message that they make, for data frames
+	Message string  // the message of the frames, for data frames
 }
 
 // Golden returns the examples of RFC 6455 §5.7 and RFC 7692 §7.2.3.

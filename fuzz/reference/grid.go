@@ -2,7 +2,8 @@ package reference
 
 import "fmt"
 
-// Header is one point of the header grid: every first and second byte in every situation (B1).
+// Header is a point of the header grid: every first and second byte in every situation
+// (B1).
 type Header struct {
 	Role        Role
 	Compression bool // negotiated
@@ -33,15 +34,16 @@ func Grid() []Header {
 	return g
 }
 
-// gridRSV holds the RSV bits that may stand on an opcode, without and with compression. Those of a reserved opcode do
-// not matter much: it is refused next.
+// gridRSV has the RSV bits that are allowed for an opcode, without and with compression.
+// For a reserved opcode they matter little: it is refused next.
 var gridRSV = [16][2]byte{
 	0x1: {0, 4}, 0x2: {0, 4},
 	0x3: {0, 4}, 0x4: {0, 4}, 0x5: {0, 4}, 0x6: {0, 4}, 0x7: {0, 4},
 	0xB: {0, 4}, 0xC: {0, 4}, 0xD: {0, 4}, 0xE: {0, 4}, 0xF: {0, 4},
 }
 
-// gridShape holds the verdict on an opcode for FIN=0 outside a message, FIN=0 inside, FIN=1 outside, FIN=1 inside.
+// gridShape has the verdict for an opcode with FIN=0 outside a message, FIN=0 inside,
+// FIN=1 outside, FIN=1 inside.
 var gridShape = [16][4]string{
 	0x0: {"unexpected continuation", "", "unexpected continuation", ""},
 	0x1: {"", "unfinished message", "", "unfinished message"},
@@ -52,8 +54,9 @@ var gridShape = [16][4]string{
 	0xA: {"fragmented control frame", "fragmented control frame", "", ""},
 }
 
-// Verdict returns the name of the rule that refuses the header, or "", and which of its bytes decides. Every verdict of
-// the grid carries code 1002. It is a table of its own: nothing of the parser is used.
+// Verdict returns the name of the rule that refuses the header, or "", and which of its
+// bytes decides. Every verdict of the grid has code 1002. The table is separate: it uses
+// nothing of the parser.
 func (h Header) Verdict() (rule string, index int) {
 	i := 0
 	if h.Compression {
@@ -86,8 +89,9 @@ func (h Header) Verdict() (rule string, index int) {
 	return "", 0
 }
 
-// Stream returns bytes that end in the header's frame and, where it is legal, its payload, and the offset of the frame.
-// Lengths are the shortest of their form but one, so that only the header is at stake.
+// Stream returns bytes that end in the header's frame, with its payload if it is legal,
+// and the offset of the frame. Lengths are the second shortest of their form, so that
+// only the header decides.
 func (h Header) Stream() (stream []byte, offset int) {
 	if h.InMessage {
 		stream = Piece{First: 0x01, Payload: []byte("open ")}.Append(nil, h.Role)

@@ -1,18 +1,20 @@
-// Package reference is the slow, independent WebSocket frame parser that the fuzz targets and the tests of frame compare
-// with. It reads one byte at a time, keeps its rules in tables, and is written from the requirements (RFC 6455 §5, §7.4,
-// §8.1; RFC 7692 §6) without a look at the engine. It imports nothing of tickwire and cares for nothing but the verdict:
-// do not use it to serve connections.
+// Package reference is a slow, independent WebSocket frame parser that fuzz targets and
+// the tests of frame compare with. It reads one byte at a time and keeps its rules in
+// tables. It was written from the requirements (RFC 6455 §5, §7.4, §8.1; RFC 7692 §6),
+// not from the engine, and imports nothing of tickwire. It only judges: do not use it to
+// serve connections.
 //
-// Verdicts are in wire order, and the offset of a [Violation] is that of the first byte that decides.
+// Verdicts are in the order of the bytes. The offset of a [Violation] is that of the
+// first byte that decides.
 package reference
 
-// Role says who receives the bytes.
+// Role is the role of the receiver.
 type Role uint8
 
 // The roles.
 const (
-	Server Role = iota // frames come from a client: masked
-	Client             // frames come from a server: not masked
+	Server Role = iota // receives masked frames from a client
+	Client             // receives unmasked frames from a server
 )
 
 func (r Role) String() string {
@@ -22,7 +24,7 @@ func (r Role) String() string {
 	return "client"
 }
 
-// Limits that apply where [Options] has a zero.
+// The limits for zero fields of [Options].
 const (
 	DefaultMaxMessage           = 16 << 20
 	DefaultMaxFrame             = 16 << 20
@@ -30,15 +32,16 @@ const (
 	DefaultMaxControlPerMessage = 65536
 )
 
-// Options is what was negotiated and configured. The zero value has no compression, every rule and the default limits.
+// Options is what was negotiated and configured. The zero value means no compression,
+// every rule, and the default limits.
 type Options struct {
-	Compression          bool   // permessage-deflate was negotiated: RSV1 may stand on the first frame of a message
-	MaxMessage           uint64 // bytes of payload in one message, as they are on the wire; 0 means the default
-	MaxFrame             uint64 // bytes of payload in one data frame; 0 means that MaxMessage bounds it, the default if that is 0 too
-	MaxFragments         int    // frames in one message, empty ones too; 0 means the default
-	MaxControlPerMessage int    // control frames inside one fragmented message; 0 means the default
-	AllowNonMinimal      bool   // gives up R10: lengths in a longer form than needed are counted, not refused
-	SkipUTF8             bool   // gives up R31–R33 for text messages; Close reasons are always checked
+	Compression          bool   // permessage-deflate was negotiated: RSV1 is allowed on the first frame of a message
+	MaxMessage           uint64 // payload bytes of one message as received; 0 means the default
+	MaxFrame             uint64 // payload bytes of one data frame; 0 means that only MaxMessage bounds it
+	MaxFragments         int    // frames of one message, including empty ones; 0 means the default
+	MaxControlPerMessage int    // control frames within one fragmented message; 0 means the default
+	AllowNonMinimal      bool   // drops R10: longer length forms than needed are counted, not refused
+	SkipUTF8             bool   // drops R31–R33 for text messages; Close reasons are always checked
 }
 
 func (o Options) withDefaults() Options {
@@ -60,24 +63,24 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Kind tells the two events apart.
+// Kind distinguishes the two events.
 type Kind uint8
 
-// The events: every complete frame, then, behind a message's last frame, the message.
+// The events: every complete frame and, after a message's last frame, the message.
 const (
 	FrameEvent Kind = iota
 	MessageEvent
 )
 
-// Event is a complete frame or a complete message. Events of the same bytes are the same however the bytes are cut, and
-// compare with ==.
+// Event is a complete frame or a complete message. The events of a stream do not depend
+// on how it is cut. They compare with ==.
 type Event struct {
 	Kind   Kind
-	Offset uint64 // of byte 0 of the frame, or of the message's first frame
+	Offset uint64 // of the first byte of the frame, or of the message's first frame
 	Opcode byte   // of a message: that of its first frame
 	Fin    bool   // always true for a message
 	RSV1   bool   // of a message: compressed
-	Data   string // without mask
+	Data   string // unmasked
 }
 
 // IsControl reports whether e is a control frame.
@@ -86,42 +89,42 @@ func (e Event) IsControl() bool { return e.Opcode >= 8 }
 // Violation is the verdict on a broken stream.
 type Violation struct {
 	Rule   *Rule
-	Offset uint64 // of the first byte that decides, or of the end of the last frame for a text that stops too early
+	Offset uint64 // of the first byte that decides, or of the end of the last frame if a text is incomplete
 	Opcode byte   // of the frame
-	Length uint64 // declared by the frame, 0 before its length field is complete and its mask bit accepted
+	Length uint64 // declared by the frame; 0 before its length field is complete and its mask bit accepted
 }
 
-// State is the place inside the protocol at which the bytes ended.
+// State is the position in the protocol at which the bytes ended.
 type State uint8
 
-// The states: those of the end of a stream that matter for R29.
+// The states at the end of a stream that matter for R29.
 const (
 	BetweenMessages State = iota
 	InsideHeader
 	InsidePayload
 	InsideMessage // between the frames of a fragmented message
-	Closed        // a Close frame is complete: what follows is not judged (R27)
+	Closed        // after a complete Close frame: the rest is not judged (R27)
 	Failed
 )
 
-// Result is all that a stream says.
+// Result is everything that a stream contains.
 type Result struct {
 	Events     []Event
-	Err        *Violation // nil when nothing is wrong so far
+	Err        *Violation // nil if nothing is wrong so far
 	End        State
 	NonMinimal int    // lengths accepted by AllowNonMinimal
-	Partial    string // payload received of the frame that is not complete
-	Broken     *Close // of the Close frame that is the violation, or is not complete; nil if nothing can be told
+	Partial    string // received payload of an incomplete frame
+	Broken     *Close // of a Close frame that is the violation or is incomplete; nil if nothing is known
 }
 
-// Close is what a Close frame says that is not right or not complete.
+// Close is the content of a Close frame that is wrong or incomplete.
 type Close struct {
 	Code   uint16 // 1005 if there is none
 	Reason string
-	Whole  bool // more bytes would tell no more
+	Whole  bool // more bytes would add nothing
 }
 
-// Parse reads a stream as the given role receives it.
+// Parse reads a stream as a receiver with the given role.
 func Parse(role Role, o Options, stream []byte) Result {
 	p := NewParser(role, o)
 	for _, b := range stream {
@@ -130,13 +133,13 @@ func Parse(role Role, o Options, stream []byte) Result {
 	return p.Result()
 }
 
-// Parser is the state machine. It is made by NewParser.
+// Parser is the state machine. Use NewParser.
 type Parser struct {
 	role Role
 	opt  Options
 
 	step   step
-	offset uint64 // of the byte at hand
+	offset uint64 // of the current byte
 	out    Result
 	closed bool
 
@@ -146,10 +149,10 @@ type Parser struct {
 	len7     byte
 	length   uint64 // 0 until its field is complete
 	declared uint64 // as far as read
-	extended int    // bytes of the extended length or of the key still to come
+	extended int    // missing bytes of the extended length or of the key
 	key      [4]byte
 	payload  []byte
-	wire     []byte // the frame as it came; goes on behind a violation
+	wire     []byte // the frame as received; continues after a violation
 
 	// The message.
 	open      bool
@@ -177,7 +180,8 @@ const (
 // NewParser returns a parser at the first byte of a stream.
 func NewParser(role Role, o Options) *Parser { return &Parser{role: role, opt: o.withDefaults()} }
 
-// Next takes one byte. After a violation it only serves [Result.Broken], after a complete Close frame nothing.
+// Next takes one byte. After a violation it only completes [Result.Broken]. After a
+// complete Close frame it does nothing.
 func (p *Parser) Next(b byte) {
 	if p.closed {
 		return
@@ -213,7 +217,7 @@ func (p *Parser) Next(b byte) {
 	}
 }
 
-// Result returns what was found in the bytes so far.
+// Result returns what the bytes so far contain.
 func (p *Parser) Result() Result {
 	r := p.out
 	r.End = p.end()
@@ -246,7 +250,7 @@ func (p *Parser) fail(r *Rule) {
 	p.out.Err = &Violation{Rule: r, Offset: p.offset, Opcode: p.first & 0x0F, Length: p.length}
 }
 
-// judge applies the rules of a table in order and reports whether all hold.
+// judge applies the rules of a table in order and reports whether all are kept.
 func (p *Parser) judge(table []check) bool {
 	for _, c := range table {
 		if c.broken(p) {
@@ -282,7 +286,7 @@ func (p *Parser) firstByte(b byte) {
 
 func (p *Parser) secondByte(b byte) {
 	p.len7 = b & 0x7F
-	p.key = [4]byte{b & 0x80} // held here for the rule on the mask bit
+	p.key = [4]byte{b & 0x80} // stored here for the rule about the mask bit
 	if !p.judge(maskBitRules) {
 		return
 	}
@@ -365,7 +369,7 @@ func (p *Parser) checksText() bool {
 	return p.class() != control && p.msgOpcode == opText && !p.msgRSV1 && !p.opt.SkipUTF8
 }
 
-// endFrame comes with offset at the byte behind the frame.
+// endFrame is called with offset at the byte after the frame.
 func (p *Parser) endFrame() {
 	isClose := p.first&0x0F == opClose
 	if isClose && p.reason != textStart || p.fin() && p.checksText() && p.text != textStart {

@@ -1,13 +1,13 @@
 package reference
 
-// Rule is one requirement on the wire, with the close code that answers its violation.
+// Rule is one requirement for the bytes, with the close code for its violation.
 type Rule struct {
 	Name string
 	Code uint16
-	RFC  string // the sentence's section
+	RFC  string // the section with the sentence
 }
 
-// The rules, in the order in which a frame meets them.
+// The rules, in the order in which a frame is checked.
 var (
 	ReservedBits           = &Rule{"reserved bits", 1002, "RFC 6455 §5.2"}
 	ReservedOpcode         = &Rule{"reserved opcode", 1002, "RFC 6455 §5.2"}
@@ -58,7 +58,8 @@ type check struct {
 	broken func(p *Parser) bool
 }
 
-// firstByteRules judge FIN, RSV and opcode (R6, R7, R13, R14, R19, R77) and the counts (V7).
+// firstByteRules check FIN, RSV and opcode (R6, R7, R13, R14, R19, R77) and the counts
+// (V7).
 var firstByteRules = []check{
 	{ReservedBits, func(p *Parser) bool { return p.rsv()&3 != 0 }},
 	{ReservedBits, func(p *Parser) bool { return p.rsv()&4 != 0 && !p.opt.Compression }},
@@ -74,19 +75,20 @@ var firstByteRules = []check{
 	}},
 }
 
-// maskBitRules judge the second byte's first bit (R1, R2).
+// maskBitRules check the first bit of the second byte (R1, R2).
 var maskBitRules = []check{
 	{UnmaskedClientFrame, func(p *Parser) bool { return p.role == Server && p.key[0] == 0 }},
 	{MaskedServerFrame, func(p *Parser) bool { return p.role == Client && p.key[0] != 0 }},
 }
 
-// controlLengthRules judge the 7-bit length of a control frame (R19, R22).
+// controlLengthRules check the 7-bit length of a control frame (R19, R22).
 var controlLengthRules = []check{
 	{ControlTooLong, func(p *Parser) bool { return p.class() == control && p.len7 > 125 }},
 	{CloseBodyOneByte, func(p *Parser) bool { return p.first&0x0F == opClose && p.len7 == 1 }},
 }
 
-// limitRules judge the length of a data frame (R12), without a sum that could overflow (V1).
+// limitRules check the length of a data frame (R12), without a sum that could overflow
+// (V1).
 var limitRules = []check{
 	{FrameTooLarge, func(p *Parser) bool { return p.length > p.opt.MaxFrame }},
 	{MessageTooLarge, func(p *Parser) bool { return p.length > p.opt.MaxMessage-p.msgTotal }},
@@ -102,7 +104,7 @@ func ValidCloseCode(code int) bool {
 	return false
 }
 
-// utf8State is the place inside a sequence, named by what must follow.
+// utf8State is the position in a sequence, named by what must follow.
 type utf8State uint8
 
 const (
@@ -142,7 +144,7 @@ var utf8Rows = []struct {
 	{textTail1, 0x80, 0xBF, textStart, "UTF8-tail"},
 }
 
-// utf8Table is utf8Rows spread out, by state and byte.
+// utf8Table is utf8Rows by state and byte.
 var utf8Table = func() (t [textBroken + 1][256]utf8State) {
 	for s := range t {
 		for b := range t[s] {
@@ -159,7 +161,8 @@ var utf8Table = func() (t [textBroken + 1][256]utf8State) {
 
 func (s utf8State) next(b byte) utf8State { return utf8Table[s][b] }
 
-// CheckText returns the index of the first byte that no UTF-8 text can have there, or -1, and whether the text is complete.
+// CheckText returns the index of the first byte that cannot occur there in UTF-8 text, or
+// -1, and whether the text is complete.
 func CheckText(text []byte) (bad int, complete bool) {
 	s := textStart
 	for i, b := range text {

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// Stream is a named stream of frames, right or wrong, with the verdict that its author wrote down.
+// Stream is a named stream of frames, right or wrong, with the verdict that its author
+// has written down.
 type Stream struct {
 	Name    string // family/what
 	Role    Role
@@ -15,8 +16,9 @@ type Stream struct {
 	Want    string // name of the rule that it breaks, or ""
 }
 
-// Streams returns every named stream as the role receives it: the case families of the public Autobahn suite, the bug
-// classes V1–V17, and each wrong frame alone, behind a message, inside a message and behind a Close frame (B9).
+// Streams returns every named stream for a receiver with the role. They are the case
+// families of the public Autobahn suite, the bug classes V1–V17, and each wrong frame in
+// four places: alone, after a message, inside a message and after a Close frame (B9).
 // Those of more than a few kilobytes are in LargeStreams.
 func Streams(role Role) []Stream { return render(role, false) }
 
@@ -42,7 +44,7 @@ func render(role Role, large bool) []Stream {
 	return all
 }
 
-// adder takes a stream; in the verdict, wrongMask stands for the rule of the role.
+// adder adds a stream. As verdict wrongMask means the rule of the role.
 type adder func(name, want string, o Options, pieces ...Piece)
 
 const wrongMask = "wrong mask"
@@ -65,7 +67,7 @@ func declared(first byte, n uint64, payload string) Piece {
 	return Piece{First: first, Declared: &n, Form: Form64, Payload: []byte(payload)}
 }
 
-// payloads: data messages of telling sizes (Autobahn 1.*, 9.*; R8).
+// payloads: data messages of critical sizes (Autobahn 1.*, 9.*; R8).
 func payloads(add adder) {
 	for _, n := range []int{0, 1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 124, 125, 126, 127, 128, 255, 256, 257, 1000, 65534, 65535, 65536, 65537, 200000} {
 		s := strings.Repeat("price=π ", n/9+1)
@@ -149,10 +151,11 @@ type Text struct {
 	Name string
 	Text string
 	Bad  int  // index of the first impossible byte; -1: none
-	Open bool // ends inside a sequence
+	Open bool // ends within a sequence
 }
 
-// Texts is the table of texts, right and wrong (Autobahn 6.*, the rows of RFC 3629 §4; R31–R33, B4).
+// Texts is the table of texts, right and wrong (Autobahn 6.*, the rows of RFC 3629 §4;
+// R31–R33, B4).
 var Texts = []Text{
 	{"ASCII", "Hello-", -1, false},
 	{"greek", "κόσμε", -1, false},
@@ -241,7 +244,7 @@ func texts(add adder) {
 	add("text/reason checked though text is not", "invalid UTF-8", Options{SkipUTF8: true}, textFrame("\xFF"), closeWith(1000, "\xFF"))
 }
 
-// closes: the close handshake's bytes (Autobahn 7.*; R22, R25, R27, R29).
+// closes: the bytes of the close handshake (Autobahn 7.*; R22, R25, R27, R29).
 func closes(add adder) {
 	none := Options{}
 	add("close/empty", "", none, closing(""))
@@ -279,7 +282,7 @@ func closeCodes(add adder) {
 	}
 }
 
-// brokenCloses: Close frames that break a rule and still say why (F79).
+// brokenCloses: Close frames that break a rule and still have a code (F79).
 func brokenCloses(add adder) {
 	body := "\x03\xE9moving to another host" // 1001
 	long := body + strings.Repeat(", über kurz oder länger", 8)
@@ -306,7 +309,7 @@ func brokenCloses(add adder) {
 	add("broken close/text out of step", "reserved bits", Options{}, Piece{Raw: []byte("HTTP/1.1 502 Bad Gateway\r\n\r\n")})
 }
 
-// lengths: the three forms and what may not stand in them (R10–R12; V1–V5).
+// lengths: the three forms and their invalid values (R10–R12; V1–V5).
 func lengths(add adder) {
 	lax := Options{AllowNonMinimal: true}
 	open := Options{MaxFrame: 1<<63 - 100, MaxMessage: 1<<63 - 100}
@@ -348,7 +351,8 @@ func lengths(add adder) {
 	}
 }
 
-// compressed: RSV1 with permessage-deflate; the payload is opaque here (Autobahn 12.*, 13.*; R6, R77, R78; V12).
+// compressed: RSV1 with permessage-deflate; the payload is opaque here (Autobahn 12.*,
+// 13.*; R6, R77, R78; V12).
 func compressed(add adder) {
 	on := Options{Compression: true}
 	hello := "\xf2\x48\xcd\xc9\xc9\x07\x00"
@@ -396,7 +400,7 @@ func limits(add adder) {
 	add("limit/V8 sum of 16-bit pieces", "message too large", Options{MaxMessage: 300}, binPart(strings.Repeat("a", 200)), last(strings.Repeat("b", 101)))
 }
 
-// counts: frames counted instead of bytes (V7, V15).
+// counts: limits on the number of frames (V7, V15).
 func counts(add adder) {
 	three := Options{MaxFragments: 3, MaxControlPerMessage: 3}
 	add("count/fragments at the limit", "", three, textPart("a"), middle("b"), last("c"), textPart("a"), middle("b"), last("c"))
@@ -416,7 +420,7 @@ func counts(add adder) {
 	add("count/V7 flood below the defaults", "", Options{}, append(flood, last("b"))...)
 }
 
-// wrongFrames: each wrong frame in each surrounding (B9; Autobahn 3.*, 4.*; V14).
+// wrongFrames: each wrong frame in each place (B9; Autobahn 3.*, 4.*; V14).
 func wrongFrames(add adder) {
 	none := Options{}
 	for _, w := range wrongTable() {

@@ -9,7 +9,7 @@ import (
 // Form is a form of the payload length, RFC 6455 §5.2.
 type Form uint8
 
-// The forms. FormShortest stands for the one that the length asks for.
+// The forms. FormShortest is the shortest one for the length.
 const (
 	FormShortest Form = 0
 	Form7        Form = 7
@@ -17,19 +17,20 @@ const (
 	Form64       Form = 64
 )
 
-// Piece is one frame as an author of streams writes it down, right or wrong. Zero fields mean: as the protocol wants it.
+// Piece is one frame as an author of streams writes it, right or wrong. A zero field
+// means the correct value.
 type Piece struct {
 	First     byte // FIN, RSV, opcode
 	Payload   []byte
 	Form      Form
-	Declared  *uint64 // a length other than the payload's
-	WrongMask bool    // masked where it must not be, and the other way round
+	Declared  *uint64 // another length than the payload's
+	WrongMask bool    // masked if it must not be, and the reverse
 	Key       *[4]byte
-	Raw       []byte // literal bytes instead of all the above
+	Raw       []byte // literal bytes instead of all the fields above
 }
 
-// Append appends the frame as the given role receives it. Without a Key, masked frames take one that depends on where
-// in dst they begin.
+// Append appends the frame for a receiver with the given role. Without a Key, a masked
+// frame takes one that depends on its position in dst.
 func (p Piece) Append(dst []byte, to Role) []byte {
 	if p.Raw != nil {
 		return append(dst, p.Raw...)
@@ -78,7 +79,7 @@ func (p Piece) Append(dst []byte, to Role) []byte {
 	return dst
 }
 
-// Write renders pieces one after the other.
+// Write returns pieces one after the other.
 func Write(to Role, pieces ...Piece) []byte {
 	var dst []byte
 	for _, p := range pieces {

@@ -4,5 +4,5 @@ package replay
 
 import "time"
 
-// cpuTime returns the time that has passed, which is the most that this process can have worked.
+// cpuTime returns the elapsed time, which bounds the CPU time of this process.
 func cpuTime() time.Duration { return wallTime() }

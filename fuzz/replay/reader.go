@@ -19,7 +19,8 @@ func (r *Run) start(src io.Reader, cuts []int) *frame.Reader {
 	return &r.reader
 }
 
-// finish compares the error that ended a reader, and that it stays.
+// finish compares the error that ended a reader with the reference. It checks that the
+// error stays.
 func (r *Run) finish(err, again error) error {
 	if again != err {
 		return fmt.Errorf("the error changed from %v to %v", err, again)
@@ -40,8 +41,8 @@ func (r *Run) finish(err, again error) error {
 	return r.decoderState(r.reader.Decoder())
 }
 
-// brokenClose compares what the reader that has failed tells of a broken Close frame, for which it is given the rest of the stream
-// as far as it asks for it.
+// brokenClose compares what a failed reader says about a broken Close frame. It passes
+// the rest of the stream as far as the reader asks for it.
 func (r *Run) brokenClose() error {
 	rd := &r.reader
 	got, ok := rd.BrokenClose()
@@ -77,7 +78,8 @@ func sameMessage(m *frame.Message, want *reference.Event) error {
 	return nil
 }
 
-// Messages reads with Reader.Next. It also holds that More is true exactly if a whole message comes without a read.
+// Messages reads with Reader.Next. It also checks that More is true exactly if a whole
+// message comes without a read.
 func (r *Run) Messages(cuts ...int) error {
 	rd := r.start(&r.src, cuts)
 	more, reads := false, 0
@@ -134,7 +136,7 @@ func (r *Run) Frames(cuts ...int) error {
 	}
 }
 
-// Pieces reads with Reader.NextPiece, without memory of its own and with some.
+// Pieces reads with Reader.NextPiece, with and without memory of its own.
 func (r *Run) Pieces(cuts ...int) error {
 	if r.dst == nil {
 		r.dst = make([]byte, 10_000)
@@ -182,7 +184,7 @@ func (r *Run) pieces(dst []byte, cuts []int) error {
 	}
 }
 
-// Batches reads with Reader.NextBatch and looks at each batch again after the next one has been read.
+// Batches reads with Reader.NextBatch. It inspects each batch again after the next one.
 func (r *Run) Batches(cuts ...int) error {
 	rd := r.start(&r.src, cuts)
 	next := 0
@@ -217,7 +219,8 @@ func (r *Run) Batches(cuts ...int) error {
 	}
 }
 
-// Pushed reads without a source: Space, Filled, Buffered. The memory is released whenever nothing is buffered.
+// Pushed reads without a source: Space, Filled, Buffered. The memory is released whenever
+// nothing is buffered.
 func (r *Run) Pushed(cuts ...int) error {
 	rd := r.start(nil, cuts)
 	for i := 0; ; {

@@ -1,5 +1,6 @@
-// Package replay runs the engine over a stream that is cut anywhere and compares all it says with the reference parser:
-// frames, messages, the error with its place, and the end. Tests of frame and fuzz targets share it.
+// Package replay runs the engine over a stream that is cut anywhere. It compares
+// everything with the reference parser: frames, messages, the error with its position,
+// and the end. Tests of frame and fuzz targets share it.
 package replay
 
 import (
@@ -16,7 +17,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/mask"
 )
 
-// Run is a stream and what the reference says of it. It is used again for each cut; it is not safe for concurrent use.
+// Run is a stream and what the reference says about it. It can be used for many cuts, but
+// not concurrently.
 type Run struct {
 	Want reference.Result
 
@@ -24,7 +26,7 @@ type Run struct {
 	opt     frame.Options
 	stream  []byte
 	frames  []reference.Event // complete frames
-	items   []reference.Event // messages, and control frames where they come
+	items   []reference.Event // messages, and control frames in their places
 	dec     frame.Decoder
 	reader  frame.Reader
 	src     source
@@ -32,7 +34,7 @@ type Run struct {
 	dst     []byte // memory for Pieces
 }
 
-// New prepares a run. The reference reads the stream once, here.
+// New prepares a run. Here the reference reads the stream, once.
 func New(role reference.Role, o reference.Options, stream []byte) *Run {
 	r := &Run{role: frame.Client, stream: stream}
 	if role == reference.Server {
@@ -58,12 +60,12 @@ func New(role reference.Role, o reference.Options, stream []byte) *Run {
 	return r
 }
 
-// addressable bounds a limit as the engine does: it never takes what no slice can hold.
+// addressable bounds a limit as the engine does: a slice cannot hold more.
 func addressable(limit uint64) uint64 {
 	return min(limit, math.MaxInt-frame.MaxHeaderSize)
 }
 
-// All runs every way of reading with the same cuts.
+// All runs every way to read with the same cuts.
 func (r *Run) All(cuts ...int) error {
 	for _, way := range []struct {
 		name string
@@ -79,7 +81,7 @@ func (r *Run) All(cuts ...int) error {
 	return nil
 }
 
-// Decoder feeds a frame.Decoder with the pieces of the stream between the cuts, which ascend.
+// Decoder passes a frame.Decoder the pieces of the stream between the cuts, which ascend.
 func (r *Run) Decoder(cuts ...int) error {
 	d := &r.dec
 	d.Reset(r.role, r.opt)
@@ -131,12 +133,12 @@ func (r *Run) Decoder(cuts ...int) error {
 	return c.end(nil)
 }
 
-// decoderState compares what a decoder says of itself at the end of a stream without errors.
+// decoderState compares a decoder's state at the end of a stream without errors.
 func (r *Run) decoderState(d *frame.Decoder) error {
 	end := r.Want.End
 	midway := end != reference.BetweenMessages && end != reference.Closed
-	if r.Want.Err == nil && (d.Midway() != midway || d.Closed() != (end == reference.Closed)) {
-		return fmt.Errorf("a Midway of %t and a Closed of %t at end %d", d.Midway(), d.Closed(), end)
+	if r.Want.Err == nil && (d.Incomplete() != midway || d.Closed() != (end == reference.Closed)) {
+		return fmt.Errorf("an Incomplete of %t and a Closed of %t at end %d", d.Incomplete(), d.Closed(), end)
 	}
 	if d.NonMinimal() != uint64(r.Want.NonMinimal) {
 		return fmt.Errorf("NonMinimal is %d, want %d", d.NonMinimal(), r.Want.NonMinimal)
@@ -144,11 +146,12 @@ func (r *Run) decoderState(d *frame.Decoder) error {
 	return nil
 }
 
-// frameCheck compares the events of a decoder with the complete frames and the partial one.
+// frameCheck compares the events of a decoder with the complete frames and the partial
+// one.
 type frameCheck struct {
 	run  *Run
-	next int // the frame
-	got  int // bytes of its payload
+	next int // the next frame
+	got  int // payload bytes received of it
 	in   bool
 }
 
@@ -202,7 +205,7 @@ func (r *Run) sameHeader(h *frame.Header, f *reference.Event) error {
 		return fmt.Errorf("header %+v of the frame at byte %d", *h, f.Offset)
 	}
 	if h.Masked {
-		at := int(f.Offset) + h.Size() // off by the length's form if that is not the shortest
+		at := int(f.Offset) + h.Size() // wrong by the extra bytes of the length if its form is not the shortest
 		if r.opt.AllowNonMinimal {
 			return nil
 		}
@@ -213,7 +216,8 @@ func (r *Run) sameHeader(h *frame.Header, f *reference.Event) error {
 	return nil
 }
 
-// sameError compares an error of the engine with the reference's violation, in every field.
+// sameError compares an error of the engine with the reference's violation, in every
+// field.
 func (r *Run) sameError(err error) error {
 	want := r.Want.Err
 	if want == nil {
@@ -237,7 +241,7 @@ func (r *Run) sameError(err error) error {
 	return nil
 }
 
-// sentinels are the exported values by the name of their rule in the reference.
+// sentinels are the exported errors, by the name of their rule in the reference.
 var sentinels = map[string]*frame.ProtocolError{
 	reference.ReservedBits.Name:           frame.ErrReservedBits,
 	reference.ReservedOpcode.Name:         frame.ErrReservedOpcode,
@@ -259,7 +263,7 @@ var sentinels = map[string]*frame.ProtocolError{
 	reference.TruncatedUTF8.Name:          frame.ErrTruncatedUTF8,
 }
 
-// Drip returns the cuts that leave one byte in each piece.
+// Drip returns the cuts for pieces of one byte.
 func Drip(n int) []int {
 	var cuts []int
 	for i := 1; i < n; i++ {
@@ -268,8 +272,8 @@ func Drip(n int) []int {
 	return cuts
 }
 
-// Cuts turns the bytes of a fuzzer into ascending cuts of a stream of n bytes: each byte is the length of a piece, in turn
-// and over again; none means one piece.
+// Cuts returns ascending cuts of a stream of n bytes. The bytes of a fuzzer are the
+// lengths of the pieces, in turn and repeated. None means one piece.
 func Cuts(n int, pieces []byte) []int {
 	if len(pieces) == 0 || !slices.ContainsFunc(pieces, func(b byte) bool { return b != 0 }) {
 		return nil
@@ -284,8 +288,8 @@ func Cuts(n int, pieces []byte) []int {
 	}
 }
 
-// Masked gives a mask to each frame of a stream for clients, as far as it can be read. A fuzzer that writes streams without
-// masks then reaches the payload that a server sees.
+// Masked masks each frame of a stream for clients, as far as it can be read. A fuzzer
+// that writes unmasked streams then reaches the payload that a server sees.
 func Masked(p []byte) (out []byte) {
 	for len(p) > 0 {
 		h, n := frame.ParseHeader(p)
@@ -305,7 +309,7 @@ func Masked(p []byte) (out []byte) {
 	return out
 }
 
-// source gives the stream in the pieces between the cuts and counts the reads.
+// source returns the stream in the pieces between the cuts and counts the reads.
 type source struct {
 	rest  []byte
 	cuts  []int

@@ -1,14 +1,13 @@
-// Command seed makes seeds of FuzzDecoder of what a peer has really sent.
+// Command seed makes seeds of FuzzDecoder from real traffic.
 //
 //	go run ./fuzz/seed feed.rec               a recording of tickwire record
-//	go run ./fuzz/seed -raw capture.bin       the frames that a client received, as they came
+//	go run ./fuzz/seed -raw capture.bin       the frames that a client received
 //	go run ./fuzz/seed -raw -server up.bin    those that a server received, masked
 //
-// A raw capture begins with a frame, behind the handshake. Each seed holds a few frames
-// (-frames), all of one connection, and goes to fuzz/testdata/fuzz/FuzzDecoder (-dir). Its
-// name is made of its content, so that running twice adds nothing. A stream that is
-// compressed has the bit of FuzzDecoder for that. A stream whose end is cut off loses its
-// last frame.
+// A raw capture begins with a frame, after the handshake. Each seed has a few frames
+// (-frames) of one connection. It goes to fuzz/testdata/fuzz/FuzzDecoder (-dir). Its name
+// depends on its content only, so running twice adds nothing. A compressed stream has
+// FuzzDecoder's bit for that. A stream whose end is cut off loses its last frame.
 package main
 
 import (
@@ -32,7 +31,7 @@ const (
 	bitCompression = 1 << 1
 )
 
-// longest is the longest stream that FuzzDecoder looks at.
+// longest is the longest stream that FuzzDecoder reads.
 const longest = 20_000
 
 func main() {
@@ -59,7 +58,7 @@ func main() {
 	}
 }
 
-// stream is what one connection has brought.
+// stream is what one connection has received.
 type stream struct {
 	bits  byte
 	bytes []byte
@@ -128,8 +127,8 @@ func recorded(b []byte) ([]stream, error) {
 	}
 }
 
-// pieces cuts a stream between messages: each piece has about so many frames, and is no
-// longer than FuzzDecoder looks at.
+// pieces cuts a stream between messages. Each piece has about frames frames, and is no
+// longer than FuzzDecoder reads.
 func pieces(b []byte, frames int) (all [][]byte) {
 	begin, n := 0, 0
 	for end := 0; ; {
@@ -152,7 +151,7 @@ func pieces(b []byte, frames int) (all [][]byte) {
 	}
 }
 
-// write puts a seed where the go command looks for it.
+// write writes a seed to where the go command looks for it.
 func write(dir string, bits byte, stream []byte) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "go test fuzz v1\nbyte(%q)\n[]byte(%q)\n[]byte(%q)\n", rune(bits), stream, "\x07")

@@ -3,17 +3,17 @@
 //	GOWORK=off go -C bench run ./cmd/compare -list
 //	GOWORK=off go -C bench run ./cmd/compare -quick
 //	GOWORK=off go -C bench run ./cmd/compare -run 'decode/200 B' -rounds 5
-//	GOWORK=off go -C bench run ./cmd/compare -run 'feed/TCP, 200 B, UTF-8' -entrants tickwire -profile /tmp/profiles
+//	GOWORK=off go -C bench run ./cmd/compare -run '^feed/' -entrants tickwire -profile DIR
 //	GOWORK=off go -C bench run ./cmd/compare -languages
 //	GOWORK=off go -C bench run ./cmd/compare -report
 //
-// A whole run takes about 40 minutes, with -quick five; -languages takes 15 more. Raw
-// results go to bench/results, one JSON line per entrant and round, each as soon as it is
-// there: a run that is interrupted has those before.
+// A whole run takes about 40 minutes, and one with -quick five. A run with -languages
+// takes 15 more. Raw results go to bench/results, one JSON line per entrant and round.
+// Each is written at once, so an interrupted run keeps its results.
 //
-// With -report, rows that fall short of their targets are run once more under a profiler,
-// and BENCHMARKS.md, bench/METHOD.md, bench/TARGETS.md, bench/TABLES.md and bench/charts
-// are made from the results of this run, or, with -from, from those of earlier ones.
+// -report first runs rows that miss their targets once more, under a profiler. Then it
+// writes BENCHMARKS.md, bench/METHOD.md, bench/TARGETS.md, bench/TABLES.md and
+// bench/charts. They show the results of this run, or with -from those of earlier ones.
 package main
 
 import (
@@ -93,7 +93,8 @@ func run() error {
 			return err
 		}
 	}
-	// The first interrupt ends the run after what runs now, the second one at once.
+	// The first interrupt ends the run after the current measurement, the second one at
+	// once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	context.AfterFunc(ctx, stop)
 	p.Stop = ctx.Done()
@@ -121,7 +122,8 @@ func run() error {
 	return nil
 }
 
-// plan says what is to be run: the cases that match a pattern, of entrants and with numbers of clients that are lists.
+// plan returns what to run: the cases that match a pattern, with lists of entrants and of
+// numbers of clients.
 func plan(pattern, entrants, clients string) (*scenario.Plan, error) {
 	match, err := regexp.Compile(pattern)
 	if err != nil {
@@ -141,7 +143,7 @@ func plan(pattern, entrants, clients string) (*scenario.Plan, error) {
 	return p, nil
 }
 
-// names takes a list of entrants apart. Some of their names have commas in them.
+// names splits a list of entrants. Some of their names contain commas.
 func names(list string) (all []string, err error) {
 	for list != "" {
 		name := ""
@@ -173,7 +175,7 @@ func all(p *scenario.Plan) error {
 	return nil
 }
 
-// profileShort runs what falls short of a target once more, under a profiler.
+// profileShort runs what misses a target once more, under a profiler.
 func profileShort(p *scenario.Plan, results string) error {
 	short, err := report.FallingShort(results)
 	if err != nil {
@@ -205,7 +207,7 @@ func command() string {
 	return line
 }
 
-// repository returns the root of the checkout that holds the working directory.
+// repository returns the root of the checkout around the working directory.
 func repository() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {

@@ -14,14 +14,14 @@ import (
 	"github.com/seed-7f57ff33/tickwire/asm"
 )
 
-// worse is how much larger than the baseline a ratio has to be, in each of ratioTries processes, to fail: it is compared without
-// statistics.
+// A ratio fails if it is worse than the baseline by this factor in each of ratioTries
+// processes. No statistics are used.
 const (
-	worse      = 1.25
-	ratioTries = 3
+	worseFactor = 1.25
+	ratioTries  = 3
 )
 
-// ratioFile is where the ratios of this CPU model stand.
+// ratioFile returns the file with the ratios of this CPU model.
 func ratioFile(root string) string {
 	name := strings.Map(func(r rune) rune {
 		switch {
@@ -35,21 +35,21 @@ func ratioFile(root string) string {
 
 func exactFile(root string) string { return filepath.Join(root, "bench", "baseline", "exact.json") }
 
-// checkExact compares counts with what is committed.
+// checkExact compares counts with the committed ones.
 func checkExact(root string, after map[string]count) (ok bool, err error) {
 	var before map[string]count
 	if err := load(exactFile(root), &before); err != nil {
 		return false, err
 	}
 	ok = judgeExact("bench/baseline", before, after)
-	if ok && fallen(before, after) {
+	if ok && lower(before, after) {
 		fmt.Println("less than is committed: -update writes it into bench/baseline, so that it stays so")
 	}
 	return ok, nil
 }
 
-// fallen says whether a count is less than before.
-func fallen(before, after map[string]count) bool {
+// lower reports whether a count is lower than before.
+func lower(before, after map[string]count) bool {
 	for name, n := range after {
 		if old, known := before[name]; known && old.above(n) {
 			return true
@@ -67,12 +67,12 @@ func checkRatios(root, program string) (ok bool, err error) {
 	} else if err != nil {
 		return false, err
 	}
-	now, err := ask[map[string]float64](program, "ratios")
+	now, err := runChild[map[string]float64](program, "ratios")
 	if err != nil {
 		return false, err
 	}
 	for try := 1; try < ratioTries && len(worseRatios(old, now)) > 0; try++ {
-		again, err := ask[map[string]float64](program, "ratios", casesOf(worseRatios(old, now)))
+		again, err := runChild[map[string]float64](program, "ratios", casesOf(worseRatios(old, now)))
 		if err != nil {
 			return false, err
 		}
@@ -96,17 +96,17 @@ func checkRatios(root, program string) (ok bool, err error) {
 	return len(slow) == 0, nil
 }
 
-// worseRatios returns what has become worse by more than a quarter.
+// worseRatios returns the ratios that are worse by more than a quarter.
 func worseRatios(old, now map[string]float64) (names []string) {
 	for name, v := range now {
-		if before, known := old[name]; known && v > before*worse {
+		if before, known := old[name]; known && v > before*worseFactor {
 			names = append(names, name)
 		}
 	}
 	return names
 }
 
-// casesOf is the expression for the cases that these ratios are of.
+// casesOf returns the expression for the cases of these ratios.
 func casesOf(ratios []string) string {
 	var names []string
 	for _, r := range ratios {
@@ -117,16 +117,16 @@ func casesOf(ratios []string) string {
 	return anyOf(names)
 }
 
-// updateBaseline writes what checkBaseline compares with.
+// updateBaseline writes the files that checkBaseline reads.
 func updateBaseline(root, head string) error {
-	counts, err := ask[map[string]count](head, "exact")
+	counts, err := runChild[map[string]count](head, "exact")
 	if err != nil {
 		return err
 	}
 	if err := save(exactFile(root), counts); err != nil {
 		return err
 	}
-	r, err := ask[map[string]float64](head, "ratios")
+	r, err := runChild[map[string]float64](head, "ratios")
 	if err != nil {
 		return err
 	}

@@ -17,10 +17,11 @@ import (
 	"golang.org/x/perf/benchmath"
 )
 
-// slower is the slowdown that fails, if it is significant.
-const slower = 1.10
+// slowerFactor is the slowdown that fails if it is significant.
+const slowerFactor = 1.10
 
-// measure is what a child does: it prints its figures as JSON. Of times and ratios a second argument picks the cases.
+// measure is the main function of a child: it prints its figures as JSON. For times and
+// ratios a second argument selects the cases.
 func measure(args []string) error {
 	if len(args) == 0 || len(args) > 2 {
 		return errors.New("measure times|exact|ratios [EXPRESSION]")
@@ -50,8 +51,8 @@ func measure(args []string) error {
 	return json.NewEncoder(os.Stdout).Encode(v)
 }
 
-// ask runs a child and returns its figures.
-func ask[T any](program string, what ...string) (v T, err error) {
+// runChild runs a child and returns its figures.
+func runChild[T any](program string, what ...string) (v T, err error) {
 	c := exec.Command(program, append([]string{"measure"}, what...)...)
 	c.Stderr = os.Stderr
 	out, err := c.Output()
@@ -61,17 +62,19 @@ func ask[T any](program string, what ...string) (v T, err error) {
 	return v, json.Unmarshal(out, &v)
 }
 
-// plan says how times are compared.
+// plan says how to compare times.
 type plan struct {
-	pattern string // of the cases
-	rounds  int    // of one program of each side
+	pattern string // selects the cases
+	rounds  int    // of each program
 	layouts int    // programs of each side
 	limit   time.Duration
 }
 
-// compareTimes compares the times of two libraries, and says whether nothing has become slower. What seems slower is measured a
-// second time, by programs laid out anew, and counts only if it seems so again: of forty cases one is slow by chance now and then,
-// and what a layout costs is the same in each run of a program.
+// compareTimes compares the times of two libraries. It reports whether nothing is slower.
+//
+// What seems slower is measured again, by programs with another layout, and fails only if
+// it is slower again. Of forty cases one may be slow by chance, and the cost of a layout
+// is the same in each run of a program.
 func compareTimes(base, head library, p plan) (ok bool, err error) {
 	slow, err := measureTimes(base, head, p, 1)
 	if err != nil || len(slow) == 0 {
@@ -83,7 +86,7 @@ func compareTimes(base, head library, p plan) (ok bool, err error) {
 	return err == nil && len(again) == 0, err
 }
 
-// anyOf is the expression for these cases and no others.
+// anyOf returns the expression for exactly these cases.
 func anyOf(names []string) string {
 	quoted := make([]string, len(names))
 	for i, n := range names {
@@ -92,7 +95,8 @@ func anyOf(names []string) string {
 	return "^(" + strings.Join(quoted, "|") + ")$"
 }
 
-// measureTimes runs programs of base and head in turns, each layout as often as the others, and returns what has become slower.
+// measureTimes runs programs of base and head in turns, each layout equally often. It
+// returns the cases that are slower.
 func measureTimes(base, head library, p plan, layout int) (slow []string, err error) {
 	var programs [2][]string
 	for i, l := range []library{base, head} {
@@ -105,7 +109,7 @@ func measureTimes(base, head library, p plan, layout int) (slow []string, err er
 	start := time.Now()
 	for round := 0; round < p.rounds; round++ {
 		for _, i := range rand.Perm(2) {
-			s, err := ask[sample](programs[i][round%p.layouts], "times", p.pattern)
+			s, err := runChild[sample](programs[i][round%p.layouts], "times", p.pattern)
 			if err != nil {
 				return nil, err
 			}
@@ -124,9 +128,9 @@ func measureTimes(base, head library, p plan, layout int) (slow []string, err er
 }
 
 const (
-	least     = 5    // rounds: fewer than four cannot differ significantly
+	least     = 5    // rounds: fewer than four cannot show a significant difference
 	enough    = 6    // samples from processes that ran at full speed
-	maxRounds = 60   // after which the others are taken too
+	maxRounds = 60   // the other samples count too after this many
 	slack     = 1.03 // of the probe
 )
 
@@ -141,7 +145,8 @@ func clean(samples []sample, best time.Duration) int {
 	return n
 }
 
-// figures puts the samples of each case together: those from processes that ran at full speed, or all if there are too few.
+// figures collects the samples of each case: those from processes at full speed, or all
+// if there are too few.
 func figures(samples []sample, best time.Duration) map[string][]float64 {
 	all := clean(samples, best) < enough
 	ns := make(map[string][]float64)
@@ -155,7 +160,8 @@ func figures(samples []sample, best time.Duration) map[string][]float64 {
 	return ns
 }
 
-// judgeTimes prints a table and returns what has become significantly slower by more than a tenth.
+// judgeTimes prints a table. It returns the cases that are significantly slower, by more
+// than a tenth.
 func judgeTimes(base, head map[string][]float64) (slow []string) {
 	fmt.Printf("\n%-44s %10s %10s %9s %8s\n", "ns per message or call", "base", "head", "change", "p")
 	for _, name := range slices.Sorted(maps.Keys(head)) {
@@ -168,7 +174,7 @@ func judgeTimes(base, head map[string][]float64) (slow []string) {
 		b := benchmath.AssumeNothing.Summary(new, 0.95).Center
 		c := benchmath.AssumeNothing.Compare(old, new)
 		verdict := ""
-		if b > a*slower && c.P < c.Alpha {
+		if b > a*slowerFactor && c.P < c.Alpha {
 			verdict, slow = "  SLOWER", append(slow, name)
 		}
 		fmt.Printf("%-44s %10.2f %10.2f %9s %8.3f%s\n", name, a, b, c.FormatDelta(a, b), c.P, verdict)
@@ -176,7 +182,8 @@ func judgeTimes(base, head map[string][]float64) (slow []string) {
 	return slow
 }
 
-// judgeExact prints a table and says whether no count has risen. from says what before is.
+// judgeExact prints a table and reports whether no count has risen. from names the origin
+// of before.
 func judgeExact(from string, before, after map[string]count) bool {
 	ok := true
 	fmt.Printf("%-62s %18s %18s %18s\n", "per 10,000 messages, from "+from, "allocations", "reads", "writes")

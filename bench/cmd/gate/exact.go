@@ -24,7 +24,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/wire"
 )
 
-// count is what 100 bursts of 100 messages take: nothing here is a time, so nothing here needs statistics.
+// count is the cost of 100 bursts of 100 messages. It contains no times, so it needs no
+// statistics.
 type count struct {
 	Allocs int `json:"allocs"`
 	Reads  int `json:"reads"`  // system calls
@@ -32,20 +33,20 @@ type count struct {
 }
 
 const (
-	burst  = 100 // messages that come at once
+	burst  = 100 // messages that arrive together
 	bursts = 100
 
-	// stray is how many more are not yet a rise: the runtime allocates, and reads, now and then by itself. Something that is done
-	// once for 2,000 messages is five.
-	stray = 4
+	// noise is the largest increase that does not fail: the runtime allocates and reads
+	// by itself now and then. Something done once for 2,000 messages counts five.
+	noise = 4
 )
 
-// above says whether one of the counts is more than before.
+// above reports whether one of the counts is higher than before.
 func (n count) above(before count) bool {
-	return n.Allocs > before.Allocs+stray || n.Reads > before.Reads+stray || n.Writes > before.Writes+stray
+	return n.Allocs > before.Allocs+noise || n.Reads > before.Reads+noise || n.Writes > before.Writes+noise
 }
 
-// exactCase opens something and returns a step of burst messages.
+// exactCase opens something and returns a step that handles burst messages.
 type exactCase struct {
 	name string
 	open func() (step func() error, err error)
@@ -102,7 +103,7 @@ func exact() (map[string]count, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.name, err)
 		}
-		n, err := take(step)
+		n, err := countBursts(step)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.name, err)
 		}
@@ -111,23 +112,23 @@ func exact() (map[string]count, error) {
 	return counts, nil
 }
 
-// take counts what the bursts of one case take: the least of five, since the runtime calls and allocates by itself now and
-// then.
-func take(step func() error) (least count, err error) {
+// countBursts counts the bursts of one case. It returns the minimum of five runs, since
+// the runtime allocates and reads by itself now and then.
+func countBursts(step func() error) (least count, err error) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // with one processor a sync.Pool is one pool
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // a sync.Pool has one pool per processor
 	for range bursts {
 		if err := step(); err != nil { // buffers grow to their size
 			return least, err
 		}
 	}
-	var look count // what looking takes
+	var look count // the cost of counting
 	for try := range 5 {
 		runtime.GC()
-		if err := step(); err != nil { // pools are filled again
+		if err := step(); err != nil { // the pools fill again
 			return least, err
 		}
-		before, err := now()
+		before, err := currentCount()
 		if err != nil {
 			return least, err
 		}
@@ -136,11 +137,11 @@ func take(step func() error) (least count, err error) {
 				return least, err
 			}
 		}
-		after, err := now()
+		after, err := currentCount()
 		if err != nil {
 			return least, err
 		}
-		again, err := now()
+		again, err := currentCount()
 		if err != nil {
 			return least, err
 		}
@@ -161,8 +162,8 @@ func (n count) minus(m count) count {
 	return count{n.Allocs - m.Allocs, n.Reads - m.Reads, n.Writes - m.Writes}
 }
 
-// now returns the counts of this process since its start.
-func now() (n count, err error) {
+// currentCount returns the counts since the start of this process.
+func currentCount() (n count, err error) {
 	b, err := os.ReadFile("/proc/self/io")
 	if err != nil {
 		return n, fmt.Errorf("system calls cannot be counted here: %w", err)
@@ -227,7 +228,8 @@ func tcpPair() (ours, peer *net.TCPConn, err error) {
 	return c.(*net.TCPConn), p.(*net.TCPConn), nil
 }
 
-// tcpReader reads bursts that have come whole before the first read: how many reads that takes does not depend on time.
+// tcpReader reads bursts that have arrived whole before the first read. So the number of
+// reads does not depend on time.
 func tcpReader(cfg *conn.Config) (func() error, error) {
 	ours, peer, err := tcpPair()
 	if err != nil {
@@ -241,7 +243,7 @@ func burstReader(c *conn.Conn, peer *net.TCPConn, bytes []byte) (func() error, e
 	return burstsBy(peer, bytes, func() error { return readBurst(c) })
 }
 
-// burstsBy has each burst read by a function.
+// burstsBy reads each burst with a function.
 func burstsBy(peer *net.TCPConn, bytes []byte, read func() error) (func() error, error) {
 	send, err := newArrival(peer)
 	if err != nil {
@@ -255,7 +257,7 @@ func burstsBy(peer *net.TCPConn, bytes []byte, read func() error) (func() error,
 	}, nil
 }
 
-// fragmentReader reads messages that come in three frames each, and are joined.
+// fragmentReader reads messages of three fragments each.
 func fragmentReader() (func() error, error) {
 	ours, peer, err := tcpPair()
 	if err != nil {
@@ -271,7 +273,7 @@ func fragmentReader() (func() error, error) {
 	return burstReader(conn.New(ours, frame.Client, nil), peer, stream)
 }
 
-// batchReader takes each burst as the batches that it came in.
+// batchReader takes each burst as batches.
 func batchReader() (func() error, error) {
 	ours, peer, err := tcpPair()
 	if err != nil {
@@ -291,7 +293,7 @@ func batchReader() (func() error, error) {
 	})
 }
 
-// deflatePair returns a connection that has agreed to compress, and the other end.
+// deflatePair returns a connection that has agreed on compression, and its peer.
 func deflatePair(role frame.Role) (c *conn.Conn, peer *net.TCPConn, err error) {
 	ours, peer, err := tcpPair()
 	if err != nil {
@@ -305,7 +307,7 @@ func deflatePair(role frame.Role) (c *conn.Conn, peer *net.TCPConn, err error) {
 		if c, err = (&conn.Upgrader{Config: cfg}).Accept(ours); err != nil {
 			return nil, nil, err
 		}
-		_, err = http.ReadResponse(bufio.NewReaderSize(peer, 16), nil) // nothing comes behind it before it is asked for
+		_, err = http.ReadResponse(bufio.NewReaderSize(peer, 16), nil) // nothing follows the request before the answer
 		return c, peer, err
 	}
 	answered := make(chan error, 1)
@@ -348,7 +350,8 @@ func readBurst(c *conn.Conn) error {
 	return nil
 }
 
-// arrival writes, and waits until all has left its own kernel queue: over loopback it is then in that of the other end.
+// arrival writes, and waits until its own kernel queue is empty. On loopback the bytes
+// are then in the queue of the other end.
 type arrival struct {
 	nc   *net.TCPConn
 	raw  syscall.RawConn
@@ -380,7 +383,7 @@ func (a *arrival) write(b []byte) error {
 	}
 }
 
-// tlsReader reads bursts of records. All that the server sends is encrypted beforehand.
+// tlsReader reads bursts of TLS records. All of them are encrypted beforehand.
 func tlsReader() (func() error, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -416,7 +419,8 @@ func tlsReader() (func() error, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Each step sends the records of one burst, found by their headers (RFC 8446 §5.1).
+	// Each step sends the records of one burst. Their headers give their lengths (RFC
+	// 8446 §5.1).
 	return func() error {
 		end := 0
 		for range burst {
@@ -430,7 +434,7 @@ func tlsReader() (func() error, error) {
 	}, nil
 }
 
-// tcpWriter writes bursts to a connection of a role.
+// tcpWriter writes bursts to a connection with a role.
 func tcpWriter(role frame.Role, write func(c *conn.Conn, m []byte) error) (func() error, error) {
 	ours, peer, err := tcpPair()
 	if err != nil {
@@ -439,7 +443,8 @@ func tcpWriter(role frame.Role, write func(c *conn.Conn, m []byte) error) (func(
 	return burstWriter(conn.New(ours, role, nil), peer, write), nil
 }
 
-// burstWriter writes a burst and takes it from the other end, by one read that waits for nothing.
+// burstWriter writes a burst and reads it from the other end, with one read that does not
+// wait.
 func burstWriter(c *conn.Conn, peer *net.TCPConn, write func(c *conn.Conn, m []byte) error) func() error {
 	all, back := messages(), make([]byte, 1<<20)
 	return func() error {

@@ -41,10 +41,10 @@ func TestJudgeExact(t *testing.T) {
 	}{
 		{count{1, 1, 1}, count{1, 1, 1}, true},
 		{count{1, 1, 1}, count{0, 1, 1}, true},
-		{count{0, 1, 1}, count{stray, 1, 1}, true},
-		{count{0, 1, 1}, count{stray + 1, 1, 1}, false},
-		{count{0, 1, 1}, count{0, stray + 2, 1}, false},
-		{count{0, 1, 1}, count{0, 1, stray + 2}, false},
+		{count{0, 1, 1}, count{noise, 1, 1}, true},
+		{count{0, 1, 1}, count{noise + 1, 1, 1}, false},
+		{count{0, 1, 1}, count{0, noise + 2, 1}, false},
+		{count{0, 1, 1}, count{0, 1, noise + 2}, false},
 	} {
 		if ok := judgeExact("test", map[string]count{name: c.before}, map[string]count{name: c.after}); ok != c.ok {
 			t.Errorf("%v to %v: %v", c.before, c.after, ok)

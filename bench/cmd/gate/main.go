@@ -1,23 +1,27 @@
-// Command gate fails when the library has become slower, or allocates more, or calls the system more often.
+// Command gate fails if the library has become slower, allocates more, or makes more
+// system calls.
 //
 //	GOWORK=off go -C bench run ./cmd/gate -base main
 //	GOWORK=off go -C bench run ./cmd/gate -base HEAD~1 -quick
 //	GOWORK=off go -C bench run ./cmd/gate -base main -run 'decode 200'
-//	GOWORK=off go -C bench run ./cmd/gate              without a base, against bench/baseline
-//	GOWORK=off go -C bench run ./cmd/gate -update      writes bench/baseline
+//	GOWORK=off go -C bench run ./cmd/gate           # against bench/baseline
+//	GOWORK=off go -C bench run ./cmd/gate -update   # writes bench/baseline
 //
-// Allocations and system calls of 10,000 messages are counted, not timed: a count above the one committed in
-// bench/baseline/exact.json fails, and so does, with -base, one above the base's.
+// It counts the allocations and system calls of 10,000 messages. It fails if a count is
+// higher than the one committed in bench/baseline/exact.json, or with -base, than that of
+// the base.
 //
-// With -base the library is built as it was at that revision and as it is now, both under the benchmark code as it is now.
-// The two programs take turns. A case fails if it is more than 10 % slower and the difference is significant (p < 0.05 by the
-// test that benchstat uses), and if that shows again in a second run of such cases alone, by other programs.
+// With -base it builds the library at that revision and at the current one, both with the
+// current benchmark code. The two programs take turns. A case fails if it is more than 10
+// % slower, and the difference is significant: p < 0.05 by benchstat's test. Both must
+// show again in a second run of these cases, with other programs.
 //
-// Without a base, or if the benchmark code does not build with the library as it was there, ratios of times are compared with those
-// in bench/baseline, if it has a file for this CPU: a tier over the generic code, ours over memmove. A ratio that is worse by more
-// than a quarter in each of three processes fails.
+// Without a base it compares ratios of times with those in bench/baseline, if there is a
+// file for this CPU. It also does so if the benchmark code does not build with the
+// revision. A ratio is a tier over the generic code, or tickwire over memmove. It fails
+// if it is worse by more than a quarter in each of three processes.
 //
-// It exits with 1 if something has become worse, and with 2 if that could not be found out.
+// The exit code is 1 if something is worse, and 2 if gate could not find out.
 package main
 
 import (
@@ -92,7 +96,7 @@ func run() (ok bool, err error) {
 	if *update {
 		return true, updateBaseline(root, program[0])
 	}
-	counts, err := ask[map[string]count](program[0], "exact")
+	counts, err := runChild[map[string]count](program[0], "exact")
 	if err != nil {
 		return false, err
 	}
@@ -111,7 +115,7 @@ func run() (ok bool, err error) {
 	return ok && better, err
 }
 
-// compare compares the counts of head and the times with those of base.
+// compare compares the counts and times of head with those of base.
 func compare(base, head library, counts map[string]count, name string, p plan) (ok bool, err error) {
 	program, err := base.build(1, 1)
 	if err != nil {
@@ -122,7 +126,7 @@ func compare(base, head library, counts map[string]count, name string, p plan) (
 		}
 		return checkRatios(base.root, head[0])
 	}
-	before, err := ask[map[string]count](program[0], "exact")
+	before, err := runChild[map[string]count](program[0], "exact")
 	if err != nil {
 		return false, err
 	}
@@ -132,16 +136,16 @@ func compare(base, head library, counts map[string]count, name string, p plan) (
 	return ok && fast, err
 }
 
-// library is a state of the library: that of a source tree.
+// library is the library at one revision, as a source tree.
 type library struct {
-	root    string // whose benchmark code is used
+	root    string // its benchmark code is used
 	tree    string
-	program string // path that the names of programs begin with
+	program string // path prefix of the programs
 }
 
-// build builds this command with the library, and returns where the programs are. There are several: where the linker
-// puts a loop is worth a quarter of its speed, and differs between any two programs, so each has its functions in an order of
-// its own, by numbers from first on.
+// build builds this command with the library, and returns the paths of several programs.
+// The place of a loop in a program changes its speed by up to a quarter. So each program
+// has its functions in another order, given by numbers from first on.
 func (l library) build(first, layouts int) ([]string, error) {
 	bench := filepath.Join(l.root, "bench")
 	mod := l.program + ".mod"
@@ -198,7 +202,7 @@ func command(dir, name string, args ...string) error {
 	return nil
 }
 
-// repository returns the root of the checkout that holds the working directory.
+// repository returns the root of the checkout around the working directory.
 func repository() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {

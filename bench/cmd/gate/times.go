@@ -22,16 +22,16 @@ import (
 
 const key = mask.Key(0x9A3C5E71)
 
-// timeCases are what the statistical part measures: one message, or one call, each.
+// timeCases are the cases of the statistical part: each is one message or one call.
 func timeCases() ([]probe.Case, error) {
-	shift()
+	shiftHeap()
 	var cases []probe.Case
 	add := func(name string, run func(n int)) {
 		cases = append(cases, probe.Case{Name: name, Run: run, Before: asmtest.CleanUpper})
 	}
 	for _, size := range corpus.Sizes {
 		for _, role := range []frame.Role{frame.Client, frame.Server} {
-			shift()
+			shiftHeap()
 			run, err := decoding(corpus.ASCII, size, role, frame.Options{})
 			if err != nil {
 				return nil, err
@@ -66,9 +66,10 @@ func timeCases() ([]probe.Case, error) {
 	return cases, nil
 }
 
-// shift has the heap lie differently in each process: how two buffers lie to each other is worth a third of the speed of a
-// copy, and must not be the same in all processes of one side.
-func shift() {
+// shiftHeap moves the heap by another distance in each process. The distance of two
+// buffers changes the speed of a copy by up to a third. So it must differ between the
+// processes of a side.
+func shiftHeap() {
 	for range 40 {
 		shifted = append(shifted, make([]byte, 1+rand.IntN(48<<10)))
 	}
@@ -141,13 +142,13 @@ func connWriting() (func(n int), error) {
 	}, nil
 }
 
-// kernelCases are one call of a kernel each, on payloads as they stand in a buffer: not aligned.
+// kernelCases are one kernel call each, on unaligned payloads as in a read buffer.
 func kernelCases() []probe.Case {
 	var cases []probe.Case
 	for _, size := range []int{32, 125, 1024, 16 << 10} {
 		ascii := unaligned(corpus.Messages(corpus.ASCII, size, 1)[0], size)
 		cjk := unaligned([]byte("深度行情快照成交价格数量买卖盘口更新时间序号合约标记指数资金费率"), size/3*3)
-		work, dst := unaligned(nil, size), unalignedAt(elsewhere, nil, size)
+		work, dst := unaligned(nil, size), unalignedAt(destinationOffset, nil, size)
 		each := func(name string, f func()) {
 			cases = append(cases, probe.Case{Name: fmt.Sprintf("%s %d B", name, size), Before: asmtest.CleanUpper, Run: func(n int) {
 				for range n {
@@ -159,7 +160,7 @@ func kernelCases() []probe.Case {
 		each("mask.Copy", func() { mask.Copy(dst, work, key) })
 		each("utf8.Valid ASCII", func() { good = utf8.Valid(ascii) })
 		each("utf8.Valid CJK", func() { good = utf8.Valid(cjk) })
-		// With a key of zero the payload stays text.
+		// With the key zero the payload stays text.
 		each("utf8.Unmask ASCII", func() { good = utf8.Unmask(ascii, 0) })
 	}
 	return cases
@@ -168,11 +169,12 @@ func kernelCases() []probe.Case {
 //lint:ignore U1000 it keeps the calls from being left out
 var good bool
 
-// unaligned returns size bytes of text, repeated, 6 bytes behind an aligned address.
+// unaligned returns size bytes of repeated text, 6 bytes after an aligned address.
 func unaligned(text []byte, size int) []byte { return unalignedAt(6, text, size) }
 
-// elsewhere is a place in a page for destinations, so that they do not look to the processor as if they were their source.
-const elsewhere = 1094
+// destinationOffset is the offset of a destination in its page. With the source's offset,
+// the processor could take the two for the same memory.
+const destinationOffset = 1094
 
 func unalignedAt(at int, text []byte, size int) []byte {
 	b := make([]byte, size+at+64)[at : at+size : at+size]
@@ -182,9 +184,9 @@ func unalignedAt(at int, text []byte, size int) []byte {
 	return b
 }
 
-// sample is what one process measured.
+// sample is the measurement of one process.
 type sample struct {
-	Probe time.Duration      `json:"probe"` // the shortest of its speed probes
+	Probe time.Duration      `json:"probe"` // the shortest speed probe
 	NS    map[string]float64 `json:"ns"`
 }
 
@@ -209,8 +211,8 @@ func picked(cases []probe.Case, match *regexp.Regexp) []probe.Case {
 	return slices.DeleteFunc(cases, func(c probe.Case) bool { return !match.MatchString(c.Name) })
 }
 
-// ratios measures the kernels that match, at the tier of this machine over the generic code, and over memmove. What could not be measured at
-// full speed is left out.
+// ratios measures the kernels that match, at this machine's tier over the generic code,
+// and over memmove. It leaves out what it could not measure at full speed.
 func ratios(match *regexp.Regexp) map[string]float64 {
 	fast := picked(kernelCases(), match)
 	var cases []probe.Case
@@ -221,7 +223,7 @@ func ratios(match *regexp.Regexp) map[string]float64 {
 		}})
 	}
 	for _, size := range []int{1024, 16 << 10} {
-		dst, src := unalignedAt(elsewhere, nil, size), unaligned(nil, size)
+		dst, src := unalignedAt(destinationOffset, nil, size), unaligned(nil, size)
 		cases = append(cases, probe.Case{Name: fmt.Sprintf("memmove %d B", size), Before: asmtest.CleanUpper, Run: func(n int) {
 			for range n {
 				copy(dst, src)

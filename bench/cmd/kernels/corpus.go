@@ -17,7 +17,8 @@ func ascii(n int) []byte {
 	return b[:n]
 }
 
-// cjk returns n bytes of three-byte characters, after as many ASCII or two-byte characters as the length asks for.
+// cjk returns n bytes: three-byte characters, after the ASCII or two-byte characters that
+// the length requires.
 func cjk(n int) []byte {
 	rnd := rand.New(rand.NewPCG(5, 6))
 	b := make([]byte, 0, n)
@@ -32,8 +33,8 @@ func cjk(n int) []byte {
 	return b
 }
 
-// named returns n bytes of market data with a name of four characters of three bytes each, and
-// after bytes of ASCII behind it.
+// named returns n bytes of market data with a name of four three-byte characters. after
+// bytes of ASCII follow the name.
 func named(n, after int) []byte {
 	const field = `,"n":"日経平均"}`
 	b := ascii(n)

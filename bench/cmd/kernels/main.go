@@ -1,17 +1,23 @@
-// Command kernels measures the masking and UTF-8 kernels against copy(), against themselves and against other
-// libraries, and prints each ratio beside its target, from the repository's root:
+// Command kernels measures the masking and UTF-8 kernels against copy(), against
+// themselves and against other libraries. It prints each ratio and its target. Run it
+// from the repository's root:
 //
-//	GOWORK=off go -C bench run ./cmd/kernels            # all rows, median of five runs, each in five places of memory
+//	GOWORK=off go -C bench run ./cmd/kernels            # all rows
 //	GOWORK=off go -C bench run ./cmd/kernels -row XOR   # rows whose name matches
 //	GOWORK=off go -C bench run ./cmd/kernels -quick     # one run, fewer batches
-//	GOWORK=off go -C bench run ./cmd/kernels -pairs     # under a row that goes through sizes, each size
-//	GOWORK=off go -C bench run ./cmd/kernels -sizes     # instead: each kernel, each tier, from 8 B to 1 MB
-//	GOWORK=off go -C bench run ./cmd/kernels -gate      # exit status 1 if a row is short of its bound
+//	GOWORK=off go -C bench run ./cmd/kernels -pairs     # each size under its row
+//	GOWORK=off go -C bench run ./cmd/kernels -sizes     # only kernels over sizes
+//	GOWORK=off go -C bench run ./cmd/kernels -gate      # status 1 if a bound is missed
 //
-// A row is short of its bound if it misses that by more than 3 %: the bounds are what the
-// project asks of its kernels, on the processor where they were set. Without -gate that is a
-// result as any other. The ratios are those of one process with its cases
-// interleaved and slow moments of the machine left out (see package probe); do not compare the nanoseconds of two runs.
+// A row is the median of five runs, each in five places of memory. -sizes measures each
+// kernel at each tier, from 8 B to 1 MB.
+//
+// A row misses its bound if it is more than 3 % below it. The bounds are the project's
+// requirements for its kernels, on the processor where they were set. Without -gate a
+// miss is only reported.
+//
+// Each ratio is of cases that were interleaved in one process, without the slow moments
+// of the machine (see package probe). Do not compare the nanoseconds of two runs.
 package main
 
 import (
@@ -29,7 +35,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/internal/probe"
 )
 
-// tolerance is how far a row may miss its target: the run-to-run difference of a median of five.
+// tolerance is how far a row may miss its target: the difference between runs of a median
+// of five.
 const tolerance = 0.03
 
 func main() {
@@ -65,8 +72,8 @@ func main() {
 	}
 }
 
-// placements is how many times a run measures every case, each time in other memory: where it lies is worth up to a fifth of a
-// short call, and to one case of a row it may fall well and to the other badly.
+// placements is how often a run measures each case, each time in other memory. The place
+// changes the time of a short call by up to a fifth, and may favour one case of a row.
 const placements = 5
 
 // measure prints one row and reports whether it reached its target.
@@ -123,7 +130,8 @@ func options(few bool, limit time.Duration) probe.Options {
 	return probe.Options{Batches: 5, Limit: limit}
 }
 
-// measured is one run of cases: in all their placements they take turns, and each result is that of its median placement.
+// measured runs cases once. All their placements take turns. The result of a case is that
+// of its median placement.
 func measured(cases func() []probe.Case, opt probe.Options) []probe.Result {
 	var all []probe.Case
 	for range placements {

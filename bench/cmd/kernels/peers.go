@@ -13,9 +13,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/mask"
 )
 
-// The peers' maskers that are not exported are pulled in by linkname: that needs no flag for packages outside the
-// standard library, costs nothing per call, and measures exactly what those libraries run on their read and write
-// paths. gobwas/ws exports its own.
+// Maskers that a library does not export are linked by linkname. That needs no flag
+// outside the standard library and costs nothing per call. It measures the code that
+// these libraries run when they read and write. gobwas/ws exports its masker.
 
 //go:linkname gorillaMask github.com/gorilla/websocket.maskBytes
 func gorillaMask(key [4]byte, pos int, b []byte) int
@@ -26,7 +26,7 @@ func coderMask(b []byte, key uint32) uint32
 //go:linkname gwsMask github.com/lxzan/gws/internal.MaskXOR
 func gwsMask(b []byte, key []byte)
 
-// xorGeneric is what mask.XOR is in a build with the tag purego.
+// xorGeneric is mask.XOR of a build with the tag purego.
 //
 //go:linkname xorGeneric github.com/seed-7f57ff33/tickwire/mask.xorGeneric
 func xorGeneric(p *byte, n int, key mask.Key)
@@ -38,7 +38,8 @@ var (
 
 const key = mask.Key(0x8D21FA37)
 
-// masker is a function over many buffers, with a loop of its own, so that every masker is called directly.
+// masker is a function over many buffers. It has its own loop, so that every masker is
+// called directly.
 type masker struct {
 	name string
 	pure bool // Go without assembly

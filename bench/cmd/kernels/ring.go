@@ -5,14 +5,15 @@ import (
 	"unsafe"
 )
 
-// ring is a sequence of views of memory that the calls of a case take one after the other, again and again.
+// ring is a sequence of views of memory. The calls of a case take one after the other,
+// again and again.
 type ring struct {
 	views [][]byte
 	at    int
 }
 
-// newRing repeats views until there are so many that going around costs nothing, and so few that they leave the first-level cache to
-// what they show.
+// newRing repeats views. There are enough of them to make the wrap-around cheap, and few
+// enough to leave the first-level cache to the memory that they show.
 func newRing(views [][]byte) *ring {
 	r := &ring{}
 	for len(r.views) < 1<<8 {
@@ -21,7 +22,7 @@ func newRing(views [][]byte) *ring {
 	return r
 }
 
-// each hands the views of the next n calls to run.
+// each passes the views of the next n calls to run.
 func (r *ring) each(n int, run func(views [][]byte)) {
 	for n > 0 {
 		views := r.views[r.at:min(len(r.views), r.at+n)]
@@ -31,7 +32,8 @@ func (r *ring) each(n int, run func(views [][]byte)) {
 	}
 }
 
-// pairs hands the views of the next n calls to run, beside those of from, a ring of the same shape.
+// pairs passes the views of the next n calls to run, along with those of from, a ring of
+// the same shape.
 func (r *ring) pairs(n int, from *ring, run func(dst, src [][]byte)) {
 	for n > 0 {
 		dst := r.views[r.at:min(len(r.views), r.at+n)]
@@ -42,21 +44,22 @@ func (r *ring) pairs(n int, from *ring, run func(dst, src [][]byte)) {
 	}
 }
 
-// The memory of short inputs: enough views that a call does not load what the one before it is still storing, few
-// enough to stay in the first-level cache, two rings of them too.
+// The memory for short inputs. It has enough views that a call does not load what the
+// last one is still storing. Two rings of it fit the first-level cache.
 const footprint = 8 << 10
 
-// arena returns size bytes that start off bytes behind a multiple of 4096. Rings start 512 bytes behind it, so that
-// lengths of whole pages do not end right behind a page's start: a store across a page costs as much as 500 bytes of masking,
-// and would be all that an alignment comparison shows.
+// arena returns size bytes that start off bytes after a multiple of 4096. Rings start 512
+// bytes later, so that a length of whole pages does not end just after the start of a
+// page. A store across a page costs as much as masking 500 bytes, and would hide the
+// effect of alignment.
 func arena(size, off int) []byte {
 	b := make([]byte, size+off+8192)
 	skip := int(-uintptr(unsafe.Pointer(&b[0])) & 4095)
 	return b[skip+off:][:size:size]
 }
 
-// fixed returns a ring of views of n bytes that start off bytes behind a multiple of 64. Short views stand powers of two
-// apart, so that none lies across a page; random has those that do.
+// fixed returns a ring of views of n bytes that start off bytes after a multiple of 64.
+// Short views are powers of two apart, so that none crosses a page; those of random do.
 func fixed(n, off int) *ring {
 	stride, count := 64, 1
 	for stride < n+off {
@@ -73,9 +76,9 @@ func fixed(n, off int) *ring {
 	return newRing(views)
 }
 
-// offsets returns a ring of 32 views that start 1 to 31 bytes behind a multiple of 64 (one start comes twice). They
-// share as many stretches of memory as fit the footprint, so that a call of 1 KiB does not load what the one before it,
-// at another offset, is still storing.
+// offsets returns a ring of 32 views that start 1 to 31 bytes after a multiple of 64 (one
+// offset twice). They share as many stretches of memory as fit the footprint. So a call
+// of 1 KiB does not load what the last one, at another offset, is still storing.
 func offsets(n int) *ring {
 	var mem [][]byte
 	for range max(1, 2*footprint/(n+64)) {
@@ -97,7 +100,8 @@ func aligned(n int) *ring {
 	return r
 }
 
-// random returns a ring of views with lengths 1 to most and any start, too many for a branch predictor to learn.
+// random returns a ring of views with lengths 1 to most and any start. They are too many
+// for a branch predictor to learn.
 func random(most int) *ring {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	mem := arena(footprint, 512)

@@ -18,16 +18,16 @@ import (
 // row is a ratio with its targets.
 type row struct {
 	name string
-	// least and aim are lower bounds of the ratio, or upper bounds if cost is set.
+	// least and aim are lower bounds of the ratio, or with cost set upper bounds.
 	least, aim float64
 	cost       bool
 	cases      func() []probe.Case
-	// ratio takes the results in the order of cases, and may add a note.
+	// ratio takes the results in the order of cases. It may add a note.
 	ratio func(r []probe.Result) (float64, string)
-	pairs bool // many cases, two by two, that ratio takes the worst of: fewer batches of each
+	pairs bool // many pairs of cases, of which ratio takes the worst: fewer batches each
 }
 
-// first over second, and the other way round.
+// The first over the second, and the reverse.
 func speedup(r []probe.Result) (float64, string) {
 	return r[1].NS / r[0].NS, fmt.Sprintf("%.1f ns, %s %.1f ns", r[0].NS, r[1].Name, r[1].NS)
 }
@@ -49,7 +49,7 @@ func overBest(r []probe.Result) (float64, string) {
 	return best.NS / r[0].NS, fmt.Sprintf("%.1f ns; %s", r[0].NS, strings.Join(all, ", "))
 }
 
-// worstPair takes pairs of results and returns the largest quotient of a pair.
+// worstPair returns the largest quotient of a pair of results.
 func worstPair(r []probe.Result) (float64, string) {
 	worst, at := 0.0, 0
 	for i := 0; i+1 < len(r); i += 2 {
@@ -60,8 +60,9 @@ func worstPair(r []probe.Result) (float64, string) {
 	return worst, fmt.Sprintf("worst at %s: %.1f ns, %s %.1f ns", r[at].Name, r[at].NS, r[at+1].Name, r[at+1].NS)
 }
 
-// The functions that make cases are not inlined: in the copies of a closure that inlining makes, the compiler leaves out
-// the inlining of what the closure calls, and the wrappers under test would be measured as calls.
+// The functions that make cases are not inlined. In the copies of a closure that inlining
+// makes, the compiler does not inline what the closure calls. The wrappers under test
+// would then be measured as calls.
 //
 //go:noinline
 func on(m masker, r *ring) probe.Case {
@@ -116,8 +117,8 @@ func ourValid(name string, r *ring) probe.Case {
 	}}
 }
 
-// unmask runs over texts with the key 0: the text stays what it is, call after call, and the kernels do the same work
-// with every key.
+// unmask runs over texts with the key 0. So the text stays the same from call to call,
+// and the kernels do the same work as with any key.
 //
 //go:noinline
 func unmask(name string, r *ring) probe.Case {
@@ -164,8 +165,8 @@ func bytesOf(n int) string {
 	return fmt.Sprint(n)
 }
 
-// byFamily chooses a target: that of AMD's family 26 (Zen 5) and later, or that of family 25
-// (Zen 3), where all targets were set, for every other processor.
+// byFamily returns the target for this processor: zen5 for AMD's family 26 and later. All
+// other processors have that of family 25, where all targets were set.
 func byFamily(zen3, zen5 float64) float64 {
 	if cpuid.CPU.VendorID == cpuid.AMD && cpuid.CPU.Family >= 26 {
 		return zen5
@@ -207,11 +208,11 @@ func table() []row {
 		least := 1.0
 		switch {
 		case n < 64:
-			least = 0 // an aim only
+			least = 0 // there is only an aim
 		case n == 64:
-			// copy() gets its arguments in registers, assembly through memory: that takes
-			// a cycle or two, of the eight that copying 64 bytes takes. Family 26
-			// measures 0.86 to 0.90.
+			// copy() gets its arguments in registers, assembly in memory. That costs a
+			// cycle or two, and copying 64 bytes takes eight. Family 26 measures 0.86 to
+			// 0.90.
 			least = byFamily(1, 0.85)
 		}
 		add(row{name: "Copy " + bytesOf(n) + " at offset 6 vs copy()", least: least, aim: 1, ratio: speedup,
@@ -234,8 +235,9 @@ func table() []row {
 		return []probe.Case{ourValid("Valid", r), valid("unicode/utf8", r, std.Valid)}
 	}})
 	for _, n := range []int{128, 200, 256} {
-		// Measured on family 25 (Zen 3): a tail 1.75 and 1.58 for Valid, 1.5 for Unmask;
-		// inside 2.1 and 1.7. Checking every block took 2.8 to 2.0 and 2.0 to 3.7.
+		// Measured on family 25 (Zen 3): a tail takes 1.75 and 1.58 for Valid, 1.5 for
+		// Unmask; inside it takes 2.1 and 1.7. Checking every block took 2.8 to 2.0 and
+		// 2.0 to 3.7.
 		for _, f := range []struct {
 			name         string
 			of           func(string, *ring) probe.Case
@@ -268,8 +270,8 @@ func table() []row {
 				return []probe.Case{unmask("Unmask", texts(text, 6)), xorZero("XOR", texts(text, 6))}
 			}})
 	}
-	// To 16 bytes the calls themselves are a third of the time and more, so that two
-	// passes can hardly take twice as long as one: 2, 3 and 8 are above 0.55.
+	// Up to 16 bytes a third of the time or more is the call. So two passes hardly take
+	// twice as long as one: 2, 3 and 8 bytes are above 0.55.
 	for _, c := range []struct {
 		name       string
 		text       func(int) []byte
@@ -324,8 +326,9 @@ func dirtyAndClean() []probe.Case {
 	return cases
 }
 
-// medianPairs takes the results of several runs and returns, for each pair of cases, those of the run whose quotient is
-// the median. The worst of many pairs in one run would be the one that was disturbed most.
+// medianPairs takes the results of several runs. For each pair of cases it returns those
+// of the run with the median quotient. The worst pair of one run would be the one that
+// was disturbed most.
 func medianPairs(runs [][]probe.Result) []probe.Result {
 	var merged []probe.Result
 	for i := 0; i+1 < len(runs[0]); i += 2 {
@@ -335,7 +338,7 @@ func medianPairs(runs [][]probe.Result) []probe.Result {
 	return merged
 }
 
-// median of an odd number of values.
+// median returns the median of an odd number of values.
 func median(v []float64) float64 {
 	v = slices.Sorted(slices.Values(v))
 	return v[len(v)/2]

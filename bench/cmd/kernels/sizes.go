@@ -12,17 +12,18 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/internal/probe"
 )
 
-// sizes are the lengths that curves go through, 0 standing for random lengths 1..125.
+// sizes are the lengths on the axis of the curves. 0 means random lengths 1..125.
 var sizes = []int{8, 16, 32, 64, 125, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 1 << 20, 0}
 
-// curves is a table of what some functions take over sizes.
+// curves is a table of the times of some functions over sizes.
 type curves struct {
 	title string
 	cases func(views func() *ring) []probe.Case
-	text  func(n int) []byte // what the views hold; nil: anything
+	text  func(n int) []byte // content of the views; nil: anything
 }
 
-// tables returns those that -sizes prints: each kernel at each tier beside the others' functions for the same, and copy().
+// tables returns the tables of -sizes: each kernel at each tier, other libraries'
+// functions for the same task, and copy().
 func tables() []curves {
 	all := []curves{
 		{"mask in place", func(views func() *ring) []probe.Case {
@@ -52,8 +53,8 @@ func tables() []curves {
 	return all
 }
 
-// tiers returns the case once for each tier, from the fastest on, except those that have
-// no kernel of their own for it.
+// tiers returns the case once for each tier, the fastest first. It leaves out tiers
+// without a kernel of their own.
 func tiers(make func() probe.Case, without ...asm.Tier) []probe.Case {
 	var cases []probe.Case
 	for _, tier := range slices.Backward(asm.Available()) {
@@ -67,7 +68,7 @@ func tiers(make func() probe.Case, without ...asm.Tier) []probe.Case {
 	return cases
 }
 
-// cipherThenValid is gobwas's masker, with the key 0, and unicode/utf8 behind it.
+// cipherThenValid is gobwas's masker with the key 0, followed by unicode/utf8.
 //
 //go:noinline
 func cipherThenValid(r *ring) probe.Case {
@@ -83,7 +84,8 @@ func cipherThenValid(r *ring) probe.Case {
 	}}
 }
 
-// printSizes prints each table at offset 6: nanoseconds a call up to 256 bytes and for random lengths, GB/s above.
+// printSizes prints each table at offset 6: nanoseconds a call up to 256 bytes and for
+// random lengths, GB/s above.
 func printSizes(w io.Writer, opt probe.Options) {
 	active := asm.Active()
 	defer func() { asm.Force(active) }()
@@ -96,7 +98,7 @@ func printSizes(w io.Writer, opt probe.Options) {
 				text := t.text(n)
 				views = func() *ring { return texts(text, 6) }
 			case n == 0 && t.text != nil:
-				continue // the texts of random's views would begin anywhere
+				continue // the texts of random views would begin anywhere
 			case n == 0:
 				views, name = func() *ring { return random(125) }, "1..125"
 			}
@@ -112,7 +114,7 @@ func printSizes(w io.Writer, opt probe.Options) {
 			var results []probe.Result
 			if n > 256 {
 				results = probe.Measure(cases, opt)
-			} else { // short enough for their place in memory to matter
+			} else { // so short that their place in memory matters
 				results = measured(func() []probe.Case { return t.cases(views) }, opt)
 			}
 			for _, r := range results {
@@ -128,5 +130,5 @@ func printSizes(w io.Writer, opt probe.Options) {
 	}
 }
 
-// width is that of a column.
+// width returns the width of a column.
 func width(name string) int { return max(len(name), 10) }

@@ -1,11 +1,11 @@
-// Command peers builds the programs in other languages that `compare -languages` runs, in
-// the user's cache folder, and says of each whether it is there:
+// Command peers builds the programs in other languages for `compare -languages`, in the
+// user's cache folder. It says for each whether it is there:
 //
 //	GOWORK=off go -C bench run ./cmd/peers
 //
 // It installs nothing on the system. It needs cargo, g++ with Debian's libboost-dev,
-// libwebsocketpp-dev and libssl-dev, python3 with venv, node and npm. What is missing is
-// named; the exit status is 1 then.
+// libwebsocketpp-dev and libssl-dev, python3 with venv, node and npm. If one is missing
+// it says so and ends with exit status 1.
 package main
 
 import (

@@ -1,10 +1,14 @@
-// Package probe measures short pieces of code beside each other on a machine that is not quiet.
+// Package probe measures short pieces of code against each other on a machine that is not
+// quiet.
 //
-// A virtual machine shares its cores with strangers: the same code runs at full speed for some milliseconds and at half
-// speed for the next. Averages over that are good for nothing below a factor of two. Here every batch of calls stands between two
-// runs of a short fixed computation, and counts only if both took no longer than that computation ever took,
-// within a few percent. All cases of a comparison take turns in shuffled order, so what slow drift is left meets all of
-// them. Only ratios of cases measured together mean something.
+// A virtual machine shares its cores. The same code runs at full speed for some
+// milliseconds and at half speed for the next. So averages are useless for differences
+// below a factor of two.
+//
+// Measure runs every batch of calls between two runs of a short fixed computation. The
+// batch counts only if both were within a few percent of the fastest ever. The cases take
+// turns in shuffled order, so slow drift affects all of them. Only ratios of cases
+// measured together are meaningful.
 package probe
 
 import (
@@ -16,27 +20,27 @@ import (
 // Case is something to measure.
 type Case struct {
 	Name string
-	// Run makes n calls. It is called with the same n in every batch of a run.
+	// Run makes n calls. n is the same in every batch of a run.
 	Run func(n int)
-	// Before is called before each batch, untimed; nil means nothing to do.
+	// Before is called before each batch, untimed. It may be nil.
 	Before func()
 }
 
-// Options tune Measure; zero fields take the defaults in brackets.
+// Options configure Measure. A zero field means the default in brackets.
 type Options struct {
 	Batch   time.Duration // length of one batch [40 µs]
 	Batches int           // accepted batches per case [15]
-	Slack   float64       // how much slower than the best probe still counts [0.03]
-	Limit   time.Duration // time after which the best batches are taken without the gate [10 s]
+	Slack   float64       // how much slower than the best probe a probe may be [0.03]
+	Limit   time.Duration // time after which the fastest batches are taken without the check [10 s]
 }
 
-// Result is what one case took.
+// Result is the result of one case.
 type Result struct {
 	Name string
 	// NS is the median time of one call in the accepted batches, in nanoseconds.
 	NS float64
-	// Accepted and Tried count batches. Forced tells that too few passed the gate before the time limit, and the
-	// fastest tried ones were taken instead.
+	// Accepted and Tried count batches. Forced reports that too few were accepted before
+	// the time limit: then the fastest ones were taken.
 	Accepted, Tried int
 	Forced          bool
 }
@@ -44,8 +48,9 @@ type Result struct {
 // best is the shortest probe of the process.
 var best = time.Duration(1 << 62)
 
-// run runs the fixed computation, about 2 µs of integer additions in six independent chains, which keep all integer
-// units of a core busy: a neighbour on the same core shows at once.
+// run runs the fixed computation: about 2 µs of integer additions in six independent
+// chains. They use all integer units of a core, so another thread on the core shows at
+// once.
 func run() time.Duration {
 	start := time.Now()
 	sink += chains(300, 3)
@@ -89,18 +94,19 @@ func chains(n int, x uint64) uint64 {
 	return a + b + c + d + e + f
 }
 
-// Best returns the shortest probe that this process has seen. Processes whose best ones differ have not run on the same
-// machine, so to speak: what they measured does not compare.
+// Best returns the shortest probe that this process has seen. Do not compare measurements
+// of processes whose shortest probes differ.
 func Best() time.Duration { return best }
 
-// Calibrate runs probes for d, so that the best one is known before the first batch is judged.
+// Calibrate runs probes for d, so that the best one is known before the first batch.
 func Calibrate(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		run()
 	}
 }
 
-// Clean runs a probe and reports whether the processor ran at full speed: for what cannot be a Case, as one end of a connection.
+// Clean runs a probe and reports whether the processor ran at full speed. It is for what
+// cannot be a Case, such as one end of a connection.
 func Clean(slack float64) bool { return float64(run()) <= float64(best)*(1+slack) }
 
 type batch struct {
@@ -108,7 +114,7 @@ type batch struct {
 	clean bool
 }
 
-// Measure runs the cases interleaved and returns a result for each, in the order given.
+// Measure runs the cases interleaved and returns a result for each, in the given order.
 func Measure(cases []Case, opt Options) []Result {
 	if opt.Batch == 0 {
 		opt.Batch = 40 * time.Microsecond
@@ -149,8 +155,8 @@ func Measure(cases []Case, opt Options) []Result {
 	return results
 }
 
-// size returns how many calls take about d. The fastest of three tries counts: a first call that fills a buffer, or one that
-// was interrupted, must not make batches of single calls.
+// size returns how many calls take about d. It takes the fastest of three tries, because
+// the first call may fill a buffer, and any call may be interrupted.
 func size(c Case, d time.Duration) int {
 	for n := 1; ; n *= 2 {
 		took := time.Duration(1 << 62)

@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// A child is an exchange in a process of its own, so that what the feed command
-// measures of itself is the consumer and nothing else.
+// A child is an exchange in its own process. The feed command then measures only the
+// consumer.
 type child struct {
 	process *exec.Cmd
-	leash   io.Closer // the child's standard input: it ends when this closes, so also when we die
+	stdin   io.Closer // the child's standard input: the child ends when it is closed, or when this process dies
 	url     string
-	roots   *x509.CertPool // with TLS: what the child's certificate is verified against
+	roots   *x509.CertPool // with TLS: the roots that the child's certificate is verified with
 }
 
 // startExchange runs `tickwire exchange` from the same binary and waits until it listens.
@@ -36,8 +36,8 @@ func startExchange(ctx context.Context, o *feedOptions, stderr io.Writer) (*chil
 		args = append(args, "-deflate")
 	}
 	c := &child{process: exec.Command(self, args...)}
-	c.process.Stderr = under(stderr) // a file stays one
-	if c.leash, err = c.process.StdinPipe(); err != nil {
+	c.process.Stderr = unwrap(stderr) // a file is passed on as a file
+	if c.stdin, err = c.process.StdinPipe(); err != nil {
 		return nil, err
 	}
 	stdout, err := c.process.StdoutPipe()
@@ -48,7 +48,7 @@ func startExchange(ctx context.Context, o *feedOptions, stderr io.Writer) (*chil
 		return nil, fmt.Errorf("cannot start the exchange: %w", err)
 	}
 	ready := make(chan error, 1)
-	go func() { ready <- c.meet(stdout) }()
+	go func() { ready <- c.readURL(stdout) }()
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	select {
@@ -63,9 +63,9 @@ func startExchange(ctx context.Context, o *feedOptions, stderr io.Writer) (*chil
 	return c, nil
 }
 
-// meet reads what the exchange prints when it listens: a line with its URL and,
-// for a wss URL, the PEM text of the root that its certificate is signed with.
-func (c *child) meet(stdout io.Reader) error {
+// readURL reads what the exchange prints when it listens: a line with its URL and, for a
+// wss URL, the root of its certificate as PEM text.
+func (c *child) readURL(stdout io.Reader) error {
 	lines := bufio.NewScanner(stdout)
 	if !lines.Scan() {
 		return errors.Join(errors.New("it printed nothing"), lines.Err())
@@ -92,9 +92,9 @@ func (c *child) meet(stdout io.Reader) error {
 	return errors.Join(errors.New("it printed no root certificate"), lines.Err())
 }
 
-// stop ends the child and waits for it: by its leash, or by force after 5 s.
+// stop ends the child and waits for it. After 5 s it kills the child.
 func (c *child) stop() error {
-	c.leash.Close()
+	c.stdin.Close()
 	force := time.AfterFunc(5*time.Second, func() { c.process.Process.Kill() })
 	defer force.Stop()
 	return c.process.Wait()

@@ -22,8 +22,8 @@ type list []string
 func (l *list) String() string     { return strings.Join(*l, ", ") }
 func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 
-// A header is a flag "Name: value" that may be given several times. What is none is told by parse: package flag would quote it,
-// and it may be a password.
+// A header is a flag "Name: value" that may be given several times. parse reports a
+// malformed one: package flag would quote it, and it may contain a password.
 type header struct {
 	fields http.Header
 	bad    bool
@@ -42,7 +42,7 @@ func (h *header) Set(s string) error {
 	return nil
 }
 
-// wayFlags say how a server is reached.
+// wayFlags say how to reach a server.
 type wayFlags struct {
 	insecure            *bool
 	ca, cert, key       *string
@@ -51,29 +51,29 @@ type wayFlags struct {
 	timeout             *time.Duration
 }
 
-// addWayFlags registers them; every usage begins with about.
+// addWayFlags registers the flags. about begins each usage text.
 func addWayFlags(flags *flag.FlagSet, about string) *wayFlags {
 	return &wayFlags{
 		insecure:   flags.Bool("insecure", false, about+"do not verify the server's certificate"),
 		ca:         flags.String("ca", "", about+"a PEM `file` with the roots to trust, instead of the system's"),
-		cert:       flags.String("cert", "", about+"a PEM `file` with the certificate to show to a server that asks for one, and those that vouch for it"),
+		cert:       flags.String("cert", "", about+"a PEM `file` with the certificate to show to a server that asks for one, and its chain"),
 		key:        flags.String("key", "", about+"the PEM `file` with the key of -cert; without it the key is in that file"),
 		serverName: flags.String("sni", "", about+"the `name` that TLS asks for, and that the certificate must be for, instead of the URL's"),
 		version:    flags.String("tls-min", "", about+"the oldest `version` of TLS to take: 1.0, 1.1, 1.2 or 1.3 (default 1.2)"),
-		proxy: flags.String("proxy", "", about+"the `URL` of a proxy, http, https, socks5 or socks5h; none is none; without it HTTP_PROXY, HTTPS_PROXY and "+
+		proxy: flags.String("proxy", "", about+"the `URL` of a proxy, http, https, socks5 or socks5h; none means none; without it HTTP_PROXY, HTTPS_PROXY and "+
 			"NO_PROXY of the environment hold"),
 		timeout: flags.Duration("timeout", conn.DefaultHandshakeTimeout, about+"how long opening a connection may take"),
 	}
 }
 
-// given reports whether one of the flags says something.
+// given reports whether one of the flags is set.
 func (w *wayFlags) given() bool {
 	return *w.insecure || *w.ca+*w.cert+*w.key+*w.serverName+*w.version+*w.proxy != "" || *w.timeout != conn.DefaultHandshakeTimeout
 }
 
 var tlsVersions = map[string]uint16{"": 0, "1.0": tls.VersionTLS10, "1.1": tls.VersionTLS11, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
 
-// config returns what the flags say about TLS.
+// config returns the TLS configuration from the flags.
 func (w *wayFlags) config() (*tls.Config, error) {
 	config, err := clientTLS(*w.ca, *w.insecure)
 	if err != nil {
@@ -101,7 +101,7 @@ func (w *wayFlags) config() (*tls.Config, error) {
 	return config, nil
 }
 
-// apply has d reach servers as the flags say.
+// apply configures d as the flags say.
 func (w *wayFlags) apply(d *conn.Dialer) (err error) {
 	if d.TLSConfig, err = w.config(); err != nil {
 		return err
@@ -116,7 +116,7 @@ func (w *wayFlags) apply(d *conn.Dialer) (err error) {
 
 var errProxy = errors.New("want the URL of a proxy, as http://host:port, or none")
 
-// proxyOf returns what -proxy asks for.
+// proxyOf returns the proxy function for -proxy.
 func proxyOf(flag string) (func(*http.Request) (*url.URL, error), error) {
 	switch flag {
 	case "":
@@ -131,11 +131,11 @@ func proxyOf(flag string) (func(*http.Request) (*url.URL, error), error) {
 			return http.ProxyURL(u), nil
 		}
 	}
-	return nil, badUsage("-proxy: %w", errProxy) // which may hold a password
+	return nil, badUsage("-proxy: %w", errProxy) // err may contain a password
 }
 
-// clientTLS returns what -ca and -insecure ask for. Secrets are logged for debuggers of
-// TLS where SSLKEYLOGFILE names a file.
+// clientTLS returns the configuration for -ca and -insecure. If SSLKEYLOGFILE names a
+// file, secrets are logged to it for debuggers of TLS.
 func clientTLS(ca string, insecure bool) (*tls.Config, error) {
 	config := &tls.Config{InsecureSkipVerify: insecure}
 	if ca != "" {
@@ -153,12 +153,12 @@ func clientTLS(ca string, insecure bool) (*tls.Config, error) {
 		if err != nil {
 			return nil, badUsage("SSLKEYLOGFILE: %w", err)
 		}
-		config.KeyLogWriter = file // open as long as the process
+		config.KeyLogWriter = file // open until the process ends
 	}
 	return config, nil
 }
 
-// clientFlags are the flags of the commands that consume a server.
+// clientFlags are the flags of commands that connect to a server.
 type clientFlags struct {
 	texts, subprotocols list
 	headers             header
@@ -176,11 +176,11 @@ func addClientFlags(flags *flag.FlagSet) *clientFlags {
 	c.origin = flags.String("origin", "", "the `origin` to name, as a browser would")
 	c.host = flags.String("host", "", "the `Host` to name, instead of the URL's")
 	c.compress = flags.Bool("deflate", false, "offer permessage-deflate")
-	c.limit = flags.Int("n", 0, "stop after so many messages; 0 is never")
+	c.limit = flags.Int("n", 0, "stop after this many messages; 0 means never")
 	return c
 }
 
-// dialer returns what the flags ask for, to dial url.
+// dialer returns a Dialer for url, configured by the flags.
 func (c *clientFlags) dialer(url string) (*conn.Dialer, error) {
 	if *c.limit < 0 {
 		return nil, badUsage("-n must not be negative, not %d", *c.limit)

@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// shells are those that there is a script for.
+// shells are the shells with a completion script.
 func shells() map[string]func(io.Writer) error {
 	return map[string]func(io.Writer) error{"bash": completeBash, "zsh": completeZsh, "fish": completeFish}
 }
 
-// runCompletion prints a script that has a shell complete commands and flags. The flags
-// of a command are asked of the command itself, so that a script does not grow old.
+// runCompletion prints a script that makes a shell complete commands and flags. The
+// script asks each command for its flags, so it stays correct.
 func runCompletion(_ context.Context, std *streams, args []string) error {
 	arguments, err := parse(newFlags("completion"), std, args, 1)
 	if err != nil {
@@ -26,7 +26,7 @@ func runCompletion(_ context.Context, std *streams, args []string) error {
 	return script(std.out)
 }
 
-// words returns the names of the commands, and of those of conform.
+// words returns the names of the commands, and those of conform.
 func words() (names, conform string) {
 	var all, some []string
 	for _, c := range commands() {
@@ -117,7 +117,7 @@ compdef _tickwire tickwire
 	return err
 }
 
-// quoted is s as one word of a shell.
+// quoted returns s as one word of a shell.
 func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 func completeFish(w io.Writer) error {

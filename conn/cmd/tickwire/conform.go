@@ -19,11 +19,11 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/internal/conformance"
 )
 
-// conformCommands are what follows tickwire conform.
+// conformCommands are the subcommands of tickwire conform.
 func conformCommands() []command {
 	return []command{
-		{"conform server", "[flags] [NAME=]URL...", "try servers that send every message back", runConformServer},
-		{"conform listen", "[flags] ADDRESS", "try clients that send every message back, as the public suite's fuzzingserver does", runConformListen},
+		{"conform server", "[flags] [NAME=]URL...", "test servers that echo every message", runConformServer},
+		{"conform listen", "[flags] ADDRESS", "test clients that echo every message, as the public suite's fuzzingserver does", runConformListen},
 		{"conform client", "[flags] URL", "be the client that a suite tries: this one's listen, or the public suite's fuzzingserver", runConformClient},
 		{"conform page", "[flags] FILE...", "make one page of what -json has printed", runConformPage},
 	}
@@ -61,15 +61,15 @@ type conformFlags struct {
 func (c *conformFlags) register(flags *flag.FlagSet) {
 	flags.Var(&c.include, "case", "only the cases of this `number` and those below it, as 7, 12.3, R8 or 6.[1-4].*; may be given several times")
 	flags.Var(&c.exclude, "skip", "not the cases of this `number`; may be given several times")
-	flags.DurationVar(&c.patience, "patience", 3*time.Second, "how long to wait for what an agent does not do")
-	flags.StringVar(&c.volume, "volume", "normal", "how much performance and compression send: small, normal, or full, which is the public suite's")
+	flags.DurationVar(&c.patience, "patience", 3*time.Second, "how long to wait for something that an agent must do")
+	flags.StringVar(&c.volume, "volume", "normal", "how much the cases about performance and compression send: small, normal, or full as in the public suite")
 	flags.BoolVar(&c.json, "json", false, "print the results as JSON")
 	flags.BoolVar(&c.verbose, "v", false, "print every case, not only those that are not OK")
-	flags.BoolVar(&c.strict, "strict", false, "exit with 1 for a case that is non-strict, too")
+	flags.BoolVar(&c.strict, "strict", false, "exit with 1 also for a non-strict case")
 	flags.StringVar(&c.html, "html", "", "write a page with every case to this `file`")
 }
 
-// options returns what the flags ask for.
+// options returns the options from the flags.
 func (c *conformFlags) options() (o conformance.Options, err error) {
 	if c.patience <= 0 {
 		return o, badUsage("-patience must be positive, not %v", c.patience)
@@ -88,10 +88,10 @@ func (c *conformFlags) options() (o conformance.Options, err error) {
 	return o, nil
 }
 
-// errNoCases is a selection of nothing.
+// errNoCases reports that the flags select no case.
 var errNoCases = badUsage("-case and -skip leave no case")
 
-// show prints reports, and returns an error if one is not as it has to be.
+// show prints reports. It returns an error if one has a failure.
 func (c *conformFlags) show(std *streams, reports []*conformance.Report) error {
 	if c.html != "" {
 		if err := writePage(c.html, reports); err != nil {
@@ -135,7 +135,7 @@ func writePage(name string, reports []*conformance.Report) error {
 	return err
 }
 
-// counting shows on a terminal how far the suite has come.
+// counting shows the progress of the suite on a terminal.
 func counting(std *streams, total int) (done func(string, conformance.Result), end func()) {
 	d := newDisplay(std.err)
 	if !d.terminal {
@@ -207,7 +207,7 @@ func runConformServer(ctx context.Context, std *streams, args []string) error {
 	return c.show(std, reports)
 }
 
-// named splits NAME=URL. A URL without a name is named by its host.
+// named splits NAME=URL. A URL without a name gets its host as name.
 func named(arg string) (name, address string) {
 	if name, address, ok := strings.Cut(arg, "="); ok && !strings.ContainsAny(name, ":/?") {
 		return name, address
@@ -223,7 +223,7 @@ func runConformListen(ctx context.Context, std *streams, args []string) error {
 	var c conformFlags
 	c.register(flags)
 	secure := flags.Bool("tls", false, "over TLS, with a self-made certificate; its root is printed after the URL")
-	agents := flags.Int("agents", 1, "end when so many clients have gone through all cases; 0 is never")
+	agents := flags.Int("agents", 1, "end when this many clients have gone through all cases; 0 means never")
 	arguments, err := parse(flags, std, args, 1)
 	if err != nil {
 		return err
@@ -247,7 +247,7 @@ func runConformListen(ctx context.Context, std *streams, args []string) error {
 	l := conformance.NewListener(o)
 	notice := *std
 	if c.json {
-		notice.out = std.err // what is printed is one JSON array
+		notice.out = std.err // standard output is one JSON array
 	}
 	nl, err := listen(&notice, arguments[0], *secure, "/", false)
 	if err != nil {
@@ -276,7 +276,7 @@ func runConformListen(ctx context.Context, std *streams, args []string) error {
 	return c.show(std, l.Reports())
 }
 
-// conformConfig is that of an endpoint that a suite tries: with compression, of every
+// conformConfig is the configuration of an endpoint under test: it compresses every
 // message.
 func conformConfig() conn.Config {
 	return conn.Config{Deflate: &deflate.Config{Threshold: -1}}
@@ -287,7 +287,7 @@ func runConformClient(ctx context.Context, std *streams, args []string) error {
 	agent := flags.String("agent", "tickwire", "the name under which the suite reports")
 	compress := flags.Bool("deflate", true, "offer permessage-deflate")
 	first := flags.Int("from", 1, "the first case")
-	final := flags.Int("to", 0, "the last case; 0 is the suite's last one")
+	final := flags.Int("to", 0, "the last case; 0 means the suite's last one")
 	insecure := flags.Bool("insecure", false, "do not verify the server's certificate")
 	ca := flags.String("ca", "", "a PEM file with the roots to trust, instead of the system's")
 	arguments, err := parse(flags, std, args, 1)
@@ -311,7 +311,7 @@ func runConformClient(ctx context.Context, std *streams, args []string) error {
 	return s.run(ctx, std, *agent, *first, *final)
 }
 
-// A suite is one that tries us.
+// A suite is a suite that tests this program as a client.
 type suite struct {
 	base   string
 	dialer *conn.Dialer
@@ -376,7 +376,7 @@ func (s *suite) count(ctx context.Context) (int, error) {
 	return n, nil
 }
 
-// runCase sends back what comes on one connection. How that ends is the suite's to judge.
+// runCase echoes messages on one connection. The suite judges how that ends.
 func (s *suite) runCase(ctx context.Context, i int, agent string) error {
 	c, err := s.dialer.Dial(ctx, fmt.Sprintf("%s/runCase?case=%d&agent=%s", s.base, i, url.QueryEscape(agent)))
 	if err != nil {
@@ -385,7 +385,7 @@ func (s *suite) runCase(ctx context.Context, i int, agent string) error {
 		}
 		var refused *net.OpError
 		if errors.As(err, &refused) && refused.Op == "dial" {
-			return err // the suite is no longer there
+			return err // the suite has ended
 		}
 		s.refused++
 		return nil
@@ -399,7 +399,7 @@ func (s *suite) runCase(ctx context.Context, i int, agent string) error {
 		}
 		s.messages++
 		if c.WriteMessage(m.Opcode, m.Data) != nil {
-			// What has come is read on: a Close may be in it.
+			// Read on: there may be a Close frame in what has arrived.
 			continue
 		}
 	}

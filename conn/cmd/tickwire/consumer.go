@@ -25,12 +25,12 @@ type feed struct {
 	url     string
 	meter   *meter
 	display *display
-	opened  atomic.Pointer[string] // by whom TLS records are, as the last connection says
-	secrets []string               // of the command line, not to be shown
+	opened  atomic.Pointer[string] // who decrypts TLS records, according to the last connection
+	secrets []string               // of the command line; never printed
 }
 
-// phase consumes on fresh connections for the phase's duration. The report is
-// nil if the phase did not begin.
+// phase consumes the feed on new connections for the phase's duration. The report is nil
+// if the phase did not start.
 func (f *feed) phase(ctx context.Context, p phase) (*report, error) {
 	var stop atomic.Bool
 	consumers := make([]*consumer, 0, f.options.conns)
@@ -69,7 +69,7 @@ func (f *feed) phase(ctx context.Context, p phase) (*report, error) {
 	cancel()
 	for _, c := range consumers {
 		if c.conn != nil {
-			c.conn.SetReadDeadline(time.Unix(1, 0)) // wakes the one that waits for a message
+			c.conn.SetReadDeadline(time.Unix(1, 0)) // wakes the reader
 		}
 	}
 	running.Wait()
@@ -80,13 +80,13 @@ func (f *feed) phase(ctx context.Context, p phase) (*report, error) {
 		select {
 		case failure = <-failed:
 		default:
-			failure = goodbye(consumers)
+			failure = closeAll(consumers)
 		}
 	}
 	return &r, failure
 }
 
-// watch shows a line a second until the phase is over, a consumer fails or ctx ends.
+// watch prints a line a second until the phase is over, a consumer fails or ctx ends.
 func (f *feed) watch(ctx context.Context, p phase, consumers []*consumer, failed <-chan error, latencies *hdr.Histogram) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -118,7 +118,7 @@ func (f *feed) watch(ctx context.Context, p phase, consumers []*consumer, failed
 	}
 }
 
-// total adds up what the consumers have seen.
+// total adds up the counts of the consumers.
 func total(consumers []*consumer) (sum counts) {
 	for _, c := range consumers {
 		sum.messages += c.messages.Load()
@@ -130,7 +130,7 @@ func total(consumers []*consumer) (sum counts) {
 	return sum
 }
 
-// drain moves the latencies that the consumers have measured into h.
+// drain moves the consumers' latencies into h.
 func drain(consumers []*consumer, h *hdr.Histogram) {
 	for _, c := range consumers {
 		if c.latency == nil {
@@ -143,12 +143,12 @@ func drain(consumers []*consumer, h *hdr.Histogram) {
 	}
 }
 
-// newHistogram holds latencies from 1 ns to 100 s to three figures.
+// newHistogram returns a histogram for latencies from 1 ns to 100 s, with three figures.
 func newHistogram() *hdr.Histogram { return hdr.New(1, 100e9, 3) }
 
-// goodbye closes every connection with the close handshake.
-func goodbye(consumers []*consumer) error {
-	// What is still on its way is discarded up to the answer.
+// closeAll closes every connection with the close handshake.
+func closeAll(consumers []*consumer) error {
+	// The close handshake discards what arrives before the answer.
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	var all sync.WaitGroup
@@ -165,25 +165,27 @@ func goodbye(consumers []*consumer) error {
 	return nil
 }
 
-// A consumer reads one connection, or with follow set as many as it takes.
+// A consumer reads one connection. If follow is set it reads as many connections as it
+// needs.
 type consumer struct {
 	conn    *conn.Conn // nil with follow
 	follow  *following
 	stop    *atomic.Bool
-	begin   int64             // of the phase, Unix time in nanoseconds
-	checker *exchange.Checker // nil: a server whose messages say nothing about themselves
+	begin   int64             // start of the phase, Unix time in nanoseconds
+	checker *exchange.Checker // nil for a server whose messages have no numbers
 
-	messages, bytes atomic.Int64 // for the live line; behind by less than publishEvery at full speed
+	messages, bytes atomic.Int64 // for the live line; at full speed up to publishEvery messages late
 
 	mu      sync.Mutex
-	latency *hdr.Histogram // guarded by mu; nil if it is not measured
+	latency *hdr.Histogram // guarded by mu; nil if not measured
 }
 
-// publishEvery is the number of messages after which a consumer at full speed
-// makes its counts visible: an atomic store of 6 ns is dear at 100 ns a message.
+// publishEvery is how many messages a consumer at full speed reads before it publishes
+// its counts. An atomic store costs 6 ns, and a message 100 ns.
 const publishEvery = 64
 
-// newConsumer returns a consumer that is connected and has subscribed, or will.
+// newConsumer returns a consumer that has connected and subscribed, or that will do so
+// itself.
 func (f *feed) newConsumer(ctx context.Context, p phase) (*consumer, error) {
 	if f.options.reconnect {
 		return &consumer{follow: f.newFollowing()}, nil
@@ -199,7 +201,7 @@ func (c *consumer) stats() conn.Stats {
 	return c.conn.Stats()
 }
 
-// connected notes who opens the records of a connection.
+// connected notes who decrypts the records of a connection.
 func (f *feed) connected(c *conn.Conn) {
 	opened := "by the engine"
 	if i := c.TransportInfo(); !i.OpensRecords {
@@ -235,7 +237,7 @@ func (f *feed) dial(ctx context.Context, p phase) (*consumer, error) {
 	return consumer, nil
 }
 
-// subscribe asks the exchange for its feed and learns its first number.
+// subscribe asks the exchange for its feed and reads the answer with the first number.
 func (c *consumer) subscribe(rate float64) error {
 	request, err := json.Marshal(exchange.Subscribe{Op: "subscribe", Rate: rate})
 	if err != nil {
@@ -274,7 +276,7 @@ func (c *consumer) consume(ctx context.Context) error {
 		m, err := c.conn.ReadMessage()
 		if err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) && c.stop.Load() {
-				return nil // it was woken
+				return nil // the phase is over
 			}
 			return err
 		}
@@ -283,7 +285,7 @@ func (c *consumer) consume(ctx context.Context) error {
 				return err
 			}
 			if c.latency != nil {
-				// What was made before has waited for us to begin.
+				// An earlier message has waited for the start of the phase.
 				if made := exchange.Made(m.Data); made >= c.begin {
 					c.record(time.Now().UnixNano() - made)
 				}
@@ -299,10 +301,10 @@ func (c *consumer) consume(ctx context.Context) error {
 	return nil
 }
 
-// record counts a latency. The lock is free but for the once a second of drain.
+// record counts a latency. The lock is free except once a second, during drain.
 func (c *consumer) record(ns int64) {
 	c.mu.Lock()
-	// Clocks may be set back while we run; and what is over 100 s is 100 s.
+	// Clocks may be set back, so a latency is at least 1 ns. The histogram ends at 100 s.
 	c.latency.RecordValue(min(max(ns, 1), 100e9))
 	c.mu.Unlock()
 }

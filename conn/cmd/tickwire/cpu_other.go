@@ -4,5 +4,5 @@ package main
 
 import "time"
 
-// processCPU is not known here.
+// processCPU is not implemented for this system.
 func processCPU() time.Duration { return 0 }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// processCPU returns the CPU time this process has used, in user and kernel
-// mode together. Its children are not in it.
+// processCPU returns the CPU time of this process in user and kernel mode, without its
+// children.
 func processCPU() time.Duration {
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// processCPU returns the CPU time this process has used, in user and kernel
-// mode together. Its children are not in it.
+// processCPU returns the CPU time of this process in user and kernel mode, without its
+// children.
 func processCPU() time.Duration {
 	self, err := syscall.GetCurrentProcess()
 	if err != nil {
@@ -16,7 +16,7 @@ func processCPU() time.Duration {
 	if syscall.GetProcessTimes(self, &creation, &exit, &kernel, &user) != nil {
 		return 0
 	}
-	// Filetime.Nanoseconds is for points in time; these are durations of 100 ns units.
+	// Filetime.Nanoseconds is for points in time. These are durations in units of 100 ns.
 	units := func(f syscall.Filetime) time.Duration {
 		return time.Duration(uint64(f.HighDateTime)<<32 | uint64(f.LowDateTime))
 	}

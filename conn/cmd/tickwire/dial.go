@@ -10,8 +10,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// dialURL connects to a server. That it cannot be reached is a usageError: the
-// URL is the caller's to mend.
+// dialURL connects to a server. A failure is a usageError: the caller must correct the
+// URL.
 func dialURL(ctx context.Context, d *conn.Dialer, url string) (*conn.Conn, error) {
 	c, err := d.Dial(ctx, url)
 	if err != nil {
@@ -23,8 +23,8 @@ func dialURL(ctx context.Context, d *conn.Dialer, url string) (*conn.Conn, error
 	return c, nil
 }
 
-// explained adds to the error of a dial what helps at a command line: the URL if it could not even be parsed, and what the server
-// said beside its status.
+// explained adds to a dial error what helps at a command line: a URL that could not be
+// parsed, and what the server said besides its status.
 func explained(url string, err error) error {
 	var step *conn.DialError
 	var refused *handshake.Error

@@ -9,10 +9,10 @@ import (
 	"unicode/utf8"
 )
 
-const doctorAbout = "print what of this host stands in the way of latency and throughput, and what mends it; " +
+const doctorAbout = "print which settings of this host cost latency or throughput, and how to change them; " +
 	"changes nothing, and findings are no failure"
 
-// A verdict is what a check makes of the values that it has read. JSON has the same words.
+// A verdict is the result of a check. JSON has the same words.
 type verdict string
 
 const (
@@ -22,17 +22,18 @@ const (
 	verdictUnread verdict = "could not be read"
 )
 
-// A finding is what one check says. The JSON names are for machines and stay.
+// A finding is the output of a check. The JSON names are for programs and must not
+// change.
 type finding struct {
 	Check     string    `json:"check"`
-	Interface string    `json:"interface,omitempty"` // of the network, where the check is about one
+	Interface string    `json:"interface,omitempty"` // the network interface of the check, if any
 	Verdict   verdict   `json:"verdict"`
 	Read      []reading `json:"read"`
 	Why       string    `json:"why,omitempty"`
-	Remedy    []string  `json:"remedy,omitempty"` // a command each, or what to set in the program
+	Remedy    []string  `json:"remedy,omitempty"` // commands, or settings of the program
 }
 
-// A reading is one value and where it was read, or why it could not be read. A summary over
+// A reading is a value and where it was read, or why it could not be read. A summary over
 // many processors may have both.
 type reading struct {
 	Path  string `json:"path"`
@@ -40,12 +41,12 @@ type reading struct {
 	Error string `json:"error,omitempty"`
 }
 
-// read notes a value.
+// read records a value.
 func (f *finding) read(path, value string) {
 	f.Read = append(f.Read, reading{Path: path, Value: oneValue(value)})
 }
 
-// failed notes a value that the check needs and that could not be read.
+// failed records that a required value could not be read.
 func (f *finding) failed(path string, err error) {
 	f.Read = append(f.Read, reading{Path: path, Error: reason(err)})
 	if f.Verdict != verdictBetter {
@@ -53,7 +54,7 @@ func (f *finding) failed(path string, err error) {
 	}
 }
 
-// ok and info leave a verdict that stands: part of what the check needs could not be read.
+// ok and info set the verdict, unless failed has: then a required value is missing.
 func (f *finding) ok()   { f.settle(verdictOK) }
 func (f *finding) info() { f.settle(verdictInfo) }
 
@@ -63,14 +64,14 @@ func (f *finding) settle(v verdict) {
 	}
 }
 
-// better says what is to be mended, and how. What was found bad stands whatever else
-// could not be read.
+// better says what should be changed, and how. It overrides failed: a bad value is bad,
+// whatever else could not be read.
 func (f *finding) better(why string, remedy ...string) {
 	f.Verdict = verdictBetter
 	f.explain(why, remedy...)
 }
 
-// explain adds words to a finding.
+// explain adds a reason and remedies to a finding.
 func (f *finding) explain(why string, remedy ...string) {
 	if f.Why != "" && why != "" {
 		f.Why += " "
@@ -79,15 +80,15 @@ func (f *finding) explain(why string, remedy ...string) {
 	f.Remedy = append(f.Remedy, remedy...)
 }
 
-// A check looks at one thing of the host.
+// A check inspects one property of the host.
 type check struct {
 	name   string
 	run    func(*host, *finding)
-	of     func(h *host, f *finding, name string) // instead of run: for each network interface
-	always bool                                   // it can be read on every system
+	of     func(h *host, f *finding, name string) // instead of run: called for each network interface
+	always bool                                   // works on every system
 }
 
-// checks returns all of them, in the order in which they are printed.
+// checks returns all checks, in the order of the output.
 func checks() []check {
 	return []check{
 		{name: "tier", run: checkTier, always: true},
@@ -123,7 +124,7 @@ func checks() []check {
 	}
 }
 
-// runDoctor prints what of this host stands in the way of latency and throughput.
+// runDoctor prints which settings of this host cost latency or throughput.
 func runDoctor(ctx context.Context, std *streams, args []string) error {
 	flags := newFlags("doctor")
 	asJSON := flags.Bool("json", false, "print one JSON object per finding, each on a line of its own")
@@ -138,7 +139,7 @@ func runDoctor(ctx context.Context, std *streams, args []string) error {
 	if *asJSON {
 		text = jsonLines(findings)
 	}
-	std.out.Write(text) // execute tells of an error
+	std.out.Write(text) // execute reports an error
 	return nil
 }
 
@@ -178,15 +179,15 @@ func examine(ctx context.Context, h *host) ([]finding, error) {
 func jsonLines(findings []finding) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false) // remedies are to be typed
+	e.SetEscapeHTML(false) // remedies contain < and >
 	for _, f := range findings {
-		e.Encode(f) // of strings, into memory: it cannot fail
+		e.Encode(f) // only strings, into memory: no error
 	}
 	return b.Bytes()
 }
 
-// table has three columns: the check, its verdict, what was read. Reasons and remedies
-// stand below, in the third.
+// table has three columns: the check, its verdict, and the values read. Reasons and
+// remedies are below, in the third column.
 func table(findings []finding) []byte {
 	first := len("CHECK")
 	for _, f := range findings {
@@ -216,7 +217,7 @@ func table(findings []finding) []byte {
 	return b.Bytes()
 }
 
-// title is the check's name, with the interface that it is about.
+// title returns the check's name and its interface.
 func (f *finding) title() string {
 	return strings.TrimSpace(f.Check + " " + oneValue(f.Interface))
 }
@@ -250,7 +251,7 @@ func (f *finding) lines() []string {
 	return lines
 }
 
-// wrap cuts text into lines of at most so many characters, between words.
+// wrap breaks text between words into lines of at most width characters.
 func wrap(text string, width int) []string {
 	var lines []string
 	var line string

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// isWord tells whether s is a name as the kernel gives them.
+// isWord reports whether s looks like a name from the kernel.
 func isWord(s string) bool {
 	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+.") == ""
 }
@@ -51,11 +51,11 @@ func checkTurbo(h *host, f *finding) {
 	}
 }
 
-// Idle states from which it takes longer than this to wake are too deep: a round trip
-// takes some 25 µs.
+// An idle state with a longer wake-up time than this is too deep: a round trip takes some
+// 25 µs.
 const maxWake = 10 // µs
 
-// noLimit is what /dev/cpu_dma_latency has if nobody asks for less.
+// noLimit is the value of /dev/cpu_dma_latency if no program has set a limit.
 const noLimit = 2_000_000_000 // µs
 
 func checkIdleStates(h *host, f *finding) {
@@ -86,7 +86,7 @@ func checkIdleStates(h *host, f *finding) {
 	f.ok()
 }
 
-// wakeLimit returns how many µs a processor may take to wake, by the wish of whoever
+// wakeLimit returns the longest allowed wake-up time in µs: a program sets it while it
 // holds the device open.
 func (h *host) wakeLimit(f *finding) uint64 {
 	const path = "/dev/cpu_dma_latency"
@@ -107,8 +107,7 @@ func (h *host) wakeLimit(f *finding) uint64 {
 	return limit
 }
 
-// deepest returns the idle state of a processor that takes longest to wake from, of those
-// that it may use.
+// deepest returns the idle state with the longest wake-up time within the limit.
 func (h *host) deepest(dir string, limit uint64) (name string, latency uint64, err error) {
 	names, err := h.dir(dir)
 	if err != nil {
@@ -213,10 +212,10 @@ func checkIsolated(h *host, f *finding) {
 	f.info()
 }
 
-// slowClocks are sources that are read with a system call, through a port or from a device.
+// slowClocks are clock sources that need a system call, an I/O port or a device.
 var slowClocks = []string{"hpet", "acpi_pm", "pit", "jiffies", "refined-jiffies", "hyperv_clocksource_msr"}
 
-// A clock reading above this is a system call.
+// A clock reading that takes longer is a system call.
 const maxClock = 250 * time.Nanosecond
 
 func checkClockSource(h *host, f *finding) {
@@ -275,7 +274,8 @@ func checkHypervisor(h *host, f *finding) {
 	f.info()
 }
 
-// Above this share of its time a virtual machine waits for a processor too often.
+// A virtual machine that waits for a processor for a larger share of its time waits too
+// often.
 const maxSteal = 0.01
 
 func checkSteal(h *host, f *finding) {
@@ -291,8 +291,8 @@ func checkSteal(h *host, f *finding) {
 		f.failed(path, &garbage{"a line cpu with steal", line})
 		return
 	}
-	// User, nice, system, idle, iowait, irq, softirq, steal; what guests used is in user
-	// and nice.
+	// User, nice, system, idle, iowait, irq, softirq, steal. User and nice include the
+	// time of guests.
 	var all, steal float64
 	for i, field := range fields[1:9] {
 		n, err := strconv.ParseUint(field, 10, 64)
@@ -308,7 +308,7 @@ func checkSteal(h *host, f *finding) {
 	share := steal / max(all, 1)
 	f.read(path, fmt.Sprintf("steal %.1f %% since boot", share*100))
 	if share > maxSteal {
-		f.better("The host of this virtual machine gave its processors to others meanwhile. Only a host with fewer guests mends that.",
+		f.better("The host of this virtual machine gave its processors to others meanwhile. Only a host with fewer guests helps.",
 			"vmstat 5  # column st: whether it is so now")
 	}
 	f.ok()

@@ -17,30 +17,30 @@ import (
 	"github.com/seed-7f57ff33/tickwire/asm"
 )
 
-// A host is what the checks look at: this one, or a test's.
+// A host is what the checks inspect: this host, or that of a test.
 type host struct {
-	root         fs.FS // has proc, sys and dev
+	root         fs.FS // with proc, sys and dev
 	goos, goarch string
 	kernel       kernel
 
 	maxProcs, cpus int
-	memLimit       int64 // of the Go runtime; math.MaxInt64 is none
+	memLimit       int64 // of the Go runtime; math.MaxInt64 means none
 	cpu            string
 	available      []asm.Tier
 	active         asm.Tier
 	wish           string               // TICKWIRE_TIER
-	clock          func() time.Duration // what time.Now takes
+	clock          func() time.Duration // the duration of a time.Now
 }
 
-// A kernel answers what no file tells.
+// A kernel answers questions that no file answers.
 type kernel struct {
 	gro      func(name string) (bool, error)
 	coalesce func(name string) (coalescing, error)
-	stamps   func() error                       // of SO_TIMESTAMPNS on a socket
-	routes   func() (quick, all int, err error) // with the attribute quickack
+	stamps   func() error                       // the result of SO_TIMESTAMPNS on a socket
+	routes   func() (quick, all int, err error) // routes with the attribute quickack, and all
 }
 
-// coalescing is when a network card interrupts.
+// coalescing says when a network card interrupts.
 type coalescing struct {
 	usecs, frames uint32
 	adaptive      bool
@@ -54,8 +54,8 @@ func thisHost() *host {
 	}
 }
 
-// clockCost is what time.Now takes: the least of some turns, as anything else may run
-// meanwhile.
+// clockCost returns the duration of time.Now: the minimum of some measurements, as other
+// threads may run meanwhile.
 func clockCost() time.Duration {
 	const turns, calls = 20, 500
 	least := time.Duration(math.MaxInt64)
@@ -70,10 +70,10 @@ func clockCost() time.Duration {
 	return least
 }
 
-// maxRead bounds what is read of one file: the interrupts of some hundred processors.
+// maxRead bounds the read of one file. /proc/interrupts of some hundred processors fits.
 const maxRead = 8 << 20
 
-// bytes returns what is in a file.
+// bytes returns the content of a file.
 func (h *host) bytes(path string) ([]byte, error) {
 	f, err := h.root.Open(strings.TrimPrefix(path, "/"))
 	if err != nil {
@@ -83,13 +83,13 @@ func (h *host) bytes(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxRead))
 }
 
-// file returns what is in a file of text, without the space around it.
+// file returns the content of a text file, without surrounding space.
 func (h *host) file(path string) (string, error) {
 	b, err := h.bytes(path)
 	return strings.TrimSpace(string(b)), err
 }
 
-// more reads a file that adds to what the check knows. One that is not there is left out.
+// more reads an optional file. If there is none, nothing is recorded.
 func (h *host) more(f *finding, path string) (string, bool) {
 	s, err := h.file(path)
 	switch {
@@ -103,7 +103,7 @@ func (h *host) more(f *finding, path string) (string, bool) {
 	return s, true
 }
 
-// word reads a file with one name, or the one in brackets of several.
+// word reads a file with one name, or with several and brackets around the current one.
 func (h *host) word(f *finding, path string, choice bool) (string, bool) {
 	s, err := h.file(path)
 	word := s
@@ -122,7 +122,7 @@ func (h *host) word(f *finding, path string, choice bool) (string, bool) {
 	return word, true
 }
 
-// number reads a file with one whole number.
+// number reads a file that contains one integer.
 func (h *host) number(f *finding, path string) (int64, bool) {
 	s, err := h.file(path)
 	if err != nil {
@@ -138,7 +138,7 @@ func (h *host) number(f *finding, path string) (int64, bool) {
 	return n, true
 }
 
-// garbage is a value that a file should not have.
+// garbage reports an unexpected value in a file.
 type garbage struct{ want, got string }
 
 func (g *garbage) Error() string { return fmt.Sprintf("want %s, got %q", g.want, oneValue(g.got)) }
@@ -161,13 +161,13 @@ func (h *host) dir(path string) ([]string, error) {
 	return names, err
 }
 
-// exists tells whether there is such a file. One that may not be looked at is there.
+// exists reports whether there is such a file. A file that may not be looked at exists.
 func (h *host) exists(path string) bool {
 	_, err := fs.Stat(h.root, strings.TrimPrefix(path, "/"))
 	return err == nil || !errors.Is(err, fs.ErrNotExist)
 }
 
-// reason is the cause of an error in a few words, without the path, which stands beside it.
+// reason returns the cause of an error in a few words. The path is printed next to it.
 func reason(err error) string {
 	var pathError *fs.PathError
 	switch {
@@ -181,7 +181,7 @@ func reason(err error) string {
 	return oneValue(err.Error())
 }
 
-// oneValue makes a value fit for a line: no control characters, and not too long.
+// oneValue makes a value fit on a line: without control characters, and not too long.
 func oneValue(s string) string {
 	s = printable(strings.Join(strings.Fields(s), " "))
 	const most = 160
@@ -193,7 +193,7 @@ func oneValue(s string) string {
 	return s
 }
 
-// A perCPU is a value that each processor has one of, or each queue, or interrupt.
+// A perCPU is the value of one processor, queue or interrupt.
 type perCPU struct {
 	cpu   int
 	value string
@@ -202,8 +202,8 @@ type perCPU struct {
 
 const cpuDir = "/sys/devices/system/cpu"
 
-// online returns the processors in use. Where the list cannot be read, those that have a
-// directory.
+// online returns the online processors. If that list cannot be read, it returns those
+// with a directory.
 func (h *host) online() []int {
 	if s, err := h.file(cpuDir + "/online"); err == nil {
 		if list, err := parseList(s); err == nil && len(list) > 0 {
@@ -223,8 +223,8 @@ func (h *host) online() []int {
 	return list
 }
 
-// each reads the same of each processor and notes a summary. It returns the values that
-// could be read.
+// each reads the same file of each processor and records a summary. It returns the values
+// that it could read.
 func (h *host) each(f *finding, name string, read func(cpu int) (string, error)) []perCPU {
 	pattern := cpuDir + "/cpu*/" + name
 	var good, bad []perCPU
@@ -249,13 +249,13 @@ func (h *host) each(f *finding, name string, read func(cpu int) (string, error))
 	return good
 }
 
-// A group is the processors with one value.
+// A group is the processors that have the same value.
 type group struct {
 	value string
 	cpus  []int
 }
 
-// groups are in the order of their first processors.
+// groups returns the groups, ordered by their first processors.
 func groups(values []perCPU) []group {
 	var all []group
 	at := map[string]int{}
@@ -271,8 +271,8 @@ func groups(values []perCPU) []group {
 	return all
 }
 
-// inGroups is "cpu0-7: performance, cpu8-15: powersave", of processors or something else
-// that has numbers.
+// inGroups returns a text such as "cpu0-7: performance, cpu8-15: powersave", for
+// processors or other numbered things.
 func inGroups(values []perCPU, of string) string {
 	var parts []string
 	all := groups(values)
@@ -286,7 +286,7 @@ func inGroups(values []perCPU, of string) string {
 	return strings.Join(parts, ", ")
 }
 
-// parseList reads the kernel's lists of processors, as 0-3,8.
+// parseList parses the kernel's lists of processors, such as 0-3,8.
 func parseList(s string) ([]int, error) {
 	const most = 1 << 16
 	var list []int
@@ -310,7 +310,7 @@ func parseList(s string) ([]int, error) {
 	return list, nil
 }
 
-// formatList is the reverse of parseList. A list of many ranges is cut.
+// formatList is the reverse of parseList. A list of many ranges is shortened.
 func formatList(list []int) string {
 	var parts []string
 	for i := 0; i < len(list); {

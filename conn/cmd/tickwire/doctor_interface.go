@@ -12,11 +12,11 @@ import (
 
 const netClass = "/sys/class/net"
 
-// An iface is a network interface, and why it is not looked at.
+// An iface is a network interface, and the reason if it is not inspected.
 type iface struct{ name, leftOut string }
 
-// allInterfaces returns what there is. Those of hardware count, if one is up; otherwise
-// all that are.
+// allInterfaces returns all interfaces. If one of a device is up, only such interfaces
+// are inspected; otherwise all that are up.
 func (h *host) allInterfaces() ([]iface, error) {
 	names, err := h.dir(netClass)
 	if err != nil {
@@ -27,7 +27,7 @@ func (h *host) allInterfaces() ([]iface, error) {
 	for _, name := range names {
 		dir := netClass + "/" + name
 		if !h.exists(dir + "/operstate") {
-			continue // a file of a driver's, as bonding_masters
+			continue // a file of a driver, such as bonding_masters
 		}
 		i := iface{name: name}
 		state, err := h.file(dir + "/operstate")
@@ -53,7 +53,7 @@ func (h *host) allInterfaces() ([]iface, error) {
 	return all, nil
 }
 
-// interfaces returns the names of those to look at.
+// interfaces returns the names of the interfaces to inspect.
 func (h *host) interfaces() []string {
 	all, _ := h.allInterfaces()
 	var names []string
@@ -91,7 +91,7 @@ func checkSpeed(h *host, f *finding, name string) {
 	switch n, ok := h.number(f, path); {
 	case !ok:
 		f.explain("The driver does not tell: a virtual interface has no speed of its own.")
-	case n <= 0 || n == 1<<32-1: // as versions of the kernel print -1
+	case n <= 0 || n == 1<<32-1: // some kernel versions print -1 so
 		f.Read = f.Read[:len(f.Read)-1]
 		f.failed(path, fmt.Errorf("unknown to the driver (%d)", n))
 		f.explain("A virtual interface has no speed of its own.")
@@ -125,7 +125,7 @@ func checkGRO(h *host, f *finding, name string) {
 	f.ok()
 }
 
-// A card that waits longer than this with its interrupt adds as much to a message.
+// A card that delays its interrupt longer than this delays a message as much.
 const maxModeration = 10 // µs
 
 func checkCoalescing(h *host, f *finding, name string) {
@@ -147,7 +147,7 @@ func checkCoalescing(h *host, f *finding, name string) {
 func checkRPS(h *host, f *finding, name string) {
 	dir := netClass + "/" + name + "/queues"
 	names, err := h.dir(dir)
-	var good, bad []perCPU // of a queue each
+	var good, bad []perCPU // one value per queue
 	for _, queue := range names {
 		number, ok := strings.CutPrefix(queue, "rx-")
 		if !ok {
@@ -184,7 +184,7 @@ func checkRPS(h *host, f *finding, name string) {
 	f.ok()
 }
 
-// checkInterrupts tells which processors a card's interrupts may go to.
+// checkInterrupts shows which processors handle a card's interrupts.
 func checkInterrupts(h *host, f *finding, name string) {
 	const path = "/proc/interrupts"
 	s, err := h.file(path)
@@ -197,7 +197,7 @@ func checkInterrupts(h *host, f *finding, name string) {
 		f.failed(path, errors.New("no line of this interface"))
 		return
 	}
-	var good, bad []perCPU // of an interrupt each
+	var good, bad []perCPU // one value per interrupt
 	for _, n := range numbers {
 		if list, err := h.affinity(n); err != nil {
 			bad = append(bad, perCPU{n, reason(err), err})
@@ -219,12 +219,12 @@ func checkInterrupts(h *host, f *finding, name string) {
 	f.info()
 }
 
-// affinity returns the processors that an interrupt goes to.
+// affinity returns the processors that may handle an interrupt.
 func (h *host) affinity(number int) (string, error) {
 	dir := fmt.Sprintf("/proc/irq/%d/", number)
 	list, err := h.file(dir + "effective_affinity_list")
 	if errors.Is(err, fs.ErrNotExist) || err == nil && list == "" {
-		list, err = h.file(dir + "smp_affinity_list") // where the kernel does not tell, it may
+		list, err = h.file(dir + "smp_affinity_list") // without effective_affinity_list: those that are allowed
 	}
 	if err != nil {
 		return "", err
@@ -235,10 +235,9 @@ func (h *host) affinity(number int) (string, error) {
 	return list, nil
 }
 
-// interruptsOf returns the numbers of a card's interrupts, and the one that came most
-// often. Their lines end with the name of the interface, or with that of the device that
-// it is made of, and often more: eth0-TxRx-0, virtio2-input.0,
-// mlx5_comp0@pci:0000:03:00.0.
+// interruptsOf returns the numbers of a card's interrupts, and the busiest one. Their
+// lines end with the name of the interface or of its device, and often more: eth0-TxRx-0,
+// virtio2-input.0, mlx5_comp0@pci:0000:03:00.0.
 func (h *host) interruptsOf(table, name string) (numbers []int, busiest int) {
 	var listed []int
 	if entries, err := h.dir(netClass + "/" + name + "/device/msi_irqs"); err == nil {
@@ -261,7 +260,7 @@ func (h *host) interruptsOf(table, name string) (numbers []int, busiest int) {
 			continue
 		}
 		var count uint64
-		for _, field := range strings.Fields(rest) { // one of each processor, then words
+		for _, field := range strings.Fields(rest) { // one count per processor, then words
 			c, err := strconv.ParseUint(field, 10, 64)
 			if err != nil {
 				break
@@ -277,7 +276,7 @@ func (h *host) interruptsOf(table, name string) (numbers []int, busiest int) {
 	return slices.Compact(numbers), busiest
 }
 
-// containsName tells whether a name is in s and does not go on: virtio1 is not in
+// containsName reports whether s contains a name that ends there: virtio1 is not in
 // virtio12-input.0.
 func containsName(s, name string) bool {
 	letter := func(b byte) bool {

@@ -12,15 +12,15 @@ func thisKernel() kernel {
 	return kernel{gro: readGRO, coalesce: readCoalescing, stamps: tryStamps, routes: readRoutes}
 }
 
-// Of <linux/sockios.h> and <linux/ethtool.h>: the calls that read.
+// Read-only commands from <linux/sockios.h> and <linux/ethtool.h>.
 const (
 	siocEthtool      = 0x8946
 	ethtoolGCoalesce = 0x0000000e
 	ethtoolGGRO      = 0x0000002b
 )
 
-// ethtool asks the driver of an interface. What it asks and the answer are in data, which
-// begins with the command.
+// ethtool sends a command to an interface's driver. data begins with the command, and
+// receives the answer.
 func ethtool(name string, data unsafe.Pointer) error {
 	var request struct {
 		name [16]byte
@@ -60,7 +60,7 @@ func readCoalescing(name string) (coalescing, error) {
 	return coalescing{usecs: value[1], frames: value[2], adaptive: value[10] != 0}, err
 }
 
-// tryStamps asks for receive stamps on a socket of its own, as conn.Config.Timestamps does.
+// tryStamps enables receive timestamps on a socket, as conn.Config.Timestamps does.
 func tryStamps() error {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -78,8 +78,8 @@ func readRoutes() (quick, all int, err error) {
 	return countRoutes(rib)
 }
 
-// countRoutes counts the unicast routes to elsewhere, and those of them that have
-// quickack among their metrics.
+// countRoutes counts the unicast routes to other hosts, and those that have the metric
+// quickack.
 func countRoutes(rib []byte) (quick, all int, err error) {
 	messages, err := syscall.ParseNetlinkMessage(rib)
 	if err != nil {
@@ -108,7 +108,7 @@ func countRoutes(rib []byte) (quick, all int, err error) {
 	return quick, all, nil
 }
 
-// hasQuickAck looks for RTAX_QUICKACK in a list of metrics, each an attribute of its own.
+// hasQuickAck looks for RTAX_QUICKACK in a list of metrics. Each metric is an attribute.
 func hasQuickAck(metrics []byte) bool {
 	const quickAck = 15
 	for len(metrics) >= syscall.SizeofRtAttr {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// A burst is what comes while a program does not read for 100 ms, of a feed of 40 MB/s.
-// Of a receive buffer the kernel counts its own bookkeeping too: it takes twice that.
+// A burst is what a feed of 40 MB/s sends while a program does not read for 100 ms. A
+// receive buffer must be twice as large, because the kernel counts its bookkeeping too.
 const burst = 4 << 20
 
 const netCore, netIPv4 = "/proc/sys/net/core/", "/proc/sys/net/ipv4/"
@@ -73,8 +73,8 @@ func checkReceiveDefault(h *host, f *finding) {
 	f.info()
 }
 
-// counters returns the numbers of one group of /proc/net/netstat: a line of names, then
-// one of values.
+// counters returns one group of /proc/net/netstat. A group is a line of names and a line
+// of values.
 func (h *host) counters(group string) (map[string]uint64, error) {
 	s, err := h.file(netstat)
 	if err != nil {
@@ -135,7 +135,7 @@ func checkReceiveDrops(h *host, f *finding) {
 	f.ok()
 }
 
-// Above one in so many packets, a poll of a card ended for lack of budget too often.
+// More than one in this many packets: polls of a card ran out of budget too often.
 const maxSqueeze = 10_000
 
 func checkSoftnet(h *host, f *finding) {

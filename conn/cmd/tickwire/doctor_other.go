@@ -2,5 +2,5 @@
 
 package main
 
-// thisKernel is asked nothing here: the checks that ask it are Linux's.
+// thisKernel has no answers: the checks that need them are for Linux.
 func thisKernel() kernel { return kernel{} }

@@ -54,7 +54,7 @@ func checkMaxProcs(h *host, f *finding) {
 	f.ok()
 }
 
-// checkQuota compares GOMAXPROCS with what the control group allows.
+// checkQuota compares GOMAXPROCS with the limit of the control group.
 func (h *host) checkQuota(f *finding) {
 	dirs, version, err := h.cgroup("cpu")
 	if err != nil {
@@ -77,8 +77,8 @@ func (h *host) checkQuota(f *finding) {
 	h.throttled(f, dirs[0])
 }
 
-// cpuQuota returns the least number of processors that a group allows, and the file that
-// says so; none if there is no such file.
+// cpuQuota returns the lowest processor limit of the groups, and the file with it; none
+// if there is no such file.
 func (h *host) cpuQuota(f *finding, dirs []string, version int) (quota float64, where string) {
 	name := "cpu.max"
 	if version == 1 {
@@ -89,7 +89,7 @@ func (h *host) cpuQuota(f *finding, dirs []string, version int) (quota float64, 
 		file := dir + "/" + name
 		s, err := h.file(file)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // of the root, or the controller is off
+			continue // the root group, or the controller is off
 		}
 		if err == nil && version == 1 {
 			period, e := h.file(dir + "/cpu.cfs_period_us")
@@ -117,8 +117,8 @@ func (h *host) cpuQuota(f *finding, dirs []string, version int) (quota float64, 
 	return quota, where
 }
 
-// parseQuota returns the processors of "150000 100000"; 0 of "max 100000" and, as of
-// version 1, "-1 100000".
+// parseQuota returns the number of processors in "150000 100000". It returns 0 for "max
+// 100000" and for version 1's "-1 100000".
 func parseQuota(s string) (float64, error) {
 	bad := &garbage{"a quota and a period", s}
 	fields := strings.Fields(s)
@@ -139,7 +139,7 @@ func parseQuota(s string) (float64, error) {
 	return float64(quota) / float64(period), nil
 }
 
-// throttled tells whether the group has been stopped.
+// throttled reports whether the group was throttled.
 func (h *host) throttled(f *finding, dir string) {
 	file := dir + "/cpu.stat"
 	s, err := h.file(file)
@@ -166,7 +166,7 @@ func (h *host) throttled(f *finding, dir string) {
 	}
 }
 
-// Of the memory of the group, what does not belong to the Go heap takes the rest.
+// The Go heap may take this share of the group's memory. Other memory takes the rest.
 const heapShare = 0.9
 
 func checkMemLimit(h *host, f *finding) {
@@ -201,7 +201,7 @@ func checkMemLimit(h *host, f *finding) {
 			}
 			if err != nil {
 				f.failed(dir+"/"+name, err)
-			} else if n < 1<<62 { // version 1 has no word for none: it is the largest multiple of a page
+			} else if n < 1<<62 { // version 1 writes "no limit" as the largest multiple of a page
 				f.read(dir+"/"+name, s)
 				limit = min(limit, n)
 			}
@@ -221,8 +221,8 @@ func checkMemLimit(h *host, f *finding) {
 	f.ok()
 }
 
-// cgroup returns the directories of the group that this process is in, for one
-// controller: its own, and those above up to the mount.
+// cgroup returns the directories of this process's group for one controller, from its own
+// up to the mount.
 func (h *host) cgroup(controller string) (dirs []string, version int, err error) {
 	own, err := h.file("/proc/self/cgroup")
 	if err != nil {
@@ -243,7 +243,7 @@ func (h *host) cgroup(controller string) (dirs []string, version int, err error)
 			groups[2] = fields[2]
 		}
 	}
-	for _, version := range []int{1, 2} { // a controller is in one of them
+	for _, version := range []int{1, 2} { // each controller is in one of them
 		group, ok := groups[version]
 		if !ok {
 			continue
@@ -255,7 +255,8 @@ func (h *host) cgroup(controller string) (dirs []string, version int, err error)
 	return nil, 0, fmt.Errorf("no control group with %s is mounted", controller)
 }
 
-// cgroupMount finds a hierarchy in mountinfo: the group that is mounted, and where.
+// cgroupMount finds a hierarchy in mountinfo: its mount point, and the group that is
+// mounted there.
 func cgroupMount(mounts, controller string, version int) (root, point string, ok bool) {
 	for line := range strings.Lines(mounts) {
 		before, after, _ := strings.Cut(line, " - ")
@@ -272,8 +273,8 @@ func cgroupMount(mounts, controller string, version int) (root, point string, ok
 	return "", "", false
 }
 
-// groupDirs returns the directory of a group below a mount, and those above it. A group
-// that the mount does not show, as that of a container, counts as the mount's own.
+// groupDirs returns the directory of a group below a mount, and those above it. If the
+// mount does not show the group, as in a container, the mount's root is the group.
 func groupDirs(point, root, group string) []string {
 	below := ""
 	if root == "/" {
@@ -294,7 +295,7 @@ func groupDirs(point, root, group string) []string {
 	}
 }
 
-// A server or a group of lines has a descriptor for each connection.
+// A server or a set of connections needs a descriptor for each connection.
 const minFiles = 65536
 
 func checkOpenFiles(h *host, f *finding) {
@@ -331,7 +332,7 @@ func checkOpenFiles(h *host, f *finding) {
 	f.failed(file, &garbage{"a line \"" + name + "\"", s})
 }
 
-// quote makes a word of a shell out of s.
+// quote returns s as one word of a shell.
 func quote(s string) string {
 	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+.:@/%=,") == "" {
 		return s

@@ -17,11 +17,11 @@ import (
 // urlLine begins the line that a server prints when it listens.
 const urlLine = "url "
 
-// runExchange serves the feed until Ctrl-C, or until its standard input ends
-// when another process holds that as a leash.
+// runExchange serves the feed until Ctrl-C. With -leash it serves until its standard
+// input ends.
 func runExchange(ctx context.Context, std *streams, args []string) error {
 	flags := newFlags("exchange")
-	addr := flags.String("addr", "127.0.0.1:0", "host:port to listen on; port 0 is any")
+	addr := flags.String("addr", "127.0.0.1:0", "host:port to listen on; port 0 means any")
 	secure := flags.Bool("tls", false, "over TLS, with a self-made certificate; its root is printed after the URL")
 	records := flags.String("records", "", recordsUsage)
 	compress := flags.Bool("deflate", false, "accept permessage-deflate, RFC 7692")
@@ -30,8 +30,8 @@ func runExchange(ctx context.Context, std *streams, args []string) error {
 		return err
 	}
 	if *leash {
-		// Ctrl-C reaches every process of the terminal. The consumer ends first, with a
-		// goodbye that needs us to be there, and then lets go.
+		// Ctrl-C reaches every process of the terminal. The consumer must first do its
+		// close handshakes with this process. Then it closes the leash.
 		signal.Ignore(os.Interrupt)
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -62,7 +62,7 @@ func runExchange(ctx context.Context, std *streams, args []string) error {
 		fmt.Fprintf(std.err, "tickwire exchange: "+format+"\n", args...)
 	}}
 	if *compress {
-		s.Upgrader.Config.Deflate = &deflate.Config{Level: 1} // the consumer is what is measured
+		s.Upgrader.Config.Deflate = &deflate.Config{Level: 1} // only the consumer is measured
 	}
 	return s.Serve(ctx, l)
 }
@@ -74,7 +74,7 @@ const (
 	recordsUsage     = "with -tls: what a TLS record holds, per-message (as most exchanges send) or large (default: large)"
 )
 
-// checkRecords says what is wrong with -records.
+// checkRecords returns an error for a wrong value of -records.
 func checkRecords(records string, secure bool) error {
 	switch {
 	case records == "":
@@ -86,8 +86,8 @@ func checkRecords(records string, secure bool) error {
 	return nil
 }
 
-// listen opens a listener and prints the URL it serves; with TLS, the PEM text
-// of the root of its certificate too.
+// listen opens a listener and prints the URL that it serves. With TLS it also prints the
+// PEM text of the root of its certificate.
 func listen(std *streams, addr string, secure bool, path string, eachARecord bool) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -100,7 +100,7 @@ func listen(std *streams, addr string, secure bool, path string, eachARecord boo
 	if !secure {
 		if _, err := fmt.Fprintf(std.out, "%sws://%s%s\n", urlLine, l.Addr(), path); err != nil {
 			l.Close()
-			return nil, err // nobody would know where it is
+			return nil, err // nobody would know the address
 		}
 		return l, nil
 	}

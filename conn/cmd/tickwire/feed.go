@@ -16,8 +16,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/internal/exchange"
 )
 
-// The rate of the fixed-rate phase: a busy consumer's, of hundreds of thousands of messages a second, and far from what would fill
-// a processor, the exchange's compressing included, so that latency means something.
+// The rate of the fixed-rate phase is that of a busy consumer. It is far from the limit
+// of a processor that also runs the exchange with compression. So latency is not
+// queueing.
 const (
 	defaultRate = 200_000
 	deflateRate = 10_000
@@ -43,7 +44,7 @@ type feedOptions struct {
 
 func (o *feedOptions) register(f *flag.FlagSet) {
 	f.DurationVar(&o.duration, "duration", 10*time.Second, "how long, both phases together")
-	f.Float64Var(&o.rate, "rate", 0, "only the fixed-rate phase, at so many messages/s over all connections (default: both phases, "+
+	f.Float64Var(&o.rate, "rate", 0, "only the fixed-rate phase, at this many messages/s over all connections (default: both phases, "+
 		quantity(defaultRate)+" in the second, "+quantity(deflateRate)+" with -deflate)")
 	f.IntVar(&o.conns, "conns", 1, "connections, each with a feed of its own")
 	f.BoolVar(&o.secure, "tls", false, "over TLS, with a self-made certificate that is verified against its own root")
@@ -59,12 +60,12 @@ func (o *feedOptions) register(f *flag.FlagSet) {
 	f.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of the consumer to this file")
 }
 
-// check says what is wrong with the flags together.
+// check returns an error if the flags do not go together.
 func (o *feedOptions) check() error {
 	switch {
 	case o.duration <= 0:
 		return badUsage("-duration must be positive, not %v", o.duration)
-	case !(o.rate >= 0 && o.rate <= exchange.MaxRate): // also if it is no number
+	case !(o.rate >= 0 && o.rate <= exchange.MaxRate): // also if it is NaN
 		return badUsage("-rate must be between 0 and %.0f, not %v", float64(exchange.MaxRate), o.rate)
 	case o.conns < 1 || o.conns > 10_000:
 		return badUsage("-conns must be between 1 and 10000, not %d", o.conns)
@@ -88,9 +89,9 @@ func isSecure(url string) bool { return strings.HasPrefix(strings.ToLower(url), 
 // A phase is a part of a run.
 type phase struct {
 	name     string
-	rate     float64 // over all connections; 0 is full speed
+	rate     float64 // over all connections; 0 means full speed
 	duration time.Duration
-	latency  bool // measured: not at full speed, where it tells only how much is queued
+	latency  bool // measure it: not at full speed, where it only shows the length of the queue
 }
 
 func (o *feedOptions) phases() []phase {
@@ -107,7 +108,7 @@ func (o *feedOptions) phases() []phase {
 	return []phase{{"full speed", 0, half, false}, {"fixed rate", rate, o.duration - half, true}}
 }
 
-// runFeed consumes a feed in phases and prints what it took.
+// runFeed consumes a feed in phases and prints what it cost.
 func runFeed(ctx context.Context, std *streams, args []string) error {
 	var o feedOptions
 	flags := newFlags("feed")
@@ -161,7 +162,7 @@ func runFeed(ctx context.Context, std *streams, args []string) error {
 	return err
 }
 
-// run goes through the phases and prints the summary, also of a run that fails.
+// run runs the phases and prints the summary, also after a failure.
 func (f *feed) run(ctx context.Context, std *streams) error {
 	s := &summary{
 		URL:         public(f.url),
@@ -192,7 +193,7 @@ func (f *feed) run(ctx context.Context, std *streams) error {
 		s.Error, s.Verified = hide(oneLine(failure), f.secrets), false
 		var bad *usageError
 		if errors.As(failure, &bad) && len(s.Phases) == 0 && !f.options.json {
-			return failure // nothing was consumed: the one line is all there is to say
+			return failure // nothing was consumed: the error is the only output
 		}
 	}
 	if s.TLS {
@@ -206,7 +207,8 @@ func (f *feed) run(ctx context.Context, std *streams) error {
 	return failure
 }
 
-// startProfile writes a CPU profile to path until stop is called, which returns the first error of writing it.
+// startProfile writes a CPU profile to path until stop is called. stop returns the first
+// write error.
 func startProfile(path string) (stop func() error, err error) {
 	file, err := os.Create(path)
 	if err != nil {

@@ -8,19 +8,19 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/redial"
 )
 
-// A following is a consumer's side of a feed that is read over as many connections as it takes.
+// A following is a consumer's side of a feed that is read over successive connections.
 type following struct {
 	client *redial.Client
 	url    string
 
 	mu   sync.Mutex
 	live *conn.Conn // nil without a connection
-	past conn.Stats // of the connections that have ended, as far as they are shown
+	past conn.Stats // of the connections that have ended, as far as they were published
 }
 
 func (f *feed) newFollowing() *following {
 	w, judge := &following{url: f.url}, &judge{policy: f.options.policy.policy}
-	tell := tellChange(&redactor{f.display, f.secrets})
+	tell := printChange(&redactor{f.display, f.secrets})
 	w.client = &redial.Client{
 		Classify: judge.classify,
 		URL:      f.url,
@@ -35,7 +35,7 @@ func (f *feed) newFollowing() *following {
 			}
 			return sendTexts(s.Conn, []string{f.options.send})
 		},
-		OnChange: judge.hear(func(ch redial.Change) {
+		OnChange: judge.onChange(func(ch redial.Change) {
 			if ch.State == redial.Down {
 				w.ended(ch.Stats)
 			}
@@ -45,7 +45,7 @@ func (f *feed) newFollowing() *following {
 	return w
 }
 
-// ended adds the counters of a connection that is no more.
+// ended adds the counters of a connection that has ended.
 func (w *following) ended(s conn.Stats) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -14,8 +14,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn"
 )
 
-// showHandshakes has the requests and answers of d's handshakes, a proxy's too, printed
-// line by line: > is what this side sends. Values of headers that may be secret are not.
+// showHandshakes prints the requests and answers of d's handshakes line by line, those of
+// a proxy too. > marks what this side sends. Values of headers that may be secret are
+// hidden.
 func showHandshakes(d *conn.Dialer, w io.Writer) {
 	secret := map[string]bool{"authorization": true, "proxy-authorization": true, "cookie": true}
 	for name := range d.Header {
@@ -51,7 +52,7 @@ func showHandshakes(d *conn.Dialer, w io.Writer) {
 	}
 }
 
-// A showing is a connection whose heads are printed.
+// A showing is a connection whose handshake is printed.
 type showing struct {
 	net.Conn
 	out, in showingHead
@@ -79,7 +80,7 @@ func (s *showing) Write(p []byte) (int, error) {
 // NetConn returns the connection below.
 func (s *showing) NetConn() net.Conn { return s.Conn }
 
-// CloseWrite ends the sending side.
+// CloseWrite closes the outgoing half.
 func (s *showing) CloseWrite() error {
 	if h, ok := s.Conn.(interface{ CloseWrite() error }); ok {
 		return h.CloseWrite()
@@ -87,22 +88,22 @@ func (s *showing) CloseWrite() error {
 	return nil
 }
 
-// A showingHead prints the lines of one direction up to an empty one. After it come
-// frames, or another head: of the server behind a proxy, or after an interim answer.
+// A showingHead prints the lines of one direction, up to an empty line. Frames follow, or
+// another head: of the server after a proxy's, or after an interim answer.
 type showingHead struct {
 	w       io.Writer
 	mark    string
-	tunnels *atomic.Int32   // requests to proxies that are not answered
-	secret  map[string]bool // names of headers whose values are hidden, in lower case
+	tunnels *atomic.Int32   // requests to proxies that are not answered yet
+	secret  map[string]bool // lower-case names of headers whose values are hidden
 
 	mu     sync.Mutex
 	done   bool
-	hiding bool   // the header before has a secret value, which may go on
+	hiding bool   // the header of the last line has a secret value, which may continue
 	first  string // line of this head
 	line   []byte
 }
 
-// maxShownLine is where a line that does not end is printed as far as it came.
+// maxShownLine is the length at which an unfinished line is printed.
 const maxShownLine = 4 << 10
 
 func (h *showingHead) take(p []byte) {
@@ -110,7 +111,7 @@ func (h *showingHead) take(p []byte) {
 	defer h.mu.Unlock()
 	for len(p) > 0 && !h.done {
 		if len(h.line) == 0 && p[0] != '\r' && p[0] != '\n' && (p[0] < ' ' || p[0] >= 0x7F) {
-			h.done = true // a record of TLS, or a frame
+			h.done = true // a TLS record, or a frame
 			return
 		}
 		end := bytes.IndexByte(p, '\n')
@@ -127,13 +128,13 @@ func (h *showingHead) take(p []byte) {
 	}
 }
 
-// shown returns a line of the head without a value that is to be hidden.
+// shown returns a line of the head, with a secret value hidden.
 func (h *showingHead) shown(s string) string {
 	if h.first == "" || s == "" {
 		h.hiding = false
 		return s
 	}
-	if s[0] == ' ' || s[0] == '\t' { // the line before goes on
+	if s[0] == ' ' || s[0] == '\t' { // continues the last line
 		if h.hiding {
 			return " " + hidden
 		}
@@ -147,7 +148,7 @@ func (h *showingHead) shown(s string) string {
 	return s
 }
 
-// print prints the line, and knows a head's end.
+// print prints the line, and recognizes the end of a head.
 func (h *showingHead) print() {
 	s := strings.TrimRight(string(h.line), "\r")
 	h.line = h.line[:0]

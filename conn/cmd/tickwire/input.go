@@ -13,16 +13,16 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// An input is standard input, whose lines are sent as text, each as a message.
+// An input is standard input. Each line is sent as a text message.
 type input struct {
-	lines chan string // closed when there are no more
-	held  []string    // the one that a connection ended with, for the next
+	lines chan string // closed after the last line
+	held  []string    // the line that was not sent when a connection ended; the next one gets it
 
-	left atomic.Int64 // lines that were read, less those that were sent
+	left atomic.Int64 // lines that were read but not sent
 	done atomic.Bool  // all of it was read
 }
 
-// A lineCounter counts the line ends that are read.
+// A lineCounter counts the line ends that it reads.
 type lineCounter struct {
 	r     io.Reader
 	count *atomic.Int64
@@ -34,8 +34,8 @@ func (l *lineCounter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// unsent returns an error with the number of lines that were read and not sent, nil if
-// there are none. It may be called when send has returned.
+// unsent returns an error with the number of lines that were read and not sent, or nil if
+// there are none. Call it after send has returned.
 func (in *input) unsent() error {
 	if in == nil {
 		return nil
@@ -53,8 +53,8 @@ func (in *input) unsent() error {
 // maxLine bounds a line. A longer one is not sent.
 const maxLine = 16 << 20
 
-// readInput begins to read. A reader that never returns is left behind. After a complaint
-// next is called.
+// readInput starts to read. It does not wait for a reader that never returns. next is
+// called after each complaint.
 func readInput(r io.Reader, complain func(format string, args ...any), next func()) *input {
 	in := &input{lines: make(chan string)}
 	go func() {
@@ -63,7 +63,7 @@ func readInput(r io.Reader, complain func(format string, args ...any), next func
 		for {
 			line, long, err := readLine(lines)
 			if err != nil && (long || line != "") {
-				in.left.Add(1) // it has no line end
+				in.left.Add(1) // without a line end
 			}
 			if err == io.EOF {
 				in.done.Store(true)
@@ -86,8 +86,8 @@ func readInput(r io.Reader, complain func(format string, args ...any), next func
 	return in
 }
 
-// readLine returns the next line without its end, or that it is too long. At the end of
-// the input there is an error too.
+// readLine returns the next line without its end. long reports that it was too long. The
+// last line comes with an error.
 func readLine(r *bufio.Reader) (line string, long bool, err error) {
 	var b []byte
 	for {
@@ -103,8 +103,8 @@ func readLine(r *bufio.Reader) (line string, long bool, err error) {
 	}
 }
 
-// send sends lines on c until that ends, or there are no more. Next is called after each.
-// One call runs at a time.
+// send sends lines on c until the connection ends or there are no more lines. next is
+// called after each line. One call runs at a time.
 func (in *input) send(c *conn.Conn, complain func(format string, args ...any), next func()) {
 	for {
 		if len(in.held) == 0 {
@@ -123,7 +123,7 @@ func (in *input) send(c *conn.Conn, complain func(format string, args ...any), n
 		case errors.Is(err, conn.ErrNotUTF8):
 			complain("a line that is not UTF-8 is not sent")
 		case err != nil:
-			return // the next connection has it
+			return // the next connection sends it
 		default:
 			in.left.Add(-1)
 		}

@@ -1,49 +1,50 @@
-// Command tickwire runs a market-data feed end to end and helps to look at
-// WebSocket servers by hand.
+// Command tickwire runs a market-data feed end to end, and tests WebSocket servers by
+// hand.
 //
 //	tickwire feed        consume a feed, verify it, print what it costs
 //	tickwire exchange    the market-data server that feed starts by itself
 //	tickwire tail URL    print the messages of a server, and send lines to it
 //	tickwire serve       an echo server
-//	tickwire conform     try servers and clients against the RFCs, or be tried
-//	tickwire record URL FILE  keep what a server sends, byte for byte, over as many connections as it takes
+//	tickwire conform     test servers and clients against the RFCs, or be tested
+//	tickwire record URL FILE  record what a server sends, byte for byte
 //	tickwire replay FILE      a server that sends a recording
 //	tickwire tier        the processor and the kernels that run on it
-//	tickwire soak        many connections on loopback, for long: is anything lost, or left
-//	tickwire doctor      what of this host slows a feed down, and what mends it
-//	tickwire completion  a script with which a shell completes commands and flags
+//	tickwire soak        many connections for long: is anything lost or left over
+//	tickwire doctor      what slows a feed down on this host, and how to change it
+//	tickwire completion  a script that makes a shell complete commands and flags
 //	tickwire version     what this program was built from
 //
-// Exit codes: 0 all is well, 1 the run failed (a gap, a wrong checksum, a lost
-// connection, output that could not be written), 2 the command line, the URL or
-// the file cannot be used. A reader of the output that has gone, as head, is output
-// that could not be written; messages on standard error that nobody reads are lost,
-// and the command goes on.
+// Exit code 0: all is well. 1: the run failed, for example with a gap, a wrong checksum,
+// a lost connection, or output that could not be written. 2: the command line, the URL or
+// the file cannot be used. If the reader of the output has gone, such as head, the output
+// could not be written. If the reader of standard error has gone, messages are lost and
+// the command goes on.
 //
-// Conform exits with 1 if a case failed; with -strict if one is non-strict, too.
+// Conform exits with 1 if a case failed, and with -strict also if one is non-strict.
 //
-// Record, tail -reconnect and feed -reconnect go on until Ctrl-C, -n or -duration.
-// Until they are connected they give up at once where the URL, the key or the
-// certificate may be wrong: that is exit code 2. From then on they dial again
-// whatever happens, and print each end. With -policy strict a refusal that is not
-// said to pass, or a final Close code, still ends them. To give up is exit code 1.
+// Record, tail -reconnect and feed -reconnect run until Ctrl-C, -n or -duration. Before
+// the first connection they give up at once if the URL, the key or the certificate may be
+// wrong, with exit code 2. After it they always dial again, and print how each connection
+// ended. With -policy strict they give up after a final Close code, and after a refusal
+// that does not say it is temporary. The exit code is then 1.
 //
-// Record refuses a FILE that is there without -force, with which it is emptied when
+// Record refuses an existing FILE without -force. With -force it empties the file when
 // there is a connection.
 //
-// Doctor changes nothing, and says what it could not read. What it finds is no failure:
-// its exit code is 0 when it ran. It looks at its own control group, GOMAXPROCS and
-// GOMEMLIMIT: run it as the same user, and in the same container, as the program.
+// Doctor changes nothing. It says what it could not read. Its exit code is 0 whatever it
+// finds. It inspects its own control group, GOMAXPROCS and GOMEMLIMIT, so run it as the
+// same user and in the same container as the program.
 //
-// Proxies are those of the environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) unless -proxy
-// says something else. Where SSLKEYLOGFILE names a file, the secrets of TLS connections
-// are added to it, for whoever looks at packets.
+// Without -proxy the environment names the proxies (HTTP_PROXY, HTTPS_PROXY, NO_PROXY).
+// If SSLKEYLOGFILE names a file, TLS secrets are appended to it, for programs that
+// decrypt captured packets.
 //
-// Tail counts the lines of standard input that were not sent. They are exit code 1,
-// unless standard input is a terminal, or -n or Ctrl-C has ended the run.
+// Tail counts the lines of standard input that were not sent. If there are any the exit
+// code is 1, unless standard input is a terminal, or -n or Ctrl-C has ended the run.
 //
-// Passwords of URLs, user names without a password, and values of -header are shown
-// nowhere. Only -v, by the names of headers, hides those of less than four characters.
+// Passwords of URLs, user names without a password, and values of -header are never
+// printed. If such a value has less than four characters, only -v hides it, by the name
+// of its header.
 package main
 
 import (
@@ -67,8 +68,8 @@ const (
 	exitUsage  = 2
 )
 
-// A command is one subcommand. Its run function gets the arguments after the
-// name and a context that ends with Ctrl-C.
+// A command is one subcommand. Its run function gets the arguments after the name, and a
+// context that ends with Ctrl-C.
 type command struct {
 	name, synopsis, about string
 	run                   func(ctx context.Context, std *streams, args []string) error
@@ -80,13 +81,13 @@ func commands() []command {
 		{"exchange", "[flags]", "run the market-data server that feed starts by itself", runExchange},
 		{"tail", "[flags] URL", "print the messages of a server as they come, and send the lines of standard input; connect is another name", runTail},
 		{"serve", "[flags]", "run an echo server", runServe},
-		{"conform", "server|listen|client|page [flags] …", "try servers and clients against RFC 6455 and RFC 7692, or be tried", runConform},
-		{"record", "[flags] URL FILE", "keep what a server sends, byte for byte, over as many connections as it takes, in a new FILE", runRecord},
+		{"conform", "server|listen|client|page [flags] …", "test servers and clients against RFC 6455 and RFC 7692, or be tested", runConform},
+		{"record", "[flags] URL FILE", "record what a server sends, byte for byte, over successive connections, in a new FILE", runRecord},
 		{"replay", "[flags] FILE", "run a server that sends a recording", runReplay},
 		{"tier", "[flags]", "print the processor and the kernels that run on it", runTier},
-		{"soak", "[flags]", "run many connections on loopback for long, and look whether anything is lost, grows or is left", runSoak},
+		{"soak", "[flags]", "run many connections on loopback for long, and check whether anything is lost, grows or is left over", runSoak},
 		{"doctor", "[flags]", doctorAbout, runDoctor},
-		{"completion", "bash|zsh|fish", "print a script with which a shell completes commands and flags", runCompletion},
+		{"completion", "bash|zsh|fish", "print a script that makes a shell complete commands and flags", runCompletion},
 		{"version", "[flags]", "print what this program was built from", runVersion},
 	}
 }
@@ -95,18 +96,19 @@ func commands() []command {
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
-	secrets  []string // of the command line: err shows none of them
+	secrets  []string // of the command line: err hides them
 }
 
 func main() {
 	ignoreBrokenPipes()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The second Ctrl-C kills: whatever the first one waits for may never come.
+	// The second Ctrl-C kills the process, even if what the first one waits for never
+	// comes.
 	context.AfterFunc(ctx, stop)
 	os.Exit(execute(ctx, &streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}, os.Args[1:]))
 }
 
-// execute runs the subcommand that args name and returns the exit code.
+// execute runs the subcommand named in args and returns the exit code.
 func execute(ctx context.Context, std *streams, args []string) int {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -121,7 +123,7 @@ func execute(ctx context.Context, std *streams, args []string) int {
 	return code
 }
 
-// dispatch is execute but for what becomes of the output.
+// dispatch is execute without the check of the output.
 func dispatch(ctx context.Context, std *streams, args []string) int {
 	if len(args) == 0 {
 		usage(std.err)
@@ -166,8 +168,8 @@ func usage(w io.Writer) {
 	fmt.Fprintln(w, "Exit status: 0 all is well, 1 the run failed or its output could not be written, 2 the command line, the URL or the file cannot be used.")
 }
 
-// A usageError is a command line that cannot be run, or a URL that cannot be
-// reached: the caller's to mend, exit code 2.
+// A usageError is a command line that cannot be run, or a URL that cannot be reached. The
+// caller must correct it: exit code 2.
 type usageError struct{ err error }
 
 func (e *usageError) Error() string { return e.err.Error() }
@@ -178,7 +180,7 @@ func badUsage(format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...)}
 }
 
-// oneLine returns the text of err on one line, whatever a server put into it.
+// oneLine returns the text of err on one line, even if a server's text has several.
 func oneLine(err error) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
@@ -188,24 +190,24 @@ func oneLine(err error) string {
 	}, err.Error())
 }
 
-// newFlags returns the flag set of a subcommand. The flag package's own error
-// output, which runs over pages, is replaced by the one line of execute.
+// newFlags returns the flag set of a subcommand. It prints no errors itself: package flag
+// prints pages, and execute one line.
 func newFlags(name string) *flag.FlagSet {
 	f := flag.NewFlagSet(name, flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	return f
 }
 
-// badHeader reports that the flag -header got something else.
+// badHeader reports whether the flag -header got something else.
 func badHeader(f *flag.FlagSet) bool {
 	h := f.Lookup("header")
 	return h != nil && h.Value.(*header).bad
 }
 
-// hiddenFlags are for this program itself.
+// hiddenFlags are used by this program itself.
 var hiddenFlags = []string{"leash"}
 
-// printFlags prints the flags of a subcommand, but hidden ones.
+// printFlags prints the flags of a subcommand, except hidden ones.
 func printFlags(w io.Writer, f *flag.FlagSet) {
 	shown := flag.NewFlagSet(f.Name(), flag.ContinueOnError)
 	shown.SetOutput(w)
@@ -218,8 +220,8 @@ func printFlags(w io.Writer, f *flag.FlagSet) {
 	shown.PrintDefaults()
 }
 
-// parse reads the flags of a subcommand and returns the arguments behind them,
-// of which there must be exactly want.
+// parse reads the flags of a subcommand and returns the arguments after them. There must
+// be exactly want.
 func parse(f *flag.FlagSet, std *streams, args []string, want int) ([]string, error) {
 	return parseBetween(f, std, args, want, want)
 }
@@ -246,7 +248,7 @@ func parseBetween(f *flag.FlagSet, std *streams, args []string, least, most int)
 	case f.NArg() < least:
 		return nil, badUsage("an argument is missing; tickwire %s -h tells which", f.Name())
 	case f.NArg() > most:
-		return nil, badUsage("unexpected argument %q; flags stand before arguments", public(f.Arg(most)))
+		return nil, badUsage("unexpected argument %q; flags go before arguments", public(f.Arg(most)))
 	}
 	return f.Args(), nil
 }

@@ -6,24 +6,23 @@ import (
 	"time"
 )
 
-// Used is what this process has used up to one moment.
+// used is what this process has used up to some moment.
 type used struct {
 	at      time.Time
 	cpu     time.Duration
-	mallocs uint64 // heap objects, tiny ones included
+	mallocs uint64 // heap objects, including tiny ones
 	cycles  uint64 // of the garbage collector
 }
 
-// takeExact reads everything to the last object. It stops the world.
+// takeExact reads exact values. It stops the world.
 func takeExact() used {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return used{time.Now(), processCPU(), m.Mallocs, uint64(m.NumGC)}
 }
 
-// A meter reads the same without stopping the world, for the live line; the
-// runtime counts an allocation late, when a thread's cache of free objects is
-// used up.
+// A meter reads the same values without stopping the world, for the live line. The
+// runtime counts allocations late: when a thread has used up its cache of free objects.
 type meter struct {
 	samples []metrics.Sample
 }

@@ -5,7 +5,8 @@ import (
 	"sync"
 )
 
-// An output is standard output: it remembers the first error of writing, and has the command end when there is one.
+// An output is standard output. It keeps the first write error, and ends the command
+// after it.
 type output struct {
 	w      io.Writer
 	failed func()
@@ -30,7 +31,7 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Err returns the first error.
+// Err returns the first write error.
 func (o *output) Err() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -39,8 +40,8 @@ func (o *output) Err() error {
 
 func (o *output) under() io.Writer { return o.w }
 
-// under returns what w stands before, w itself if it stands before nothing.
-func under(w io.Writer) io.Writer {
+// unwrap returns the writer that w wraps, or w itself if it wraps none.
+func unwrap(w io.Writer) io.Writer {
 	if u, ok := w.(interface{ under() io.Writer }); ok {
 		return u.under()
 	}

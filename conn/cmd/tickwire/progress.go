@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// A progress shows a line a second on a terminal while a command runs that prints nothing
-// else. What else goes to standard error stands above it.
+// A progress shows a line a second on a terminal, for a command that prints nothing else.
+// Other output to standard error appears above it.
 type progress struct {
 	*display
 	stop chan struct{}
 	done sync.WaitGroup
 }
 
-// startProgress shows line() from now on, if d is a terminal's.
+// startProgress starts to show line(), if d is a terminal.
 func startProgress(d *display, line func() string) *progress {
 	p := &progress{display: d, stop: make(chan struct{})}
 	if !d.terminal {
@@ -34,7 +34,7 @@ func startProgress(d *display, line func() string) *progress {
 	return p
 }
 
-// end leaves the last line standing.
+// end keeps the last line on the terminal.
 func (p *progress) end() {
 	close(p.stop)
 	p.done.Wait()

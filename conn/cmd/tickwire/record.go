@@ -14,11 +14,12 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/redial"
 )
 
-// runRecord keeps what a server sends, byte for byte, over as many connections as it takes, until Ctrl-C.
+// runRecord records what a server sends, byte for byte, over successive connections,
+// until Ctrl-C.
 func runRecord(ctx context.Context, std *streams, args []string) error {
 	flags := newFlags("record")
 	client := addClientFlags(flags)
-	duration := flags.Duration("duration", 0, "stop after so long; 0 is never")
+	duration := flags.Duration("duration", 0, "stop after this long; 0 means never")
 	force := flags.Bool("force", false, "overwrite FILE, when there is a connection")
 	var policy policyFlag
 	policy.register(flags)
@@ -63,7 +64,7 @@ func record(ctx context.Context, std *streams, d *conn.Dialer, url string, clien
 	judge := &judge{policy: policy}
 	c := &redial.Client{
 		Classify: judge.classify, URL: url, Dialer: d,
-		OnChange: judge.hear(tellChange(display)),
+		OnChange: judge.onChange(printChange(display)),
 		OnConnect: func(_ context.Context, s *redial.Session) error {
 			if err := t.begin(); err != nil {
 				return redial.Fatal(err)
@@ -100,25 +101,26 @@ func record(ctx context.Context, std *streams, d *conn.Dialer, url string, clien
 	return redialEnd(ctx, url, err, n.Connections)
 }
 
-// A target is the file that is recorded to. What it holds is left alone until there is a connection.
+// A target is the file to record to. It keeps its content until there is a connection.
 type target struct {
 	file  writeCloser
-	made  string // the name of a file that was not there before
-	old   bool   // it holds what -force has given up
+	made  string // the file's name, if it is new
+	old   bool   // it has content that -force gives up
 	mu    sync.Mutex
 	begun bool
 	early []byte // written before begin
-	err   error  // of writing it
+	err   error  // the first write error
 }
 
-// writeCloser is what of an *os.File a target needs.
+// writeCloser is the part of *os.File that a target needs.
 type writeCloser interface {
 	Write(p []byte) (int, error)
 	Truncate(size int64) error
 	Close() error
 }
 
-// openTarget opens a file for writing, and changes nothing of it. A regular file that is there is an error without force.
+// openTarget opens a file for writing without changing it. Without force an existing
+// regular file is an error.
 func openTarget(name string, force bool) (*target, error) {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err == nil {
@@ -141,7 +143,7 @@ func openTarget(name string, force bool) (*target, error) {
 	return &target{file: f, old: regular}, nil
 }
 
-// Write keeps what comes before begin.
+// Write keeps bytes until begin.
 func (t *target) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -155,7 +157,7 @@ func (t *target) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// begin empties the file and writes what was kept.
+// begin empties the file and writes the bytes kept so far.
 func (t *target) begin() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -173,7 +175,7 @@ func (t *target) begin() error {
 	return t.err
 }
 
-// close closes the file; one that is new and has nothing in it is removed.
+// close closes the file. It removes a new file that is empty.
 func (t *target) close() error {
 	err := t.file.Close()
 	if !t.begun && t.made != "" {

@@ -340,7 +340,7 @@ func TestReplayOfACutRecording(t *testing.T) {
 func TestTellChange(t *testing.T) {
 	for by, want := range map[redial.Side]string{redial.ByUs: "ended by this side after", redial.ByPeer: "ended by the peer after"} {
 		var b strings.Builder
-		tellChange(&b)(redial.Change{State: redial.Down, By: by, Err: conn.ErrClosed})
+		printChange(&b)(redial.Change{State: redial.Down, By: by, Err: conn.ErrClosed})
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q, want %q", b.String(), want)
 		}

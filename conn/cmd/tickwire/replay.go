@@ -17,12 +17,13 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// runReplay is a WebSocket server that sends a recording: its first connection to the first client, the next one to the next.
+// runReplay is a WebSocket server that sends a recording. Each client gets the next
+// connection of it.
 func runReplay(ctx context.Context, std *streams, args []string) error {
 	flags := newFlags("replay")
-	addr := flags.String("addr", "127.0.0.1:8080", "host:port to listen on; port 0 is any")
+	addr := flags.String("addr", "127.0.0.1:8080", "host:port to listen on; port 0 means any")
 	secure := flags.Bool("tls", false, "over TLS, with a self-made certificate; its root is printed after the URL")
-	speed := flags.Float64("speed", 1, "so many times as fast as it was recorded; 0 is as fast as it can be read")
+	speed := flags.Float64("speed", 1, "this many times as fast as recorded; 0 means as fast as it can be read")
 	loop := flags.Bool("loop", false, "begin again with the first connection when all have been sent")
 	arguments, err := parse(flags, std, args, 1)
 	if err != nil {
@@ -42,21 +43,22 @@ func runReplay(ctx context.Context, std *streams, args []string) error {
 	return r.serve(ctx, l)
 }
 
-// A replay is a recording that is served.
+// A replay serves a recording.
 type replay struct {
 	path  string
 	speed float64
 	loop  bool
 	std   *streams
 
-	about []string // of each connection, the lines of its begin record
+	about []string // for each connection, the lines of its begin record
 	mu    sync.Mutex
 	next  int
 
-	begun, playing, sent atomic.Int64 // connections, those that go on, bytes
+	begun, playing, sent atomic.Int64 // connections begun, connections in progress, bytes sent
 }
 
-// scan reads the recording once: what is damaged shows before anyone is served. One that is cut can be served up to there.
+// scan reads the recording once, so that damage is found before a client is served. A
+// truncated recording is served up to its end.
 func (r *replay) scan() error {
 	err := r.each(func(rec conn.Record) error {
 		if rec.Kind == conn.RecordBegin {
@@ -74,7 +76,7 @@ func (r *replay) scan() error {
 	return err
 }
 
-// each calls f for each record, until it returns an error.
+// each calls f for each record until f returns an error.
 func (r *replay) each(f func(conn.Record) error) error {
 	file, err := os.Open(r.path)
 	if err != nil {
@@ -99,7 +101,8 @@ func (r *replay) each(f func(conn.Record) error) error {
 	}
 }
 
-// serve accepts clients until the context ends, or all connections of the recording have been sent.
+// serve accepts clients until the context ends, or until all connections of the recording
+// have been sent.
 func (r *replay) serve(ctx context.Context, l net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
@@ -152,7 +155,7 @@ func (r *replay) play(ctx context.Context, nc net.Conn, number int) error {
 	answered := make(chan struct{})
 	go func() {
 		defer close(answered)
-		defer cancel() // nobody is there to play to
+		defer cancel() // there is no client to play to
 		p.answer()
 	}()
 	err := p.play(ctx, r, uint32(number+1))
@@ -168,7 +171,7 @@ func (r *replay) play(ctx context.Context, nc net.Conn, number int) error {
 	return err
 }
 
-// upgrade does the opening handshake with what was agreed when the connection was recorded.
+// upgrade does the opening handshake with the parameters of the recorded connection.
 func (r *replay) upgrade(p *player, number int) error {
 	var req handshake.RequestView
 	var in []byte
@@ -197,7 +200,7 @@ func (r *replay) upgrade(p *player, number int) error {
 	}
 }
 
-// refuse returns why a client cannot be served connection number, nil if it can.
+// refuse returns why a client cannot get connection number, or nil if it can.
 func (r *replay) refuse(req *handshake.RequestView, number int) *handshake.Error {
 	if number >= len(r.about) {
 		return &handshake.Error{Status: 503, Rule: "the recording has no more connections"}
@@ -216,7 +219,7 @@ func (r *replay) refuse(req *handshake.RequestView, number int) *handshake.Error
 	return &handshake.Error{Status: 400, Rule: "the recording is compressed: offer permessage-deflate"}
 }
 
-// line returns the value of a header line of a begin record.
+// line returns the value of a header line in a begin record.
 func line(about, name string) string {
 	for l := range strings.Lines(about) {
 		if value, ok := strings.CutPrefix(l, name+": "); ok {
@@ -232,11 +235,11 @@ type player struct {
 	reader *frame.Reader
 	left   bool // the client closed; set before answer returns
 
-	mu      sync.Mutex // one writer at a time, at the borders of frames
-	pending []byte     // the beginning of a frame whose rest has not come
+	mu      sync.Mutex // held while whole frames are written
+	pending []byte     // a partial frame
 }
 
-// take gives the reader bytes that came with the handshake.
+// take gives the reader the bytes that arrived with the handshake.
 func (p *player) take(early []byte) {
 	for len(early) > 0 {
 		n := copy(p.reader.Space(), early)
@@ -261,7 +264,8 @@ func (p *player) agree(req *handshake.RequestView, about string) error {
 	return err
 }
 
-// answer reads what the client sends, until it closes: messages are dropped, pings answered.
+// answer reads what the client sends until it closes. It drops messages and answers
+// pings.
 func (p *player) answer() {
 	for {
 		m, err := p.reader.Next()
@@ -339,7 +343,8 @@ func (p *player) play(ctx context.Context, r *replay, number uint32) error {
 	return nil
 }
 
-// send writes the whole frames of pending and b, and keeps the rest. closed says that the last one was a Close.
+// send writes the whole frames of pending and b, and keeps the rest. closed reports that
+// the last one was a Close frame.
 func (p *player) send(b []byte) (closed bool, err error) {
 	p.pending = append(p.pending, b...)
 	whole := 0

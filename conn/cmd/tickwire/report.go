@@ -11,15 +11,15 @@ import (
 	hdr "github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// A report says what a stretch of time brought: a second on the live line, a
-// phase in the summary. The JSON names are for machines and stay.
+// A report covers a stretch of time: a second on the live line, a phase in the summary.
+// The JSON names are for programs and must not change.
 type report struct {
 	Phase             string   `json:"phase"`
-	Rate              float64  `json:"rate,omitempty"` // asked for, messages/s; absent at full speed
+	Rate              float64  `json:"rate,omitempty"` // as requested, messages/s; absent at full speed
 	Seconds           float64  `json:"seconds"`
 	Messages          int64    `json:"messages"`
 	Bytes             int64    `json:"bytes"`      // of payload
-	WireBytes         int64    `json:"wire_bytes"` // of frames: what compression saves is the difference
+	WireBytes         int64    `json:"wire_bytes"` // of frames, after compression
 	MessagesPerSecond float64  `json:"messages_per_second"`
 	MBPerSecond       float64  `json:"mb_per_second"`
 	CPUPerMessage     float64  `json:"cpu_ns_per_message"`
@@ -30,7 +30,7 @@ type report struct {
 	Latency           *latency `json:"latency_ns,omitempty"`
 }
 
-// Latency is from the time a message was made to the time it was verified.
+// Latency is measured from the making of a message to its verification.
 type latency struct {
 	P50  int64 `json:"p50"`
 	P99  int64 `json:"p99"`
@@ -38,12 +38,12 @@ type latency struct {
 	Max  int64 `json:"max"`
 }
 
-// Counts is what consumers have seen.
+// counts is what consumers have received.
 type counts struct {
 	messages, bytes, wire, reads int64
 }
 
-// newReport compares two moments of a phase. The histogram may be nil.
+// newReport returns the difference of two moments of a phase. The histogram may be nil.
 func newReport(p phase, from, to used, before, after counts, h *hdr.Histogram) report {
 	elapsed := to.at.Sub(from.at).Seconds()
 	n := after.messages - before.messages
@@ -84,7 +84,7 @@ func (r *report) line(tier string) string {
 		r.AllocsPerMessage, r.GCCycles, r.ReadsPerMessage, tier)
 }
 
-// short returns what of the report fits a terminal of 80 columns.
+// short returns the part of the report that fits into 80 columns.
 func (r *report) short() string {
 	latency := ""
 	if l := r.Latency; l != nil {
@@ -93,7 +93,7 @@ func (r *report) short() string {
 	return fmt.Sprintf("%-10s %s msg/s %.0f MB/s%s  %.2f allocs/msg", r.Phase, quantity(r.MessagesPerSecond), r.MBPerSecond, latency, r.AllocsPerMessage)
 }
 
-// quantity returns v in three figures or more, with a k or an M.
+// quantity returns v with three figures or more, and k or M.
 func quantity(v float64) string {
 	switch {
 	case v >= 999_500:
@@ -105,7 +105,7 @@ func quantity(v float64) string {
 	}
 }
 
-// duration returns ns nanoseconds in a unit that leaves about three figures.
+// duration returns ns nanoseconds in a unit that needs about three figures.
 func duration(ns int64) string {
 	switch v := float64(ns); {
 	case ns >= 999_500_000:
@@ -117,7 +117,7 @@ func duration(ns int64) string {
 	}
 }
 
-// A summary is what a whole run of feed says at its end.
+// A summary is what feed prints at the end of a run.
 type summary struct {
 	URL         string   `json:"url"`
 	Connections int      `json:"connections"`
@@ -126,7 +126,7 @@ type summary struct {
 	Opened      string   `json:"records_opened,omitempty"` // by whom
 	Deflate     bool     `json:"deflate"`
 	Tier        string   `json:"tier"`
-	Verified    bool     `json:"verified"` // every message: number, checksum
+	Verified    bool     `json:"verified"` // number and checksum of every message
 	Interrupted bool     `json:"interrupted,omitempty"`
 	Error       string   `json:"error,omitempty"`
 	Phases      []report `json:"phases"`
@@ -188,13 +188,13 @@ func perMessage(bytes, messages int64) float64 {
 	return float64(bytes) / float64(max(messages, 1))
 }
 
-// A display shows a line a second: rewritten in place on a terminal, one below
-// the other elsewhere.
+// A display shows a line a second. On a terminal each line replaces the last one;
+// elsewhere lines follow each other.
 type display struct {
 	mu       sync.Mutex
 	w        io.Writer
 	terminal bool
-	width    int // of the line that stands there
+	width    int // of the current line
 }
 
 func newDisplay(w io.Writer) *display {
@@ -212,7 +212,7 @@ func (d *display) show(line string) {
 	d.width = utf8.RuneCountInString(line)
 }
 
-// end leaves the last line standing.
+// end keeps the last line on the terminal.
 func (d *display) end() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -226,7 +226,7 @@ func (d *display) leave() {
 	}
 }
 
-// Write prints whole lines below the one that stands there.
+// Write prints whole lines and then the current line again.
 func (d *display) Write(p []byte) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

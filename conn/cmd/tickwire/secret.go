@@ -13,10 +13,11 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// hidden stands where a secret stood.
+// hidden replaces a secret.
 const hidden = "xxxxx"
 
-// public returns a URL as it may be shown: without its userinfo, where it is no URL too.
+// public returns a URL without its userinfo, for printing. It also removes it from text
+// that is not a valid URL.
 func public(raw string) string {
 	at := strings.LastIndexByte(raw, '@')
 	if at < 0 {
@@ -24,7 +25,7 @@ func public(raw string) string {
 	}
 	if u, err := handshake.ParseURL(raw); err == nil {
 		if u.User == nil {
-			return raw // of what is a URL, an @ elsewhere begins no host
+			return raw // in a valid URL an @ elsewhere does not begin a host
 		}
 		return u.String()
 	}
@@ -35,23 +36,23 @@ func public(raw string) string {
 	return scheme + hidden + raw[at:]
 }
 
-// checkURL refuses what cannot be dialed, before anything is done for it.
+// checkURL refuses a URL that cannot be dialed, before any other work.
 func checkURL(raw string) error {
 	_, err := handshake.ParseURL(raw)
 	if err == nil {
 		return nil
 	}
-	if strings.Contains(raw, "@") { // the reason may quote what could be a password
+	if strings.Contains(raw, "@") { // the reason may quote a password
 		err = handshake.ErrURL
 	}
 	return badUsage("%q: %w", public(raw), err)
 }
 
-// shortestSecret is the length from which a secret is looked for in every text. A
-// shorter one stands in too many; -v hides it by the name of its header.
+// shortestSecret is the length from which on a secret is hidden in every text. A shorter
+// one occurs in too many; -v hides it by the name of its header.
 const shortestSecret = 4
 
-// addSecret adds each form in which a text may show a secret.
+// addSecret adds each form in which a text may contain a secret.
 func addSecret(secrets []string, s string) []string {
 	quoted := strings.Trim(strconv.Quote(s), `"`)
 	for _, form := range []string{s, quoted, printable(s), oneLine(errors.New(s))} {
@@ -62,8 +63,8 @@ func addSecret(secrets []string, s string) []string {
 	return secrets
 }
 
-// secretsOf returns what in a command line must not be shown: passwords of URLs, user
-// names without a password, and the values of -header.
+// secretsOf returns the secrets of a command line: passwords of URLs, user names without
+// a password, and the values of -header.
 func secretsOf(args []string) (secrets []string) {
 	add := func(s string) { secrets = addSecret(secrets, s) }
 	for i, arg := range args {
@@ -75,7 +76,7 @@ func secretsOf(args []string) (secrets []string) {
 			_, value, _ = strings.Cut(value, ":")
 			value = strings.TrimSpace(value)
 			add(value)
-			add(value[strings.LastIndexByte(value, ' ')+1:]) // behind a scheme, as of Authorization
+			add(value[strings.LastIndexByte(value, ' ')+1:]) // after a scheme, as in Authorization
 		}
 		for _, s := range credentials(arg) {
 			add(s)
@@ -94,8 +95,8 @@ func proxySecrets() (secrets []string) {
 	return secrets
 }
 
-// credentials returns the password of a URL, or of what was meant to be one, in each form
-// in which it can be met. Without a password it is the user name, which may be a token.
+// credentials returns the password of a URL, valid or not, in each form in which it may
+// occur. Without a password it returns the user name, which may be a token.
 func credentials(raw string) []string {
 	at := strings.LastIndexByte(raw, '@')
 	if at < 0 {
@@ -115,7 +116,7 @@ func credentials(raw string) []string {
 	secret := password
 	if password == "" {
 		if secret = name; !ok && strings.ContainsAny(name, " \t\n") {
-			return nil // a text with an @ in it
+			return nil // a text that contains @
 		}
 	}
 	forms := []string{secret}
@@ -130,7 +131,7 @@ func credentials(raw string) []string {
 	return forms
 }
 
-// A redactor is standard error: whatever a server, or a library, says there, it says without the secrets.
+// A redactor is standard error. It hides the secrets in what a server or a library says.
 type redactor struct {
 	w       io.Writer
 	secrets []string
@@ -143,7 +144,8 @@ func (r *redactor) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// hide returns a text without the secrets. The longest goes first: it may hold another.
+// hide returns a text without the secrets. The longest is replaced first, because it may
+// contain another.
 func hide(text string, secrets []string) string {
 	secrets = slices.SortedFunc(slices.Values(secrets), func(a, b string) int { return len(b) - len(a) })
 	for _, s := range secrets {

@@ -15,15 +15,15 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// runServe sends every message back, until Ctrl-C.
+// runServe echoes every message, until Ctrl-C.
 func runServe(ctx context.Context, std *streams, args []string) error {
 	flags := newFlags("serve")
-	addr := flags.String("addr", "127.0.0.1:8080", "host:port to listen on; port 0 is any")
+	addr := flags.String("addr", "127.0.0.1:8080", "host:port to listen on; port 0 means any")
 	secure := flags.Bool("tls", false, "over TLS, with a self-made certificate; its root is printed after the URL")
 	var subprotocols list
 	flags.Var(&subprotocols, "subprotocol", "a subprotocol to agree to; may be given several times, the first one that is offered wins")
 	compress := flags.Bool("deflate", false, "accept permessage-deflate, RFC 7692")
-	conform := flags.Bool("conform", false, "as a suite that tries servers wants it: with permessage-deflate for every message, without net/http, and silent about connections that fail")
+	conform := flags.Bool("conform", false, "as a suite that tests servers expects it: with permessage-deflate for every message, without net/http, and silent about connections that fail")
 	if _, err := parse(flags, std, args, 0); err != nil {
 		return err
 	}
@@ -61,22 +61,22 @@ type echo struct {
 	connections, messages, bytes atomic.Int64
 }
 
-// listen serves behind net/http.
+// listen serves with net/http.
 func (e *echo) listen(l net.Listener) error {
 	s := &http.Server{Handler: e, ReadHeaderTimeout: 10 * time.Second}
-	stop := context.AfterFunc(e.ctx, func() { s.Close() }) // the upgraded connections are no longer its own
+	stop := context.AfterFunc(e.ctx, func() { s.Close() }) // Close does not close the upgraded connections
 	defer stop()
 	return s.Serve(l)
 }
 
-// conform serves a suite: requests are parsed by the engine, so that it is what is tried.
+// conform serves a suite. The engine parses requests, so that the suite tests it.
 func (e *echo) conform(l net.Listener) error {
 	e.upgrader.Config = conformConfig()
 	s := &conn.Server{Upgrader: e.upgrader, Handler: func(c *conn.Conn) {
 		e.clients.Add(1)
 		defer e.clients.Done()
 		e.connections.Add(1)
-		_ = e.serve(c) // what is wrong with it is the suite's to say
+		_ = e.serve(c) // the suite judges it
 	}, OnError: func(error) {}}
 	stop := context.AfterFunc(e.ctx, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), conn.DefaultCloseTimeout)
@@ -92,7 +92,7 @@ func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer e.clients.Done()
 	c, err := e.upgrader.Upgrade(w, r)
 	if err != nil {
-		fmt.Fprintf(e.std.err, "%s: %s\n", r.RemoteAddr, oneLine(err)) // the client has its answer
+		fmt.Fprintf(e.std.err, "%s: %s\n", r.RemoteAddr, oneLine(err)) // the client has been answered
 		return
 	}
 	defer c.Close()
@@ -106,11 +106,11 @@ func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serve returns messages until the connection ends. Answers to messages that
-// came together leave together.
+// serve echoes messages until the connection ends. The answers to messages that came
+// together leave in one write.
 func (e *echo) serve(c *conn.Conn) error {
 	var m conn.Message
-	var here bool // m is read already
+	var here bool // m has been read
 	for {
 		var err error
 		if !here {
@@ -134,7 +134,7 @@ func (e *echo) serve(c *conn.Conn) error {
 			continue
 		}
 		if err := c.Flush(); err != nil && !more {
-			return err // else ReadMessage says why: TryRead may have read a Close
+			return err // ReadMessage returns the reason: TryRead may have read a Close frame
 		}
 	}
 }

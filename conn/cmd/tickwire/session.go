@@ -14,11 +14,11 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// errLimit ends a run that has seen enough messages.
+// errLimit ends a run after enough messages.
 var errLimit = errors.New("the limit of messages is reached")
 
-// tellChange prints what becomes of a connection: a line for each session, and why it ended.
-func tellChange(w io.Writer) func(redial.Change) {
+// printChange prints the sessions of a connection, and why each ended.
+func printChange(w io.Writer) func(redial.Change) {
 	return func(ch redial.Change) {
 		switch ch.State {
 		case redial.Up:
@@ -38,8 +38,8 @@ func tellChange(w io.Writer) func(redial.Change) {
 	}
 }
 
-// A policyFlag is the flag -policy: which ends another attempt follows, once there has
-// been a session.
+// A policyFlag is the flag -policy. It says after which errors to dial again, once there
+// was a session.
 type policyFlag struct {
 	policy redial.Policy
 	given  bool
@@ -62,16 +62,16 @@ func (p *policyFlag) register(flags *flag.FlagSet) {
 		"mend; strict gives up at a refusal that may last, a bad certificate, or a Close with 1002, 1003 or 1007 to 1010")
 }
 
-// A judge decides what is dialed again. Until there is a session it is strict: the URL
-// may be mistyped, or the key wrong, and a command that tries for ever hides that. After
-// a session they are known to be good.
+// A judge decides whether to dial again. Before the first session it is strict, because
+// the URL or the key may be wrong, and endless attempts would hide that. A session proves
+// them right.
 type judge struct {
 	policy    redial.Policy
 	connected atomic.Bool
 }
 
-// classify is a redial.Client's. A server that says it is done (1000) is dialed again
-// under either policy: these commands go on until they are told to stop.
+// classify is the Classify of a redial.Client. Both policies dial again after a Close
+// frame with code 1000: these commands run until they are told to stop.
 func (j *judge) classify(err error) redial.Decision {
 	if j.policy == redial.Persistent && j.connected.Load() {
 		return redial.Persistent.Classify(err)
@@ -83,8 +83,8 @@ func (j *judge) classify(err error) redial.Decision {
 	return d
 }
 
-// hear is a redial.Client's OnChange: it tells next.
-func (j *judge) hear(next func(redial.Change)) func(redial.Change) {
+// onChange is the OnChange of a redial.Client. It also calls next.
+func (j *judge) onChange(next func(redial.Change)) func(redial.Change) {
 	return func(ch redial.Change) {
 		if ch.State == redial.Up {
 			j.connected.Store(true)
@@ -93,7 +93,8 @@ func (j *judge) hear(next func(redial.Change)) func(redial.Change) {
 	}
 }
 
-// redialEnd turns the end of a run over connections into that of a command: to give up is an error, whatever the reason.
+// redialEnd turns the end of a redial.Client into that of a command. Giving up is an
+// error, whatever the reason.
 func redialEnd(ctx context.Context, url string, err error, connections uint64) error {
 	switch {
 	case errors.Is(err, errLimit), ctx.Err() != nil && errors.Is(err, ctx.Err()):

@@ -7,10 +7,10 @@ import (
 	"syscall"
 )
 
-// ignoreBrokenPipes has a write to a pipe that nobody reads fail, as on other systems:
-// the signal would end the process, and a recording with it.
+// ignoreBrokenPipes makes a write to a pipe without a reader fail, as on other systems.
+// The signal would end the process, and with it a recording.
 func ignoreBrokenPipes() { signal.Ignore(syscall.SIGPIPE) }
 
-// ignoreTerminalInput has a read of the terminal fail where this process is in the
-// background: the signal would stop it, and what it prints.
+// ignoreTerminalInput makes a read of the terminal fail if this process is in the
+// background. The signal would stop the process and its output.
 func ignoreTerminalInput() { signal.Ignore(syscall.SIGTTIN) }

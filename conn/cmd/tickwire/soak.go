@@ -16,18 +16,18 @@ import (
 // errFound ends a soak that has found something.
 var errFound = errors.New("something was found: see above")
 
-// runSoak runs many connections on loopback and looks whether anything is lost or stays
-// behind.
+// runSoak runs many connections on loopback and checks whether anything is lost or left
+// over.
 func runSoak(ctx context.Context, std *streams, args []string) error {
 	flags := newFlags("soak")
 	var o soak.Options
-	flags.DurationVar(&o.Duration, "duration", time.Minute, "how long")
+	flags.DurationVar(&o.Duration, "duration", time.Minute, "how long to run")
 	flags.IntVar(&o.Conns, "conns", 200, "feeds, each with a connection: a half over TLS, a half compressed")
 	flags.Float64Var(&o.Rate, "rate", 5000, "messages/s over all feeds; their sizes are 60 B to 256 KiB")
 	flags.DurationVar(&o.DropEvery, "drop", 15*time.Second, "the mean time after which the server ends a connection, in one of five ways")
-	flags.Uint64Var(&o.Seed, "seed", 1, "of all that is random")
-	churn := flags.Int("churn", 0, "instead: open and end so many connections, as fast as it goes")
-	idle := flags.Int("idle", 0, "instead: hold so many idle connections, and then say goodbye to all")
+	flags.Uint64Var(&o.Seed, "seed", 1, "of all random choices")
+	churn := flags.Int("churn", 0, "instead: open and end this many connections, as fast as possible")
+	idle := flags.Int("idle", 0, "instead: hold this many idle connections, and then close them all")
 	path := flags.String("report", "", "write what is printed at the end to this file too, as Markdown")
 	if _, err := parse(flags, std, args, 0); err != nil {
 		return err
@@ -37,7 +37,7 @@ func runSoak(ctx context.Context, std *streams, args []string) error {
 		return badUsage("-duration and -drop must be positive")
 	case o.Conns < 1 || o.Conns > 10_000:
 		return badUsage("-conns must be between 1 and 10000, not %d", o.Conns)
-	case !(o.Rate > 0 && o.Rate <= 1e6): // also if it is no number
+	case !(o.Rate > 0 && o.Rate <= 1e6): // also if it is NaN
 		return badUsage("-rate must be between 0 and 1000000, not %v", o.Rate)
 	case *churn < 0 || *idle < 0 || *churn > 0 && *idle > 0:
 		return badUsage("-churn and -idle are numbers of connections, and do not go together")
@@ -65,7 +65,7 @@ func runSoak(ctx context.Context, std *streams, args []string) error {
 	return nil
 }
 
-// soaked runs what the flags ask for.
+// soaked runs the soak that the flags select.
 func soaked(ctx context.Context, o soak.Options, churn, idle int, d *display) (result interface{ Print(io.Writer) }, failures int, err error) {
 	switch {
 	case churn > 0:
@@ -91,14 +91,14 @@ func soaked(ctx context.Context, o soak.Options, churn, idle int, d *display) (r
 	return r, len(r.Failures), nil
 }
 
-// soakLine is the live line.
+// soakLine returns the live line.
 func soakLine(s soak.Sample) string {
 	return fmt.Sprintf("%5.0fs %d up  %s/s  p99.9 %s  %d MiB  %d goroutines  %d fds  %d ended",
 		s.At.Seconds(), s.Connections, quantity(s.PerSecond), duration(int64(s.P999)), s.Resident>>20, s.Goroutines, s.Descriptors,
 		s.Counts.Ended)
 }
 
-// soakReport is the page of -report.
+// soakReport returns the page for -report.
 func soakReport(args []string, began time.Time, text string) []byte {
 	var b bytes.Buffer
 	b.WriteString("# Soak\n\nWritten by `tickwire soak")

@@ -25,7 +25,7 @@ func TestSoak(t *testing.T) {
 }
 
 func TestSoakOtherWays(t *testing.T) {
-	for flag, want := range map[string]string{"-churn": "100 connections opened and ended", "-idle": "100 were told goodbye"} {
+	for flag, want := range map[string]string{"-churn": "100 connections opened and ended", "-idle": "100 got a Close frame"} {
 		stdout, stderr, code := run(t, "soak", flag, "100")
 		if code != exitOK || !strings.Contains(stdout, want) {
 			t.Errorf("%s: exit code %d: %s%s", flag, code, stdout, stderr)

@@ -21,16 +21,16 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// runTail prints what a server sends, until it says goodbye or Ctrl-C.
+// runTail prints what a server sends, until a Close frame or Ctrl-C.
 func runTail(ctx context.Context, std *streams, args []string) error {
 	flags := newFlags("tail")
 	client := addClientFlags(flags)
-	timings := flags.Bool("timings", false, "print how long dialing took, and when each message came")
+	timings := flags.Bool("timings", false, "print how long dialing took, and when each message arrived")
 	machine := flags.Bool("json", false, "print each message as a JSON object on a line: time, epoch, type, data")
 	binary := flags.String("binary", "hex", "how binary messages are printed: hex, base64, or raw, which goes to a file or a pipe only, without line ends")
 	pings := flags.Bool("pings", false, "print the control frames of both sides, on standard error")
 	verbose := flags.Bool("v", false, "print the requests and answers of the handshake, on standard error")
-	reconnect := flags.Bool("reconnect", false, "dial again when the connection ends, with a goodbye too, and print each session and its end")
+	reconnect := flags.Bool("reconnect", false, "dial again when the connection ends, also after a Close frame, and print each session and its end")
 	var policy policyFlag
 	policy.register(flags)
 	arguments, err := parse(flags, std, args, 1)
@@ -66,7 +66,7 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 		err = t.once(ctx, std, d, arguments[0], client.texts)
 	}
 	t.talking.Wait() // the last connection has ended
-	t.mu.Lock()      // nothing is asked any more
+	t.mu.Lock()      // no more prompts
 	if t.late != nil {
 		t.late.Stop()
 	}
@@ -88,7 +88,7 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 		end = oneLine(err)
 	}
 	fmt.Fprintf(std.err, "%d messages, %d bytes in %v; %s\n", t.messages, t.bytes, time.Since(start).Round(time.Millisecond), end)
-	if !*reconnect { // else it was to go on
+	if !*reconnect { // with -reconnect it should have gone on
 		err = goodEnd(err)
 	}
 	unsent := t.in.unsent()
@@ -103,7 +103,7 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 	return err
 }
 
-// check says what is wrong with -binary.
+// check returns an error for a wrong -binary.
 func (t *tail) check() error {
 	switch {
 	case t.binary != "hex" && t.binary != "base64" && t.binary != "raw":
@@ -116,7 +116,7 @@ func (t *tail) check() error {
 	return nil
 }
 
-// listen begins to read standard input.
+// listen starts to read standard input.
 func (t *tail) listen(std *streams) {
 	if std.in == nil {
 		return
@@ -129,13 +129,13 @@ func (t *tail) listen(std *streams) {
 	t.in = readInput(std.in, t.complain, t.askNext)
 }
 
-// talk sends the lines of standard input on c, until that ends.
+// talk sends the lines of standard input on c until the connection ends.
 func (t *tail) talk(c *conn.Conn) {
 	if t.in == nil {
 		return
 	}
 	t.askNext()
-	t.talking.Wait() // the connection before it has ended
+	t.talking.Wait() // wait for the talk of the connection before
 	t.talking.Go(func() { t.in.send(c, t.complain, t.askNext) })
 }
 
@@ -151,7 +151,7 @@ func (t *tail) askNext() {
 	t.asked, t.unsettled = true, false
 }
 
-// traceDial has the steps of a dial printed as they are done.
+// traceDial prints the steps of a dial when they are done.
 func traceDial(ctx context.Context, w io.Writer, start time.Time) context.Context {
 	step := func(format string, args ...any) {
 		fmt.Fprintf(w, "%8.3f ms  %s\n", float64(time.Since(start))/1e6, fmt.Sprintf(format, args...))
@@ -173,7 +173,7 @@ func traceDial(ctx context.Context, w io.Writer, start time.Time) context.Contex
 	})
 }
 
-// goodEnd returns nil if a connection that ended with err ended as it should.
+// goodEnd returns nil if err is a regular end of a connection.
 func goodEnd(err error) error {
 	var closed *conn.CloseError
 	if errors.As(err, &closed) && closed.Err == nil {
@@ -188,8 +188,8 @@ func goodEnd(err error) error {
 	return err
 }
 
-// ownEnd is for a connection that this side was to end, which the server may not have
-// answered: it returns err if that is a good end, which has a text, and nil otherwise.
+// ownEnd is for a connection that this side ended. The server may not have answered.
+// ownEnd returns err if it is a regular end, which has a text, and otherwise nil.
 func ownEnd(err error) error {
 	if goodEnd(err) == nil {
 		return err
@@ -200,7 +200,7 @@ func ownEnd(err error) error {
 // A tail prints messages.
 type tail struct {
 	out         *bufio.Writer
-	plain       bool // a terminal: what could control it is escaped
+	plain       bool // a terminal: control characters are escaped
 	limit       int
 	start, last time.Time // zero without -timings
 	messages    int
@@ -211,16 +211,16 @@ type tail struct {
 	in       *input // nil without standard input
 	complain func(format string, args ...any)
 	talking  sync.WaitGroup
-	prompt   string     // "" but on a terminal
-	mu       sync.Mutex // of out, which several goroutines write to
-	asked    bool       // the prompt stands at the end
+	prompt   string     // "" unless on a terminal
+	mu       sync.Mutex // guards out, which several goroutines write to
+	asked    bool       // the prompt is at the end of the output
 
-	unsettled bool        // a message waits in out for another
-	late      *time.Timer // of settleSoon
-	armed     bool        // late runs
+	unsettled bool        // a message in out waits for another one
+	late      *time.Timer // calls settle: see settleSoon
+	armed     bool        // late is running
 }
 
-// once prints the messages of one connection, and returns the error it ended with.
+// once prints the messages of one connection. It returns the error that ended it.
 func (t *tail) once(ctx context.Context, std *streams, d *conn.Dialer, url string, texts []string) error {
 	c, err := dialURL(ctx, d, url)
 	if err != nil {
@@ -242,7 +242,7 @@ func (t *tail) once(ctx context.Context, std *streams, d *conn.Dialer, url strin
 	defer stop()
 	t.talk(c)
 	var m conn.Message
-	var here bool // m is read already
+	var here bool // m has been read
 	for {
 		if !here {
 			m, err = c.ReadMessage()
@@ -271,12 +271,12 @@ func (t *tail) once(ctx context.Context, std *streams, d *conn.Dialer, url strin
 	}
 }
 
-// follow prints the messages of as many connections as it takes.
+// follow prints the messages of successive connections.
 func (t *tail) follow(ctx context.Context, std *streams, d *conn.Dialer, url string, texts []string, policy redial.Policy) error {
 	judge := &judge{policy: policy}
 	client := &redial.Client{
 		Classify: judge.classify, URL: url, Dialer: d,
-		OnChange: judge.hear(tellChange(std.err)),
+		OnChange: judge.onChange(printChange(std.err)),
 		OnConnect: func(_ context.Context, s *redial.Session) error {
 			if err := sendTexts(s.Conn, texts); err != nil {
 				return err
@@ -296,16 +296,16 @@ func (t *tail) follow(ctx context.Context, std *streams, d *conn.Dialer, url str
 	return redialEnd(ctx, url, err, client.Counts().Connections)
 }
 
-// take prints a message. With more, another one may have come together with it: they are
-// printed together, or settle prints this one. It returns errLimit after the last one
-// that is wanted.
+// take prints a message. With more set, another message may have arrived: then both are
+// written together, or settle writes this one. take returns errLimit after the last
+// message wanted.
 func (t *tail) take(m conn.Message, epoch uint64, more bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.messages++
 	t.bytes += int64(len(m.Data))
 	if t.asked {
-		t.out.WriteString("\r\x1b[K") // the prompt stands below what comes
+		t.out.WriteString("\r\x1b[K") // the prompt goes below the message
 		t.asked = false
 	}
 	t.print(m, epoch)
@@ -326,10 +326,10 @@ func (t *tail) settle() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.armed = false
-	_ = t.settleLocked() // the next Flush has the error too
+	_ = t.settleLocked() // the next Flush returns the error again
 }
 
-// settleLocked is settle for the holder of mu.
+// settleLocked is settle; the caller has mu.
 func (t *tail) settleLocked() error {
 	if !t.unsettled {
 		return nil
@@ -342,11 +342,11 @@ func (t *tail) settleLocked() error {
 	return t.out.Flush()
 }
 
-// settleDelay is how long a message waits for the next one, if that is not sure to come.
+// settleDelay is how long a message waits for the next one, if another may come.
 const settleDelay = 20 * time.Millisecond
 
-// settleSoon has settle called after settleDelay, for a handler, which cannot look
-// whether there is another message.
+// settleSoon calls settle after settleDelay. A handler needs it, because it cannot look
+// for another message.
 func (t *tail) settleSoon() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -394,9 +394,9 @@ func (t *tail) encoded(data []byte) string {
 	return hex.EncodeToString(data)
 }
 
-// A printed is a message as -json prints it.
+// A printed is a message in the form of -json.
 type printed struct {
-	Time     time.Time `json:"time"`  // at which it was read
+	Time     time.Time `json:"time"`  // when it was read
 	Epoch    uint64    `json:"epoch"` // of the connection, from 1
 	Type     string    `json:"type"`
 	Encoding string    `json:"encoding,omitempty"` // of the data of a binary message
@@ -414,7 +414,7 @@ func (t *tail) printJSON(m conn.Message, epoch uint64) {
 	}
 	var b strings.Builder
 	encodeJSON(&b, p)
-	for _, r := range b.String() { // one that commands stands in a string
+	for _, r := range b.String() { // a control character within a string
 		if commandsTerminal(r) {
 			fmt.Fprintf(t.out, `\u%04x`, r)
 		} else {
@@ -426,10 +426,10 @@ func (t *tail) printJSON(m conn.Message, epoch uint64) {
 func encodeJSON(w io.Writer, p printed) {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
-	_ = e.Encode(p) // of strings and numbers; what w cannot write Flush tells
+	_ = e.Encode(p) // strings and numbers only; Flush returns write errors
 }
 
-// Controls prints control frames.
+// controls prints control frames.
 type controls struct{ w io.Writer }
 
 func (o *controls) Control(_ *conn.Conn, op frame.Opcode, payload []byte, sent bool) {
@@ -452,8 +452,8 @@ func (o *controls) RoundTrip(_ *conn.Conn, rtt time.Duration) {
 func (o *controls) Slow(*conn.Conn, conn.ReadInfo) {}
 func (o *controls) Ended(*conn.Conn, error)        {}
 
-// printable returns s with what could command a terminal made visible: control
-// characters, and those that turn the direction of text. Line ends and tabs stay.
+// printable returns s with escapes for what could control a terminal: control characters,
+// and those that change the direction of text. Line ends and tabs are kept.
 func printable(s string) string {
 	var b strings.Builder
 	for _, r := range s {
@@ -469,25 +469,25 @@ func printable(s string) string {
 	return b.String()
 }
 
-// commandsTerminal tells whether r is one of the characters that printable makes visible.
+// commandsTerminal reports whether printable escapes r.
 func commandsTerminal(r rune) bool {
 	return r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 ||
 		r >= 0x202A && r <= 0x202E || r >= 0x2066 && r <= 0x2069
 }
 
-// isTerminal tells whether w is a character device.
+// isTerminal reports whether w is a character device.
 func isTerminal(w io.Writer) bool {
-	f, ok := under(w).(*os.File)
+	f, ok := unwrap(w).(*os.File)
 	return ok && isDevice(f)
 }
 
-// coloured reports whether w is a terminal that shows colours, and nobody has said no
-// (https://no-color.org).
+// coloured reports whether w is a terminal that shows colours, unless the user has turned
+// them off (https://no-color.org).
 func coloured(w io.Writer) bool {
 	return isTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
-// isTerminalInput is isTerminal for what is read.
+// isTerminalInput is isTerminal for a reader.
 func isTerminalInput(r io.Reader) bool {
 	f, ok := r.(*os.File)
 	return ok && isDevice(f)

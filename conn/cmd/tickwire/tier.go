@@ -10,7 +10,7 @@ import (
 	"github.com/seed-7f57ff33/tickwire/asm"
 )
 
-// runTier prints which kernels run here and why.
+// runTier prints which kernels are used, and why.
 func runTier(_ context.Context, std *streams, args []string) error {
 	flags := newFlags("tier")
 	machine := flags.Bool("json", false, "print it as JSON")
@@ -33,7 +33,7 @@ func runTier(_ context.Context, std *streams, args []string) error {
 	return nil
 }
 
-// Tiers is what -json prints.
+// tiers is the output of -json.
 type tiers struct {
 	CPU       string   `json:"cpu"`
 	OS        string   `json:"os"`
@@ -45,7 +45,7 @@ type tiers struct {
 	Granted   string   `json:"wish_result"`
 }
 
-// wish tells what TICKWIRE_TIER asked for and what came of it.
+// wish describes TICKWIRE_TIER and its effect.
 func wish() string {
 	w := asm.Wish()
 	if w == "" {

@@ -1,8 +1,10 @@
-// Book keeps a local order book, made of a snapshot and of the updates after it.
+// Book keeps a local order book from a snapshot and the updates after it.
 //
-// OnConnect subscribes, and then asks for a snapshot. The updates that come meanwhile are kept, and reach the loop after it: those that
-// the snapshot has are passed over, and the rest must follow each other. If one is missing, or the checksum of the server is another
-// one, the client connects anew and the book begins anew. (Command consumer asks for another snapshot instead.)
+// OnConnect subscribes, and then asks for a snapshot. Updates that arrive before it are
+// kept, and reach the loop after it. The loop skips those that the snapshot contains; the
+// others must be consecutive. If one is missing, or the server's checksum differs, the
+// client connects again and the book starts again. (Command consumer asks for another
+// snapshot instead.)
 //
 //	book -url wss://feed.example/stream -symbol btcusdt
 package main
@@ -37,7 +39,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	var b book // of the session; OnConnect does not run beside the loop, except in a rotation with Overlap
+	var b book // of the session; OnConnect does not run during the loop, except in a rotation with Overlap
 	client := &redial.Client{
 		URL:    *url,
 		Dialer: dialer,
@@ -100,7 +102,8 @@ func snapshot(s *redial.Session, symbol string) (book, error) {
 	return book{change(nil, snapshot.Bids, -1), change(nil, snapshot.Asks, 1), snapshot.Last}, nil
 }
 
-// ask sends a request and waits for the answer with its id. The updates that come before that are kept for the loop.
+// ask sends a request and waits for the answer with its id. Updates that arrive before it
+// are kept for the loop.
 func ask(s *redial.Session, request string, id int) (json.RawMessage, error) {
 	if err := s.Conn.WriteMessage(conn.Text, []byte(request)); err != nil {
 		return nil, err
@@ -122,25 +125,25 @@ func ask(s *redial.Session, request string, id int) (json.RawMessage, error) {
 	}
 	err = fmt.Errorf("%s: %s", request, answer.Error.Msg)
 	switch answer.Error.Code {
-	case 1, 2: // a request that is not understood, an unknown stream: to ask again would not help
+	case 1, 2: // a malformed request, or an unknown stream: a retry would not help
 		return nil, redial.Fatal(err)
 	}
-	return nil, err // too many requests, for example: the client waits, and tries again
+	return nil, err // for example too many requests: the client waits and tries again
 }
 
-// A book has both sides, the best price first, and the number of the last update in it.
+// A book has both sides, the best price first, and the number of its last update.
 type book struct {
 	bids, asks []level
 	last       uint64
 }
 
 type level struct {
-	value           float64 // of the price, for the order
-	price, quantity string  // as they came
+	value           float64 // of the price, for sorting
+	price, quantity string  // as received
 }
 
-// update has the new quantities at some prices. The server's numbers of it are First to Last. encoding/json takes e for E where a
-// struct has only one of them: here each letter is the one that is meant.
+// update has the new quantities at some prices. Its server numbers are First to Last.
+// encoding/json accepts e for E if a struct has only one of them, so this one has both.
 type update struct {
 	First    uint64      `json:"U"`
 	Last     uint64      `json:"u"`
@@ -149,7 +152,8 @@ type update struct {
 	Checksum uint32      `json:"c"` // of the book after it
 }
 
-// apply brings the book up to date. The first update after a snapshot may begin before it: quantities are absolute.
+// apply applies an update. The first update after a snapshot may begin before it:
+// quantities are absolute.
 func (b *book) apply(u update) error {
 	switch {
 	case u.Last <= b.last: // the snapshot has it
@@ -164,7 +168,8 @@ func (b *book) apply(u update) error {
 	return nil
 }
 
-// change sets quantities in a side whose prices rise (order 1) or fall (order -1). A quantity of 0 takes the price out.
+// change sets quantities in a side whose prices rise (order 1) or fall (order -1). A
+// quantity of 0 removes the price.
 func change(side []level, changes [][2]string, order float64) []level {
 	for _, c := range changes {
 		value, _ := strconv.ParseFloat(c[0], 64)
@@ -185,7 +190,8 @@ func change(side []level, changes [][2]string, order float64) []level {
 	return side
 }
 
-// checksum is the server's: CRC-32 of "price:quantity|" of all bids, then all asks, the best first.
+// checksum is the server's: CRC-32 of "price:quantity|" for all bids, then all asks, the
+// best first.
 func (b *book) checksum() uint32 {
 	var text []byte
 	for _, l := range slices.Concat(b.bids, b.asks) {
@@ -194,7 +200,8 @@ func (b *book) checksum() uint32 {
 	return crc32.ChecksumIEEE(text)
 }
 
-// newDialer returns a Dialer that trusts the root certificate in a file, or those of the system if there is no file.
+// newDialer returns a Dialer that trusts the root certificates in a file, or the system's
+// if there is no file.
 func newDialer(ca string) (*conn.Dialer, error) {
 	if ca == "" {
 		return &conn.Dialer{}, nil

@@ -1,11 +1,11 @@
-// Chat is a server for a room, with a page for the browser.
+// Chat is a server for a chat room, with a page for the browser.
 //
-// A message goes to all by conn.Group: it is encoded once, and a client that does not
-// take its messages is left behind, and ended, without holding up the others.
+// conn.Group sends a message to all clients. It encodes the message once. A client that
+// reads too slowly is ended, and does not delay the others.
 //
 //	chat -addr 127.0.0.1:8080
 //
-// Open http://127.0.0.1:8080/ in two windows. Ctrl-C says goodbye to every client.
+// Open http://127.0.0.1:8080/ in two windows. Ctrl-C closes all connections properly.
 package main
 
 import (
@@ -40,10 +40,10 @@ func main() {
 	}
 }
 
-// A room has everybody in it. The zero value is ready.
+// A room contains everybody. The zero value is ready to use.
 type room struct{ everybody conn.Group }
 
-// A said is what clients send and get. From and In come from the server alone.
+// A said is what clients send and get. Only the server sets From and In.
 type said struct {
 	From string `json:"from,omitempty"`
 	Text string `json:"text,omitempty"`
@@ -63,7 +63,7 @@ func run(addr string) error {
 	}
 	var r room
 	server := &conn.Server{Upgrader: conn.Upgrader{Check: ownNames("localhost:"+port, "127.0.0.1:"+port)}}
-	server.Upgrader.Config.Frame = frame.Options{MaxMessage: 4096} // a longer one is refused with 1009
+	server.Upgrader.Config.Frame = frame.Options{MaxMessage: 4096} // a longer message is refused with code 1009
 	mux := http.NewServeMux()
 	mux.Handle("/chat", server.HTTPHandler(r.join))
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, r *http.Request) {
@@ -79,7 +79,7 @@ func run(addr string) error {
 	return server.Shutdown(context.Background()) // within CloseTimeout
 }
 
-// join has a client in the room until it goes.
+// join keeps a client in the room until it goes.
 func (r *room) join(c *conn.Conn, request *http.Request) {
 	name := request.URL.Query().Get("name")
 	if name == "" || len(name) > 40 {
@@ -118,8 +118,8 @@ func (r *room) tell(s said) {
 	}
 }
 
-// ownNames refuses requests that ask for a server of another name: those of a page whose
-// name an attacker lets resolve to this machine.
+// ownNames refuses requests for other host names. A page could otherwise use a name that
+// its attacker resolves to this machine.
 func ownNames(names ...string) func(*handshake.RequestView) (http.Header, error) {
 	return func(r *handshake.RequestView) (http.Header, error) {
 		if slices.Contains(names, string(r.Host())) {

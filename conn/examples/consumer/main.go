@@ -1,18 +1,20 @@
-// Consumer is a whole consumer of market data: trades and order books of some symbols, over two lines that bring the same.
+// Consumer is a complete consumer of market data: trades and order books of some symbols,
+// over two lines with the same feed.
 //
-// Each line is a redial.Client. It subscribes and waits for the confirmation, sends text pings, and changes connections before the
-// server ends them. redial.Lines joins the lines: what one of them lost the other brings. What both lost is a gap. The book of
-// that symbol then begins anew, with a snapshot that is asked for in the feed itself.
+// Each line is a redial.Client. It subscribes and waits for the confirmation, sends text
+// pings, and replaces its connection before the server ends it. redial.Lines joins the
+// lines: what one of them lost the other delivers. What both lost is a gap. The book of
+// that symbol then starts again, with a snapshot that is requested in the feed itself.
 //
 //	consumer -url wss://a.example/stream -url wss://b.example/stream
 //
-// A subscription that is confirmed and then silent on a line has its connection replaced,
-// though the other line brings the stream.
+// If a subscription is confirmed and then silent on a line, the line's connection is
+// replaced, even if the other line delivers the stream.
 //
-// It runs until Ctrl-C or -duration, says goodbye to the servers, and prints what it has:
-// each book with its checksum, each gap, the counts of each line. The log goes to
-// standard error; with -metrics Prometheus can scrape all of it. The exit status is 1 if
-// the feed could not be had.
+// It runs until Ctrl-C or -duration and closes the connections properly. Then it prints
+// each book with its checksum, each gap, and the counts of each line. The log goes to
+// standard error. With -metrics Prometheus can scrape everything. The exit status is 1 if
+// the feed failed.
 package main
 
 import (
@@ -71,7 +73,8 @@ func main() {
 		os.Exit(2)
 	}
 
-	// The first signal ends the feed properly. The second ends the process: stop gives signals back.
+	// The first signal ends the feed properly. After stop the second one ends the
+	// process.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	if *duration > 0 {
@@ -85,7 +88,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "consumer: -metrics:", err)
 		os.Exit(2)
 	}
-	err = f.lines.Run(ctx, f.deliver) // until ctx ends; every Client has said goodbye then
+	err = f.lines.Run(ctx, f.deliver) // until ctx ends; every Client has closed its connection by then
 	f.report()
 	if ctx.Err() == nil {
 		log.Error("the feed has ended", "error", err)
@@ -95,7 +98,7 @@ func main() {
 
 func newDialer(ca string) (*conn.Dialer, error) {
 	d := &conn.Dialer{}
-	d.Config.DataTimeout = time.Minute // text pings do not count for it
+	d.Config.DataTimeout = time.Minute // text pings do not count
 	d.Config.WriteTimeout = 10 * time.Second
 	if ca != "" {
 		pem, err := os.ReadFile(ca)
@@ -110,10 +113,11 @@ func newDialer(ca string) (*conn.Dialer, error) {
 	return d, nil
 }
 
-// A feed is what the messages are for. Everything but subscribe is called by one goroutine at a time: see redial.Lines.
+// A feed handles the messages. One goroutine at a time calls it, except subscribe: see
+// redial.Lines.
 type feed struct {
 	log    *slog.Logger
-	lines  redial.Lines[string] // the key is a stream, as in btcusdt@depth
+	lines  redial.Lines[string] // the key is a stream, such as btcusdt@depth
 	books  map[string]*book     // by symbol
 	trades uint64
 	gaps   []redial.Gap[string]
@@ -133,7 +137,7 @@ func newFeed(log *slog.Logger, dialer *conn.Dialer) *feed {
 			OnChange:       redial.LogChanges(log.With("line", i)),
 			Backoff:        redial.Backoff{StableMessages: 200},
 			MaxAge:         *maxAge,
-			Rotation:       redial.Overlap, // the new connection is there before the old one is closed
+			Rotation:       redial.Overlap, // opens the new connection before it closes the old one
 			LifeSign: &redial.LifeSign{
 				Send:     redial.Fixed("ping"),
 				Every:    *pingEvery,
@@ -146,15 +150,15 @@ func newFeed(log *slog.Logger, dialer *conn.Dialer) *feed {
 	}
 	f.lines.Window = *window
 	f.lines.Number = number
-	f.lines.Each = func(_ int, stream string, m redial.Message) { m.Session.Alive(stream) } // deliver gets only what was first
+	f.lines.Each = func(_ int, stream string, m redial.Message) { m.Session.Alive(stream) } // deliver only gets the first copy of a message
 	f.lines.Other = f.answer
 	f.lines.OnGap = f.gap
 	f.lines.OnEnd = func(line int, err error) { log.Error("a line has ended", "line", line, "error", err) }
 	return f
 }
 
-// message is what the server sends: of a stream, or the answer to a request. encoding/json does not tell E from e where a struct has
-// only one of them: each is named.
+// message is a message of a stream, or the answer to a request. encoding/json accepts e
+// for E if a struct has only one of them, so this one has both.
 type message struct {
 	Stream string `json:"stream"`
 	Data   struct {
@@ -172,8 +176,9 @@ type message struct {
 	} `json:"error"`
 }
 
-// number tells the lines which message it is. It parses the whole message, as deliver does again: enough for some ten thousand a
-// second. A faster feed wants a parser that looks for these few fields.
+// number returns which message it is. It parses the whole message, as deliver does again.
+// That is enough for some ten thousand a second. A faster feed needs a parser that looks
+// for these few fields.
 func number(data []byte) (stream string, from, to uint64, ok bool) {
 	var m message
 	if json.Unmarshal(data, &m) != nil || m.Stream == "" {
@@ -185,7 +190,8 @@ func number(data []byte) (stream string, from, to uint64, ok bool) {
 	return m.Stream, m.Data.First, m.Data.Last, m.Data.Last > 0
 }
 
-// subscribe is OnConnect of each line. The messages that come before the confirmation are not lost: Await keeps them for deliver.
+// subscribe is OnConnect of each line. Messages that arrive before the confirmation are
+// not lost: Await keeps them for deliver.
 func (f *feed) subscribe(_ context.Context, s *redial.Session) error {
 	var streams []string
 	for symbol := range f.books { // the map itself does not change
@@ -206,9 +212,9 @@ func (f *feed) subscribe(_ context.Context, s *redial.Session) error {
 	if err == nil && answer.Error != nil {
 		err = fmt.Errorf("subscribe: %s", answer.Error.Text)
 		switch answer.Error.Code {
-		case 1, 2: // a request that is not understood, an unknown stream: to ask again would not help
+		case 1, 2: // a malformed request, or an unknown stream: a retry would not help
 			err = redial.Fatal(err)
-		} // too many requests, for example, will pass: the client waits, and tries again
+		} // for example too many requests: the client waits and tries again
 	}
 	if err == nil && *silence > 0 {
 		for _, stream := range streams {
@@ -227,7 +233,7 @@ func (f *feed) deliver(ctx context.Context, d redial.Delivery[string]) error {
 	}
 	var m message
 	if err := json.Unmarshal(d.Data, &m); err != nil {
-		return err // number has parsed it: it cannot be
+		return err // impossible: number has parsed it
 	}
 	b := f.books[symbol]
 	if b.live {
@@ -244,7 +250,7 @@ func (f *feed) deliver(ctx context.Context, d redial.Delivery[string]) error {
 	return nil
 }
 
-// gap is told of numbers that no line brought, before what follows them.
+// gap is called for numbers that no line has delivered, before the next message.
 func (f *feed) gap(g redial.Gap[string]) {
 	f.log.Warn("gap", "stream", g.Key, "from", g.From, "to", g.To, "waited", g.Waited)
 	f.gaps = append(f.gaps, g)
@@ -255,8 +261,8 @@ func (f *feed) gap(g redial.Gap[string]) {
 	}
 }
 
-// ask asks for a snapshot, on the first line that is up. Its connection can end before the answer: then it is asked for again. The
-// server may go on sending updates meanwhile; they wait.
+// ask asks for a snapshot on the first line that has a session. If its connection ends
+// before the answer, it asks again. The server may send updates meanwhile; they wait.
 func (f *feed) ask(ctx context.Context, symbol string, b *book) {
 	if time.Since(b.asked) < 2*time.Second {
 		return
@@ -280,7 +286,7 @@ func (f *feed) answer(_ context.Context, line int, m redial.Message) error {
 	}
 	b := f.books[s.Symbol]
 	switch {
-	case err == nil && a.Error != nil: // ask does it again
+	case err == nil && a.Error != nil: // ask asks again
 		err = errors.New(a.Error.Text)
 	case err != nil || b == nil:
 		err = errors.Join(err, fmt.Errorf("not understood: %.100q", m.Data))
@@ -294,7 +300,7 @@ func (f *feed) answer(_ context.Context, line int, m redial.Message) error {
 	return nil
 }
 
-// Beside the metrics of the lines there are two of the books.
+// Two metrics of the books, in addition to those of the lines.
 var (
 	bookLast = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "consumer_book_last_update", Help: "Number of the last update in the book.",
@@ -304,8 +310,8 @@ var (
 	}, []string{"symbol"})
 )
 
-// serveMetrics has the lines measured, before they run, and serves that until the process
-// ends.
+// serveMetrics measures the lines, before they run, and serves the metrics until the
+// process ends.
 func (f *feed) serveMetrics(address string) error {
 	if address == "" {
 		return nil
@@ -328,7 +334,7 @@ func (f *feed) serveMetrics(address string) error {
 	return nil
 }
 
-// show tells the metrics how the book is.
+// show sets the metrics of the book.
 func (b *book) show(symbol string) {
 	live := 0.0
 	if b.live {
@@ -354,19 +360,20 @@ func (f *feed) report() {
 	}
 }
 
-// A book is the local copy of an order book. It is live after a snapshot; until then updates wait.
+// A book is the local copy of an order book. It is live after a snapshot; until then
+// updates wait.
 type book struct {
 	bids, asks []level // the best first
-	last       uint64  // the number of the last update in it
+	last       uint64  // the number of its last update
 	live       bool
 	waiting    []update
-	asked      time.Time // for a snapshot
+	asked      time.Time // when a snapshot was asked for
 	resyncs    int
 }
 
 type level struct {
-	value           float64 // of the price, for the order
-	price, quantity string  // as they came
+	value           float64 // of the price, for sorting
+	price, quantity string  // as received
 }
 
 type snapshot struct {
@@ -376,7 +383,7 @@ type snapshot struct {
 	Asks   [][2]string `json:"asks"`
 }
 
-// update has the new quantities at some prices. The server's numbers of it are First to Last.
+// update has the new quantities at some prices. Its server numbers are First to Last.
 type update struct {
 	First    uint64      `json:"U"`
 	Last     uint64      `json:"u"`
@@ -385,8 +392,9 @@ type update struct {
 	Checksum uint32      `json:"c"` // of the book after it
 }
 
-// begin makes a book of a snapshot and of the updates that wait. A snapshot may be older than the first of those, if it was asked for
-// before a gap: then it is of no use, and another is asked for.
+// begin makes a book from a snapshot and the updates that wait. A snapshot that was
+// requested before a gap may be too old for these. It is then dropped, and another one
+// requested.
 func (b *book) begin(s snapshot) error {
 	waiting := b.waiting
 	if len(waiting) > 0 && s.Last+1 < waiting[0].First {
@@ -404,7 +412,8 @@ func (b *book) begin(s snapshot) error {
 	return nil
 }
 
-// apply brings the book up to date. The first update after a snapshot may begin before it: quantities are absolute.
+// apply applies an update. The first update after a snapshot may begin before it:
+// quantities are absolute.
 func (b *book) apply(u update) error {
 	switch {
 	case u.Last <= b.last: // the snapshot has it
@@ -419,7 +428,8 @@ func (b *book) apply(u update) error {
 	return nil
 }
 
-// change sets quantities in a side whose prices rise (order 1) or fall (order -1). A quantity of 0 takes the price out.
+// change sets quantities in a side whose prices rise (order 1) or fall (order -1). A
+// quantity of 0 removes the price.
 func change(side []level, changes [][2]string, order float64) []level {
 	for _, c := range changes {
 		value, _ := strconv.ParseFloat(c[0], 64)
@@ -440,7 +450,8 @@ func change(side []level, changes [][2]string, order float64) []level {
 	return side
 }
 
-// checksum is the server's: CRC-32 of "price:quantity|" of all bids, then all asks, the best first.
+// checksum is the server's: CRC-32 of "price:quantity|" for all bids, then all asks, the
+// best first.
 func (b *book) checksum() uint32 {
 	var text []byte
 	for _, l := range slices.Concat(b.bids, b.asks) {

@@ -1,11 +1,12 @@
-// Echo is a server that returns what it gets, with a page to try it from a browser.
+// Echo is an echo server with a page to try it from a browser.
 //
-// The server runs on this machine, where a browser reaches it. So it takes requests only
-// by its own names: a page whose name an attacker lets resolve to 127.0.0.1 is refused.
+// The server runs on this machine, where a browser can reach it. So it accepts only
+// requests for its own names. A page with a name that its attacker resolves to 127.0.0.1
+// is refused.
 //
 //	echo -addr 127.0.0.1:8080
 //
-// Open http://127.0.0.1:8080/ then. Ctrl-C says goodbye to every client.
+// Then open http://127.0.0.1:8080/. Ctrl-C closes all connections properly.
 package main
 
 import (
@@ -82,7 +83,7 @@ func echo(c *conn.Conn) {
 	}
 }
 
-// ownNames refuses requests that ask for a server of another name.
+// ownNames refuses requests for other host names.
 func ownNames(names ...string) func(*handshake.RequestView) (http.Header, error) {
 	return func(r *handshake.RequestView) (http.Header, error) {
 		for _, name := range names {

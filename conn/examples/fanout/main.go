@@ -1,13 +1,12 @@
 // Fanout is a server that sends one feed to all its clients.
 //
-// conn.Group encodes a message once. It brings it to every client by few system calls,
-// and waits for none: a client that is more than -lag bytes behind is ended with
-// ErrTooSlow, and has to come again. Serve reads the requests by itself, without
-// net/http.
+// conn.Group encodes a message once. It sends it to all clients with few system calls and
+// without waiting. A client with more than -lag unsent bytes is ended with ErrTooSlow,
+// and must connect again. Serve reads the requests itself, without net/http.
 //
 //	fanout -addr 127.0.0.1:8080 -every 10ms
 //
-// Any WebSocket client sees the feed. Ctrl-C says goodbye to every client.
+// Any WebSocket client can read the feed. Ctrl-C closes all connections properly.
 package main
 
 import (
@@ -56,7 +55,7 @@ func run(addr string, every time.Duration, size, lag int) error {
 
 	sent := send(ctx, clients, every, size)
 	stats := clients.Stats()
-	// What was sent is brought to all before the goodbye.
+	// Deliver what was sent before the Close frames.
 	flushing, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	clients.Flush(flushing)
@@ -68,8 +67,8 @@ func run(addr string, every time.Duration, size, lag int) error {
 	return err
 }
 
-// serve has a client in the group until it goes. Somebody has to read: pings are answered
-// there, and the end is seen.
+// serve keeps a client in the group until it goes. It must read, to answer pings and to
+// notice the end.
 func serve(clients *conn.Group, c *conn.Conn) {
 	if clients.Add(c) != nil {
 		return
@@ -85,7 +84,7 @@ func serve(clients *conn.Group, c *conn.Conn) {
 	}
 }
 
-// send sends numbered messages until ctx ends, and returns how many.
+// send sends numbered messages until ctx ends. It returns how many.
 func send(ctx context.Context, clients *conn.Group, every time.Duration, size int) (n uint64) {
 	padding := bytes.Repeat([]byte("x"), max(size-60, 0))
 	tick := time.NewTicker(every)

@@ -1,7 +1,7 @@
-// Gzip reads a feed whose messages are gzip members, each in a binary frame of its own.
+// Gzip reads a feed whose binary frames contain gzip members.
 //
-// Decode inflates each message once, before LifeSign and the loop get it, into memory that is used again. What the server sends to see
-// whether the client is alive is compressed as well; the replies are text.
+// Decode inflates each message once, into reused memory, before LifeSign and the loop get
+// it. The server's application pings are compressed as well; the replies are text.
 //
 //	gzip -url wss://feed.example/ws -n 1000
 package main
@@ -38,7 +38,7 @@ func main() {
 		Dialer:    dialer,
 		OnConnect: func(_ context.Context, s *redial.Session) error { return subscribe(s, *stream) },
 		OnChange:  redial.LogChanges(slog.Default()),
-		Decode:    redial.Gunzip(1 << 20), // no message may inflate to more
+		Decode:    redial.Gunzip(1 << 20), // bounds the inflated size of a message
 		LifeSign:  &redial.LifeSign{Reply: reply},
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -67,7 +67,8 @@ func reply(dst, message []byte) ([]byte, bool) {
 	return append(append(dst, `{"pong":`...), number...), true
 }
 
-// subscribe asks for a stream and waits for the answer. Messages that come before that are not lost: Await keeps them.
+// subscribe asks for a stream and waits for the answer. Messages that arrive before it
+// are not lost: Await keeps them.
 func subscribe(s *redial.Session, stream string) error {
 	request := fmt.Appendf(nil, `{"method":"SUBSCRIBE","params":[%q],"id":1}`, stream)
 	if err := s.Conn.WriteMessage(conn.Text, request); err != nil {
@@ -89,13 +90,14 @@ func subscribe(s *redial.Session, stream string) error {
 	}
 	err = fmt.Errorf("subscribe: %s", answer.Error.Msg)
 	switch answer.Error.Code {
-	case 1, 2: // a request that is not understood, an unknown stream: to ask again would not help
+	case 1, 2: // a malformed request, or an unknown stream: a retry would not help
 		return redial.Fatal(err)
 	}
-	return err // too many requests, for example: the client waits, and tries again
+	return err // for example too many requests: the client waits and tries again
 }
 
-// newDialer returns a Dialer that trusts the root certificate in a file, or those of the system if there is no file.
+// newDialer returns a Dialer that trusts the root certificates in a file, or the system's
+// if there is no file.
 func newDialer(ca string) (*conn.Dialer, error) {
 	if ca == "" {
 		return &conn.Dialer{}, nil

@@ -1,7 +1,9 @@
-// Lines joins two lines that bring the same feed: what one of them loses the other brings.
+// Lines joins two lines that carry the same feed: what one of them loses the other
+// delivers.
 //
-// Each line is a client that connects, subscribes and tries again by itself. The handler gets each message once, and the messages of a
-// stream in the order of their numbers. A number that no line brings within the window is told as a gap.
+// Each line is a client that connects, subscribes and tries again by itself. The handler
+// gets each message once, and the messages of a stream in the order of their numbers. A
+// number that no line delivers within the window is reported as a gap.
 //
 //	lines -url wss://a.example/stream -url wss://b.example/stream -duration 1h
 package main
@@ -66,7 +68,8 @@ func main() {
 	}
 }
 
-// number says which message it is: the stream is its key, and U..u are its numbers. What has none is not for the handler.
+// number returns which message it is: the stream is its key, and U..u are its numbers. A
+// message without them is not for the handler.
 func number(data []byte) (stream string, from, to uint64, ok bool) {
 	var m struct {
 		Stream string
@@ -81,7 +84,8 @@ func number(data []byte) (stream string, from, to uint64, ok bool) {
 	return m.Stream, m.Data.First, m.Data.Last, true
 }
 
-// subscribe asks for a stream and waits for the answer. Messages that come before that are not lost: Await keeps them.
+// subscribe asks for a stream and waits for the answer. Messages that arrive before it
+// are not lost: Await keeps them.
 func subscribe(s *redial.Session, stream string) error {
 	request := fmt.Appendf(nil, `{"method":"SUBSCRIBE","params":[%q],"id":1}`, stream)
 	if err := s.Conn.WriteMessage(conn.Text, request); err != nil {
@@ -103,13 +107,14 @@ func subscribe(s *redial.Session, stream string) error {
 	}
 	err = fmt.Errorf("subscribe: %s", answer.Error.Msg)
 	switch answer.Error.Code {
-	case 1, 2: // a request that is not understood, an unknown stream: to ask again would not help
+	case 1, 2: // a malformed request, or an unknown stream: a retry would not help
 		return redial.Fatal(err)
 	}
-	return err // too many requests, for example: the client waits, and tries again
+	return err // for example too many requests: the client waits and tries again
 }
 
-// newDialer returns a Dialer that trusts the root certificate in a file, or those of the system if there is no file.
+// newDialer returns a Dialer that trusts the root certificates in a file, or the system's
+// if there is no file.
 func newDialer(ca string) (*conn.Dialer, error) {
 	if ca == "" {
 		return &conn.Dialer{}, nil

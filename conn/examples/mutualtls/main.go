@@ -1,12 +1,12 @@
-// Mutualtls is a server and a client that both show a certificate.
+// Mutualtls is a server and a client that both have a certificate.
 //
-// The server takes only clients whose certificate comes from its own root, and knows them
-// by the name in it. UnderTLS has its connections read their sockets in large pieces.
+// The server accepts only clients with a certificate from its own root, and knows them by
+// the name in it. With UnderTLS its connections read their sockets in large pieces.
 //
 //	mutualtls -serve -addr 127.0.0.1:8443 -cert server.pem -key server.key -ca root.pem
 //	mutualtls -url wss://127.0.0.1:8443/ -cert client.pem -key client.key -ca root.pem
 //
-// The client prints what the server says, and then says goodbye.
+// The client prints the server's message and closes the connection.
 package main
 
 import (
@@ -70,10 +70,10 @@ func serve(addr, cert, key string, roots *x509.CertPool) error {
 	if err := server.Serve(secure); !errors.Is(err, conn.ErrServerClosed) {
 		return err
 	}
-	return server.Shutdown(context.Background()) // waits for the one that has begun
+	return server.Shutdown(context.Background()) // waits for the Shutdown in progress
 }
 
-// greet says to a client who it is, and returns what it sends.
+// greet tells a client its name, and echoes its messages.
 func greet(c *conn.Conn, r *http.Request) {
 	name := r.TLS.VerifiedChains[0][0].Subject.CommonName
 	if c.WriteMessage(conn.Text, fmt.Appendf(nil, "hello %s", name)) != nil {
@@ -100,7 +100,7 @@ func dial(url, cert, key string, roots *x509.CertPool) error {
 	d := &conn.Dialer{TLSConfig: config}
 	c, err := d.Dial(ctx, url)
 	if err != nil {
-		return err // a certificate that the server does not take is told here
+		return err // the server's refusal of a certificate is reported here
 	}
 	defer c.Close()
 	m, err := c.ReadMessage()

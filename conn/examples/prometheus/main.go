@@ -1,13 +1,13 @@
-// Prometheus passes a feed on to clients of its own, and has both sides measured.
+// Prometheus passes a feed on to its own clients, and measures both sides.
 //
-// The feed is read by a redial.Client, and brought to the clients by a conn.Group.
-// /metrics tells of both: connections, messages and bytes, round trips, who ended what,
-// how far slow clients are behind. A message costs nothing more for it. The folder of
-// package prom has a dashboard for Grafana.
+// A redial.Client reads the feed, and a conn.Group sends it to the clients. /metrics has
+// connections, messages and bytes, round trips, who ended what, and how much waits for
+// slow clients. A message costs nothing more for it. The folder of package prom has a
+// dashboard for Grafana.
 //
 //	prometheus -url wss://feed.example/stream -addr 127.0.0.1:9100
 //
-// The feed is at ws://127.0.0.1:9100/feed then, and the metrics at /metrics.
+// Then the feed is at ws://127.0.0.1:9100/feed, and the metrics at /metrics.
 package main
 
 import (
@@ -51,7 +51,7 @@ func run(url, ca, request, addr string) error {
 	if err != nil {
 		return err
 	}
-	dialer.Config.Timestamps = true // how late messages are read, where the system can tell
+	dialer.Config.Timestamps = true // measures how late messages are read, if the system supports it
 	client := &redial.Client{
 		URL:    url,
 		Dialer: dialer,
@@ -94,8 +94,8 @@ func run(url, ca, request, addr string) error {
 	return errors.Join(err, server.Shutdown(context.Background()))
 }
 
-// measured returns what is served: the feed to viewers, and the metrics of all. It comes
-// before the client runs.
+// measured returns the handlers: the feed for viewers, and the metrics of everything.
+// Call it before the client runs.
 func measured(client *redial.Client, viewers *conn.Group, server *conn.Server) (http.Handler, error) {
 	var set metrics.Set
 	conns, err := set.Conns("viewers")
@@ -115,14 +115,14 @@ func measured(client *redial.Client, viewers *conn.Group, server *conn.Server) (
 			return
 		}
 		defer viewers.Remove(c)
-		for range c.Messages() { // answers pings, and sees the end
+		for range c.Messages() { // answers pings, and notices the end
 		}
 	}))
 	return mux, nil
 }
 
-// newDialer returns a Dialer that trusts the root certificate in a file, or those of the
-// system if there is no file.
+// newDialer returns a Dialer that trusts the root certificates in a file, or the system's
+// if there is no file.
 func newDialer(ca string) (*conn.Dialer, error) {
 	if ca == "" {
 		return &conn.Dialer{}, nil

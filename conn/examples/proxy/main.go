@@ -1,10 +1,9 @@
 // Proxy prints the messages of a stream that comes through a proxy.
 //
 // The proxy's URL has scheme http, https, socks5 or socks5h, and may have a user and a
-// password. Without one the environment is asked: HTTPS_PROXY and NO_PROXY, as by other
+// password. Without one the environment is used: HTTPS_PROXY and NO_PROXY, as in other
 // programs. A token for the proxy is read from a file for each attempt, since tokens
-// expire. The certificate that is checked is the server's: the proxy sees nothing of what
-// goes through it.
+// expire. The server's certificate is verified, so the proxy cannot read the traffic.
 //
 //	proxy -url wss://feed.example/stream -proxy http://user:password@proxy.example:3128
 package main
@@ -69,7 +68,7 @@ func run(url, proxy, token, ca, request string, count int) error {
 		OnChange: redial.LogChanges(slog.Default()),
 		Classify: func(err error) redial.Decision {
 			if errors.Is(err, conn.ErrProxy) {
-				return redial.Strict.Classify(err) // a proxy that wants other credentials ends the program
+				return redial.Strict.Classify(err) // a proxy that refuses the credentials ends the program
 			}
 			return redial.Persistent.Classify(err)
 		},
@@ -92,8 +91,8 @@ func run(url, proxy, token, ca, request string, count int) error {
 	return nil
 }
 
-// newDialer returns a Dialer that trusts the root certificate in a file, or those of the
-// system if there is no file.
+// newDialer returns a Dialer that trusts the root certificates in a file, or the system's
+// if there is no file.
 func newDialer(ca string) (*conn.Dialer, error) {
 	if ca == "" {
 		return &conn.Dialer{}, nil

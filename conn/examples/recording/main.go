@@ -1,15 +1,15 @@
-// Recording keeps a feed in a file, byte for byte, and reads it again later.
+// Recording records a feed in a file, byte for byte, and plays it later.
 //
-// A conn.Recorder writes what connections receive, with the times at which it came. It
-// never holds a connection up: if the disk is too slow it drops, and says so. Each
-// connection of the client is one of the file. Reading again, the messages come out of
-// the same decoder.
+// A conn.Recorder writes the bytes that connections receive, with the times of their
+// arrival. It never delays a connection: if the disk is too slow it drops bytes, and says
+// so. The file distinguishes the client's connections. Playing decodes the bytes with the
+// same decoder.
 //
 //	recording -url wss://feed.example/stream -o feed.rec -n 1000
 //	recording -play feed.rec
 //
-// The first prints how much it has kept; the second prints the messages, each with its
-// connection and the seconds since the recording began.
+// The first command prints how much it has recorded. The second prints the messages, each
+// with its connection and the seconds since the start of the recording.
 package main
 
 import (
@@ -156,8 +156,8 @@ func decode(w io.Writer, reader *frame.Reader, r conn.Record, at time.Duration) 
 	return nil
 }
 
-// newDialer returns a Dialer that trusts the root certificate in a file, or those of the
-// system if there is no file.
+// newDialer returns a Dialer that trusts the root certificates in a file, or the system's
+// if there is no file.
 func newDialer(ca string) (*conn.Dialer, error) {
 	if ca == "" {
 		return &conn.Dialer{}, nil

@@ -1,7 +1,8 @@
 // Rotation replaces its connection before the server ends it, and misses nothing.
 //
-// Some servers end a connection after 24 hours. With Overlap the client makes the new connection and subscribes on it, and only then
-// closes the old one. What both of them bring comes twice: the loop drops it by its number.
+// Some servers end a connection after 24 hours. With Overlap the client opens a new
+// connection and subscribes on it, and only then closes the old one. Messages that both
+// deliver come twice: the loop drops the second one by its number.
 //
 //	rotation -url wss://feed.example/stream -max-age 23h
 package main
@@ -37,7 +38,8 @@ func main() {
 	client := &redial.Client{
 		URL:    *url,
 		Dialer: dialer,
-		// With Overlap this runs beside the loop: what both of them use needs a lock. Here it is nothing.
+		// With Overlap this runs during the loop, so what both use needs a lock. Here
+		// there is nothing.
 		OnConnect: func(_ context.Context, s *redial.Session) error { return subscribe(s, *stream) },
 		OnChange:  redial.LogChanges(slog.Default()),
 		MaxAge:    *maxAge,
@@ -82,7 +84,8 @@ func main() {
 	log.Printf("%d connections, %d rotations, %d messages came twice, %d are missing", n.Connections, n.Rotations, twice, missing)
 }
 
-// subscribe asks for a stream and waits for the answer. Messages that come before that are not lost: Await keeps them.
+// subscribe asks for a stream and waits for the answer. Messages that arrive before it
+// are not lost: Await keeps them.
 func subscribe(s *redial.Session, stream string) error {
 	request := fmt.Appendf(nil, `{"method":"SUBSCRIBE","params":[%q],"id":1}`, stream)
 	if err := s.Conn.WriteMessage(conn.Text, request); err != nil {
@@ -104,13 +107,14 @@ func subscribe(s *redial.Session, stream string) error {
 	}
 	err = fmt.Errorf("subscribe: %s", answer.Error.Msg)
 	switch answer.Error.Code {
-	case 1, 2: // a request that is not understood, an unknown stream: to ask again would not help
+	case 1, 2: // a malformed request, or an unknown stream: a retry would not help
 		return redial.Fatal(err)
 	}
-	return err // too many requests, for example: the client waits, and tries again
+	return err // for example too many requests: the client waits and tries again
 }
 
-// newDialer returns a Dialer that trusts the root certificate in a file, or those of the system if there is no file.
+// newDialer returns a Dialer that trusts the root certificates in a file, or the system's
+// if there is no file.
 func newDialer(ca string) (*conn.Dialer, error) {
 	if ca == "" {
 		return &conn.Dialer{}, nil

@@ -1,13 +1,12 @@
-// Routers has the same WebSocket behind four routers: net/http, chi, gin and echo.
+// Routers has the same WebSocket in four routers: net/http, chi, gin and echo.
 //
-// A router uses its context again once the handler of the route has returned, and a
-// Server's ServeHTTP returns as soon as the connection is open. So take what the route
-// says, here the room, before ServeHTTP is called, and give it to the handler of the
-// connection.
+// A router reuses its context after the route's handler has returned, and a Server's
+// ServeHTTP returns as soon as the connection is open. So read the route's parameters,
+// here the room, before ServeHTTP, and pass them to the connection's handler.
 //
 //	routers -router chi -addr 127.0.0.1:8080
 //
-// Each message to ws://127.0.0.1:8080/rooms/NAME comes back with the room's name.
+// Each message to ws://127.0.0.1:8080/rooms/NAME is echoed with the room's name.
 package main
 
 import (
@@ -60,13 +59,13 @@ func run(addr string, router func(rooms) http.Handler) error {
 	if err := web.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
-	return server.Shutdown(context.Background()) // knows of the connections, however they came
+	return server.Shutdown(context.Background()) // knows the connections of every router
 }
 
-// rooms are what is behind the route.
+// rooms has the handlers of the route.
 type rooms struct{ server *conn.Server }
 
-// handler returns the handler of one request, for the room that it asks for.
+// handler returns the handler of one request, for the room in its path.
 func (r rooms) handler(room string) http.Handler {
 	return r.server.HTTPHandler(func(c *conn.Conn, _ *http.Request) {
 		for m, err := range c.Messages() {

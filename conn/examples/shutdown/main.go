@@ -1,8 +1,10 @@
-// Shutdown records a feed in a file and ends properly: on a signal it takes no more, writes what it has, and says goodbye.
+// Shutdown records a feed in a file and ends properly. On a signal it takes no more
+// messages, writes those it has, and closes the connection.
 //
-// The end of the context ends Run: the client sends a Close frame, waits CloseWait for the answer, and returns. The handler has returned
-// by then, and is not called again. What it has left to others, here a goroutine that writes, is finished after that. A second signal
-// ends the process at once.
+// The end of the context ends Run: the client sends a Close frame, waits CloseWait for
+// the answer, and returns. By then the handler has returned, and is not called again.
+// Work in other goroutines, here a writer, is finished afterwards. A second signal ends
+// the process at once.
 //
 //	shutdown -url wss://feed.example/stream -o trades.txt
 package main
@@ -51,7 +53,7 @@ func run(url, ca, stream, output string) error {
 	defer file.Close()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // the second signal does what it does without us
+	context.AfterFunc(ctx, stop) // the second signal ends the process
 
 	messages := make(chan []byte, 1000)
 	written := make(chan error, 1)
@@ -68,20 +70,20 @@ func run(url, ca, stream, output string) error {
 		select {
 		case messages <- bytes.Clone(m.Data): // m.Data is not valid after this
 			return nil
-		case err := <-written: // nobody takes messages any more
+		case err := <-written: // the writer has ended
 			written <- err
 			return err
 		}
 	})
-	close(messages) // no handler runs now
+	close(messages) // no handler runs any more
 	err = <-written
 	if errors.Is(ended, context.Canceled) && ctx.Err() != nil {
-		ended = nil // that is what was asked for
+		ended = nil // the signal's end is not an error
 	}
 	return errors.Join(ended, err, file.Close())
 }
 
-// write writes messages, a line each, until there are no more.
+// write writes messages, one a line, until there are no more.
 func write(file *os.File, messages <-chan []byte) error {
 	w := bufio.NewWriter(file)
 	for m := range messages {
@@ -92,7 +94,8 @@ func write(file *os.File, messages <-chan []byte) error {
 	return w.Flush()
 }
 
-// subscribe asks for a stream and waits for the answer. Messages that come before that are not lost: Await keeps them.
+// subscribe asks for a stream and waits for the answer. Messages that arrive before it
+// are not lost: Await keeps them.
 func subscribe(s *redial.Session, stream string) error {
 	request := fmt.Appendf(nil, `{"method":"SUBSCRIBE","params":[%q],"id":1}`, stream)
 	if err := s.Conn.WriteMessage(conn.Text, request); err != nil {
@@ -114,13 +117,14 @@ func subscribe(s *redial.Session, stream string) error {
 	}
 	err = fmt.Errorf("subscribe: %s", answer.Error.Msg)
 	switch answer.Error.Code {
-	case 1, 2: // a request that is not understood, an unknown stream: to ask again would not help
+	case 1, 2: // a malformed request, or an unknown stream: a retry would not help
 		return redial.Fatal(err)
 	}
-	return err // too many requests, for example: the client waits, and tries again
+	return err // for example too many requests: the client waits and tries again
 }
 
-// newDialer returns a Dialer that trusts the root certificate in a file, or those of the system if there is no file.
+// newDialer returns a Dialer that trusts the root certificates in a file, or the system's
+// if there is no file.
 func newDialer(ca string) (*conn.Dialer, error) {
 	if ca == "" {
 		return &conn.Dialer{}, nil

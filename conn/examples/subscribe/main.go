@@ -1,9 +1,9 @@
-// Subscribe prints the messages of a stream. It shows how a subscription is confirmed.
+// Subscribe prints the messages of a stream, and shows how to confirm a subscription.
 //
-// OnConnect runs on each new connection. It asks for the stream and waits for the answer:
-// a server that never answers costs ConnectTimeout, and another attempt. An answer that
-// says the request is wrong ends the program. Any other error, such as too many requests,
-// is tried again after a while.
+// OnConnect runs on each new connection. It asks for the stream and waits for the answer.
+// A server that never answers costs ConnectTimeout, and then another attempt. An answer
+// that the request is wrong ends the program. After any other error, such as too many
+// requests, the client waits and tries again.
 //
 //	subscribe -url wss://feed.example/stream -stream btcusdt@trade -n 10
 package main
@@ -59,8 +59,8 @@ func main() {
 	}
 }
 
-// subscribe asks for a stream and waits for the answer. Messages of the stream can come before that: Await keeps them, and the
-// loop gets them first.
+// subscribe asks for a stream and waits for the answer. Messages of the stream may arrive
+// before it: Await keeps them, and the loop gets them first.
 func subscribe(s *redial.Session, stream string) error {
 	request := fmt.Appendf(nil, `{"method":"SUBSCRIBE","params":[%q],"id":1}`, stream)
 	if err := s.Conn.WriteMessage(conn.Text, request); err != nil {
@@ -82,13 +82,14 @@ func subscribe(s *redial.Session, stream string) error {
 	}
 	err = fmt.Errorf("subscribe: %s", answer.Error.Msg)
 	switch answer.Error.Code {
-	case 1, 2: // a request that is not understood, an unknown stream: to ask again would not help
+	case 1, 2: // a malformed request, or an unknown stream: a retry would not help
 		return redial.Fatal(err)
 	}
-	return err // too many requests, for example: the client waits, and tries again
+	return err // for example too many requests: the client waits and tries again
 }
 
-// newDialer returns a Dialer that trusts the root certificate in a file, or those of the system if there is no file.
+// newDialer returns a Dialer that trusts the root certificates in a file, or the system's
+// if there is no file.
 func newDialer(ca string) (*conn.Dialer, error) {
 	if ca == "" {
 		return &conn.Dialer{}, nil

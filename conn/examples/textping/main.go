@@ -1,7 +1,9 @@
-// Textping keeps a connection alive in messages, for servers whose keepalive is text or JSON.
+// Textping keeps a connection alive with messages, for servers whose keepalive is text or
+// JSON.
 //
-// It sends "ping" and takes "pong" out of the feed. A connection on which no answer comes is replaced. It also answers the pings of the
-// server, {"ping":1700000000000} with {"pong":1700000000000}. The loop sees none of this.
+// It sends "ping" and removes "pong" from the feed. A connection without an answer is
+// replaced. It also answers the pings of the server, {"ping":1700000000000} with
+// {"pong":1700000000000}. The loop sees none of this.
 //
 //	textping -url wss://feed.example/stream -n 1000
 package main
@@ -42,7 +44,7 @@ func main() {
 		OnConnect: func(_ context.Context, s *redial.Session) error { return subscribe(s, *stream) },
 		OnChange:  redial.LogChanges(slog.Default()),
 		LifeSign: &redial.LifeSign{
-			Send:     redial.Fixed("ping"), // or a function that appends a fresh id or the time
+			Send:     redial.Fixed("ping"), // or a function that appends a new id or the time
 			Every:    *every,
 			IsAnswer: func(m []byte) bool { return string(m) == "pong" },
 			Timeout:  *timeout,
@@ -68,7 +70,8 @@ func main() {
 	log.Printf("%d messages, %d signs of life taken, %d connections", n.Messages, n.Consumed, n.Connections)
 }
 
-// reply answers a ping of the server with the same number. It sees every message, so it looks at few bytes.
+// reply answers a ping of the server with the same number. It sees every message, so it
+// looks at few bytes.
 func reply(dst, message []byte) ([]byte, bool) {
 	number, ok := bytes.CutPrefix(message, []byte(`{"ping":`))
 	if !ok {
@@ -77,7 +80,8 @@ func reply(dst, message []byte) ([]byte, bool) {
 	return append(append(dst, `{"pong":`...), number...), true
 }
 
-// subscribe asks for a stream and waits for the answer. Messages that come before that are not lost: Await keeps them.
+// subscribe asks for a stream and waits for the answer. Messages that arrive before it
+// are not lost: Await keeps them.
 func subscribe(s *redial.Session, stream string) error {
 	request := fmt.Appendf(nil, `{"method":"SUBSCRIBE","params":[%q],"id":1}`, stream)
 	if err := s.Conn.WriteMessage(conn.Text, request); err != nil {
@@ -99,13 +103,14 @@ func subscribe(s *redial.Session, stream string) error {
 	}
 	err = fmt.Errorf("subscribe: %s", answer.Error.Msg)
 	switch answer.Error.Code {
-	case 1, 2: // a request that is not understood, an unknown stream: to ask again would not help
+	case 1, 2: // a malformed request, or an unknown stream: a retry would not help
 		return redial.Fatal(err)
 	}
-	return err // too many requests, for example: the client waits, and tries again
+	return err // for example too many requests: the client waits and tries again
 }
 
-// newDialer returns a Dialer that trusts the root certificate in a file, or those of the system if there is no file.
+// newDialer returns a Dialer that trusts the root certificates in a file, or the system's
+// if there is no file.
 func newDialer(ca string) (*conn.Dialer, error) {
 	if ca == "" {
 		return &conn.Dialer{}, nil

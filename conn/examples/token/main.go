@@ -1,9 +1,9 @@
-// Token gets a fresh token for each attempt to connect, for servers whose URLs are good
-// for once or for a while: listen keys, nonces, signatures with a time.
+// Token gets a new token for each attempt to connect, for servers whose URLs are valid
+// once or for a while: listen keys, nonces, signatures with a time.
 //
-// URLFunc runs before each dial, within ConnectTimeout. An error of it is one more
-// attempt that failed: the client waits and tries again, with another token. (What stands
-// in the header instead is for Dialer.HeaderFunc.)
+// URLFunc runs before each dial, within ConnectTimeout. If it fails the attempt has
+// failed: the client waits and tries again, with another token. (Dialer.HeaderFunc is for
+// tokens in the header.)
 //
 //	token -url wss://feed.example/stream -tokens https://feed.example/token
 package main
@@ -47,7 +47,7 @@ func main() {
 		},
 		Dialer:    &conn.Dialer{TLSConfig: config},
 		OnConnect: func(_ context.Context, s *redial.Session) error { return subscribe(s, *stream) },
-		OnChange:  redial.LogChanges(slog.Default()), // of a URL it shows the host only
+		OnChange:  redial.LogChanges(slog.Default()), // it shows only the host of a URL
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -84,7 +84,7 @@ func get(ctx context.Context, web *http.Client, tokens string) (string, error) {
 	return strings.TrimSpace(string(text)), err
 }
 
-// subscribe asks for a stream and waits for the answer. Messages that come before that
+// subscribe asks for a stream and waits for the answer. Messages that arrive before it
 // are not lost: Await keeps them.
 func subscribe(s *redial.Session, stream string) error {
 	request := fmt.Appendf(nil, `{"method":"SUBSCRIBE","params":[%q],"id":1}`, stream)
@@ -107,14 +107,14 @@ func subscribe(s *redial.Session, stream string) error {
 	}
 	err = fmt.Errorf("subscribe: %s", answer.Error.Msg)
 	switch answer.Error.Code {
-	case 1, 2: // a request that is not understood, an unknown stream: to ask again would not help
+	case 1, 2: // a malformed request, or an unknown stream: a retry would not help
 		return redial.Fatal(err)
 	}
-	return err // too many requests, for example: the client waits, and tries again
+	return err // for example too many requests: the client waits and tries again
 }
 
-// newConfig returns what trusts the root certificate in a file, or those of the system if
-// there is no file.
+// newConfig returns a configuration that trusts the root certificates in a file, or the
+// system's if there is no file.
 func newConfig(ca string) (*tls.Config, error) {
 	if ca == "" {
 		return &tls.Config{}, nil

@@ -1,7 +1,9 @@
-// Watch replaces a connection on which one subscription is silent, although others bring messages.
+// Watch replaces a connection on which one subscription is silent, although others
+// deliver messages.
 //
-// A server can confirm a subscription and then send nothing of it. The connection is alive, and so are the other streams: no clock of the
-// connection runs out. Session.Watch gives each stream a clock, and Session.Alive winds it.
+// A server can confirm a subscription and then send nothing for it. The connection is
+// alive, and so are the other streams: no timeout of the connection applies.
+// Session.Watch starts a clock for each stream, and Session.Alive restarts it.
 //
 //	watch -url wss://feed.example/stream -streams btcusdt@trade,ethusdt@trade -silence 1m
 package main
@@ -43,7 +45,7 @@ func main() {
 				if err := subscribe(s, stream, id+1); err != nil {
 					return err
 				}
-				s.Watch(stream, *silence) // the clock runs from the end of OnConnect
+				s.Watch(stream, *silence) // the clock starts at the end of OnConnect
 			}
 			return nil
 		},
@@ -72,7 +74,8 @@ func main() {
 	}
 }
 
-// subscribe asks for a stream and waits for the answer. Messages that come before that are not lost: Await keeps them.
+// subscribe asks for a stream and waits for the answer. Messages that arrive before it
+// are not lost: Await keeps them.
 func subscribe(s *redial.Session, stream string, id int) error {
 	request := fmt.Appendf(nil, `{"method":"SUBSCRIBE","params":[%q],"id":%d}`, stream, id)
 	if err := s.Conn.WriteMessage(conn.Text, request); err != nil {
@@ -94,13 +97,14 @@ func subscribe(s *redial.Session, stream string, id int) error {
 	}
 	err = fmt.Errorf("subscribe: %s", answer.Error.Msg)
 	switch answer.Error.Code {
-	case 1, 2: // a request that is not understood, an unknown stream: to ask again would not help
+	case 1, 2: // a malformed request, or an unknown stream: a retry would not help
 		return redial.Fatal(err)
 	}
-	return err // too many requests, for example: the client waits, and tries again
+	return err // for example too many requests: the client waits and tries again
 }
 
-// newDialer returns a Dialer that trusts the root certificate in a file, or those of the system if there is no file.
+// newDialer returns a Dialer that trusts the root certificates in a file, or the system's
+// if there is no file.
 func newDialer(ca string) (*conn.Dialer, error) {
 	if ca == "" {
 		return &conn.Dialer{}, nil

@@ -1,5 +1,5 @@
-// Package websocket is tickwire's conn/gorilla under the path of the package whose API that
-// has, for a replace line in go.mod: see there.
+// Package websocket is tickwire's conn/gorilla under the import path of
+// gorilla/websocket, for a replace line in go.mod: see package conn/gorilla.
 package websocket
 
 import (
@@ -39,14 +39,14 @@ const (
 	PongMessage   = websocket.PongMessage
 )
 
-// The errors that are found by ==.
+// The errors that are compared with ==.
 var (
 	ErrCloseSent    = websocket.ErrCloseSent
 	ErrReadLimit    = websocket.ErrReadLimit
 	ErrBadHandshake = websocket.ErrBadHandshake
 )
 
-// DefaultDialer goes by the proxies of the environment.
+// DefaultDialer uses the proxies of the environment.
 var DefaultDialer = websocket.DefaultDialer
 
 // The types.
@@ -61,7 +61,7 @@ type (
 	Upgrader        = websocket.Upgrader
 )
 
-// FormatCloseMessage returns the payload of a Close.
+// FormatCloseMessage returns the payload of a Close frame.
 func FormatCloseMessage(closeCode int, text string) []byte {
 	return websocket.FormatCloseMessage(closeCode, text)
 }
@@ -80,7 +80,7 @@ func IsWebSocketUpgrade(r *http.Request) bool { return websocket.IsWebSocketUpgr
 // JoinMessages returns a reader of all messages, with term after each.
 func JoinMessages(c *Conn, term string) io.Reader { return websocket.JoinMessages(c, term) }
 
-// NewClient does the handshake on a connection that is there.
+// NewClient does the handshake on an existing connection.
 //
 // Deprecated: Use Dialer.
 func NewClient(netConn net.Conn, u *url.URL, requestHeader http.Header, readBufSize, writeBufSize int) (c *Conn, response *http.Response, err error) {
@@ -97,10 +97,10 @@ func NewPreparedMessage(messageType int, data []byte) (*PreparedMessage, error) 
 // Deprecated: Use Conn.ReadJSON.
 func ReadJSON(c *Conn, v any) error { return c.ReadJSON(v) }
 
-// Subprotocols returns the subprotocols that a request asks for.
+// Subprotocols returns the subprotocols that a request offers.
 func Subprotocols(r *http.Request) []string { return websocket.Subprotocols(r) }
 
-// Upgrade is Upgrader.Upgrade that compares no Origin.
+// Upgrade is Upgrader.Upgrade without the comparison of Origin.
 //
 // Deprecated: Use Upgrader.
 func Upgrade(w http.ResponseWriter, r *http.Request, responseHeader http.Header, readBufSize, writeBufSize int) (*Conn, error) {

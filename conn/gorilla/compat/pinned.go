@@ -1,6 +1,6 @@
 package compat
 
-// The SDKs whose tests cmd/sdks runs stay in go.mod.
+// The SDKs whose tests cmd/sdks runs must stay in go.mod.
 import (
 	_ "github.com/adshao/go-binance/v2"
 	_ "github.com/gorilla/websocket"

@@ -10,12 +10,12 @@ const extensionName = "permessage-deflate"
 
 // An agreement is what a server's answer says about permessage-deflate.
 type agreement struct {
-	serverAlone, clientAlone bool // no context takeover
-	serverBits, clientBits   int
+	serverNoContextTakeover, clientNoContextTakeover bool
+	serverBits, clientBits                           int
 }
 
-// parseAgreement reads the one extension that an answer may have. offered is what the
-// client said, "" if nothing (RFC 7692 §7.1).
+// parseAgreement reads the extension in an answer; there may be one. offered is the
+// client's offer, or "" (RFC 7692 §7.1).
 func parseAgreement(answer, offered string) (*agreement, error) {
 	a := &agreement{serverBits: 15, clientBits: 15}
 	elements := strings.Split(answer, ",")
@@ -37,9 +37,9 @@ func parseAgreement(answer, offered string) (*agreement, error) {
 		var err error
 		switch name {
 		case "server_no_context_takeover":
-			a.serverAlone = true
+			a.serverNoContextTakeover = true
 		case "client_no_context_takeover":
-			a.clientAlone = true
+			a.clientNoContextTakeover = true
 		case "server_max_window_bits":
 			a.serverBits, err = windowBits(value)
 		case "client_max_window_bits":
@@ -68,9 +68,9 @@ func windowBits(v string) (int, error) {
 	return n, nil
 }
 
-// honours says what of an offer an answer leaves out.
+// honours returns an error for a parameter of the offer that the answer ignores.
 func (a *agreement) honours(offer string) error {
-	if strings.Contains(offer, "server_no_context_takeover") && !a.serverAlone {
+	if strings.Contains(offer, "server_no_context_takeover") && !a.serverNoContextTakeover {
 		return fmt.Errorf("server_no_context_takeover was asked for, and is not in the answer (RFC 7692 §7.1.1.1)")
 	}
 	for _, part := range strings.Split(offer, ";") {

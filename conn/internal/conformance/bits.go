@@ -1,12 +1,12 @@
 package conformance
 
-// Bits puts a deflate stream together bit by bit (RFC 1951 §3.1.1).
+// Bits builds a deflate stream bit by bit (RFC 1951 §3.1.1).
 type bits struct {
 	b    []byte
 	held uint
 }
 
-// put adds n bits, the lowest first; code adds those of a Huffman code, the highest
+// put adds n bits, the lowest first. code adds those of a Huffman code, the highest
 // first.
 func (w *bits) put(v, n uint) *bits {
 	for i := range n {
@@ -54,7 +54,7 @@ func (w *bits) text(s string) *bits {
 	return w
 }
 
-// copy adds a copy of three bytes with a distance's symbol.
+// copy adds a copy of three bytes with the given distance symbol.
 func (w *bits) copy(distance uint) *bits { return w.literal(257).code(distance, 5) }
 
 // The kinds of blocks.
@@ -72,8 +72,8 @@ func (w *bits) block(kind uint, final bool) *bits {
 	return w.put(0, 1).put(kind, 2)
 }
 
-// end ends a block of codes. flush adds what a sync flush leaves of an empty stored block
-// when its tail is taken off.
+// end ends a compressed block. flush adds an empty stored block without its last four
+// bytes, as a sync flush does.
 func (w *bits) end() *bits   { return w.literal(256) }
 func (w *bits) align() *bits { w.held = uint(len(w.b)) * 8; return w }
 func (w *bits) flush() []byte {
@@ -90,11 +90,11 @@ func (w *bits) stored(s string, final bool) *bits {
 	return w.align()
 }
 
-// sync adds an empty stored block, whole.
+// sync adds a whole empty stored block.
 func (w *bits) sync() *bits { return w.stored("", false) }
 
-// dynamic begins a dynamic block: its three counts, and the code lengths of the code for
-// code lengths in the order in which they stand.
+// dynamic begins a dynamic block: its three counts, and the lengths of the code length
+// code in their order of transmission.
 func (w *bits) dynamic(literals, distances uint, codes ...uint) *bits {
 	w.block(dynamicBlock, false).put(literals-257, 5).put(distances-1, 5).put(uint(len(codes))-4, 4)
 	for _, c := range codes {

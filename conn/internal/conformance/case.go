@@ -9,15 +9,15 @@ import (
 	"sync"
 )
 
-// A Verdict is what a case says of an agent.
+// A Verdict is the result of a case.
 type Verdict int
 
 // The verdicts, from best to worst.
 const (
-	OK            Verdict = iota // as the requirement has it, at the byte that decides
-	Unimplemented                // permessage-deflate was not agreed to: nothing was tried
-	Informational                // several ways are right; the note says which it was
-	NonStrict                    // allowed, or harmless, but not what a strict endpoint does
+	OK            Verdict = iota // as required, at the byte that decides
+	Unimplemented                // permessage-deflate was not agreed: nothing was tried
+	Informational                // several ways are right; the note says which was taken
+	NonStrict                    // allowed, or harmless, but not strict
 	Failed
 )
 
@@ -38,10 +38,10 @@ func (v *Verdict) UnmarshalText(name []byte) error {
 	return nil
 }
 
-// A Role is what the agent is.
+// A Role is the role of the agent.
 type Role int
 
-// The roles that a case is for.
+// The roles.
 const (
 	Both Role = iota
 	Server
@@ -54,13 +54,13 @@ func (r Role) String() string { return [...]string{"both", "server", "client"}[r
 type ending int
 
 const (
-	endClean ending = iota // we close when everything wanted has come
+	endClean ending = iota // the suite closes after all wanted events
 	endFails               // the agent fails the connection (RFC 6455 §7.1.7)
-	endClose               // the steps have sent a Close: it is answered
-	endAny                 // it has to end, in whichever way
+	endClose               // the steps send a Close frame, which must be answered
+	endAny                 // the agent must end it in any way
 )
 
-// An event is a message or a control frame of the agent's.
+// An event is a message or a control frame from the agent.
 type event struct {
 	op   byte
 	data []byte
@@ -77,7 +77,7 @@ func (e event) String() string {
 
 func echoed(op byte, s string) event { return event{op, []byte(s)} }
 
-// An outcome is a verdict that a case may have: these events, in this order.
+// An outcome is a verdict for these events, in this order.
 type outcome struct {
 	verdict Verdict
 	note    string
@@ -86,32 +86,32 @@ type outcome struct {
 
 // A Case is one numbered check.
 type Case struct {
-	ID    string // the public suite's number, or that of a requirement and one of its own
+	ID    string // the public suite's number, or a requirement and a number within it
 	Title string
-	// Covers are the requirements that it shows: "R8".
+	// Covers are the requirements that the case tests, such as "R8".
 	Covers []string
 	Role   Role
 
-	offer  string // of permessage-deflate, to a server; "" is none
-	grant  string // what a client that offers it is answered
+	offer  string // of permessage-deflate, to a server; may be ""
+	grant  string // the answer to a client that offers it
 	steps  []step
 	want   []event
-	others []outcome // that are right too, or not quite wrong
+	others []outcome // also right, or nearly
 	end    ending
-	codes  []int          // of the Close that the agent sends; nil is any that may be sent
-	fails  Verdict        // an agent that does not do what the case wants; 0 is Failed
-	lax    Verdict        // an agent that goes on where it has to fail; 0 is Failed
-	bulk   func(*session) // what is done instead of the steps, and judged as it comes
-	// lingers has us leave TCP open for a while after both sides have said goodbye.
+	codes  []int          // of the agent's Close frame; nil: any code that may be sent
+	fails  Verdict        // verdict if the agent does not do what the case wants; 0 is Failed
+	lax    Verdict        // verdict if the agent goes on where it must fail; 0 is Failed
+	bulk   func(*session) // replaces the steps, and judges messages as they come
+	// lingers keeps TCP open for a while after the close handshake.
 	lingers bool
 
-	request *requestCase   // about the handshake of a server
-	answer  *answerCase    // about that of a client
-	check   func(*session) // judges what no event tells
+	request *requestCase   // about a server's handshake
+	answer  *answerCase    // about a client's handshake
+	check   func(*session) // judges what no event shows
 }
 
-// Cases returns the cases for a role, family by family. They are made once: nobody
-// changes them.
+// Cases returns the cases for a role, family by family. They are shared: do not change
+// them.
 func Cases(role Role, v Volume) []*Case {
 	made.Lock()
 	defer made.Unlock()
@@ -143,9 +143,9 @@ func makeCases(role Role, v Volume) []*Case {
 	return all
 }
 
-// Select returns the cases whose ID matches one of the patterns, as "7.*", "R8.*" or
-// "6.4.3"; a number without a pattern means all below it, too. Of those that exclude
-// matches none is taken.
+// Select returns the cases whose ID matches a pattern such as "7.*", "R8.*" or "6.4.3". A
+// number without a wildcard also selects all cases below it. Cases that match exclude are
+// left out.
 func Select(all []*Case, include, exclude []string) []*Case {
 	var some []*Case
 	for _, c := range all {
@@ -163,23 +163,23 @@ func (c *Case) matches(patterns []string) bool {
 	})
 }
 
-// Family is the first part of the number.
+// Family returns the first part of the number.
 func (c *Case) Family() string {
 	family, _, _ := strings.Cut(c.ID, ".")
 	return family
 }
 
-// A Volume says how much the cases about performance and compression send.
+// A Volume is how much the cases about performance and compression send.
 type Volume int
 
 // The volumes.
 const (
-	Small  Volume = iota // for a test that runs often
+	Small  Volume = iota // for tests
 	Normal               // all sizes, with fewer messages than the public suite
 	Full                 // the public suite's own
 )
 
-// unseen are the requirements that no peer can see from outside, and why.
+// unseen are the requirements that no peer can observe, with the reason.
 var unseen = map[string]string{
 	"R29": "what a program is told at the end; the wire shows no 1005 or 1006",
 	"R34": "a call of the API with bad text; the wire shows only text that is right",
@@ -205,7 +205,7 @@ func (c *Case) worst() Verdict {
 
 func sameEvent(x, y event) bool { return x.op == y.op && bytes.Equal(x.data, y.data) }
 
-// split parts messages from pongs: a pong may overtake messages, and messages it.
+// split separates messages from pongs, because either may overtake the other.
 func split(events []event) (messages, pongs []event) {
 	for _, e := range events {
 		if e.op == opPong {
@@ -217,9 +217,9 @@ func split(events []event) (messages, pongs []event) {
 	return messages, pongs
 }
 
-// sameEvents compares messages with messages and pongs with pongs. Of pongs only the last
-// has to come: it may answer all pings before its own (RFC 6455 §5.5.3). Those that come
-// are in order.
+// sameEvents compares messages with messages and pongs with pongs. Only the last pong is
+// required: it may answer all earlier pings (RFC 6455 §5.5.3). The pongs must be in
+// order.
 func sameEvents(got, want []event) bool {
 	messages, pongs := split(got)
 	wantMessages, wantPongs := split(want)
@@ -235,7 +235,7 @@ func sameEvents(got, want []event) bool {
 	return i == len(pongs) && (i == 0 || sameEvent(pongs[i-1], wantPongs[len(wantPongs)-1]))
 }
 
-// complete reports whether all that is wanted has come, or as much else.
+// complete reports whether all wanted events have come, or as many others.
 func complete(got, want []event) bool {
 	messages, pongs := split(got)
 	wantMessages, wantPongs := split(want)

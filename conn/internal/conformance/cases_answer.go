@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// An answerCase is about what a client makes of an answer.
+// An answerCase tests how a client treats an answer.
 type answerCase struct {
 	edit    func(answer, request *head)
-	raw     func(answer *head) []byte // what goes out instead of the answer
+	raw     func(answer *head) []byte // bytes to send instead of an answer
 	refused bool                      // the client must not use the connection
 	lax     Verdict
-	cuts    []int // bytes after which a new write begins
+	cuts    []int // where a new write begins
 }
 
 // reply sends the answer.
@@ -23,7 +23,7 @@ func (s *session) reply(answer *head, a *answerCase) error {
 	if a.raw != nil {
 		b = a.raw(answer)
 	}
-	if a.refused { // a client that takes it for an answer sends this back
+	if a.refused { // a client that accepts the answer echoes this
 		p := text("used")
 		b = p.append(b, false)
 	}
@@ -41,7 +41,7 @@ func (s *session) reply(answer *head, a *answerCase) error {
 	return nil
 }
 
-// refused judges a client that must not take the answer for one.
+// refused judges a client that must refuse the answer.
 func (s *session) refused() Result {
 	s.halfClose()
 	lax := s.c.answer.lax
@@ -82,7 +82,7 @@ func takes(id, title, covers string, edit func(answer, request *head)) *Case {
 		want: []event{echoed(opText, "hello")}, answer: &answerCase{edit: edit}}
 }
 
-// mayTake lowers the verdict on a client that takes the answer.
+// mayTake lowers the verdict on a client that accepts the answer.
 func (c *Case) mayTake(v Verdict) *Case {
 	c.answer.lax = v
 	return c
@@ -178,7 +178,7 @@ func agreedCases() []*Case {
 	}
 }
 
-// leftoverCases have frames with the answer, cut in many places.
+// leftoverCases send frames along with the answer, cut in many places.
 func leftoverCases() []*Case {
 	var all []*Case
 	frames := func(b []byte) []byte {

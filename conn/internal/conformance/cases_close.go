@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// closes returns a case in which the steps say goodbye, and the agent has to answer.
+// closes returns a case in which the steps send a Close frame that the agent must answer.
 func closes(id, title, covers string, codes []int, want []event, steps ...step) *Case {
 	c := show(id, title, covers, want, steps...)
 	c.end, c.codes = endClose, codes
@@ -77,7 +77,7 @@ func closeRequirements() []*Case {
 	for i, code := range []int{1, 256, 998, 1004, 1005, 1006, 1015, 1017, 1999, 2500, 2999, 5000, 5001, 32768, 65535} {
 		c := broken(fmt.Sprintf("R23.%d", i+11), fmt.Sprintf("code %d with a reason", code), "R23", protocolError, none(), together(closing(code, "r"), text("late")))
 		if code >= 5000 {
-			c.fails = Informational // no RFC says what such a code is
+			c.fails = Informational // no RFC defines such a code
 		}
 		all = append(all, c)
 	}

@@ -5,14 +5,14 @@ import (
 	"fmt"
 )
 
-// sizes are the rows of families 12 and 13: the bytes of a message, and those of a frame.
+// sizes are the rows of families 12 and 13: the sizes of a message and of its frames.
 var sizes = []struct{ size, frame int }{
 	{16, 0}, {64, 0}, {256, 0}, {1 << 10, 0}, {4 << 10, 0}, {8 << 10, 0}, {16 << 10, 0}, {32 << 10, 0}, {64 << 10, 0}, {128 << 10, 0},
 	{8 << 10, 256}, {16 << 10, 256}, {32 << 10, 256}, {64 << 10, 256}, {128 << 10, 256}, {128 << 10, 1 << 10}, {128 << 10, 4 << 10}, {128 << 10, 32 << 10},
 }
 
-// parameters are the groups of family 13: what a client offers, and what a server answers
-// to one.
+// parameters are the groups of family 13: a client's offer, and a server's answer to a
+// client.
 var parameters = []struct{ offer, grant string }{
 	{"permessage-deflate; client_no_context_takeover; client_max_window_bits", "permessage-deflate"},
 	{"permessage-deflate; client_no_context_takeover; client_max_window_bits; server_no_context_takeover", "permessage-deflate; client_no_context_takeover"},
@@ -23,7 +23,7 @@ var parameters = []struct{ offer, grant string }{
 	{"permessage-deflate; server_no_context_takeover; client_max_window_bits; server_max_window_bits=9, permessage-deflate; server_no_context_takeover; client_max_window_bits, permessage-deflate; client_max_window_bits", "permessage-deflate; server_no_context_takeover; server_max_window_bits=10"},
 }
 
-// count is how many messages of a size a case sends.
+// count returns how many messages of a size a case sends.
 func count(v Volume, size int) int {
 	switch v {
 	case Full:
@@ -62,10 +62,10 @@ func compressionCases(v Volume) []*Case {
 	return all
 }
 
-// window is how many messages are on the way at once.
+// window is how many messages may be in flight.
 const window = 8
 
-// exchange sends messages, compressed, and has each come back.
+// exchange sends compressed messages and waits for their echoes.
 func exchange(kind *source, size, frame, n int) func(*session) {
 	return func(s *session) {
 		s.expect(func(i int, e event) bool { return e.op == kind.op && bytes.Equal(e.data, kind.message(i, size)) })

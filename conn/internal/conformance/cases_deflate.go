@@ -13,7 +13,7 @@ func deflateRequirements(v Volume) []*Case {
 	return slices.Concat(offerCases(), grantCases(), windowCases(), plainCases(), blockCases(), cutCases(), malformedCases(), inflatedCases(v))
 }
 
-// badParameters are what no offer and no answer may have (RFC 7692 §7.1).
+// badParameters are not allowed in an offer or an answer (RFC 7692 §7.1).
 var badParameters = []string{
 	"x_unknown", "server_no_context_takeover; server_no_context_takeover", "client_no_context_takeover; client_no_context_takeover",
 	"server_no_context_takeover=1", "client_no_context_takeover=true", "server_max_window_bits", "server_max_window_bits=7", "server_max_window_bits=16",
@@ -21,7 +21,7 @@ var badParameters = []string{
 	"client_max_window_bits=0", "client_max_window_bits=7", "client_max_window_bits=16", "client_max_window_bits=010", "client_max_window_bits=15; client_max_window_bits=15",
 }
 
-// offerCases are R69, R71 and R73: what a server makes of offers.
+// offerCases are R69, R71 and R73: how a server treats offers.
 func offerCases() []*Case {
 	var all []*Case
 	offering := func(id, covers, offer string) *Case {
@@ -33,7 +33,7 @@ func offerCases() []*Case {
 		second := offering(fmt.Sprintf("R69.%d", i+101), "R69 R73", extensionName+"; "+p+", "+extensionName)
 		second.offer, second.request.agrees, second.fails = extensionName, true, NonStrict
 		second.request.edit = setting("Sec-WebSocket-Extensions", extensionName+"; "+p+", "+extensionName)
-		alone.request.may, second.request.may = strings.Contains(p, `""`), strings.Contains(p, `""`) // no token: the header is malformed
+		alone.request.may, second.request.may = strings.Contains(p, `""`), strings.Contains(p, `""`) // not a token: the header is malformed
 		all = append(all, alone, second)
 	}
 	ask := func(id, covers, offer string) *Case {
@@ -50,7 +50,7 @@ func offerCases() []*Case {
 	)
 }
 
-// grantCases are R70, R72 and R75: what a client makes of answers.
+// grantCases are R70, R72 and R75: how a client treats answers.
 func grantCases() []*Case {
 	var all []*Case
 	reject := func(id, covers, grant string) *Case {
@@ -72,13 +72,13 @@ func grantCases() []*Case {
 	return all
 }
 
-// windowCases are R74 and R76: a window of each size, and data that repeat further back.
+// windowCases are R74 and R76: each window size, with data that repeat further back.
 func windowCases() []*Case {
 	var all []*Case
 	for n := 8; n <= 15; n++ {
 		c := show(fmt.Sprintf("R76.%d", n), fmt.Sprintf("a window of %d bits", n), "R74 R76", nil)
 		c.offer, c.grant = fmt.Sprintf("permessage-deflate; server_max_window_bits=%d", n), fmt.Sprintf("permessage-deflate; client_max_window_bits=%d", n)
-		// Each piece comes again after three quarters of a window, two windows, and 40
+		// Each piece is repeated after three quarters of a window, two windows, and 40
 		// KB.
 		unit := func(seed int) []byte { return sources[4].message(seed, 64) }
 		var data []byte
@@ -94,7 +94,7 @@ func windowCases() []*Case {
 	return all
 }
 
-// withDeflate has a case agree to permessage-deflate.
+// withDeflate makes a case agree on permessage-deflate.
 func (c *Case) withDeflate(parameters string) *Case {
 	c.offer = extensionName + parameters
 	c.grant = c.offer
@@ -140,11 +140,11 @@ func plainCases() []*Case {
 	return append(all, one, tails, final, early)
 }
 
-// blockCases are R81: every kind of block, and where streams end.
+// blockCases are R81: each kind of block, and each place where a stream may end.
 func blockCases() []*Case {
 	level := func(level int) []byte {
 		var b bytes.Buffer
-		w, _ := flate.NewWriter(&b, level) // of the package's own
+		w, _ := flate.NewWriter(&b, level) // the package's own levels
 		_, _ = w.Write([]byte(strings.Repeat("block of its kind. ", 30)))
 		_ = w.Flush()
 		return bytes.TrimSuffix(b.Bytes(), tail)
@@ -186,11 +186,11 @@ func blockCases() []*Case {
 	return all
 }
 
-// damaged are the codes of a compressed message that cannot be read.
+// damaged are the codes for a compressed message that cannot be inflated.
 var damaged = []int{1002, 1007}
 
-// wrongStream fails. To deliver what a stream that is cut has so far is non-strict: the
-// tail that is put back can hide the cut.
+// wrongStream fails. Delivering the beginning of a stream that is cut is non-strict,
+// because the restored tail can hide the cut.
 func wrongStream(id, title, covers string, payload []byte) *Case {
 	c := broken(id, title, covers, damaged, none(), stream(opBinary, payload)).withDeflate("")
 	if _, err := (&inflater{bits: 15}).message(payload); err == errStreamEnd || covers != "R85" {
@@ -199,13 +199,13 @@ func wrongStream(id, title, covers string, payload []byte) *Case {
 	return c
 }
 
-// readable reports whether a payload is a whole message.
+// readable reports whether a payload inflates to a whole message.
 func readable(payload []byte) bool {
 	_, err := (&inflater{bits: 15}).message(payload)
 	return err == nil
 }
 
-// cutCases are R83 and R84: a stream that ends too early, or too late.
+// cutCases are R83 and R84: a stream that ends too early or too late.
 func cutCases() []*Case {
 	z := &deflater{bits: 15}
 	whole := z.message([]byte(strings.Repeat("the stream ends before the block does. ", 4)))
@@ -254,12 +254,13 @@ func malformedCases() []*Case {
 		{"32 codes for distances", new(bits).dynamic(257, 32, lengths(19, 4)...).flush()},
 		{"more codes for code lengths than there are", new(bits).dynamic(257, 1, lengths(19, 1)...).flush()},
 		{"no code for code lengths", new(bits).dynamic(257, 1, lengths(19, 0)...).put(0, 32).put(0, 32).flush()},
-		// The code of code lengths: 16 and 18 have one bit each, 16 is code 0.
+		// The code length code: 16 and 18 have one bit each, 16 is code 0.
 		{"a repetition of the code length before the first", new(bits).dynamic(257, 1, 1, 0, 1, 0).put(0, 1).put(0, 2).put(0, 32).flush()},
-		// 18 is the only code but one: 257 zeros, and one more, is no code for literals.
+		// 18 is the only code but one. 257 zeros and one more are not a code for
+		// literals.
 		{"no code that ends a block", new(bits).dynamic(257, 1, 1, 0, 1, 0).put(1, 1).put(127, 7).put(1, 1).put(109, 7).put(0, 32).flush()},
 		{"a repetition of zeros that goes too far", new(bits).dynamic(257, 1, 1, 0, 1, 0).put(1, 1).put(127, 7).put(1, 1).put(127, 7).put(0, 32).flush()},
-		// 0 and 1 have a code of one bit each: all lengths are 1.
+		// 0 and 1 have codes of one bit: all lengths are 1.
 		{"257 codes of one bit", new(bits).dynamic(257, 1, append(lengths(17, 0), 1, 1)...).zeros(258).flush()},
 		{"a dynamic block of which only the type is there", new(bits).block(dynamicBlock, false).align().b},
 		{"counts, and nothing after them", new(bits).block(dynamicBlock, false).put(0, 14).align().b},
@@ -272,7 +273,7 @@ func malformedCases() []*Case {
 			panic("conformance: a malformed stream that can be read: " + row.title)
 		}
 		all = append(all, wrongStream(fmt.Sprintf("R85.%d", i+1), row.title, "R85", row.payload))
-		// A server need not agree to forget the message before: then some are right.
+		// A server need not agree to drop the window. Then some of these are right.
 		if _, err := (&inflater{bits: 15, past: []byte("good")}).message(row.payload); err != nil {
 			c := damagedAfter(fmt.Sprintf("R85.%d", i+101), row.title+", after a good message", row.payload)
 			c.lax = all[len(all)-1].lax
@@ -288,7 +289,7 @@ func damagedAfter(id, title string, payload []byte) *Case {
 		answered(1, "a message is not answered"), stream(opBinary, payload)).withDeflate("; server_no_context_takeover; client_no_context_takeover")
 }
 
-// inflatedCases are R86 to R88: what is known only of inflated bytes.
+// inflatedCases are R86 to R88: rules about inflated bytes.
 func inflatedCases(v Volume) []*Case {
 	bad := strings.Repeat("v", 3000) + "\xFF" + strings.Repeat("w", 3000)
 	held := broken("R86.3", "compressed text with an impossible byte, whose end is held back", "R86", invalidPayload, none(), func(s *session) {

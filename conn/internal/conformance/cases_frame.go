@@ -6,25 +6,26 @@ import (
 	"strings"
 )
 
-// show returns a case of messages that come back.
+// show returns a case of messages that are echoed.
 func show(id, title, covers string, want []event, steps ...step) *Case {
 	return &Case{ID: id, Title: title, Covers: strings.Fields(covers), steps: steps, want: want}
 }
 
-// broken returns a case in which the agent fails the connection, with one of the codes.
+// broken returns a case in which the agent must fail the connection with one of the
+// codes.
 func broken(id, title, covers string, codes []int, want []event, steps ...step) *Case {
 	return &Case{ID: id, Title: title, Covers: strings.Fields(covers), steps: steps, want: want, end: endFails, codes: codes}
 }
 
-// protocolError is the code of nearly every rule.
+// protocolError is the code for nearly every rule.
 var protocolError = []int{1002}
 
 func none() []event { return nil }
 
-// payload is n bytes of text.
+// payload returns n bytes of text.
 func payload(n int) string { return strings.Repeat("*", n) }
 
-// framingCases are family 1: messages of all forms of length, text and binary.
+// framingCases are family 1: all length forms, text and binary.
 func framingCases(Volume) []*Case {
 	var all []*Case
 	for f, op := range []byte{opText, opBinary} {
@@ -207,7 +208,7 @@ func sizeName(n int) string {
 	return fmt.Sprintf("%d bytes", n)
 }
 
-// roundTrips sends a message, waits for it, and so on.
+// roundTrips sends a message, waits for its echo, and repeats that.
 func roundTrips(op byte, data []byte, n int) func(*session) {
 	return func(s *session) {
 		s.expect(func(_ int, e event) bool { return sameEvent(e, event{op, data}) })
@@ -224,14 +225,14 @@ func roundTrips(op byte, data []byte, n int) func(*session) {
 	}
 }
 
-// expect has messages judged as they come, and not kept.
+// expect makes messages be judged as they come, and not kept.
 func (s *session) expect(same func(i int, e event) bool) {
 	s.mu.Lock()
 	s.bulk = same
 	s.mu.Unlock()
 }
 
-// came waits for n messages, as long as any come.
+// came waits for n messages. It gives up when no more come.
 func (s *session) came(n int) bool {
 	for {
 		s.mu.Lock()
@@ -249,7 +250,7 @@ func (s *session) came(n int) bool {
 	}
 }
 
-// bulkDone says how many messages had to come back.
+// bulkDone reports how many messages should have been echoed.
 func (s *session) bulkDone(n int) {
 	s.mu.Lock()
 	got := s.bulked
@@ -259,7 +260,7 @@ func (s *session) bulkDone(n int) {
 	}
 }
 
-// autoFragmentCases are family 10: a message in as many frames as it takes.
+// autoFragmentCases are family 10: a message in as many frames as needed.
 func autoFragmentCases(Volume) []*Case {
 	data := payload(65536)
 	return []*Case{show("10.1.1", "text of 65536 bytes in frames of 1300", "R16 R17 R35", []event{echoed(opText, data)},

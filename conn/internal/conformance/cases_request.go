@@ -6,19 +6,19 @@ import (
 	"strings"
 )
 
-// A requestCase is about a server's answer to a request.
+// A requestCase tests a server's answer to a request.
 type requestCase struct {
 	edit    func(h *head)
-	refused []int // with one of these statuses; nil is not refused, and a status of 0 is any of 4xx or 5xx
+	refused []int // with one of these statuses; nil: not refused; status 0: any of 4xx or 5xx
 	lax     Verdict
-	may     bool // be refused too, with 400
-	plain   bool // it is a request that HTTP without WebSocket may answer, with 2xx or 3xx
-	agrees  bool // to permessage-deflate, if it does so at all
+	may     bool // it may also be refused, with 400
+	plain   bool // without WebSocket HTTP may answer the request with 2xx or 3xx
+	agrees  bool // to permessage-deflate, if the server supports it
 	cut     int  // bytes of the first write
 	check   func(answer *head) (Verdict, string)
 }
 
-// unanswered is the verdict on a connection that ends without an answer.
+// unanswered returns the verdict on a connection that ends without an answer.
 func (q *requestCase) unanswered(c *Case) Verdict {
 	if q.refused != nil {
 		return NonStrict
@@ -26,7 +26,7 @@ func (q *requestCase) unanswered(c *Case) Verdict {
 	return c.worst()
 }
 
-// refusal judges an answer to a request that has to be refused.
+// refusal judges an answer to a request that must be refused.
 func (q *requestCase) refusal(s *session, answer *head) (Result, bool) {
 	status := answer.status()
 	switch {
@@ -55,7 +55,7 @@ func (q *requestCase) refusal(s *session, answer *head) (Result, bool) {
 	return s.unopened(NonStrict, fmt.Sprintf("the status is %d, where %v is to be", status, q.refused)), true
 }
 
-// hello is the echo that shows that a connection is one.
+// hello is an echo that proves a connection is open.
 var hello = []step{together(text("hello"))}
 
 func opens(id, title string, covers string, edit func(h *head)) *Case {
@@ -73,7 +73,7 @@ func (c *Case) laxly(v Verdict) *Case {
 	return c
 }
 
-// orPlain has a request that need not ask for a WebSocket.
+// orPlain allows the answer to a request that need not ask for a WebSocket.
 func (c *Case) orPlain() *Case {
 	c.request.plain = true
 	return c
@@ -127,7 +127,7 @@ func methodCases() []*Case {
 	}
 }
 
-// lenient has an agent that does not do what a case wants be non-strict.
+// lenient makes a case non-strict for an agent that does not do what it wants.
 func lenient(c *Case) *Case {
 	c.fails = NonStrict
 	return c
@@ -217,7 +217,7 @@ func extensionHeaderCases() []*Case {
 		setting("Sec-WebSocket-Extensions", `x; y=",permessage-deflate; client_max_window_bits,"`))
 	hidden.request.check = nothingAgreed
 	second := opens("R63.2", "a comma within quotes, and an offer after it", "R63", setting("Sec-WebSocket-Extensions", `x; y="a,b;c\"d", permessage-deflate`))
-	hidden.request.may, second.request.may = true, true // a quoted value has to be a token (RFC 6455 §9.1)
+	hidden.request.may, second.request.may = true, true // a quoted value must be a token (RFC 6455 §9.1)
 	return append(all, hidden, second)
 }
 

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// frameRequirements are R1 to R36 where the public suite has no case, or too few.
+// frameRequirements are R1 to R36 where the public suite has no case or too few.
 func frameRequirements(v Volume) []*Case {
 	return slices.Concat(maskCases(), reservedGrid(v), opcodeGrid(), lengthCases(), interleavingCases(), closeRequirements(), textRequirements(), garbageCases(v))
 }
@@ -73,8 +73,8 @@ var (
 		echoed(opText, payload(126)), echoed(opBinary, payload(65536))}
 )
 
-// reservedGrid is R6: seven combinations of bits on six opcodes, with permessage-deflate
-// and without it.
+// reservedGrid is R6: seven combinations of bits on six opcodes, with and without
+// permessage-deflate.
 func reservedGrid(Volume) []*Case {
 	var all []*Case
 	n := 0
@@ -104,8 +104,8 @@ func reservedGrid(Volume) []*Case {
 	return all
 }
 
-// opcodeGrid is R7: ten opcodes, with FIN and without, and every form of length. The
-// header alone decides.
+// opcodeGrid is R7: ten opcodes, with and without FIN, and every length form. The header
+// alone decides.
 func opcodeGrid() []*Case {
 	var all []*Case
 	n := 0
@@ -124,7 +124,7 @@ func opcodeGrid() []*Case {
 				}
 				c := broken(fmt.Sprintf("R7.%d", n), title, "R7", protocolError, none(), steps...)
 				if length > 1<<16 {
-					c.fails = NonStrict // an agent that judges whole frames waits for a payload that never comes
+					c.fails = NonStrict // an agent that checks whole frames waits for a payload that never comes
 				}
 				all = append(all, c)
 			}
@@ -162,7 +162,7 @@ func lengthCases() []*Case {
 		broken("R19.5", "a Close of 126 bytes: the header", "R19", protocolError, none(), func(s *session) {
 			together(declared(closeBody(""), 126))(s)
 			hold(s)
-			rawBytes(make([]byte, 126))(s) // whoever reads the reason of a broken Close waits for it
+			rawBytes(make([]byte, 126))(s) // an agent that reads the reason of a broken Close frame waits for it
 		}))
 	for i, length := range []uint64{1 << 63, 1<<63 + 5, 1<<64 - 1} {
 		all = append(all,
@@ -178,9 +178,9 @@ func lengthCases() []*Case {
 	return all
 }
 
-// limited waits for the end: a length that no limit allows is refused at the header.
+// limited waits for the end: a length above every limit is refused at the header.
 func limited(s *session) {
-	if !s.wait(s.o.Patience, func() bool { return s.closed != nil }) && !s.gone() {
+	if !s.wait(s.o.Patience, func() bool { return s.agentClose != nil }) && !s.gone() {
 		s.settle(NonStrict, "it waits for a payload that no limit can allow", "")
 	}
 }
@@ -236,7 +236,7 @@ func interleavingCases() []*Case {
 	return all
 }
 
-// pingPong sends pieces, and waits for the pong after each ping.
+// pingPong sends pieces and waits for the pong after each ping.
 func pingPong(pieces []piece) step {
 	return func(s *session) {
 		pings := 0
@@ -250,8 +250,8 @@ func pingPong(pieces []piece) step {
 	}
 }
 
-// garbageCases are R36: bytes that are no frames. Each seed is a case that can be run
-// again.
+// garbageCases are R36: bytes that are not frames. Each seed is a case that can be
+// repeated.
 func garbageCases(v Volume) []*Case {
 	n := map[Volume]int{Small: 16, Normal: 32, Full: 256}[v]
 	var all []*Case
@@ -261,8 +261,8 @@ func garbageCases(v Volume) []*Case {
 		for j := range b {
 			b[j] = byte(r.Uint32())
 		}
-		b[0] |= 0x70      // reserved bits: wrong whatever follows
-		b[1] &= 0x80 | 31 // and all of it is there
+		b[0] |= 0x70      // reserved bits: wrong in any case
+		b[1] &= 0x80 | 31 // and all of the payload is there
 		c := broken(fmt.Sprintf("R36.%d", i+1), "random bytes that begin with reserved bits", "R36", protocolError, none(), rawBytes(b))
 		all = append(all, c)
 	}

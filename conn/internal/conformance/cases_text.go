@@ -7,10 +7,10 @@ import (
 	"unicode/utf8"
 )
 
-// invalidPayload is the code of text that is not UTF-8.
+// invalidPayload is the code for text that is not UTF-8.
 var invalidPayload = []int{1007}
 
-// kosme is the public suite's word, and the same with a surrogate in it.
+// kosme is the public suite's word; the other is the same with a surrogate.
 const (
 	kosme    = "\xCE\xBA\xCF\x8C\xCF\x83\xCE\xBC\xCE\xB5"
 	badKosme = "\xCE\xBA\xE1\xBD\xB9\xCF\x83\xCE\xBC\xCE\xB5\xED\xA0\x80edited"
@@ -55,7 +55,8 @@ func textCases(Volume) []*Case {
 	return all
 }
 
-// textCase is a text that comes back if it is UTF-8, and fails the connection if not.
+// textCase returns a case with a text that is echoed if it is UTF-8, and otherwise fails
+// the connection.
 func textCase(id, title, s string) *Case {
 	title = fmt.Sprintf("%s: % x", title, s)
 	if utf8.ValidString(s) {
@@ -64,7 +65,8 @@ func textCase(id, title, s string) *Case {
 	return broken(id, title, "R33", invalidPayload, none(), together(text(s)))
 }
 
-// heldText sends a frame of text up to a byte, waits for the end, and sends the rest.
+// heldText sends a frame of text up to a byte, waits for the end, and then sends the
+// rest.
 func heldText(s string, held int) step {
 	return func(s2 *session) {
 		p := text(s)
@@ -77,8 +79,8 @@ func heldText(s string, held int) step {
 	}
 }
 
-// textTable are the families 6.7 to 6.23: the rows of the table of RFC 3629, and what
-// stands between them.
+// textTable are the families 6.7 to 6.23: the rows of the table in RFC 3629, and the
+// values between them.
 var textTable = []struct {
 	family int
 	title  string
@@ -112,7 +114,7 @@ func between(from, to int, after string) string {
 	return b.String()
 }
 
-// noncharacters are the last two of each plane.
+// noncharacters returns the last two code points of each plane.
 func noncharacters() (all []string) {
 	for plane := rune(0); plane <= 16; plane++ {
 		all = append(all, string(plane<<16|0xFFFE), string(plane<<16|0xFFFF))
@@ -123,7 +125,7 @@ func noncharacters() (all []string) {
 // textRequirements are R31 to R35 where the public suite has no case.
 func textRequirements() []*Case {
 	var all []*Case
-	// Each place around the blocks of 16, 32 and 64 bytes that kernels read.
+	// Each position around the blocks of 16, 32 and 64 bytes that kernels read.
 	for i, at := range []int{0, 1, 14, 15, 16, 30, 31, 32, 62, 63, 64, 65, 127, 128, 255} {
 		s := strings.Repeat("v", at) + "\xE2\x82\xAC" + strings.Repeat("w", 70)
 		all = append(all,

@@ -1,9 +1,10 @@
-// Package conformance tries any WebSocket server, or any client, against RFC 6455 and
-// RFC 7692. Each check has a number: that of the public suite whose description it
-// follows, or of a requirement of this project. It works on octets: what goes out and
-// what comes is encoded and decoded here, by none of the engine's code, so that a fault
-// of the engine cannot hide itself.
+// Package conformance tests any WebSocket server or client against RFC 6455 and RFC 7692.
+// Each check has the number of the public suite's case that it follows, or of a
+// requirement of this project.
 //
-// The agent sends every message back. TestServer connects to a server; a Listener waits
-// for clients, which may know the public suite's paths.
+// The package encodes and decodes every byte itself. It uses none of the engine's code,
+// so a fault of the engine cannot hide itself.
+//
+// The agent under test echoes every message. TestServer connects to a server. A Listener
+// waits for clients, which may know the public suite's paths.
 package conformance

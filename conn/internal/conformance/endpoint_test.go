@@ -427,7 +427,7 @@ func (e *endpoint) back(data []byte) error {
 func (e *endpoint) agree(a *agreement) {
 	e.deflate = a
 	in, out := a.clientBits, a.serverBits
-	inAlone, outAlone := a.clientAlone, a.serverAlone
+	inAlone, outAlone := a.clientNoContextTakeover, a.serverNoContextTakeover
 	if e.client {
 		in, out, inAlone, outAlone = out, in, outAlone, inAlone
 	}
@@ -440,7 +440,7 @@ func (e *endpoint) agree(a *agreement) {
 	if e.has("inflates every message alone") {
 		inAlone = true
 	}
-	e.z, e.out = &inflater{bits: in, alone: inAlone}, &deflater{bits: out, alone: outAlone}
+	e.z, e.out = &inflater{bits: in, noContextTakeover: inAlone}, &deflater{bits: out, noContextTakeover: outAlone}
 }
 
 // serve is the side of a server.
@@ -555,7 +555,7 @@ func (e *endpoint) take(parts []string) (string, *agreement) {
 			if e.has("leaves server_no_context_takeover out") {
 				continue
 			}
-			a.serverAlone = true
+			a.serverNoContextTakeover = true
 			answer += "; server_no_context_takeover"
 		case name == "client_no_context_takeover" && !valued:
 		case name == "server_max_window_bits" && err == nil:

@@ -15,18 +15,18 @@ import (
 	"time"
 )
 
-// A head is a request or an answer: a first line, and lines behind it, as they stand.
+// A head is a request or an answer: its first line and the lines after it, unchanged.
 type head struct {
 	first string
 	lines []string
-	tail  []byte // what goes out in the same write
+	tail  []byte // sent in the same write
 }
 
 func (h *head) bytes() []byte {
 	return append([]byte(h.first+"\r\n"+strings.Join(append(h.lines, "", ""), "\r\n")), h.tail...)
 }
 
-// set replaces the lines of a name; add has one more; del has none.
+// set replaces the lines of a name, add adds one, and del removes them all.
 func (h *head) set(name, value string) *head { return h.del(name).add(name, value) }
 func (h *head) add(name, value string) *head {
 	h.lines = append(h.lines, name+": "+value)
@@ -44,7 +44,7 @@ func (h *head) del(name string) *head {
 	return h
 }
 
-// values returns the values of a name.
+// values returns all values of a name.
 func (h *head) values(name string) (all []string) {
 	for _, l := range h.lines {
 		if n, v, _ := strings.Cut(l, ":"); strings.EqualFold(n, name) {
@@ -56,7 +56,7 @@ func (h *head) values(name string) (all []string) {
 
 func (h *head) value(name string) string { return strings.Join(h.values(name), ", ") }
 
-// hasToken reports whether a token is in the list that the lines of a name make.
+// hasToken reports whether a token is in the list in the lines of a name.
 func (h *head) hasToken(name, token string) bool {
 	for _, v := range strings.Split(h.value(name), ",") {
 		if strings.EqualFold(strings.TrimSpace(v), token) {
@@ -66,21 +66,21 @@ func (h *head) hasToken(name, token string) bool {
 	return false
 }
 
-// status of an answer; 0 if its first line has none.
+// status returns the status of an answer, or 0 if its first line has none.
 func (h *head) status() int {
 	parts := strings.SplitN(h.first, " ", 3)
 	if len(parts) < 2 || !strings.HasPrefix(parts[0], "HTTP/1.") {
 		return 0
 	}
-	n, _ := strconv.Atoi(parts[1]) // 0 is none
+	n, _ := strconv.Atoi(parts[1]) // 0 means none
 	return n
 }
 
-// secretNames are headers whose values no report shows.
+// secretNames are the headers whose values no report shows.
 var secretNames = []string{"Authorization", "Cookie", "Proxy-Authorization", "Set-Cookie"}
 
-// shown returns a first line and the lines after it as a report shows them: without the
-// values of secretNames and of o.Header.
+// shown returns a first line and the lines after it for a report: without the values of
+// secretNames and of o.Header.
 func (o *Options) shown(first string, lines []string) string {
 	secret := func(name string) bool {
 		same := func(s string) bool {
@@ -120,7 +120,7 @@ const maxHead = 64 << 10
 
 var errHeadTooLong = errors.New("a head of more than 64 KiB")
 
-// readHead reads up to an empty line. early is what has come behind it.
+// readHead reads up to an empty line. early has the bytes after it.
 func readHead(nc net.Conn, d time.Duration) (h *head, early []byte, err error) {
 	return readHeadAfter(nc, d, nil)
 }
@@ -150,7 +150,7 @@ func readHeadAfter(nc net.Conn, d time.Duration, b []byte) (h *head, early []byt
 	}
 }
 
-// keyLength is that of a key: 16 bytes in base64.
+// keyLength is the length of a key: 16 bytes in base64.
 const keyLength = 24
 
 func newKey() string {
@@ -159,13 +159,13 @@ func newKey() string {
 	return base64.StdEncoding.EncodeToString(nonce[:])
 }
 
-// acceptOf is RFC 6455 §4.2.2.
+// acceptOf returns the Sec-WebSocket-Accept for a key (RFC 6455 §4.2.2).
 func acceptOf(key string) string {
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// checkAnswer says what of an answer does not open a WebSocket (RFC 6455 §4.1).
+// checkAnswer returns an error if the answer does not open a WebSocket (RFC 6455 §4.1).
 func checkAnswer(h *head, key string) error {
 	accept := h.values("Sec-WebSocket-Accept")
 	switch {

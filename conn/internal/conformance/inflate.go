@@ -7,23 +7,23 @@ import (
 	"sync"
 )
 
-// tail is what a sender takes off a compressed message and a receiver puts back (RFC 7692
-// §7.2.1).
+// tail is removed from a compressed message by the sender, and restored by the receiver
+// (RFC 7692 §7.2.1).
 var tail = []byte{0, 0, 0xFF, 0xFF}
 
-// An inflater reads the messages that an agent has compressed. It is slow, simple, and
+// An inflater reads the messages that an agent has compressed. It is slow, simple and
 // strict: it knows the agreed window, and where a stream ends.
 type inflater struct {
-	bits  int  // of the window that the agent may use
-	alone bool // each message: no context is taken over
-	past  []byte
+	bits              int // of the agent's window
+	noContextTakeover bool
+	past              []byte
 
 	in    []byte
 	at    int
 	hold  uint32
 	held  uint
 	out   []byte
-	begin int // of the message in out
+	begin int // where the message begins in out
 }
 
 var (
@@ -37,10 +37,10 @@ var (
 	errStoredSize = errors.New("a stored block whose two lengths differ")
 )
 
-// message returns what a compressed message says.
+// message returns the inflated message.
 func (z *inflater) message(payload []byte) (data []byte, err error) {
 	z.in, z.at, z.hold, z.held = append(bytes.Clone(payload), tail...), 0, 0, 0
-	if z.alone {
+	if z.noContextTakeover {
 		z.past = nil
 	}
 	z.out, z.begin = bytes.Clone(z.past), len(z.past)
@@ -52,7 +52,7 @@ func (z *inflater) message(payload []byte) (data []byte, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if final { // what follows begins at a byte (RFC 7692 §7.2.3.4)
+		if final { // the rest begins at a byte boundary (RFC 7692 §7.2.3.4)
 			z.hold, z.held = 0, 0
 		}
 	}
@@ -115,7 +115,7 @@ func (z *inflater) stored() error {
 	return nil
 }
 
-// A codeTable is a canonical Huffman code: how many codes each length has, and the
+// A codeTable is a canonical Huffman code: the number of codes of each length, and the
 // symbols in the order of their codes.
 type codeTable struct {
 	counts  [16]int
@@ -135,7 +135,7 @@ func newCodeTable(lengths []byte) *codeTable {
 	return t
 }
 
-// over reports whether more codes of a length are used than there are.
+// over reports whether a length has more codes than possible.
 func (t *codeTable) over() bool {
 	left := 1
 	for n := 1; n < 16; n++ {
@@ -291,21 +291,21 @@ func (z *inflater) distance(s int) (int, error) {
 	return 1 + (2+s%2)<<extra + int(v), err
 }
 
-// A deflater compresses what goes to an agent.
+// A deflater compresses messages for an agent.
 type deflater struct {
-	bits  int
-	alone bool
-	w     *flate.Writer
-	out   bytes.Buffer
+	bits              int
+	noContextTakeover bool
+	w                 *flate.Writer
+	out               bytes.Buffer
 }
 
-// writers are compressors: each holds more than a megabyte.
+// writers are pooled because each holds more than a megabyte.
 var writers = sync.Pool{New: func() any {
-	w, _ := flate.NewWriter(nil, flate.DefaultCompression) // the level is a constant
+	w, _ := flate.NewWriter(nil, flate.DefaultCompression) // the level is valid
 	return w
 }}
 
-// free gives the compressor back.
+// free returns the compressor to the pool.
 func (z *deflater) free() {
 	if z != nil && z.w != nil {
 		writers.Put(z.w)
@@ -313,14 +313,14 @@ func (z *deflater) free() {
 	}
 }
 
-// message returns the payload of a compressed message. The library's compressor knows one
-// window only: for a smaller one it begins anew at the latest after so many bytes.
+// message returns the payload of a compressed message. The library's compressor has one
+// window size only. For a smaller window message resets it often enough.
 func (z *deflater) message(data []byte) []byte {
 	z.out.Reset()
 	if z.w == nil {
 		z.w = writers.Get().(*flate.Writer)
 		z.w.Reset(&z.out)
-	} else if z.alone {
+	} else if z.noContextTakeover {
 		z.w.Reset(&z.out)
 	}
 	for step := len(data); ; {
@@ -328,7 +328,7 @@ func (z *deflater) message(data []byte) []byte {
 			z.w.Reset(&z.out)
 			step = min(1<<z.bits, len(data))
 		}
-		_, _ = z.w.Write(data[:step]) // into memory
+		_, _ = z.w.Write(data[:step]) // writes to memory
 		_ = z.w.Flush()
 		if data = data[step:]; len(data) == 0 {
 			break

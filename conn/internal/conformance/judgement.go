@@ -8,25 +8,25 @@ import (
 	"time"
 )
 
-// A Result is what one case says of an agent.
+// A Result is the result of one case for an agent.
 type Result struct {
 	ID       string        `json:"id"`
 	Title    string        `json:"title"`
 	Covers   []string      `json:"covers"`
 	Verdict  Verdict       `json:"verdict"`
 	Note     string        `json:"note,omitempty"`
-	Decided  string        `json:"decided,omitempty"` // the octets that decided, in hex
-	End      string        `json:"end,omitempty"`     // of the connection
+	Decided  string        `json:"decided,omitempty"` // the bytes that decided, in hex
+	End      string        `json:"end,omitempty"`     // how the connection ended
 	Duration time.Duration `json:"ns"`
 	Wire     []Entry       `json:"wire,omitempty"`
-	Left     int           `json:"left_out,omitempty"` // entries of the wire that were not kept
+	Left     int           `json:"left_out,omitempty"` // number of wire entries that were not kept
 }
 
 func (c *Case) result(v Verdict, note string) Result {
 	return Result{ID: c.ID, Title: c.Title, Covers: c.Covers, Verdict: v, Note: note}
 }
 
-// play does what the case does on a connection that is open, and judges the agent.
+// play runs the case on an open connection, and judges the agent.
 func (s *session) play(early []byte) Result {
 	done := make(chan struct{})
 	go func() {
@@ -59,34 +59,34 @@ func (s *session) act() {
 	}
 }
 
-// fence is a ping that an agent answers if it goes on.
+// fence is a ping that the agent answers if it goes on after a fault.
 const fence = "still there?"
 
-// finish brings the connection to its end.
+// finish ends the connection.
 func (s *session) finish() {
 	if s.c.end == endFails {
-		// A fence finds out at once that an agent goes on. One that has failed the
-		// connection is spared it.
-		closed := func() bool { return s.closed != nil }
-		if s.goodbye = s.saidGoodbye(); s.goodbye {
+		// The fence shows at once that an agent goes on. It is not sent to one that has
+		// failed the connection.
+		closed := func() bool { return s.agentClose != nil }
+		if s.closeSentByStep = s.closeHandshakeDone(); s.closeSentByStep {
 			s.wait(s.o.Patience, closed)
 		} else if !s.wait(s.o.Patience/10, closed) && !s.gone() {
 			p := ping(fence)
 			s.write(p.append(nil, s.client), "ping, to see whether it goes on")
-			s.wait(s.o.Patience, func() bool { return s.closed != nil || s.passedFence() })
+			s.wait(s.o.Patience, func() bool { return s.agentClose != nil || s.passedFence() })
 		}
 	} else if s.c.end == endClean && s.c.bulk == nil {
-		s.wait(s.o.Patience, func() bool { return s.closed != nil || complete(s.events, s.c.want) })
+		s.wait(s.o.Patience, func() bool { return s.agentClose != nil || complete(s.events, s.c.want) })
 	}
 	if s.c.end != endClose && !s.gone() {
 		s.sendClose("\x03\xE8")
 	}
-	// A server closes TCP first (RFC 6455 §7.1.1): as one we do once both sides have said
-	// goodbye, as a client we wait.
-	s.wait(s.o.Patience, func() bool { return s.ended != nil || s.closed != nil })
+	// The server closes TCP first (RFC 6455 §7.1.1). As a server the suite does so after
+	// the close handshake; as a client it waits.
+	s.wait(s.o.Patience, func() bool { return s.ended != nil || s.agentClose != nil })
 	if s.c.lingers {
-		// A client that closes TCP does so well before it gives up a server that does
-		// not.
+		// A client that closes TCP does so long before it gives up waiting for the
+		// server.
 		s.wait(s.o.Patience/10, func() bool { return s.ended != nil })
 		s.mu.Lock()
 		early := s.ended != nil
@@ -95,14 +95,14 @@ func (s *session) finish() {
 			s.settle(NonStrict, "the client closes TCP, and does not wait for the server to do it (RFC 6455 §7.1.1)", "")
 		}
 	}
-	s.wait(s.o.Patience, func() bool { return s.closed == nil || s.answered })
+	s.wait(s.o.Patience, func() bool { return s.agentClose == nil || s.answered })
 	if !s.client {
 		s.halfClose()
 	}
 	s.wait(s.o.Patience, func() bool { return s.ended != nil })
 }
 
-func (s *session) saidGoodbye() bool {
+func (s *session) closeHandshakeDone() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.closing
@@ -114,16 +114,16 @@ func (s *session) passedFence() bool {
 
 func (s *session) howClosed() string {
 	h := "no Close"
-	if s.closed != nil {
+	if s.agentClose != nil {
 		h = "Close without a code"
-		if len(s.closed.data) >= 2 {
-			h = describeFrame(*s.closed)
+		if len(s.agentClose.data) >= 2 {
+			h = describeFrame(*s.agentClose)
 		}
 	}
 	return h + ", " + s.howEnded()
 }
 
-// judge comes to the verdict. What decided first is said.
+// judge returns the verdict and the reason that decided first.
 func (s *session) judge() Result {
 	c := s.c
 	if len(s.faults) > 0 {
@@ -148,8 +148,8 @@ func (s *session) judge() Result {
 	return r
 }
 
-// lastOctets are those of the agent's last frame but a Close after other ones, which is
-// where a verdict that nothing else explains was seen.
+// lastOctets returns the bytes of the agent's last frame, or of the one before it if the
+// last is a Close frame. They show a verdict that nothing else explains.
 func (s *session) lastOctets() string {
 	if len(s.frames) == 0 {
 		return ""
@@ -181,7 +181,7 @@ func (s *session) judgeEvents() (Verdict, string) {
 	return c.worst(), fmt.Sprintf("%s came, where it has to be %s", listed(got), listed(c.want))
 }
 
-// beginning reports whether got is some of want, from its beginning on.
+// beginning reports whether got is a prefix of want.
 func beginning(got, want []event) bool {
 	messages, pongs := split(got)
 	wantMessages, wantPongs := split(want)
@@ -194,15 +194,15 @@ func (s *session) judgeEnd() (Verdict, string) {
 	case endFails:
 		return s.judgeFailure()
 	case endAny:
-		if s.closed == nil && !s.endedByAgent() {
+		if s.agentClose == nil && !s.endedByAgent() {
 			return s.c.worst(), "it does not end the connection"
 		}
 		return OK, ""
 	}
 	switch {
-	case s.closed == nil && s.endedByAgent() && s.torn:
+	case s.agentClose == nil && s.endedByAgent() && s.cutInFrame:
 		return s.c.worst(), "it ends TCP within a frame"
-	case s.closed == nil:
+	case s.agentClose == nil:
 		return s.c.worst(), "it does not answer a Close (RFC 6455 §5.5.1)"
 	}
 	if v, note := s.judgeCode(); v != OK {
@@ -215,18 +215,18 @@ func (s *session) endedByAgent() bool {
 	return s.ended != nil && s.howEnded() != "TCP closed by the suite"
 }
 
-// judgeFailure is about an agent that has to fail the connection.
+// judgeFailure judges an agent that must fail the connection.
 func (s *session) judgeFailure() (Verdict, string) {
 	switch {
-	case s.closed == nil && !s.endedByAgent():
+	case s.agentClose == nil && !s.endedByAgent():
 		return s.c.worst(), "it does not fail the connection"
-	case s.closed == nil:
+	case s.agentClose == nil:
 		return NonStrict, "it fails the connection without a Close (RFC 6455 §7.1.7)"
 	}
 	if v, note := s.judgeCode(); v != OK {
-		// Of an agent that is sent a broken Close, the code alone tells whether it has
-		// seen that.
-		if s.goodbye && !slices.Contains([]int{1002, 1003, 1007, 1008, 1009, 1011}, s.code()) {
+		// If the agent was sent a broken Close frame, only its code shows that it
+		// noticed.
+		if s.closeSentByStep && !slices.Contains([]int{1002, 1003, 1007, 1008, 1009, 1011}, s.code()) {
 			return s.c.worst(), note
 		}
 		return NonStrict, note
@@ -235,10 +235,10 @@ func (s *session) judgeFailure() (Verdict, string) {
 }
 
 func (s *session) code() int {
-	if len(s.closed.data) < 2 {
+	if len(s.agentClose.data) < 2 {
 		return 0
 	}
-	return int(binary.BigEndian.Uint16(s.closed.data))
+	return int(binary.BigEndian.Uint16(s.agentClose.data))
 }
 
 func (s *session) judgeCode() (Verdict, string) {
@@ -256,7 +256,7 @@ func (s *session) judgeCode() (Verdict, string) {
 	return s.c.worst(), fmt.Sprintf("its Close has code %d, where %v is to be", code, want)
 }
 
-// judgeTCP is about a server that has to close TCP first.
+// judgeTCP judges a server that must close TCP first.
 func (s *session) judgeTCP() (Verdict, string) {
 	if s.client && !s.endedByAgent() {
 		return NonStrict, "the server does not close TCP when both sides have said goodbye (RFC 6455 §7.1.1)"

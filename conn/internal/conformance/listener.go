@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// A Listener tries clients that send every message back. One that knows the public suite
+// A Listener tests clients that echo every message. A client that knows the public suite
 // asks for /getCaseCount, then for /runCase?case=1&agent=NAME and so on, and at last for
-// /updateReports?agent=NAME. Any other path gets the next case of the client that its
+// /updateReports?agent=NAME. Any other path gets the next case for the client, which its
 // User-Agent names.
 type Listener struct {
 	o     *Options
@@ -27,11 +27,11 @@ type Listener struct {
 	mu     sync.Mutex
 	agents map[string]*tried
 	names  []string
-	idle   *sync.Cond  // on mu: a case is no longer running
-	ended  chan string // names, when an agent says that it is done
+	idle   *sync.Cond  // with mu: signals the end of a case
+	ended  chan string // the names of agents that are done
 }
 
-// Tried is what is known of an agent.
+// tried is what is known about an agent.
 type tried struct {
 	report *Report
 	done   []bool
@@ -39,24 +39,24 @@ type tried struct {
 	next   int
 	keys   map[string]bool // of its requests
 
-	running int // cases
+	running int // number of cases in progress
 }
 
-// NewListener returns a Listener; Ended tells which agents have gone through all cases.
+// NewListener returns a Listener. Ended tells which agents have gone through all cases.
 func NewListener(options Options) *Listener {
 	l := &Listener{o: options.withDefaults(), agents: map[string]*tried{}, ended: make(chan string, 64)}
 	l.cases, l.idle = l.o.cases(Client), sync.NewCond(&l.mu)
 	return l
 }
 
-// Cases returns how many there are.
+// Cases returns the number of cases.
 func (l *Listener) Cases() int { return len(l.cases) }
 
-// Ended returns a channel with the name of each agent that has asked for its report, or
-// without a path has gone through all cases.
+// Ended returns a channel that gets the name of each agent that is done: it has asked for
+// its report, or has gone through all cases without using a path.
 func (l *Listener) Ended() <-chan string { return l.ended }
 
-// Reports returns those of all agents, in the order in which they came.
+// Reports returns the reports of all agents, in the order of their first connection.
 func (l *Listener) Reports() []*Report {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -75,7 +75,7 @@ func (l *Listener) Reports() []*Report {
 	return all
 }
 
-// Serve tries whoever connects, until ctx ends.
+// Serve tests each client that connects, until ctx ends.
 func (l *Listener) Serve(ctx context.Context, nl net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { nl.Close() })
 	defer stop()
@@ -101,7 +101,7 @@ func (l *Listener) Serve(ctx context.Context, nl net.Listener) error {
 func (l *Listener) serve(nc net.Conn) {
 	h, early, err := readHead(nc, l.o.Timeout)
 	if err != nil {
-		return // no request: nobody to judge
+		return // not a request: there is no agent to judge
 	}
 	defer l.o.bound(nc)()
 	parts := strings.Split(h.first, " ")
@@ -127,7 +127,7 @@ func (l *Listener) serve(nc net.Conn) {
 		}
 		l.say(nc, h, early, "")
 		l.mu.Lock()
-		for t.running > 0 { // a client can be done with a case before we are
+		for t.running > 0 { // a client can finish a case before the suite does
 			l.idle.Wait()
 		}
 		l.mu.Unlock()
@@ -152,7 +152,7 @@ func (l *Listener) serve(nc net.Conn) {
 	}
 }
 
-// say opens a WebSocket, sends a text if it is not empty, and closes.
+// say opens a WebSocket, sends a text unless it is empty, and closes.
 func (l *Listener) say(nc net.Conn, h *head, early []byte, s string) {
 	c := &Case{end: endClean}
 	if s != "" {
@@ -164,25 +164,25 @@ func (l *Listener) say(nc net.Conn, h *head, early []byte, s string) {
 	}
 }
 
-// opened is the answer that opens a WebSocket.
+// opened returns the answer that opens a WebSocket.
 func opened(request *head) *head {
 	h := &head{first: "HTTP/1.1 101 Switching Protocols"}
 	h.add("Upgrade", "websocket").add("Connection", "Upgrade")
 	return h.add("Sec-WebSocket-Accept", acceptOf(request.value("Sec-WebSocket-Key")))
 }
 
-// The limits of what a Listener keeps.
+// The limits of what a Listener stores.
 const (
 	maxAgents = 64
 	maxKeys   = 1 << 16 // of one agent
 )
 
-// tooMany refuses a client whose name there is no room for.
+// tooMany refuses a client because there is no room for its name.
 func tooMany(nc net.Conn) {
 	_, _ = io.WriteString(nc, "HTTP/1.1 503 Too Many Agents\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 }
 
-// agent returns what is known of a name, nil if it is new and there is no room for it.
+// agent returns what is known about a name, or nil if there is no room for a new one.
 func (l *Listener) agent(name string) *tried {
 	t := l.agents[name]
 	if t == nil && len(l.agents) < maxAgents {
@@ -194,7 +194,7 @@ func (l *Listener) agent(name string) *tried {
 	return t
 }
 
-// take returns the case that an agent that asks for none has next, -1 if there is no room
+// take returns the next case for an agent that asks for none, or -1 if there is no room
 // for the agent.
 func (l *Listener) take(name string) int {
 	l.mu.Lock()
@@ -207,11 +207,11 @@ func (l *Listener) take(name string) int {
 	return t.next - 1
 }
 
-// end tells that an agent is done.
+// end notes that an agent is done.
 func (l *Listener) end(agent string) {
 	select {
 	case l.ended <- agent:
-	default: // nobody asks
+	default: // nobody reads the channel
 	}
 }
 
@@ -237,7 +237,7 @@ func (l *Listener) run(nc net.Conn, h *head, early []byte, agent string, i int) 
 	if len(t.keys) >= maxKeys {
 		clear(t.keys)
 	}
-	if len(key) == keyLength { // another one is refused
+	if len(key) == keyLength { // any other key is refused
 		t.keys[key] = true
 	}
 	l.mu.Unlock()
@@ -257,7 +257,7 @@ func (l *Listener) run(nc net.Conn, h *head, early []byte, agent string, i int) 
 	return all
 }
 
-// play answers a request as the case has it, and goes on.
+// play sends the answer of the case and goes on.
 func (l *Listener) play(nc net.Conn, h *head, early []byte, c *Case, again bool) Result {
 	s := newSession(c, l.o, nc, false)
 	s.noteRequest(false, len(h.first), h)
@@ -303,13 +303,13 @@ func (l *Listener) play(nc net.Conn, h *head, early []byte, c *Case, again bool)
 	return s.play(nil)
 }
 
-// checkRequest says what of a request breaks RFC 6455 §4.1 (R38, R39).
+// checkRequest returns an error if the request breaks RFC 6455 §4.1 (R38, R39).
 func checkRequest(h *head, again bool) error {
 	parts := strings.Split(h.first, " ")
 	if parts[0] != "GET" || parts[2] != "HTTP/1.1" {
 		return fmt.Errorf("the request is %.200q", withoutQuery(h.first))
 	}
-	// Upgrade and Connection are lists: they may come in several lines.
+	// Upgrade and Connection are lists, so they may have several lines.
 	for _, name := range []string{"Host", "Sec-WebSocket-Key", "Sec-WebSocket-Version"} {
 		if n := len(h.values(name)); n != 1 {
 			return fmt.Errorf("%s stands %d times in the request", name, n)

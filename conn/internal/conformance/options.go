@@ -7,28 +7,28 @@ import (
 	"time"
 )
 
-// Options say how an agent is tried.
+// Options configure how agents are tested.
 type Options struct {
-	// Patience is how long the suite waits for what an agent has to do. Only an agent
-	// that does not do it is waited for. 0 means 3 s.
+	// Patience is how long the suite waits for something that an agent must do. The wait
+	// is this long only if the agent fails. 0 means 3 s.
 	Patience time.Duration
-	// Timeout bounds one case, from its connection on. 0 means 10 times Patience.
+	// Timeout bounds one case, from the connection on. 0 means 10 times Patience.
 	Timeout time.Duration
-	// Parallel is how many cases run at once against a server. 0 means 8.
+	// Parallel is how many cases run at the same time against a server. 0 means 8.
 	Parallel int
 	Volume   Volume
-	// Include and Exclude are patterns of Select.
+	// Include and Exclude are patterns for Select.
 	Include, Exclude []string
-	only             func(*Case) bool // of those, if not nil
+	only             func(*Case) bool // selects among those, if not nil
 	// TLS is used for wss.
 	TLS *tls.Config
-	// Header are lines for the request, as they stand: "Name: value".
+	// Header are header lines of the request, unchanged: "Name: value".
 	Header []string
-	// Done, if not nil, hears of each result, by many goroutines.
+	// Done, if not nil, is called with each result, from many goroutines.
 	Done func(agent string, r Result)
 }
 
-// cases returns those that are to be run.
+// cases returns the cases to run.
 func (o *Options) cases(role Role) []*Case {
 	all := Select(Cases(role, o.Volume), o.Include, o.Exclude)
 	if o.only != nil {
@@ -50,7 +50,7 @@ func (o Options) withDefaults() *Options {
 	return &o
 }
 
-// bound closes a connection after Timeout, whatever waits for it; stop undoes that.
+// bound closes a connection after Timeout, whatever waits for it. stop cancels that.
 func (o *Options) bound(nc net.Conn) (stop func() bool) {
 	return time.AfterFunc(o.Timeout, func() { nc.Close() }).Stop
 }

@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// A row of the page is a case; a cell of it is what one agent did.
+// A row of the page is a case. A cell is the result of one agent.
 type row struct {
 	ID, Title, Family string
 	First             bool // of its family
@@ -15,12 +15,12 @@ type row struct {
 
 type cell struct {
 	*Result
-	Anchor string // two reports can have the same name: it has the number of the report
+	Anchor string // two reports can have the same name: it includes the report's number
 	Class  string
 }
 
-// WritePage writes a page: a row for each case, a column for each agent, and below it
-// what went over the wire in each.
+// WritePage writes a page with a row for each case and a column for each agent. Below the
+// table is what each case sent and received.
 func WritePage(w io.Writer, reports []*Report) error {
 	var rows []*row
 	byID := map[string]*row{}

@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// A source makes the payloads of one kind, always the same ones.
+// A source makes the payloads of one kind. They are always the same.
 type source struct {
 	name string
 	op   byte
@@ -18,8 +18,8 @@ type source struct {
 
 const sourceBytes = 256 << 10
 
-// sources are the kinds of payload that families 12 and 13 compress: as the public suite
-// has them, a picture, prose, a page, and what cannot be made smaller.
+// sources are the kinds of payload that families 12 and 13 compress, as in the public
+// suite: a picture, prose, a page, and incompressible bytes.
 var sources = func() []*source {
 	all := []*source{
 		{name: "JSON", op: opText, make: makeJSON},
@@ -34,7 +34,7 @@ var sources = func() []*source {
 	return all
 }()
 
-// message returns the i-th message of n bytes. Text is cut between characters.
+// message returns message i of n bytes. Text is cut between characters.
 func (s *source) message(i, n int) []byte {
 	data := s.data()
 	if n > len(data) {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A Report is what the suite says of one agent.
+// A Report has the results of one agent.
 type Report struct {
 	Agent   string    `json:"agent"`
 	Role    string    `json:"role"`
@@ -18,7 +18,7 @@ type Report struct {
 	Results []Result  `json:"results"`
 }
 
-// Counts returns how many cases have each verdict.
+// Counts returns the number of cases with each verdict.
 func (r *Report) Counts() (n [Failed + 1]int) {
 	for _, x := range r.Results {
 		n[x.Verdict]++
@@ -26,7 +26,8 @@ func (r *Report) Counts() (n [Failed + 1]int) {
 	return n
 }
 
-// Summary returns the counts on one line; a verdict that no case has is left out, but OK.
+// Summary returns the counts on one line. Verdicts without a case are left out, except
+// OK.
 func (r *Report) Summary() string {
 	s := fmt.Sprintf("%d cases", len(r.Results))
 	for v, n := range r.Counts() {
@@ -44,7 +45,7 @@ func WriteJSON(w io.Writer, reports []*Report) error {
 	return e.Encode(reports)
 }
 
-// ReadJSON reads what WriteJSON has written.
+// ReadJSON reads the output of WriteJSON.
 func ReadJSON(r io.Reader) (reports []*Report, err error) {
 	if err = json.NewDecoder(r).Decode(&reports); err == nil && slices.Contains(reports, nil) {
 		err = errors.New("a report that is null")
@@ -52,9 +53,9 @@ func ReadJSON(r io.Reader) (reports []*Report, err error) {
 	return reports, err
 }
 
-// WriteTable writes, for each agent, a line for each family, and one for each case that
-// is not OK; all has one for each case. coloured has the colours of a
-// terminal.
+// WriteTable writes, for each agent, a line for each family and one for each case that is
+// not OK. With all it writes one for every case. With coloured it uses the terminal's
+// colours.
 func WriteTable(w io.Writer, reports []*Report, all, coloured bool) error {
 	for _, r := range reports {
 		if _, err := fmt.Fprintf(w, "%s, a %s\n", shortened(r.Agent, 100), r.Role); err != nil {
@@ -80,7 +81,7 @@ func WriteTable(w io.Writer, reports []*Report, all, coloured bool) error {
 	return nil
 }
 
-// families returns a report for each family, under its number.
+// families returns a report for each family, by number.
 func (r *Report) families() (all []*Report) {
 	for _, x := range r.Results {
 		family, _, _ := strings.Cut(x.ID, ".")
@@ -96,7 +97,7 @@ func (r *Report) families() (all []*Report) {
 	return all
 }
 
-// colours of the verdicts: the terminal's own, which it has for light and for dark.
+// colours of the verdicts, from the terminal's own palette, which fits light and dark.
 var colours = [...]string{OK: "\x1b[32m", Unimplemented: "\x1b[2m", Informational: "\x1b[36m", NonStrict: "\x1b[33m", Failed: "\x1b[31m"}
 
 func (x *Result) line(w io.Writer, coloured bool) error {
@@ -115,7 +116,7 @@ func (x *Result) line(w io.Writer, coloured bool) error {
 	return err
 }
 
-// shortened returns the beginning of a text, whatever an agent put into it, on one line.
+// shortened returns the beginning of an agent's text, on one line.
 func shortened(s string, n int) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7F && r < 0xA0 {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// A server is one that is tried.
+// A server is a server under test.
 type server struct {
 	o       *Options
 	address string
@@ -22,8 +22,8 @@ type server struct {
 	deflate bool // it agrees to permessage-deflate
 }
 
-// TestServer tries a server that sends every message back. An error says that it cannot
-// be tried at all.
+// TestServer tests a server that echoes every message. An error means that it cannot be
+// tested at all.
 func TestServer(ctx context.Context, agent, rawURL string, options Options) (*Report, error) {
 	t, err := newServer(rawURL, options)
 	if err != nil {
@@ -93,7 +93,7 @@ func (t *server) dial(ctx context.Context) (net.Conn, error) {
 	return (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", t.address)
 }
 
-// request returns one that opens a WebSocket, with its key.
+// request returns a request that opens a WebSocket, and its key.
 func (t *server) request() (h *head, key string) {
 	key = newKey()
 	h = &head{first: "GET " + t.target + " HTTP/1.1"}
@@ -169,7 +169,7 @@ func (t *server) run(ctx context.Context, c *Case) Result {
 	return t.open(s, h, answer, early)
 }
 
-// open goes on when the protocols were switched.
+// open goes on after the switch of protocols.
 func (t *server) open(s *session, h, answer *head, early []byte) Result {
 	offered := h.value("Sec-WebSocket-Extensions")
 	switch got := answer.value("Sec-WebSocket-Extensions"); {
@@ -191,7 +191,7 @@ func (t *server) open(s *session, h, answer *head, early []byte) Result {
 	return s.play(early)
 }
 
-// unopened is the result of a case that never came to its frames.
+// unopened returns the result of a case that never exchanged frames.
 func (s *session) unopened(v Verdict, note string) Result {
 	s.mu.Lock()
 	defer s.mu.Unlock()

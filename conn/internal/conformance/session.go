@@ -14,20 +14,19 @@ import (
 	"unicode/utf8"
 )
 
-// An Entry is what went over the wire at once: a write of ours, or a frame of the
-// agent's.
+// An Entry is one step on the wire: a write of the suite, or a frame of the agent.
 type Entry struct {
 	Sent  bool   `json:"sent"` // by the suite
 	Bytes int    `json:"bytes"`
-	Hex   string `json:"hex"` // of the first ones
+	Hex   string `json:"hex"` // of the first bytes
 	About string `json:"about,omitempty"`
 }
 
 const (
-	entryBytes = 48  // of an Entry that are kept
-	maxEntries = 200 // of a Result
+	entryBytes = 48  // kept of an Entry
+	maxEntries = 200 // kept of a Result
 	maxAbout   = 4096
-	maxKept    = 10_000 // frames, and events, of an agent
+	maxKept    = 10_000 // frames and events kept of an agent
 )
 
 // A session is one connection with an agent, in one case.
@@ -35,47 +34,47 @@ type session struct {
 	c      *Case
 	o      *Options
 	nc     net.Conn
-	client bool // we are
+	client bool // the suite is the client
 
 	deflate *agreement // nil without permessage-deflate
 	in      *inflater
 	out     *deflater
 
-	writing sync.Mutex     // a frame goes out whole
-	replies sync.WaitGroup // the goroutine that sends pong and answers goodbye
+	writing sync.Mutex     // a frame is written whole
+	replies sync.WaitGroup // the goroutine that sends pong and answers closeToAnswer
 
-	mu       sync.Mutex
-	changed  chan struct{} // closed, and made anew, when something below changes
-	heard    time.Time     // when octets came last
-	events   []event
-	kept     int        // bytes of events
-	over     bool       // the agent has sent more than is kept: the rest is dropped
-	frames   []received // of the agent's, without their data
-	wire     []Entry
-	left     int     // entries that are not kept
-	faults   []fault // in the form of what came
-	deferred Verdict // no better one can be had any more, and why
-	why      string
-	decided  string
-	closed   *received // the agent's Close
-	closing  bool      // we have sent a Close
-	goodbye  bool      // the steps have
-	answered bool      // the agent's Close is, if it had to be
-	ended    error     // of reading
-	replying bool      // pong and bye are being seen to
-	pong     *piece    // to be sent: the last ping is answered (RFC 6455 §5.5.3)
-	bye      *received // a Close to be answered
-	torn     bool      // the agent ended within a frame
-	bulk     func(i int, e event) bool
-	bulked   int
+	mu              sync.Mutex
+	changed         chan struct{} // closed and replaced at each change below
+	heard           time.Time     // when bytes last arrived
+	events          []event
+	kept            int        // bytes of events
+	over            bool       // the agent has sent more than is kept: the rest is dropped
+	frames          []received // from the agent, without payload
+	wire            []Entry
+	left            int     // number of entries that are not kept
+	faults          []fault // of form, in received frames
+	deferred        Verdict // the best verdict still possible, and why
+	why             string
+	decided         string
+	agentClose      *received // the agent's Close frame
+	closing         bool      // the suite has sent a Close frame
+	closeSentByStep bool      // the steps have sent one
+	answered        bool      // the agent's Close frame has been answered, if needed
+	ended           error     // of the reader
+	replying        bool      // replies is sending pong and answering closeToAnswer
+	pong            *piece    // to be sent: answers the last ping (RFC 6455 §5.5.3)
+	closeToAnswer   *received // a Close frame to answer
+	cutInFrame      bool      // the stream ended within a frame
+	bulk            func(i int, e event) bool
+	bulked          int
 
-	op      byte // of the message that is open
+	op      byte // of the current message
 	packed  bool
 	message []byte
 	open    bool
 }
 
-// A fault is a rule that what the agent sent has broken.
+// A fault is a rule that the agent has broken.
 type fault struct {
 	note    string
 	decided string
@@ -93,9 +92,9 @@ func (s *session) agree(a *agreement) {
 	if s.deflate = a; a == nil {
 		return
 	}
-	s.in, s.out = &inflater{bits: a.clientBits, alone: a.clientAlone}, &deflater{bits: a.serverBits, alone: a.serverAlone}
+	s.in, s.out = &inflater{bits: a.clientBits, noContextTakeover: a.clientNoContextTakeover}, &deflater{bits: a.serverBits, noContextTakeover: a.serverNoContextTakeover}
 	if s.client {
-		s.in, s.out = &inflater{bits: a.serverBits, alone: a.serverAlone}, &deflater{bits: a.clientBits, alone: a.clientAlone}
+		s.in, s.out = &inflater{bits: a.serverBits, noContextTakeover: a.serverNoContextTakeover}, &deflater{bits: a.clientBits, noContextTakeover: a.clientNoContextTakeover}
 	}
 }
 
@@ -103,8 +102,8 @@ func (s *session) note(sent bool, b []byte, about string) {
 	s.enter(Entry{sent, len(b), hex.EncodeToString(b[:min(len(b), entryBytes)]), about})
 }
 
-// noteRequest notes a request of so many bytes. Its octets can hold secrets: there is no
-// hex of them.
+// noteRequest records the size of a request. Its bytes may contain secrets, so there is
+// no hex.
 func (s *session) noteRequest(sent bool, n int, h *head) {
 	s.enter(Entry{Sent: sent, Bytes: n, About: "request: " + s.o.shown(withoutQuery(h.first), h.lines)})
 }
@@ -120,7 +119,7 @@ func (s *session) enter(e Entry) {
 	s.wire = append(s.wire, e)
 }
 
-// settle lowers the verdict to v unless it is lower already.
+// settle lowers the verdict to v, unless it is lower already.
 func (s *session) settle(v Verdict, why, decided string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,7 +133,7 @@ func (s *session) tell() {
 	s.changed = make(chan struct{})
 }
 
-// read takes what comes until the connection ends.
+// read reads until the connection ends.
 func (s *session) read(early []byte) {
 	buffer, chunk := slices.Clone(early), make([]byte, 64<<10)
 	for {
@@ -150,7 +149,7 @@ func (s *session) read(early []byte) {
 		if err != nil {
 			rest := s.take(buffer)
 			s.mu.Lock()
-			s.ended, s.torn = err, rest > 0
+			s.ended, s.cutInFrame = err, rest > 0
 			s.tell()
 			s.mu.Unlock()
 			return
@@ -158,7 +157,8 @@ func (s *session) read(early []byte) {
 	}
 }
 
-// take handles the whole frames at the beginning of b and returns how much is left.
+// take handles the whole frames at the beginning of b. It returns how many bytes are
+// left.
 func (s *session) take(b []byte) (rest int) {
 	for {
 		f, n, wrong := parse(b)
@@ -180,7 +180,7 @@ func (s *session) take(b []byte) (rest int) {
 	}
 }
 
-// fault notes a rule that is broken. The first one decides.
+// fault records a broken rule. The first one decides.
 func (s *session) fault(note string, b []byte) {
 	if len(s.faults) >= maxEntries {
 		return
@@ -188,7 +188,7 @@ func (s *session) fault(note string, b []byte) {
 	s.faults = append(s.faults, fault{note, hex.EncodeToString(b[:min(len(b), entryBytes)])})
 }
 
-// frame judges a frame by the rules for those who send, and handles it.
+// frame checks a frame by the rules for senders and handles it.
 func (s *session) frame(f received, b []byte) {
 	s.mu.Lock()
 	reply := s.judgeFrame(f, b)
@@ -203,10 +203,10 @@ func (s *session) frame(f received, b []byte) {
 	case reply != nil:
 		s.pong = reply
 	case f.op == opClose:
-		s.bye = &f
+		s.closeToAnswer = &f
 	}
-	// Not by this goroutine: a write can wait until something is read.
-	if !s.replying && (s.pong != nil || s.bye != nil) {
+	// Not in this goroutine: a write may wait until something is read.
+	if !s.replying && (s.pong != nil || s.closeToAnswer != nil) {
 		s.replying = true
 		s.replies.Go(s.respond)
 	}
@@ -218,12 +218,12 @@ func (s *session) frame(f received, b []byte) {
 	}
 }
 
-// respond sends the pong and answers the Close that are due, until none is.
+// respond sends pongs and answers Close frames until none is due.
 func (s *session) respond() {
 	for {
 		s.mu.Lock()
-		pong, bye := s.pong, s.bye
-		s.pong, s.bye = nil, nil
+		pong, bye := s.pong, s.closeToAnswer
+		s.pong, s.closeToAnswer = nil, nil
 		s.replying = pong != nil || bye != nil
 		s.mu.Unlock()
 		if pong == nil && bye == nil {
@@ -238,7 +238,7 @@ func (s *session) respond() {
 	}
 }
 
-// excess ends a connection on which more has come than anything asked for.
+// excess ends a connection that has sent more than anything asked for.
 func (s *session) excess(note string, b []byte) {
 	s.fault(note, b)
 	s.over, s.message = true, nil
@@ -251,7 +251,7 @@ func (s *session) judgeFrame(f received, b []byte) (reply *piece) {
 	}
 	f.data = bytes.Clone(f.data)
 	switch {
-	case s.closed != nil:
+	case s.agentClose != nil:
 		s.fault("a frame after its Close (RFC 6455 §5.5.1)", b)
 		return nil
 	case f.masked == s.client:
@@ -269,7 +269,7 @@ func (s *session) judgeFrame(f received, b []byte) (reply *piece) {
 	}
 	switch f.op {
 	case opClose:
-		s.closed = &f
+		s.agentClose = &f
 		s.judgeClose(f, b)
 	case opPing:
 		return &piece{op: opPong, data: f.data}
@@ -301,7 +301,7 @@ func (s *session) judgeClose(f received, b []byte) {
 	}
 }
 
-// part is a frame of a message.
+// part handles a frame of a message.
 func (s *session) part(f received, b []byte) {
 	switch {
 	case f.op == opContinuation && !s.open:
@@ -373,7 +373,7 @@ func describeFrame(f received) string {
 	return s
 }
 
-// answerClose replies to the agent's Close, and ends TCP first where we are the server.
+// answerClose answers the agent's Close frame. As a server it also closes TCP first.
 func (s *session) answerClose(f received) {
 	s.mu.Lock()
 	sent := s.closing
@@ -408,7 +408,7 @@ func (s *session) halfClose() {
 	}
 }
 
-// write sends octets. An agent that has gone is found out by reading.
+// write sends bytes. If the agent is gone, the reader finds out.
 func (s *session) write(b []byte, about string) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -428,8 +428,8 @@ func (s *session) inPieces(b []byte, size int) {
 	}
 }
 
-// wait returns when done is true, the connection has ended, or nothing has come for a
-// time; done is called with the lock held.
+// wait returns when done is true, when the connection has ended, or when nothing has
+// arrived for d. done is called with the lock held.
 func (s *session) wait(d time.Duration, done func() bool) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -457,10 +457,10 @@ func (s *session) wait(d time.Duration, done func() bool) bool {
 func (s *session) gone() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.ended != nil || s.closed != nil
+	return s.ended != nil || s.agentClose != nil
 }
 
-// howEnded says how TCP ended.
+// howEnded describes how TCP ended.
 func (s *session) howEnded() string {
 	switch {
 	case s.ended == nil:
@@ -473,11 +473,11 @@ func (s *session) howEnded() string {
 	return "TCP reset"
 }
 
-// A step is something that the suite does in a case.
+// A step is an action of the suite in a case.
 type step func(*session)
 
-// together sends pieces in one write; apart has a write for each; octets has one for
-// every n bytes.
+// together sends pieces in one write, apart in one write each. octets writes n bytes at a
+// time.
 func together(pieces ...piece) step {
 	return func(s *session) { s.write(s.encode(pieces)) }
 }
@@ -524,12 +524,12 @@ func rawBytes(b []byte) step {
 	return func(s *session) { s.write(b, "raw bytes") }
 }
 
-// packed sends a message compressed, in one frame or in fragments.
+// packed sends a compressed message, in one frame or in fragments.
 func packed(op byte, data []byte, size int) step {
 	return func(s *session) { s.sendPacked(op, s.out.message(data), size) }
 }
 
-// stream sends a payload as a compressed message, whatever it is.
+// stream sends any payload as a compressed message.
 func stream(op byte, payload []byte) step {
 	return func(s *session) { s.sendPacked(op, payload, 0) }
 }
@@ -543,14 +543,14 @@ func (s *session) sendPacked(op byte, payload []byte, size int) {
 	s.write(s.encode(pieces))
 }
 
-// hold waits for the end, which has to come before the bytes that the next step sends.
+// hold waits for the end, which must come before the bytes of the next step.
 func hold(s *session) {
-	if !s.wait(s.o.Patience, func() bool { return s.closed != nil }) && !s.gone() {
+	if !s.wait(s.o.Patience, func() bool { return s.agentClose != nil }) && !s.gone() {
 		s.settle(NonStrict, "the connection is failed only with later bytes", "")
 	}
 }
 
-// answered waits for that many events, which have to come before the next step.
+// answered waits for n events, which must come before the next step.
 func answered(n int, note string) step {
 	return func(s *session) {
 		if !s.wait(s.o.Patience, func() bool { return len(s.events) >= n }) && !s.gone() {

@@ -18,24 +18,24 @@ const (
 
 // How a piece is masked.
 const (
-	maskRight = iota // as RFC 6455 §5.1 has it for the side that sends
-	maskWrong        // the other way; with a key if it is masked
-	maskZero         // masked with the key 0, whichever side sends
+	maskRight = iota // as RFC 6455 §5.1 requires of the sender
+	maskWrong        // the opposite; a masked frame has a random key
+	maskZero         // masked with the key 0, from either side
 )
 
-// A piece is one frame that goes out. It can be wrong in every way that a frame can: no
-// code of the engine builds it. The zero value of each field is what is right.
+// A piece is a frame to send. It can be wrong in every way that a frame can, because no
+// code of the engine builds it. The zero value of each field is the correct one.
 type piece struct {
 	op     byte
 	more   bool // FIN is 0
 	rsv    byte // RSV1 is 4, RSV2 is 2, RSV3 is 1
 	data   []byte
-	form   int    // bytes of the extended length: 2 or 8 also where fewer would do
-	length uint64 // declared; 0 means that of data
+	form   int    // bytes of the extended length: 2 or 8, also where fewer would do
+	length uint64 // declared length; 0 means that of data
 	mask   int
 }
 
-// append adds the octets of the piece, as a client sends them or as a server does.
+// append appends the bytes of the piece, as sent by a client or a server.
 func (p *piece) append(b []byte, client bool) []byte {
 	first := p.op | p.rsv<<4
 	if !p.more {
@@ -81,18 +81,18 @@ func binaryOf(b []byte) piece { return piece{op: opBinary, data: b} }
 func ping(s string) piece     { return piece{op: opPing, data: []byte(s)} }
 func pong(s string) piece     { return piece{op: opPong, data: []byte(s)} }
 
-// begin is the first fragment of a message; middle and last are those after it.
+// begin returns the first fragment of a message; middle and last return later ones.
 func begin(op byte, s string) piece { return piece{op: op, more: true, data: []byte(s)} }
 func middle(s string) piece         { return piece{more: true, data: []byte(s)} }
 func last(s string) piece           { return piece{data: []byte(s)} }
 
-// closing is a Close frame with a code; closeBody is one with any body.
+// closing returns a Close frame with a code; closeBody returns one with any body.
 func closing(code int, reason string) piece {
 	return closeBody(string(binary.BigEndian.AppendUint16(nil, uint16(code))) + reason)
 }
 func closeBody(body string) piece { return piece{op: opClose, data: []byte(body)} }
 
-// declared is a frame of which only the header and these bytes go out.
+// declared returns a frame that ends after its header and these bytes.
 func declared(p piece, length uint64) piece {
 	p.length = length
 	if p.form == 0 && length > 0xFFFF {
@@ -112,7 +112,7 @@ func fragments(op byte, data []byte, size int) []piece {
 	return all
 }
 
-// A received is a frame of the agent's.
+// A received is a frame from the agent.
 type received struct {
 	fin    bool
 	rsv    byte
@@ -120,15 +120,15 @@ type received struct {
 	masked bool
 	key    [4]byte
 	data   []byte // unmasked
-	head   []byte // the octets of the header
+	head   []byte // the bytes of the header
 }
 
-// maxReceived bounds a frame of an agent's, a message, what one inflates to, and all
-// messages that are kept. No case asks for half of it.
+// maxReceived bounds a frame from an agent, a message, an inflated message, and all
+// messages kept. No case needs half of it.
 const maxReceived = 64 << 20
 
-// parse reads the frame at the beginning of b. n is 0 if there is more to come. wrong
-// says what of the frame's form breaks a rule of RFC 6455 §5.2.
+// parse reads the frame at the beginning of b. n is 0 if the frame is not whole. wrong
+// names the rule of RFC 6455 §5.2 that the frame breaks.
 func parse(b []byte) (f received, n int, wrong string) {
 	if len(b) < 2 {
 		return f, 0, ""

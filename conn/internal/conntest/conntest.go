@@ -1,4 +1,4 @@
-// Package conntest is what the tests of connections and of their transports share.
+// Package conntest has helpers that the tests of connections and of transports share.
 package conntest
 
 import (
@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Certificate returns a server's and a client's configuration.
+// Certificate returns the TLS configurations of a server and of its client.
 func Certificate(t testing.TB) (server, client *tls.Config) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

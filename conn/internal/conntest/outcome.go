@@ -12,15 +12,15 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
 )
 
-// An Outcome is what a client of a puppet has seen, and what the puppet has.
+// An Outcome is what a client of a puppet has received, and what the puppet has.
 type Outcome struct {
 	Got   []string // messages, or bytes
-	Err   string   // with the types of what it wraps
-	After string   // how a write went behind it
+	Err   string   // with the type of each wrapped error
+	After string   // the result of a write after it
 	Peer  []string
 }
 
-// DescribeError tells an error and the types of all that it wraps.
+// DescribeError returns an error's text and the types of all that it wraps.
 func DescribeError(err error) string {
 	if err == nil {
 		return "nil"
@@ -32,8 +32,8 @@ func DescribeError(err error) string {
 	return s
 }
 
-// Scripts is how many scripts the tests play: each end several times, behind other
-// feeds.
+// Scripts is the number of scripts that tests play: each ending several times, after
+// different feeds.
 func Scripts() int {
 	n := 6 * len(puppetEnds)
 	if testing.Short() || RaceEnabled {
@@ -47,12 +47,12 @@ func SuiteOfScript(script int) uint16 {
 	return []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384}[script/len(puppetEnds)%2]
 }
 
-// PieceOfScript bounds the reads of the socket, so that records come cut.
+// PieceOfScript bounds the reads of the socket, so that records arrive in pieces.
 func PieceOfScript(script int) int {
 	return []int{0, 7, 1000, 300}[script/len(puppetEnds)%4]
 }
 
-// Compare fails where o is not what is wanted.
+// Compare fails t if o differs from want.
 func (o Outcome) Compare(t *testing.T, want Outcome) {
 	t.Helper()
 	if !slices.Equal(o.Got, want.Got) {
@@ -98,8 +98,8 @@ func Puppets(t testing.TB, client Client, suite uint16, piece int, prepare func(
 	return c, p, a
 }
 
-// PlayScript has a puppet play a script before read, which reads to the end, and returns
-// what came of it.
+// PlayScript makes a puppet play a script. read then reads to the end. PlayScript returns
+// the outcome.
 func PlayScript(t *testing.T, client Client, script int, prepare func(*Puppet), read func(*tls.Conn, *netsim.Conn) Outcome) Outcome {
 	t.Helper()
 	c, p, a := Puppets(t, client, SuiteOfScript(script), PieceOfScript(script), prepare)
@@ -116,7 +116,7 @@ func PlayScript(t *testing.T, client Client, script int, prepare func(*Puppet), 
 	return o
 }
 
-// Opened returns a client after its handshake with a puppet, and the play of that.
+// Opened returns a client after its handshake with a puppet, and the puppet's Play.
 func Opened(t testing.TB, client Client) (*tls.Conn, *Play) {
 	t.Helper()
 	c, p, a := Puppets(t, client, tls.TLS_AES_128_GCM_SHA256, 0, func(p *Puppet) { p.Raw = true })

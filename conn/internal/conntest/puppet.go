@@ -36,7 +36,7 @@ var puppetIdentity = sync.OnceValues(func() (key *ecdsa.PrivateKey, der []byte) 
 	if err != nil {
 		panic(err)
 	}
-	// The clock of a synctest is another.
+	// synctest has a clock of its own.
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"puppet"}, NotAfter: time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)}
 	if der, err = x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key); err != nil {
 		panic(err)
@@ -56,7 +56,7 @@ func PuppetClient() *tls.Config {
 	return &tls.Config{RootCAs: pool, ServerName: "puppet", MinVersion: tls.VersionTLS13}
 }
 
-// A PuppetHalf is the record layer of one direction. It knows nothing of package tls13.
+// A PuppetHalf is the record layer of one direction. It uses nothing of package tls13.
 type PuppetHalf struct {
 	hash    func() hash.Hash
 	keySize int
@@ -99,14 +99,14 @@ func (h *PuppetHalf) nonce() []byte {
 	return n
 }
 
-// Seal returns a record.
+// Seal returns an encrypted record.
 func (h *PuppetHalf) Seal(outer byte, inner []byte) []byte {
 	header := []byte{outer, 3, 3, 0, 0}
 	binary.BigEndian.PutUint16(header[3:], uint16(len(inner)+16))
 	return h.aead.Seal(slices.Clone(header), h.nonce(), inner, header)
 }
 
-// Open returns what a record holds; it has no padding.
+// Open returns the content of a record without padding.
 func (h *PuppetHalf) Open(record []byte) (kind byte, content []byte, err error) {
 	inner, err := h.aead.Open(nil, h.nonce(), record[5:], record[:5])
 	if err != nil || len(inner) == 0 {
@@ -115,19 +115,20 @@ func (h *PuppetHalf) Open(record []byte) (kind byte, content []byte, err error) 
 	return inner[len(inner)-1], inner[:len(inner)-1], nil
 }
 
-// A Puppet is a server of TLS 1.3 that sends what a script says: its record layer is its own.
+// A Puppet is a TLS 1.3 server that sends what a script says. It has its own record
+// layer.
 type Puppet struct {
 	Conn    net.Conn
 	suite   uint16
 	In, Out PuppetHalf
-	Sent    [][]byte // the records of data sent
+	Sent    [][]byte // the data records sent
 
 	transcript hash.Hash
-	Behind     []byte        // what the flight has behind its Finished, in the same record
-	Early      func(s *Play) // what is sent together with the flight
+	Behind     []byte        // follows the Finished message in the same record
+	Early      func(s *Play) // what to send together with the server's flight
 	said       []string
-	stream     []byte // of the client's data, what is no whole frame
-	Raw        bool   // the client's data is told as it is
+	stream     []byte // of the client's data, a partial frame
+	Raw        bool   // report the client's data as it is
 }
 
 func NewPuppet(nc net.Conn, suite uint16) *Puppet {
@@ -151,14 +152,14 @@ func (p *Puppet) ReadRecord() ([]byte, error) {
 	return b, err
 }
 
-// message returns a handshake message, and adds it to the transcript.
+// message returns a handshake message and adds it to the transcript.
 func (p *Puppet) message(kind byte, body []byte) []byte {
 	b := append([]byte{kind, byte(len(body) >> 16), byte(len(body) >> 8), byte(len(body))}, body...)
 	p.transcript.Write(b)
 	return b
 }
 
-// sized is a field with its length in front, of so many bytes.
+// sized returns b after its length, a field of size bytes.
 func sized(size int, b []byte) []byte {
 	var n [4]byte
 	binary.BigEndian.PutUint32(n[:], uint32(len(b)))
@@ -196,7 +197,7 @@ func keyShare(hello []byte) (session, key []byte, err error) {
 	return nil, nil, errPuppet
 }
 
-// Handshake is RFC 8446 §2 without anything that can be left out.
+// Handshake does the handshake of RFC 8446 §2 without any optional part.
 func (p *Puppet) Handshake() error {
 	record, err := p.ReadRecord()
 	if err != nil {
@@ -288,7 +289,7 @@ func (p *Puppet) Handshake() error {
 	}
 }
 
-// Drain tells what the client has sent, to its end.
+// Drain returns what the client has sent, to the end of the stream.
 func (p *Puppet) Drain() []string {
 	for {
 		record, err := p.ReadRecord()
@@ -310,7 +311,7 @@ func (p *Puppet) Drain() []string {
 	}
 }
 
-// hear tells of the whole messages in what the client sends.
+// hear reports the whole messages in what the client sends.
 func (p *Puppet) hear(b []byte) {
 	if p.Raw {
 		p.said = append(p.said, string(b))

@@ -19,27 +19,27 @@ type Play struct {
 	Bytes []byte
 }
 
-// Put sends a record as it is.
+// Put sends a record unchanged.
 func (p *Play) Put(record []byte) { p.Bytes = append(p.Bytes, record...) }
 
-// Inner sends a record of that type.
+// Inner sends content as an encrypted record of the given type.
 func (p *Play) Inner(kind byte, content []byte, padding int) {
 	p.Put(p.Puppet.Out.Seal(23, append(append(slices.Clone(content), kind), make([]byte, padding)...)))
 }
 
-// Data sends data, and keeps the record.
+// Data sends data, and notes the record.
 func (p *Play) Data(content string) {
 	record := p.Puppet.Out.Seal(23, append([]byte(content), 23))
 	p.Sent = append(p.Sent, record)
 	p.Put(record)
 }
 
-// Text sends a message in a record of its own.
+// Text sends a message in its own record.
 func (p *Play) Text(s string) {
 	p.Data(string(frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: frame.Text}, []byte(s))))
 }
 
-// Update sends a KeyUpdate, and uses the new key.
+// Update sends a KeyUpdate, and then uses the new key.
 func (p *Play) Update(request byte) {
 	p.Inner(22, KeyUpdate(request), p.padding())
 	p.Puppet.Out.Update()
@@ -47,7 +47,7 @@ func (p *Play) Update(request byte) {
 
 func KeyUpdate(request byte) []byte { return []byte{24, 0, 0, 1, request} }
 
-// NewTicket is a NewSessionTicket (RFC 8446 §4.6.1).
+// NewTicket returns a NewSessionTicket message (RFC 8446 §4.6.1).
 func NewTicket(size int) []byte {
 	body := append([]byte{0, 0, 28, 32, 1, 2, 3, 4}, sized(1, []byte{byte(size)})...)
 	body = append(body, sized(2, bytes.Repeat([]byte{'t'}, size))...)
@@ -62,7 +62,7 @@ func (p *Play) padding() int {
 	return p.Rand.IntN(300)
 }
 
-// Pieces sends a handshake message in so many records, or a few.
+// Pieces sends a handshake message in one record or in several.
 func (p *Play) Pieces(message []byte) {
 	for len(message) > 0 {
 		n := 1 + p.Rand.IntN(len(message))
@@ -71,13 +71,13 @@ func (p *Play) Pieces(message []byte) {
 	}
 }
 
-// Useless sends something that is no data and ends nothing.
+// Useless sends something that is not data and ends nothing.
 func (p *Play) Useless() {
 	switch p.Rand.IntN(7) {
 	case 0:
 		p.Pieces(NewTicket(1 + p.Rand.IntN(400)))
 	case 1:
-		p.Inner(22, slices.Concat(NewTicket(30), NewTicket(40)), p.padding()) // two in one
+		p.Inner(22, slices.Concat(NewTicket(30), NewTicket(40)), p.padding()) // two messages in one record
 	case 2:
 		p.Update(byte(p.Rand.IntN(2)))
 	case 3:
@@ -95,7 +95,7 @@ func (p *Play) Useless() {
 	}
 }
 
-// Feed sends messages, in records that are cut anywhere, and what is useless between them.
+// Feed sends messages in records cut anywhere, with useless records between them.
 func (p *Play) Feed() {
 	var stream []byte
 	for i := range p.Rand.IntN(30) {
@@ -136,26 +136,26 @@ func (p *Play) Feed() {
 	}
 }
 
-// Spoiled sends data with a bit of the record turned.
+// Spoiled sends a data record with a flipped bit.
 func (p *Play) Spoiled(at int) {
 	record := p.Puppet.Out.Seal(23, append(bytes.Repeat([]byte{'s'}, 50), 23))
 	record[(at+len(record))%len(record)] ^= 1
 	p.Put(record)
 }
 
-// Long is a header that announces a record of so many bytes, and that many.
+// Long returns a header that announces size bytes, and those bytes.
 func Long(kind byte, size int) []byte {
 	b := append([]byte{kind, 3, 3, 0, 0}, make([]byte, size)...)
 	binary.BigEndian.PutUint16(b[3:], uint16(size))
 	return b
 }
 
-// An end is how a script ends. All but those of which that is said have data behind,
-// which nobody may get.
+// An end is how a script ends. Data follows, which nobody may receive, unless last is
+// set.
 type end struct {
 	name string
 	do   func(p *Play)
-	last bool // nothing comes behind
+	last bool // nothing follows
 }
 
 var puppetEnds = []end{
@@ -297,7 +297,8 @@ var puppetEnds = []end{
 	{"no TLS", func(p *Play) { p.Put([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) }, false},
 }
 
-// pong is data of n bytes that a Conn passes over: pongs, and one of the length that is left.
+// pong returns n bytes of data that a Conn skips: pongs, the last one as long as what is
+// left.
 func pong(n int) (b []byte) {
 	for n > 0 {
 		k := min(n-2, frame.MaxControlPayload)
@@ -310,7 +311,7 @@ func pong(n int) (b []byte) {
 	return b
 }
 
-// Perform has the puppet send the script of a number: a feed, and its end.
+// Perform makes the puppet play the script with a number: a feed, and its end.
 func Perform(p *Puppet, script int) error {
 	rand := rand.New(rand.NewPCG(uint64(script), 15))
 	a := &Play{Puppet: p, Rand: rand}
@@ -332,8 +333,8 @@ func ScriptName(script int) string {
 	return fmt.Sprintf("%d %s", script, puppetEnds[script%len(puppetEnds)].name)
 }
 
-// Follow does what the bytes of a script say, two for each step. An alert that is not
-// protected is left out: see TestTrapUnprotectedAlert.
+// Follow plays the bytes of a script, two for each step. It skips alerts that are not
+// protected: see TestTrapUnprotectedAlert.
 func (p *Play) Follow(script []byte) {
 	for ; len(script) >= 2; script = script[2:] {
 		arg := script[1]
@@ -391,7 +392,7 @@ func (p *Play) Follow(script []byte) {
 	}
 }
 
-// Send sends what was played.
+// Send sends everything played so far.
 func (p *Play) Send(t testing.TB) {
 	t.Helper()
 	if _, err := p.Conn.Write(p.Bytes); err != nil {
@@ -400,7 +401,7 @@ func (p *Play) Send(t testing.TB) {
 	p.Bytes = nil
 }
 
-// Ends ends the stream behind what was played.
+// Ends ends the stream after what was played.
 func (p *Play) Ends(t testing.TB) {
 	t.Helper()
 	p.Send(t)
@@ -409,5 +410,5 @@ func (p *Play) Ends(t testing.TB) {
 	}
 }
 
-// Ends is how many ends scripts have, in turn.
+// Ends is the number of endings that scripts take in turn.
 func Ends() int { return len(puppetEnds) }

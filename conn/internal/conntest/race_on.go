@@ -2,5 +2,5 @@
 
 package conntest
 
-// RaceEnabled says whether the race detector runs.
+// RaceEnabled reports whether the race detector is on.
 const RaceEnabled = true

@@ -14,10 +14,9 @@ import (
 	"time"
 )
 
-// SelfMade returns the TLS configuration of a server at the given names or IP
-// addresses, and the PEM text of the root that signed its certificate. Both
-// keys are made for the occasion; the root's is forgotten at once, so nothing
-// else can ever be signed with it.
+// SelfMade returns a server's TLS configuration for the given names or IP addresses, and
+// the PEM text of the root that signed its certificate. Both keys are new. The root's key
+// is dropped, so it can sign nothing else.
 func SelfMade(names ...string) (*tls.Config, []byte, error) {
 	rootKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -9,11 +9,11 @@ import (
 // levels is the number of price levels on each side of a book.
 const levels = 20
 
-// symbols are the instruments that the exchange trades. The ones outside
-// ASCII are there so that a consumer's UTF-8 check has work to do.
+// symbols are the instruments of the exchange. Some are outside ASCII, so that a
+// consumer's UTF-8 check has work to do.
 var symbols = []struct {
 	name     string
-	price    float64 // where the walk starts
+	price    float64 // the first price
 	decimals int     // of a price
 }{
 	{"BTC-USD", 97123.45, 2},
@@ -33,7 +33,7 @@ type level struct {
 
 // A book is the state of one instrument. Its mid price walks at random.
 type book struct {
-	name       string // as a JSON string, quotes included
+	name       string // as a JSON string, with quotes
 	decimals   int
 	mid        int64 // in ticks: units of 10^-decimals
 	volatility float64
@@ -41,8 +41,8 @@ type book struct {
 	bids, asks [levels]level
 }
 
-// A market is a set of books that move together with a source of chance: the
-// same seed gives the same messages.
+// A market is a set of books that change at random. The same seed gives the same
+// messages.
 type market struct {
 	rand   *rand.Rand
 	books  []book
@@ -66,7 +66,7 @@ func newMarket(seed uint64) *market {
 	return m
 }
 
-// step moves one book by one step of its walk and returns it.
+// step moves one random book by one step and returns it.
 func (m *market) step() *book {
 	b := &m.books[m.rand.IntN(len(m.books))]
 	b.mid = max(levels*8, b.mid+int64(math.Round(m.rand.NormFloat64()*b.volatility)))
@@ -75,7 +75,7 @@ func (m *market) step() *book {
 	return b
 }
 
-// requote lays both sides of the book around its mid price, best first.
+// requote lays both sides of the book around its mid price, best price first.
 func (m *market) requote(b *book) {
 	bid, ask := b.mid, b.mid
 	for i := range levels {
@@ -90,9 +90,9 @@ func (m *market) quantity() int64 {
 	return 1 + int64(m.rand.ExpFloat64()*2e6)
 }
 
-// appendBody appends the members of the next message, without the envelope of
-// message.go: a trade or a quote most of the time, a 20-level book now and
-// then, rarely all books at once or a sign of life.
+// appendBody appends the members of the next message, without the envelope of message.go.
+// Most are trades and quotes. Some are 20-level books, and a few are all books at once or
+// a heartbeat.
 func (m *market) appendBody(dst []byte) []byte {
 	switch n := m.rand.IntN(1000); {
 	case n < 420:
@@ -184,8 +184,7 @@ func (m *market) appendSnapshot(dst []byte) []byte {
 	return append(dst, ']')
 }
 
-// appendDecimal appends v·10^-decimals as a JSON string, as exchanges send
-// prices, so that no reader is tempted to make a float of it.
+// appendDecimal appends v·10^-decimals as a JSON string, as exchanges send prices.
 func appendDecimal(dst []byte, v int64, decimals int) []byte {
 	dst = append(dst, '"')
 	if decimals == 0 {

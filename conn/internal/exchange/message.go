@@ -7,18 +7,18 @@ import (
 	"hash/crc32"
 )
 
-// A message of the feed is one JSON object that ends in members of a fixed
-// width, so that it can be stamped and checked in place, without a JSON parser:
+// A message of the feed is one JSON object. Its last members have a fixed width, so that
+// it can be stamped and checked in place, without a JSON parser:
 //
 //	{ … ,"n":1000000000000000,"t":1732363200000000000,"c":"89abcdef"}
 //
-// n is the sequence number, t the time it was made in nanoseconds of Unix time,
-// c the CRC-32C, in hexadecimal, of everything before its comma. They stand last
-// because the exchange can then keep the checksum of what comes before them.
+// n is the sequence number, t the time of making in nanoseconds of Unix time. c is the
+// CRC-32C of everything before its comma, in hexadecimal. These members are last, so the
+// exchange can keep the checksum of the rest.
 const (
 	tail = `,"n":1000000000000000,"t":1000000000000000000,"c":"00000000"}`
 
-	// Where a member begins and ends, counted from the end of the message.
+	// The position of each member, counted from the end of the message.
 	sequenceAt = len(tail) - 5
 	sequenceTo = sequenceAt - 16
 	timeAt     = sequenceTo - 5
@@ -28,14 +28,14 @@ const (
 	checksumTo = checksumAt - 8
 )
 
-// FirstSequence is the lowest sequence number: the numbers have 16 digits from
-// the first on, and stay below 2^53 for every JSON parser's sake.
+// FirstSequence is the lowest sequence number. All numbers have 16 digits and are below
+// 2^53, as every JSON parser needs.
 const FirstSequence = 1_000_000_000_000_000
 
 // lastSequence is the highest number of 16 digits.
 const lastSequence = 9_999_999_999_999_999
 
-// The errors of a feed that is not what the exchange published.
+// The errors of a wrong feed.
 var (
 	ErrMessage  = errors.New("exchange: not a message of the feed")
 	ErrChecksum = errors.New("exchange: checksum mismatch")
@@ -56,7 +56,7 @@ func newDigits16(n uint64) (d digits16) {
 	return d
 }
 
-// increment adds one.
+// increment adds 1.
 func (d *digits16) increment() {
 	for i := len(d) - 1; i >= 0; i-- {
 		if d[i] != '9' {
@@ -67,7 +67,7 @@ func (d *digits16) increment() {
 	}
 }
 
-// number returns the value of decimal digits, and 0 if p holds anything else.
+// number returns the value of decimal digits, or 0 if p holds anything else.
 func number(p []byte) (n uint64) {
 	for _, c := range p {
 		if c -= '0'; c > 9 {
@@ -80,7 +80,7 @@ func number(p []byte) (n uint64) {
 
 // hexadecimal returns the 8 digits of v, the first one in the lowest byte.
 func hexadecimal(v uint32) uint64 {
-	// The nibbles are spread to one a byte, highest first, in three halvings.
+	// Three halvings spread the nibbles to one a byte, highest first.
 	x := uint64(v)
 	x = x&0xffff<<32 | x>>16
 	x = x&0x000000ff_000000ff<<16 | x&0x0000ff00_0000ff00>>8
@@ -89,12 +89,13 @@ func hexadecimal(v uint32) uint64 {
 	return x + 0x30303030_30303030 + letters*('a'-'0'-10)
 }
 
-// A stamp fills in the tail of messages that are made at one time. It is a tail.
+// A stamp fills in the tail of messages that are made at the same time. It is a tail
+// itself.
 type stamp struct {
 	tail [len(tail)]byte
 }
 
-// newStamp begins with the given number.
+// newStamp returns a stamp with the given first number.
 func newStamp(first uint64) (s stamp) {
 	copy(s.tail[:], tail)
 	d := newDigits16(first)
@@ -102,7 +103,7 @@ func newStamp(first uint64) (s stamp) {
 	return s
 }
 
-// setTime sets the time of the messages that follow, in nanoseconds of Unix time.
+// setTime sets the time of later messages, in nanoseconds of Unix time.
 func (s *stamp) setTime(ns int64) {
 	for i := len(tail) - timeTo - 1; i >= len(tail)-timeAt; i-- {
 		s.tail[i] = '0' + byte(ns%10)
@@ -110,8 +111,8 @@ func (s *stamp) setTime(ns int64) {
 	}
 }
 
-// appendTo appends the tail to a message whose checksum so far is sum, and moves
-// on to the next number.
+// appendTo appends the tail to a message with the checksum sum, and increments the
+// number.
 func (s *stamp) appendTo(dst []byte, sum uint32) []byte {
 	sum = crc32.Update(sum, castagnoli, s.tail[:len(tail)-summedTo])
 	dst = append(dst, s.tail[:]...)
@@ -120,19 +121,18 @@ func (s *stamp) appendTo(dst []byte, sum uint32) []byte {
 	return dst
 }
 
-// A Checker verifies that messages come whole, in order and without a gap.
+// A Checker verifies that messages are whole, in order and without a gap.
 type Checker struct {
 	next digits16
 }
 
-// NewChecker returns a Checker whose first message carries the given number.
+// NewChecker returns a Checker for a feed that starts at the given number.
 func NewChecker(first uint64) *Checker {
 	return &Checker{next: newDigits16(first)}
 }
 
-// Check verifies the checksum and the number of message p, which it does not
-// keep. The error matches ErrMessage, ErrChecksum or ErrGap; after one, the
-// Checker is of no more use.
+// Check verifies the checksum and the number of message p. It does not keep p. The error
+// matches ErrMessage, ErrChecksum or ErrGap. After an error the Checker must not be used.
 func (c *Checker) Check(p []byte) error {
 	if len(p) < len(tail) {
 		return fmt.Errorf("%w: %d bytes", ErrMessage, len(p))
@@ -159,8 +159,8 @@ func (c *Checker) gapError(p []byte) error {
 	return fmt.Errorf("%w: message %s came where %s was due", ErrGap, p[len(p)-sequenceAt:len(p)-sequenceTo], c.next[:])
 }
 
-// Made returns the time message p was made, in nanoseconds of Unix time, and 0
-// if p is no message of the feed.
+// Made returns when message p was made, in nanoseconds of Unix time, or 0 if p is not a
+// message of the feed.
 func Made(p []byte) int64 {
 	if len(p) < len(tail) {
 		return 0
@@ -168,7 +168,7 @@ func Made(p []byte) int64 {
 	return int64(number(p[len(p)-timeAt : len(p)-timeTo]))
 }
 
-// Sequence returns the number of message p, and 0 if p is no message of the feed.
+// Sequence returns the number of message p, or 0 if p is not a message of the feed.
 func Sequence(p []byte) uint64 {
 	if len(p) < len(tail) {
 		return 0
@@ -176,8 +176,8 @@ func Sequence(p []byte) uint64 {
 	return number(p[len(p)-sequenceAt : len(p)-sequenceTo])
 }
 
-// cycleLength is the number of messages after which the bodies come again. The
-// bodies take about half a megabyte, which stays in the second-level cache.
+// cycleLength is the number of messages after which the bodies repeat. The bodies take
+// about half a megabyte, which fits the second-level cache.
 const cycleLength = 2048
 
 // A body is a message without its tail.
@@ -186,9 +186,8 @@ type body struct {
 	sum  uint32 // CRC-32C of text
 }
 
-// newCycle makes the bodies that an exchange publishes over and over, each time
-// with a fresh tail: encoding them while they are sent would make the exchange,
-// not the consumer, the limit of what is measured.
+// newCycle makes the bodies that an exchange repeats, each time with a new tail. Encoding
+// while sending would make the exchange the limit of a measurement.
 func newCycle(seed uint64) []body {
 	m := newMarket(seed)
 	cycle := make([]body, cycleLength)
@@ -197,7 +196,7 @@ func newCycle(seed uint64) []body {
 	for i := range cycle {
 		all = append(all, '{')
 		if i == cycleLength/2 {
-			all = m.appendSnapshot(all) // one at least, whatever chance says
+			all = m.appendSnapshot(all) // at least one in each cycle
 		} else {
 			all = m.appendBody(all)
 		}

@@ -8,9 +8,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// RecordPerMessage is tls.NewListener for a Server that sends each message in a TLS
-// record of its own, as most exchanges do. The records of a batch still leave in one
-// piece, because the consumer is what is measured.
+// RecordPerMessage is tls.NewListener for a Server that sends each message in its own TLS
+// record, as most exchanges do. The records of a batch still leave in one write, because
+// the consumer is measured.
 func RecordPerMessage(l net.Listener, config *tls.Config) net.Listener {
 	return framedListener{l, config}
 }
@@ -29,13 +29,13 @@ func (l framedListener) Accept() (net.Conn, error) {
 	return &framed{tls.Server(under, l.config), under}, nil
 }
 
-// framed is a tls.Conn that writes each frame of a server in its own record.
+// framed is a tls.Conn that writes each of a server's frames in its own record.
 type framed struct {
 	*tls.Conn
 	under *gathered
 }
 
-// Write takes whole frames. Other bytes, as of the opening handshake, are cut anywhere.
+// Write takes whole frames. Other bytes, such as the opening handshake, are cut anywhere.
 func (f *framed) Write(p []byte) (written int, err error) {
 	f.under.gather()
 	for written < len(p) && err == nil {
@@ -52,13 +52,13 @@ func (f *framed) Write(p []byte) (written int, err error) {
 	return written, err
 }
 
-// Close ends the connection at once: that of a tls.Conn may wait for the peer.
+// Close closes the connection below at once. Close of a tls.Conn may wait for the peer.
 func (f *framed) Close() error { return f.under.Conn.Close() }
 
-// gathered keeps what is written from gather to flush.
+// gathered keeps what is written between gather and flush.
 type gathered struct {
 	net.Conn
-	mu      sync.Mutex // the reader may have crypto/tls write too
+	mu      sync.Mutex // the reader may make crypto/tls write too
 	gathers bool
 	kept    []byte
 }

@@ -1,11 +1,11 @@
-// Package exchange is the market-data server that tickwire feed consumes: a
-// realistic feed over real connections, made cheaply enough to leave the
-// consumer as what is measured.
+// Package exchange is the market-data server that tickwire feed consumes. It sends a
+// realistic feed over real connections, cheaply, so that the consumer is the limit of a
+// measurement.
 //
-// A client subscribes with a text message, a [Subscribe] in JSON, gets a
-// [Subscribed] back, and then the feed: trades, best bids and offers, books of
-// 20 levels, now and then all books at once. Every message carries its number,
-// the time it was made and a checksum; a [Checker] verifies them.
+// A client subscribes with a text message, a [Subscribe] in JSON. It gets a [Subscribed]
+// and then the feed: trades, best bids and offers, books of 20 levels, and sometimes all
+// books at once. Every message has a number, the time of its making and a checksum. A
+// [Checker] verifies them.
 package exchange
 
 import (
@@ -25,42 +25,42 @@ import (
 // A Subscribe asks for the feed.
 type Subscribe struct {
 	Op string `json:"op"` // "subscribe"
-	// Rate is in messages per second; 0 is as fast as the connection takes them.
-	// A feed with a rate is one and the same for all who ask for that rate: at
-	// any moment it stands at the same number for each of them.
+	// Rate is in messages per second. 0 means as fast as the connection takes them. All
+	// clients with the same rate get the same feed: at any moment each is at the same
+	// number.
 	Rate float64 `json:"rate,omitempty"`
-	// Limit is how many messages come before the exchange closes the connection
-	// with 1000; 0 is without end.
+	// Limit is how many messages to send before the Close frame with code 1000. 0 means
+	// no limit.
 	Limit int64 `json:"limit,omitempty"`
 }
 
-// A Subscribed is the exchange's answer, the message before the feed's first.
+// A Subscribed is the exchange's answer. It precedes the first message of the feed.
 type Subscribed struct {
-	Op    string `json:"op"` // "subscribed", or "error" and nothing else is valid
+	Op    string `json:"op"` // "subscribed", or "error" with no other valid field
 	First uint64 `json:"first,omitempty"`
 	Error string `json:"error,omitempty"`
 }
 
-// MaxRate is the highest rate that can be asked for.
+// MaxRate is the highest Rate.
 const MaxRate = 100e6
 
-// A Server publishes the feed to its clients, each served by goroutines of its
-// own. The zero value is ready.
+// A Server publishes the feed to its clients, each with its own goroutines. The zero
+// value is ready to use.
 type Server struct {
-	// Upgrader makes connections of what the listener accepts. Text is not
-	// checked again before it is written: it was valid when it was made.
+	// Upgrader accepts connections from the listener. It need not check text that is
+	// written: the messages are valid UTF-8.
 	Upgrader conn.Upgrader
-	// Log gets a line when a client could not be served; nil is silence.
+	// Log gets a line when a client could not be served. It may be nil.
 	Log func(format string, args ...any)
 
 	once  sync.Once
-	epoch time.Time // when every feed with a rate began
+	epoch time.Time // the start of every feed with a rate
 	cycle []body
 }
 
-// Serve accepts clients until ctx ends or the listener fails, then says goodbye
-// to those that are there (1001) and waits for them. It closes the listener. The
-// error is nil if ctx ended.
+// Serve accepts clients until ctx ends or the listener fails. Then it closes all
+// connections with code 1001 and waits for them. It closes the listener. The error is nil
+// if ctx ended.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.once.Do(func() {
 		s.epoch = time.Now()
@@ -88,14 +88,14 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 }
 
-// serve reads what a client asks for, until the connection ends.
+// serve reads a client's requests until the connection ends.
 func (s *Server) serve(ctx context.Context, nc net.Conn) error {
 	c, err := s.Upgrader.Accept(nc)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	// Both ends of the feed's life: the client's goodbye and the server's.
+	// The feed ends with the client's Close frame or with the server.
 	ctx, cancel := context.WithCancel(ctx)
 	var publishing sync.WaitGroup
 	defer publishing.Wait()
@@ -156,17 +156,17 @@ func reply(c *conn.Conn, answer Subscribed) error {
 type feed struct {
 	conn  *conn.Conn
 	epoch time.Time
-	rate  float64 // 0: as fast as it goes
+	rate  float64 // 0: as fast as possible
 	first uint64
-	left  int64 // messages until the end; negative: no end
+	left  int64 // messages still to send; negative: no limit
 
 	cycle   []body
-	at      int // in cycle
+	at      int // index in cycle
 	stamp   stamp
 	scratch []byte
 }
 
-// batch is how many bytes of messages are written at once.
+// batch is how many bytes of messages one write has.
 const batch = 64 << 10
 
 func (s *Server) newFeed(c *conn.Conn, request Subscribe) *feed {
@@ -181,13 +181,13 @@ func (s *Server) newFeed(c *conn.Conn, request Subscribe) *feed {
 	return f
 }
 
-// due returns how many messages of a feed with a rate were due by now, and 0 for one without.
+// due returns how many messages of a feed with a rate are due by now. It returns 0 for
+// one without.
 func (f *feed) due(now time.Time) uint64 {
 	return uint64(now.Sub(f.epoch).Seconds() * f.rate)
 }
 
-// publish writes messages until the limit is reached, ctx ends or the
-// connection does.
+// publish writes messages until the limit, or until ctx or the connection ends.
 func (f *feed) publish(ctx context.Context) {
 	var err error
 	if f.rate == 0 {
@@ -202,13 +202,13 @@ func (f *feed) publish(ctx context.Context) {
 	}
 }
 
-// tick is how often a feed with a rate is written: what has become due since the
-// last time leaves in one piece, as from an exchange's gateway.
+// tick is the interval between writes of a feed with a rate. All messages that are due
+// leave in one write, as from an exchange's gateway.
 const tick = time.Millisecond
 
-// paced writes messages as they become due: number n of the feed, counted from
-// 0, at epoch + (n+1)/rate. A sleep that lasts too long, or a write that the
-// client holds up, is made good by sending all that is due, so the rate holds.
+// paced writes messages when they are due: number n, counted from 0, at epoch +
+// (n+1)/rate. After a late wake-up or a blocked write it sends all that is due, so the
+// rate holds.
 func (f *feed) paced(ctx context.Context) error {
 	next := f.first - FirstSequence
 	wait := time.NewTimer(0)
@@ -233,8 +233,8 @@ func (f *feed) paced(ctx context.Context) error {
 	return nil
 }
 
-// send writes at most n messages, and not many more than batch bytes, with one
-// time on all of them, and returns how many.
+// send writes at most n messages, and about batch bytes, all with the same time. It
+// returns how many.
 func (f *feed) send(n int64) (sent int64, err error) {
 	if f.left >= 0 {
 		n = min(n, f.left)

@@ -1,5 +1,6 @@
-// Package netsim is connections in memory for tests: buffered in both directions, with deadlines that work under
-// testing/synctest, and a script that says what each read and write does.
+// Package netsim provides in-memory connections for tests. They have buffers in both
+// directions, and deadlines that work under testing/synctest. A script says what each
+// read and write does.
 package netsim
 
 import (
@@ -11,7 +12,7 @@ import (
 	"time"
 )
 
-// Op is what a call does.
+// Op is the kind of a call.
 type Op uint8
 
 // The calls that a script sees.
@@ -22,13 +23,16 @@ const (
 
 // Step says what one call does.
 type Step struct {
-	// Max bounds the bytes that the call moves; 0 means no bound, negative none at all.
+	// Max bounds the bytes that the call moves. 0 means no bound, a negative number no
+	// bytes.
 	Max int
-	// Err is returned together with the bytes moved. A write with an error moves Max bytes, or all.
+	// Err is returned along with the bytes moved. A write with an error moves Max bytes,
+	// or all.
 	Err error
-	// Block has the call wait until its deadline passes or the connection is closed, before it moves anything.
+	// Block makes the call wait for its deadline or for Close before it moves anything.
 	Block bool
-	// Short has a write that moves fewer bytes than it was given return no error: a broken wrapper.
+	// Short makes a write that moves too few bytes return no error, as a broken wrapper
+	// does.
 	Short bool
 }
 
@@ -46,7 +50,8 @@ type Conn struct {
 	isDown bool
 }
 
-// Pipe returns the two ends of a connection that holds size bytes in each direction; 0 means 64 KiB.
+// Pipe returns the two ends of a connection. Each direction buffers size bytes, or 64 KiB
+// if size is 0.
 func Pipe(size int) (a, b *Conn) {
 	if size == 0 {
 		size = 64 << 10
@@ -60,7 +65,8 @@ func Pipe(size int) (a, b *Conn) {
 	return a, b
 }
 
-// Script has f decide what each call does. call counts the calls of both kinds together, from 1; n is the size given.
+// Script makes f decide what each call does. call counts reads and writes together, from
+// 1; n is the length of the caller's slice.
 func (c *Conn) Script(f func(op Op, call int, n int) Step) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -88,7 +94,7 @@ func (c *Conn) Buffered() int {
 	return len(c.in.buf)
 }
 
-// Unread is Buffered for package conn, which looks before it judges a peer dead.
+// Unread is Buffered. Package conn calls it before it declares a peer dead.
 func (c *Conn) Unread() (int, bool) { return c.Buffered(), true }
 
 func (c *Conn) step(op Op, n int) Step {
@@ -150,7 +156,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// block waits for the deadline or the end.
+// block waits for the deadline or for the end of the connection.
 func (c *Conn) block(d *deadline) error {
 	for {
 		w := d.wait()
@@ -164,7 +170,7 @@ func (c *Conn) block(d *deadline) error {
 	}
 }
 
-// Close implements net.Conn: the peer reads what was written, and then io.EOF.
+// Close implements net.Conn. The peer reads what was written, and then io.EOF.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -180,13 +186,13 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// CloseWrite ends the outgoing half.
+// CloseWrite closes the outgoing half.
 func (c *Conn) CloseWrite() error {
 	c.out.end(io.EOF, false)
 	return nil
 }
 
-// Reset ends both directions as a reset of the network does: what was not read is lost.
+// Reset ends both directions like a TCP reset: unread bytes are lost.
 func (c *Conn) Reset() {
 	c.out.end(syscall.ECONNRESET, true)
 	c.in.end(syscall.ECONNRESET, true)
@@ -232,13 +238,13 @@ type stream struct {
 	mu      sync.Mutex
 	buf     []byte
 	size    int
-	err     error         // for readers once buf is empty, and for writers
+	err     error         // returned to readers after buf is empty, and to writers
 	changed chan struct{} // closed and replaced at each change
 }
 
 func newStream(size int) *stream { return &stream{size: size, changed: make(chan struct{})} }
 
-// wake is called with mu held.
+// wake wakes all that wait for a change. The caller has mu.
 func (s *stream) wake() {
 	close(s.changed)
 	s.changed = make(chan struct{})
@@ -328,7 +334,7 @@ func (s *stream) write(p []byte, closed <-chan struct{}, w waiting) (n int, err 
 	}
 }
 
-// deadline is a time at which a channel is closed.
+// deadline closes a channel at a given time.
 type deadline struct {
 	mu      sync.Mutex
 	timer   *time.Timer
@@ -336,7 +342,8 @@ type deadline struct {
 	changed chan struct{}
 }
 
-// waiting is what a call waits for: passed is closed at the deadline, changed when that is set anew.
+// waiting has the channels to wait on: passed is closed at the deadline, changed when the
+// deadline is set anew.
 type waiting struct {
 	of              *deadline
 	passed, changed chan struct{}

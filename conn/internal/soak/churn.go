@@ -18,7 +18,7 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// ends are the ways in which a connection of Churn ends: each a quarter of them.
+// ends are the ways to end a connection of Churn. Each is used for a quarter of them.
 const (
 	shutdownByClient = iota
 	shutdownByServer
@@ -27,7 +27,7 @@ const (
 	ways
 )
 
-// ChurnResult is what came of a Churn.
+// ChurnResult is the result of Churn.
 type ChurnResult struct {
 	Opened, Ended uint64
 	Took          time.Duration
@@ -46,7 +46,7 @@ func (r *ChurnResult) Print(w io.Writer) {
 	}
 }
 
-// churn is a Churn under way.
+// churn is a Churn in progress.
 type churn struct {
 	failing
 	server    conn.Server
@@ -57,8 +57,8 @@ type churn struct {
 	ended     atomic.Uint64
 }
 
-// Churn opens n connections, one in eight over TLS, has a message echoed on each, and ends
-// it in one of several ways. progress, if not nil, is called each second.
+// Churn opens n connections, one in eight over TLS. It has a message echoed on each, and
+// ends it in one of several ways. progress, if not nil, is called each second.
 func Churn(ctx context.Context, n int, progress func(opened, ended uint64)) (*ChurnResult, error) {
 	before := takeStock()
 	ctx, cancel := untimed(ctx)
@@ -90,7 +90,7 @@ func Churn(ctx context.Context, n int, progress func(opened, ended uint64)) (*Ch
 	return &ChurnResult{c.opened.Load(), c.ended.Load(), time.Since(began), c.failures}, nil
 }
 
-// finish ends the server when all clients are through.
+// finish ends the server after all clients have ended.
 func (c *churn) finish(ctx context.Context, n int, progress func(opened, ended uint64)) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -110,9 +110,8 @@ func (c *churn) finish(ctx context.Context, n int, progress func(opened, ended u
 	}
 }
 
-// loopbacks is how many addresses of the loopback net are listened on, where there are so
-// many: the ports of one are used up by some 28,000 connections that wait for their last
-// packets.
+// loopbacks is the number of loopback addresses to listen on, if possible. One
+// address has ports for some 28,000 connections in TIME_WAIT.
 const loopbacks = 16
 
 func (c *churn) listen(helpers *sync.WaitGroup) error {
@@ -135,7 +134,7 @@ func (c *churn) listen(helpers *sync.WaitGroup) error {
 			if i == 0 {
 				return err
 			}
-			break // a system with one address
+			break // this system has only one address
 		}
 		c.addresses = append(c.addresses, "ws://"+l.Addr().String())
 		serve(l)
@@ -150,7 +149,7 @@ func (c *churn) listen(helpers *sync.WaitGroup) error {
 	return nil
 }
 
-// serve echoes; it says goodbye to who asks for that.
+// serve echoes messages. It closes the connection when the client asks for that.
 func (c *churn) serve(sc *conn.Conn) {
 	for m, err := range sc.Messages() {
 		if err != nil || sc.WriteMessage(m.Opcode, m.Data) != nil {
@@ -162,7 +161,7 @@ func (c *churn) serve(sc *conn.Conn) {
 	}
 }
 
-// one is a connection from its beginning to its end.
+// one runs a connection from beginning to end.
 func (c *churn) one(ctx context.Context, i int) {
 	d := &conn.Dialer{}
 	url := c.addresses[i%len(c.addresses)]
@@ -196,7 +195,7 @@ func (c *churn) one(ctx context.Context, i int) {
 	c.ended.Add(1)
 }
 
-// end ends a connection in one of the ways, and returns what is not as it should be.
+// end ends a connection in the given way. It returns an error if anything is wrong.
 func end(ctx context.Context, cc *conn.Conn, way int) error {
 	switch way {
 	case shutdownByClient:

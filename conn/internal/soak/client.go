@@ -16,14 +16,14 @@ import (
 type follower struct {
 	run  *run
 	feed uint64
-	next atomic.Uint64 // the number to come
+	next atomic.Uint64 // the next number
 
-	progress atomic.Int64 // when next grew last, since the run began
+	progress atomic.Int64 // when next last grew, counted from the start of the run
 	sessions sessions
 
-	// By the handler, and by OnChange at Down: then no handler runs.
+	// Used by the handler, and by OnChange at Down, when no handler runs.
 	epoch uint64
-	last  uint64 // the number that came last in this epoch
+	last  uint64 // the last number received in this epoch
 }
 
 // overlapWait is Client.OverlapWait.
@@ -66,7 +66,7 @@ func (r *run) follow(ctx context.Context, f *follower) {
 	r.counters.rotations.Add(n.Rotations)
 }
 
-// take is the handler of a feed's messages.
+// take is the handler of the feed's messages.
 func (f *follower) take(_ context.Context, m redial.Message) error {
 	number, at, err := parseMessage(f.feed, m.Message)
 	if err != nil {
@@ -85,7 +85,7 @@ func (f *follower) take(_ context.Context, m redial.Message) error {
 		f.sessions.forget(m.Epoch)
 	}
 	f.epoch, f.last = m.Epoch, number
-	if number < next { // both connections of a rotation have brought it
+	if number < next { // both connections of a rotation have delivered it
 		f.run.counters.repeated.Add(1)
 		return nil
 	}
@@ -101,8 +101,8 @@ func (f *follower) take(_ context.Context, m redial.Message) error {
 	return nil
 }
 
-// listen is a member of the Group, again and again until ctx ends. One in four does not
-// read for a while and is ended for that.
+// listen joins the Group again and again until ctx ends. One member in four stops reading
+// for a while, and is then ended.
 func (r *run) listen(ctx context.Context, member int) {
 	d := &conn.Dialer{SocketOptions: conn.SocketOptions{ReceiveBuffer: socketBuffer}}
 	for ctx.Err() == nil {
@@ -123,7 +123,7 @@ func (r *run) listen(ctx context.Context, member int) {
 		case slow && endedAbruptly(err):
 			r.counters.slowEnded.Add(1)
 		case endedAbruptly(err) && r.hiccups.within(silence):
-			r.counters.excused.Add(1) // it was starved, and so too slow as well
+			r.counters.excused.Add(1) // the process was starved, so the member was too slow as well
 			r.counters.slowEnded.Add(1)
 		default:
 			r.fail("member %d: %v", member, err)
@@ -134,17 +134,17 @@ func (r *run) listen(ctx context.Context, member int) {
 }
 
 // endedAbruptly reports whether a connection ended without a Close frame, by a reset or
-// the end of the stream. So ends a member that is too slow (conn.ErrTooSlow).
+// the end of the stream. That is the end of a member that is too slow (conn.ErrTooSlow).
 func endedAbruptly(err error) bool {
 	var lost *conn.TransportError
 	return errors.As(err, &lost)
 }
 
-// slowness is how long a slow member does not read: long enough for more messages than
-// its sockets and groupLag take.
+// slowness is how long a slow member does not read. Meanwhile more messages are sent than
+// its sockets and groupLag hold.
 const slowness = 6 * time.Second
 
-// hear reads what the Group sends, and compares it. It returns how the connection ended.
+// hear reads and compares what the Group sends. It returns how the connection ended.
 func (r *run) hear(ctx context.Context, c *conn.Conn, slow bool) error {
 	if err := c.WriteMessage(conn.Text, []byte("group")); err != nil {
 		return err

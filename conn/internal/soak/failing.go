@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// failing notes what was found.
+// failing collects failures.
 type failing struct {
 	mu       sync.Mutex
 	failures []string
@@ -21,8 +21,8 @@ func (f *failing) fail(format string, args ...any) {
 	}
 }
 
-// untimed returns a context that ends with ctx, but has no deadline. A dial takes a
-// deadline over, and can so end a moment before ctx.Err says why.
+// untimed returns a context that ends with ctx but has no deadline. A dial would take
+// over the deadline. It could then fail a moment before ctx.Err is set.
 func untimed(ctx context.Context) (own context.Context, cancel context.CancelFunc) {
 	own, end := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, end)
@@ -32,7 +32,7 @@ func untimed(ctx context.Context) (own context.Context, cancel context.CancelFun
 	}
 }
 
-// failIn is fail unless ctx has ended: that ends what is under way.
+// failIn is fail, unless ctx has ended: its end interrupts everything.
 func (f *failing) failIn(ctx context.Context, format string, args ...any) {
 	if ctx.Err() == nil {
 		f.fail(format, args...)

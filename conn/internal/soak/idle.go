@@ -14,26 +14,26 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// IdleResult is what came of Idle.
+// IdleResult is the result of Idle.
 type IdleResult struct {
 	Conns    int
-	Resident uint64        // bytes that both ends of all connections take
-	Told     uint64        // connections whose client was told of the end
-	Took     time.Duration // of telling them
+	Resident uint64        // bytes of memory for both ends of all connections
+	Closed   uint64        // connections whose client got a Close frame
+	Took     time.Duration // time until the last one
 	Failures []string
 }
 
 // Print writes the result for people.
 func (r *IdleResult) Print(w io.Writer) {
-	fmt.Fprintf(w, "%d idle connections, both ends: %d MiB, %d bytes each; %d were told goodbye within %v\n",
-		r.Conns, r.Resident>>20, r.Resident/uint64(max(1, r.Conns)), r.Told, round(r.Took))
+	fmt.Fprintf(w, "%d idle connections, both ends: %d MiB, %d bytes each; %d got a Close frame within %v\n",
+		r.Conns, r.Resident>>20, r.Resident/uint64(max(1, r.Conns)), r.Closed, round(r.Took))
 	for _, f := range r.Failures {
 		fmt.Fprintf(w, "FAILED: %s\n", f)
 	}
 }
 
-// Idle opens n connections at once, has a message echoed on each, and then has the server
-// end: each client has to be told.
+// Idle opens n connections at once and has a message echoed on each. Then the server
+// shuts down: each client must get a Close frame.
 func Idle(ctx context.Context, n int) (*IdleResult, error) {
 	before := takeStock()
 	ctx, cancel := untimed(ctx)
@@ -50,7 +50,7 @@ func Idle(ctx context.Context, n int) (*IdleResult, error) {
 	r := &IdleResult{}
 	var clients sync.WaitGroup
 	var told atomic.Uint64
-	gate := make(chan struct{}, 64) // openings at once
+	gate := make(chan struct{}, 64) // bounds concurrent dials
 	for i := 0; i < n && ctx.Err() == nil; i++ {
 		gate <- struct{}{}
 		cc, err := c.idle(ctx, i)
@@ -78,7 +78,7 @@ func Idle(ctx context.Context, n int) (*IdleResult, error) {
 		c.fail("the server did not come to an end within %v: %v", stopTimeout, err)
 	}
 	clients.Wait()
-	r.Told, r.Took = told.Load(), time.Since(began)
+	r.Closed, r.Took = told.Load(), time.Since(began)
 	listeners.Wait()
 	for _, left := range before.leftOver(patience) {
 		c.fail("%s", left)
@@ -87,7 +87,7 @@ func Idle(ctx context.Context, n int) (*IdleResult, error) {
 	return r, nil
 }
 
-// idle opens a connection that has carried a message.
+// idle opens a connection and exchanges one message.
 func (c *churn) idle(ctx context.Context, i int) (*conn.Conn, error) {
 	cc, err := new(conn.Dialer).Dial(ctx, c.addresses[i%len(c.addresses)])
 	if err != nil {
@@ -103,7 +103,7 @@ func (c *churn) idle(ctx context.Context, i int) (*conn.Conn, error) {
 	return cc, nil
 }
 
-// settle gives back what is free.
+// settle returns free memory to the system.
 func settle() {
 	for range 3 {
 		runtime.GC()

@@ -12,19 +12,19 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// session is what both ends note of one connection of a feed.
+// session is what both ends note about one connection of a feed.
 type session struct {
 	asked  atomic.Uint64 // the number that the client asked for
-	silent atomic.Bool   // the server sends nothing more, and leaves the connection open
-	due    atomic.Int64  // when the server sends next, since the run began; 0 while it sends
+	silent atomic.Bool   // the server sends nothing more but keeps the connection open
+	due    atomic.Int64  // when the server sends next, counted from the start of the run; 0 while it sends
 
-	// The server is about to send a Close with this code. All numbers below sent have
-	// been written. code is set last; 0 means that there is no such Close.
+	// The server is about to send a Close frame with this code. All numbers below sent
+	// have been written. code is set last; 0 means that there is no such Close frame.
 	sent atomic.Uint64
 	code atomic.Uint32
 }
 
-// sessions are those of a feed, by their epoch.
+// sessions are the sessions of a feed, by epoch.
 type sessions struct {
 	mu sync.Mutex
 	of map[uint64]*session
@@ -45,7 +45,7 @@ func (ss *sessions) get(epoch uint64) *session {
 	return s
 }
 
-// forget drops the sessions before an epoch.
+// forget drops the sessions of earlier epochs.
 func (ss *sessions) forget(epoch uint64) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -56,8 +56,8 @@ func (ss *sessions) forget(epoch uint64) {
 	}
 }
 
-// changed judges how an attempt or a session of the client ended. A new dial would hide
-// it.
+// changed judges how an attempt or a session of the client ended. The client dials again,
+// which would hide a fault.
 func (f *follower) changed(ctx context.Context, ch redial.Change) {
 	if ch.State != redial.Down && ch.State != redial.Failed {
 		return
@@ -67,7 +67,7 @@ func (f *follower) changed(ctx context.Context, ch redial.Change) {
 	switch {
 	case errors.As(ch.Err, &broken):
 		f.run.fail("feed %d, connection %d: the client found a protocol error: %v", f.feed, ch.Epoch, ch.Err)
-	case ctx.Err() != nil: // the end of the run cuts off what is under way
+	case ctx.Err() != nil: // the end of the run interrupts everything
 	case errors.As(ch.Err, &dead):
 		f.judgeTimeout(ch, dead)
 	case ch.State == redial.Down:
@@ -75,13 +75,14 @@ func (f *follower) changed(ctx context.Context, ch redial.Change) {
 	}
 }
 
-// judgeTimeout fails unless the server, or a process that was late, explains the timeout.
+// judgeTimeout fails unless the timeout has a cause outside the client: the server, or a
+// late process.
 func (f *follower) judgeTimeout(ch redial.Change, e *conn.TimeoutError) {
 	r, s := f.run, f.sessions.get(ch.Epoch)
 	switch {
-	case e.Err != nil: // a context of the client's own
+	case e.Err != nil: // the client's own context has ended
 	case ch.State == redial.Down && s.silent.Load() && e.Clock != conn.ClockClose:
-		// The server fell silent. It still reads, and so answers a Close.
+		// The server fell silent. It still reads, so it answers a Close frame.
 	case e.Clock == conn.ClockData && !r.o.dense(): // the feed is that slow
 	case r.hiccups.within(e.Limit), s.overdue(r):
 		r.counters.excused.Add(1)
@@ -90,17 +91,17 @@ func (f *follower) judgeTimeout(ch redial.Change, e *conn.TimeoutError) {
 	}
 }
 
-// judgeClose fails if messages before the server's Close are missing. TCP keeps the
-// order: a client that has read the Close has read all before it. How the socket ended
-// does not matter then, nor whether it was reset (linger 0).
+// judgeClose fails if messages before the server's Close frame are missing. TCP keeps the
+// order: a client that has read the Close frame has read everything before it. It does
+// not matter how the socket ended then, nor whether it was reset (linger 0).
 //
 // These are not judged:
-//   - An end without a Close frame: a reset drops what is on its way.
-//   - A Close with another code than the noted one. It answers the client's own, which
-//     went first in a rotation. The server does not know what it wrote before that
-//     answer. If both went first, the code is the noted one: the client reads up to it.
+//   - An end without a Close frame: a reset drops what is in flight.
+//   - A Close frame with another code than noted: the answer to the client's own in a
+//     rotation. The server does not know what it wrote before that answer. If both sides
+//     closed first, the code is the noted one: the client reads up to it.
 //   - A rotation with Overlap that did not wait for the answer: it ends with ErrClosed.
-//   - The end of the run: the client drops what comes after its own Close.
+//   - The end of the run: the client drops what comes after its own Close frame.
 func (f *follower) judgeClose(ch redial.Change) {
 	var closed *conn.CloseError
 	s := f.sessions.get(ch.Epoch)
@@ -120,7 +121,7 @@ func (f *follower) judgeClose(ch redial.Change) {
 	}
 }
 
-// judgeProgress fails for each feed that stood still at the end of a run. ended is when
+// judgeProgress fails for each feed without progress at the end of a run. ended is when
 // the run was over.
 func (r *run) judgeProgress(ended time.Duration) {
 	patience := r.o.patience
@@ -138,10 +139,11 @@ func (r *run) judgeProgress(ended time.Duration) {
 	}
 }
 
-// slowMost is the length of a run in which slow members must have been ended.
+// slowMost is the length of a run from which on a slow member must have been ended.
 const slowMost = time.Minute
 
-// judgeGroup fails if no slow member was ended, or more than the Group knows of.
+// judgeGroup fails if no slow member was ended, or more of them than the Group has
+// counted.
 func (r *run) judgeGroup(ended time.Duration, tooSlow uint64) {
 	if ended >= slowMost && tooSlow == 0 {
 		r.fail("no slow member of the Group was ended in %v", round(ended))
@@ -151,28 +153,28 @@ func (r *run) judgeGroup(ended time.Duration, tooSlow uint64) {
 	}
 }
 
-// lateness notes when this process was late itself: then a timeout is no fault of the
-// engine's.
+// lateness notes when this process itself was late. A timeout is then no fault of the
+// engine.
 type lateness struct {
 	limit time.Duration
 	began time.Time
-	tick  atomic.Int64 // the last one of watch, since the run began
-	last  atomic.Int64 // when it was late last; 0 for never
+	tick  atomic.Int64 // the last tick of watch, counted from the start of the run
+	last  atomic.Int64 // when the process was last late; 0 for never
 }
 
 // The limits of lateness. The longest regular pause of a feed is three quarters of
-// silence, so a clock of the client's needs half a second of lateness in addition.
+// silence. So a client's clock runs out only after another half second of lateness.
 const (
 	hiccup  = 250 * time.Millisecond
 	stall   = time.Second
-	tooLate = overlapWait + 500*time.Millisecond // for a message: a rotation may hold it back
+	tooLate = overlapWait + 500*time.Millisecond // of a message; a rotation may hold it back
 	watched = 50 * time.Millisecond
 )
 
-// watch notes lateness until ctx ends.
+// watch records lateness until ctx ends.
 func (r *run) watch(ctx context.Context) {
 	for _, l := range []*lateness{&r.hiccups, &r.stalls} {
-		l.tick.Store(int64(time.Since(l.began))) // what was before, as making keys, does not count
+		l.tick.Store(int64(time.Since(l.began))) // earlier lateness, as from making keys, does not count
 	}
 	tick := time.NewTicker(watched)
 	defer tick.Stop()
@@ -194,11 +196,11 @@ func (l *lateness) ticked() {
 	}
 }
 
-// note is told that the process is late.
+// note records that the process is late now.
 func (l *lateness) note() { l.last.Store(int64(time.Since(l.began))) }
 
-// within reports whether the process was late so recently that a clock of d may have run
-// out for that reason. A tick that is missing now counts too.
+// within reports whether the process was late so recently that a clock of length d may
+// have run out for that reason. A tick that is missing now counts too.
 func (l *lateness) within(d time.Duration) bool {
 	now, last := time.Since(l.began), time.Duration(l.last.Load())
 	return now-time.Duration(l.tick.Load())-watched > l.limit || last != 0 && now-last < d+2*time.Second
@@ -210,7 +212,7 @@ func (s *session) overdue(r *run) bool {
 	return due != 0 && time.Since(r.began)-due > hiccup
 }
 
-// longestBurst is how many messages a feed sends at once at most.
+// longestBurst is the most messages that a feed sends at once.
 const longestBurst = 20
 
 // pause is the mean time between two messages of a feed.
@@ -218,5 +220,5 @@ func (o Options) pause() time.Duration {
 	return time.Duration(float64(time.Second) * float64(o.Conns) / o.Rate)
 }
 
-// dense reports whether a feed never pauses for as long as the client's data clock.
+// dense reports whether a feed never pauses as long as the client's data clock.
 func (o Options) dense() bool { return o.pause()*longestBurst*3/2 <= silence*3/4 }

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn"
 )
 
-// corpus is what messages are cut from: text of one, two, three and four bytes a character.
+// corpus is the text that messages are cut from. It has characters of one to four bytes.
 var corpus = func() []byte {
 	var b []byte
 	for i := uint64(0); len(b) < 512<<10; i++ {
@@ -25,7 +25,7 @@ const (
 	maxBody  = 256 << 10
 )
 
-// mix makes numbers that have nothing to do with each other of neighbours.
+// mix makes unrelated numbers of neighbouring ones.
 func mix(x uint64) uint64 {
 	x += 0x9E3779B97F4A7C15
 	x = (x ^ x>>30) * 0xBF58476D1CE4E5B9
@@ -33,7 +33,8 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// body is that of a message of a feed: most are short, a few have up to maxBody bytes.
+// body returns the body of a message of a feed. Most are short; a few have up to maxBody
+// bytes.
 func body(feed, number uint64) []byte {
 	h := mix(feed<<32 ^ number)
 	size := 60 + h>>10%400
@@ -47,7 +48,7 @@ func body(feed, number uint64) []byte {
 	return corpus[characterAt(from):characterAt(from+int(size))]
 }
 
-// characterAt returns i, or the beginning of the character around it.
+// characterAt returns the start of the character at index i.
 func characterAt(i int) int {
 	for !utf8.RuneStart(corpus[i]) {
 		i--
@@ -55,7 +56,7 @@ func characterAt(i int) int {
 	return i
 }
 
-// opcode is that of a message of a feed.
+// opcode returns the opcode of a message of a feed.
 func opcode(feed, number uint64) conn.Opcode {
 	if mix(feed<<32^number)>>60 == 0 {
 		return conn.Binary
@@ -71,8 +72,8 @@ func appendMessage(dst []byte, feed, number uint64, at time.Duration) []byte {
 	return append(hex.AppendEncode(dst, head[:]), body(feed, number)...)
 }
 
-// broadcastHead is the size of a broadcast's number, in hexadecimal. The rest is always
-// the same.
+// broadcastHead is the size of a broadcast's number in hexadecimal. The rest of a
+// broadcast is always the same.
 const broadcastHead = 16
 
 var broadcastBody = corpus[:characterAt(broadcastSize)]
@@ -82,8 +83,7 @@ func appendBroadcast(dst []byte, number uint64) []byte {
 	return append(fmt.Appendf(dst, "%0*x", broadcastHead, number), broadcastBody...)
 }
 
-// parseBroadcast returns the number of a message of the Group, after it has compared the
-// rest.
+// parseBroadcast returns the number of a message of the Group. It compares the rest.
 func parseBroadcast(m conn.Message) (number uint64, err error) {
 	if m.Opcode != conn.Text || len(m.Data) != broadcastHead+len(broadcastBody) {
 		return 0, fmt.Errorf("a broadcast is %v of %d bytes", m.Opcode, len(m.Data))
@@ -97,8 +97,8 @@ func parseBroadcast(m conn.Message) (number uint64, err error) {
 	return number, nil
 }
 
-// parseMessage returns the number of a message of a feed and when it was made, after it
-// has compared the rest.
+// parseMessage returns the number of a message of a feed and when it was made. It
+// compares the rest.
 func parseMessage(feed uint64, m conn.Message) (number uint64, at time.Duration, err error) {
 	var head [headSize / 2]byte
 	if len(m.Data) < headSize {

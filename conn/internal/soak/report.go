@@ -65,7 +65,7 @@ func median(samples []Sample, value func(Sample) float64) time.Duration {
 	return time.Duration(v[len(v)/2])
 }
 
-// round leaves about three figures.
+// round keeps about three figures.
 func round(d time.Duration) time.Duration {
 	switch {
 	case d > time.Second:

@@ -14,17 +14,17 @@ import (
 
 // Sample is the state of a run at one time.
 type Sample struct {
-	At          time.Duration // since the run began
-	Resident    uint64        // bytes of memory; what the runtime has from the system, where the system does not tell
+	At          time.Duration // counted from the start of the run
+	Resident    uint64        // bytes of memory; if the system does not tell, the runtime's memory
 	Goroutines  int
-	Descriptors int // file descriptors; 0 where the system does not tell
-	Connections int // open ones of the server
+	Descriptors int // file descriptors; 0 if the system does not tell
+	Connections int // the server's open connections
 	PerSecond   float64
-	P50, P999   time.Duration // of latency since the last sample
+	P50, P999   time.Duration // latency since the last sample
 	Counts      Counts
 }
 
-// latency gathers what has come since the last sample.
+// latency collects latencies since the last sample.
 type latency struct {
 	mu sync.Mutex
 	h  *hdr.Histogram
@@ -94,7 +94,8 @@ func resident() uint64 {
 	return m.Sys
 }
 
-// descriptors returns how many files this process has open, 0 where that is not told.
+// descriptors returns how many files this process has open, or 0 if the system does not
+// tell.
 func descriptors() int {
 	d, err := os.Open("/proc/self/fd")
 	if err != nil {
@@ -102,21 +103,22 @@ func descriptors() int {
 	}
 	defer d.Close()
 	names, _ := d.Readdirnames(-1)
-	return max(0, len(names)-1) // without d
+	return max(0, len(names)-1) // without the open directory itself
 }
 
-// What memory may grow by over the second half of a run, beyond the most of the first.
+// How much memory may grow in the second half of a run, compared with the maximum of the
+// first half.
 const (
 	growthShare = 0.25
 	growthFree  = 16 << 20
 )
 
-// warmUp is how long a run must have lasted for its memory to be judged: pools, and the
-// windows of compression, fill for minutes.
+// warmUp is the shortest run whose memory is judged. Pools and compression windows fill
+// for minutes.
 const warmUp = 4 * time.Minute
 
-// judgeMemory fails if memory has grown in the second half of a run. Its first quarter is
-// for what is made once.
+// judgeMemory fails if memory has grown in the second half of a run. The first quarter
+// does not count, since some things are allocated once.
 func (r *run) judgeMemory(samples []Sample) {
 	n := len(samples)
 	if n < 8 || samples[n-1].At < warmUp {
@@ -134,8 +136,8 @@ func (r *run) judgeMemory(samples []Sample) {
 	}
 }
 
-// Slope is the growth of memory over all samples but those of the first quarter, in bytes
-// an hour: that of the line with the least squares.
+// Slope is the growth of memory in bytes an hour, by least squares, without the first
+// quarter of the samples.
 func (r *Result) Slope() float64 {
 	samples := r.Samples[len(r.Samples)/4:]
 	if len(samples) < 2 {
@@ -153,7 +155,7 @@ func (r *Result) Slope() float64 {
 	return (n*xy - x*y) / (n*xx - x*x)
 }
 
-// Drift returns the median p99.9 of the first and of the last third of a run.
+// Drift returns the median p99.9 of the first third and of the last third of a run.
 func (r *Result) Drift() (first, last time.Duration) {
 	third := len(r.Samples) / 3
 	if third == 0 {
@@ -165,7 +167,7 @@ func (r *Result) Drift() (first, last time.Duration) {
 	return of(r.Samples[:third]), of(r.Samples[len(r.Samples)-third:])
 }
 
-// Chart draws a value of the samples over time, in so many characters.
+// Chart draws a value of the samples over time, width characters wide.
 func (r *Result) Chart(width int, value func(Sample) float64) string {
 	const levels = "▁▂▃▄▅▆▇█"
 	bars := []rune(levels)

@@ -12,8 +12,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// server sends the feeds. The first message of a client says what it wants: "feed ID
-// NUMBER EPOCH", or "group".
+// server sends the feeds. A client's first message asks for one: "feed ID NUMBER EPOCH",
+// or "group".
 type server struct {
 	conn.Server
 	run            *run
@@ -26,7 +26,7 @@ type server struct {
 }
 
 // broadcastEvery and broadcastSize are what the Group sends. In slowness that is more
-// than the sockets and Group.Lag of a member take, and in half a second it is less.
+// than the sockets and the Group.Lag of a member hold. In half a second it is less.
 const (
 	broadcastEvery = 10 * time.Millisecond
 	broadcastSize  = 4 << 10
@@ -53,7 +53,7 @@ func newServer(r *run) *server {
 	return s
 }
 
-// Shutdown ends the Group's sender, and then the connections.
+// Shutdown ends the Group's sender and then the connections.
 func (s *server) Shutdown(ctx context.Context) error {
 	s.stop()
 	s.senders.Wait()
@@ -63,7 +63,7 @@ func (s *server) Shutdown(ctx context.Context) error {
 func (s *server) handle(c *conn.Conn) {
 	m, err := c.ReadMessage()
 	if err != nil {
-		return // the client was told to stop meanwhile
+		return // the client has got a Close frame meanwhile
 	}
 	var feed, number, epoch uint64
 	followers := s.run.followers
@@ -83,7 +83,7 @@ func (s *server) handle(c *conn.Conn) {
 	}
 }
 
-// read reads until the connection ends, so that it is answered to.
+// read reads until the connection ends, so that control frames are answered.
 func (s *server) read(c *conn.Conn) {
 	for {
 		if _, err := c.ReadMessage(); err != nil {
@@ -96,7 +96,7 @@ func (s *server) read(c *conn.Conn) {
 	}
 }
 
-// feed sends messages from a number on until the connection is to end.
+// feed sends messages from a number on until the connection must end.
 func (s *server) feed(c *conn.Conn, session *session, feed, number uint64) {
 	r := s.run
 	random := rand.New(rand.NewPCG(r.o.Seed, mix(feed)^number))
@@ -116,7 +116,7 @@ func (s *server) feed(c *conn.Conn, session *session, feed, number uint64) {
 			return
 		}
 		session.due.Store(0)
-		if r.o.fault == stands && feed == 0 && number >= 10 {
+		if r.o.fault == stallsFeed && feed == 0 && number >= 10 {
 			<-c.Done()
 			return
 		}
@@ -135,7 +135,7 @@ func (s *server) feed(c *conn.Conn, session *session, feed, number uint64) {
 			return
 		}
 		if r.o.fault == malforms && feed&2 == 0 && number >= 10 {
-			s.faulty.Do(func() { _, _ = c.NetConn().Write([]byte{0x83, 0}) }) // no such opcode
+			s.faulty.Do(func() { _, _ = c.NetConn().Write([]byte{0x83, 0}) }) // a reserved opcode
 		}
 		if time.Now().After(end) {
 			if r.o.fault == loses {
@@ -151,7 +151,7 @@ func (s *server) feed(c *conn.Conn, session *session, feed, number uint64) {
 	}
 }
 
-// spoiled has the fault of a test happen, once.
+// spoiled applies the fault of a test, once.
 func (s *server) spoiled(b []byte, number *uint64) []byte {
 	if f := s.run.o.fault; f == faultless || f > leaks || *number < 10 {
 		return b
@@ -171,16 +171,16 @@ func (s *server) spoiled(b []byte, number *uint64) []byte {
 	return b
 }
 
-// silence is how long a client waits for data before it gives a connection up.
+// silence is how long a client waits for data before it gives up the connection.
 const silence = 2 * time.Second
 
-// endConn ends a connection in one of the ways that there are. It notes what the client
-// has to find then. number is the one after the last that was sent.
+// endConn ends a connection in a random way, and notes what the client must find. number
+// is the one after the last number sent.
 func endConn(c *conn.Conn, session *session, number uint64, random *rand.Rand) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*silence)
 	defer cancel()
 	switch random.IntN(5) {
-	case 0: // without a goodbye; a part of the connections are reset then
+	case 0: // without a Close frame; a part of the connections are reset
 		_ = c.NetConn().Close()
 	case 1:
 		_ = c.Close()
@@ -189,8 +189,8 @@ func endConn(c *conn.Conn, session *session, number uint64, random *rand.Rand) {
 		_ = c.Shutdown(ctx, frame.CodeServiceRestart, "")
 	case 3:
 		session.closes(frame.CodeGoingAway, number)
-		_ = c.StartClose(frame.CodeGoingAway, "") // and closes before the answer has come
-	case 4: // the client has to find out
+		_ = c.StartClose(frame.CodeGoingAway, "") // closes before the answer has come
+	case 4: // the client must find out
 		session.silent.Store(true)
 		select {
 		case <-c.Done():
@@ -205,7 +205,7 @@ func (s *session) closes(code frame.CloseCode, sent uint64) {
 	s.code.Store(uint32(code))
 }
 
-// broadcast sends to the Group until ctx ends. Messages are numbered.
+// broadcast sends numbered messages to the Group until ctx ends.
 func (s *server) broadcast(ctx context.Context) {
 	tick := time.NewTicker(broadcastEvery)
 	defer tick.Stop()

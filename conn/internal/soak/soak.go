@@ -1,15 +1,18 @@
-// Package soak runs many connections for a long time on loopback, and looks whether
-// anything is lost, grows or stays behind: command tickwire soak.
+// Package soak runs many connections for a long time on loopback: command tickwire soak.
+// It looks for messages that are lost, and for memory or goroutines that grow.
 //
-// Both ends are in this process. Feeds of numbered messages, whose every byte follows from
-// their number, go to clients of package redial, plain and over TLS, compressed and not,
-// with records opened by the engine. The server ends connections at random, in all ways
-// that a connection can end, and the clients replace them at an age of their own. Each
-// client asks for what comes after its last message, so that a message which is missing,
-// comes twice or differs is a fault of the engine. So is a broken protocol, or a timeout
-// that the server did not cause: a new dial would hide them. A third of the feeds share
-// a Poller. Beside the feeds a Group sends to members of which some do not read for a
-// while.
+// Both ends are in this process. Feeds of numbered messages go to clients of package
+// redial. The bytes of a message follow from its number. Some connections are plain and
+// some use TLS, some are compressed, and of some the engine decrypts the records.
+//
+// The server ends connections at random, in every possible way. The clients replace them
+// when they have a certain age. Each client asks for the messages after its last one. So
+// a message that is missing, repeated or different is a fault of the engine. So is a
+// protocol error, or a timeout that the server did not cause: the next dial would hide
+// it.
+//
+// A third of the feeds share a Poller. A Group also sends to members, some of which do
+// not read for a while.
 package soak
 
 import (
@@ -30,38 +33,38 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/internal/exchange"
 )
 
-// Options are what a run does. The zero value of a field stands for its default.
+// Options configure a run. The zero value of a field means its default.
 type Options struct {
-	Duration  time.Duration // 60 s
-	Conns     int           // feeds, each with a connection; 200
-	Rate      float64       // messages/s over all feeds; 5,000
-	DropEvery time.Duration // the mean time after which the server ends a connection; 15 s
-	Every     time.Duration // between samples; 1 s
-	Seed      uint64        // of all that is random; 1
+	Duration  time.Duration // default 60 s
+	Conns     int           // feeds, each with a connection; default 200
+	Rate      float64       // messages/s over all feeds; default 5,000
+	DropEvery time.Duration // mean time until the server ends a connection; default 15 s
+	Every     time.Duration // time between samples; default 1 s
+	Seed      uint64        // of all random choices; default 1
 	// Sampled, if not nil, is called with each sample.
 	Sampled func(Sample)
 
-	// For the tests of the run itself.
+	// For the tests of this package.
 	fault    fault
-	patience time.Duration // with a feed that stands still, and with what is left; 10 s
+	patience time.Duration // wait for a feed without progress, and for what is left over; default 10 s
 }
 
-// fault is a defect of the server's that a run has to find.
+// fault is a fault of the server that a run must find.
 type fault uint8
 
 const (
 	faultless fault = iota
-	skips           // a number of a feed is left out
-	repeats         // a message comes twice
-	corrupts        // a byte of a message is another one
-	leaks           // a goroutine stays behind
+	skips           // a number of a feed is missing
+	repeats         // a message is sent twice
+	corrupts        // a byte of a message is changed
+	leaks           // a goroutine is left over
 
-	// Those that server.feed and broadcast cause by themselves.
-	malforms // a frame breaks the protocol
-	stands   // a feed brings nothing more
-	early    // a connection begins with a number before the one asked for
-	loses    // the last message before a Close is left out
-	spoils   // a byte of a broadcast is another one
+	// These are made by server.feed and broadcast.
+	malforms   // a frame breaks the protocol
+	stallsFeed // a feed sends nothing more
+	early      // a connection begins with an earlier number than asked for
+	loses      // the last message before a Close frame is missing
+	spoils     // a byte of a broadcast is changed
 )
 
 const patience = 10 * time.Second
@@ -84,21 +87,21 @@ func set[T comparable](field *T, value T) {
 	}
 }
 
-// Result is what came of a run.
+// Result is the result of Run.
 type Result struct {
 	Options  Options
 	Samples  []Sample
 	Total    Counts
-	Failures []string // what was found; empty if all is well
+	Failures []string // empty if all is well
 }
 
-// run is a run under way.
+// run is a Run in progress.
 type run struct {
 	o      Options
 	server *server
 	roots  *x509.CertPool
 	began  time.Time
-	over   <-chan struct{} // closed at the end, when dials are broken off
+	over   <-chan struct{} // closed at the end, when dials are cancelled
 
 	followers []*follower // by feed
 	poller    conn.Poller
@@ -115,17 +118,17 @@ type run struct {
 
 // Counts are totals.
 type Counts struct {
-	Messages, Bytes uint64 // of the feeds, each once
-	Repeated        uint64 // came again in a rotation with overlap
+	Messages, Bytes uint64 // of the feeds, each message once
+	Repeated        uint64 // received twice in a rotation with overlap
 	Sessions        uint64 // of the feeds' clients
 	Rotations       uint64
 	Ended           uint64 // connections that the server has ended
-	Broadcast       uint64 // messages that members of the Group have got
+	Broadcast       uint64 // messages that members of the Group received
 	TooSlow         uint64 // members that the Group has ended
 	Excused         uint64 // timeouts and the like while this process was late: not judged
 }
 
-// counters are Counts that grow.
+// counters are the Counts of a run in progress.
 type counters struct {
 	messages, bytes, repeated, sessions, rotations, ended, broadcast atomic.Uint64
 
@@ -138,7 +141,7 @@ func (r *run) counts() Counts {
 		c.ended.Load(), c.broadcast.Load(), r.server.group.Stats().Removed, c.excused.Load()}
 }
 
-// Run runs until Duration or ctx is over. The error says that it could not begin.
+// Run runs until Duration is over or ctx ends. An error means that it could not start.
 func Run(ctx context.Context, o Options) (*Result, error) {
 	before := takeStock()
 	r := &run{o: o.withDefaults(), began: time.Now()}
@@ -177,7 +180,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	return &Result{r.o, samples, total, r.failures}, nil
 }
 
-// startHelpers begins what the clients need until their end: the Poller, and watch. stop
+// startHelpers starts what the clients need until their end: the Poller, and watch. stop
 // waits for both.
 func (r *run) startHelpers() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -193,7 +196,7 @@ func (r *run) startHelpers() (stop func()) {
 	}
 }
 
-// startServer serves on loopback, plain and over TLS.
+// startServer serves on loopback, with and without TLS.
 func (r *run) startServer() error {
 	config, root, err := exchange.SelfMade("localhost", "127.0.0.1")
 	if err != nil {
@@ -237,10 +240,10 @@ func (r *run) stopServer() {
 	r.serving.Wait()
 }
 
-// abruptListener has a part of the connections reset when they are closed.
+// abruptListener makes close reset a part of its connections.
 type abruptListener struct {
 	net.Listener
-	random *rand.Rand // by Accept, which one goroutine calls
+	random *rand.Rand // used by Accept, which one goroutine calls
 }
 
 func (l *abruptListener) Accept() (net.Conn, error) {
@@ -251,7 +254,7 @@ func (l *abruptListener) Accept() (net.Conn, error) {
 	return nc, err
 }
 
-// judgeStock fails if something of this process is left over.
+// judgeStock fails if this process has more open than before.
 func (r *run) judgeStock(before stock) {
 	for _, left := range before.leftOver(r.o.patience) {
 		r.fail("%s", left)
@@ -263,7 +266,7 @@ type stock struct{ goroutines, descriptors int }
 
 func takeStock() stock { return stock{runtime.NumGoroutine(), descriptors()} }
 
-// leftOver returns what there is more than before, after what ends has had time to.
+// leftOver returns what there is more than before, after waiting for it to end.
 func (before stock) leftOver(patience time.Duration) (left []string) {
 	var now stock
 	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {

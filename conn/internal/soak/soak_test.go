@@ -55,12 +55,12 @@ func TestRunFinds(t *testing.T) {
 		{early, "is the first one", ""},
 		{loses, "the last messages are lost", ""},
 		{spoils, "broadcast 30 is not as it was sent", ""},
-		{stands, "a timeout that the server did not cause", "no message for the last"},
+		{stallsFeed, "a timeout that the server did not cause", "no message for the last"},
 	} {
 		t.Run(c.text, func(t *testing.T) {
 			o := short(c.fault)
 			o.Duration, o.patience = time.Second, time.Second
-			if c.fault == stands {
+			if c.fault == stallsFeed {
 				o.Duration = silence + silence/2 // a feed can stand still from its first moment
 			}
 			r, err := Run(t.Context(), o)
@@ -172,7 +172,7 @@ func TestIdle(t *testing.T) {
 	for _, f := range r.Failures {
 		t.Error(f)
 	}
-	if r.Conns != 200 || r.Told != 200 {
+	if r.Conns != 200 || r.Closed != 200 {
 		t.Errorf("%+v", r)
 	}
 }

@@ -25,19 +25,19 @@ const (
 // keyLogLabel begins the line with the secret of the server's data (NSS key log format).
 const keyLogLabel = "SERVER_TRAFFIC_SECRET_0 "
 
-// A KeyLog is the KeyLogWriter of one client connection. It keeps the secret of the server's
-// data and passes each line on.
+// A KeyLog is the KeyLogWriter of one client connection. It keeps the secret of the
+// server's data and passes on each line.
 type KeyLog struct {
-	To     io.Writer // the caller's own; nil for none
+	To     io.Writer // the caller's own; may be nil
 	secret [maxSecret]byte
 	size   int
 }
 
-// Write takes a line. The error is that of To.
+// Write takes a line of the key log. It returns the error of To.
 func (k *KeyLog) Write(line []byte) (int, error) {
 	if rest, ok := bytes.CutPrefix(line, []byte(keyLogLabel)); ok {
 		k.Forget()
-		_, secret, _ := bytes.Cut(bytes.TrimRight(rest, "\n"), []byte(" ")) // after the client's random
+		_, secret, _ := bytes.Cut(bytes.TrimRight(rest, "\n"), []byte(" ")) // it follows the client's random
 		if len(secret) <= 2*maxSecret {
 			if n, err := hex.Decode(k.secret[:], secret); err == nil {
 				k.size = n
@@ -52,19 +52,19 @@ func (k *KeyLog) Write(line []byte) (int, error) {
 	return k.To.Write(line)
 }
 
-// Secret returns the secret; it is empty if none was written.
+// Secret returns the secret, or nothing if none was written.
 func (k *KeyLog) Secret() []byte { return k.secret[:k.size] }
 
-// Forget clears the secret.
+// Forget erases the secret.
 func (k *KeyLog) Forget() {
 	clear(k.secret[:])
 	k.size = 0
 }
 
-// errSecret means a secret that is not as long as the hash of the cipher suite.
+// errSecret reports a secret that is not as long as the hash of the cipher suite.
 var errSecret = errors.New("crypto/tls gave no secret of that length")
 
-// A suite is what the two AES-GCM suites differ in.
+// A suite is what distinguishes the two AES-GCM suites.
 type suite struct {
 	keySize int
 	hash    func() hash.Hash
@@ -93,11 +93,11 @@ func (s suite) expand(secret []byte, label string, size int) ([]byte, error) {
 // next returns the secret after a KeyUpdate (RFC 8446 §7.2).
 func (s suite) next(secret []byte) ([]byte, error) { return s.expand(secret, "traffic upd", s.size) }
 
-// keys are those of a secret (RFC 8446 §7.3).
+// keys are derived from a secret (RFC 8446 §7.3).
 type keys struct {
 	aead cipher.AEAD
 	salt uint32 // the IV's first four bytes
-	iv   uint64 // and the rest: the sequence number is added to it
+	iv   uint64 // its last eight bytes; the sequence number is XORed into them
 }
 
 func (s suite) keys(secret []byte) (keys, error) {
@@ -122,7 +122,7 @@ func (s suite) keys(secret []byte) (keys, error) {
 	return keys{aead, binary.BigEndian.Uint32(iv), binary.BigEndian.Uint64(iv[4:])}, nil
 }
 
-// nonce writes the nonce of a record to n (RFC 8446 §5.3).
+// nonce writes the nonce of record seq to n (RFC 8446 §5.3).
 func (k *keys) nonce(n *[nonceSize]byte, seq uint64) []byte {
 	binary.BigEndian.PutUint32(n[:], k.salt)
 	binary.BigEndian.PutUint64(n[4:], k.iv^seq)

@@ -7,15 +7,15 @@ const (
 	updateRequested = 1 // RFC 8446 §4.6.3
 )
 
-// messages follows the boundaries of handshake messages. Records may cut them anywhere.
+// messages finds the boundaries of handshake messages. A message may span records.
 type messages struct {
 	header [messageHeader]byte
-	got    int  // of the header
-	left   int  // of the body, once the header is whole
-	last   byte // of the body, so far
+	got    int  // bytes of the header so far
+	left   int  // missing bytes of the body, once the header is whole
+	last   byte // of the body so far
 }
 
-// walk takes the content of a record and returns how many KeyUpdates end in it, and
+// walk reads the content of a record. It returns how many KeyUpdates end in it, and
 // whether one of them asks for an answer (RFC 8446 §4.6.3).
 func (m *messages) walk(b []byte) (updates int, asks bool) {
 	for len(b) > 0 {
@@ -44,5 +44,5 @@ func (m *messages) walk(b []byte) (updates int, asks bool) {
 	return updates, asks
 }
 
-// midway reports whether the last message has not come whole.
-func (m *messages) midway() bool { return m.got > 0 }
+// incomplete reports whether a message is incomplete.
+func (m *messages) incomplete() bool { return m.got > 0 }

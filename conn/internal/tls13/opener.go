@@ -1,9 +1,9 @@
-// Package tls13 is the reading half of the record layer of TLS 1.3 (RFC 8446 §5), for a
-// client. It opens data. Everything else it leaves to a tls.Conn: it seals such a record
-// again, as the record that the tls.Conn waits for.
+// Package tls13 is the reading half of a client's record layer in TLS 1.3 (RFC 8446 §5).
+// It decrypts data. Any other record it encrypts again, as the record that a tls.Conn
+// waits for, and so leaves it to crypto/tls.
 //
-// The tls.Conn reads what is sealed here from this process's memory. It must never be
-// written to anything: its nonces are those of the peer's own records.
+// The tls.Conn reads these records from this process's memory. Never write them to a
+// network: their nonces are those of the peer's own records.
 package tls13
 
 import "encoding/binary"
@@ -19,8 +19,8 @@ const (
 	typeData             = 23
 )
 
-// Span returns the length of the record at the beginning of b, 0 if it has not come whole. If
-// crypto/tls refuses the record at its header, that is the length of the header.
+// Span returns the length of the record at the beginning of b, or 0 if it is not whole.
+// For a record that crypto/tls refuses at its header it returns the length of the header.
 func Span(b []byte) int {
 	if len(b) < HeaderSize {
 		return 0
@@ -41,8 +41,8 @@ func refused(b []byte) bool {
 	return b[1] != 3 || b[2] != 3 || binary.BigEndian.Uint16(b[3:]) > maxBody
 }
 
-// An Opener opens the records that a server sends after its Finished. One goroutine at a
-// time may use it.
+// An Opener decrypts the records that a server sends after its Finished message. One
+// goroutine at a time may use it.
 type Opener struct {
 	suite  suite
 	secret []byte
@@ -50,16 +50,16 @@ type Opener struct {
 	nonce  [nonceSize]byte
 
 	seq      uint64 // of the peer's next record
-	below    uint64 // of the record that the tls.Conn waits for, with the same key
+	below    uint64 // of the next record for the tls.Conn, with the same key
 	messages messages
 
-	counted bool // the tls.Conn got a record that is not data after its last data
-	opened  bool // data was opened since
+	counted bool // the tls.Conn got a record without data after its last data
+	opened  bool // data was decrypted since then
 
-	// What the tls.Conn must be given, in this order.
-	mark    []byte // a byte of data, nil if none is due
+	// The records for the tls.Conn, in this order.
+	mark    []byte // one byte of data; nil if not needed
 	other   []byte
-	updates int  // KeyUpdates in other
+	updates int  // number of KeyUpdates in other
 	asks    bool // one of them asks for an answer
 	fatal   bool // other must end the connection
 
@@ -67,8 +67,8 @@ type Opener struct {
 	otherMade [HeaderSize + 1 + tagSize]byte
 }
 
-// New returns the Opener of a connection whose handshake is done. crypto/tls must not
-// have read anything after the server's Finished. New keeps no reference to secret.
+// New returns the Opener of a connection after its handshake. crypto/tls must not have
+// read anything after the server's Finished message. New keeps no reference to secret.
 func New(cipherSuite uint16, secret []byte) (*Opener, error) {
 	s, err := suiteOf(cipherSuite)
 	if err != nil {
@@ -84,21 +84,21 @@ func New(cipherSuite uint16, secret []byte) (*Opener, error) {
 	return o, nil
 }
 
-// Open opens a record, which is as long as Span says. Data goes to dst if all that the
-// record holds fits there, with its padding; otherwise it stands in the record itself.
-// whole tells which. Open may overwrite what follows the data in dst.
+// Open decrypts a record, which must be as long as Span says. The data goes to dst if the
+// whole content fits there, padding included. Otherwise it is decrypted in place. whole
+// reports which. Open may overwrite the bytes of dst after the data.
 //
-// There is no data if the record is for the tls.Conn: see Pending. The Opener then changes the
-// record, and keeps it until Passed.
+// A record for the tls.Conn has no data: see Pending. The Opener changes that record, and
+// keeps it until Passed.
 func (o *Opener) Open(dst, record []byte) (data []byte, whole bool) {
 	header, body := record[:HeaderSize], record[HeaderSize:]
 	switch {
 	case refused(header):
-		o.pass(header) // the header is all that crypto/tls looks at
+		o.pass(header) // crypto/tls looks at the header only
 		o.fatal = true
 		return nil, false
 	case header[0] == typeChangeCipherSpec:
-		o.pass(record) // it is not protected (RFC 8446 §5)
+		o.pass(record) // not protected (RFC 8446 §5)
 		return nil, false
 	case len(body) < tagSize:
 		o.spoil()
@@ -107,7 +107,7 @@ func (o *Opener) Open(dst, record []byte) (data []byte, whole bool) {
 	size := len(body) - tagSize
 	into := body[:0:size]
 	if whole = len(dst) >= size; whole {
-		into = dst[:0:size] // with less room Open would take other memory, in silence
+		into = dst[:0:size] // with less room cipher.AEAD.Open would allocate
 	}
 	inner, err := o.keys.aead.Open(into, o.keys.nonce(&o.nonce, o.seq), body, header)
 	if err != nil {
@@ -116,7 +116,7 @@ func (o *Opener) Open(dst, record []byte) (data []byte, whole bool) {
 	}
 	o.seq++
 	content, kind := split(inner)
-	if header[0] == typeData && kind == typeData && len(content) > 0 && size <= maxData+1 && !o.messages.midway() {
+	if header[0] == typeData && kind == typeData && len(content) > 0 && size <= maxData+1 && !o.messages.incomplete() {
 		o.opened = true
 		return content[:len(content):len(content)], whole
 	}
@@ -132,8 +132,8 @@ func (o *Opener) Open(dst, record []byte) (data []byte, whole bool) {
 	return nil, false
 }
 
-// split returns what a record holds, and its type (RFC 8446 §5.4). Like crypto/tls it
-// takes a record with nothing at all for data. The type is 0 if there is only padding.
+// split returns the content and the type of a decrypted record (RFC 8446 §5.4). An empty
+// record is data, as in crypto/tls. The type is 0 if there is only padding.
 func split(inner []byte) (content []byte, kind byte) {
 	for i := len(inner) - 1; i >= 0; i-- {
 		if inner[i] != 0 {
@@ -146,21 +146,21 @@ func split(inner []byte) (content []byte, kind byte) {
 	return nil, kind
 }
 
-// seal makes the record that the tls.Conn waits for.
+// seal encrypts the record that the tls.Conn waits for.
 func (o *Opener) seal(dst, inner, header []byte) {
 	o.keys.aead.Seal(dst, o.keys.nonce(&o.nonce, o.below), inner, header)
 	o.below++
 }
 
-// pass leaves b to the tls.Conn as it is.
+// pass leaves b to the tls.Conn unchanged.
 func (o *Opener) pass(b []byte) {
 	o.markDue()
 	o.other = b
 }
 
-// spoil leaves to the tls.Conn a record that nobody can open. It must not get the record
-// that came. Say the first record of a key was data, and comes again: it is refused here,
-// but the tls.Conn has seen none of that key and would take it.
+// spoil gives the tls.Conn a record that nobody can decrypt, instead of the one received.
+// The peer may replay a key's first record. It is refused here, but the tls.Conn has seen
+// no record of that key and would accept it.
 func (o *Opener) spoil() {
 	b := o.otherMade[:]
 	header := append(b[:0], typeData, 3, 3, 0, 1+tagSize)
@@ -170,17 +170,17 @@ func (o *Opener) spoil() {
 	o.other, o.fatal = b, true
 }
 
-// Probe returns a record for the tls.Conn to read before anything else. It makes of it
-// the byte Probed, unless it has read anything after the server's Finished, or has other
-// keys.
+// Probe returns the first record for the tls.Conn to read. The tls.Conn decrypts it to
+// the byte Probed. If it cannot, it has other keys, or has read a record after the
+// server's Finished message.
 func (o *Opener) Probe() []byte { return o.makeMark(Probed) }
 
-// Probed is what the tls.Conn reads of Probe.
+// Probed is the content of Probe.
 const Probed = 0xA5
 
-// markDue makes a byte of data for the tls.Conn if that has counted records without data
-// and does not know of the data after them. It ends the connection at the seventeenth in
-// a row.
+// markDue makes a byte of data for the tls.Conn, if that has counted records without data
+// and does not know of later data. It would end the connection at the seventeenth in a
+// row.
 func (o *Opener) markDue() {
 	if !o.counted || !o.opened {
 		return
@@ -188,7 +188,7 @@ func (o *Opener) markDue() {
 	o.mark = o.makeMark(0)
 }
 
-// makeMark makes a record with a byte of data for the tls.Conn.
+// makeMark encrypts a record with a byte of data for the tls.Conn.
 func (o *Opener) makeMark(data byte) []byte {
 	b := o.markMade[:]
 	header := append(b[:0], typeData, 3, 3, 0, 2+tagSize)
@@ -197,20 +197,20 @@ func (o *Opener) makeMark(data byte) []byte {
 	return b
 }
 
-// Pending returns what the tls.Conn must be given because a record was not data: first
-// mark, unless it is nil, then other. Of mark it makes one byte of data, of other none.
+// Pending returns the records to give to the tls.Conn: mark, unless it is nil, and then
+// other. The tls.Conn reads one byte of data from mark and none from other.
 func (o *Opener) Pending() (mark, other []byte) { return o.mark, o.other }
 
-// Fatal reports whether what is pending must end the connection: the tls.Conn has not
-// taken it if it does not return an error.
+// Fatal reports whether the pending records must end the connection. If the tls.Conn
+// returns no error, it is out of step.
 func (o *Opener) Fatal() bool { return o.fatal }
 
-// Asks reports whether a KeyUpdate in what is pending asks for an answer. If that cannot
-// be written the tls.Conn does not follow the update.
+// Asks reports whether a pending KeyUpdate asks for an answer. If that cannot be written,
+// the tls.Conn does not update its key.
 func (o *Opener) Asks() bool { return o.asks }
 
-// Passed says that the tls.Conn has taken what was pending, and whether it has followed a
-// KeyUpdate in it. It does not if it cannot write its answer.
+// Passed tells the Opener that the tls.Conn has read the pending records. followed is
+// false if the tls.Conn could not write its answer, and so did not update its key.
 func (o *Opener) Passed(followed bool) error {
 	o.mark, o.other, o.asks = nil, nil, false
 	o.counted, o.opened = true, false
@@ -234,7 +234,7 @@ func (o *Opener) Passed(followed bool) error {
 	return nil
 }
 
-// Forget gives up the secret and the key. The Opener must not be used after it.
+// Forget erases the secret and the key. The Opener must not be used afterwards.
 func (o *Opener) Forget() {
 	clear(o.secret)
 	o.secret, o.keys, o.mark, o.other = nil, keys{}, nil, nil

@@ -273,7 +273,7 @@ func TestMessagesCutAnywhere(t *testing.T) {
 				if got, _ := m.walk(piece); got != after-before {
 					t.Fatalf("cut at %d and %d: piece %d has %d updates, want %d", a, b, i, got, after-before)
 				}
-				if m.midway() != open {
+				if m.incomplete() != open {
 					t.Fatalf("cut at %d and %d: behind piece %d midway is %v", a, b, i, !open)
 				}
 			}
@@ -289,8 +289,8 @@ func TestLongMessage(t *testing.T) {
 		k, _ := m.walk(bytes.Repeat([]byte{typeKeyUpdate}, 64))
 		n += k
 	}
-	if n != 0 || m.midway() {
-		t.Errorf("%d updates, midway %v", n, m.midway())
+	if n != 0 || m.incomplete() {
+		t.Errorf("%d updates, midway %v", n, m.incomplete())
 	}
 }
 
@@ -320,8 +320,8 @@ func FuzzMessages(f *testing.F) {
 			k, _ := m.walk(b[at:min(at+int(step)+1, len(b))])
 			n += k
 		}
-		if want, open := updatesIn(b); n != want || m.midway() != open {
-			t.Fatalf("%d updates, open %v; want %d, %v", n, m.midway(), want, open)
+		if want, open := updatesIn(b); n != want || m.incomplete() != open {
+			t.Fatalf("%d updates, open %v; want %d, %v", n, m.incomplete(), want, open)
 		}
 	})
 }

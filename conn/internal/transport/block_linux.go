@@ -12,45 +12,45 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// block is the waiting of Options.Block: in ppoll, on the socket and an eventfd that ends the
-// wait from outside.
+// block waits for bytes as Options.Block says: in ppoll, on the socket and on an eventfd.
+// Another goroutine ends the wait with the eventfd.
 type block struct {
 	mu       sync.Mutex
 	bell     int  // the eventfd; -1 before the first wait, and at the end
-	waits    bool // a read does
+	waits    bool // a read waits
 	rung     bool
 	on       bool
 	deadline time.Time
 	cleanup  runtime.Cleanup
 
-	// By the goroutine that reads.
+	// Used by the goroutine that reads.
 	fds     [2]unix.PollFd
 	timeout unix.Timespec
-	timed   bool // there is one
+	timed   bool // timeout is set
 }
 
 func newBlock() *block { return &block{bell: -1} }
 
-// start has reads block.
+// start lets reads block from now on.
 func (b *block) start() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.on = true
 }
 
-// stop ends a wait, and has none begin.
+// stop ends a wait and prevents later ones.
 func (b *block) stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.on = false
 	if b.waits {
-		b.ring() // and then the read closes the eventfd
+		b.ring() // the read then closes the eventfd
 		return
 	}
 	b.close()
 }
 
-// setDeadline tells of the read deadline of the connection.
+// setDeadline sets the read deadline, also of a wait in progress.
 func (b *block) setDeadline(t time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -78,8 +78,8 @@ func (b *block) close() {
 	}
 }
 
-// begin prepares for a wait. It returns false if there must be none; late says that the
-// deadline has passed.
+// begin prepares a wait. It returns wait false if the read must not wait here. late
+// reports that the deadline has passed.
 func (b *block) begin() (wait, late bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -93,7 +93,7 @@ func (b *block) begin() (wait, late bool) {
 			return false, false
 		}
 		b.bell = fd
-		b.cleanup = runtime.AddCleanup(b, func(fd int) { unix.Close(fd) }, fd) // of a connection that nobody has closed
+		b.cleanup = runtime.AddCleanup(b, func(fd int) { unix.Close(fd) }, fd) // for a connection that is never closed
 	}
 	if b.timed = !b.deadline.IsZero(); b.timed {
 		left := time.Until(b.deadline)
@@ -106,7 +106,7 @@ func (b *block) begin() (wait, late bool) {
 	return true, false
 }
 
-// done is the end of a wait.
+// done ends what begin began.
 func (b *block) done() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -121,11 +121,11 @@ func (b *block) done() {
 	}
 }
 
-// waitBlocked waits for bytes in the kernel. It is the end of a call of readFn: true ends
-// the read, which is to be tried again or has met the deadline; false parks it. tried says
-// that this call has found nothing: otherwise it must not park.
+// waitBlocked waits for bytes in the kernel and returns the result of readFn. True ends
+// the read: it is tried again, or the deadline has passed. False parks the read. tried
+// says that this call has found the socket empty. Otherwise the read must not park.
 //
-// A read that was short is the last before the wait, so a message costs two system calls.
+// A short read is the last one before the wait, so a message costs two system calls.
 func (s *socket) waitBlocked(fd uintptr, tried bool) bool {
 	b := s.spin.block
 	s.space = nil
@@ -138,7 +138,7 @@ func (s *socket) waitBlocked(fd uintptr, tried bool) bool {
 		return true
 	case !wait:
 		s.drained = false
-		s.woken = !tried
+		s.retryRead = !tried
 		return !tried
 	}
 	b.fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
@@ -152,6 +152,6 @@ func (s *socket) waitBlocked(fd uintptr, tried bool) bool {
 		s.drained = false
 	}
 	b.done()
-	s.woken = true
+	s.retryRead = true
 	return true
 }

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Unread returns how many bytes have come that were not read from nc; ok is false if that
-// cannot be seen.
+// Unread returns how many bytes have arrived that were not read from nc. ok is false if
+// that is unknown.
 func Unread(nc net.Conn) (n int, ok bool) {
 	if u, ok := nc.(unreader); ok {
 		return u.Unread()
@@ -16,16 +16,17 @@ func Unread(nc net.Conn) (n int, ok bool) {
 	return askSocket(nc, unix.TIOCINQ)
 }
 
-// Unsent returns how many bytes the kernel has taken from us that the peer's has not.
+// Unsent returns how many bytes the kernel holds that the peer has not acknowledged. ok
+// is false if that is unknown.
 func Unsent(nc net.Conn) (n int, ok bool) {
 	return askSocket(nc, unix.SIOCOUTQ)
 }
 
-// askSocket asks with an ioctl whose answer is a number.
+// askSocket calls an ioctl that returns a number.
 func askSocket(nc net.Conn, request uint) (n int, ok bool) {
 	switch nc.(type) {
 	case *net.TCPConn, *net.UnixConn:
-	default: // it may hold bytes of its own
+	default: // it may have a buffer of its own
 		return 0, false
 	}
 	rc, err := nc.(syscall.Conn).SyscallConn()

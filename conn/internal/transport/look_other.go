@@ -4,7 +4,7 @@ package transport
 
 import "net"
 
-// Unread and Unsent look into a socket, on Linux.
+// Unread and Unsent inspect a socket, on Linux only.
 func Unread(nc net.Conn) (n int, ok bool) {
 	if u, ok := nc.(unreader); ok {
 		return u.Unread()

@@ -30,7 +30,7 @@ func (side clientSide) client(nc net.Conn) (*tls.Conn, error) {
 	err := client.Handshake()
 	if err == nil {
 		if err = r.OpenNow(client); err == nil && !r.Opens() {
-			err = errors.New(r.own.why)
+			err = errors.New(r.own.reason)
 		}
 	}
 	return client, err

@@ -7,7 +7,8 @@ import (
 	"unsafe"
 )
 
-// The race detector does not see system calls that are made by number: it is told which bytes they read and write.
+// The race detector does not see raw system calls. These functions tell it which bytes
+// such a call reads or writes.
 
 func raceRead(p []byte) {
 	if len(p) > 0 {

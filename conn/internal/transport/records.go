@@ -21,70 +21,73 @@ const (
 	tlsRecordHeader    = tls13.HeaderSize // RFC 8446 §5.1: type, version, length
 	maxRecordBody      = 16<<10 + 2<<10   // RFC 5246 §6.2.3; crypto/tls refuses a longer one at its header
 	maxRecord          = tlsRecordHeader + maxRecordBody
-	minRecords         = 4 << 10 // the buffer a connection starts with
-	minRecordsSpace    = 1 << 10 // with less room behind the beginning of a record, the buffer grows
-	leastRecords       = 256     // a buffer of up to twice as much stays, whatever it holds
-	shrinkRecordsAfter = 64      // reads in a row that left three quarters of it empty, after which it halves
+	minRecords         = 4 << 10 // the initial buffer size
+	minRecordsSpace    = 1 << 10 // the buffer grows if less room is left after a partial record
+	leastRecords       = 256     // a buffer of up to twice this size is kept
+	shrinkRecordsAfter = 64      // the buffer halves after this many reads in a row that left three quarters empty
 )
 
-// Records stands under a tls.Conn and reads the socket in large pieces, where crypto/tls
-// alone would read little more than a record at a time.
+// Records is the connection below a tls.Conn. It reads the socket in large pieces, where
+// crypto/tls alone would read little more than a record at a time.
 //
-// It hands out whole records, as many as crypto/tls has room for, so that a tls.Conn never waits in the middle of one: what has come
-// of a record that is not whole stays here. crypto/tls allocates for each call of Read, and has room for two or three records of the
-// handshake's or the feed's largest (go test -run TestAllocsUnderTLS -v ./conn).
+// It hands out whole records, as many as crypto/tls has room for, and keeps a partial
+// record. So a tls.Conn never waits in the middle of a record. crypto/tls allocates on
+// each call of Read. It has room for two or three records of the largest size seen (go
+// test -run TestAllocsUnderTLS -v ./conn).
 type Records struct {
 	net.Conn
-	sock *socket // nil: Conn.Read
+	sock *socket // nil: read with Conn.Read
 
-	above *tls.Conn // and what Fill reads from it goes to sink; nil before there is a Conn
+	above *tls.Conn // Fill reads from it into sink; nil until there is a Conn
 	sink  Sink
 
 	lent     *buffer.Buffer
-	pos, end int // what is to be handed out
-	size     int // of the buffer to take next
+	pos, end int // lent.B[pos:end] is to be handed out
+	size     int // of the next buffer
 	max      int
 	lowFills int
-	run      int   // bytes of the last fills that filled the buffer
-	err      error // of the last fill: due when no whole record is left
+	run      int   // bytes of the last fills, if each filled the buffer
+	err      error // of the last fill; returned when no whole record is left
 
-	part   int  // length of a record whose beginning was handed out, because it did not fit
-	left   int  // of it
-	noWait bool // Read does not wait, but returns errNoWait
-	now    nowRead
-	// held is how much data the tls.Conn may still have of what it was given: never less than it has. Records that are not
-	// data, and padding, make it more, until crypto/tls has used them up and calls Read.
-	held     int
-	overhead int  // what a record has at least beside data and header
-	shaken   bool // overhead is known
+	partialLen  int  // length of a record that was handed out in part because it did not fit
+	partialLeft int  // bytes of that record that are still to be handed out
+	noWait      bool // Read returns errNoWait instead of waiting
+	now         nowRead
+	// plaintextLeft bounds the plaintext that the tls.Conn may still have from what it
+	// was given. It is never too low. Records that are not data, and padding, make it too
+	// high until crypto/tls has used them up and calls Read.
+	plaintextLeft int
+	overhead      int // the least that a record has besides data and header
+	overheadKnown bool
 
-	reads    atomic.Uint64 // by Conn.Read
-	received atomic.Uint64 // bytes of the socket
-	writes   atomic.Uint64 // of the connection below
-	pushing  atomic.Bool   // it is being written to, where it is no socket
-	// Hear, if not nil, hears all that comes. It is for the handshake.
+	reads    atomic.Uint64 // calls of Conn.Read
+	received atomic.Uint64 // bytes read from the socket
+	writes   atomic.Uint64 // writes to the connection below
+	writing  atomic.Bool   // a write is in progress, to a connection that is not a socket
+	// Hear, if not nil, is called with all bytes that arrive during the handshake.
 	Hear func([]byte)
 
 	gathering gathering
 
-	alone bool        // Read hands out one record at a time
-	own   *ownRecords // nil where Dialer.OpenRecords is off
+	oneAtATime bool        // Read hands out one record at a time
+	own        *ownRecords // nil where Dialer.OpenRecords is off
 }
 
-// nowRead says how wait may read the connection below.
+// nowRead says how often wait may read the connection below.
 type nowRead uint8
 
 const (
 	readWaits nowRead = iota
-	readOnce          // once, what is here: see secure.FillNow
+	readOnce          // once, without waiting: see secure.FillNow
 	readNever
 )
 
-// UnderTLS returns what to give to tls.Client and tls.Server in the place of nc, so that
-// the Transport of the tls.Conn reads in large pieces. The buffer grows to twice
-// Options.ReadBuffer: of 64 KiB the rest of a record that has not come whole is up to a
-// quarter, which made 0.0102 allocations of crypto/tls's a message (tickwire feed -tls),
-// and 128 KiB make 0.0085.
+// UnderTLS returns the connection to give to tls.Client or tls.Server instead of nc. The
+// Transport of the tls.Conn then reads in large pieces.
+//
+// The buffer grows to twice Options.ReadBuffer. A partial record takes up to a quarter of
+// 64 KiB. crypto/tls then allocates 0.0102 times a message, and 0.0085 times with 128 KiB
+// (tickwire feed -tls).
 func UnderTLS(nc net.Conn, o Options) *Records {
 	r := &Records{Conn: nc, size: minRecords, max: 2 << bits.Len(uint(max(o.ReadBuffer, minRecords)-1))}
 	r.sock = newSocket(nc, o, r)
@@ -94,7 +97,7 @@ func UnderTLS(nc net.Conn, o Options) *Records {
 // NetConn returns the connection below.
 func (r *Records) NetConn() net.Conn { return r.Conn }
 
-// CloseWrite ends the outgoing half of the connection below, if it has one.
+// CloseWrite closes the outgoing half of the connection below, if that has one.
 func (r *Records) CloseWrite() error {
 	if h, ok := r.Conn.(interface{ CloseWrite() error }); ok {
 		return h.CloseWrite()
@@ -102,26 +105,30 @@ func (r *Records) CloseWrite() error {
 	return nil
 }
 
-// Read returns as many whole records as fit p, up to one that is not data and comes behind others: see odd. It returns the
-// beginning of one too where nothing more will come, where one alone is too long for p, and where that has crypto/tls make more
-// room: its bytes.Buffer doubles, instead of moving what it holds to the front, if that and what is missing are more than half of it.
+// Read returns as many whole records as fit into p. It stops before a record that is not
+// data: see odd.
+//
+// It returns part of a record in three cases: nothing more will come; one record alone is
+// too long for p; or the part makes crypto/tls grow its bytes.Buffer. The buffer doubles
+// if its content and the missing bytes are more than half of it. Otherwise it moves its
+// content to the front.
 func (r *Records) Read(p []byte) (int, error) {
 	if r.Opens() {
-		return r.own.give(p)
+		return r.own.readGiven(p)
 	}
-	r.held = 0 // crypto/tls reads when it has no whole record
-	if r.noWait && r.odd(0) {
+	r.plaintextLeft = 0 // crypto/tls reads only when it has no whole record
+	if r.noWait && r.nonData(0) {
 		return 0, errNoWait
 	}
-	if r.left == 0 && !r.whole() {
+	if r.partialLeft == 0 && !r.hasRecord() {
 		if r.noWait && r.err == nil {
 			return 0, errNoWait
 		}
 		if err := r.wait(); err != nil {
 			return 0, err
 		}
-		if !r.whole() {
-			if r.pos == r.end || !r.cut() {
+		if !r.hasRecord() {
+			if r.pos == r.end || !r.hasFinalErr() {
 				err := r.err
 				r.err = nil
 				return 0, err
@@ -132,40 +139,40 @@ func (r *Records) Read(p []byte) (int, error) {
 		}
 	}
 	room := len(p)
-	n := min(r.left, len(p))
-	if r.left > 0 {
-		room += r.part - r.left
-		if r.left -= n; r.left == 0 {
-			r.held += r.dataIn(r.part)
+	n := min(r.partialLeft, len(p))
+	if r.partialLeft > 0 {
+		room += r.partialLen - r.partialLeft
+		if r.partialLeft -= n; r.partialLeft == 0 {
+			r.plaintextLeft += r.dataIn(r.partialLen)
 		}
 	}
-	for r.left == 0 && n < len(p) {
-		k := r.span(r.pos + n)
-		if k == 0 || n > 0 && (r.alone || r.odd(n)) {
+	for r.partialLeft == 0 && n < len(p) {
+		k := r.recordLen(r.pos + n)
+		if k == 0 || n > 0 && (r.oneAtATime || r.nonData(n)) {
 			break
 		}
-		if r.alone && k != tlsRecordHeader+int(binary.BigEndian.Uint16(r.lent.B[r.pos+3:])) {
-			r.own.strayed = true // no record of TLS 1.3: its header is not protected during the handshake
+		if r.oneAtATime && k != tlsRecordHeader+int(binary.BigEndian.Uint16(r.lent.B[r.pos+3:])) {
+			r.own.readAhead = true // not a record of TLS 1.3, whose header is not protected during the handshake
 		}
-		if r.odd(n) {
-			r.overhead = 0 // a renegotiation may bring another cipher suite
+		if r.nonData(n) {
+			r.overhead = 0 // a renegotiation may choose another cipher suite
 		}
 		if n+k > len(p) {
 			if n == 0 || 2*(k+bytes.MinRead) > room {
-				r.part, r.left = k, n+k-len(p)
+				r.partialLen, r.partialLeft = k, n+k-len(p)
 				n = len(p)
 			}
 			break
 		}
 		n += k
-		r.held += r.dataIn(k)
+		r.plaintextLeft += r.dataIn(k)
 	}
 	copy(p, r.lent.B[r.pos:r.pos+n])
 	r.pos += n
 	return n, nil
 }
 
-// errNoWait is temporary, or crypto/tls would keep it.
+// errNoWait is temporary: crypto/tls keeps any other error.
 var errNoWait error = noWaitError{}
 
 type noWaitError struct{}
@@ -175,9 +182,10 @@ func (noWaitError) Timeout() bool        { return true }
 func (noWaitError) Temporary() bool      { return true }
 func (noWaitError) Is(target error) bool { return target == os.ErrDeadlineExceeded }
 
-// span returns the length of the record that begins at lent.B[at], 0 if it has not come whole. What crypto/tls refuses at its
-// header needs to be no longer than that.
-func (r *Records) span(at int) int {
+// recordLen returns the length of the record at lent.B[at], or 0 if the record is not
+// whole. A record that crypto/tls refuses at its header counts as whole once the header
+// is here.
+func (r *Records) recordLen(at int) int {
 	if r.end-at < tlsRecordHeader {
 		return 0
 	}
@@ -195,15 +203,15 @@ func (r *Records) span(at int) int {
 	return n
 }
 
-// shake sees to it that the handshake of t, the tls.Conn above, is done: that must wait for what comes.
-func (r *Records) shake(t *tls.Conn) error {
+// handshake completes the handshake of t, the tls.Conn above. That may wait for bytes.
+func (r *Records) handshake(t *tls.Conn) error {
 	if err := t.Handshake(); err != nil {
 		return err
 	}
-	r.shaken = true
+	r.overheadKnown = true
 	switch s := t.ConnectionState(); {
 	case s.Version == tls.VersionTLS13:
-		r.overhead = 17 // RFC 8446 §5.2: the type, and a tag of 16 bytes with all cipher suites of crypto/tls
+		r.overhead = 17 // RFC 8446 §5.2: the type, and the 16-byte tag of every cipher suite of crypto/tls
 	case strings.Contains(tls.CipherSuiteName(s.CipherSuite), "_GCM_"):
 		r.overhead = 24 // RFC 5288 §3
 	case strings.Contains(tls.CipherSuiteName(s.CipherSuite), "_CHACHA20_"):
@@ -212,16 +220,17 @@ func (r *Records) shake(t *tls.Conn) error {
 	return nil
 }
 
-// odd reports whether the record behind the next n bytes is not data, which up to TLS 1.2 shows: an alert, or a renegotiation, for
-// which crypto/tls must wait. It looks behind what it returns for an alert, too.
-func (r *Records) odd(n int) bool {
-	return r.left == 0 && r.pos+n < r.end && r.lent.B[r.pos+n] != recordData
+// nonData reports whether the record after the next n bytes is not data: an alert, or a
+// renegotiation, for which crypto/tls must wait. Only records up to TLS 1.2 show their
+// type. crypto/tls also looks for an alert after the data that it returns.
+func (r *Records) nonData(n int) bool {
+	return r.partialLeft == 0 && r.pos+n < r.end && r.lent.B[r.pos+n] != recordData
 }
 
-// dataIn returns how much data a record of n bytes holds at most.
+// dataIn returns the most data that a record of n bytes can hold.
 func (r *Records) dataIn(n int) int { return max(n-tlsRecordHeader-r.overhead, 0) }
 
-// Buffer returns the size of the buffer that is held, 0 if none is.
+// Buffer returns the size of the read buffer, or 0 if there is none.
 func (r *Records) Buffer() int {
 	if r.lent == nil {
 		return 0
@@ -229,30 +238,34 @@ func (r *Records) Buffer() int {
 	return len(r.lent.B)
 }
 
-// whole reports whether the next record has come whole.
-func (r *Records) whole() bool { return r.span(r.pos) > 0 }
+// hasRecord reports whether the next record is whole.
+func (r *Records) hasRecord() bool { return r.recordLen(r.pos) > 0 }
 
-// ready reports whether the tls.Conn may have data that need no more bytes of the socket.
+// ready reports whether the tls.Conn may have data without another read of the socket.
 func (r *Records) ready() bool {
-	return r.held > 0 || r.left > 0 || r.Opens() && (r.own.data > 0 || r.own.pending > 0) || r.whole()
+	return r.plaintextLeft > 0 || r.partialLeft > 0 || r.Opens() && (r.own.data > 0 || r.own.pending > 0) || r.hasRecord()
 }
 
-// cut reports whether an error other than a passed deadline has come: nothing follows what is here.
-func (r *Records) cut() bool { return r.err != nil && !errors.Is(r.err, os.ErrDeadlineExceeded) }
+// hasFinalErr reports whether the last read failed for good, that is, with an error other
+// than a deadline.
+func (r *Records) hasFinalErr() bool {
+	return r.err != nil && !errors.Is(r.err, os.ErrDeadlineExceeded)
+}
 
-// readFrom is t.Read, of the tls.Conn above, without waiting but for what odd tells of.
+// readFrom is t.Read, of the tls.Conn above. It waits only for records that odd reports.
 func (r *Records) readFrom(t *tls.Conn, p []byte) (int, error) {
-	r.noWait = r.held > 0 || !r.odd(0)
+	r.noWait = r.plaintextLeft > 0 || !r.nonData(0)
 	n, err := t.Read(p)
 	r.noWait = false
-	r.held = max(r.held-n, 0)
+	r.plaintextLeft = max(r.plaintextLeft-n, 0)
 	return n, err
 }
 
-// wait waits until a record has come whole, with no buffer held while nothing is there, or returns the error of a deadline that
-// has passed. Any other error is left to Read, and to what crypto/tls makes of it.
+// wait waits for a whole record. While nothing is there it holds no buffer. It returns
+// only the error of a deadline that has passed: Read returns any other, so that
+// crypto/tls sees it.
 func (r *Records) wait() error {
-	for !r.whole() && r.err == nil {
+	for !r.hasRecord() && r.err == nil {
 		if r.now == readNever {
 			return errNoWait
 		}
@@ -262,7 +275,7 @@ func (r *Records) wait() error {
 			r.err = err
 		}
 	}
-	if !r.whole() && !r.cut() {
+	if !r.hasRecord() && !r.hasFinalErr() {
 		err := r.err
 		r.err = nil
 		return err
@@ -270,7 +283,7 @@ func (r *Records) wait() error {
 	return nil
 }
 
-// fill reads once.
+// fill reads the connection below once.
 func (r *Records) fill() error {
 	switch {
 	case r.now == readOnce:
@@ -300,11 +313,12 @@ func (r *Records) fill() error {
 	return io.ErrNoProgress
 }
 
-// SpaceIn, Refill, Filled and Release make r a sink. It is filled only when no whole record is there; the beginning of one moves to the front.
+// SpaceIn, Refill, Filled and Release make r a Sink. Fill calls them only when no whole
+// record is there. SpaceIn moves a partial record to the front.
 func (r *Records) SpaceIn([]byte) []byte { return r.space(false) }
 
-// space returns room behind the beginning of a record. If it is held while bytes are waited for it grows with what has come, as
-// that of frame.Reader does.
+// space returns room after a partial record. If waits is true the room is held during the
+// wait, so it grows only with the bytes that come, as in frame.Reader.
 func (r *Records) space(waits bool) []byte {
 	used := r.end - r.pos
 	size, least := r.size, minRecordsSpace
@@ -329,7 +343,7 @@ func (r *Records) space(waits bool) []byte {
 	return r.lent.B[used:]
 }
 
-// move takes a buffer of another size for the used bytes.
+// move copies the used bytes into a buffer of another size.
 func (r *Records) move(size, used int) {
 	old := r.lent
 	r.lent = buffer.Get(size)
@@ -338,7 +352,7 @@ func (r *Records) move(size, used int) {
 	r.pos, r.end = 0, used
 }
 
-// Filled tells how many bytes have come.
+// Filled adds n bytes to the buffer.
 func (r *Records) Filled(n int) {
 	r.end += n
 	r.received.Add(uint64(n))
@@ -363,35 +377,36 @@ func (r *Records) Filled(n int) {
 	}
 }
 
-// Refill is SpaceIn.
+// Refill returns the same room as SpaceIn.
 func (r *Records) Refill() []byte { return r.space(false) }
 
-// WriteWaits is told to the Conn.
+// WriteWaits passes the call to the sink.
 func (r *Records) WriteWaits() {
 	if r.sink != nil {
 		r.sink.WriteWaits()
 	}
 }
 
-// Release gives the buffer back if it holds nothing, and otherwise what is more than twice what it holds.
+// Release returns an empty buffer to its pool. A buffer more than twice as large as its
+// content is replaced by a smaller one.
 func (r *Records) Release() {
 	switch used := r.end - r.pos; {
 	case used == 0:
-		r.drop()
+		r.freeBuffer()
 	case len(r.lent.B) > 2*max(used, leastRecords):
 		r.move(used, used)
 	}
 }
 
-// drop gives the buffer back.
-func (r *Records) drop() {
+// freeBuffer returns the buffer to its pool.
+func (r *Records) freeBuffer() {
 	buffer.Put(r.lent)
-	r.lent, r.pos, r.end, r.left = nil, 0, 0, 0
+	r.lent, r.pos, r.end, r.partialLeft = nil, 0, 0, 0
 }
 
-// finish is drop for a connection that has ended.
-func (r *Records) finish() {
-	r.drop()
+// free frees everything, after the connection has ended.
+func (r *Records) free() {
+	r.freeBuffer()
 	if r.own != nil {
 		r.own.end()
 	}

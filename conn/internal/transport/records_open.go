@@ -10,73 +10,74 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/internal/tls13"
 )
 
-// ownRecords is the state of a Records that opens the peer's records by itself:
+// ownRecords is the state of a Records that decrypts the peer's records itself:
 // Dialer.OpenRecords.
 //
-// crypto/tls gets one record at a time during the handshake, so it has read nothing after
-// that. What is not data is sealed again, and the tls.Conn reads it. So crypto/tls still
-// does everything else, and every alert and every error is its own.
+// During the handshake crypto/tls gets one record at a time, so it reads nothing after
+// the handshake. A record that is not data is encrypted again for the tls.Conn. So
+// crypto/tls still does everything else, and every alert and error is its own.
 type ownRecords struct {
 	keys   tls13.KeyLog
-	opener *tls13.Opener // nil before the handshake is done, and where crypto/tls opens the records
-	why    string        // crypto/tls opens them
+	opener *tls13.Opener // nil before the end of the handshake, and if crypto/tls decrypts
+	reason string        // the reason why crypto/tls decrypts
 
-	data    int // left of a record that was opened in its place; it begins at Records.pos
-	behind  int // the bytes after it that belong to the record
-	pending int // the length of a record that the tls.Conn must be given
+	data     int // bytes left of a record that was decrypted in place, from Records.pos on
+	trailing int // bytes of the record after its data
+	pending  int // length of a record that the tls.Conn must get
 
-	given     []byte // by Read to the tls.Conn
-	last      error  // what Read returns after given
+	given     []byte // what Read returns to the tls.Conn
+	last      error  // the error that Read returns after given
 	giving    bool
-	one       [1]byte
-	strayed   bool          // crypto/tls was given more than a record at once
-	err       error         // for good
-	unwritten atomic.Uint64 // writes of the tls.Conn that have failed
+	oneByte   [1]byte
+	readAhead bool          // crypto/tls got more than one record at once
+	err       error         // final
+	unwritten atomic.Uint64 // failed writes of the tls.Conn
 }
 
 var errOutOfStep = errors.New("conn: crypto/tls is not where its records are opened (Dialer.OpenRecords)")
 
-// ErrNotToRead is a tls.Conn that was read beside its Transport.
+// ErrNotToRead is returned by a tls.Conn that is read while its Transport is.
 var ErrNotToRead = errors.New("conn: the tls.Conn of a Conn was read (Dialer.OpenRecords)")
 
-// OpenLater prepares for OpenNow, before the handshake. cfg is the connection's own.
+// OpenLater prepares for OpenNow. Call it before the handshake, with the configuration of
+// this connection only.
 func (r *Records) OpenLater(cfg *tls.Config) {
-	r.own = &ownRecords{why: "the handshake is not done"}
+	r.own = &ownRecords{reason: "the handshake is not done"}
 	r.own.keys.To = cfg.KeyLogWriter
 	cfg.KeyLogWriter = &r.own.keys
-	r.alone = true
+	r.oneAtATime = true
 }
 
-// OpenNow begins to open records after the handshake of t, the tls.Conn above. Without
-// OpenLater it does nothing. An error means that crypto/tls is not where it must be: t is
-// of no use any more.
+// OpenNow starts to decrypt records, after the handshake of t, the tls.Conn above.
+// Without OpenLater it does nothing. After an error t cannot be used: crypto/tls has read
+// too much or too little.
 func (r *Records) OpenNow(t *tls.Conn) error {
 	o := r.own
 	if o == nil {
 		return nil
 	}
-	r.alone = false
+	r.oneAtATime = false
 	defer o.keys.Forget()
 	s := t.ConnectionState()
 	switch {
 	case s.Version != tls.VersionTLS13:
-		o.why = "the connection has " + tls.VersionName(s.Version)
+		o.reason = "the connection has " + tls.VersionName(s.Version)
 		return nil
 	case fips140.Enabled():
-		o.why = "FIPS 140-3 mode is on" // it does not approve of nonces that are not its own
+		o.reason = "FIPS 140-3 mode is on" // the mode does not approve nonces from outside the module
 		return nil
-	case r.left > 0 || o.strayed:
-		o.why = "crypto/tls has read on"
+	case r.partialLeft > 0 || o.readAhead:
+		o.reason = "crypto/tls has read on"
 		return nil
 	}
 	opener, err := tls13.New(s.CipherSuite, o.keys.Secret())
 	if err != nil {
-		o.why = err.Error()
+		o.reason = err.Error()
 		return nil
 	}
-	o.opener, o.why = opener, ""
-	r.held = 0
-	if n, err := o.let(t, opener.Probe(), nil); n != 1 || err != nil || o.one[0] != tls13.Probed {
+	o.opener, o.reason = opener, ""
+	r.plaintextLeft = 0
+	if n, err := o.feed(t, opener.Probe(), nil); n != 1 || err != nil || o.oneByte[0] != tls13.Probed {
 		o.err = errOutOfStep
 		opener.Forget()
 		return errors.Join(errOutOfStep, err)
@@ -84,19 +85,19 @@ func (r *Records) OpenNow(t *tls.Conn) error {
 	return nil
 }
 
-// ForgetKeys has what OpenLater has prepared forgotten, after a handshake that has failed.
+// ForgetKeys erases what OpenLater has prepared, after a failed handshake.
 func (r *Records) ForgetKeys() {
 	if r.own != nil {
 		r.own.keys.Forget()
 	}
 }
 
-// Opens reports whether the peer's records are opened here.
+// Opens reports whether records are decrypted here.
 func (r *Records) Opens() bool { return r.own != nil && r.own.opener != nil }
 
-// end clears what cannot be used any more.
+// end clears the state and the keys.
 func (o *ownRecords) end() {
-	o.data, o.behind, o.pending, o.given = 0, 0, 0, nil
+	o.data, o.trailing, o.pending, o.given = 0, 0, 0, nil
 	if o.err == nil {
 		o.err = net.ErrClosed
 	}
@@ -105,8 +106,8 @@ func (o *ownRecords) end() {
 	}
 }
 
-// give is Read for the tls.Conn, which gets what let was called with and nothing else.
-func (o *ownRecords) give(p []byte) (int, error) {
+// readGiven is Read for the tls.Conn. It returns the arguments of feed, and nothing else.
+func (o *ownRecords) readGiven(p []byte) (int, error) {
 	if !o.giving {
 		return 0, ErrNotToRead
 	}
@@ -120,11 +121,11 @@ func (o *ownRecords) give(p []byte) (int, error) {
 	return 0, errNoWait
 }
 
-// let has t read b, and then last if that is not nil. A tls.Conn that does not take all
-// of b has something else.
-func (o *ownRecords) let(t *tls.Conn, b []byte, last error) (n int, err error) {
+// feed has t read b, and then the error last if that is not nil. A tls.Conn that does not
+// take all of b is out of step.
+func (o *ownRecords) feed(t *tls.Conn, b []byte, last error) (n int, err error) {
 	o.given, o.last, o.giving = b, last, true
-	n, err = t.Read(o.one[:])
+	n, err = t.Read(o.oneByte[:])
 	if len(o.given) > 0 && (err == nil || err == errNoWait) {
 		err = errOutOfStep
 	}
@@ -132,10 +133,11 @@ func (o *ownRecords) let(t *tls.Conn, b []byte, last error) (n int, err error) {
 	return n, err
 }
 
-// readOwn fills p with the data of whole records that are here, until it has enough. A
-// record that is not data ends it too, and waits for the next call: crypto/tls must not
-// answer it before the caller has answered the data. n is 0 and err nil if there is
-// nothing to hand out.
+// readOwn fills p with the data of whole records, until it has enough bytes.
+//
+// It stops before a record that is not data; the next call handles that. So crypto/tls
+// answers it only after the caller has answered the data. If there is nothing to hand
+// out, n is 0 and err nil.
 func (r *Records) readOwn(t *tls.Conn, p []byte, enough int) (n int, err error) {
 	o := r.own
 	for o.err == nil && n < min(enough, len(p)) {
@@ -145,8 +147,8 @@ func (r *Records) readOwn(t *tls.Conn, p []byte, enough int) (n int, err error) 
 			n += k
 			r.pos += k
 			if o.data -= k; o.data == 0 {
-				r.pos += o.behind
-				o.behind = 0
+				r.pos += o.trailing
+				o.trailing = 0
 			}
 			continue
 		case o.pending > 0:
@@ -156,9 +158,9 @@ func (r *Records) readOwn(t *tls.Conn, p []byte, enough int) (n int, err error) 
 			o.err = r.passOn(t)
 			continue
 		}
-		k := r.span(r.pos)
+		k := r.recordLen(r.pos)
 		if k == 0 {
-			if n == 0 && r.cut() {
+			if n == 0 && r.hasFinalErr() {
 				o.err = r.passEnd(t)
 				break
 			}
@@ -172,7 +174,7 @@ func (r *Records) readOwn(t *tls.Conn, p []byte, enough int) (n int, err error) 
 			r.pos += k
 		default:
 			r.pos += tlsRecordHeader
-			o.data, o.behind = len(data), k-tlsRecordHeader-len(data)
+			o.data, o.trailing = len(data), k-tlsRecordHeader-len(data)
 		}
 	}
 	if n > 0 {
@@ -181,19 +183,19 @@ func (r *Records) readOwn(t *tls.Conn, p []byte, enough int) (n int, err error) 
 	return 0, o.err
 }
 
-// passOn gives the tls.Conn the record that is not data.
+// passOn gives the tls.Conn a record that is not data.
 func (r *Records) passOn(t *tls.Conn) error {
 	o := r.own
 	mark, other := o.opener.Pending()
 	if mark != nil {
-		if n, err := o.let(t, mark, nil); err != nil && err != errNoWait {
+		if n, err := o.feed(t, mark, nil); err != nil && err != errNoWait {
 			return err
 		} else if n != 1 || err != nil {
 			return errOutOfStep
 		}
 	}
 	before := o.unwritten.Load()
-	n, err := o.let(t, other, nil)
+	n, err := o.feed(t, other, nil)
 	switch {
 	case n != 0 || err == nil || err == errNoWait && o.opener.Fatal():
 		return errOutOfStep
@@ -202,14 +204,14 @@ func (r *Records) passOn(t *tls.Conn) error {
 	}
 	r.pos += o.pending
 	o.pending = 0
-	// A write that fails at the same time is most likely the answer, or the answer fails
-	// as well.
+	// A write that fails now is most likely the answer. If it is not, the answer fails as
+	// well.
 	return o.opener.Passed(!o.opener.Asks() || o.unwritten.Load() == before)
 }
 
-// passEnd gives the tls.Conn what has come of a record, and then the last error. Only the
-// header and the length are real: crypto/tls looks at nothing else, and must not get what
-// it could open.
+// passEnd gives the tls.Conn a partial record and then the last error. Only the header
+// and the length are real. crypto/tls looks at nothing else, and must not get bytes that
+// it could decrypt.
 func (r *Records) passEnd(t *tls.Conn) error {
 	var part []byte
 	if r.end > r.pos {
@@ -218,20 +220,19 @@ func (r *Records) passEnd(t *tls.Conn) error {
 	}
 	last := r.err
 	r.err = nil
-	if n, err := r.own.let(t, part, last); n == 0 && err != nil && err != errNoWait {
+	if n, err := r.own.feed(t, part, last); n == 0 && err != nil && err != errNoWait {
 		return err
 	}
 	return errOutOfStep
 }
 
-// fillOwn waits for records and puts the data of as many into a sink as it takes to have
-// enough.
+// fillOwn waits for records, and puts data into the sink until it has enough bytes.
 func (r *Records) fillOwn(t *tls.Conn, to Sink, dst []byte, enough int) (int, error) {
 	if err := r.own.err; err != nil {
 		to.Release()
 		return 0, err
 	}
-	for { // each turn takes a record, waits, or ends; crypto/tls bounds records without data
+	for { // each turn takes a record, waits or ends; crypto/tls bounds the records without data
 		if !r.ready() {
 			to.Release()
 			if err := r.wait(); err != nil {
@@ -250,13 +251,13 @@ func (r *Records) fillOwn(t *tls.Conn, to Sink, dst []byte, enough int) (int, er
 	}
 }
 
-// ownReader reads a tls.Conn with fillOwn, before there is a Conn.
+// ownReader reads a tls.Conn with fillOwn, until there is a Conn.
 type ownReader struct {
 	*tls.Conn
 	r *Records
 }
 
-// Readable returns what to read instead of nc.
+// Readable returns the connection to read instead of nc.
 func Readable(nc net.Conn) net.Conn {
 	if t, ok := nc.(*tls.Conn); ok {
 		if r, ok := t.NetConn().(*Records); ok && r.Opens() {
@@ -273,14 +274,15 @@ func (o *ownReader) Read(p []byte) (int, error) {
 	return o.r.fillOwn(o.Conn, o, p, 1)
 }
 
-// SpaceIn, Refill, Filled, Release and WriteWaits make o the sink of its own Read.
+// SpaceIn, Refill, Filled, Release and WriteWaits make o the Sink of its own Read.
 func (o *ownReader) SpaceIn(p []byte) []byte { return p }
 func (o *ownReader) Refill() []byte          { return nil }
 func (o *ownReader) Filled(int)              {}
 func (o *ownReader) Release()                {}
 func (o *ownReader) WriteWaits()             {}
 
-// OpensRecords reports whether the records of a client's TLS are opened here, and why not.
+// OpensRecords reports whether records of a client's TLS are decrypted here, and if not,
+// why.
 func OpensRecords(t *tls.Conn) (opens bool, why string) {
 	r, ok := t.NetConn().(*Records)
 	switch {
@@ -289,5 +291,5 @@ func OpensRecords(t *tls.Conn) (opens bool, why string) {
 	case r.own == nil:
 		return false, "Dialer.OpenRecords is off"
 	}
-	return r.Opens(), r.own.why
+	return r.Opens(), r.own.reason
 }

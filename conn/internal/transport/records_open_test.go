@@ -264,7 +264,7 @@ func TestTrapOneRecordARead(t *testing.T) {
 			}
 			at += n
 		}
-		r.drop()
+		r.freeBuffer()
 	}
 }
 

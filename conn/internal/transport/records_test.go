@@ -47,7 +47,7 @@ func TestRecordsHandOutWhole(t *testing.T) {
 			if string(got) != string(stream) {
 				t.Errorf("pieces of %d, room for %d: other bytes", piece, room)
 			}
-			r.drop()
+			r.freeBuffer()
 		}
 	}
 }
@@ -76,7 +76,7 @@ func TestRecordsHandOutTheRest(t *testing.T) {
 			if n, err := r.Read(p); n != 0 || err != io.EOF {
 				t.Errorf("then %d, %v", n, err)
 			}
-			r.drop()
+			r.freeBuffer()
 		})
 	}
 }
@@ -103,7 +103,7 @@ func TestF78RecordsGrowWithWhatCame(t *testing.T) {
 					t.Fatalf("%d bytes held behind a Release for %d, in steps of %d", held, came, step)
 				}
 			}
-			r.drop()
+			r.freeBuffer()
 		}
 	}
 }

@@ -10,18 +10,19 @@ import (
 
 const (
 	maxRecordData = 16 << 10  // RFC 8446 §5.1
-	maxGathered   = 128 << 10 // what one write takes: seven records of the largest
+	maxGathered   = 128 << 10 // bytes of one write: seven records of the largest size
 )
 
 // gathering is the writing half of a Records.
 type gathering struct {
-	mu     sync.Mutex // the reader may have crypto/tls write, an alert or a key update, while the last of a message is flushed
+	mu     sync.Mutex // the reader may make crypto/tls write an alert or a key update during a flush
 	lent   *buffer.Buffer
 	n      int
 	failed error
 }
 
-// writeTo is t.Write, of the tls.Conn above, but that the records of b leave together, where crypto/tls writes one after the other.
+// writeTo is t.Write, of the tls.Conn above. All records of b leave in few writes, where
+// crypto/tls makes one write a record.
 func (r *Records) writeTo(t *tls.Conn, b []byte) (int, error) {
 	if len(b) <= maxRecordData {
 		return t.Write(b)
@@ -34,15 +35,16 @@ func (r *Records) writeTo(t *tls.Conn, b []byte) (int, error) {
 	return n, err
 }
 
-// gather has Write keep the records of size bytes of data, up to maxGathered bytes, until flush.
+// gather makes Write keep records until flush: those of size bytes of data, at most
+// maxGathered bytes.
 func (r *Records) gather(size int) {
 	g := &r.gathering
 	g.mu.Lock()
-	g.lent = buffer.Get(min(size+size/32, maxGathered)) // 1/32: crypto/tls begins with records of little more than 1 KiB
+	g.lent = buffer.Get(min(size+size/32, maxGathered)) // 1/32: the first records of crypto/tls have little more than 1 KiB
 	g.mu.Unlock()
 }
 
-// flush writes what was gathered and has Write write at once again.
+// flush writes the gathered records. Write then writes at once again.
 func (r *Records) flush() error {
 	g := &r.gathering
 	g.mu.Lock()
@@ -53,8 +55,9 @@ func (r *Records) flush() error {
 	return err
 }
 
-// flushLocked is flush for who has the lock, and goes on gathering. An error is for good: crypto/tls does not know of it, and
-// a record behind a hole is of no use.
+// flushLocked writes the gathered records and keeps gathering. The caller has mu. An
+// error is final: crypto/tls does not know of it, and a record after a gap cannot be
+// decrypted.
 func (r *Records) flushLocked() error {
 	g := &r.gathering
 	if g.n == 0 || g.failed != nil {
@@ -68,8 +71,9 @@ func (r *Records) flushLocked() error {
 	return err
 }
 
-// Write writes whole records to the connection below, or keeps them for flush: but for those of a handshake, for whose answer the
-// tls.Conn's Write, and so flush, may have to wait.
+// Write writes whole records to the connection below, or keeps them for flush. It never
+// keeps records of a handshake: the tls.Conn may wait for the answer before flush is
+// called.
 func (r *Records) Write(p []byte) (int, error) {
 	n, err := r.take(p)
 	if err != nil && r.own != nil {
@@ -78,7 +82,7 @@ func (r *Records) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// take is Write.
+// take is Write without the count of failures.
 func (r *Records) take(p []byte) (int, error) {
 	g := &r.gathering
 	g.mu.Lock()
@@ -111,8 +115,8 @@ func (r *Records) writeThrough(p []byte) (int, error) {
 	if r.sock != nil {
 		return r.sock.Write(p, nil, 0)
 	}
-	r.pushing.Store(true)
-	defer r.pushing.Store(false)
+	r.writing.Store(true)
+	defer r.writing.Store(false)
 	r.WriteWaits()
 	return r.Conn.Write(p)
 }

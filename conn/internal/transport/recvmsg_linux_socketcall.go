@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// recvmsgArgs are the arguments behind the pointer that socketcall(2) takes.
+// recvmsgArgs are the arguments that socketcall(2) gets a pointer to.
 type recvmsgArgs struct {
 	fd    uintptr
 	msg   *unix.Msghdr

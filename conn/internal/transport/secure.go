@@ -7,31 +7,30 @@ import (
 	"time"
 )
 
-// secure is a Records as a Transport: it reads and writes the tls.Conn above.
+// secure is a Records as a Transport. It reads and writes the tls.Conn above.
 type secure Records
 
-// under has t, the tls.Conn above, read and written from now on.
+// under makes r the Transport of t, the tls.Conn above.
 func (r *Records) under(t *tls.Conn, to Sink) *secure {
 	r.above, r.sink = t, to
 	if r.sock != nil {
-		r.sock.startPolling() // not before: the handshake has deadlines, and a context, of its own
+		r.sock.startPolling() // not earlier: the handshake has its own deadlines and context
 	}
 	return (*secure)(r)
 }
 
-// gatherSecure is how much data a fill puts together from records that are here: those of
-// a feed with a record per message are decoded in runs, and the first of them is not held
-// up for long.
+// gatherSecure is how much data one fill gathers from records that are here. A feed with
+// one record a message is then decoded in runs. The first message waits little.
 const gatherSecure = 4 << 10
 
-// Fill reads from the tls.Conn. While nothing is there no buffer is held.
+// Fill reads from the tls.Conn. While nothing is there it holds no buffer.
 func (s *secure) Fill(dst []byte) (int, error) {
 	r, t := (*Records)(s), s.above
 	if r.Opens() {
 		return r.fillOwn(t, r.sink, dst, gatherSecure)
 	}
-	if !r.shaken {
-		if err := r.shake(t); err != nil {
+	if !r.overheadKnown {
+		if err := r.handshake(t); err != nil {
 			return 0, err
 		}
 	}
@@ -44,7 +43,7 @@ func (s *secure) Fill(dst []byte) (int, error) {
 		}
 		space := r.sink.SpaceIn(dst)
 		n, err := r.readFrom(t, space)
-		for k := 0; err == nil && n < min(gatherSecure, len(space)) && r.ready() && (r.held > 0 || !r.odd(0)); n += k {
+		for k := 0; err == nil && n < min(gatherSecure, len(space)) && r.ready() && (r.plaintextLeft > 0 || !r.nonData(0)); n += k {
 			k, err = r.readFrom(t, space[n:])
 		}
 		if err == errNoWait {
@@ -62,8 +61,8 @@ func (s *secure) Fill(dst []byte) (int, error) {
 	return 0, io.ErrNoProgress
 }
 
-// FillNow is Fill, for which Records.wait reads the socket once and does not wait. Above
-// what is no socket it gives what is here.
+// FillNow is Fill with at most one read of the socket, and no wait. If the connection
+// below is not a socket, it hands out only what is here.
 func (s *secure) FillNow(dst []byte) (int, error) {
 	r := (*Records)(s)
 	r.now = readOnce
@@ -90,7 +89,7 @@ func (s *secure) Raw() syscall.RawConn {
 // Ready reports whether the tls.Conn may have data, or a whole record is here.
 func (s *secure) Ready() bool { return (*Records)(s).ready() }
 
-func (s *secure) Held() (n int, known bool) { return s.end - s.pos + s.held, true }
+func (s *secure) Held() (n int, known bool) { return s.end - s.pos + s.plaintextLeft, true }
 
 func (s *secure) Info() *Info {
 	if s.sock == nil {
@@ -99,13 +98,13 @@ func (s *secure) Info() *Info {
 	return s.sock.Info()
 }
 
-func (s *secure) Free() { (*Records)(s).finish() }
+func (s *secure) Free() { (*Records)(s).free() }
 
-// Write has the records leave together.
+// Write makes all records leave together.
 func (s *secure) Write(a, _ []byte, _ How) (int, error) { return (*Records)(s).writeTo(s.above, a) }
 
 func (s *secure) CloseNotify()     { _ = s.above.CloseWrite() }
-func (s *secure) CutByWrite() bool { return true } // crypto/tls cannot go on after a write that failed, whatever it had written
+func (s *secure) CutByWrite() bool { return true } // crypto/tls cannot continue after a failed write, even if nothing was written
 func (s *secure) Vectored() bool   { return false }
 
 func (s *secure) Counters() Counters {
@@ -113,7 +112,7 @@ func (s *secure) Counters() Counters {
 	if s.sock != nil {
 		c = s.sock.Counters()
 	} else {
-		c.Reads, c.Writing = s.reads.Load(), s.pushing.Load()
+		c.Reads, c.Writing = s.reads.Load(), s.writing.Load()
 	}
 	c.Received, c.Writes = s.received.Load(), s.writes.Load()
 	return c

@@ -15,34 +15,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// busyRead is how many bytes a read must have brought for the next one to be raw with SyscallsAuto.
+// rawReadMin is the size of a read from which on SyscallsAuto makes the next one raw.
 //
-// Of a busy feed of 160 B messages over loopback (go test -run='^$' -bench=Feed ./conn, medians of 5 on 2 virtual processors) a message
-// cost the reader 84 ns of CPU with plain calls, 57 with raw ones and 61 with this rule. In an echo of single messages
-// (-bench=Echo) plain calls took 30 µs in the median and 90 to 110 at the 99th percentile, run after run. With raw calls two
-// states were seen: the same 30 µs, with the ends taking turns on one processor (400 preemptions per 1000 messages), and 130 µs, p99 260 to 450,
-// with an end on each (10 preemptions): a process whose one thread never seems to leave its processor is not moved to
-// its peer's, and every message wakes an idle one. So single messages are read and written with plain calls.
-const busyRead = 8 << 10
+// A message of a busy feed costs 84 ns of CPU with plain calls, 57 with raw ones and 61
+// with this rule. (go test -run='^$' -bench=Feed ./conn)
+//
+// Single messages are read and written with plain calls. A raw call does not tell the
+// scheduler, so two processes may stay on two processors. Each message then wakes an idle
+// one: an echo took 130 µs instead of 30 (-bench=Echo).
+const rawReadMin = 8 << 10
 
-// socket reads and writes a stream socket by its descriptor, without an allocation: one prepared closure for each direction,
-// whose arguments and results are its fields. Reading takes memory only when bytes are there.
+// socket reads and writes a stream socket by its descriptor, without allocation. There is
+// one prepared closure for each direction, with its arguments and results in fields. A
+// read takes memory only when bytes are there.
 type socket struct {
 	nc   net.Conn
 	rc   syscall.RawConn
 	mode Syscalls
 
-	how               How  // of Write
-	busy              bool // the last read that brought bytes brought many
-	woken             bool // the read waited within a frame, and is to be tried again
-	now               bool // the read is FillNow
+	how               How  // of the current Write
+	busy              bool // the last successful read had at least rawReadMin bytes
+	retryRead         bool // the read has waited within a frame: try it again
+	noWaitRead        bool // the current read is FillNow
 	tcp               bool
-	empty, drained    bool          // the last read found nothing; that, or less than it had room for
-	waits             atomic.Uint32 // how often a write has waited for room
-	waiting           atomic.Bool   // a write does
+	empty, drained    bool          // empty: the last read found nothing; drained: that, or it did not fill its space
+	writeWaits        atomic.Uint32 // how often a write had to wait for room
+	writeWaiting      atomic.Bool   // a write waits now
 	errno, writeErrno int32
 
-	// Reading, by one goroutine.
+	// Of the goroutine that reads.
 	sink    Sink
 	readFn  func(fd uintptr) bool
 	space   []byte
@@ -52,20 +53,21 @@ type socket struct {
 	spin    *spin        // nil without Options.Spin and Options.Block
 	stamped *stampedRead // nil without Options.Timestamps
 
-	// Writing, under the write lock.
+	// Of the writer, under the write lock.
 	writeFn func(fd uintptr) bool
-	out     []byte  // what is not written yet
-	behind  *vector // what comes behind it, nil if nothing ever did
-	left    int     // the bytes of both
+	out     []byte  // still to be written
+	second  *vector // still to be written after out; nil if no write had two pieces
+	outLeft int     // bytes of both
 }
 
-// vector is for writes of two pieces.
+// vector is for a write of two pieces.
 type vector struct {
 	more []byte
 	iov  [2]unix.Iovec
 }
 
-// newSocket returns nil if nc is not a plain stream socket. A type that embeds one is not: its Read may do more.
+// newSocket returns nil if nc is not a plain stream socket. A type that embeds one may do
+// more in Read, so it is not plain.
 func newSocket(nc net.Conn, o Options, to Sink) *socket {
 	var rc syscall.RawConn
 	var err error
@@ -100,24 +102,23 @@ func newSocket(nc net.Conn, o Options, to Sink) *socket {
 	return s
 }
 
-// Fill waits for bytes and puts them into the sink; into dst if the sink finds that they
-// can be.
+// Fill waits for bytes and puts them into the sink, or into dst if the sink says so.
 //
-// While it waits no memory is held that has no bytes in it. Behind the wait the closure takes new memory by the shortest way there is,
-// Refill, since it is called deep in the stack: a goroutine's first 2 KiB become 4 for as long as it lives if more is needed
-// (TestIdleStack). Within a frame that takes more, and a second call of rc.Read.
+// It holds no memory during the wait. After the wait the closure takes memory with
+// Refill, which needs little stack. More would double a goroutine's stack of 2 KiB for
+// good (TestIdleStack). Within a frame Refill returns nil, and rc.Read is called again.
 func (s *socket) Fill(dst []byte) (n int, err error) {
 	for {
 		s.space = s.sink.SpaceIn(dst)
-		s.woken = false
+		s.retryRead = false
 		err = s.rc.Read(s.readFn)
 		s.space = nil
 		switch {
 		case err != nil:
 			s.sink.Release()
 			return 0, err
-		case s.woken:
-		case s.errno == int32(syscall.ETIME): // no read of a socket has it
+		case s.retryRead:
+		case s.errno == int32(syscall.ETIME): // no read of a socket returns it
 			s.sink.Release()
 			return 0, os.ErrDeadlineExceeded
 		case s.errno != 0:
@@ -131,12 +132,12 @@ func (s *socket) Fill(dst []byte) (n int, err error) {
 	}
 }
 
-// FillNow reads once, without waiting.
+// FillNow reads once and does not wait.
 func (s *socket) FillNow(dst []byte) (n int, err error) {
 	s.space = s.sink.SpaceIn(dst)
-	s.now = true
+	s.noWaitRead = true
 	err = s.rc.Read(s.readFn)
-	s.now, s.space = false, nil
+	s.noWaitRead, s.space = false, nil
 	switch {
 	case err != nil:
 	case s.errno == int32(syscall.EAGAIN):
@@ -153,8 +154,8 @@ func (s *socket) FillNow(dst []byte) (n int, err error) {
 	return 0, err
 }
 
-// Drained goes by a short read of TCP only: of other sockets reads end at borders, too. So do
-// those of TCP at urgent data, and before the end of the stream.
+// Drained counts a short read only for TCP: a read of another socket may end at a
+// boundary. So may one of TCP at urgent data, and before the end of the stream.
 func (s *socket) Drained(exact bool) bool { return s.empty || !exact && s.drained }
 
 func (s *socket) Raw() syscall.RawConn { return s.rc }
@@ -167,25 +168,25 @@ func (s *socket) opError(op string, errno syscall.Errno) error {
 	return e
 }
 
-// reader returns what rc.Read calls: true ends the read, false has it wait for bytes. It is a literal, since a method value is
-// another call.
+// reader returns the function for rc.Read: true ends the read, false waits for bytes. It
+// is a literal because a method value costs another call.
 func (s *socket) reader() func(fd uintptr) bool {
 	return func(fd uintptr) bool {
 		if s.space == nil {
 			if s.space = s.sink.Refill(); s.space == nil {
-				s.woken = true
+				s.retryRead = true
 				return true
 			}
 		}
 		for {
-			if s.spin != nil && s.spin.block != nil && s.drained && !s.now && s.spin.length <= 0 { // of what has come since poll tells at once
+			if s.spin != nil && s.spin.block != nil && s.drained && !s.noWaitRead && s.spin.length <= 0 { // poll reports at once what has come meanwhile
 				return s.waitBlocked(fd, false)
 			}
 			n, errno := s.recv(fd)
 			switch {
 			case errno == 0:
 				s.n, s.errno = n, 0
-				s.busy = n >= busyRead
+				s.busy = n >= rawReadMin
 				s.empty, s.drained = false, s.tcp && n < len(s.space)
 				s.reads.Add(1)
 				if s.spin != nil {
@@ -193,7 +194,7 @@ func (s *socket) reader() func(fd uintptr) bool {
 				}
 				return true
 			case errno == syscall.EINTR:
-			case errno != syscall.EAGAIN || s.now:
+			case errno != syscall.EAGAIN || s.noWaitRead:
 				s.n, s.errno = 0, int32(errno)
 				s.empty = errno == syscall.EAGAIN
 				if s.drained = s.empty; s.empty {
@@ -229,10 +230,10 @@ func (s *socket) Info() *Info {
 }
 
 func (s *socket) Counters() Counters {
-	return Counters{Reads: s.reads.Load(), Waits: s.parked.Load(), WriteWaits: uint64(s.waits.Load()), Writing: s.waiting.Load()}
+	return Counters{Reads: s.reads.Load(), Waits: s.parked.Load(), WriteWaits: uint64(s.writeWaits.Load()), Writing: s.writeWaiting.Load()}
 }
 
-// SetReadDeadline sets that of a read that polls, too.
+// SetReadDeadline also sets the deadline of a read that polls or blocks.
 func (s *socket) SetReadDeadline(t time.Time) error {
 	if s.spin != nil {
 		s.spin.setDeadline(t)
@@ -243,7 +244,7 @@ func (s *socket) SetReadDeadline(t time.Time) error {
 	return s.nc.SetReadDeadline(t)
 }
 
-// startPolling has reads poll or block, as Options say.
+// startPolling makes reads poll or block, as Options say.
 func (s *socket) startPolling() {
 	if s.spin != nil {
 		if s.spin.block != nil {
@@ -269,15 +270,16 @@ type spin struct {
 	until  time.Time // zero while nothing is polled
 	polls  int
 
-	// What ends it from outside, where the runtime's poller would wake a read that waits.
+	// These end the polling from another goroutine. The runtime's poller wakes a read
+	// that waits, but not one that polls.
 	ended    atomic.Bool
 	deadline atomic.Int64 // Unix time in nanoseconds; 0 means none
 }
 
-// spinYield is after how many polls others may run on this processor.
+// spinYield is the number of polls after which other goroutines may run.
 const spinYield = 32
 
-// goesOn reports whether to look again at a socket where nothing is.
+// goesOn reports whether to poll an empty socket again.
 func (p *spin) goesOn() bool {
 	if p.length <= 0 {
 		return false
@@ -297,7 +299,7 @@ func (p *spin) goesOn() bool {
 	return false
 }
 
-// setDeadline tells of the read deadline of the connection.
+// setDeadline sets the read deadline, also of polling in progress.
 func (p *spin) setDeadline(t time.Time) {
 	var at int64
 	if !t.IsZero() {
@@ -306,9 +308,9 @@ func (p *spin) setDeadline(t time.Time) {
 	p.deadline.Store(at)
 }
 
-// recv is one read system call.
+// recv makes one read system call.
 func (s *socket) recv(fd uintptr) (int, syscall.Errno) {
-	raw := s.mode == SyscallsRaw || s.mode == SyscallsAuto && (s.busy || s.now)
+	raw := s.mode == SyscallsRaw || s.mode == SyscallsAuto && (s.busy || s.noWaitRead)
 	if s.stamped != nil {
 		return s.stamped.recv(fd, s.space, raw)
 	}
@@ -326,38 +328,38 @@ func (s *socket) recv(fd uintptr) (int, syscall.Errno) {
 	return int(n), 0
 }
 
-// Write writes a and then b. With NoWait it stops where it would have to wait; n tells
-// how far it came.
+// Write writes a and then b. With NoWait it stops where it would have to wait. n is the
+// number of bytes written.
 func (s *socket) Write(a, b []byte, how How) (n int, err error) {
 	total := len(a) + len(b)
 	raceRead(a)
 	raceRead(b)
-	s.out, s.left, s.how, s.writeErrno = a, total, how, 0
+	s.out, s.outLeft, s.how, s.writeErrno = a, total, how, 0
 	if len(b) > 0 {
-		if s.behind == nil {
-			s.behind = new(vector)
+		if s.second == nil {
+			s.second = new(vector)
 		}
-		s.behind.more = b
+		s.second.more = b
 	}
 	err = s.rc.Write(s.writeFn)
-	if s.waiting.Load() {
-		s.waiting.Store(false)
+	if s.writeWaiting.Load() {
+		s.writeWaiting.Store(false)
 	}
 	s.out = nil
 	if len(b) > 0 {
-		*s.behind = vector{}
+		*s.second = vector{}
 	}
-	n = total - s.left
+	n = total - s.outLeft
 	if err == nil && s.writeErrno != 0 {
 		err = s.opError("write", syscall.Errno(s.writeErrno))
 	}
 	return n, err
 }
 
-// writer returns what rc.Write calls: true ends the write, false has it wait for room.
+// writer returns the function for rc.Write: true ends the write, false waits for room.
 func (s *socket) writer() func(fd uintptr) bool {
 	return func(fd uintptr) bool {
-		for s.left > 0 {
+		for s.outLeft > 0 {
 			n, errno := s.send(fd)
 			switch errno {
 			case 0:
@@ -367,8 +369,8 @@ func (s *socket) writer() func(fd uintptr) bool {
 				if s.how&NoWait != 0 {
 					return true
 				}
-				s.waits.Add(1)
-				s.waiting.Store(true)
+				s.writeWaits.Add(1)
+				s.writeWaiting.Store(true)
 				s.sink.WriteWaits()
 				return false
 			default:
@@ -380,25 +382,25 @@ func (s *socket) writer() func(fd uintptr) bool {
 	}
 }
 
-// wrote takes n bytes from what is not written yet.
+// wrote removes n bytes from what is still to be written.
 func (s *socket) wrote(n int) {
-	s.left -= n
+	s.outLeft -= n
 	k := min(n, len(s.out))
 	s.out = s.out[k:]
 	if n > k {
-		s.behind.more = s.behind.more[n-k:]
+		s.second.more = s.second.more[n-k:]
 	}
 }
 
-// send is one write system call.
+// send makes one write system call.
 func (s *socket) send(fd uintptr) (int, syscall.Errno) {
 	trap, arg, size := uintptr(syscall.SYS_WRITE), unsafe.Pointer(unsafe.SliceData(s.out)), uintptr(len(s.out))
-	if s.left > len(s.out) {
-		trap, arg, size = s.behind.gather(s.out)
+	if s.outLeft > len(s.out) {
+		trap, arg, size = s.second.gather(s.out)
 	}
 	var n uintptr
 	var errno syscall.Errno
-	if s.mode == SyscallsRaw || s.mode == SyscallsAuto && s.how&Often != 0 {
+	if s.mode == SyscallsRaw || s.mode == SyscallsAuto && s.how&Burst != 0 {
 		n, _, errno = syscall.RawSyscall(trap, fd, uintptr(arg), size)
 	} else {
 		n, _, errno = syscall.Syscall(trap, fd, uintptr(arg), size)
@@ -409,9 +411,9 @@ func (s *socket) send(fd uintptr) (int, syscall.Errno) {
 	return int(n), 0
 }
 
-// gather returns the system call for first and v.more, and its arguments.
+// gather returns the number and the arguments of the system call for first and v.more.
 func (v *vector) gather(first []byte) (trap uintptr, arg unsafe.Pointer, size uintptr) {
-	if len(first) == 0 { // the kernel has no list to fetch
+	if len(first) == 0 { // one piece needs no list
 		return syscall.SYS_WRITE, unsafe.Pointer(unsafe.SliceData(v.more)), uintptr(len(v.more))
 	}
 	v.iov[0].Base, v.iov[1].Base = &first[0], &v.more[0]

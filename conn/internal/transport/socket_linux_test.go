@@ -12,7 +12,7 @@ import (
 )
 
 // A socket fills a size class of the allocator, 192 bytes. What is needed by few, or only
-// now and then, stands behind a pointer.
+// now and then, is behind a pointer.
 func TestSocketSize(t *testing.T) {
 	if strconv.IntSize != 64 {
 		t.Skip("of 64-bit machines")

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// socket reads and writes a stream socket by its descriptor, on Linux. The sanitizers for
-// memory do not see raw system calls.
+// socket reads and writes a stream socket by its descriptor, on Linux only. Memory
+// sanitizers do not see raw system calls, so it is not built with them.
 type socket struct{}
 
 func newSocket(net.Conn, Options, Sink) *socket { return nil }

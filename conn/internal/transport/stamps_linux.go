@@ -10,10 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tcpInq is TCP_INQ: each recvmsg tells how many bytes the kernel still holds (Linux 4.18).
+// tcpInq is TCP_INQ: each recvmsg returns how many bytes the kernel still holds (Linux
+// 4.18).
 const tcpInq = 36
 
-// stampedRead reads with recvmsg, which also brings the time at which the kernel received the bytes and how many it still holds.
+// stampedRead reads with recvmsg. That also returns when the kernel received the bytes
+// and how many it still holds.
 type stampedRead struct {
 	info    Info
 	msg     unix.Msghdr
@@ -22,7 +24,7 @@ type stampedRead struct {
 	call    recvmsgArgs
 }
 
-// newStampedRead returns nil if the kernel does not stamp.
+// newStampedRead returns nil if the kernel does not take the option.
 func newStampedRead(rc syscall.RawConn) *stampedRead {
 	var stampErr error
 	err := rc.Control(func(fd uintptr) {
@@ -52,7 +54,7 @@ func (r *stampedRead) recv(fd uintptr, p []byte, raw bool) (int, syscall.Errno) 
 	return n, 0
 }
 
-// parse walks over the control messages.
+// parse reads the control messages.
 func (r *stampedRead) parse(n, size int) {
 	r.info = Info{User: time.Now(), Bytes: n, Backlog: -1}
 	base := unsafe.Pointer(&r.control[0])

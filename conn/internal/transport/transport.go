@@ -1,6 +1,6 @@
-// Package transport carries the bytes of connections: it reads and writes sockets by their
-// descriptor on Linux, with stamps and polling, and TLS over a layer that reads the socket in
-// large pieces and can open the records by itself.
+// Package transport carries the bytes of connections. On Linux it reads and writes
+// sockets by their descriptor, with timestamps and polling. Under TLS it reads the socket
+// in large pieces, and can decrypt the records itself.
 package transport
 
 import (
@@ -11,109 +11,109 @@ import (
 	"time"
 )
 
-// Sink is where a transport puts what it reads: a frame.Reader, or the buffer under a
+// Sink receives what a transport reads. It is a frame.Reader, or the buffer under a
 // tls.Conn.
 type Sink interface {
 	SpaceIn(dst []byte) []byte
-	Refill() []byte // SpaceIn after a Release, with little of the stack; nil if that takes more
+	Refill() []byte // SpaceIn after a Release, using little stack; nil if it needs more
 	Filled(n int)
-	Release()    // called before the wait for bytes
-	WriteWaits() // called when a write has to wait for room
+	Release()    // called before a wait for bytes
+	WriteWaits() // called when a write must wait for room
 }
 
-// How says how bytes are written.
+// How says how to write bytes.
 type How uint8
 
 // The bits of How.
 const (
-	NoWait How = 1 << iota // what cannot be written at once is left
-	Often                  // the call is one of many in a row, to other connections
+	NoWait How = 1 << iota // do not wait: leave what cannot be written at once
+	Burst                  // the call is one of many in a row, to different connections
 )
 
-// Transport carries the bytes of a connection. One goroutine reads, one writes, and any
-// may call the methods of the last group.
+// Transport carries the bytes of a connection. One goroutine may read and one may write
+// at the same time. Any goroutine may call the methods of the last group.
 type Transport interface {
-	// Fill waits for bytes and puts them into the sink; into dst if that finds that they
-	// can be.
+	// Fill waits for bytes and puts them into the sink, or into dst if the sink says so.
 	Fill(dst []byte) (n int, err error)
-	// FillNow is Fill that does not wait: it reads the connection below once at most. The
-	// error is ErrNothing if the sink got no byte, and others may come.
+	// FillNow is Fill without a wait: it reads the connection below at most once. It
+	// returns ErrNothing if there were no bytes but more may come.
 	FillNow(dst []byte) (n int, err error)
-	// Drained reports whether the last read of a socket left nothing in the kernel, so that
-	// whatever comes next shows as an edge. Without exact it also goes by a read that
-	// brought less than it had room for.
+	// Drained reports whether the last read of a socket emptied the kernel's buffer, so
+	// that later bytes cause a new event. If exact is false, a read that did not fill its
+	// space also counts.
 	Drained(exact bool) bool
-	// Raw returns the socket below, nil if FillNow cannot read one.
+	// Raw returns the socket below, or nil if FillNow cannot read one.
 	Raw() syscall.RawConn
-	// Ready reports whether Fill may have bytes without reading the connection below.
+	// Ready reports whether Fill may have bytes without a read of the connection below.
 	Ready() bool
-	// Held returns how many bytes have been read and are not in the sink. known is false
-	// if that cannot be seen.
+	// Held returns how many bytes were read and are not in the sink yet. known is false
+	// if that is unknown.
 	Held() (n int, known bool)
-	// Info tells of the last read; nil if this cannot be told.
+	// Info describes the last read. It is nil if nothing is known.
 	Info() *Info
-	// Free gives the memory of the reading side back, when nothing more is read.
+	// Free returns the read memory to its pool, after the last read.
 	Free()
 
-	// Write writes a and then b, which is for those that are vectored.
+	// Write writes a and then b. b is empty unless the Transport is Vectored.
 	Write(a, b []byte, how How) (n int, err error)
-	// CloseNotify tells the peer's TLS, if there is any, that nothing more comes.
+	// CloseNotify sends the TLS alert close_notify, if there is TLS.
 	CloseNotify()
-	// CutByWrite reports whether a write that fails is the last, whatever was written of it.
+	// CutByWrite reports whether no write can follow a failed one, even if nothing of it
+	// was written.
 	CutByWrite() bool
-	// Vectored reports whether Write takes two pieces, and need not wait.
+	// Vectored reports whether Write takes two pieces, and can write without waiting.
 	Vectored() bool
 
-	// Counters tells how far reading and writing are.
+	// Counters returns the counts of reads and writes.
 	Counters() Counters
-	// SetReadDeadline is that of net.Conn.
+	// SetReadDeadline is as in net.Conn.
 	SetReadDeadline(t time.Time) error
-	// StopPolling ends polling and blocking reads: one that runs goes on to wait in the
-	// runtime's poller, and later ones do so at once. Closing a socket waits for those
-	// who use it.
+	// StopPolling ends polling and blocking reads, one in progress too. Reads then wait
+	// in the runtime's poller. Closing a socket waits for its users, so call StopPolling
+	// first.
 	StopPolling()
 }
 
-// Counters are what a transport has counted.
+// Counters are the counts of a Transport.
 type Counters struct {
-	Reads, Waits uint64 // reads that brought bytes, and that found nothing
-	Received     uint64 // bytes under TLS
-	Writes       uint64 // writes under TLS
-	WriteWaits   uint64 // how often a write has waited for room
-	Writing      bool   // a write waits for room, or might: of what is not a socket that is all the time in which it writes
+	Reads, Waits uint64 // reads that brought bytes; reads that found nothing
+	Received     uint64 // bytes received under TLS
+	Writes       uint64 // writes made under TLS
+	WriteWaits   uint64 // how often a write had to wait for room
+	Writing      bool   // a write waits for room; of a connection that is no socket: a write is in progress
 }
 
-// Looks is how often the connection below was read.
+// Looks returns how often the connection below was read.
 func (c Counters) Looks() uint64 { return c.Reads + c.Waits }
 
-// Info tells of the last read from a socket.
+// Info describes the last read of a socket.
 type Info struct {
-	Kernel  time.Time // when the kernel received the last segment; zero where it did not stamp
+	Kernel  time.Time // when the kernel received the last segment; zero if unknown
 	User    time.Time // when the read returned
-	Bytes   int       // how many it brought
-	Backlog int       // how many more the kernel held then; -1 if it does not tell
+	Bytes   int       // the bytes of the read
+	Backlog int       // bytes that the kernel still held; -1 if unknown
 }
 
 // Syscalls says how a socket is read and written on Linux.
 type Syscalls uint8
 
-// The ways.
+// The values of Syscalls.
 const (
-	SyscallsAuto  Syscalls = iota // raw while reads bring much, and to write often; plain otherwise
-	SyscallsPlain                 // the scheduler is told of each, as package net does
-	SyscallsRaw                   // it is not
+	SyscallsAuto  Syscalls = iota // raw after large reads and for frequent writes, otherwise plain
+	SyscallsPlain                 // the scheduler is told of each call, as in package net
+	SyscallsRaw                   // the scheduler is not told
 )
 
 // Options say how a transport works.
 type Options struct {
 	Syscalls   Syscalls
-	Timestamps bool          // have Linux stamp what it receives
-	Spin       time.Duration // how long a read polls an empty socket before it parks
-	Block      bool          // a read that waits blocks its thread in poll(2), on Linux
-	ReadBuffer int           // bounds the buffer under TLS, which is twice as large; over a socket the Sink has one
+	Timestamps bool          // Linux records when it receives bytes
+	Spin       time.Duration // how long a read polls an empty socket before it waits
+	Block      bool          // a read blocks its thread in poll(2) while it waits, on Linux
+	ReadBuffer int           // under TLS the buffer grows to twice this; over a socket the Sink has the buffer
 }
 
-// ErrNothing says that FillNow would have to wait.
+// ErrNothing is returned by FillNow if it would have to wait.
 var ErrNothing = errors.New("the transport has nothing now")
 
 // What a connection below must not do.
@@ -122,13 +122,13 @@ var (
 	ErrWriteCount = errors.New("the transport returned an impossible count from Write")
 )
 
-// MaxEmptyReads is how many reads of (0, nil) there may be in a row, before io.ErrNoProgress.
+// MaxEmptyReads is how many reads in a row may return (0, nil). The next one is
+// io.ErrNoProgress.
 const MaxEmptyReads = 100
 
-// New returns the Transport of nc, and the lowest connection known. t is nil if nc is
-// neither a socket that can be read and written by its descriptor nor a tls.Conn over
-// Records. What else is to be known of nc, its owner knows: one that is its own Transport
-// costs no allocation, where a third type here would.
+// New returns the Transport of nc, and the lowest known connection. t is nil unless nc is
+// a socket that can be used by its descriptor, or a tls.Conn over Records. For any other
+// nc the caller must be the Transport itself: a third type here would cost an allocation.
 func New(nc net.Conn, o Options, to Sink) (t Transport, base net.Conn) {
 	if t, ok := nc.(*tls.Conn); ok {
 		base := t.NetConn()
@@ -144,7 +144,7 @@ func New(nc net.Conn, o Options, to Sink) (t Transport, base net.Conn) {
 	return nil, nc
 }
 
-// unreader is a net.Conn that tells how many bytes it could give without waiting; ok is
+// unreader is a net.Conn that knows how many bytes it could return without waiting. ok is
 // false if it does not know.
 type unreader interface {
 	Unread() (n int, ok bool)

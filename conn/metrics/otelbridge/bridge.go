@@ -1,10 +1,10 @@
-// Package otelbridge gives the values of a metrics.Set to OpenTelemetry.
+// Package otelbridge exports a metrics.Set to OpenTelemetry.
 //
 //	stop, err := otelbridge.Register(provider.Meter(otelbridge.Scope), &set)
 //
-// Names and units are those of Metric.Name and Metric.Unit. Labels are attributes:
-// direction is network.io.direction, reason is error.type, and the others have
-// "tickwire." before their key. One that is empty is left out.
+// Names and units are Metric.Name and Metric.Unit. Labels are attributes: direction is
+// network.io.direction, reason is error.type, and the others have the prefix "tickwire.".
+// An empty label is left out.
 package otelbridge
 
 import (
@@ -20,9 +20,9 @@ import (
 // Scope is a name for the Meter: that of this package.
 const Scope = "github.com/seed-7f57ff33/tickwire/conn/metrics/otelbridge"
 
-// Register makes the instruments. What is asked for is read when the Meter's reader asks,
-// except the round trips, which are recorded as they come. What is added to the Set later
-// is told too. After stop nothing is told any more.
+// Register makes the instruments. Values are read when the Meter's reader asks, except
+// round trips, which are recorded at once. What is added to the Set later is exported
+// too. After stop nothing is exported.
 func Register(meter metric.Meter, set *metrics.Set) (stop func() error, err error) {
 	b := &bridge{
 		ints: map[*metrics.Metric]metric.Int64Observable{}, floats: map[*metrics.Metric]metric.Float64Observable{},
@@ -61,8 +61,8 @@ type bridge struct {
 	histograms map[*metrics.Metric]metric.Float64Histogram
 }
 
-// instrument makes that of a metric. Seconds are floating-point numbers, and all else is
-// counted in whole ones.
+// instrument makes the instrument of a metric. Seconds are floating-point numbers, and
+// all others are integers.
 func (b *bridge) instrument(meter metric.Meter, m *metrics.Metric) (o metric.Observable, err error) {
 	help, unit := metric.WithDescription(m.Help), metric.WithUnit(m.Unit)
 	seconds := m.Unit == "s"
@@ -108,8 +108,8 @@ func attributes(m *metrics.Metric, labels []string) attribute.Set {
 	return attribute.NewSet(list...)
 }
 
-// attributeKey returns the key of a label's attribute: the semantic conventions' where
-// they have one.
+// attributeKey returns the attribute key for a label: that of the semantic conventions if
+// there is one.
 func attributeKey(label string) string {
 	switch label {
 	case metrics.LabelDirection:

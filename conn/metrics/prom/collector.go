@@ -1,9 +1,9 @@
-// Package prom gives the values of a metrics.Set to Prometheus.
+// Package prom exports a metrics.Set to Prometheus.
 //
 //	prometheus.MustRegister(prom.New(&set))
 //
 // Names are those of Metric.Prometheus, and labels those of Metric.Labels. The folder has
-// a dashboard for Grafana, dashboard.json, which uses them.
+// a dashboard for Grafana with them, dashboard.json.
 package prom
 
 import (
@@ -12,14 +12,15 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/metrics"
 )
 
-// Collector is a prometheus.Collector. What it tells is read when it is asked.
+// Collector is a prometheus.Collector. It reads the values when it is asked.
 type Collector struct {
 	set   *metrics.Set
 	descs map[*metrics.Metric]*prometheus.Desc
 }
 
-// New returns the collector of a Set. What is added to the Set later is told too. To tell
-// several Sets apart in one registry, wrap the registerer: prometheus.WrapRegistererWith.
+// New returns the collector of a Set. What is added to the Set later is exported too. To
+// distinguish several Sets in one registry, wrap the registerer:
+// prometheus.WrapRegistererWith.
 func New(set *metrics.Set) *Collector {
 	c := &Collector{set, map[*metrics.Metric]*prometheus.Desc{}}
 	for _, m := range metrics.Metrics() {
@@ -28,14 +29,14 @@ func New(set *metrics.Set) *Collector {
 	return c
 }
 
-// Describe sends what can be told.
+// Describe sends the descriptions of all metrics.
 func (c *Collector) Describe(to chan<- *prometheus.Desc) {
 	for _, m := range metrics.Metrics() {
 		to <- c.descs[m]
 	}
 }
 
-// Collect sends what there is to tell.
+// Collect sends all current values.
 func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	c.set.Collect(func(m *metrics.Metric, value float64, labels ...string) {
 		kind := prometheus.GaugeValue

@@ -1,5 +1,5 @@
-// Package world is what the tests of the exporters measure: a client and two lines over
-// real sockets, and what is to be told of them.
+// Package world is what the tests of exporters measure: a client and two lines over real
+// sockets. It also has the expected values.
 package world
 
 import (
@@ -23,15 +23,15 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// A Value is one that an exporter is to tell, with both of its names, letter for letter.
+// A Value is an expected value, with both of its exact names.
 type Value struct {
 	Prom, OTel string
-	Labels     map[string]string // by the keys of Prometheus; none of them is empty
+	Labels     map[string]string // by the keys of Prometheus; none is empty
 	Value      float64
 	Count      uint64 // of a histogram, whose sum is Value
 }
 
-// Key names a Value among others: by its name in Prometheus and its labels.
+// Key identifies a Value by its Prometheus name and its labels.
 func (v Value) Key() string { return fmt.Sprint(v.Prom, v.Labels) }
 
 // World runs until Stop.
@@ -46,18 +46,17 @@ type World struct {
 	stop func()
 }
 
-// A watched is a client with what its own hooks have heard: they stand beside those of
-// the Set.
+// A watched is a client, and the values from its own hooks, which the Set calls too.
 type watched struct {
 	*redial.Client
 	watchedConns
 	failed  atomic.Uint64
-	ends    map[string]float64 // what is to be told, by "side code"
+	ends    map[string]float64 // expected, by "side code"
 	rtt     atomic.Int64
 	answers atomic.Uint64
 }
 
-// watchedConns are all connections that were there.
+// watchedConns are all connections so far.
 type watchedConns struct {
 	mu    sync.Mutex
 	conns []*conn.Conn
@@ -99,8 +98,8 @@ func watch(address string) *watched {
 
 var errRefused = errors.New("the subscription was refused")
 
-// Start starts all, measured by set as "flapping", "lines", "server", "viewers" and
-// "stuck", and returns when all has come that will.
+// Start starts everything, measured by set as "flapping", "lines", "server", "viewers"
+// and "stuck". It returns when all events have happened.
 func Start(t testing.TB, set *metrics.Set) *World {
 	t.Helper()
 	w := new(World)
@@ -145,8 +144,8 @@ func check(t testing.TB, err error) {
 	}
 }
 
-// startClient runs a client whose first five connections fail, each in another way, and
-// returns when the sixth has brought all.
+// startClient runs a client whose first five connections fail, each in another way. It
+// returns when the sixth has delivered everything.
 func (w *World) startClient(ctx context.Context, set *metrics.Set, address string, running *sync.WaitGroup) error {
 	w.client = watch(address)
 	keep := w.client.OnConnect
@@ -171,7 +170,7 @@ func (w *World) startClient(ctx context.Context, set *metrics.Set, address strin
 	select {
 	case s := <-last:
 		_, err := s.Conn.Ping(ctx)
-		w.client.ends = map[string]float64{"peer 1012": 1, "peer 4xxx": 1, "network 1006": 1, "us 1001": 1} // the last by OnConnect
+		w.client.ends = map[string]float64{"peer 1012": 1, "peer 4xxx": 1, "network 1006": 1, "us 1001": 1} // the last one by OnConnect
 		return errors.Join(err, w.client.Send(ctx, conn.Text, []byte("thanks")))
 	case <-time.After(time.Minute):
 		return errors.New("the last message has not come")
@@ -219,7 +218,7 @@ func readOut(c *conn.Conn) {
 }
 
 // startLines runs two lines, each with losses, and a server whose connections are in a
-// Group; it returns when all was judged.
+// Group. It returns when all messages are judged.
 func (w *World) startLines(ctx context.Context, set *metrics.Set, listen func(func(int, net.Conn)) string, running *sync.WaitGroup) error {
 	conns, err := set.Conns("server")
 	if err != nil {
@@ -258,15 +257,15 @@ func (w *World) startLines(ctx context.Context, set *metrics.Set, listen func(fu
 		_ = w.lines.Run(ctx, func(context.Context, redial.Delivery[string]) error { return nil })
 		close(news)
 	})
-	// Numbers do not begin at 1 for a line that is late: what is sure is how many
-	// messages were judged.
+	// For a late line numbers do not begin at 1. Only the number of judged messages is
+	// certain.
 	if !until(func() bool { return w.judged() == 7+6 && w.group.Len() == 2 && w.lines.Counts().Waiting == 0 }) {
 		return fmt.Errorf("the lines have brought %+v", w.lines.Counts())
 	}
 	return nil
 }
 
-// until waits for a condition. It reports false if that takes a minute.
+// until waits for a condition. It returns false after a minute.
 func until(condition func() bool) bool {
 	limit := time.NewTimer(time.Minute)
 	defer limit.Stop()
@@ -284,14 +283,14 @@ func until(condition func() bool) bool {
 	}
 }
 
-// startStuck sends to connections whose peers do not read, until one is ended for that,
+// startStuck sends to connections whose peers do not read, until one was ended for that,
 // one waits with a message, and one with two.
 func (w *World) startStuck(ctx context.Context, set *metrics.Set) error {
 	w.stuck.Lag = 1000
 	if err := set.Group("stuck", &w.stuck); err != nil {
 		return err
 	}
-	message := make([]byte, 400-4) // 400 B on the wire
+	message := make([]byte, 400-4) // a frame of 400 B
 	for _, step := range []struct {
 		joins bool
 		want  conn.GroupStats
@@ -331,7 +330,7 @@ func number(data []byte) (key string, from, to uint64, ok bool) {
 	return "", n, n, err == nil
 }
 
-// Stop ends the clients and then the servers. Nothing changes any more after it.
+// Stop ends the clients and then the servers. Nothing changes afterwards.
 func (w *World) Stop() {
 	w.stop()
 	w.client.ends["us 1001"]++
@@ -340,7 +339,7 @@ func (w *World) Stop() {
 	}
 }
 
-// Want returns all that an exporter is to tell, time without a session apart.
+// Want returns all expected values, except the time without a session.
 func (w *World) Want(stopped bool) []Value {
 	var all list
 	up := 1.0
@@ -460,9 +459,9 @@ func (l *list) group(name string, s conn.GroupStats) {
 	l.add("tickwire_group_removed_total", "tickwire.group.removed", of, float64(s.Removed))
 }
 
-// Compare fails unless got is what is wanted, value by value; it reads got until nothing
-// has changed meanwhile. The time without a session is apart: that of the client which
-// lost sessions is not 0.
+// Compare fails unless got equals the expected values, one by one. It reads got until
+// nothing has changed meanwhile. The time without a session is checked apart: it is not 0
+// for the client that lost sessions.
 func (w *World) Compare(t testing.TB, stopped bool, read func() map[string]Value) {
 	t.Helper()
 	var got map[string]Value

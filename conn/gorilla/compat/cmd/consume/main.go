@@ -1,8 +1,8 @@
 //go:build unix
 
-// Consume reads trades by an exchange's SDK, go-binance, from the URL that it is given, and
-// tells what that costs: for each line on its standard input it reads on for a while, and
-// writes a line of figures. The scenario sdk of bench runs it, built with each module.
+// Consume reads trades with an exchange's SDK, go-binance, from a URL, and measures the
+// cost. For each line on its standard input it reads for a while and writes a line of
+// figures. The scenario sdk of bench runs it, built with each module.
 package main
 
 import (
@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	warmup = 60_000 // messages, which may have waited in sockets since the turn before
-	chunk  = 2_000  // messages between looks at the clock
+	warmup = 60_000 // messages; some may have waited in sockets since the last turn
+	chunk  = 2_000  // messages between two looks at the clock
 	enough = 200 * time.Millisecond
 )
 
@@ -64,7 +64,7 @@ type turns struct {
 	before usage
 }
 
-// took is the SDK's handler. It holds the reader between turns.
+// took is the SDK's handler. Between turns it blocks the reader.
 func (t *turns) took(e *binance.WsAggTradeEvent) {
 	if t.n == 0 {
 		<-t.begin
@@ -124,7 +124,8 @@ func switches() int64 {
 	return r.Nvcsw + r.Nivcsw
 }
 
-// readCalls is how often this process has called read and its kin, as Linux counts.
+// readCalls returns how often this process has made read calls of any kind, as counted by
+// Linux.
 func readCalls() (n uint64) {
 	b, _ := os.ReadFile("/proc/self/io")
 	for line := range strings.Lines(string(b)) {

@@ -1,6 +1,6 @@
-// Own runs the genuine module's own tests against conn/gorilla. They are taken from the
-// module cache, and laid over the package for this one run. It fails if one fails, or if
-// fewer run than before.
+// Own runs the original module's tests against conn/gorilla. It takes them from the
+// module cache, and overlays them for this run. It fails if a test fails, or if fewer run
+// than before.
 //
 //	go -C conn/gorilla/compat run ./cmd/own
 package main
@@ -34,7 +34,7 @@ const (
 	wanted = 53
 )
 
-// skipped are the tests of what only the genuine module has inside.
+// skipped are the tests of internals of the original module.
 var skipped = map[string]string{
 	"TestTruncWriter":     "a writer inside its compression; package deflate cuts the tail off by itself",
 	"TestMaskBytes":       "its masking; that of package mask has tests of its own",
@@ -44,7 +44,7 @@ var skipped = map[string]string{
 	"TestParseExtensions": "its parser; that of package handshake has tests of its own, and refuses a malformed line as a whole",
 }
 
-// What reaches into a connection is put in another way: see shim.go.txt.
+// Expressions that use internals of a connection are replaced: see shim.go.txt.
 var (
 	compressing = regexp.MustCompile(`(?m)^(\t+)(\w+)\.new(?:Com|Decom)pression(?:Writer|Reader) = (?:de)?compressNoContextTakeover$`)
 	enabling    = regexp.MustCompile(`(?m)^(\t+)(\w+)\.enableWriteCompression = true$`)
@@ -90,7 +90,7 @@ func run() error {
 	return nil
 }
 
-// dirOf is a folder that go list tells.
+// dirOf returns a folder from the output of go list.
 func dirOf(args ...string) (string, error) {
 	cmd := exec.Command("go", args...)
 	cmd.Stderr = os.Stderr
@@ -98,7 +98,7 @@ func dirOf(args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// lay writes an overlay for go test: our tests are away, and the genuine ones are there.
+// lay writes an overlay for go test: without our tests, with the original ones.
 func lay(genuine, ours, temp string) (string, error) {
 	replace := map[string]string{}
 	own, err := filepath.Glob(filepath.Join(ours, "*_test.go"))
@@ -147,8 +147,8 @@ func lay(genuine, ours, temp string) (string, error) {
 	return overlay, os.WriteFile(overlay, list, 0o644)
 }
 
-// adapt takes the tests that are skipped out of a file, and from unused, and changes what
-// reaches into a connection.
+// adapt removes the skipped tests from a file, and from unused. It also replaces what
+// uses internals of a connection.
 func adapt(name string, text []byte, unused map[string]string) ([]byte, error) {
 	text = compressing.ReplaceAll(text, []byte("${1}compressTest($2)"))
 	text = enabling.ReplaceAll(text, []byte("${1}$2.EnableWriteCompression(true)"))
@@ -173,7 +173,7 @@ func adapt(name string, text []byte, unused map[string]string) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// dropImports takes out what the functions that are left do not use.
+// dropImports removes the imports that the remaining functions do not use.
 func dropImports(f *ast.File) {
 	used := map[string]bool{}
 	for _, d := range f.Decls {

@@ -1,6 +1,6 @@
-// Sdks runs the websocket tests of SDKs, which it takes unchanged from the module cache,
-// with the genuine module and with conn/gorilla in its place. What passes with the first
-// must pass with the second, and no less than before.
+// Sdks runs the websocket tests of SDKs, unchanged from the module cache, with the
+// original module and with conn/gorilla instead. What passes with the first must pass
+// with the second, and no fewer tests than before.
 //
 //	go -C conn/gorilla/compat run ./cmd/sdks
 package main
@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-// sdks are the packages, the tests that are of interest, and how many of them pass.
+// sdks are the packages, the tests to run, and how many of them pass.
 var sdks = []struct {
 	pkg    string
 	run    string
@@ -28,9 +28,8 @@ var sdks = []struct {
 	{"github.com/olahol/melody", ".", 18},
 }
 
-// timed are the tests whose outcome depends on how soon the other side is there, with
-// either module, and so on what else runs on the machine. They are tried, and told of, and
-// the verdict does not depend on them.
+// timed are tests whose result depends on timing, with either module, and so on the load
+// of the machine. They are run and reported, but they do not decide.
 var timed = map[string]string{
 	"TestClient":    "needs its server to be up in time",
 	"TestBroadcast": "needs all sessions to be registered in time",
@@ -76,7 +75,7 @@ func run() error {
 	return nil
 }
 
-// tests are those of a package, built with a modfile.
+// tests are the tests of a package, built with a modfile.
 type tests struct{ modfile, file, dir string }
 
 func build(temp, modfile, pkg string) (tests, error) {

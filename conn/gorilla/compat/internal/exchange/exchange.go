@@ -1,4 +1,4 @@
-// Package exchange is a server on loopback that sends trades as an exchange does.
+// Package exchange is a loopback server that sends trades like an exchange.
 package exchange
 
 import (
@@ -21,13 +21,13 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
-// Trade returns the trade of that number as the feed has it.
+// Trade returns trade i in the format of the feed.
 func Trade(i int) []byte {
 	return fmt.Appendf(nil, `{"e":"aggTrade","E":%d,"s":"BTCUSDT","a":%d,"p":"%d.%02d000000","q":"0.%05d000","f":%d,"l":%d,"T":%d,"m":%t,"M":true}`,
 		1700000000000+i, i, 60000+i%977, i%100, i%99991, 2*i, 2*i+1, 1700000000000+i, i%3 == 0)
 }
 
-// Certificate makes one for loopback, and writes it to a file that a program can be told to
+// Certificate makes a certificate for loopback, and writes it to a file for the client to
 // trust.
 func Certificate(file string) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -46,9 +46,10 @@ func Certificate(file string) (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, os.WriteFile(file, text, 0o600)
 }
 
-// Serve sends n trades to each client that connects to l, a ping after each hundred, and
-// then a Close with 1001. It agrees to compression if compressed says so, without context
-// takeover, and tells the pongs that came, and whether the connection was compressed.
+// Serve sends n trades to each client that connects to l, with a ping after each hundred,
+// and then a Close frame with code 1001. If compressed is set it agrees to compression
+// without context takeover. It calls told with the number of pongs received, and whether
+// the connection was compressed.
 func Serve(l net.Listener, n int, compressed bool, told func(pongs int, compressed bool)) error {
 	return http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		pongs := make(chan struct{}, n)

@@ -13,10 +13,10 @@ import (
 	"strings"
 )
 
-// Results are the tests that passed, by their package and name, with a slash between.
+// Results are the tests that passed, as package/name.
 type Results map[string]bool
 
-// Top returns those that are no part of another test.
+// Top returns the tests that are not subtests.
 func (r Results) Top() []string {
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(r)) {

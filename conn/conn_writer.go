@@ -11,36 +11,36 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
-// outlet is a Conn as its frame.Writer writes to it.
-type outlet Conn
+// connWriter is a Conn as its frame.Writer writes to it.
+type connWriter Conn
 
-func (o *outlet) Write(b []byte) (int, error) { return o.data(b, nil) }
+func (o *connWriter) Write(b []byte) (int, error) { return o.data(b, nil) }
 
-// vectorOutlet is an outlet over a socket, which can write two pieces at once.
-type vectorOutlet Conn
+// vectorConnWriter is a connWriter over a socket, which can write two pieces at once.
+type vectorConnWriter Conn
 
-func (o *vectorOutlet) Write(b []byte) (int, error) { return (*outlet)(o).data(b, nil) }
+func (o *vectorConnWriter) Write(b []byte) (int, error) { return (*connWriter)(o).data(b, nil) }
 
 // WriteV implements frame.VectorWriter, for the two pieces that its Writer has at most.
-func (o *vectorOutlet) WriteV(pieces [][]byte) (int64, error) {
+func (o *vectorConnWriter) WriteV(pieces [][]byte) (int64, error) {
 	var b []byte
 	if len(pieces) > 1 {
 		b = pieces[1]
 	}
-	n, err := (*outlet)(o).data(pieces[0], b)
+	n, err := (*connWriter)(o).data(pieces[0], b)
 	return int64(n), err
 }
 
 // data writes a and then b; with Config.FailFast only what can be written now, and leaves
 // the rest to a goroutine.
-func (o *outlet) data(a, b []byte) (int, error) {
+func (o *connWriter) data(a, b []byte) (int, error) {
 	c := (*Conn)(o)
-	if !c.cfg.FailFast || c.shut || c.patient {
+	if !c.cfg.FailFast || c.closeSent || c.ignoreFailFast {
 		return o.write(a, b, 0)
 	}
 	total := len(a) + len(b)
 	n := 0
-	if c.vectored && c.rest == nil {
+	if c.vectored && c.unsent == nil {
 		var err error
 		n, err = o.write(a, b, transport.NoWait)
 		switch {
@@ -50,12 +50,12 @@ func (o *outlet) data(a, b []byte) (int, error) {
 			return 0, ErrWouldBlock
 		}
 	}
-	c.leave(a[min(n, len(a)):], b[max(0, n-len(a)):])
+	c.deferWrite(a[min(n, len(a)):], b[max(0, n-len(a)):])
 	return total, nil
 }
 
 // write writes a and then b, as the transport does.
-func (o *outlet) write(a, b []byte, how transport.How) (int, error) {
+func (o *connWriter) write(a, b []byte, how transport.How) (int, error) {
 	if o.cfg.WriteTimeout > 0 {
 		(*Conn)(o).armWrite()
 	}
@@ -70,12 +70,12 @@ func (o *outlet) write(a, b []byte, how transport.How) (int, error) {
 // writeRaw that goes on; an error has ended the writing side.
 func (c *Conn) tryWriteRaw(b []byte, messages int) (n int, held bool, err error) {
 	switch {
-	case !c.vectored || !c.lock.tryLockClear(0):
+	case !c.vectored || !c.lock.tryLockFast(0):
 		return 0, false, nil
 	case c.w.Queued() > 0:
 		return 0, true, nil
 	}
-	n, err = (*outlet)(c).write(b, nil, transport.NoWait|transport.Often)
+	n, err = (*connWriter)(c).write(b, nil, transport.NoWait|transport.Burst)
 	switch {
 	case err != nil:
 		return n, false, c.rawFailed(err)
@@ -104,12 +104,12 @@ func (c *Conn) writeRaw(b []byte, messages int, held bool) error {
 		}
 	}
 	var n int
-	c.patient = true
+	c.ignoreFailFast = true
 	err := c.w.Flush()
 	if err == nil {
-		n, err = (*outlet)(c).write(b, nil, 0)
+		n, err = (*connWriter)(c).write(b, nil, 0)
 	}
-	c.patient = false
+	c.ignoreFailFast = false
 	if err == nil && n != len(b) {
 		err = io.ErrShortWrite
 	}
@@ -124,8 +124,8 @@ func (c *Conn) writeRaw(b []byte, messages int, held bool) error {
 // wroteRaw counts messages. The caller has the write lock.
 func (c *Conn) wroteRaw(messages int) {
 	bump(&c.stats.messagesWritten, messages)
-	if c.packed != nil {
-		c.packed.out.Forget() // the peer's context now ends with what out has not seen
+	if c.compression != nil {
+		c.compression.out.Forget() // the peer's context now ends with what out has not seen
 	}
 }
 
@@ -137,25 +137,25 @@ func (c *Conn) rawFailed(err error) error {
 	return err
 }
 
-// leave keeps b for flushControls, after what was left before.
-func (c *Conn) leave(b ...[]byte) {
-	size := c.restLen
+// deferWrite keeps b for flushControls, after what was left before.
+func (c *Conn) deferWrite(b ...[]byte) {
+	size := c.unsentLen
 	for _, p := range b {
 		size += len(p)
 	}
-	if c.rest == nil {
-		c.rest = buffer.Get(size)
-	} else if len(c.rest.B) < size {
-		c.rest = buffer.Grow(c.rest, c.restLen, size)
+	if c.unsent == nil {
+		c.unsent = buffer.Get(size)
+	} else if len(c.unsent.B) < size {
+		c.unsent = buffer.Grow(c.unsent, c.unsentLen, size)
 	}
 	for _, p := range b {
-		c.restLen += copy(c.rest.B[c.restLen:], p)
+		c.unsentLen += copy(c.unsent.B[c.unsentLen:], p)
 	}
 }
 
-func (c *Conn) dropRest() {
-	buffer.Put(c.rest)
-	c.rest, c.restLen = nil, 0
+func (c *Conn) dropUnsent() {
+	buffer.Put(c.unsent)
+	c.unsent, c.unsentLen = nil, 0
 }
 
 // flushControls is a goroutine that got the write lock with its start: it writes what a
@@ -164,19 +164,19 @@ func (c *Conn) dropRest() {
 // handshake.
 func (c *Conn) flushControls() {
 	_ = c.ownWrites(time.Time{})
-	if c.rest != nil {
-		b := c.rest.B[:c.restLen]
-		n, err := (*outlet)(c).write(b, nil, 0)
+	if c.unsent != nil {
+		b := c.unsent.B[:c.unsentLen]
+		n, err := (*connWriter)(c).write(b, nil, 0)
 		if err == nil && n != len(b) {
 			err = io.ErrShortWrite
 		}
 		if err != nil && !c.ended() {
 			c.endWriting(&TransportError{Op: "write", Err: err})
 		}
-		c.dropRest()
+		c.dropUnsent()
 	}
 	stuck := false
-	if c.lock.has(lockPending) && !c.shut && !c.cannotWrite() {
+	if c.lock.has(lockPending) && !c.closeSent && !c.cannotWrite() {
 		stuck = !c.writeControls(0) // by the end of a close handshake
 	}
 	c.disownWrites()
