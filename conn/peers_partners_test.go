@@ -24,7 +24,9 @@ type partner struct {
 	cannot string
 	codes  string          // which codes its program can send: "" for all of closings
 	answer frame.CloseCode // the code with which it answers our Close, if not the same
-	untold bool            // it does not tell the code that we answered with
+	// bare is the code with which it answers a Close that has none, 0 for none.
+	bare   frame.CloseCode
+	untold bool // it does not tell the code that we answered with
 }
 
 // A packing is what a library does of permessage-deflate in one role.
@@ -142,15 +144,22 @@ var partners = []partner{
 		codes:  "page",
 	},
 	{
-		name: "rust tokio-tungstenite", command: []string{"BUILT/rust/release/peer", "tokio-tungstenite", "FOLDER"},
+		name: "rust tokio-tungstenite", command: []string{"BUILT/rust/debug/peer", "tokio-tungstenite", "FOLDER"},
 		cannot: noDeflate,
 	},
 	{
-		name: "rust fastwebsockets", command: []string{"BUILT/rust/release/peer", "fastwebsockets", "FOLDER"},
+		name: "rust fastwebsockets", command: []string{"BUILT/rust/debug/peer", "fastwebsockets", "FOLDER"},
 		cannot: noDeflate,
 	},
 	{
 		name: "java java.net.http", command: []string{"java", "-Xmx512m", "-cp", "BUILT/java", "Peer", "FOLDER"},
-		server: noServer, cannot: noDeflate, codes: "a code",
+		server: noServer, cannot: noDeflate + "; it answers a Close without a code with 1000",
+		codes: "a code", bare: frame.CodeNormal,
+	},
+	{
+		name: "c++ beast", command: []string{"BUILT/beast", "FOLDER"},
+		cannot: "it answers a Close without a code with 1000", bare: frame.CodeNormal,
+		asClient: packing{deflate: true, alone: true, least: 9, peerAlone: true, peerLeast: 9},
+		asServer: packing{deflate: true, alone: true, least: 9, peerAlone: true, peerLeast: 9},
 	},
 }
