@@ -40,6 +40,8 @@ type packing struct {
 	// peerServerOnly says that it can ask for a window of the server only.
 	peerServerOnly bool
 
+	failsPlain               bool // it hangs when a message is not compressed
+	failsEmpty               bool // it ends when it compresses a message of no bytes
 	sendsPlain               bool // it inflates, but sends nothing compressed
 	serverAlone, clientAlone bool // it always asks for no context takeover of that side
 }
@@ -161,5 +163,13 @@ var partners = []partner{
 		cannot: "it answers a Close without a code with 1000", bare: frame.CodeNormal,
 		asClient: packing{deflate: true, alone: true, least: 9, peerAlone: true, peerLeast: 9},
 		asServer: packing{deflate: true, alone: true, least: 9, peerAlone: true, peerLeast: 9},
+	},
+	{
+		name: "c libwebsockets", command: []string{"BUILT/lws", "FOLDER"},
+		asClient: packing{failsPlain: true, failsEmpty: true, deflate: true, alone: true, least: 9, peerAlone: true, peerLeast: 9},
+		asServer: packing{failsEmpty: true, deflate: true, alone: true},
+		cannot: "it does not tell the answer to its Close; a server of it agrees to no window; an empty message " +
+			"that it compresses ends the program; as a client that compresses it spins on a message that is not",
+		untold: true,
 	},
 }
