@@ -40,10 +40,9 @@ type packing struct {
 	// peerServerOnly says that it can ask for a window of the server only.
 	peerServerOnly bool
 
-	failsPlain               bool // it hangs when a message is not compressed
-	failsEmpty               bool // it ends when it compresses a message of no bytes
-	sendsPlain               bool // it inflates, but sends nothing compressed
-	serverAlone, clientAlone bool // it always asks for no context takeover of that side
+	failsPlain bool // it hangs when a message is not compressed
+	failsEmpty bool // it ends when it compresses a message of no bytes
+	sendsPlain bool // it inflates, but sends nothing compressed
 }
 
 func (p *partner) packs(role frame.Role) packing {
@@ -96,6 +95,11 @@ var (
 	pythonPath = []string{"PYTHONPATH=BUILT/python"}
 	nodePath   = []string{"NODE_PATH=BUILT/node/node_modules"}
 )
+
+// nettyPath is where Debian has Netty. jzlib does the windows that Java's own Deflater has not.
+const nettyPath = "/usr/share/java/netty-common.jar:/usr/share/java/netty-buffer.jar:/usr/share/java/netty-transport.jar:" +
+	"/usr/share/java/netty-resolver.jar:/usr/share/java/netty-codec.jar:/usr/share/java/netty-codec-http.jar:" +
+	"/usr/share/java/netty-handler.jar:/usr/share/java/jctools-core.jar:/usr/share/java/jzlib.jar"
 
 const (
 	noServer  = "the library has no server"
@@ -171,5 +175,25 @@ var partners = []partner{
 		cannot: "it does not tell the answer to its Close; a server of it agrees to no window; an empty message " +
 			"that it compresses ends the program; as a client that compresses it spins on a message that is not",
 		untold: true,
+	},
+}
+
+// morePartners are spoken with by step peers_more, which is run by name: they take as long
+// as all of partners.
+var morePartners = []partner{
+	{
+		name: "java netty", command: []string{"java", "-Xmx1g", "-cp", "BUILT/netty:" + nettyPath, "NettyPeer", "FOLDER"},
+		asClient: packing{deflate: true},
+		asServer: packing{deflate: true, alone: true, least: 9},
+		cannot: "a client of it ends a connection whose server limits what it has not asked to be limited, and asks for no context " +
+			"takeover where a window is meant; a server of it asks for no context takeover only if the client has",
+	},
+	{
+		name: "chromium", begin: chromium,
+		server: noServer, asClient: packing{deflate: true, alone: true, least: 9}, codes: "page",
+	},
+	{
+		name: "firefox", begin: firefox,
+		server: noServer, asClient: packing{deflate: true, alone: true, least: 9}, codes: "page",
 	},
 }
