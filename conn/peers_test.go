@@ -17,11 +17,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
 // The tests of this file run real programs as peers, on loopback, each started and ended by its test: nginx (Debian: nginx-light), haproxy,
-// tinyproxy, squid and microsocks. A test skips if its program is not there.
+// caddy, tinyproxy, squid and microsocks. A test skips if its program is not there.
 
 // A program listens on an address.
 type program struct {
@@ -127,7 +128,7 @@ func pemOf(t *testing.T, c tls.Certificate) (certificate, key string) {
 func backend(t *testing.T) (address string) {
 	t.Helper()
 	l := newListener(t)
-	s := &Server{Handler: echoOrFeed}
+	s := &Server{Handler: echoOrFeed, Upgrader: Upgrader{Config: Config{Deflate: &deflate.Config{}}}}
 	go s.Serve(l)
 	t.Cleanup(func() { s.Close() })
 	return l.Addr().String()
@@ -212,6 +213,21 @@ func terminated(t *testing.T, p *program, roots *x509.CertPool, gone string) {
 		}
 		converse(t, c, false)
 	}
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for _, packing := range []*deflate.Config{
+			nil, {}, {ServerNoContextTakeover: true, ClientNoContextTakeover: true}, {ServerMaxWindowBits: 9, ClientMaxWindowBits: 9},
+		} {
+			d := Dialer{TLSConfig: &tls.Config{RootCAs: roots, MinVersion: version, MaxVersion: version}, Config: Config{Deflate: packing}}
+			c, err := d.Dial(t.Context(), "wss://"+p.address+"/")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if agreed, ok := c.Compression(); ok != (packing != nil) || ok && packing.ServerMaxWindowBits > 0 && agreed.ServerMaxWindowBits != packing.ServerMaxWindowBits {
+				t.Errorf("agreed on %+v, %v", agreed, ok)
+			}
+			converse(t, c, false)
+		}
+	}
 	dialResumed(t, "wss://"+p.address+"/", &tls.Config{RootCAs: roots}, func(i int, c *Conn) {
 		if i == 1 {
 			readFeed(t, c, openedRecords(20_000))
@@ -278,6 +294,34 @@ backend gone
   server none 127.0.0.1:1
 `, p.address, p.dir, backend(t)))
 	p.start(t, path, "-db", "-f", conf)
+	terminated(t, p, roots, "/gone")
+}
+
+func TestPeerCaddy(t *testing.T) {
+	p, path := newProgram(t, "caddy")
+	certificate, roots := certify(t, nil, "127.0.0.1")
+	public, private := pemOf(t, certificate)
+	conf := p.file(t, "Caddyfile", fmt.Sprintf(`{
+	admin off
+	auto_https off
+}
+https://%s {
+	tls %s %s {
+		protocols tls1.2 tls1.3
+	}
+	handle /gone {
+		reverse_proxy 127.0.0.1:1
+	}
+	handle {
+		reverse_proxy %s
+	}
+	handle_errors {
+		respond "gone"
+	}
+}
+`, p.address, p.file(t, "c.pem", public), p.file(t, "k.pem", private), backend(t)))
+	p.env = []string{"HOME=" + p.dir, "XDG_DATA_HOME=" + p.dir, "XDG_CONFIG_HOME=" + p.dir}
+	p.start(t, path, "run", "--config", conf, "--adapter", "caddyfile")
 	terminated(t, p, roots, "/gone")
 }
 
