@@ -29,7 +29,7 @@ func TestIngestTwinsInCluster(t *testing.T) {
 	nc := connectTo(t, cluster.Servers())
 	makeStream(t, nc, StreamConfig{Name: "S", Replicas: 3})
 	feed := newIngestFeed(t)
-	process := childIngester{Servers: cluster.Servers(), Stream: "S", URL: feed.url, Verbose: *campaign > 200_000}
+	process := childIngester{Servers: cluster.Servers(), Stream: "S", URL: feed.url, Verbose: testing.Verbose()}
 	twins := []*ingesterProcess{startChild(t, process)}
 	feed.await(t, 1)
 	feed.to(1)
