@@ -22,7 +22,7 @@ func dialPlain(t testing.TB, url string) *conn.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetReadDeadline(time.Now().Add(30 * time.Second))
+	c.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	time.Sleep(50 * time.Millisecond) // nothing tells when it has joined
 	return c
 }
