@@ -205,8 +205,7 @@ func TestClientOfStreamMadeAnew(t *testing.T) {
 			if err := s.js.DeleteStream(ctx, "btc"); err != nil {
 				return err
 			}
-			again := newSource(t, nc, StreamConfig{Name: "btc"})
-			go again.publish(5)
+			newSource(t, nc, StreamConfig{Name: "btc"}).publish(5)
 		}
 		return nil
 	})

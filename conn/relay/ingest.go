@@ -19,7 +19,7 @@ import (
 var (
 	// ErrIngester says that an Ingester cannot run: it needs a Conn, a Stream, Clients,
 	// and without Number exactly one of these.
-	ErrIngester = errors.New("relay: an ingester needs a connection, a stream and clients; without Number exactly one client")
+	ErrIngester = errors.New("relay: an ingester needs a connection, a stream and clients, without Number exactly one")
 	// ErrIngesterRunning is a second Run of an Ingester.
 	ErrIngesterRunning = errors.New("relay: the ingester is running already")
 	// ErrSpool says that a file of the spool cannot be made, written or read.
@@ -44,11 +44,16 @@ const (
 // them is active and appends. The others are passive: they follow the stream, and drop
 // what it has. If the stream stands still for Patience while a passive one has a message
 // that is not in it, that one takes over. Every message is in the stream once, and in the
-// order of the numbers. The stream itself decides who may append: see PROTOCOL of
-// Nats-Expected-Last-Sequence. There is no election.
+// order of the numbers. There is no election: each batch says which sequence it follows,
+// and the engine refuses all but the first that follows it.
 //
-// Numbers that the active one does not have are left to the others: it stops for twice
-// Patience before it appends a Gap. So a missing number delays the feed by that.
+// Numbers that the active one lacks are left to the others: it stops for twice Patience
+// before it appends a Gap. So a missing number delays the feed by that. If all lack some
+// of the same run of numbers, the first one's Gap stands, whatever others have of it.
+//
+// A source that restarts its numbers begins a new era of the stream: see BatchHeader.
+// Numbers more than redial.DefaultRestart below those of the stream are a restart too, if
+// the stream stands still.
 //
 // Without numbers nobody can tell which messages two Ingesters have in common. Then one
 // appends, and others stand by: see Number.

@@ -20,7 +20,8 @@ const (
 	ingestAskWait  = 2 * time.Second        // for an answer about the stream
 	ingestFirst    = 50 * time.Millisecond  // before the second question, doubled up to
 	ingestLongest  = time.Second
-	ingestNotFound = 3 // answers that there is no such stream, until it is believed
+	ingestNotFound = 3  // answers that there is no such stream, until it is believed
+	ingestTries    = 20 // answers that do not fit what is known, until they are believed
 )
 
 var (
@@ -408,7 +409,7 @@ func (a *appender) resume(ctx context.Context) (ours bool, err error) {
 	}
 	a.flight = a.flight[:0]
 	a.s.unsend()
-	ours = t.sequence == a.tail.sequence || t.known && t.Writer == a.writer
+	ours = t.sequence == a.tail.sequence || t.sequence > a.tail.sequence && t.known && t.Writer == a.writer
 	a.setTail(t)
 	a.cover()
 	return ours, nil

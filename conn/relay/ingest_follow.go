@@ -58,22 +58,24 @@ func (f *follower) newest() ingestTail {
 	return f.tail
 }
 
-func (f *follower) reset(t ingestTail) {
+// set makes t the newest batch.
+func (f *follower) set(t ingestTail) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if t.sequence >= f.tail.sequence {
-		f.tail = t
-	}
+	f.tail = t
 }
 
 // passive follows the stream. It returns nil when it is time to append.
 func (a *appender) passive(ctx context.Context) error {
 	a.in.tell(func(s *IngestState) { s.Active = false })
 	if a.info.Incarnation == 0 {
-		if _, err := a.look(ctx); err != nil {
+		t, err := a.look(ctx)
+		if err != nil {
 			return err
 		}
+		a.setTail(t)
 	}
+	a.follower.set(a.tail)
 	sub, err := a.nc.Subscribe(a.info.Live, a.follower.take)
 	if err != nil {
 		return engineError(err)
@@ -142,7 +144,10 @@ func (a *appender) move(ctx context.Context, w *watch) (moved bool, err error) {
 	switch {
 	case err != nil:
 		return false, err
-	case t.sequence > a.tail.sequence:
+	case t.sequence != a.tail.sequence:
+		if t.sequence < a.tail.sequence { // the engine has lost batches
+			a.follower.set(t)
+		}
 		a.movedTo(t, w)
 		return true, nil
 	case time.Since(began) > ingestAskWait/2:
@@ -156,7 +161,6 @@ func (a *appender) move(ctx context.Context, w *watch) (moved bool, err error) {
 func (a *appender) movedTo(t ingestTail, w *watch) {
 	w.moved, w.wait = time.Now(), a.in.patience()
 	w.other = w.other || t.Writer != a.writer
-	a.follower.reset(t)
 	a.setTail(t)
 	a.adopt()
 	a.cover()
@@ -316,8 +320,15 @@ func (e *ingestEras) adopt(end spoolState, t ingestTail, patience time.Duration)
 	}
 }
 
-// look asks the leader for the tail until it answers. The error is one that ends Run.
+// errDisagree says that two answers do not fit together. A node that was the leader before
+// may have given one of them, or one that becomes the leader.
+var errDisagree = fmt.Errorf("%w: its nodes do not agree yet", ErrNoLeader)
+
+// look asks the leader for the tail until it answers. The error is one that ends Run. The
+// sequence and the header are of the same batch, even if a node that is no longer the
+// leader answers: a chain that begins there is refused, or right.
 func (a *appender) look(ctx context.Context) (t ingestTail, err error) {
+	tries := 0
 	err = a.ask(ctx, func(ctx context.Context) error {
 		info, err := LookupStream(ctx, a.nc, a.in.Stream)
 		switch {
@@ -328,11 +339,21 @@ func (a *appender) look(ctx context.Context) (t ingestTail, err error) {
 		case info.Incarnation != a.info.Incarnation:
 			return fmt.Errorf("%w: %s", ErrIncarnation, a.in.Stream)
 		}
-		t, err = a.readBatch(ctx, info.Last)
-		if err == nil && !t.known && t.sequence == a.tail.sequence {
-			t = a.tail // its batch is gone, and was known
+		if t, err = a.readBatch(ctx, info.Last); err != nil {
+			return err
 		}
-		return err
+		tries++
+		switch {
+		case t.sequence < a.tail.sequence && tries < ingestTries:
+			return errDisagree
+		case !t.known && t.sequence == a.tail.sequence:
+			t = a.tail // its batch is gone, and was known
+		case !t.known && info.First <= info.Last && tries < ingestTries:
+			return errDisagree
+		case !t.known && info.First <= info.Last:
+			return fmt.Errorf("%w: the last message of %s was deleted", ErrStreamConfig, a.in.Stream)
+		}
+		return nil
 	})
 	if err == nil {
 		a.eras.meet(t)
@@ -351,10 +372,14 @@ func (a *appender) begin(info StreamInfo) {
 	}
 }
 
-// batchAt asks the leader for a batch until it answers.
+// batchAt asks the leader for a batch that is before the tail.
 func (a *appender) batchAt(ctx context.Context, sequence uint64) (t ingestTail, err error) {
+	tries := 0
 	err = a.ask(ctx, func(ctx context.Context) (err error) {
-		t, err = a.readBatch(ctx, sequence)
+		tries++
+		if t, err = a.readBatch(ctx, sequence); err == nil && !t.known && tries < ingestTries/2 {
+			return errDisagree
+		}
 		return err
 	})
 	return t, err
@@ -420,5 +445,6 @@ func (a *appender) ask(ctx context.Context, f func(context.Context) error) error
 // denied returns ErrPermission if the engine does not answer for that reason.
 func (a *appender) denied() error {
 	name := a.in.Stream
-	return permissionError(a.nc, "$JS.API.STREAM.INFO."+name, "$JS.API.STREAM.MSG.GET."+name, a.info.Live, a.info.Subject)
+	return permissionError(a.nc,
+		"$JS.API.STREAM.INFO."+name, "$JS.API.STREAM.MSG.GET."+name, a.info.Live, a.info.Subject)
 }

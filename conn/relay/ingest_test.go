@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -94,6 +97,54 @@ func TestIngestEngineAway(t *testing.T) {
 	if len(entries) > 0 || err != nil {
 		t.Errorf("files: %v, %v", entries, err)
 	}
+}
+
+// Run says how many records it leaves.
+func TestIngestLeaves(t *testing.T) {
+	t.Parallel()
+	feed, in, _, _ := away(t, &Ingester{ShutdownTimeout: 100 * time.Millisecond})
+	feed.to(1234)
+	eventually(t, "everything is received", func() bool { return in.Counts().Received == 1234 })
+	err := in.stop()
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "234 records are not in the stream") {
+		t.Error(err)
+	}
+}
+
+// The engine is away when Run begins, and messages without a number go to Other.
+func TestIngestBegins(t *testing.T) {
+	t.Parallel()
+	cluster, err := engine.Start(1, t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Stop)
+	nc := connectTo(t, cluster.Servers())
+	makeStream(t, nc, StreamConfig{Name: "S"})
+	cluster.Nodes[0].Kill()
+	feed := newIngestFeed(t)
+	var others atomic.Int64
+	in := startIngester(t, &Ingester{Conn: nc, Stream: "S", Clients: []*redial.Client{feed.client("")},
+		Number: func(data []byte) (from, to uint64, ok bool) {
+			from, to, ok = feedNumber(data)
+			return from, to, ok && from%10 != 0
+		},
+		Other: func(_ context.Context, line int, m redial.Message) error {
+			others.Add(1)
+			return nil
+		}})
+	feed.await(t, 1)
+	feed.to(9)
+	eventually(t, "it is received", func() bool { return in.Counts().Received == 9 })
+	feed.to(10)
+	eventually(t, "Other is called", func() bool { return others.Load() == 1 })
+	if err := cluster.Nodes[0].Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is appended", func() bool { return in.Counts().Number == 9 })
+	in.stop()
+	records, _ := readStream(t, nc, "S")
+	checkFeed(t, records, 1, 9)
 }
 
 // A spool that is full drops messages, and a gap tells which.

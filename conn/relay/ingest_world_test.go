@@ -310,6 +310,9 @@ func readStream(t testing.TB, nc *nats.Conn, stream string) (records []Record, h
 			if err != nil {
 				t.Fatal(err)
 			}
+			if n := len(headers); n > 0 && b.Era == headers[n-1].Era && b.First > 0 && b.First <= headers[n-1].Last {
+				t.Logf("batch %d: %+v\nafter %+v", m.sequence, b.BatchHeader, headers[n-1])
+			}
 			headers = append(headers, b.BatchHeader)
 			for _, r := range b.Records() {
 				records = append(records, r)
@@ -393,6 +396,7 @@ func describeRecords(records []Record) string {
 // childIngester describes an Ingester in a process of its own.
 type childIngester struct {
 	Servers, Stream, URL string
+	Verbose              bool
 }
 
 const childVariable = "TICKWIRE_RELAY_INGESTER"
@@ -414,7 +418,12 @@ func childMain() {
 	in := &Ingester{
 		Conn: nc, Stream: c.Stream, Number: feedNumber,
 		Clients: []*redial.Client{{URL: c.URL, Backoff: fastBackoff}},
-		OnState: func(s IngestState) { fmt.Println(s.Active) },
+		OnState: func(s IngestState) {
+			fmt.Println(s.Active)
+			if c.Verbose {
+				fmt.Fprintln(os.Stderr, time.Now().Format("15:04:05.000"), "ingester", os.Getpid(), s)
+			}
+		},
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() { // it ends when the parent does, or says so

@@ -145,7 +145,8 @@ func (s *spool) put(r *Record, now time.Time) {
 	b := s.open
 	hole := s.numbered && r.Kind == Gap && (r.Reason == Missing || r.Reason == Overflowed)
 	if b != nil && !b.incomplete() {
-		if hole || len(b.buf)-b.start+recordOverhead+len(r.Data) > s.batchBytes {
+		// Not from start on: a batch whose front is trimmed again and again ends too.
+		if hole || len(b.buf)+recordOverhead+len(r.Data) > s.batchBytes {
 			s.closeOpen()
 			b = nil
 		}
@@ -200,14 +201,13 @@ func (s *spool) begin(now time.Time) *spoolBatch {
 
 // take returns an empty batch.
 func (s *spool) take() *spoolBatch {
-	b := &spoolBatch{}
+	var b *spoolBatch
 	if n := len(s.free); n > 0 {
 		b, s.free = s.free[n-1], s.free[:n-1]
-		*b = spoolBatch{buf: b.buf[:batchHeader]}
+		*b = spoolBatch{buf: b.buf[:batchHeader], start: batchHeader}
 	} else {
-		b.buf = make([]byte, batchHeader, 4096)
+		b = &spoolBatch{buf: make([]byte, batchHeader, 4096), start: batchHeader}
 	}
-	b.start = batchHeader
 	s.bytes += int64(cap(b.buf))
 	return b
 }

@@ -25,6 +25,7 @@ func runExchange(ctx context.Context, std *streams, args []string) error {
 	listen := flags.String("listen", "127.0.0.1:0", "host:port to listen on; port 0 is any")
 	rate := flags.Float64("rate", 1000, "messages per second")
 	messages := flags.Uint64("messages", 0, "how many messages there are; 0 is no end")
+	flat := flags.Bool("flat", false, "send each line all messages, as fast as it takes them; -rate does not count")
 	leash := flags.Bool("leash", false, "begin at a line of standard input, stop at the next one, end when it ends; not on Ctrl-C")
 	if err := parse(flags, std, args); err != nil {
 		return err
@@ -41,6 +42,9 @@ func runExchange(ctx context.Context, std *streams, args []string) error {
 		x.messages = math.MaxUint64
 	}
 	s := &conn.Server{Handler: x.serve}
+	if *flat {
+		s.Handler = x.serveFlat
+	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	defer s.Close()
@@ -52,8 +56,10 @@ func runExchange(ctx context.Context, std *streams, args []string) error {
 		ctx, begin, stop = onLeash(ctx, std.in)
 		<-begin.Done()
 	}
-	sent := x.publish(stop)
-	fmt.Fprintf(std.out, "sent %d\n", sent)
+	if !*flat {
+		sent := x.publish(stop)
+		fmt.Fprintf(std.out, "sent %d\n", sent)
+	}
 	<-ctx.Done()
 	goodbye, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
@@ -96,6 +102,26 @@ func (x *exchange) serve(c *conn.Conn) {
 	if x.group.Add(c) != nil {
 		return
 	}
+	for {
+		if _, err := c.ReadMessage(); err != nil {
+			return
+		}
+	}
+}
+
+// serveFlat is one line of -flat.
+func (x *exchange) serveFlat(c *conn.Conn) {
+	go func() {
+		var data []byte
+		made := time.Now().UnixNano()
+		for n := uint64(1); n <= x.messages; n++ {
+			data = appendFeed(data[:0], n, made)
+			if c.AppendMessage(frame.Text, data) != nil || n%64 == 0 && c.Flush() != nil {
+				return
+			}
+		}
+		c.Flush()
+	}()
 	for {
 		if _, err := c.ReadMessage(); err != nil {
 			return

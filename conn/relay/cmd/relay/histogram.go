@@ -2,6 +2,7 @@ package main
 
 import (
 	"math/bits"
+	"slices"
 	"time"
 )
 
@@ -50,4 +51,10 @@ func (h *histogram) quantile(part float64) time.Duration {
 		}
 	}
 	return 0
+}
+
+// median returns the middle value of several, the lower one of two.
+func median(values []float64) float64 {
+	values = slices.Sorted(slices.Values(values))
+	return values[(len(values)-1)/2]
 }

@@ -5,6 +5,7 @@
 //	relay ingest      append a feed to a stream
 //	relay gateway     serve streams over WebSocket
 //	relay tail        print a stream, from a gateway
+//	relay bench       what the ingester and the gateway cost, beside plain loops
 //	relay exchange    the numbered feed that demo starts by itself
 //
 // Exit codes: 0 all is well, 1 the run failed (something was lost or doubled, the engine
@@ -58,6 +59,7 @@ func commands() []command {
 		{"ingest", "-url URL -stream NAME [flags]", "append a feed, from one line or redundant ones, to a stream", runIngest},
 		{"gateway", "-stream NAME [flags]", "serve streams over WebSocket", runGateway},
 		{"tail", "-url URL -stream NAME [flags]", "print a stream, from a gateway, and continue after a lost connection", runTail},
+		{"bench", "[flags]", "compare the ingester and the gateway with plain loops, in CPU time", runBench},
 		{"exchange", "[flags]", "run the numbered feed that demo starts by itself", runExchange},
 	}
 }
@@ -101,7 +103,7 @@ func dispatch(ctx context.Context, std *streams, args []string) int {
 		usage(std.out)
 		return exitOK
 	}
-	for _, c := range commands() {
+	for _, c := range append(commands(), command{name: "publish", run: runPublish}) { // of bench
 		if c.name != args[0] {
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -316,5 +317,45 @@ func TestDisplay(t *testing.T) {
 func TestPrintable(t *testing.T) {
 	if got := printable("a\x1b[2J\tb\u202ec\u0085\n"); got != `a\x1b[2J`+"\tb"+`\u202ec\x85`+"\n" {
 		t.Errorf("%q", got)
+	}
+}
+
+// Users with only the rights that the README names are enough.
+func TestPermissions(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	users := []engine.User{{Name: "admin", Password: "hunter22"}}
+	for _, name := range []string{"ingester", "gateway"} {
+		row := regexp.MustCompile("(?m)^\\| " + name + " \\| ([^|]*) \\|").FindSubmatch(readme)
+		if row == nil {
+			t.Fatalf("the README does not say what the user %s needs", name)
+		}
+		user := engine.User{Name: name, Password: "hunter22"}
+		for _, subject := range regexp.MustCompile("`([^`]+)`").FindAllSubmatch(row[1], -1) {
+			user.Publish = append(user.Publish, string(subject[1]))
+		}
+		users = append(users, user)
+	}
+	node, err := engine.New(engine.Options{Name: "node", Dir: t.TempDir(), Users: users})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(node.Shutdown) // after the processes
+	as := func(command, user string, args ...string) []string {
+		return append([]string{command, "-nats", node.ClientURL(), "-user", user, "-password", "hunter22", "-stream", "btc"}, args...)
+	}
+	feed := start(t, "exchange").await(urlLine)
+	line := []string{"-url", feed, "-number", "n", "-json"}
+	maker := start(t, as("ingest", "admin", append(line, "-create")...)...)
+	maker.await(`{"time":`)
+	maker.interrupt()
+	start(t, as("ingest", "ingester", line...)...).await(`{"time":`)
+	url := start(t, as("gateway", "gateway", "-listen", "127.0.0.1:0")...).await(urlLine)
+	for _, from := range []string{"oldest", "now"} {
+		if _, stderr, code := run(t, "tail", "-url", url, "-stream", "btc", "-start", from, "-n", "500"); code != exitOK {
+			t.Errorf("tail from %s: code %d, %s", from, code, stderr)
+		}
 	}
 }
