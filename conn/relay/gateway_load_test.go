@@ -91,6 +91,7 @@ func (s *source) big(n int) {
 
 // A client that does not read is dropped, the others go on, and it resumes.
 func TestGatewaySlowClient(t *testing.T) {
+	t.Parallel()
 	nc := connectTo(t, soloEngine(t))
 	s := newSource(t, nc, StreamConfig{Name: "slow"})
 	g := startReady(t, &Gateway{Conn: nc, Streams: []string{"slow"}, GroupLag: 512 << 10, RingBytes: 1 << 20})
@@ -142,6 +143,7 @@ func TestGatewaySlowClient(t *testing.T) {
 
 // A replay has no more than its rate, and waits for its turn.
 func TestGatewayRate(t *testing.T) {
+	t.Parallel()
 	nc := connectTo(t, soloEngine(t))
 	s := newSource(t, nc, StreamConfig{Name: "rate"})
 	s.publish(40)
