@@ -22,21 +22,25 @@ func dialPlain(t testing.TB, url string) *conn.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetReadDeadline(time.Now().Add(30 * time.Second))
+	c.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	time.Sleep(50 * time.Millisecond) // nothing tells when it has joined
 	return c
 }
 
 // A thousand clients that return at once: the gateway reads each chunk once.
 func TestGatewayThousandReturn(t *testing.T) {
-	const chunks, clients = 4, 1000
+	const chunks = 4
+	clients := 1000
+	if raceEnabled {
+		clients = 200
+	}
 	nc := connectTo(t, soloEngine(t))
 	s := newSource(t, nc, StreamConfig{Name: "thousand"})
 	s.publish(chunks * chunkBatches)
-	g := startReady(t, &Gateway{Conn: nc, Streams: []string{"thousand"}, MaxReplays: 100})
+	g := startReady(t, &Gateway{Conn: nc, Streams: []string{"thousand"}, MaxReplays: 100, helloTimeout: time.Minute, patience: time.Minute})
 	together(t, clients, func(i int) error {
 		hello := control{Stream: "thousand", Start: startAfter, After: s.at(uint64(i%(chunks*chunkBatches)), uint16(i%perBatch))}
-		p, err := join(t.Context(), g.url, hello)
+		p, err := joinBy(t.Context(), &conn.Dialer{HandshakeTimeout: time.Minute}, g.url, hello)
 		if err != nil {
 			return err
 		}
@@ -44,7 +48,7 @@ func TestGatewayThousandReturn(t *testing.T) {
 		return p.until(s.number)
 	})
 	n := g.Counts().Streams[0]
-	if n.Fetches != chunks || n.Fetched != chunks*chunkBatches || n.Resumes != clients {
+	if n.Fetches != chunks || n.Fetched != chunks*chunkBatches || n.Resumes != uint64(clients) {
 		t.Errorf("%+v", n)
 	}
 }
@@ -87,6 +91,7 @@ func (s *source) big(n int) {
 
 // A client that does not read is dropped, the others go on, and it resumes.
 func TestGatewaySlowClient(t *testing.T) {
+	t.Parallel()
 	nc := connectTo(t, soloEngine(t))
 	s := newSource(t, nc, StreamConfig{Name: "slow"})
 	g := startReady(t, &Gateway{Conn: nc, Streams: []string{"slow"}, GroupLag: 512 << 10, RingBytes: 1 << 20})
@@ -138,6 +143,7 @@ func TestGatewaySlowClient(t *testing.T) {
 
 // A replay has no more than its rate, and waits for its turn.
 func TestGatewayRate(t *testing.T) {
+	t.Parallel()
 	nc := connectTo(t, soloEngine(t))
 	s := newSource(t, nc, StreamConfig{Name: "rate"})
 	s.publish(40)

@@ -75,6 +75,7 @@ func (l *line) cut(down bool) {
 // What is published while the gateway is away from the engine is filled, in order;
 // meanwhile it is not ready. What has expired by then is told.
 func TestGatewayOutage(t *testing.T) {
+	t.Parallel()
 	nc := connectTo(t, soloEngine(t))
 	l := newLine(t, nc.ConnectedUrl())
 	s := newSource(t, nc, StreamConfig{Name: "outage"})

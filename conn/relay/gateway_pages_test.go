@@ -133,6 +133,7 @@ func TestGatewayPages(t *testing.T) {
 
 // The data of the status page come once a second.
 func TestGatewayStatus(t *testing.T) {
+	t.Parallel()
 	nc := connectTo(t, soloEngine(t))
 	s := newSource(t, nc, StreamConfig{Name: "status"})
 	g := startReady(t, &Gateway{Conn: nc, Streams: []string{"status"}})
@@ -185,6 +186,7 @@ func TestGatewayFull(t *testing.T) {
 // The client for browsers, under node: everything once and in order, over a gateway that
 // ends and another one that takes its place.
 func TestGatewayScript(t *testing.T) {
+	t.Parallel()
 	if lines := bytes.Count(relayJS, []byte("\n")); lines > 120 {
 		t.Errorf("relay.js has %d lines", lines)
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -109,6 +110,7 @@ func (s *source) remake() {
 // A stream that is made anew ends its clients with 4409, however it compares with the one
 // before; nothing of the new one passes for the old one.
 func TestGatewayIncarnation(t *testing.T) {
+	t.Parallel()
 	nc := connectTo(t, soloEngine(t))
 	for name, sizes := range map[string][2]int{"shorter": {100, 10}, "longer": {3, 100}, "from empty": {0, 50}, "to empty": {50, 0}} {
 		t.Run(name, func(t *testing.T) {
@@ -191,6 +193,7 @@ func TestGatewayWentBack(t *testing.T) {
 // Positions that are of no use are refused: another stream's, one beyond the end, one
 // beyond its batch.
 func TestGatewayForged(t *testing.T) {
+	t.Parallel()
 	nc := connectTo(t, soloEngine(t))
 	s, other := newSource(t, nc, StreamConfig{Name: "forged"}), newSource(t, nc, StreamConfig{Name: "other"})
 	s.publish(100)
@@ -240,6 +243,7 @@ func TestGatewayForged(t *testing.T) {
 
 // What the hello itself can have wrong.
 func TestGatewayHello(t *testing.T) {
+	t.Parallel()
 	nc := connectTo(t, soloEngine(t))
 	newSource(t, nc, StreamConfig{Name: "hello"})
 	js, err := jetstream.New(nc)
@@ -311,11 +315,16 @@ func TestGatewayHello(t *testing.T) {
 
 // Who may have what is asked at every connection, before the upgrade.
 func TestGatewayAuthorize(t *testing.T) {
+	t.Parallel()
 	nc := connectTo(t, soloEngine(t))
 	s := newSource(t, nc, StreamConfig{Name: "mine"})
 	newSource(t, nc, StreamConfig{Name: "yours"})
 	s.publish(20)
-	time.Sleep(500 * time.Millisecond)
+	time.Sleep(10 * time.Millisecond)
+	var since atomic.Pointer[time.Time] // what is recent
+	now := time.Now()
+	since.Store(&now)
+	time.Sleep(10 * time.Millisecond)
 	s.publish(20)
 	var told []error
 	g := startReady(t, &Gateway{Conn: nc, Streams: []string{"mine", "yours"}, OnError: func(err error) { told = append(told, err) },
@@ -324,7 +333,7 @@ func TestGatewayAuthorize(t *testing.T) {
 			case "Bearer me":
 				return Grant{User: "me", Streams: []string{"mine", "gone"}}, nil
 			case "Bearer recent":
-				return Grant{Streams: []string{"*"}, MaxAge: 250 * time.Millisecond}, nil
+				return Grant{Streams: []string{"*"}, MaxAge: time.Since(*since.Load())}, nil
 			case "":
 				return Grant{}, &handshake.Error{Status: http.StatusUnauthorized, Rule: "who are you", Header: http.Header{"Www-Authenticate": {"Bearer"}}}
 			case "Bearer nothing":
@@ -370,10 +379,11 @@ func TestGatewayAuthorize(t *testing.T) {
 		t.Error(err)
 	}
 	p, err = joinBy(t.Context(), by("recent"), g.url, control{Stream: "mine", Start: startOldest})
-	if err != nil || p.welcome.After.Sequence < 20 {
+	if err != nil || *p.welcome.After != *s.at(20, EndOfBatch) {
 		t.Fatalf("%+v, %v", p, err)
 	}
-	time.Sleep(300 * time.Millisecond)
+	later := time.Now()
+	since.Store(&later)
 	// Everything is too old now, and a client that has everything may still return.
 	if p, err = joinBy(t.Context(), by("recent"), g.url, control{Stream: "mine", Start: startOldest}); err != nil || *p.welcome.After != *s.at(40, EndOfBatch) {
 		t.Errorf("%+v, %v", p, err)

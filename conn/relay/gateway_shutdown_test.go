@@ -91,6 +91,7 @@ func TestGatewayShutdown(t *testing.T) {
 
 // Clients that do not read do not hold up the end, and the others get their bye.
 func TestGatewayShutdownStuck(t *testing.T) {
+	t.Parallel()
 	nc := connectTo(t, soloEngine(t))
 	s := newSource(t, nc, StreamConfig{Name: "stuck"})
 	s.big(300)

@@ -110,7 +110,11 @@ func TestGatewaySeam(t *testing.T) {
 			s := newSource(t, nc, StreamConfig{Name: "seam", Memory: true})
 			g := &Gateway{Conn: connectTo(t, nc.ConnectedUrl()), Streams: []string{"seam"}, RingBytes: 64 << 10, slip: slip}
 			begun := time.Now()
-			joins, faults := storm(t, g, s, 12, 2500)
+			batches := 2500
+			if raceEnabled {
+				batches = 800
+			}
+			joins, faults := storm(t, g, s, 12, batches)
 			n := g.Counts()
 			t.Logf("%d joins, %d faults in %v: %+v", joins, faults, time.Since(begun), n)
 			if (faults > 0) != (slip > 0) {

@@ -160,7 +160,7 @@ func startReady(t testing.TB, g *Gateway) *service {
 
 func waitFor(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("waited in vain for %s", what)
 		}
@@ -196,7 +196,7 @@ func joinBy(ctx context.Context, d *conn.Dialer, url string, hello control) (*pe
 	if err := c.WriteMessage(conn.Text, data); err != nil {
 		return nil, err
 	}
-	c.SetReadDeadline(time.Now().Add(30 * time.Second))
+	c.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	for p.welcome.Type == "" {
 		if _, _, err := p.read(); err != nil {
 			c.Close()
