@@ -2,8 +2,10 @@ package conn_test
 
 import (
 	"bytes"
+	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,23 +17,35 @@ import (
 // worn matches phrases that readers stumbled over. CONTRIBUTING.md has plain words for them.
 var worn = regexp.MustCompile(`(?i)\b(behind|but for|whoever|whosever|so much|so many|stands?|stood|is begun|gone on with)\b`)
 
-// plain are the packages whose comments have been rewritten in plain words.
-var plain = []string{"asm", "asm/asmtest", "conn", "conn/deflate", "conn/redial", "frame", "frame/buffer", "handshake", "mask", "utf8"}
+// retired matches names that were replaced by the field's terms. They do not come back.
+var retired = regexp.MustCompile(`^(goodbyes?|restQueue|keepsQueue|sweep|swept|takeControls?|takeClose|takePong|patient|kick|lockOr|` +
+	`tryLockClear|vectorOutlet|outlet|startDiscarding|partWith|partTime|lowest|tape|moment|coding|codings|packed[A-Z]\w*|` +
+	`readPacked|beginPacked|writePacked|queuePacked|busyRead|woken|Midway|LeaveViews|byReference|controlRoom|borrow|` +
+	`preLengths|preOrder|tellChange|saidGoodbye)$`)
 
 // commentWidth is the longest line of a comment, with a tab counted as four columns.
 const commentWidth = 90
 
+// unbreakable matches commands and lines of go.mod in a comment that cannot be shorter.
+var unbreakable = regexp.MustCompile(`^//\t(replace |go mod edit )`)
+
+// All packages are written in plain words, except tests.
 func TestPlainWords(t *testing.T) {
-	for _, name := range plain {
-		files, err := filepath.Glob(filepath.Join("..", filepath.FromSlash(name), "*.go"))
-		if err != nil || len(files) == 0 {
-			t.Fatalf("%s: %d files, %v", name, len(files), err)
+	files := 0
+	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && entry.Name() != ".." && (strings.HasPrefix(entry.Name(), ".") || entry.Name() == "node_modules"):
+			return filepath.SkipDir
+		case strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go"):
+			files++
+			plainFile(t, path)
 		}
-		for _, path := range files {
-			if !strings.HasSuffix(path, "_test.go") {
-				plainFile(t, path)
-			}
-		}
+		return nil
+	})
+	if err != nil || files < 300 {
+		t.Errorf("%d files, %v", files, err)
 	}
 }
 
@@ -46,6 +60,12 @@ func plainFile(t *testing.T, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		if id, ok := n.(*ast.Ident); ok && retired.MatchString(id.Name) {
+			t.Errorf("%s:%d: the name %s", path, files.Position(id.Pos()).Line, id.Name)
+		}
+		return true
+	})
 	for _, group := range file.Comments {
 		for _, c := range group.List {
 			at := files.Position(c.Pos())
@@ -53,8 +73,8 @@ func plainFile(t *testing.T, path string) {
 				t.Errorf("%s:%d: %q", path, at.Line, m)
 			}
 			indent := source[at.Offset-at.Column+1 : at.Offset]
-			if len(bytes.Trim(indent, "\t")) > 0 {
-				continue // it follows code
+			if len(bytes.Trim(indent, "\t")) > 0 || unbreakable.MatchString(c.Text) {
+				continue // it follows code, or cannot be wrapped
 			}
 			if n := 4*len(indent) + utf8.RuneCountInString(c.Text); n > commentWidth {
 				t.Errorf("%s:%d: a comment of %d columns", path, at.Line, n)

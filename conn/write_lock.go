@@ -202,11 +202,11 @@ func (c *Conn) releaseWrite(noWait bool) { c.releaseWriteFrom(noWait, false) }
 // not be written just now, and are to wait on.
 func (c *Conn) releaseWriteFrom(noWait, stuck bool) {
 	for {
-		sent, swept := !stuck, false
+		sent, released := !stuck, false
 		switch {
 		case c.cannotWrite():
 			c.releaseWriteSide()
-			swept = true
+			released = true
 		case c.unsent != nil:
 			c.startFlush()
 			return
@@ -229,7 +229,7 @@ func (c *Conn) releaseWriteFrom(noWait, stuck bool) {
 		sent = sent && !c.closeSent
 		flags := c.lock.unlock()
 		again := sent && flags&lockPending != 0
-		if swept || !again && flags&lockEnded == 0 || !c.lock.tryLock() {
+		if released || !again && flags&lockEnded == 0 || !c.lock.tryLock() {
 			return
 		}
 	}

@@ -411,7 +411,7 @@ func (d *Decoder) takePayload(data []byte) error {
 			d.key = mask.XOR(data, d.key)
 		}
 		if d.header.Opcode == Close {
-			if err := d.takeClose(data); err != nil {
+			if err := d.handleClose(data); err != nil {
 				d.left -= uint64(len(data)) // what is left is still masked: see Reader.BrokenClose
 				return err
 			}
@@ -431,9 +431,9 @@ func (d *Decoder) takePayload(data []byte) error {
 	return nil
 }
 
-// takeClose judges the next bytes of the body of a Close frame: two of code, then the
+// handleClose judges the next bytes of the body of a Close frame: two of code, then the
 // reason. The header's bytes in d.head are free by now, so the code gathers there.
-func (d *Decoder) takeClose(data []byte) error {
+func (d *Decoder) handleClose(data []byte) error {
 	done := int(d.header.Length - d.left)
 	for i, b := range data {
 		if done+i >= 2 {

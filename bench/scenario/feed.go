@@ -42,7 +42,7 @@ var feedCases = []feedCase{
 
 // chunk is how many messages are read between two looks at the clock. enough is the CPU
 // time of one turn of a consumer. It is long enough to count. It is short enough for a
-// slow stretch of the machine to cover whole turns, which the median leaves out. behind
+// slow stretch of the machine to cover whole turns, which the median leaves out. backlog
 // is how many messages a consumer's sockets may hold when its turn begins. It reads these
 // first, so that the blaster is at work too.
 const (

@@ -17,7 +17,8 @@ type optionsKey struct{}
 // Upgrade.
 //
 //	c, _, err := dialer.DialContext(websocket.WithOptions(ctx, o), url, nil)
-//	c, err := upgrader.Upgrade(w, r.WithContext(websocket.WithOptions(r.Context(), o)), nil)
+//	r = r.WithContext(websocket.WithOptions(r.Context(), o))
+//	c, err := upgrader.Upgrade(w, r, nil)
 func WithOptions(ctx context.Context, o Options) context.Context {
 	return context.WithValue(ctx, optionsKey{}, o)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -102,13 +103,25 @@ func (l *Lines[K]) Run(ctx context.Context, handler func(context.Context, Delive
 	for i, c := range l.Clients {
 		lines.Go(func() {
 			err := c.Run(l.ctx, func(_ context.Context, m Message) error { return l.take(i, m) })
-			errs[i] = fmt.Errorf("redial: line %d: %w", i, err)
+			errs[i] = &lineError{i, err}
 			l.ended(i, err)
 		})
 	}
 	lines.Wait()
 	return l.end(ctx, errs)
 }
+
+// lineError is the end of a line. Its text names the package once.
+type lineError struct {
+	line int
+	err  error
+}
+
+func (e *lineError) Error() string {
+	return fmt.Sprintf("redial: line %d: %s", e.line, strings.TrimPrefix(fmt.Sprint(e.err), "redial: "))
+}
+
+func (e *lineError) Unwrap() error { return e.err }
 
 // Counts returns the totals of all runs. It may be called at any time, also by the
 // handler.

@@ -678,3 +678,18 @@ func TestLinesRestart(t *testing.T) {
 		})
 	}
 }
+
+// The error of a line names the package once.
+func TestLinesErrorNamesThePackageOnce(t *testing.T) {
+	for err, want := range map[error]string{
+		&lineError{2, ErrRunning}: "redial: line 2: the client is running already",
+		&lineError{0, errDown}:    "redial: line 0: network is down",
+	} {
+		if err.Error() != want {
+			t.Errorf("%q, want %q", err, want)
+		}
+	}
+	if err := error(&lineError{2, ErrRunning}); !errors.Is(err, ErrRunning) {
+		t.Error("the cause is lost")
+	}
+}
