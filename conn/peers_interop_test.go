@@ -425,7 +425,7 @@ func (s *partnerRun) agreed(t *testing.T, c *Conn, role frame.Role, v variant) {
 	if v.bits != 0 {
 		want.ServerMaxWindowBits, want.ClientMaxWindowBits = v.bits, v.bits
 	}
-	if v.peerAsks && can.peerServerOnly {
+	if v.peerAsks && can.peerServerOnly || !v.peerAsks && can.serverOnly {
 		want.ClientMaxWindowBits = 15
 	}
 	if p != want {

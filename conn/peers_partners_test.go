@@ -34,6 +34,8 @@ type packing struct {
 	deflate bool // at all
 	alone   bool // it compresses without context takeover if we ask
 	least   int  // the smallest window that it keeps if we ask, 0 for none
+	// serverOnly says that the client's window stays 15 then: the client does not offer less.
+	serverOnly bool
 
 	peerAlone bool // it asks us
 	peerLeast int  // the smallest window that it asks us for
@@ -194,6 +196,6 @@ var morePartners = []partner{
 	},
 	{
 		name: "firefox", begin: firefox,
-		server: noServer, asClient: packing{deflate: true, alone: true, least: 9}, codes: "page",
+		server: noServer, asClient: packing{deflate: true, alone: true, least: 9, serverOnly: true}, codes: "page",
 	},
 }

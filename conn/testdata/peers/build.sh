@@ -27,7 +27,7 @@ node() {
 
 java() { javac -d "$into/java" "$here/java/Peer.java"; }
 
-netty() { javac -cp /usr/share/java/netty-all.jar -d "$into/netty" "$here/netty/NettyPeer.java"; }
+netty() { javac -cp '/usr/share/java/*' -d "$into/netty" "$here/netty/NettyPeer.java"; }
 
 beast() { g++ -std=c++17 -O1 -o "$into/beast" "$here/cpp/beast.cpp" -lssl -lcrypto -lpthread; }
 
