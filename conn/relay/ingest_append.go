@@ -411,6 +411,7 @@ func (a *appender) resume(ctx context.Context) (ours bool, err error) {
 	a.s.unsend()
 	ours = t.sequence == a.tail.sequence || t.sequence > a.tail.sequence && t.known && t.Writer == a.writer
 	a.setTail(t)
+	a.outdate()
 	a.cover()
 	return ours, nil
 }

@@ -93,9 +93,7 @@ func (a *appender) passive(ctx context.Context) error {
 	defer timer.Stop()
 	over := a.over
 	for {
-		if !a.eras.linked {
-			a.cover()
-		}
+		a.cover() // the lines may be behind the tail
 		at, some := a.due(&w)
 		switch {
 		case a.ended() && (a.in.Number == nil && w.other || a.s.state().records == 0):
@@ -163,6 +161,7 @@ func (a *appender) movedTo(t ingestTail, w *watch) {
 	w.other = w.other || t.Writer != a.writer
 	a.setTail(t)
 	a.adopt()
+	a.outdate()
 	a.cover()
 	if a.in.Number == nil {
 		a.s.discard(w.moved.Add(-elseDefault(a.in.Patience, DefaultPatience)))
@@ -210,6 +209,7 @@ func (a *appender) takeOver() bool {
 		}
 		return true
 	}
+	a.cover()
 	f, some := a.s.look()
 	switch era := a.eras.of(f.era); {
 	case !some:
@@ -232,7 +232,8 @@ func (a *appender) takeOver() bool {
 	return true
 }
 
-// cover removes from the spool what the stream has.
+// cover removes from the spool what the stream has: messages up to the tail, of lines that
+// are behind it too.
 func (a *appender) cover() {
 	if a.in.Number == nil || !a.tail.known {
 		return
@@ -242,6 +243,13 @@ func (a *appender) cover() {
 		return
 	}
 	a.s.trim(coverage{int64(a.tail.Era) - a.eras.offset, a.tail.Last})
+}
+
+// outdate removes from the spool what is of eras before the tail's.
+func (a *appender) outdate() {
+	if a.in.Number != nil && a.tail.known && a.eras.linked {
+		a.s.outdate(int64(a.tail.Era) - a.eras.offset)
+	}
 }
 
 // adopt corrects the era of the spool after the tail has moved.

@@ -24,6 +24,8 @@ func TestIngestTakeOver(t *testing.T) {
 		{"empty stream", ingestTail{}, 0, true, []func(*spool){add(5, 9)}, true, "5-9", 0},
 		{"a stream whose last batch is gone", ingestTail{sequence: 7}, 0, true, []func(*spool){add(5, 9)}, true, "5-9", 0},
 		{"in step", tailOf(3, 4), 3, true, []func(*spool){add(5, 9)}, true, "5-9", 3},
+		{"late numbers", tailOf(3, 7), 3, true, []func(*spool){add(5, 9)}, true, "8-9", 3},
+		{"only late numbers", tailOf(3, 9), 3, true, []func(*spool){add(5, 9)}, false, "", 0},
 		{"numbers that nobody has", tailOf(3, 4), 3, true, []func(*spool){add(7, 9)}, true, "missing(5-6) 7-9", 3},
 		{"a restart of its own", tailOf(3, 4), 3, true, []func(*spool){restart(5, 1), add(1, 2)}, true, "restarted(5-1) 1-2", 4},
 		{"a restart that nobody saw", tailOf(3, 20_000), 3, false, []func(*spool){add(7, 9)}, true, "restarted(20001-7) 7-9", 4},

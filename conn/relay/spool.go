@@ -394,51 +394,52 @@ func (s *spool) look() (spoolFront, bool) {
 	return spoolFront{r, b.era, b.hole && !b.waited, b.began}, true
 }
 
-// coverage says which records the stream has: those of earlier eras, and those up to last.
-// The era is that of the spool; it is below 0 if the stream is behind it.
+// coverage says which records of an era the stream has: those up to last. The era is that
+// of the spool; it is below 0 if the stream is behind it.
 type coverage struct {
 	era  int64
 	last uint64
 }
 
-func (c coverage) covers(era uint32, r *Record) bool {
-	if int64(era) != c.era {
-		return int64(era) < c.era
+// outdate removes the records of earlier eras. Nothing may be out.
+func (s *spool) outdate(era int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.held
+	for b := s.front(); b != nil && int64(b.era) < era; b = s.front() {
+		s.removeFront()
 	}
-	return r.Reason == Restarted || r.To <= c.last
+	s.covered += uint64(before - s.held)
 }
 
-// trim removes the records that the stream has. Nothing may be out.
+// trim removes the records that the stream has, if they are at the front. Nothing may be
+// out.
 func (s *spool) trim(c coverage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.held
 	for {
 		b := s.front()
-		if b == nil {
+		if b == nil || int64(b.era) != c.era {
 			break
 		}
-		if int64(b.era) > c.era {
+		if b.last > c.last {
+			s.cut(b, c.last)
 			break
 		}
-		if int64(b.era) < c.era || b.last <= c.last {
-			s.removeFront()
-			continue
-		}
-		s.cut(b, c)
-		break
+		s.removeFront()
 	}
 	s.covered += uint64(before - s.held)
 }
 
-// cut removes the records at the beginning of a batch that the stream has. The batch has
-// others.
-func (s *spool) cut(b *spoolBatch, c coverage) {
+// cut removes the records at the beginning of a batch that end at last or before. The
+// batch has others.
+func (s *spool) cut(b *spoolBatch, last uint64) {
 	for b.count > 0 {
 		r, n, _ := parseRecord(b.buf[b.start:])
-		if !c.covers(b.era, &r) {
-			if r.Kind == Gap && r.Reason != Restarted && r.From <= c.last && r.To > c.last {
-				r.From = c.last + 1
+		if r.Reason != Restarted && r.To > last {
+			if r.Kind == Gap && r.From <= last {
+				r.From = last + 1
 				s.replaceFirst(b, &r, n)
 			}
 			b.first = r.From

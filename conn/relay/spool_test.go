@@ -104,6 +104,7 @@ func TestSpoolTrim(t *testing.T) {
 		s := newTestSpool(1 << 20)
 		test.fill(s)
 		held := s.state().records
+		s.outdate(test.have.era)
 		s.trim(test.have)
 		if got := s.state().records + int64(s.covered); got != held {
 			t.Errorf("%s: %d records, were %d", test.name, got, held)

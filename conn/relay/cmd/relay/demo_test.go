@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -119,25 +117,5 @@ func TestDemoOnServers(t *testing.T) {
 		if strings.Join(left, ", ") != r.Kept {
 			t.Errorf("streams %q are left, the report says %q", left, r.Kept)
 		}
-	}
-}
-
-// Ctrl-C ends the feed, and the report is on what came.
-func TestDemoInterrupted(t *testing.T) {
-	cmd := relayCommand(t, "demo", "-duration", "10m", "-rate", "500", "-clients", "2", "-json")
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(3 * time.Second) // the parts have begun, or not: it must end in either case
-	cmd.Process.Signal(os.Interrupt)
-	cmd.Wait()
-	if out.Len() == 0 && cmd.ProcessState.ExitCode() == exitOK {
-		t.Log("interrupted before the feed began")
-		return
-	}
-	if r := parseReport(t, out.String(), errs.String(), cmd.ProcessState.ExitCode()); !r.Interrupted || r.Messages == 0 {
-		t.Errorf("%+v", r)
 	}
 }

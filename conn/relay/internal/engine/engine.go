@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"time"
@@ -62,6 +63,7 @@ func Main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	signal.Ignore(os.Interrupt)   // Ctrl-C reaches every process of a terminal
 	io.Copy(io.Discard, os.Stdin) // it ends when the parent does
 	s.Shutdown()
 	os.Exit(0)
