@@ -13,7 +13,7 @@ import (
 const chunkBatches = 64
 
 // cache keeps batches that are older than the ring. All replays share it: a chunk is read
-// once, whoever waits for it, and stays until others need its memory.
+// once for all clients that wait for it, and stays until others need its memory.
 type cache struct {
 	limit int64
 	slots chan struct{} // a place for each read

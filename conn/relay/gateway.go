@@ -39,8 +39,8 @@ var (
 	ErrGatewayRan = errors.New("relay: Gateway.Run was called before")
 	// ErrGatewayDown says that a Gateway does not run: Run was not called, or has ended.
 	ErrGatewayDown = errors.New("relay: the gateway does not run")
-	// ErrBehind says that a Gateway, or a replica of the engine, has not come up to the
-	// head of a stream.
+	// ErrBehind says that a Gateway, or a replica of the engine, has not yet come up to
+	// the head of a stream.
 	ErrBehind = errors.New("relay: behind the head of the stream")
 )
 
@@ -141,7 +141,6 @@ type Gateway struct {
 	clients map[*client]struct{}
 	empty   chan struct{} // closed when there is no client while the gateway ends
 	refused map[int]uint64
-	resumes uint64
 	dropped uint64 // with ErrTooSlow
 }
 

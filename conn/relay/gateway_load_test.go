@@ -11,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
@@ -82,7 +85,7 @@ func (s *source) big(n int) {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		if _, err := s.js.PublishAsync(s.stream.Subject, data); err != nil {
+		if _, err := s.js.PublishAsync(s.stream.Subject, data, jetstream.WithStallWait(time.Minute)); err != nil {
 			s.t.Fatal(err)
 		}
 	}
@@ -223,4 +226,28 @@ func TestGatewayTLS(t *testing.T) {
 // grantAll grants everything, at a rate.
 func grantAll(rate int) func(*http.Request) (Grant, error) {
 	return func(*http.Request) (Grant, error) { return Grant{Streams: []string{"*"}, Rate: rate}, nil }
+}
+
+// Clients that agree on compression get the same.
+func TestGatewayDeflate(t *testing.T) {
+	nc := connectTo(t, soloEngine(t))
+	s := newSource(t, nc, StreamConfig{Name: "deflate"})
+	s.publish(100)
+	config := conn.Config{Deflate: &deflate.Config{}}
+	g := startReady(t, &Gateway{Conn: nc, Streams: []string{"deflate"}, Upgrader: conn.Upgrader{Config: config}})
+	var all []*peer
+	for i := range 10 {
+		d := &conn.Dialer{}
+		if i%2 == 0 {
+			d.Config = config
+		}
+		p, err := joinBy(t.Context(), d, g.url, control{Stream: "deflate", Start: startAfter, After: s.at(uint64(10*i), 2)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		all = append(all, p)
+	}
+	s.publish(100)
+	together(t, len(all), func(i int) error { return all[i].until(s.number) })
 }

@@ -198,7 +198,7 @@ func TestGatewayScript(t *testing.T) {
 	s := newSource(t, nc, StreamConfig{Name: "script"})
 	s.publish(50)
 	first := startReady(t, &Gateway{Conn: nc, Streams: []string{"script"}, Upgrader: conn.Upgrader{Origins: []string{"*"}}})
-	// A server whose gateway is replaced, as behind a balancer.
+	// A server whose gateway is replaced, as a balancer would do it.
 	handler := make(chan http.Handler, 1)
 	handler <- first.Gateway
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

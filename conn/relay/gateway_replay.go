@@ -241,7 +241,7 @@ func (c *client) oldest(ctx context.Context, f *feed) (uint64, error) {
 		case !limited:
 			next = info.First
 		case next == 0:
-			// Nothing is that young, or the replica is behind.
+			// Nothing is that young, or the replica is not up to date.
 			f.mu.Lock()
 			head, old := f.head, f.headTime < since.UnixNano()
 			f.mu.Unlock()

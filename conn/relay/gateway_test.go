@@ -96,9 +96,16 @@ func storm(t *testing.T, g *Gateway, s *source, clients, batches int) (joins, fa
 	}
 	last.Store(s.number / perBatch)
 	over.Store(true)
-	s.publish(1) // to here all clients go on
-	wg.Wait()
-	return joined.Load(), faulty.Load()
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	for { // all clients go on until they have one of these
+		s.publish(1)
+		select {
+		case <-done:
+			return joined.Load(), faulty.Load()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // Clients that join at every place of the stream while it flows at full speed lose

@@ -85,7 +85,7 @@ func (s *source) publish(n int) {
 	s.t.Helper()
 	var last jetstream.PubAckFuture
 	for range n {
-		f, err := s.js.PublishAsync(s.stream.Subject, s.batch())
+		f, err := s.js.PublishAsync(s.stream.Subject, s.batch(), jetstream.WithStallWait(time.Minute))
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -98,7 +98,7 @@ func (s *source) publish(n int) {
 	case <-s.js.PublishAsyncComplete():
 	case err := <-last.Err():
 		s.t.Fatal(err)
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		s.t.Fatal("publishing takes too long")
 	}
 }

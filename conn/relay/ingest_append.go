@@ -76,7 +76,7 @@ type outBatch struct {
 func newAppender(in *Ingester, s *spool) (*appender, error) {
 	a := &appender{
 		in: in, s: s, nc: in.Conn, writer: rand.Uint64(), over: make(chan struct{}),
-		inbox: nats.NewInbox() + ".",
+		inbox: in.Conn.NewInbox() + ".",
 		acks:  make(chan *nats.Msg, 4*elseDefault(in.InFlight, DefaultInFlight)),
 	}
 	a.follower.moved = make(chan struct{}, 1)

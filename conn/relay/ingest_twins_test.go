@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -84,6 +85,35 @@ func TestIngestMissingNumbers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A twin whose line is behind takes over: what comes late is in the stream already.
+func TestIngestLateTwin(t *testing.T) {
+	t.Parallel()
+	nc := oneStream(t)
+	feed := newIngestFeed(t)
+	var lag atomic.Uint64
+	lag.Store(500)
+	feed.lag = func(line string) uint64 {
+		if line == "1" {
+			return lag.Load()
+		}
+		return 0
+	}
+	all := twins(t, feed, nc, 2, 10)
+	feed.run(t.Context(), 1000, 2000)
+	eventually(t, "it appends", func() bool { return all[0].Counts().Number == 1000 })
+	all[0].stop()
+	eventually(t, "the twin follows", func() bool { c := all[1].Counts(); return c.Number == 1000 && c.Received == 490 })
+	for range 3 { // it never has anything new, for long
+		time.Sleep(DefaultPatience)
+		lag.Add(^uint64(99))
+		feed.to(1000)
+	}
+	lag.Store(0)
+	feed.to(1100)
+	eventually(t, "the twin appends", func() bool { return all[1].Counts().Number == 1100 })
+	expectRecords(t, nc, "1-1100")
 }
 
 // The source restarts its numbers: the stream has one gap for that, whoever is active.

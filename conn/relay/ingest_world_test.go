@@ -30,6 +30,7 @@ type ingestFeed struct {
 	url    string
 	server *conn.Server
 	skip   func(line string, n uint64) bool // messages that a line does not get
+	lag    func(line string) uint64         // how far behind the head a line is
 	size   func(n uint64) int               // bytes of a message, about; nil means 60
 
 	mu    sync.Mutex
@@ -126,6 +127,9 @@ func (f *ingestFeed) serve(c *conn.Conn, r *http.Request) {
 		head, now, moved := f.state()
 		if now != era {
 			return
+		}
+		if f.lag != nil {
+			head -= min(head, f.lag(line))
 		}
 		for ; next <= head; next++ {
 			if f.skip != nil && f.skip(line, next) {
