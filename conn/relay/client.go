@@ -46,14 +46,15 @@ type Client struct {
 	// After is the position of the last message that the caller has. The zero Position
 	// means Start.
 	After Position
-	// Strict ends Run with ErrExpired if messages are missing because the stream no longer
-	// has them. Otherwise a Gap with Reason Expired says so, and the oldest message
-	// follows.
+	// Strict ends Run with ErrExpired if messages are missing because the stream no
+	// longer has them. Otherwise a Gap with Reason Expired says so, and the oldest
+	// message follows.
 	Strict bool
 
 	// Load, if not nil, returns the position to continue after, from an earlier process.
 	// It is called once, by the first Run. The zero Position means After. Its error ends
-	// Run.
+	// Run. After ErrIncarnation or ErrExpired a kept position is of no more use: the
+	// program drops it, and chooses where to begin.
 	Load func() (Position, error)
 	// Save, if not nil, keeps the position of the last message that was handled. It is
 	// called every SaveEvery if there is a new one, after every SaveCount messages, and
@@ -62,8 +63,8 @@ type Client struct {
 	// After a crash the messages since the last Save come again. A program that cannot
 	// take that keeps Message.Position together with its own data.
 	Save func(Position) error
-	// SaveEvery is the time between calls of Save. 0 means DefaultSaveEvery; negative means
-	// never.
+	// SaveEvery is the time between calls of Save. 0 means DefaultSaveEvery; negative
+	// means never.
 	SaveEvery time.Duration
 	// SaveCount is the number of messages between calls of Save. With 1 no message is
 	// passed to the handler before the position of the one before it is saved. 0 means
@@ -129,8 +130,8 @@ var errLeft = errors.New("relay: the loop was left")
 // Messages is Run as an iterator. It yields messages, and as its last pair the error that
 // Run would return. Leaving the loop closes the connection.
 //
-// A message counts as handled when the next one is asked for. The one at which the loop is
-// left comes again in the next run. End ctx instead to stop after a message that was
+// A message counts as handled when the next one is asked for. The one at which the loop
+// is left comes again in the next run. End ctx instead to stop after a message that was
 // handled. Redial.Poller is not used.
 func (c *Client) Messages(ctx context.Context) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {

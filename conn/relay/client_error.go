@@ -25,8 +25,8 @@ var ErrSubprotocol = errors.New("relay: the server does not speak " + Subprotoco
 // ErrJump says that a gateway has skipped records. The Client dials again.
 var ErrJump = errors.New("relay: the gateway skipped records")
 
-// RefusedError is an error that a gateway has sent. It matches the error of its code. 4400,
-// 4403, 4404, 4409 and 4410 are final: they end Client.Run.
+// RefusedError is an error that a gateway has sent. It matches the error of its code.
+// 4400, 4403, 4404, 4409 and 4410 are final: they end Client.Run.
 type RefusedError struct {
 	Code frame.CloseCode // CloseBadHello, CloseNotGranted, …
 	Text string          // the gateway's, for people

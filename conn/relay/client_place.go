@@ -37,7 +37,7 @@ func (p place) covers(q place) bool {
 	return p.Compare(q.Position) >= 0 || p.Sequence == q.Sequence && p.rest == restNone
 }
 
-// order is how a record stands to the place before it.
+// order is how a record relates to the place before it.
 type order uint8
 
 const (

@@ -57,12 +57,12 @@ func (c *Client) saveRegularly(ctx context.Context, fail func(error)) {
 	}
 }
 
-// FilePosition is the path of a file that keeps a position. Its methods are for the fields
-// of the same names of a Client. Two Clients must not use the same file.
+// FilePosition is the path of a file that keeps a position. Its methods are for the
+// fields of the same names of a Client. Two Clients must not use the same file.
 type FilePosition string
 
-// Load returns the position in the file, and the zero Position if there is no file. If the
-// file has something else the error matches ErrPosition.
+// Load returns the position in the file, and the zero Position if there is no file. If
+// the file has something else the error matches ErrPosition.
 func (f FilePosition) Load() (Position, error) {
 	text, err := os.ReadFile(string(f))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -21,7 +21,8 @@ import (
 )
 
 // A scriptedGateway serves connection i by script i, and the last one from then on. A
-// script gets the hello; when it returns the connection is cut, unless it has said goodbye.
+// script gets the hello; when it returns the connection is cut, unless it has said
+// goodbye.
 type scriptedGateway struct {
 	t       *testing.T
 	url     string
@@ -390,8 +391,8 @@ func TestClientWelcomeThatSkips(t *testing.T) {
 	}
 }
 
-// Refusals that no attempt can mend end Run, before the welcome and after it, also if only
-// a Close frame tells.
+// Refusals that no attempt can mend end Run, before the welcome and after it, also if
+// only a Close frame tells.
 func TestClientFinalRefusals(t *testing.T) {
 	for code, want := range map[frame.CloseCode]error{
 		CloseBadHello: ErrBadHello, CloseNotGranted: ErrNotGranted, CloseUnknown: ErrStreamNotFound,
@@ -573,8 +574,8 @@ func TestClientContinuesAfterTheHandler(t *testing.T) {
 	}
 }
 
-// If the handler returns the error of a connection that has ended, the feed continues, and
-// the message counts as handled.
+// If the handler returns the error of a connection that has ended, the feed continues,
+// and the message counts as handled.
 func TestClientContinuesAfterAnEndedConnection(t *testing.T) {
 	c := scriptedClient(serveScripts(t, serveOrdinary).url)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -657,6 +658,29 @@ func TestClientRotates(t *testing.T) {
 	t.Logf("%+v", c.Counts())
 }
 
+// Many clients on one loop.
+func TestClientsOnPoller(t *testing.T) {
+	poller := new(conn.Poller)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- poller.Run(ctx) }()
+	g := serveScripts(t, serveOrdinary)
+	var clients sync.WaitGroup
+	for range 10 {
+		clients.Go(func() {
+			c := scriptedClient(g.url)
+			c.Redial.Poller = poller
+			got, err := runClient(t, c, len(ordinaryTexts))
+			if err != nil || !slices.Equal(got, ordinaryTexts) {
+				t.Errorf("messages %q, error %v", got, err)
+			}
+		})
+	}
+	clients.Wait()
+	cancel()
+	<-ended
+}
+
 // The hook of the caller runs first; its error fails the attempt.
 func TestClientHook(t *testing.T) {
 	c := scriptedClient(serveScripts(t, serveOrdinary).url)
@@ -726,7 +750,7 @@ func TestClientSaves(t *testing.T) {
 	}
 }
 
-// With SaveCount 1 the position is never behind by more than the message in hand. With
+// With SaveCount 1 the position never lags by more than the message in hand. With
 // SaveEvery it is saved although nothing comes.
 func TestClientSavesOften(t *testing.T) {
 	c := scriptedClient(serveScripts(t, serveOrdinary).url)

@@ -46,8 +46,8 @@ func follow(ctx context.Context, c *Client, from, to uint64) error {
 	return fmt.Errorf("message %d is due: %w", next, err)
 }
 
-// Clients of two gateways, of which one goes away and another comes, whose connections are
-// lost again and again: each gets everything once, in order.
+// Clients of two gateways, of which one goes away and another comes, whose connections
+// are lost again and again: each gets everything once, in order.
 func TestClientOfGateways(t *testing.T) {
 	nc := connectTo(t, soloEngine(t))
 	s := newSource(t, nc, StreamConfig{Name: "btc"})

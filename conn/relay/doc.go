@@ -16,10 +16,10 @@
 // # What is promised
 //
 // A message that a stream has is delivered once and in order to each client, within an
-// incarnation of the stream. That holds when a leader of the engine, an ingester, a gateway
-// or a client is killed, or stopped for a while. A message that an ingester has received is
-// in the stream once, unless a gap record stands in its place that says why. Nothing is
-// dropped in silence.
+// incarnation of the stream. That holds when a leader of the engine, an ingester, a
+// gateway or a client is killed, or stopped for a while. A message that an ingester has
+// received is in the stream once, unless a gap record in its place says why.
+// Nothing is dropped in silence.
 //
 // # What is not promised
 //
@@ -30,16 +30,17 @@
 //   - The engine acknowledges a batch before it is on the disk. If all replicas die at
 //     once, the last batches may be gone.
 //   - When the leader of a stream is killed, the stream is silent for 4.7 to 9.0 s, by
-//     constants of the engine. Ingesters keep the feed meanwhile, up to Ingester.SpoolBytes.
+//     constants of the engine. Ingesters keep the feed meanwhile, up to
+//     Ingester.SpoolBytes.
 //   - A stream keeps what StreamConfig allows. A client that comes back later gets a Gap
 //     with Reason Expired, or ErrExpired if it is Strict.
-//   - A stream that was deleted and made anew is another incarnation. Positions of the old
-//     one are refused.
+//   - A stream that was deleted and made anew is another incarnation. Positions of the
+//     old one are refused.
 //
 // # Positions
 //
-// The place of a record is the incarnation of the stream, the sequence of the batch and the
-// index of the record in it: see [Position]. A position is no credential.
+// The place of a record is the incarnation of the stream, the sequence of the batch and
+// the index of the record in it: see [Position]. A position is no credential.
 //
 // # The batch format, version 1
 //
@@ -74,13 +75,13 @@
 //	1 byte   reason: 1 missing, 2 restarted, 3 disconnected, 4 overflowed, 5 taken over,
 //	         6 too long
 //
-// The last number is not below the first, except in a gap with reason 2: there from is the
-// number that was due, and the last one is the first of the new numbers. Such a gap is the
-// first record of its batch.
+// The last number is not below the first, except in a gap with reason 2: there from is
+// the number that was due, and the last one is the first of the new numbers. Such a gap
+// is the first record of its batch.
 //
-// Limits: MaxRecords records; as many bytes as the engine takes in a message, 1 MiB by its
-// default. An ingester fills batches up to Ingester.BatchBytes and BatchCount. A longer
-// message has a batch of its own.
+// Limits: MaxRecords records; as many bytes as the engine takes in a message, 1 MiB by
+// its default. An ingester fills batches up to Ingester.BatchBytes and BatchCount. A
+// longer message has a batch of its own.
 //
 // Whatever breaks a rule is refused with a *BatchError, which matches ErrBatch and tells
 // the rule and the offset: another version, flags or kind, a number of records out of

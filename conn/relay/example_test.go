@@ -31,7 +31,7 @@ func subscribe(_ context.Context, s *redial.Session) error {
 	return err
 }
 
-// accounts stands for what a service knows of its users.
+// accounts represents what a service knows of its users.
 var accounts struct {
 	// ByToken returns the streams of the user with a token; false if there is none.
 	ByToken func(token string) (relay.Grant, bool)
@@ -107,8 +107,8 @@ func ExampleClient() {
 	}))
 }
 
-// The position kept together with the program's own data: then no message is handled twice,
-// whatever crashes.
+// The position kept together with the program's own data: then no message is handled
+// twice, whatever crashes.
 func ExampleClient_position() {
 	var total struct { // what the program computes, and how far it has come
 		Messages int

@@ -18,8 +18,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/relay/internal/engine"
 )
 
-// benchMessages is how many messages each way of publishing gets, for about 5 seconds on a
-// machine with two processors, by replicas.
+// benchMessages is how many messages each way of publishing gets, for about 5 seconds on
+// a machine with two processors, by replicas.
 var benchMessages = map[int]map[string]uint64{
 	1: {"sync": 300_000, "async": 1_000_000, "ingest": 3_000_000},
 	3: {"sync": 15_000, "async": 400_000, "ingest": 2_000_000},
@@ -108,7 +108,8 @@ var benchNames = map[string]string{
 	"gateway": "relay gateway",
 }
 
-// rounds measures each way in turn, several times, and returns the medians in nanoseconds.
+// rounds measures each way in turn, several times, and returns the medians in
+// nanoseconds.
 func (b *bench) rounds(ctx context.Context, n int, ways []string, measure func(way string) (float64, error)) (map[string]float64, error) {
 	all := map[string][]float64{}
 	for round := range n {

@@ -121,7 +121,7 @@ func (c *consumer) found(n uint64) bool {
 	return false
 }
 
-// end counts what has not come of a feed of so many messages.
+// end counts what has not come of a feed with that number of messages.
 func (c *consumer) end(messages uint64) {
 	if last := c.last.Load(); last < messages {
 		c.lost.Add(messages - last)

@@ -33,7 +33,8 @@ func parseReport(t *testing.T, stdout, stderr string, code int) report {
 	return r
 }
 
-// All parts, a gateway and the active ingester killed: nothing is lost, and nothing twice.
+// All parts, a gateway and the active ingester killed: nothing is lost, and nothing
+// twice.
 func TestDemo(t *testing.T) {
 	stdout, stderr, code := run(t, "demo", "-duration", "4s", "-rate", "500", "-json")
 	r := parseReport(t, stdout, stderr, code)
@@ -84,7 +85,7 @@ func TestDemoCluster(t *testing.T) {
 	t.Logf("%s", stdout)
 }
 
-// On servers that are there the demo leaves nothing behind, or what -keep asks for.
+// On servers that are there the demo leaves nothing, or what -keep asks for.
 func TestDemoOnServers(t *testing.T) {
 	node, err := engine.New(engine.Options{Name: "node", Dir: t.TempDir(), Users: []engine.User{{Name: "me", Password: "hunter22"}}})
 	if err != nil {

@@ -69,9 +69,9 @@ func runExchange(ctx context.Context, std *streams, args []string) error {
 // maxRate is the highest rate of an exchange.
 const maxRate = 1e6
 
-// onLeash returns contexts that end at the end of standard input, at its first line and at
-// its second one. Ctrl-C reaches every process of a terminal; the one that holds the leash
-// ends first, and then lets go.
+// onLeash returns contexts that end at the end of standard input, at its first line and
+// at its second one. Ctrl-C reaches every process of a terminal; the one that holds the
+// leash ends first, and then lets go.
 func onLeash(ctx context.Context, in io.Reader) (end, first, second context.Context) {
 	signal.Ignore(os.Interrupt)
 	end, cancel := context.WithCancel(context.WithoutCancel(ctx))

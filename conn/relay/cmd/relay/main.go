@@ -17,7 +17,8 @@
 // kills.
 //
 // Ingest and tail with one URL give up at once if they cannot connect at first, because
-// the URL may be wrong. From then on they dial again whatever happens, and print each end.
+// the URL may be wrong. From then on they dial again whatever happens, and print each
+// end.
 //
 // The password of the engine and the token of a gateway may be in the environment:
 // TICKWIRE_RELAY_PASSWORD and TICKWIRE_RELAY_TOKEN. Neither is ever shown, nor are

@@ -204,7 +204,8 @@ func TestOutputFails(t *testing.T) {
 	}
 }
 
-// The parts by hand: a feed, an ingester, a gateway with a token, and tails that continue.
+// The parts by hand: a feed, an ingester, a gateway with a token, and tails that
+// continue.
 func TestParts(t *testing.T) {
 	dir := t.TempDir()
 	node, err := engine.New(engine.Options{Name: "node", Dir: dir})

@@ -72,7 +72,7 @@ type display struct {
 	mu       sync.Mutex
 	w        io.Writer
 	terminal bool
-	width    int // of the line that stands there
+	width    int // of the line that is shown
 }
 
 func newDisplay(w io.Writer) *display { return &display{w: w, terminal: isTerminal(w)} }
@@ -94,7 +94,7 @@ func (d *display) show(line string) {
 	d.width = utf8.RuneCountInString(line)
 }
 
-// Write prints whole lines below the one that stands there.
+// Write prints whole lines below the one that is shown.
 func (d *display) Write(p []byte) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -116,8 +116,8 @@ func (d *display) leave() {
 	}
 }
 
-// printable returns s with what could command a terminal made visible: control characters,
-// and those that turn the direction of text. Line ends and tabs stay.
+// printable returns s with what could command a terminal made visible: control
+// characters, and those that turn the direction of text. Line ends and tabs stay.
 func printable(s string) string {
 	var b strings.Builder
 	for _, r := range s {
@@ -133,7 +133,8 @@ func printable(s string) string {
 	return b.String()
 }
 
-// commandsTerminal reports whether r is one of the characters that printable makes visible.
+// commandsTerminal reports whether r is one of the characters that printable makes
+// visible.
 func commandsTerminal(r rune) bool {
 	return r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 ||
 		r >= 0x202A && r <= 0x202E || r >= 0x2066 && r <= 0x2069

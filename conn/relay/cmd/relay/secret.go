@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// hidden stands where a secret stood.
+// hidden replaces secrets.
 const hidden = "xxxxx"
 
 // The environment variables with secrets.
@@ -21,7 +21,7 @@ const (
 var secretFlags = []string{"password", "token", "header"}
 
 // shortestSecret is the length from which a secret is looked for in every text. A shorter
-// one stands in too many.
+// one is part of too many.
 const shortestSecret = 4
 
 // secretsOf returns what must not be shown: of a command line the passwords of URLs and
@@ -56,8 +56,8 @@ func secretsOf(args []string) (secrets []string) {
 	return secrets
 }
 
-// credentials returns the password of a URL, or its user name if there is none, as written
-// and decoded.
+// credentials returns the password of a URL, or its user name if there is none, as
+// written and decoded.
 func credentials(raw string) []string {
 	_, rest, ok := strings.Cut(raw, "://")
 	at := strings.LastIndexByte(rest, '@')
@@ -74,8 +74,8 @@ func credentials(raw string) []string {
 	return []string{secret}
 }
 
-// A redactor is standard error: whatever a server or a library says there, it says without
-// the secrets.
+// A redactor is standard error: whatever a server or a library says there, it says
+// without the secrets.
 type redactor struct {
 	w       io.Writer
 	secrets []string

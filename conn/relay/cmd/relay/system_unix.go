@@ -18,6 +18,6 @@ func processCPU() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// ignoreBrokenPipes has a write to a pipe that nobody reads fail, as on other systems: the
-// signal would end the process.
+// ignoreBrokenPipes has a write to a pipe that nobody reads fail, as on other systems:
+// the signal would end the process.
 func ignoreBrokenPipes() { signal.Ignore(syscall.SIGPIPE) }

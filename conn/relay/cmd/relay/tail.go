@@ -25,7 +25,7 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 	after := flags.String("after", "", "begin after this `position`, as -json prints it")
 	strict := flags.Bool("strict", false, "end if the stream no longer has what follows the position")
 	file := flags.String("file", "", "keep the position in this `file`, and begin after the one that is in it")
-	limit := flags.Uint64("n", 0, "stop after so many messages; 0 is never")
+	limit := flags.Uint64("n", 0, "stop after this `number` of messages; 0 is never")
 	machine := flags.Bool("json", false, "print each message as a JSON object on a line: position, received, type, data")
 	if err := parse(flags, std, args); err != nil {
 		return err
@@ -149,7 +149,7 @@ func (t *tail) flush() error {
 func (t *tail) print(m relay.Message) {
 	switch {
 	case m.Kind == relay.Gap:
-		t.out.Flush() // the gap stands where it is
+		t.out.Flush() // the gap is shown in its place
 		fmt.Fprintln(t.err, describeGap(m))
 	case m.Kind == relay.Binary:
 		fmt.Fprintf(t.out, "binary, %d bytes: %s\n", len(m.Data), hex.EncodeToString(m.Data))
@@ -213,7 +213,7 @@ func (t *tail) printJSON(m relay.Message) {
 		t.out.WriteString(b.String())
 		return
 	}
-	for _, r := range b.String() { // one that commands stands in a string
+	for _, r := range b.String() { // one that commands is in a string
 		if commandsTerminal(r) {
 			fmt.Fprintf(t.out, `\u%04x`, r)
 		} else {
