@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// browserPage is a program of TestPeerInterop as a page: it gets commands and prints lines
-// by fetch.
+// browserPage is a program of TestPeerInterop as a page: it gets commands and prints
+// lines by fetch.
 const browserPage = `<!doctype html>
 <script>
 const say = line => fetch("/line", { method: "POST", body: line })

@@ -83,6 +83,11 @@ func interop(t *testing.T, partners []partner) {
 			t.Parallel()
 			s := &partnerRun{partner: p, files: files, program: p.start(t, built, folder)}
 			_, s.version = s.program.expect(t, "version")
+			for _, why := range []string{p.client, p.server, p.cannot} {
+				if why != "" {
+					t.Logf("%s: %s", p.name, why)
+				}
+			}
 			if p.server == "" {
 				s.all(t, frame.Client)
 			}
@@ -95,7 +100,6 @@ func interop(t *testing.T, partners []partner) {
 
 // A partnerProgram is a running program: commands in, lines out.
 type partnerProgram struct {
-	t       *testing.T
 	command func(line string)
 	lines   chan string
 	said    func() string // what else it said
@@ -144,7 +148,7 @@ func startPartner(t *testing.T, env, command []string) *partnerProgram {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	k := &partnerProgram{t: t, lines: make(chan string, 10_000), said: log.String}
+	k := &partnerProgram{lines: make(chan string, 10_000), said: log.String}
 	k.command = func(line string) {
 		if _, err := io.WriteString(in, line+"\n"); err != nil {
 			t.Errorf("%q: %v", line, err)
@@ -344,7 +348,7 @@ func (s *partnerRun) open(t *testing.T, role frame.Role, v variant) *Conn {
 	if v.tls != 0 {
 		scheme = "wss"
 	}
-	cfg := Config{KeepAlive: 20 * time.Second}
+	cfg := Config{}
 	if v.mode != "none" {
 		cfg.Deflate = &deflate.Config{}
 		if s.packs(role).failsPlain {

@@ -11,8 +11,8 @@ import (
 // A partner is another library, and what it can do.
 type partner struct {
 	name    string
-	env     []string // as command
-	command []string // BUILT stands for the folder of peersEnv, FOLDER for that of the test
+	env     []string // with BUILT, FOLDER and SOURCE as in command
+	command []string // BUILT is the folder of peersEnv, FOLDER the test's, SOURCE testdata/peers
 	// begin starts it instead of command.
 	begin func(t *testing.T, built, folder string) *partnerProgram
 
@@ -34,7 +34,7 @@ type packing struct {
 	deflate bool // at all
 	alone   bool // it compresses without context takeover if we ask
 	least   int  // the smallest window that it keeps if we ask, 0 for none
-	// serverOnly says that the client's window stays 15 then: the client does not offer less.
+	// serverOnly says that the client's window stays 15 then: the client offers no less.
 	serverOnly bool
 
 	peerAlone bool // it asks us
@@ -98,7 +98,8 @@ var (
 	nodePath   = []string{"NODE_PATH=BUILT/node/node_modules"}
 )
 
-// nettyPath is where Debian has Netty. jzlib does the windows that Java's own Deflater has not.
+// nettyPath is where Debian has Netty. jzlib does the windows that Java's own Deflater
+// does not.
 const nettyPath = "/usr/share/java/netty-common.jar:/usr/share/java/netty-buffer.jar:/usr/share/java/netty-transport.jar:" +
 	"/usr/share/java/netty-resolver.jar:/usr/share/java/netty-codec.jar:/usr/share/java/netty-codec-http.jar:" +
 	"/usr/share/java/netty-handler.jar:/usr/share/java/jctools-core.jar:/usr/share/java/jzlib.jar"
@@ -180,8 +181,8 @@ var partners = []partner{
 	},
 }
 
-// morePartners are spoken with by step peers_more, which is run by name: they take as long
-// as all of partners.
+// morePartners are spoken with by step peers_more, which is run by name: they take longer
+// than all of partners.
 var morePartners = []partner{
 	{
 		name: "java netty", command: []string{"java", "-Xmx1g", "-cp", "BUILT/netty:" + nettyPath, "NettyPeer", "FOLDER"},

@@ -3,8 +3,8 @@
 #
 #   build.sh INTO NAME...    names: python node java beast lws rust netty
 #
-# What was built from the same source by the same tools is left as it is. Debian's packages
-# must be there: step peers of .ci/run installs them.
+# What was built from the same source by the same tools is left as it is. Debian's
+# packages must be there: step peers of .ci/run installs them.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 into=$1
@@ -35,7 +35,7 @@ lws() { gcc -Wall -O1 -o "$into/lws" "$here/c/lws.c" -lwebsockets -lcrypto; }
 
 rust() { cargo build -q --locked --manifest-path "$here/rust/Cargo.toml" --target-dir "$into/rust"; }
 
-# made_of NAME prints what the program is made of: sources, and versions of tools and libraries.
+# made_of NAME prints sources, and versions of tools and libraries.
 made_of() {
   local sources
   case $1 in

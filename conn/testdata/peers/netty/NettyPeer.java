@@ -62,7 +62,7 @@ public class NettyPeer {
                 told = true;
                 int code = close.statusCode() < 0 ? 1005 : close.statusCode();
                 say("closed " + code + " " + close.reasonText());
-                // The protocol handler leaves Close frames to us; the close handshake ends with the server's end of TCP.
+                // The protocol handler leaves Close frames to us.
                 if (closing) {
                     c.close();
                 } else {

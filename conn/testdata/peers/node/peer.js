@@ -1,5 +1,5 @@
-// Libraries of Node as peers of conn's TestPeerInterop, which says what is read and printed:
-// peer.js LIBRARY FOLDER. NODE_PATH is where the libraries are.
+// Libraries of Node as peers of conn's TestPeerInterop, which says what is read and
+// printed: peer.js LIBRARY FOLDER. NODE_PATH is where the libraries are.
 "use strict"
 const crypto = require("crypto"), fs = require("fs"), http = require("http"), https = require("https"), readline = require("readline")
 
