@@ -156,10 +156,15 @@ func TestGatewayCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Stop)
-	info, err := CreateStream(t.Context(), connectTo(t, c.Servers()), StreamConfig{Name: "cluster", Replicas: 3})
+	first := connectTo(t, c.Servers())
+	info, err := CreateStream(t.Context(), first, StreamConfig{Name: "cluster", Replicas: 3, MaxBytes: 256 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
+	waitFor(t, "the first leader", func() bool {
+		info, err = LookupStream(t.Context(), first, "cluster")
+		return err == nil && c.Node(info.Leader) != nil
+	})
 	leader := c.Node(info.Leader)
 	under := c.Nodes[0] // of the gateway
 	if under == leader {
@@ -192,9 +197,10 @@ func TestGatewayCluster(t *testing.T) {
 	}
 	head := g.Counts().Streams[0].Head
 	waitFor(t, "messages", func() bool { return g.Counts().Streams[0].Head > head+100 })
-	if info, err = LookupStream(t.Context(), g.Conn, "cluster"); err != nil {
-		t.Fatal(err)
-	}
+	waitFor(t, "a leader to kill", func() bool {
+		info, err = s.lookup()
+		return err == nil && c.Node(info.Leader) != nil
+	})
 	c.Node(info.Leader).Kill()
 	waitFor(t, "a new leader", func() bool { return g.Counts().Streams[0].Head > info.Last+200 })
 	cancel()
