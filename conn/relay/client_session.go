@@ -190,7 +190,7 @@ func (c *Client) take(m redial.Message, handler func(Message) error) error {
 		c.enter(m.Epoch)
 	}
 	if m.Opcode == frame.Text {
-		return c.takeControl(m.Data)
+		return c.handleControl(m.Data)
 	}
 	f, err := parseFrame(m.Data)
 	if err == nil && f.Kind == Text && !utf8.Valid(f.Data) {
@@ -226,8 +226,8 @@ func (c *Client) enter(epoch uint64) {
 	}
 }
 
-// takeControl deals with a control message after the welcome.
-func (c *Client) takeControl(data []byte) error {
+// handleControl deals with a control message after the welcome.
+func (c *Client) handleControl(data []byte) error {
 	k, err := parseControl(data)
 	switch {
 	case err != nil:

@@ -213,8 +213,8 @@ func (f *feed) receive(ctx context.Context, m *nats.Msg) error {
 		return nil
 	}
 	f.heard, f.patience = time.Now(), silence
-	// A stream that was made anew begins at 1, and its stamps are later. Nothing of it may
-	// pass for a batch of this one.
+	// A stream that was made anew begins at 1, and its stamps are later. Nothing of it
+	// may pass for a batch of this one.
 	late := one.sequence <= f.head && one.time > f.headTime
 	if late || f.head == 0 || f.reconnected() {
 		if err := f.verify(ctx); err != nil {

@@ -20,8 +20,8 @@ func (f *feed) read(ctx context.Context, from, to, clip uint64) ([]*packet, erro
 	}
 }
 
-// readOnce is read without patience. errReplica says that the replica that answered is not up to
-// date.
+// readOnce is read without patience. errReplica says that the replica that answered is
+// not up to date.
 //
 // The leader is asked for the incarnation afterwards: what was read is of this one if it
 // still is then. Direct gets and their answers do not tell.

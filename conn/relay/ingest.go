@@ -42,21 +42,21 @@ const (
 //
 // A feed with numbers may have any number of Ingesters, on different machines. One of
 // them is active and appends. The others are passive: they follow the stream, and drop
-// what it has. If the stream stands still for Patience while a passive one has a message
+// what it has. If nothing is appended for Patience while a passive one has a message
 // that is not in it, that one takes over. Every message is in the stream once, and in the
 // order of the numbers. There is no election: each batch says which sequence it follows,
 // and the engine refuses all but the first that follows it.
 //
 // Numbers that the active one lacks are left to the others: it stops for twice Patience
 // before it appends a Gap. So a missing number delays the feed by that. If all lack some
-// of the same run of numbers, the first one's Gap stands, whatever others have of it.
+// of the same run of numbers, the first one's Gap remains, whatever others have of it.
 //
 // A source that restarts its numbers begins a new era of the stream: see BatchHeader.
 // Numbers more than redial.DefaultRestart below those of the stream are a restart too, if
-// the stream stands still.
+// the stream does not move.
 //
 // Without numbers nobody can tell which messages two Ingesters have in common. Then one
-// appends, and others stand by: see Number.
+// appends, and others are standbys: see Number.
 //
 // Messages that the engine does not take wait in the spool, first in memory and then in
 // files. The goroutine that receives never waits for the engine. A crash of the process
@@ -76,10 +76,10 @@ type Ingester struct {
 	//
 	// nil means a feed without numbers. An Ingester of one begins as a standby. It takes
 	// over if a message of its own is not followed by one in the stream, for Patience
-	// after Run began, and for ten times that once it has seen the stream move. A Gap with
-	// the reason TakenOver comes first, unless the stream is empty. Messages since the
-	// last sign of the other Ingester may be there twice. An Ingester that finds batches
-	// of another one after its own becomes a standby, and drops what it has.
+	// after Run began, and for ten times that once it has seen the stream move. A Gap
+	// with the reason TakenOver comes first, unless the stream is empty. Messages since
+	// the last sign of the other Ingester may be there twice. An Ingester that finds
+	// batches of another one after its own becomes a standby, and drops what it has.
 	Number func(data []byte) (from, to uint64, ok bool)
 	// Other gets the messages of a numbered feed that have no number: see
 	// redial.Lines.Other. Its error ends Run. Without it they are dropped and counted.
@@ -105,7 +105,7 @@ type Ingester struct {
 	// SpoolDiskBytes limits the files. 0 means DefaultSpoolDiskBytes.
 	SpoolDiskBytes int64
 
-	// Patience is how long the stream must stand still before another Ingester takes
+	// Patience is how long nothing may be appended before another Ingester takes
 	// over. Up to a tenth is added, at random. 0 means DefaultPatience. All Ingesters of
 	// a stream should have the same.
 	Patience time.Duration
@@ -157,7 +157,7 @@ type IngestCounts struct {
 	Received  uint64 // messages from the lines, each once
 	Other     uint64 // messages without a number that were dropped, for want of Ingester.Other
 	Appended  uint64 // records that this Ingester has appended
-	Batches   uint64 // in so many batches
+	Batches   uint64 // batches they were in
 	Covered   uint64 // records that another Ingester had appended
 	Discarded uint64 // records of a standby that it dropped, without numbers
 	Dropped   uint64 // messages for which the spool had no room

@@ -366,8 +366,8 @@ func (a *appender) setTail(t ingestTail) {
 	a.in.number.Store(t.Last)
 }
 
-// settle waits for the answers to what is out. Batches that are answered rightly meanwhile
-// are in the stream.
+// settle waits for the answers to what is out. Batches that are answered rightly
+// meanwhile are in the stream.
 func (a *appender) settle(ctx context.Context) error {
 	timer := time.NewTimer(ingestSettle)
 	defer timer.Stop()

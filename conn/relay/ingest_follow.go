@@ -93,7 +93,7 @@ func (a *appender) passive(ctx context.Context) error {
 	defer timer.Stop()
 	over := a.over
 	for {
-		a.cover() // the lines may be behind the tail
+		a.cover() // the lines may be older than the tail
 		at, some := a.due(&w)
 		switch {
 		case a.ended() && (a.in.Number == nil && w.other || a.s.state().records == 0):
@@ -134,8 +134,8 @@ type watch struct {
 	wait  time.Duration // the patience, with jitter
 }
 
-// move reads the tail from the leader, and reports whether it has moved. If the engine was
-// away it counts as moved: others get their time to go on.
+// move reads the tail from the leader, and reports whether it has moved. If the engine
+// was away it counts as moved: others get their time to go on.
 func (a *appender) move(ctx context.Context, w *watch) (moved bool, err error) {
 	began := time.Now()
 	t, err := a.look(ctx)
@@ -188,8 +188,8 @@ func (a *appender) due(w *watch) (time.Time, bool) {
 	return later(w.moved, f.began).Add(wait), some
 }
 
-// leavesToTwin reports whether taking over from there means to give up numbers that a twin
-// may have.
+// leavesToTwin reports whether taking over from there means to give up numbers that a
+// twin may have.
 func (a *appender) leavesToTwin(f *spoolFront) bool {
 	switch {
 	case f.hole, !a.eras.linked:
@@ -232,8 +232,8 @@ func (a *appender) takeOver() bool {
 	return true
 }
 
-// cover removes from the spool what the stream has: messages up to the tail, of lines that
-// are behind it too.
+// cover removes from the spool what the stream has: messages up to the tail, of lines
+// that are older than it too.
 func (a *appender) cover() {
 	if a.in.Number == nil || !a.tail.known {
 		return
@@ -263,9 +263,9 @@ func (a *appender) adopt() {
 type ingestEras struct {
 	met    bool
 	offset int64 // the stream's era of the spool's era 0
-	// linked says that the ingester's numbers are those of the stream. They are not if the
-	// first ones are far below the tail: the source may have restarted its numbers, or
-	// the lines are far behind.
+	// linked says that the ingester's numbers are those of the stream. They are not if
+	// the first ones are far below the tail: the source may have restarted its numbers,
+	// or the lines are far too late.
 	linked bool
 	// apart is when the two began to be in different eras.
 	apart time.Time
@@ -302,8 +302,8 @@ func farBelow(number, last uint64) bool {
 }
 
 // adopt corrects the era of the spool. A restart that only one of two ingesters has seen
-// puts them in different eras. If that lasts while the stream moves, with numbers close to
-// those of the spool, then the spool is in the stream's era. An ingester that has only
+// puts them in different eras. If that lasts while the stream moves, with numbers close
+// to those of the spool, then the spool is in the stream's era. An ingester that has only
 // just begun to receive does not wait: what it has is of the new era.
 func (e *ingestEras) adopt(end spoolState, t ingestTail, patience time.Duration) {
 	now, era := time.Now(), e.of(end.era)
@@ -328,8 +328,8 @@ func (e *ingestEras) adopt(end spoolState, t ingestTail, patience time.Duration)
 	}
 }
 
-// errDisagree says that two answers do not fit together. A node that was the leader before
-// may have given one of them, or one that becomes the leader.
+// errDisagree says that two answers do not fit together. A node that was the leader
+// before may have given one of them, or one that becomes the leader.
 var errDisagree = fmt.Errorf("%w: its nodes do not agree yet", ErrNoLeader)
 
 // look asks the leader for the tail until it answers. The error is one that ends Run. The

@@ -11,7 +11,7 @@ import (
 // ErrPosition says that a text is not a Position.
 var ErrPosition = errors.New("relay: not a position: want INCARNATION.SEQUENCE.INDEX")
 
-// EndOfBatch is the Index that stands for the last record of a batch, whatever its index
+// EndOfBatch is the Index that means the last record of a batch, whatever its index
 // is. No record has it.
 const EndOfBatch = MaxRecords
 
@@ -38,8 +38,8 @@ func (p Position) Compare(q Position) int {
 // IsZero reports whether p is the zero value, which is no position of any stream.
 func (p Position) IsZero() bool { return p == Position{} }
 
-// String returns, for example, "18a1b2c3d4e5f607.1042.17": the incarnation in hexadecimal,
-// the sequence and the index in decimal.
+// String returns, for example, "18a1b2c3d4e5f607.1042.17": the incarnation in
+// hexadecimal, the sequence and the index in decimal.
 func (p Position) String() string {
 	return fmt.Sprintf("%x.%d.%d", p.Incarnation, p.Sequence, p.Index)
 }

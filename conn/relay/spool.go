@@ -8,7 +8,7 @@ import (
 )
 
 // spool keeps the batches of an Ingester from the first record until the stream has them:
-// in memory, and behind that in files. It is a queue. The goroutine that receives adds at
+// in memory, and after that in files. It is a queue. The goroutine that receives adds at
 // its end, and never waits for the engine. The appender sends from its front.
 type spool struct {
 	batchBytes, batchCount int
@@ -395,7 +395,7 @@ func (s *spool) look() (spoolFront, bool) {
 }
 
 // coverage says which records of an era the stream has: those up to last. The era is that
-// of the spool; it is below 0 if the stream is behind it.
+// of the spool; it is below 0 if the stream has not come to it.
 type coverage struct {
 	era  int64
 	last uint64

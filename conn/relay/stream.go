@@ -221,7 +221,7 @@ type stored struct {
 var errNoMessage = errors.New("relay: no message of that sequence")
 
 // leaderGet asks the leader for the message of a sequence. Any replica could answer a
-// direct get, and may be behind.
+// direct get, and may be late.
 func leaderGet(ctx context.Context, nc *nats.Conn, stream string, sequence uint64) (stored, error) {
 	request := fmt.Appendf(nil, `{"seq":%d}`, sequence)
 	answer, err := nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, request)
@@ -253,7 +253,7 @@ func leaderGet(ctx context.Context, nc *nats.Conn, stream string, sequence uint6
 
 // directGet reads up to n messages from a sequence on, by direct get: any replica
 // answers. It returns those that the replica has: none if it has nothing from there on,
-// or is behind. Sequences that are gone are left out.
+// or is late. Sequences that are gone are left out.
 func directGet(ctx context.Context, nc *nats.Conn, stream string, from uint64, n, maxBytes int) ([]stored, error) {
 	return directRequest(ctx, nc, stream, fmt.Appendf(nil, `{"seq":%d,"batch":%d,"max_bytes":%d}`, from, n, maxBytes))
 }

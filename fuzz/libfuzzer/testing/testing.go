@@ -1,6 +1,6 @@
-// Package testing stands for the standard library's testing where a fuzz target of package
-// fuzz is built as a program of libFuzzer. build.sh, in the folder above, has the target
-// import it. It has what the targets call, and nothing else.
+// Package testing replaces the standard library's testing in fuzz targets of package fuzz
+// that are built as programs of libFuzzer. build.sh, in the folder above, has them import
+// it. It has what the targets call, and nothing else.
 package testing
 
 import (

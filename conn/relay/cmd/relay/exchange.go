@@ -61,9 +61,9 @@ func runExchange(ctx context.Context, std *streams, args []string) error {
 		fmt.Fprintf(std.out, "sent %d\n", sent)
 	}
 	<-ctx.Done()
-	goodbye, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	return s.Shutdown(goodbye)
+	return s.Shutdown(closing)
 }
 
 // maxRate is the highest rate of an exchange.

@@ -78,11 +78,11 @@ func runIngest(ctx context.Context, std *streams, args []string) error {
 		if len(*lines.urls) > 1 {
 			name = fmt.Sprintf("line %d: ", i+1)
 		}
-		j := &judge{patient: len(*lines.urls) > 1}
+		j := &judge{alwaysRetries: len(*lines.urls) > 1}
 		in.Clients = append(in.Clients, &redial.Client{
 			URL: url, Dialer: dialer, OnConnect: sendTexts(*texts), Classify: j.classify, OnChange: j.hear(func(ch redial.Change) {
 				log.line(ch)
-				tellChange(std.err, name)(ch)
+				printChange(std.err, name)(ch)
 			}),
 			Backoff: redial.Backoff{Cap: 5 * time.Second},
 		})

@@ -81,9 +81,9 @@ func sendTexts(texts []string) func(context.Context, *redial.Session) error {
 	}
 }
 
-// tellChange prints what becomes of a connection: a line for each session, and why it
+// printChange prints what becomes of a connection: a line for each session, and why it
 // ended. name comes before each line.
-func tellChange(w io.Writer, name string) func(redial.Change) {
+func printChange(w io.Writer, name string) func(redial.Change) {
 	return func(ch redial.Change) {
 		switch ch.State {
 		case redial.Up:
@@ -116,12 +116,12 @@ func public(raw string) string {
 // session: the URL may be mistyped, or the token wrong, and a command that tries for ever
 // hides that.
 type judge struct {
-	patient   bool
-	connected atomic.Bool
+	alwaysRetries bool
+	connected     atomic.Bool
 }
 
 func (j *judge) classify(err error) redial.Decision {
-	if j.patient || j.connected.Load() {
+	if j.alwaysRetries || j.connected.Load() {
 		return redial.Persistent.Classify(err)
 	}
 	if errors.Is(err, relay.ErrSubprotocol) {

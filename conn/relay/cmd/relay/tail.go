@@ -39,10 +39,10 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 	case *start != relay.FromNow && *start != relay.FromOldest:
 		return badUsage("-start must be now or oldest, not %q", *start)
 	}
-	j := &judge{patient: len(*lines.urls) > 1}
+	j := &judge{alwaysRetries: len(*lines.urls) > 1}
 	c := &relay.Client{
 		Redial: &redial.Client{
-			URLs: *lines.urls, Dialer: dialer, Classify: j.classify, OnChange: j.hear(tellChange(std.err, "")),
+			URLs: *lines.urls, Dialer: dialer, Classify: j.classify, OnChange: j.hear(printChange(std.err, "")),
 			Backoff: redial.Backoff{Cap: 5 * time.Second},
 		},
 		Stream: *stream, Start: *start, Strict: *strict,
