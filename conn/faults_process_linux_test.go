@@ -2,6 +2,7 @@ package conn
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -39,7 +40,8 @@ func TestF51OutOfDescriptors(t *testing.T) {
 	go func() { served <- server.Serve(l) }()
 	url := "ws://" + l.Addr().String()
 
-	waiting := connectRaw(t, l.Addr()) // what the kernel has accepted already takes no descriptor of Serve's
+	early := connectRaw(t, l.Addr()) // its handshake is done, and it stays open
+	shakeHands(t, early)
 	free := takeDescriptors(t)
 	_, err := Dial(t.Context(), url)
 	var dial *DialError
@@ -59,8 +61,8 @@ func TestF51OutOfDescriptors(t *testing.T) {
 		t.Fatal("nobody was told")
 	}
 	free(-1)
-	for _, nc := range []net.Conn{waiting, late} {
-		shakeHands(t, nc)
+	shakeHands(t, late)
+	for _, nc := range []net.Conn{early, late} {
 		client := New(nc, frame.Client, nil)
 		if err := client.WriteMessage(Text, []byte("hello")); err != nil {
 			t.Fatal(err)
@@ -218,10 +220,10 @@ func TestF53StoppedProcess(t *testing.T) {
 	}
 	for _, x := range []struct {
 		name string
-		// keepAlive is the parent's; the child's is a second.
+		// keepAlive is the parent's; the child's is stoppedClock.
 		keepAlive time.Duration
 		lives     bool
-	}{{"patient peer", time.Minute, true}, {"impatient peer", time.Second, false}} {
+	}{{"patient peer", time.Minute, true}, {"impatient peer", stoppedClock, false}} {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
 			stoppedChild(t, x.keepAlive, x.lives)
@@ -229,7 +231,10 @@ func TestF53StoppedProcess(t *testing.T) {
 	}
 }
 
-// stoppedChild serves a child that is stopped for two seconds.
+// stoppedClock is the KeepAlive of the process that is stopped.
+const stoppedClock = 3 * time.Second
+
+// stoppedChild serves a child that is stopped for twice its own clock.
 func stoppedChild(t *testing.T, keepAlive time.Duration, lives bool) {
 	l := newListener(t)
 	cmd := exec.Command(os.Args[0], "-test.run=^TestF53StoppedProcess$", "-test.v", "-test.count=1", "-test.timeout=50s")
@@ -238,13 +243,16 @@ func stoppedChild(t *testing.T, keepAlive time.Duration, lives bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { cmd.Process.Signal(syscall.SIGCONT); cmd.Process.Kill(); cmd.Wait() }()
+	l.(*net.TCPListener).SetDeadline(time.Now().Add(20 * time.Second))
 	nc, err := l.Accept()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("the child has not dialed: %v\n%s", err, &stderr)
 	}
 	server, err := (&Upgrader{Config: Config{KeepAlive: keepAlive}}).Accept(nc)
 	if err != nil {
@@ -287,7 +295,7 @@ func stoppedChild(t *testing.T, keepAlive time.Duration, lives bool) {
 		}
 		return
 	}
-	time.Sleep(2 * time.Second) // twice the child's own clock
+	time.Sleep(2 * stoppedClock)
 	if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
@@ -308,7 +316,7 @@ func stoppedChild(t *testing.T, keepAlive time.Duration, lives bool) {
 
 // stoppedClient reads numbered messages, and prints each number once it is in its place.
 func stoppedClient(t *testing.T, address string) {
-	c, err := (&Dialer{Config: Config{KeepAlive: time.Second}}).Dial(t.Context(), "ws://"+address)
+	c, err := (&Dialer{Config: Config{KeepAlive: stoppedClock}}).Dial(t.Context(), "ws://"+address)
 	if err != nil {
 		t.Fatal(err)
 	}

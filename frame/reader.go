@@ -118,7 +118,7 @@ func (r *Reader) Decoder() *Decoder { return &r.dec }
 // source can continue after one, such as a passed deadline, so can Next and every other
 // read method.
 func (r *Reader) Next() (Message, error) {
-	// As in Plain, a call of which would be a tenth of the time.
+	// As in BufferedFast, a call of which would be a tenth of the time.
 	if m, next := r.dec.decodeFast(r.buf[:r.end], r.pos); m.Opcode != 0 {
 		r.pos = next
 		return m, nil

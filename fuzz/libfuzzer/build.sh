@@ -13,12 +13,12 @@ mkdir -p "$1"
 out=$(cd "$1" && pwd)
 shift
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-export GOWORK=off CGO_ENABLED=1
+export GOWORK=off CGO_ENABLED=1 CC=${CC:-clang}
 link=(${CXX:-clang} ${LIB_FUZZING_ENGINE:--fsanitize=fuzzer})
 module=github.com/seed-7f57ff33/tickwire
 
 # The targets are in test files, which no program can import: a copy is made that can.
-copy=fuzz/libfuzzer/build.$$
+copy=fuzz/libfuzzer/_build.$$
 trap 'rm -rf "$copy"' EXIT
 mkdir "$copy" "$copy/targets"
 for file in fuzz/*_test.go; do
@@ -59,7 +59,8 @@ GO
   go build -buildmode=c-archive -tags=libfuzzer -gcflags="$module/...=-d=libfuzzer" -o "$copy/$target.a" "./$copy/$target"
   "${link[@]}" "$copy/$target.a" -o "$out/$target"
   mkdir "$copy/$target/seeds"
-  (cd "$copy/targets" && TICKWIRE_SEEDS=$OLDPWD/$copy/$target/seeds "$out/$target" -runs=1 >/dev/null 2>&1)
+  (cd "$copy/targets" && TICKWIRE_SEEDS=$OLDPWD/$copy/$target/seeds "$out/$target" -runs=1 >"$out/$target.log" 2>&1) || { cat "$out/$target.log"; exit 1; }
+  rm "$out/$target.log"
   (cd "$copy/$target/seeds" && zip -q -r "$out/${target}_seed_corpus.zip" .)
   cp fuzz/websocket.dict "$out/$target.dict"
   echo "$target: $(find "$copy/$target/seeds" -type f | wc -l) seeds"
