@@ -78,6 +78,7 @@ var readmeResults = []struct{ title, heading, column, ours string }{
 	{"the same with `Dialer.OpenRecords`", "feed: TLS, 200 B, a record per message, UTF-8 checked", "cpu ns/message", "tickwire-opens"},
 	{"decode, 200 B in memory: ns a message", "decode: 200 B, unmasked, UTF-8 checked", "ns/message", ""},
 	{"echo, 128 B on one CPU: µs a round trip", "echo: 128 B, both ends on one CPU", "p50 µs", ""},
+	{"the same, read by a `Poller`", "echo: 128 B, both ends on one CPU", "p50 µs", "tickwire-poller"},
 	{"fan-out to 1,000: CPU ns a client and message", "fanout: 200 B to 1000 clients", "cpu ns/message", ""},
 }
 
