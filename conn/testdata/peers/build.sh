@@ -51,6 +51,8 @@ made_of() {
 }
 
 for name; do
+  exec 9>"$into/$name.lock" # another run of the same user's may build it
+  flock 9
   sum=$(made_of "$name" | sha256sum)
   [ "$(cat "$into/$name.made" 2>/dev/null || true)" != "$sum" ] || continue
   rm -f "$into/$name.made"
