@@ -34,10 +34,11 @@ var (
 // of run, except for following.
 //
 // Active, it sends a chain of batches: each says which sequence it follows, so that the
-// engine takes all of them in order, or none after the first that it refuses. A chain is
-// broken by a refusal, an unexpected answer or none. Then the appender waits for what is
-// out, asks the leader for the stream's last batch, and goes on from there. If that is
-// another ingester's, it is passive.
+// engine takes all of them in order. A batch after one that was refused would fit again
+// if another ingester had appended just as many. So each also says the message id of the
+// one before it: see bound. A chain is broken by a refusal, an unexpected answer or none.
+// Then the appender waits for what is out, asks the leader for the stream's last batch,
+// and goes on from there. If that is another ingester's, it is passive.
 type appender struct {
 	in     *Ingester
 	s      *spool
@@ -55,6 +56,7 @@ type appender struct {
 	acks     chan *nats.Msg
 	msg      nats.Msg
 	token    uint64 // of the next batch
+	previous string // message id of the chain's last batch, empty before its first
 	flight   []outBatch
 	ordinal  uint64 // of the next batch
 	window   int    // batches that may be out: one until a chain's first answer
@@ -70,7 +72,7 @@ type outBatch struct {
 	BatchHeader
 	gaps     int
 	sent     time.Time
-	answered bool // wrongly
+	answered bool // wrongly, or rightly after one that was not
 }
 
 func newAppender(in *Ingester, s *spool) (*appender, error) {
@@ -127,7 +129,7 @@ func (a *appender) active(ctx context.Context) error {
 	a.lost = false
 	a.in.tell(func(s *IngestState) { s.Active = true })
 	for {
-		a.window = 1
+		a.window, a.previous = 1, ""
 		cause := a.chain(ctx)
 		switch {
 		case cause == nil, errors.Is(cause, errAppended), ctx.Err() != nil, endsIngest(cause):
@@ -274,6 +276,7 @@ func (a *appender) send(b *spoolBatch) error {
 	m.Subject, m.Data = a.info.Subject, data
 	m.Reply = a.inbox + strconv.FormatUint(a.token, 36)
 	m.Header[jetstream.ExpectedLastSeqHeader][0] = strconv.FormatUint(a.tail.sequence+uint64(len(a.flight)), 10)
+	id := a.bind(m.Header)
 	err := a.nc.PublishMsg(m) // copies data
 	m.Data = nil
 	switch {
@@ -283,9 +286,32 @@ func (a *appender) send(b *spoolBatch) error {
 		return engineError(err)
 	}
 	a.token++
+	a.previous = id
 	a.ordinal += uint64(b.count)
 	a.flight = append(a.flight, outBatch{BatchHeader: h, gaps: b.gaps, sent: time.Now()})
 	return nil
+}
+
+// bound says that the engine takes a batch only right after the one that was sent before
+// it. A stream of several replicas is not asked for that: each replica compares the id for
+// itself, and one that has caught up from another does not know the last one (nats-server
+// 2.15.3, processCatchupMsg). It would leave out what the others store.
+func (a *appender) bound() bool { return a.info.Replicas == 1 }
+
+// bind sets the headers that bind a batch to the one before it. It returns the id of this
+// one: no other batch ever has it, so that none is a duplicate.
+func (a *appender) bind(h nats.Header) (id string) {
+	delete(h, jetstream.MsgIDHeader)
+	delete(h, jetstream.ExpectedLastMsgIDHeader)
+	if !a.bound() {
+		return ""
+	}
+	id = strconv.FormatUint(a.writer, 16) + "." + strconv.FormatUint(a.token, 36)
+	h[jetstream.MsgIDHeader] = []string{id}
+	if a.previous != "" {
+		h[jetstream.ExpectedLastMsgIDHeader] = []string{a.previous}
+	}
+	return id
 }
 
 // acked takes an answer. The error says why the chain is broken.
@@ -306,9 +332,22 @@ func (a *appender) acked(m *nats.Msg) error {
 		a.in.totals.refused.Add(1)
 		out.answered = true
 		return errRefused
+	case !a.follows(i):
+		out.answered = true
+		return errRefused // resume finds out which of them are there
 	}
 	a.stored(i + 1) // those before it too: it follows them
 	return nil
+}
+
+// follows reports whether a batch that was taken proves that those sent before it were.
+func (a *appender) follows(i int) bool {
+	for _, out := range a.flight[:i] {
+		if out.answered || !a.bound() {
+			return false
+		}
+	}
+	return true
 }
 
 // parseAck returns the sequence of a batch that the engine has taken.
@@ -317,17 +356,21 @@ func parseAck(m *nats.Msg) (uint64, error) {
 		return 0, engineError(nats.ErrNoResponders)
 	}
 	var ack struct {
-		Error    *jetstream.APIError `json:"error"`
-		Sequence uint64              `json:"seq"`
+		Error     *jetstream.APIError `json:"error"`
+		Sequence  uint64              `json:"seq"`
+		Duplicate bool                `json:"duplicate"`
 	}
 	if err := json.Unmarshal(m.Data, &ack); err != nil {
 		return 0, fmt.Errorf("relay: answer to a batch: %w", err)
 	}
-	if ack.Error == nil {
+	switch {
+	case ack.Duplicate:
+		return 0, errRefused
+	case ack.Error == nil:
 		return ack.Sequence, nil
 	}
 	switch ack.Error.ErrorCode {
-	case codeWrongLastSequence, codeWrongLastConstant:
+	case codeWrongLastSequence, codeWrongLastConstant, codeWrongLastID, codeDuplicate:
 		return 0, errRefused
 	case codeMessageTooLong:
 		return 0, fmt.Errorf("%w: its longest message is too short for a batch: %w", ErrStreamConfig, ack.Error)
@@ -338,6 +381,8 @@ func parseAck(m *nats.Msg) (uint64, error) {
 // Codes of JetStream's errors, from its server/errors.json.
 const (
 	codeMessageTooLong    = 10054
+	codeWrongLastID       = 10070
+	codeDuplicate         = 10158 // of a message that is still on its way
 	codeWrongLastConstant = 10164
 )
 
@@ -399,48 +444,52 @@ func (a *appender) resume(ctx context.Context) (ours bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	n, err := a.storedOf(ctx, t)
+	if len(a.flight) > 0 {
+		a.ordinal = a.flight[0].Ordinal
+	}
+	upTo, ours, err := a.found(ctx, t)
 	if err != nil {
 		return false, err
 	}
-	a.stored(n)
+	a.stored(a.within(upTo))
 	if len(a.flight) > 0 {
 		a.ordinal = a.flight[0].Ordinal
 	}
 	a.flight = a.flight[:0]
 	a.s.unsend()
-	ours = t.sequence == a.tail.sequence || t.sequence > a.tail.sequence && t.known && t.Writer == a.writer
 	a.setTail(t)
 	a.outdate()
 	a.cover()
 	return ours, nil
 }
 
-// storedOf returns how many of the batches that are out are in a stream with that tail.
-func (a *appender) storedOf(ctx context.Context, t ingestTail) (int, error) {
-	if t.sequence <= a.tail.sequence || len(a.flight) == 0 {
-		return 0, nil
-	}
-	if t.known && t.Writer == a.writer {
-		n := 0
-		for n < len(a.flight) && a.flight[n].Ordinal+uint64(a.flight[n].Count) <= t.Ordinal+uint64(t.Count) {
-			n++
+// found reads what the stream has after the tail, up to t. It returns the ordinal after
+// the ingester's records that come first there, without a gap, and whether nothing else
+// comes. Nothing that comes after another ingester's batch counts, nor what answers say.
+func (a *appender) found(ctx context.Context, t ingestTail) (upTo uint64, ours bool, err error) {
+	upTo = a.ordinal
+	for sequence := a.tail.sequence + 1; sequence <= t.sequence; sequence++ {
+		h := t
+		if sequence < t.sequence {
+			if h, err = a.batchAt(ctx, sequence); err != nil {
+				return 0, false, err
+			}
 		}
-		return n, nil
-	}
-	// Those of ours come first: another's ends the chain.
-	low, high := 0, min(len(a.flight), int(t.sequence-a.tail.sequence))
-	for low < high {
-		middle := (low + high) / 2
-		h, err := a.batchAt(ctx, a.tail.sequence+1+uint64(middle))
-		if err != nil {
-			return 0, err
+		switch {
+		case !h.known && t.known && t.Writer == a.writer && t.Ordinal >= upTo:
+			return t.Ordinal + uint64(t.Count), true, nil // it is gone: as far as is known
+		case !h.known || h.Writer != a.writer || h.Ordinal != upTo:
+			return upTo, false, nil
 		}
-		if h.known && h.Writer == a.writer && h.Ordinal == a.flight[middle].Ordinal {
-			low = middle + 1
-		} else {
-			high = middle
-		}
+		upTo += uint64(h.Count)
 	}
-	return low, nil
+	return upTo, t.sequence >= a.tail.sequence, nil
+}
+
+// within returns how many of the batches that are out end at an ordinal or before.
+func (a *appender) within(ordinal uint64) (n int) {
+	for n < len(a.flight) && a.flight[n].Ordinal+uint64(a.flight[n].Count) <= ordinal {
+		n++
+	}
+	return n
 }

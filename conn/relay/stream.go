@@ -102,7 +102,7 @@ func CreateStream(ctx context.Context, nc *nats.Conn, c StreamConfig) (StreamInf
 		MaxBytes:    limit(c.MaxBytes, DefaultMaxBytes),
 		Discard:     jetstream.DiscardOld,
 		AllowDirect: true,
-		Duplicates:  time.Second, // no Nats-Msg-Id is sent
+		Duplicates:  time.Second, // no Nats-Msg-Id comes twice
 		RePublish:   &jetstream.RePublish{Source: "relay." + c.Name, Destination: "relay-live." + c.Name},
 	}
 	if config.MaxBytes == 0 {
