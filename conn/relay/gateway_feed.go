@@ -41,6 +41,7 @@ var (
 	errGoingAway = errors.New("relay: the gateway is going away")
 	errWentBack  = fmt.Errorf("%w: it lost its newest batches", ErrIncarnation)
 	errReplica   = fmt.Errorf("%w: a replica", ErrBehind)
+	errHole      = fmt.Errorf("%w, or an answer that was lost in part", errReplica)
 )
 
 // feed is an incarnation of a stream. One goroutine, that of follow, moves its head.
