@@ -97,7 +97,8 @@ type Client struct {
 // handler returns or the next message is asked for.
 type Message struct {
 	Record
-	// Position is where the record is. Client.After continues after it.
+	// Position is where the record is. Client.After continues after it. It has the record's
+	// own index, where Client.Position and Save have EndOfBatch for the last one of a batch.
 	Position Position
 	// First and Last are, in a Gap with Reason Expired, the sequences of the batches that
 	// are gone. Of the first one the records after the last message may be gone only.
@@ -158,12 +159,13 @@ func (c *Client) Messages(ctx context.Context) iter.Seq2[Message, error] {
 	}
 }
 
-// Position returns the position of the last message that was handled. Before the first
-// one it is where the stream began for this Client, or the zero Position.
+// Position returns the position of the last message that was handled, with EndOfBatch as
+// its index if it is the last one of its batch. Before the first one it is where the
+// stream began for this Client, or the zero Position.
 func (c *Client) Position() Position {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.at.Position
+	return c.at.told()
 }
 
 // ClientCounts are totals over the life of a Client.

@@ -32,6 +32,15 @@ func placeOf(incarnation uint64, f *dataFrame) place {
 	return p
 }
 
+// told returns the position as it is told to gateways and to Save. The last record of a
+// batch is told as its end: then nothing is missing, even if the batch is gone by then.
+func (p place) told() Position {
+	if p.rest == restNone && !p.IsZero() {
+		return Position{p.Incarnation, p.Sequence, EndOfBatch}
+	}
+	return p.Position
+}
+
 // covers reports whether everything up to q is at or before p.
 func (p place) covers(q place) bool {
 	return p.Compare(q.Position) >= 0 || p.Sequence == q.Sequence && p.rest == restNone

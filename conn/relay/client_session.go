@@ -69,7 +69,8 @@ func (c *Client) hello(at place) control {
 	h := control{Type: "hello", Stream: c.Stream, Start: start(c.Start)}
 	switch {
 	case !at.IsZero():
-		h.Start, h.After, h.Strict = startAfter, &at.Position, c.Strict
+		after := at.told()
+		h.Start, h.After, h.Strict = startAfter, &after, c.Strict
 	case c.Start == "":
 		h.Start = startNow
 	}
@@ -155,7 +156,7 @@ func (c *Client) resumed(s *redial.Session, at, begin place, recovered bool) (pl
 	switch {
 	case begin.Incarnation != at.Incarnation:
 		return place{}, &RefusedError{CloseIncarnation, "the gateway continues another incarnation"}
-	case begin.Position == at.Position:
+	case begin.Position == at.Position, begin.Position == at.told():
 		begin = at // and what is known of its batch
 	case at.covers(begin):
 	case recovered && begin.Sequence == at.Sequence && begin.rest == restNone && at.rest == restUnknown:

@@ -298,7 +298,7 @@ func TestClientOfBadGateways(t *testing.T) {
 			if n := c.Counts(); n != test.want {
 				t.Errorf("counts %+v\nwant %+v", n, test.want)
 			}
-			if p := c.Position(); p != testPosition(3, 1) {
+			if p := c.Position(); p != testPosition(3, EndOfBatch) {
 				t.Errorf("position %v", p)
 			}
 		})
@@ -367,6 +367,41 @@ func TestClientResumes(t *testing.T) {
 				t.Errorf("counts %+v\nwant %+v", n, test.counts)
 			}
 		})
+	}
+}
+
+// The last record of a batch is told as its end: with Strict too nothing is missing when
+// that batch has expired.
+func TestClientResumesAfterExpiredBatch(t *testing.T) {
+	g := serveScripts(t,
+		func(c *conn.Conn, hello control) {
+			sendWelcome(c, hello, testPosition(4, EndOfBatch), true)
+			sendTexts(c, 5, 0, 1, true)
+		},
+		func(c *conn.Conn, hello control) { // 5 is gone
+			if hello.After == nil || *hello.After != testPosition(5, EndOfBatch) {
+				t.Errorf("the hello asks for %v", hello.After)
+				sendError(c, CloseExpired, "")
+				return
+			}
+			sendWelcome(c, hello, *hello.After, true)
+			sendTexts(c, 6, 0, 1, true)
+			readOn(c)
+		})
+	c := scriptedClient(g.url)
+	c.Strict = true
+	var saved []Position
+	c.SaveCount, c.SaveEvery, c.Save = 1, -1, func(p Position) error { saved = append(saved, p); return nil }
+	got, err := runClient(t, c, 4)
+	if want := []string{"5.0", "5.1", "6.0", "6.1"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("messages %q, error %v; want %q", got, err, want)
+	}
+	want := []Position{testPosition(5, 0), testPosition(5, EndOfBatch), testPosition(6, 0), testPosition(6, EndOfBatch)}
+	if !slices.Equal(saved, want) {
+		t.Errorf("saved %v, want %v", saved, want)
+	}
+	if n := c.Counts(); n.Gaps != 0 || n.Resumed != 1 || n.Jumps != 0 {
+		t.Errorf("%+v", n)
 	}
 }
 
@@ -776,7 +811,7 @@ func TestClientSavesOften(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	c.Save = func(p Position) error {
-		if p == testPosition(3, 1) {
+		if p == testPosition(3, EndOfBatch) {
 			cancel()
 		}
 		return nil

@@ -32,6 +32,8 @@ const (
 	// groupBuffer has room for several batches of the default size, so that the fan-out
 	// seldom waits for the Group while it has the mutex.
 	groupBuffer = 256 << 10
+	// paceAgain is how long pace does not wait after a wait that ran out.
+	paceAgain = time.Second
 	// staleAfter is how long a leader may know less than this gateway: one that was
 	// elected just now has not applied everything. After it the stream has lost batches.
 	staleAfter = 10 * time.Second
@@ -41,6 +43,7 @@ var (
 	errGoingAway = errors.New("relay: the gateway is going away")
 	errWentBack  = fmt.Errorf("%w: it lost its newest batches", ErrIncarnation)
 	errReplica   = fmt.Errorf("%w: a replica", ErrBehind)
+	errHole      = fmt.Errorf("%w, or an answer that was lost in part", errReplica)
 )
 
 // feed is an incarnation of a stream. One goroutine, that of follow, moves its head.
@@ -62,6 +65,7 @@ type feed struct {
 	back       time.Time     // since when the leader knows less than this gateway
 	burst      int           // bytes since pace looked
 	paced      time.Time
+	vain       time.Time // when a wait of pace ran out
 
 	mu       sync.Mutex
 	head     uint64        // the last sequence that was fanned out
@@ -338,8 +342,9 @@ func (f *feed) keep(p *packet) {
 }
 
 // pace has a burst, such as a fill after an outage, wait for the clients: otherwise it
-// would exceed the lag that the Group allows, and drop them all. One that does not read
-// costs the others four waits, then it is dropped.
+// would exceed the lag that the Group allows, and drop them all. A wait ends with the
+// slowest client, or runs out: then the burst goes on for a while without waits, and a
+// client that does not read is dropped by its lag.
 func (f *feed) pace(ctx context.Context) {
 	lag := orDefault(f.g.GroupLag, conn.DefaultGroupLag)
 	if f.burst < lag/4 {
@@ -347,11 +352,12 @@ func (f *feed) pace(ctx context.Context) {
 	}
 	f.burst = 0
 	now := time.Now()
-	if now.Sub(f.paced) < 250*time.Millisecond {
+	if now.Sub(f.paced) < 250*time.Millisecond && now.Sub(f.vain) >= paceAgain {
 		limit, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 		defer cancel()
-		_ = f.group.Flush(limit)
-		_ = f.plain.Flush(limit)
+		if errors.Join(f.group.Flush(limit), f.plain.Flush(limit)) != nil {
+			f.vain = time.Now()
+		}
 	}
 	f.paced = now
 }

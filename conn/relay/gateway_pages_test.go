@@ -278,3 +278,53 @@ const client = new RelayClient(url, stream, {start: "oldest", base: 50,
   onstate({state, text}) { if (state === "live") connections++; if (state === "closed" && !text.includes("this side")) console.log(text); },
 });
 `
+
+// A client that is closed by its own callback opens no socket any more, and sets no timer:
+// then node ends by itself.
+func TestGatewayScriptCloses(t *testing.T) {
+	node, err := exec.LookPath("node")
+	if err != nil {
+		t.Fatal("the test of relay.js needs node (Debian: nodejs), 20.10 or later")
+	}
+	dir := t.TempDir()
+	for name, text := range map[string][]byte{"relay.mjs": relayJS, "main.mjs": []byte(scriptCloses)} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	command := exec.CommandContext(ctx, node, "main.mjs")
+	command.Dir = dir
+	out, err := command.CombinedOutput()
+	if want := "2 sockets, 0 timers, position 1.1.65535\n"; err != nil || string(out) != want {
+		t.Errorf("%q, %v; want %q", out, err, want)
+	}
+}
+
+// scriptCloses runs relay.js with a WebSocket and timers of its own.
+const scriptCloses = `
+import {RelayClient} from "./relay.mjs";
+let sockets = 0, id = 0;
+const timers = new Map();
+globalThis.setTimeout = (run) => { timers.set(++id, run); return id; };
+globalThis.clearTimeout = (which) => { timers.delete(which); };
+globalThis.WebSocket = class { constructor() { sockets++; this.protocol = "tickwire.relay.v1"; } send() {} close() {} };
+
+// In onstate("connecting"), of the second attempt.
+let attempts = 0;
+const first = new RelayClient("ws://x/", "s", {onstate({state}) { if (state === "connecting" && ++attempts === 2) first.close(); }});
+first.socket.onclose({code: 1012, reason: ""});
+for (const [which, run] of [...timers]) { timers.delete(which); run(); }
+
+// In onrecord, with a limit for silence.
+const second = new RelayClient("ws://x/", "s", {quiet: 1000, onrecord() { second.close(); }});
+const {socket} = second;
+socket.onopen();
+socket.onmessage({data: JSON.stringify({type: "welcome", stream: "s", after: "1.0.65535", recovered: true})});
+const view = new DataView(new ArrayBuffer(20));
+view.setUint8(0, 129);
+view.setBigUint64(3, 1n);
+socket.onmessage({data: view.buffer});
+console.log(sockets + " sockets, " + timers.size + " timers, position " + second.position);
+`

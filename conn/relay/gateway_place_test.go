@@ -272,7 +272,7 @@ func TestGatewayHello(t *testing.T) {
 		"no after":    {conn.Text, `{"type":"hello","stream":"hello","start":"after"}`, CloseBadHello},
 		"not a place": {conn.Text, `{"type":"hello","stream":"hello","start":"after","after":"1.2"}`, CloseBadHello},
 		"unknown":     {conn.Text, `{"type":"hello","stream":"nobody","start":"now"}`, CloseUnknown},
-		"not there":   {conn.Text, `{"type":"hello","stream":"later","start":"now"}`, CloseUnknown},
+		"not there":   {conn.Text, `{"type":"hello","stream":"later","start":"now"}`, frame.CodeTryAgainLater},
 		"foreign":     {conn.Text, `{"type":"hello","stream":"foreign","start":"now"}`, frame.CodeTryAgainLater},
 		"too long":    {conn.Text, strings.Repeat(" ", MaxHello+1), frame.CodeMessageTooBig},
 	} {

@@ -10,12 +10,17 @@ import (
 // read reads batches from a sequence on, at least one and up to to, and waits for a
 // replica that has them. What is gone may be told up to clip.
 func (f *feed) read(ctx context.Context, from, to, clip uint64) ([]*packet, error) {
-	for i := 0; ; i++ {
-		leader := i > 0 && i%8 == 0
+	leader := false
+	for i := 1; ; i++ {
 		packets, err := f.readOnce(ctx, from, to, clip, leader)
 		if !errors.Is(err, errReplica) || ctx.Err() != nil {
 			return packets, err
 		}
+		if hole := errors.Is(err, errHole); hole && !leader {
+			leader = true
+			continue
+		}
+		leader = i%8 == 0
 		sleep(ctx, 10*time.Millisecond)
 	}
 }
@@ -49,30 +54,60 @@ func (f *feed) readOnce(ctx context.Context, from, to, clip uint64, leader bool)
 	case info.Incarnation != f.incarnation:
 		return nil, ErrIncarnation
 	case len(got) > 0:
-		return f.packets(got, from, to, clip)
+		return f.packets(got, info.First, from, to, clip)
 	case info.First > from:
 		return []*packet{gonePacket(from, min(clip, info.First-1))}, nil
 	case missing && info.Last >= from:
-		return []*packet{gonePacket(from, from)}, nil // deleted
+		return f.deleted(ctx, from)
 	}
 	return nil, errReplica
 }
 
-// packets returns what was read as packets without a hole: a sequence that was left out
-// is gone.
-func (f *feed) packets(got []stored, from, to, clip uint64) ([]*packet, error) {
+// deleted asks the leader once more for a batch that it did not have: when it was asked
+// before, it may not have known the batch yet. Now it has told that it knows more.
+func (f *feed) deleted(ctx context.Context, sequence uint64) ([]*packet, error) {
+	one, err := leaderGet(ctx, f.g.Conn, f.name, sequence)
+	missing := errors.Is(err, errNoMessage)
+	if err != nil && !missing {
+		return nil, err
+	}
+	info, err := f.lookup(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case info.Incarnation != f.incarnation:
+		return nil, ErrIncarnation
+	case !missing:
+		return []*packet{f.parse(one)}, nil
+	case info.Last < sequence:
+		return nil, errReplica // another leader, which is new
+	}
+	return []*packet{gonePacket(sequence, sequence)}, nil
+}
+
+// packets returns what was read as packets without a hole. What is below first, the
+// oldest sequence of the stream, is gone. Another sequence that was left out may have
+// been lost on the way: only what comes before it is returned, and errHole if that is
+// nothing.
+func (f *feed) packets(got []stored, first, from, to, clip uint64) ([]*packet, error) {
 	packets := make([]*packet, 0, len(got))
 	for _, one := range got {
 		if one.sequence < from {
 			return nil, fmt.Errorf("relay: direct get: sequence %d after %d", one.sequence, from-1)
 		}
-		if one.sequence > from {
-			packets = append(packets, gonePacket(from, min(clip, one.sequence-1)))
+		if from > to {
+			break
 		}
-		if one.sequence > to {
+		if there := min(one.sequence, first); there > from {
+			packets, from = append(packets, gonePacket(from, min(clip, there-1))), there
+		}
+		if one.sequence > from || one.sequence > to {
 			break
 		}
 		packets, from = append(packets, f.parse(one)), one.sequence+1
+	}
+	if len(packets) == 0 {
+		return nil, errHole
 	}
 	return packets, nil
 }

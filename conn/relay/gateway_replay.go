@@ -166,8 +166,8 @@ func (c *client) join(ctx context.Context, k control) (*feed, error) {
 	defer cancel()
 	f, err := s.current(ctx)
 	switch {
-	case errors.Is(err, ErrStreamNotFound):
-		return nil, &refusal{CloseUnknown, "no such stream"}
+	case errors.Is(err, ErrStreamNotFound): // perhaps not yet: an engine that starts says so too
+		return nil, &refusal{frame.CodeTryAgainLater, "the stream is not there"}
 	case err != nil:
 		return nil, &refusal{frame.CodeTryAgainLater, "the stream cannot be reached"}
 	}

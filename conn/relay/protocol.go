@@ -17,7 +17,7 @@ const Subprotocol = "tickwire.relay.v1"
 const (
 	CloseBadHello    frame.CloseCode = 4400 // the first message is not a hello
 	CloseNotGranted  frame.CloseCode = 4403 // the stream, or the position in it, is not granted
-	CloseUnknown     frame.CloseCode = 4404 // no such stream
+	CloseUnknown     frame.CloseCode = 4404 // none of Gateway.Streams
 	CloseIncarnation frame.CloseCode = 4409 // the position is of another incarnation
 	CloseExpired     frame.CloseCode = 4410 // the position is too old, and the client is strict
 	CloseHelloLate   frame.CloseCode = 4408 // no hello in time

@@ -27,6 +27,7 @@ export class RelayClient {
 
   connect() {
     this.state("connecting");
+    if (this.closed) return; // by the callback
     const socket = this.socket = new WebSocket(this.url, ["tickwire.relay.v1", ...this.options.protocols]);
     socket.binaryType = "arraybuffer";
     this.at = null; // not welcomed yet
@@ -80,6 +81,7 @@ export class RelayClient {
     else throw new Fault(`a record of kind ${kind}`);
     this.at = {incarnation: at.incarnation, sequence, index, ended: last, maybe: false};
     this.position = position; this.attempt = 0;
+    if (this.closed) return; // by a callback
     this.deadline(this.options.quiet, "no record for too long");
   }
 
