@@ -97,8 +97,9 @@ type Client struct {
 // handler returns or the next message is asked for.
 type Message struct {
 	Record
-	// Position is where the record is. Client.After continues after it. It has the record's
-	// own index, where Client.Position and Save have EndOfBatch for the last one of a batch.
+	// Position is where the record is. Client.After continues after it. It has the
+	// record's own index, where Client.Position and Save have EndOfBatch for the last one
+	// of a batch.
 	Position Position
 	// First and Last are, in a Gap with Reason Expired, the sequences of the batches that
 	// are gone. Of the first one the records after the last message may be gone only.

@@ -93,8 +93,8 @@ type Ingester struct {
 	// a Client's Decode can make, is appended as a binary message.
 	BatchBytes, BatchCount int
 	BatchTime              time.Duration
-	// InFlight is how many batches may be out without an answer. 0 means
-	// DefaultInFlight.
+	// InFlight is how many batches may be out without an answer, with one replica. 0
+	// means DefaultInFlight. With more replicas it is always one.
 	InFlight int
 
 	// SpoolBytes limits the memory of the spool. 0 means DefaultSpoolBytes.

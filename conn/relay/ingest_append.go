@@ -293,9 +293,11 @@ func (a *appender) send(b *spoolBatch) error {
 }
 
 // bound says that the engine takes a batch only right after the one that was sent before
-// it. A stream of several replicas is not asked for that: each replica compares the id for
-// itself, and one that has caught up from another does not know the last one (nats-server
-// 2.15.3, processCatchupMsg). It would leave out what the others store.
+// it. A stream of several replicas is not asked for that: each replica compares the id
+// for itself, and one that has caught up from another does not know the last one
+// (nats-server 2.15.3, processCatchupMsg). It would leave out what the others store.
+// There one batch is out at a time: of several, one could be taken after another was
+// refused, if a twin has appended exactly as many.
 func (a *appender) bound() bool { return a.info.Replicas == 1 }
 
 // bind sets the headers that bind a batch to the one before it. It returns the id of this
@@ -401,7 +403,10 @@ func (a *appender) stored(n int) {
 	a.setTail(ingestTail{sequence: a.tail.sequence + uint64(n), known: true, BatchHeader: last})
 	a.flight = a.flight[:copy(a.flight, a.flight[n:])]
 	a.s.done(n)
-	a.window, a.failures = elseDefault(a.in.InFlight, DefaultInFlight), 0
+	a.failures = 0
+	if a.bound() {
+		a.window = elseDefault(a.in.InFlight, DefaultInFlight)
+	}
 	a.in.tell(func(s *IngestState) { s.Engine = nil })
 }
 
