@@ -65,7 +65,13 @@ func TestNoAllocations(t *testing.T) {
 					}
 				}
 				pass(max(n/10, 300))
-				if allocated := mallocs(func() { pass(n) }); allocated != 0 {
+				// The runtime allocates now and then by itself, as for a thread. What a message
+				// allocates is there every time.
+				allocated := mallocs(func() { pass(n) })
+				for i := 0; i < 2 && allocated != 0; i++ {
+					allocated = min(allocated, mallocs(func() { pass(n) }))
+				}
+				if allocated != 0 {
 					t.Errorf("%d allocations in %d messages", allocated, n)
 				}
 				if got != sent {
