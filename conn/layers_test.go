@@ -59,16 +59,17 @@ func listPackages(t *testing.T) []listed {
 // packages by their name, others by module path. What tests may import in
 // addition stands apart.
 var layers = map[string]struct{ imports, tests []string }{
-	"asm":          {[]string{"github.com/klauspost/cpuid/v2"}, []string{"asm"}},
-	"asm/asmtest":  {[]string{"asm", "golang.org/x/sys"}, nil},
-	"mask":         {[]string{"asm"}, []string{"mask", "asm", "asm/asmtest"}},
-	"utf8":         {[]string{"asm", "mask"}, []string{"utf8", "mask", "asm", "asm/asmtest"}},
-	"frame/buffer": {[]string{"github.com/valyala/bytebufferpool"}, []string{"frame/buffer"}},
-	"frame":        {[]string{"mask", "utf8", "frame/buffer"}, []string{"frame", "asm", "asm/asmtest", "fuzz/reference", "fuzz/replay"}},
-	"handshake":    {nil, []string{"handshake"}},
+	"asm":                     {[]string{"github.com/klauspost/cpuid/v2"}, []string{"asm"}},
+	"asm/asmtest":             {[]string{"asm", "golang.org/x/sys"}, nil},
+	"mask":                    {[]string{"asm"}, []string{"mask", "asm", "asm/asmtest"}},
+	"utf8":                    {[]string{"asm", "mask"}, []string{"utf8", "mask", "asm", "asm/asmtest"}},
+	"frame/buffer":            {[]string{"github.com/valyala/bytebufferpool"}, []string{"frame/buffer"}},
+	"frame/buffer/buffertest": {[]string{"frame/buffer"}, nil},
+	"frame":                   {[]string{"mask", "utf8", "frame/buffer"}, []string{"frame", "frame/buffer/buffertest", "asm", "asm/asmtest", "fuzz/reference", "fuzz/replay"}},
+	"handshake":               {nil, []string{"handshake"}},
 	"conn/deflate": {
 		[]string{"asm", "utf8", "frame", "frame/buffer", "handshake", "github.com/klauspost/compress"},
-		[]string{"conn/deflate", "asm", "asm/asmtest"},
+		[]string{"conn/deflate", "frame/buffer/buffertest", "asm", "asm/asmtest"},
 	},
 	"conn": {
 		[]string{"mask", "utf8", "frame", "frame/buffer", "handshake", "conn/deflate", "conn/internal/transport", "golang.org/x/sys", "golang.org/x/net"},

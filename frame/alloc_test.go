@@ -9,7 +9,7 @@ import (
 	"runtime/debug"
 	"testing"
 
-	"github.com/seed-7f57ff33/tickwire/frame/buffer"
+	"github.com/seed-7f57ff33/tickwire/frame/buffer/buffertest"
 )
 
 // mallocs returns how many objects f allocates, with the garbage collector off and after a warm-up run: the least of a few
@@ -29,32 +29,6 @@ func mallocs(t *testing.T, f func()) uint64 {
 		least = min(least, after.Mallocs-before.Mallocs)
 	}
 	return least
-}
-
-// calibratePools puts buffers of every class back until its pool has just calibrated. A bytebufferpool.Pool does that at the
-// first Put beyond 42,000 of one size since the last time, and allocates twice: the list of its counts, and that list as a
-// sort.Interface. Behind this, no test of fewer Puts a class meets one.
-func calibratePools(t *testing.T) {
-	t.Helper()
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	const between, step = 42000, 500
-	for size := 256; size <= buffer.MaxPooled; size *= 2 {
-		buffer.Put(buffer.Get(size))
-		for puts := 0; ; puts += step {
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			for range step {
-				buffer.Put(buffer.Get(size))
-			}
-			runtime.ReadMemStats(&after)
-			if after.Mallocs-before.Mallocs >= 2 {
-				break
-			}
-			if puts > between+step {
-				t.Fatalf("the pool of %d B did not allocate in %d Puts", size, puts)
-			}
-		}
-	}
 }
 
 // 10,000 messages and many buffer fills a run, so that one allocation per fill shows as well.
@@ -81,7 +55,7 @@ func TestReadAllocatesNothing(t *testing.T) {
 				times := perRun
 				if name == "large" { // it takes buffers of several classes, each as often as once a message
 					times = perRun / 5
-					calibratePools(t)
+					buffertest.Calibrate(t)
 				}
 				r := NewReader(&blaster{frames: b}, role, Options{})
 				if n := mallocs(t, func() {

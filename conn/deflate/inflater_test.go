@@ -662,8 +662,9 @@ func TestDetach(t *testing.T) {
 	}
 }
 
-// R87, F52: a message of any size takes no more than the limit, a quarter of it and 72 KiB, whatever the limit, whether it
-// is refused or delivered: the window's buffer, what moved out of it, and the tables.
+// R87, F52: a message of any size takes no more than the limit, a quarter of it and 72
+// KiB, whatever the limit, whether it is refused or delivered: the window's buffer, what
+// moved out of it, and the tables.
 func TestR87V8MemoryOfAnyLimit(t *testing.T) {
 	if instrumented {
 		t.Skip("instrumentation allocates, and the race detector makes pools forget")
