@@ -222,8 +222,14 @@ func TestF43BlackHole(t *testing.T) {
 // A black hole that ends before a clock does has cost time and nothing else: TCP sends again what was lost.
 func TestF41SilenceThenData(t *testing.T) {
 	client, server := connected(t, Dialer{Config: Config{ReadTimeout: 200 * time.Millisecond}}, false)
+	silenceThenData(t, client, server, func() { filter(t, client, dropAll) }, func() { filter(t, client, nil) })
+}
+
+// silenceThenData has messages written between drop and restore, and reads them after both.
+func silenceThenData(t *testing.T, client, server *Conn, drop, restore func()) {
+	t.Helper()
 	roundTripWith(t, client, server)
-	filter(t, client, dropAll)
+	drop()
 	const n = 1000
 	for i := range n {
 		if err := server.WriteMessage(Text, fmt.Appendf(nil, "message %d", i)); err != nil {
@@ -232,7 +238,7 @@ func TestF41SilenceThenData(t *testing.T) {
 	}
 	_, err := client.ReadMessage()
 	wantTimeout(t, err)
-	filter(t, client, nil)
+	restore()
 	for i := 0; i < n; {
 		m, err := client.ReadMessage()
 		if errors.Is(err, os.ErrDeadlineExceeded) && client.Err() == nil {

@@ -96,9 +96,10 @@ var layers = map[string]struct{ imports, tests []string }{
 	"conn/internal/soak": {
 		[]string{"frame", "conn", "conn/deflate", "conn/redial", "conn/internal/exchange", "github.com/HdrHistogram/hdrhistogram-go"}, nil,
 	},
+	"conn/internal/cli": {nil, nil},
 	"conn/cmd/tickwire": {
 		[]string{
-			"asm", "frame", "handshake", "conn", "conn/deflate", "conn/redial", "conn/internal/conformance", "conn/internal/exchange",
+			"conn/internal/cli", "asm", "frame", "handshake", "conn", "conn/deflate", "conn/redial", "conn/internal/conformance", "conn/internal/exchange",
 			"conn/internal/soak",
 			"github.com/HdrHistogram/hdrhistogram-go",
 		},

@@ -201,26 +201,7 @@ func holeAfter(t *testing.T, secure bool) {
 // holeThatEnds swallows everything for a while: nothing is lost, and nothing comes twice.
 func holeThatEnds(t *testing.T, secure bool) {
 	client, server := connected(t, Dialer{Config: Config{ReadTimeout: 300 * time.Millisecond}}, secure)
-	roundTripWith(t, client, server)
-	nft(t, "add rule inet faults input drop")
-	const n = 1000
-	for i := range n {
-		if err := server.WriteMessage(Text, fmt.Appendf(nil, "message %d", i)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	_, err := client.ReadMessage()
-	wantTimeout(t, err)
-	nft(t, "flush chain inet faults input")
-	for i := 0; i < n; {
-		m, err := client.ReadMessage()
-		if errors.Is(err, os.ErrDeadlineExceeded) && client.Err() == nil {
-			continue // the kernel takes its time to send again
-		}
-		if want := fmt.Sprintf("message %d", i); err != nil || string(m.Data) != want {
-			t.Fatalf("got %q, %v; want %q", m.Data, err, want)
-		}
-		i++
-	}
-	roundTripWith(t, client, server)
+	silenceThenData(t, client, server,
+		func() { nft(t, "add rule inet faults input drop") },
+		func() { nft(t, "flush chain inet faults input") })
 }

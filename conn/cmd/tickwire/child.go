@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"strings"
 	"time"
+
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 )
 
 // A child is an exchange in its own process. The feed command then measures only the
@@ -36,7 +38,7 @@ func startExchange(ctx context.Context, o *feedOptions, stderr io.Writer) (*chil
 		args = append(args, "-deflate")
 	}
 	c := &child{process: exec.Command(self, args...)}
-	c.process.Stderr = unwrap(stderr) // a file is passed on as a file
+	c.process.Stderr = cli.Unwrap(stderr) // a file is passed on as a file
 	if c.stdin, err = c.process.StdinPipe(); err != nil {
 		return nil, err
 	}

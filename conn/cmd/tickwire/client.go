@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/conn/deflate"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
@@ -81,12 +82,12 @@ func (w *wayFlags) config() (*tls.Config, error) {
 	}
 	version, ok := tlsVersions[*w.version]
 	if !ok {
-		return nil, badUsage("-tls-min must be 1.0, 1.1, 1.2 or 1.3, not %q", *w.version)
+		return nil, cli.BadUsage("-tls-min must be 1.0, 1.1, 1.2 or 1.3, not %q", *w.version)
 	}
 	config.MinVersion, config.ServerName = version, *w.serverName
 	switch {
 	case *w.cert == "" && *w.key != "":
-		return nil, badUsage("-key goes with -cert")
+		return nil, cli.BadUsage("-key goes with -cert")
 	case *w.cert != "":
 		key := *w.key
 		if key == "" {
@@ -94,7 +95,7 @@ func (w *wayFlags) config() (*tls.Config, error) {
 		}
 		c, err := tls.LoadX509KeyPair(*w.cert, key)
 		if err != nil {
-			return nil, badUsage("-cert: %w", err)
+			return nil, cli.BadUsage("-cert: %w", err)
 		}
 		config.Certificates = []tls.Certificate{c}
 	}
@@ -107,7 +108,7 @@ func (w *wayFlags) apply(d *conn.Dialer) (err error) {
 		return err
 	}
 	if *w.timeout <= 0 {
-		return badUsage("-timeout must be positive, not %v", *w.timeout)
+		return cli.BadUsage("-timeout must be positive, not %v", *w.timeout)
 	}
 	d.HandshakeTimeout = *w.timeout
 	d.Proxy, err = proxyOf(*w.proxy)
@@ -131,7 +132,7 @@ func proxyOf(flag string) (func(*http.Request) (*url.URL, error), error) {
 			return http.ProxyURL(u), nil
 		}
 	}
-	return nil, badUsage("-proxy: %w", errProxy) // err may contain a password
+	return nil, cli.BadUsage("-proxy: %w", errProxy) // err may contain a password
 }
 
 // clientTLS returns the configuration for -ca and -insecure. If SSLKEYLOGFILE names a
@@ -141,17 +142,17 @@ func clientTLS(ca string, insecure bool) (*tls.Config, error) {
 	if ca != "" {
 		text, err := os.ReadFile(ca)
 		if err != nil {
-			return nil, badUsage("-ca: %w", err)
+			return nil, cli.BadUsage("-ca: %w", err)
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(text) {
-			return nil, badUsage("-ca: there is no certificate in %s", ca)
+			return nil, cli.BadUsage("-ca: there is no certificate in %s", ca)
 		}
 	}
 	if name := os.Getenv("SSLKEYLOGFILE"); name != "" {
 		file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 		if err != nil {
-			return nil, badUsage("SSLKEYLOGFILE: %w", err)
+			return nil, cli.BadUsage("SSLKEYLOGFILE: %w", err)
 		}
 		config.KeyLogWriter = file // open until the process ends
 	}
@@ -183,7 +184,7 @@ func addClientFlags(flags *flag.FlagSet) *clientFlags {
 // dialer returns a Dialer for url, configured by the flags.
 func (c *clientFlags) dialer(url string) (*conn.Dialer, error) {
 	if *c.limit < 0 {
-		return nil, badUsage("-n must not be negative, not %d", *c.limit)
+		return nil, cli.BadUsage("-n must not be negative, not %d", *c.limit)
 	}
 	if err := checkURL(url); err != nil {
 		return nil, err

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 )
 
 // shells are the shells with a completion script.
@@ -15,13 +17,13 @@ func shells() map[string]func(io.Writer) error {
 // runCompletion prints a script that makes a shell complete commands and flags. The
 // script asks each command for its flags, so it stays correct.
 func runCompletion(_ context.Context, std *streams, args []string) error {
-	arguments, err := parse(newFlags("completion"), std, args, 1)
+	arguments, err := parse(cli.NewFlags("completion"), std, args, 1)
 	if err != nil {
 		return err
 	}
 	script := shells()[arguments[0]]
 	if script == nil {
-		return badUsage("want bash, zsh or fish, not %q", arguments[0])
+		return cli.BadUsage("want bash, zsh or fish, not %q", arguments[0])
 	}
 	return script(std.out)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/conn/deflate"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/conn/internal/conformance"
 )
 
@@ -45,7 +46,7 @@ func runConform(ctx context.Context, std *streams, args []string) error {
 			return flag.ErrHelp
 		}
 	}
-	return badUsage("want server, listen, client or page; tickwire conform -h tells what each does")
+	return cli.BadUsage("want server, listen, client or page; tickwire conform -h tells what each does")
 }
 
 // conformFlags are those of server and listen.
@@ -72,7 +73,7 @@ func (c *conformFlags) register(flags *flag.FlagSet) {
 // options returns the options from the flags.
 func (c *conformFlags) options() (o conformance.Options, err error) {
 	if c.patience <= 0 {
-		return o, badUsage("-patience must be positive, not %v", c.patience)
+		return o, cli.BadUsage("-patience must be positive, not %v", c.patience)
 	}
 	switch c.volume {
 	case "small":
@@ -82,14 +83,14 @@ func (c *conformFlags) options() (o conformance.Options, err error) {
 	case "full":
 		o.Volume, o.Timeout = conformance.Full, 10*time.Minute
 	default:
-		return o, badUsage("-volume must be small, normal or full, not %q", c.volume)
+		return o, cli.BadUsage("-volume must be small, normal or full, not %q", c.volume)
 	}
 	o.Patience, o.Include, o.Exclude = c.patience, c.include, c.exclude
 	return o, nil
 }
 
 // errNoCases reports that the flags select no case.
-var errNoCases = badUsage("-case and -skip leave no case")
+var errNoCases = cli.BadUsage("-case and -skip leave no case")
 
 // show prints reports. It returns an error if one has a failure.
 func (c *conformFlags) show(std *streams, reports []*conformance.Report) error {
@@ -126,7 +127,7 @@ func (c *conformFlags) show(std *streams, reports []*conformance.Report) error {
 func writePage(name string, reports []*conformance.Report) error {
 	file, err := os.Create(name)
 	if err != nil {
-		return badUsage("-html: %w", err)
+		return cli.BadUsage("-html: %w", err)
 	}
 	err = conformance.WritePage(file, reports)
 	if closed := file.Close(); err == nil {
@@ -137,8 +138,8 @@ func writePage(name string, reports []*conformance.Report) error {
 
 // counting shows the progress of the suite on a terminal.
 func counting(std *streams, total int) (done func(string, conformance.Result), end func()) {
-	d := newDisplay(std.err)
-	if !d.terminal {
+	d := cli.NewDisplay(std.err)
+	if !d.Terminal() {
 		return nil, func() {}
 	}
 	var mu sync.Mutex
@@ -149,12 +150,12 @@ func counting(std *streams, total int) (done func(string, conformance.Result), e
 		if n++; r.Verdict == conformance.Failed {
 			failed++
 		}
-		d.show(fmt.Sprintf("%.30s: %d of %d cases, %d failed, at %s", printable(agent), n, total, failed, r.ID))
-	}, d.end
+		d.Show(fmt.Sprintf("%.30s: %d of %d cases, %d failed, at %s", cli.Printable(agent), n, total, failed, r.ID))
+	}, d.End
 }
 
 func runConformServer(ctx context.Context, std *streams, args []string) error {
-	flags := newFlags("conform server")
+	flags := cli.NewFlags("conform server")
 	var c conformFlags
 	c.register(flags)
 	headers := header{fields: map[string][]string{}}
@@ -171,7 +172,7 @@ func runConformServer(ctx context.Context, std *streams, args []string) error {
 		return err
 	}
 	if *parallel < 1 {
-		return badUsage("-parallel must be positive, not %d", *parallel)
+		return cli.BadUsage("-parallel must be positive, not %d", *parallel)
 	}
 	if o.TLS, err = clientTLS(*ca, *insecure); err != nil {
 		return err
@@ -200,7 +201,7 @@ func runConformServer(ctx context.Context, std *streams, args []string) error {
 			if ctx.Err() != nil {
 				return context.Canceled
 			}
-			return badUsage("%s: %w", public(address), err)
+			return cli.BadUsage("%s: %w", public(address), err)
 		}
 		reports = append(reports, report)
 	}
@@ -219,7 +220,7 @@ func named(arg string) (name, address string) {
 }
 
 func runConformListen(ctx context.Context, std *streams, args []string) error {
-	flags := newFlags("conform listen")
+	flags := cli.NewFlags("conform listen")
 	var c conformFlags
 	c.register(flags)
 	secure := flags.Bool("tls", false, "over TLS, with a self-made certificate; its root is printed after the URL")
@@ -233,10 +234,10 @@ func runConformListen(ctx context.Context, std *streams, args []string) error {
 		return err
 	}
 	if *agents < 0 {
-		return badUsage("-agents must not be negative, not %d", *agents)
+		return cli.BadUsage("-agents must not be negative, not %d", *agents)
 	}
 	if _, _, err := net.SplitHostPort(arguments[0]); err != nil {
-		return badUsage("want HOST:PORT, as 127.0.0.1:9001: %w", err)
+		return cli.BadUsage("want HOST:PORT, as 127.0.0.1:9001: %w", err)
 	}
 	var end func()
 	total := conformance.NewListener(o).Cases()
@@ -283,7 +284,7 @@ func conformConfig() conn.Config {
 }
 
 func runConformClient(ctx context.Context, std *streams, args []string) error {
-	flags := newFlags("conform client")
+	flags := cli.NewFlags("conform client")
 	agent := flags.String("agent", "tickwire", "the name under which the suite reports")
 	compress := flags.Bool("deflate", true, "offer permessage-deflate")
 	first := flags.Int("from", 1, "the first case")
@@ -295,7 +296,7 @@ func runConformClient(ctx context.Context, std *streams, args []string) error {
 		return err
 	}
 	if *first < 1 || *final < 0 {
-		return badUsage("-from and -to must be positive")
+		return cli.BadUsage("-from and -to must be positive")
 	}
 	if err := checkURL(arguments[0]); err != nil {
 		return err
@@ -328,16 +329,16 @@ func (s *suite) run(ctx context.Context, std *streams, agent string, first, fina
 	if final == 0 || final > count {
 		final = count
 	}
-	d, start := newDisplay(std.err), time.Now()
+	d, start := cli.NewDisplay(std.err), time.Now()
 	for i := first; i <= final; i++ {
-		if d.terminal {
-			d.show(fmt.Sprintf("case %d of %d", i, count))
+		if d.Terminal() {
+			d.Show(fmt.Sprintf("case %d of %d", i, count))
 		}
 		if err := s.runCase(ctx, i, agent); err != nil {
 			return err
 		}
 	}
-	d.end()
+	d.End()
 	c, err := dialURL(ctx, s.dialer, s.base+"/updateReports?agent="+url.QueryEscape(agent))
 	if err != nil {
 		return err
@@ -406,7 +407,7 @@ func (s *suite) runCase(ctx context.Context, i int, agent string) error {
 }
 
 func runConformPage(_ context.Context, std *streams, args []string) error {
-	flags := newFlags("conform page")
+	flags := cli.NewFlags("conform page")
 	html := flags.String("html", "", "the `file` to write; without it the page is printed")
 	files, err := parseSome(flags, std, args)
 	if err != nil {
@@ -416,12 +417,12 @@ func runConformPage(_ context.Context, std *streams, args []string) error {
 	for _, name := range files {
 		file, err := os.Open(name)
 		if err != nil {
-			return &usageError{err}
+			return &cli.UsageError{Err: err}
 		}
 		reports, err := conformance.ReadJSON(file)
 		file.Close()
 		if err != nil {
-			return badUsage("%s: %w", name, err)
+			return cli.BadUsage("%s: %w", name, err)
 		}
 		all = append(all, reports...)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-7f57ff33/tickwire/asm"
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/conn/internal/exchange"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
@@ -24,7 +25,7 @@ type feed struct {
 	dialer  *conn.Dialer
 	url     string
 	meter   *meter
-	display *display
+	display *cli.Display
 	opened  atomic.Pointer[string] // who decrypts TLS records, according to the last connection
 	secrets []string               // of the command line; never printed
 }
@@ -106,10 +107,10 @@ func (f *feed) watch(ctx context.Context, p phase, consumers []*consumer, failed
 			drain(consumers, second)
 			to, after := f.meter.take(), total(consumers)
 			r := newReport(p, from, to, before, after, second)
-			if f.display.terminal {
-				f.display.show(r.short())
+			if f.display.Terminal() {
+				f.display.Show(r.short())
 			} else {
-				f.display.show(r.line(asm.Active().String()))
+				f.display.Show(r.line(asm.Active().String()))
 			}
 			latencies.Merge(second)
 			second.Reset()

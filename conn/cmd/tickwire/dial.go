@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
@@ -18,7 +19,7 @@ func dialURL(ctx context.Context, d *conn.Dialer, url string) (*conn.Conn, error
 		if ctx.Err() == context.Canceled {
 			return nil, context.Canceled
 		}
-		return nil, &usageError{explained(url, err)}
+		return nil, &cli.UsageError{Err: explained(url, err)}
 	}
 	return c, nil
 }

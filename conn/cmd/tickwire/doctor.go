@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 )
 
 const doctorAbout = "print which settings of this host cost latency or throughput, and how to change them; " +
@@ -126,7 +128,7 @@ func checks() []check {
 
 // runDoctor prints which settings of this host cost latency or throughput.
 func runDoctor(ctx context.Context, std *streams, args []string) error {
-	flags := newFlags("doctor")
+	flags := cli.NewFlags("doctor")
 	asJSON := flags.Bool("json", false, "print one JSON object per finding, each on a line of its own")
 	if _, err := parse(flags, std, args, 0); err != nil {
 		return err
@@ -196,7 +198,7 @@ func table(findings []finding) []byte {
 	const second = len(verdictUnread)
 	var b bytes.Buffer
 	row := func(check string, v verdict, text string) {
-		b.WriteString(strings.TrimRight(fmt.Sprintf("%-*s  %-*s  %s", first, check, second, v, printable(text)), " "))
+		b.WriteString(strings.TrimRight(fmt.Sprintf("%-*s  %-*s  %s", first, check, second, v, cli.Printable(text)), " "))
 		b.WriteByte('\n')
 	}
 	row("CHECK", "VERDICT", "READ")

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/asm"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 )
 
 // A host is what the checks inspect: this host, or that of a test.
@@ -183,7 +184,7 @@ func reason(err error) string {
 
 // oneValue makes a value fit on a line: without control characters, and not too long.
 func oneValue(s string) string {
-	s = printable(strings.Join(strings.Fields(s), " "))
+	s = cli.Printable(strings.Join(strings.Fields(s), " "))
 	const most = 160
 	for i := range s {
 		if i > most {

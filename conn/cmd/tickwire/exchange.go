@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/conn/deflate"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/conn/internal/exchange"
 )
 
@@ -20,7 +21,7 @@ const urlLine = "url "
 // runExchange serves the feed until Ctrl-C. With -leash it serves until its standard
 // input ends.
 func runExchange(ctx context.Context, std *streams, args []string) error {
-	flags := newFlags("exchange")
+	flags := cli.NewFlags("exchange")
 	addr := flags.String("addr", "127.0.0.1:0", "host:port to listen on; port 0 means any")
 	secure := flags.Bool("tls", false, "over TLS, with a self-made certificate; its root is printed after the URL")
 	records := flags.String("records", "", recordsUsage)
@@ -79,9 +80,9 @@ func checkRecords(records string, secure bool) error {
 	switch {
 	case records == "":
 	case records != recordPerMessage && records != largeRecords:
-		return badUsage("-records must be %s or %s, not %q", recordPerMessage, largeRecords, records)
+		return cli.BadUsage("-records must be %s or %s, not %q", recordPerMessage, largeRecords, records)
 	case !secure:
-		return badUsage("-records goes with -tls")
+		return cli.BadUsage("-records goes with -tls")
 	}
 	return nil
 }
@@ -91,11 +92,11 @@ func checkRecords(records string, secure bool) error {
 func listen(std *streams, addr string, secure bool, path string, eachARecord bool) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return nil, badUsage("-addr: %w", err)
+		return nil, cli.BadUsage("-addr: %w", err)
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, &usageError{err}
+		return nil, &cli.UsageError{Err: err}
 	}
 	if !secure {
 		if _, err := fmt.Fprintf(std.out, "%sws://%s%s\n", urlLine, l.Addr(), path); err != nil {

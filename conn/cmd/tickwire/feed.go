@@ -13,6 +13,7 @@ import (
 	"github.com/seed-7f57ff33/tickwire/asm"
 	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/conn/deflate"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/conn/internal/exchange"
 )
 
@@ -45,7 +46,7 @@ type feedOptions struct {
 func (o *feedOptions) register(f *flag.FlagSet) {
 	f.DurationVar(&o.duration, "duration", 10*time.Second, "how long, both phases together")
 	f.Float64Var(&o.rate, "rate", 0, "only the fixed-rate phase, at this many messages/s over all connections (default: both phases, "+
-		quantity(defaultRate)+" in the second, "+quantity(deflateRate)+" with -deflate)")
+		cli.Quantity(defaultRate)+" in the second, "+cli.Quantity(deflateRate)+" with -deflate)")
 	f.IntVar(&o.conns, "conns", 1, "connections, each with a feed of its own")
 	f.BoolVar(&o.secure, "tls", false, "over TLS, with a self-made certificate that is verified against its own root")
 	f.StringVar(&o.records, "records", "", recordsUsage)
@@ -64,22 +65,22 @@ func (o *feedOptions) register(f *flag.FlagSet) {
 func (o *feedOptions) check() error {
 	switch {
 	case o.duration <= 0:
-		return badUsage("-duration must be positive, not %v", o.duration)
+		return cli.BadUsage("-duration must be positive, not %v", o.duration)
 	case !(o.rate >= 0 && o.rate <= exchange.MaxRate): // also if it is NaN
-		return badUsage("-rate must be between 0 and %.0f, not %v", float64(exchange.MaxRate), o.rate)
+		return cli.BadUsage("-rate must be between 0 and %.0f, not %v", float64(exchange.MaxRate), o.rate)
 	case o.conns < 1 || o.conns > 10_000:
-		return badUsage("-conns must be between 1 and 10000, not %d", o.conns)
+		return cli.BadUsage("-conns must be between 1 and 10000, not %d", o.conns)
 	case o.url != "" && o.rate > 0:
-		return badUsage("-rate is for the embedded exchange; a server at -url has its own")
+		return cli.BadUsage("-rate is for the embedded exchange; a server at -url has its own")
 	case o.url != "" && o.secure:
-		return badUsage("-tls is for the embedded exchange; give -url a wss:// URL")
+		return cli.BadUsage("-tls is for the embedded exchange; give -url a wss:// URL")
 	case o.url == "" && (o.send != "" || o.way.given() || o.reconnect):
-		return badUsage("-text, -reconnect and the flags that say how a server is reached go with -url")
+		return cli.BadUsage("-text, -reconnect and the flags that say how a server is reached go with -url")
 	case o.policy.given && !o.reconnect:
-		return badUsage("-policy goes with -reconnect")
+		return cli.BadUsage("-policy goes with -reconnect")
 	}
 	if o.open && !o.secure && !isSecure(o.url) {
-		return badUsage("-open-records goes with -tls or a wss:// -url")
+		return cli.BadUsage("-open-records goes with -tls or a wss:// -url")
 	}
 	return checkRecords(o.records, o.secure)
 }
@@ -111,7 +112,7 @@ func (o *feedOptions) phases() []phase {
 // runFeed consumes a feed in phases and prints what it cost.
 func runFeed(ctx context.Context, std *streams, args []string) error {
 	var o feedOptions
-	flags := newFlags("feed")
+	flags := cli.NewFlags("feed")
 	o.register(flags)
 	if _, err := parse(flags, std, args, 0); err != nil {
 		return err
@@ -126,9 +127,9 @@ func runFeed(ctx context.Context, std *streams, args []string) error {
 	if o.deflate {
 		f.dialer.Config.Deflate = new(deflate.Config)
 	}
-	f.display = newDisplay(std.out)
+	f.display = cli.NewDisplay(std.out)
 	if o.json {
-		f.display = newDisplay(std.err)
+		f.display = cli.NewDisplay(std.err)
 	}
 	if o.url == "" {
 		exchange, err := startExchange(ctx, &o, std.err)
@@ -176,7 +177,7 @@ func (f *feed) run(ctx context.Context, std *streams) error {
 	var failure error
 	for _, p := range f.options.phases() {
 		r, err := f.phase(ctx, p)
-		f.display.end()
+		f.display.End()
 		if r != nil {
 			s.Phases = append(s.Phases, *r)
 		}
@@ -190,8 +191,8 @@ func (f *feed) run(ctx context.Context, std *streams) error {
 		}
 	}
 	if failure != nil {
-		s.Error, s.Verified = hide(oneLine(failure), f.secrets), false
-		var bad *usageError
+		s.Error, s.Verified = cli.Hide(cli.OneLine(failure), f.secrets), false
+		var bad *cli.UsageError
 		if errors.As(failure, &bad) && len(s.Phases) == 0 && !f.options.json {
 			return failure // nothing was consumed: the error is the only output
 		}
@@ -212,9 +213,9 @@ func (f *feed) run(ctx context.Context, std *streams) error {
 func startProfile(path string) (stop func() error, err error) {
 	file, err := os.Create(path)
 	if err != nil {
-		return nil, badUsage("-cpuprofile: %w", err)
+		return nil, cli.BadUsage("-cpuprofile: %w", err)
 	}
-	o := &output{w: file, failed: func() {}}
+	o := &cli.Output{W: file, Failed: func() {}}
 	if err := pprof.StartCPUProfile(o); err != nil {
 		file.Close()
 		return nil, fmt.Errorf("cpu profile: %w", err)

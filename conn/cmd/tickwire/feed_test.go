@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/conn/internal/exchange"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
@@ -93,7 +94,7 @@ func consume(t *testing.T, url string, o feedOptions) (s summary, err error) {
 	o.json = true
 	var out bytes.Buffer
 	std := &streams{in: strings.NewReader(""), out: &out, err: &bytes.Buffer{}}
-	f := &feed{options: o, dialer: new(conn.Dialer), url: url, meter: newMeter(), display: newDisplay(std.err)}
+	f := &feed{options: o, dialer: new(conn.Dialer), url: url, meter: newMeter(), display: cli.NewDisplay(std.err)}
 	err = f.run(t.Context(), std)
 	if err := json.Unmarshal(out.Bytes(), &s); err != nil {
 		t.Fatalf("%v: %s", err, out.Bytes())
@@ -137,7 +138,7 @@ func TestFeedFindsFaults(t *testing.T) {
 				return p, true
 			})
 			s, err := consume(t, url, feedOptions{duration: time.Minute, rate: 5000, conns: 1})
-			var bad *usageError
+			var bad *cli.UsageError
 			if !errors.Is(err, test.want) || errors.As(err, &bad) {
 				t.Fatalf("%v, want %v with exit code 1", err, test.want)
 			}
@@ -226,10 +227,10 @@ func TestFeedReconnects(t *testing.T) {
 
 func TestFigures(t *testing.T) {
 	for want, got := range map[string]string{
-		"0": quantity(0), "999": quantity(999), "9994": quantity(9994), "10.0 k": quantity(9995), "50.0 k": quantity(50_000),
-		"999.4 k": quantity(999_400), "1.00 M": quantity(999_500), "12.35 M": quantity(12_345_678),
-		"0.0 µs": duration(1), "1.5 µs": duration(1500), "999.4 µs": duration(999_400), "1.00 ms": duration(999_500),
-		"999.40 ms": duration(999_400_000), "1.00 s": duration(999_500_000), "100.00 s": duration(100e9),
+		"0": cli.Quantity(0), "999": cli.Quantity(999), "9994": cli.Quantity(9994), "10.0 k": cli.Quantity(9995), "50.0 k": cli.Quantity(50_000),
+		"999.4 k": cli.Quantity(999_400), "1.00 M": cli.Quantity(999_500), "12.35 M": cli.Quantity(12_345_678),
+		"0.0 µs": cli.Duration(1), "1.5 µs": cli.Duration(1500), "999.4 µs": cli.Duration(999_400), "1.00 ms": cli.Duration(999_500),
+		"999.40 ms": cli.Duration(999_400_000), "1.00 s": cli.Duration(999_500_000), "100.00 s": cli.Duration(100e9),
 	} {
 		if got != want {
 			t.Errorf("%s, want %s", got, want)
@@ -239,19 +240,19 @@ func TestFigures(t *testing.T) {
 
 func TestDisplay(t *testing.T) {
 	var b bytes.Buffer
-	d := &display{w: &b, terminal: true}
-	d.show("a long line")
-	d.show("short")
-	d.end()
-	d.end()
+	d := cli.NewTerminalDisplay(&b)
+	d.Show("a long line")
+	d.Show("short")
+	d.End()
+	d.End()
 	if got, want := b.String(), "\ra long line\rshort      \n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	b.Reset()
-	d = &display{w: &b}
-	d.show("one")
-	d.show("two")
-	d.end()
+	d = cli.NewDisplay(&b)
+	d.Show("one")
+	d.Show("two")
+	d.End()
 	if got, want := b.String(), "one\ntwo\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}

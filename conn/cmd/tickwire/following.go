@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/conn/redial"
 )
 
@@ -20,7 +21,7 @@ type following struct {
 
 func (f *feed) newFollowing() *following {
 	w, judge := &following{url: f.url}, &judge{policy: f.options.policy.policy}
-	tell := printChange(&redactor{f.display, f.secrets})
+	tell := printChange(&cli.Redactor{W: f.display, Secrets: f.secrets})
 	w.client = &redial.Client{
 		Classify: judge.classify,
 		URL:      f.url,

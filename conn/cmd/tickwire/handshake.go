@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 )
 
 // showHandshakes prints the requests and answers of d's handshakes line by line, those of
@@ -94,7 +95,7 @@ type showingHead struct {
 	w       io.Writer
 	mark    string
 	tunnels *atomic.Int32   // requests to proxies that are not answered yet
-	secret  map[string]bool // lower-case names of headers whose values are hidden
+	secret  map[string]bool // lower-case names of headers whose values are cli.Hidden
 
 	mu     sync.Mutex
 	done   bool
@@ -136,14 +137,14 @@ func (h *showingHead) shown(s string) string {
 	}
 	if s[0] == ' ' || s[0] == '\t' { // continues the last line
 		if h.hiding {
-			return " " + hidden
+			return " " + cli.Hidden
 		}
 		return s
 	}
 	name, _, ok := strings.Cut(s, ":")
 	h.hiding = ok && h.secret[strings.ToLower(strings.TrimSpace(name))]
 	if h.hiding {
-		return name + ": " + hidden
+		return name + ": " + cli.Hidden
 	}
 	return s
 }
@@ -152,7 +153,7 @@ func (h *showingHead) shown(s string) string {
 func (h *showingHead) print() {
 	s := strings.TrimRight(string(h.line), "\r")
 	h.line = h.line[:0]
-	fmt.Fprintf(h.w, "%s%s\n", h.mark, printable(h.shown(s)))
+	fmt.Fprintf(h.w, "%s%s\n", h.mark, cli.Printable(h.shown(s)))
 	if s != "" {
 		if h.first == "" {
 			h.first = s

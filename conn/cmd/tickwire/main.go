@@ -59,6 +59,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 )
 
 // The exit codes.
@@ -112,12 +114,12 @@ func main() {
 func execute(ctx context.Context, std *streams, args []string) int {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	out := &output{w: std.out, failed: cancel}
+	out := &cli.Output{W: std.out, Failed: cancel}
 	secrets := append(secretsOf(args), proxySecrets()...)
-	std = &streams{std.in, out, &redactor{std.err, secrets}, secrets}
+	std = &streams{std.in, out, &cli.Redactor{W: std.err, Secrets: secrets}, secrets}
 	code := dispatch(ctx, std, args)
 	if err := out.Err(); err != nil {
-		fmt.Fprintf(std.err, "tickwire: the output cannot be written: %s\n", oneLine(err))
+		fmt.Fprintf(std.err, "tickwire: the output cannot be written: %s\n", cli.OneLine(err))
 		return exitFailed
 	}
 	return code
@@ -143,15 +145,15 @@ func dispatch(ctx context.Context, std *streams, args []string) int {
 			continue
 		}
 		err := c.run(ctx, std, args[1:])
-		var bad *usageError
+		var bad *cli.UsageError
 		switch {
 		case err == nil, errors.Is(err, flag.ErrHelp), ctx.Err() != nil && errors.Is(err, context.Canceled):
 			return exitOK
 		case errors.As(err, &bad):
-			fmt.Fprintf(std.err, "tickwire %s: %s\n", c.name, oneLine(err))
+			fmt.Fprintf(std.err, "tickwire %s: %s\n", c.name, cli.OneLine(err))
 			return exitUsage
 		default:
-			fmt.Fprintf(std.err, "tickwire %s: %s\n", c.name, oneLine(err))
+			fmt.Fprintf(std.err, "tickwire %s: %s\n", c.name, cli.OneLine(err))
 			return exitFailed
 		}
 	}
@@ -168,56 +170,10 @@ func usage(w io.Writer) {
 	fmt.Fprintln(w, "Exit status: 0 all is well, 1 the run failed or its output could not be written, 2 the command line, the URL or the file cannot be used.")
 }
 
-// A usageError is a command line that cannot be run, or a URL that cannot be reached. The
-// caller must correct it: exit code 2.
-type usageError struct{ err error }
-
-func (e *usageError) Error() string { return e.err.Error() }
-func (e *usageError) Unwrap() error { return e.err }
-
-// badUsage returns a usageError with a formatted text.
-func badUsage(format string, args ...any) error {
-	return &usageError{fmt.Errorf(format, args...)}
-}
-
-// oneLine returns the text of err on one line, even if a server's text has several.
-func oneLine(err error) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, err.Error())
-}
-
-// newFlags returns the flag set of a subcommand. It prints no errors itself: package flag
-// prints pages, and execute one line.
-func newFlags(name string) *flag.FlagSet {
-	f := flag.NewFlagSet(name, flag.ContinueOnError)
-	f.SetOutput(io.Discard)
-	return f
-}
-
 // badHeader reports whether the flag -header got something else.
 func badHeader(f *flag.FlagSet) bool {
 	h := f.Lookup("header")
 	return h != nil && h.Value.(*header).bad
-}
-
-// hiddenFlags are used by this program itself.
-var hiddenFlags = []string{"leash"}
-
-// printFlags prints the flags of a subcommand, except hidden ones.
-func printFlags(w io.Writer, f *flag.FlagSet) {
-	shown := flag.NewFlagSet(f.Name(), flag.ContinueOnError)
-	shown.SetOutput(w)
-	f.VisitAll(func(each *flag.Flag) {
-		if !slices.Contains(hiddenFlags, each.Name) {
-			shown.Var(each.Value, each.Name, each.Usage)
-			shown.Lookup(each.Name).DefValue = each.DefValue
-		}
-	})
-	shown.PrintDefaults()
 }
 
 // parse reads the flags of a subcommand and returns the arguments after them. There must
@@ -239,16 +195,16 @@ func parseBetween(f *flag.FlagSet, std *streams, args []string, least, most int)
 				fmt.Fprintf(std.out, "usage: tickwire %s\n%s.\n", strings.TrimSpace(c.name+" "+c.synopsis), c.about)
 			}
 		}
-		printFlags(std.out, f)
+		cli.PrintFlags(std.out, f)
 		return nil, err
 	case err != nil:
-		return nil, badUsage("%w; tickwire %s -h lists the flags", err, f.Name())
+		return nil, cli.BadUsage("%w; tickwire %s -h lists the flags", err, f.Name())
 	case badHeader(f):
-		return nil, badUsage("-header: want Name: value, in one argument")
+		return nil, cli.BadUsage("-header: want Name: value, in one argument")
 	case f.NArg() < least:
-		return nil, badUsage("an argument is missing; tickwire %s -h tells which", f.Name())
+		return nil, cli.BadUsage("an argument is missing; tickwire %s -h tells which", f.Name())
 	case f.NArg() > most:
-		return nil, badUsage("unexpected argument %q; flags go before arguments", public(f.Arg(most)))
+		return nil, cli.BadUsage("unexpected argument %q; flags go before arguments", public(f.Arg(most)))
 	}
 	return f.Args(), nil
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/asm"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 )
 
 // The tests run the command as a process: this one, told to be tickwire.
@@ -351,8 +352,8 @@ func TestPrintable(t *testing.T) {
 		"bell\a\u0085":      `bell\x07\x85`,
 		"日経 Ø":              "日経 Ø",
 	} {
-		if got := printable(in); got != want {
-			t.Errorf("printable(%q) = %q, want %q", in, got, want)
+		if got := cli.Printable(in); got != want {
+			t.Errorf("cli.Printable(%q) = %q, want %q", in, got, want)
 		}
 	}
 }

@@ -3,20 +3,22 @@ package main
 import (
 	"sync"
 	"time"
+
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 )
 
 // A progress shows a line a second on a terminal, for a command that prints nothing else.
 // Other output to standard error appears above it.
 type progress struct {
-	*display
+	*cli.Display
 	stop chan struct{}
 	done sync.WaitGroup
 }
 
 // startProgress starts to show line(), if d is a terminal.
-func startProgress(d *display, line func() string) *progress {
-	p := &progress{display: d, stop: make(chan struct{})}
-	if !d.terminal {
+func startProgress(d *cli.Display, line func() string) *progress {
+	p := &progress{Display: d, stop: make(chan struct{})}
+	if !d.Terminal() {
 		return p
 	}
 	p.done.Go(func() {
@@ -25,7 +27,7 @@ func startProgress(d *display, line func() string) *progress {
 		for {
 			select {
 			case <-tick.C:
-				d.show(line())
+				d.Show(line())
 			case <-p.stop:
 				return
 			}
@@ -38,5 +40,5 @@ func startProgress(d *display, line func() string) *progress {
 func (p *progress) end() {
 	close(p.stop)
 	p.done.Wait()
-	p.display.end()
+	p.Display.End()
 }

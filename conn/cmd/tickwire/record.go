@@ -11,13 +11,14 @@ import (
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/conn/redial"
 )
 
 // runRecord records what a server sends, byte for byte, over successive connections,
 // until Ctrl-C.
 func runRecord(ctx context.Context, std *streams, args []string) error {
-	flags := newFlags("record")
+	flags := cli.NewFlags("record")
 	client := addClientFlags(flags)
 	duration := flags.Duration("duration", 0, "stop after this long; 0 means never")
 	force := flags.Bool("force", false, "overwrite FILE, when there is a connection")
@@ -32,11 +33,11 @@ func runRecord(ctx context.Context, std *streams, args []string) error {
 		return err
 	}
 	if *duration < 0 {
-		return badUsage("-duration must not be negative, not %v", *duration)
+		return cli.BadUsage("-duration must not be negative, not %v", *duration)
 	}
 	t, err := openTarget(arguments[1], *force)
 	if err != nil {
-		return &usageError{err}
+		return &cli.UsageError{Err: err}
 	}
 	if *duration > 0 {
 		var cancel context.CancelFunc
@@ -60,7 +61,7 @@ func record(ctx context.Context, std *streams, d *conn.Dialer, url string, clien
 		case <-run.Done():
 		}
 	}()
-	start, display := time.Now(), newDisplay(std.err)
+	start, display := time.Now(), cli.NewDisplay(std.err)
 	judge := &judge{policy: policy}
 	c := &redial.Client{
 		Classify: judge.classify, URL: url, Dialer: d,

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/conn/redial"
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/handshake"
@@ -288,7 +289,7 @@ func TestF81RecordOnAFullDisk(t *testing.T) {
 		limit := 0
 		var stderr strings.Builder
 		err := record(t.Context(), &streams{err: &stderr}, new(conn.Dialer), url, &clientFlags{limit: &limit}, redial.Persistent, target)
-		var bad *usageError
+		var bad *cli.UsageError
 		if !errors.Is(err, errFull) || errors.As(err, &bad) {
 			t.Errorf("%s: %v, %s", name, err, stderr.String())
 		}

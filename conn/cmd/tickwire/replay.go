@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/frame"
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
@@ -20,7 +21,7 @@ import (
 // runReplay is a WebSocket server that sends a recording. Each client gets the next
 // connection of it.
 func runReplay(ctx context.Context, std *streams, args []string) error {
-	flags := newFlags("replay")
+	flags := cli.NewFlags("replay")
 	addr := flags.String("addr", "127.0.0.1:8080", "host:port to listen on; port 0 means any")
 	secure := flags.Bool("tls", false, "over TLS, with a self-made certificate; its root is printed after the URL")
 	speed := flags.Float64("speed", 1, "this many times as fast as recorded; 0 means as fast as it can be read")
@@ -30,11 +31,11 @@ func runReplay(ctx context.Context, std *streams, args []string) error {
 		return err
 	}
 	if *speed < 0 {
-		return badUsage("-speed %v: want 0 or more", *speed)
+		return cli.BadUsage("-speed %v: want 0 or more", *speed)
 	}
 	r := &replay{path: arguments[0], speed: *speed, loop: *loop, std: std}
 	if err := r.scan(); err != nil {
-		return &usageError{err}
+		return &cli.UsageError{Err: err}
 	}
 	l, err := listen(std, *addr, *secure, "/", false)
 	if err != nil {
@@ -70,7 +71,7 @@ func (r *replay) scan() error {
 		return nil
 	})
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		fmt.Fprintf(r.std.err, "%s; what is before is sent\n", oneLine(err))
+		fmt.Fprintf(r.std.err, "%s; what is before is sent\n", cli.OneLine(err))
 		return nil
 	}
 	return err
@@ -109,7 +110,7 @@ func (r *replay) serve(ctx context.Context, l net.Listener) error {
 	var clients sync.WaitGroup
 	defer clients.Wait()
 	start := time.Now()
-	shown := startProgress(newDisplay(r.std.err), func() string {
+	shown := startProgress(cli.NewDisplay(r.std.err), func() string {
 		return fmt.Sprintf("connection %d of %d, %d clients, %d bytes sent in %v", r.begun.Load(), len(r.about), r.playing.Load(), r.sent.Load(),
 			time.Since(start).Round(time.Second))
 	})
@@ -137,7 +138,7 @@ func (r *replay) serve(ctx context.Context, l net.Listener) error {
 			r.playing.Add(1)
 			defer r.playing.Add(-1)
 			if err := r.play(ctx, nc, number); err != nil && ctx.Err() == nil {
-				fmt.Fprintf(shown, "%s: %s\n", nc.RemoteAddr(), oneLine(err))
+				fmt.Fprintf(shown, "%s: %s\n", nc.RemoteAddr(), cli.OneLine(err))
 			}
 		})
 	}

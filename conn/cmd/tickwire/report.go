@@ -4,11 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strconv"
-	"sync"
-	"unicode/utf8"
 
 	hdr "github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 )
 
 // A report covers a stretch of time: a second on the live line, a phase in the summary.
@@ -77,10 +75,10 @@ func (r *report) line(tier string) string {
 	latency := "latency -"
 	if l := r.Latency; l != nil {
 		latency = fmt.Sprintf("p50 %s p99 %s p99.9 %s max %s",
-			duration(l.P50), duration(l.P99), duration(l.P999), duration(l.Max))
+			cli.Duration(l.P50), cli.Duration(l.P99), cli.Duration(l.P999), cli.Duration(l.Max))
 	}
 	return fmt.Sprintf("%-10s %s msg/s  %.1f MB/s  %s  %.4f allocs/msg  %d GC  %.4f reads/msg  %s",
-		r.Phase, quantity(r.MessagesPerSecond), r.MBPerSecond, latency,
+		r.Phase, cli.Quantity(r.MessagesPerSecond), r.MBPerSecond, latency,
 		r.AllocsPerMessage, r.GCCycles, r.ReadsPerMessage, tier)
 }
 
@@ -88,33 +86,9 @@ func (r *report) line(tier string) string {
 func (r *report) short() string {
 	latency := ""
 	if l := r.Latency; l != nil {
-		latency = fmt.Sprintf("  p50 %s  p99.9 %s", duration(l.P50), duration(l.P999))
+		latency = fmt.Sprintf("  p50 %s  p99.9 %s", cli.Duration(l.P50), cli.Duration(l.P999))
 	}
-	return fmt.Sprintf("%-10s %s msg/s %.0f MB/s%s  %.2f allocs/msg", r.Phase, quantity(r.MessagesPerSecond), r.MBPerSecond, latency, r.AllocsPerMessage)
-}
-
-// quantity returns v with three figures or more, and k or M.
-func quantity(v float64) string {
-	switch {
-	case v >= 999_500:
-		return strconv.FormatFloat(v/1e6, 'f', 2, 64) + " M"
-	case v >= 9_995:
-		return strconv.FormatFloat(v/1e3, 'f', 1, 64) + " k"
-	default:
-		return strconv.FormatFloat(v, 'f', 0, 64)
-	}
-}
-
-// duration returns ns nanoseconds in a unit that needs about three figures.
-func duration(ns int64) string {
-	switch v := float64(ns); {
-	case ns >= 999_500_000:
-		return strconv.FormatFloat(v/1e9, 'f', 2, 64) + " s"
-	case ns >= 999_500:
-		return strconv.FormatFloat(v/1e6, 'f', 2, 64) + " ms"
-	default:
-		return strconv.FormatFloat(v/1e3, 'f', 1, 64) + " µs"
-	}
+	return fmt.Sprintf("%-10s %s msg/s %.0f MB/s%s  %.2f allocs/msg", r.Phase, cli.Quantity(r.MessagesPerSecond), r.MBPerSecond, latency, r.AllocsPerMessage)
 }
 
 // A summary is what feed prints at the end of a run.
@@ -162,7 +136,7 @@ func (s *summary) print(w io.Writer, machine bool) error {
 func (r *report) table(w io.Writer) {
 	title := r.Phase
 	if r.Rate > 0 {
-		title += fmt.Sprintf(" (%s messages/s asked for)", quantity(r.Rate))
+		title += fmt.Sprintf(" (%s messages/s asked for)", cli.Quantity(r.Rate))
 	}
 	fmt.Fprintf(w, "\n%s, %.2f s\n", title, r.Seconds)
 	row := func(name, format string, args ...any) {
@@ -177,59 +151,13 @@ func (r *report) table(w io.Writer) {
 	row("GC cycles", "%d", r.GCCycles)
 	row("read calls per message", "%.4f", r.ReadsPerMessage)
 	if l := r.Latency; l != nil {
-		row("latency p50", "%s", duration(l.P50))
-		row("latency p99", "%s", duration(l.P99))
-		row("latency p99.9", "%s", duration(l.P999))
-		row("latency max", "%s", duration(l.Max))
+		row("latency p50", "%s", cli.Duration(l.P50))
+		row("latency p99", "%s", cli.Duration(l.P99))
+		row("latency p99.9", "%s", cli.Duration(l.P999))
+		row("latency max", "%s", cli.Duration(l.Max))
 	}
 }
 
 func perMessage(bytes, messages int64) float64 {
 	return float64(bytes) / float64(max(messages, 1))
-}
-
-// A display shows a line a second. On a terminal each line replaces the last one;
-// elsewhere lines follow each other.
-type display struct {
-	mu       sync.Mutex
-	w        io.Writer
-	terminal bool
-	width    int // of the current line
-}
-
-func newDisplay(w io.Writer) *display {
-	return &display{w: w, terminal: isTerminal(w)}
-}
-
-func (d *display) show(line string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.terminal {
-		fmt.Fprintln(d.w, line)
-		return
-	}
-	fmt.Fprintf(d.w, "\r%-*s", d.width, line)
-	d.width = utf8.RuneCountInString(line)
-}
-
-// end keeps the last line on the terminal.
-func (d *display) end() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.leave()
-}
-
-func (d *display) leave() {
-	if d.terminal && d.width > 0 {
-		fmt.Fprintln(d.w)
-		d.width = 0
-	}
-}
-
-// Write prints whole lines and then the current line again.
-func (d *display) Write(p []byte) (int, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.leave()
-	return d.w.Write(p)
 }

@@ -3,18 +3,14 @@ package main
 import (
 	"encoding/base64"
 	"errors"
-	"io"
 	"net/url"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
-
-// hidden replaces a secret.
-const hidden = "xxxxx"
 
 // public returns a URL without its userinfo, for printing. It also removes it from text
 // that is not a valid URL.
@@ -33,7 +29,7 @@ func public(raw string) string {
 	if i := strings.Index(raw, "://"); i >= 0 && i < at {
 		scheme = raw[:i+len("://")]
 	}
-	return scheme + hidden + raw[at:]
+	return scheme + cli.Hidden + raw[at:]
 }
 
 // checkURL refuses a URL that cannot be dialed, before any other work.
@@ -45,18 +41,14 @@ func checkURL(raw string) error {
 	if strings.Contains(raw, "@") { // the reason may quote a password
 		err = handshake.ErrURL
 	}
-	return badUsage("%q: %w", public(raw), err)
+	return cli.BadUsage("%q: %w", public(raw), err)
 }
-
-// shortestSecret is the length from which on a secret is hidden in every text. A shorter
-// one occurs in too many; -v hides it by the name of its header.
-const shortestSecret = 4
 
 // addSecret adds each form in which a text may contain a secret.
 func addSecret(secrets []string, s string) []string {
 	quoted := strings.Trim(strconv.Quote(s), `"`)
-	for _, form := range []string{s, quoted, printable(s), oneLine(errors.New(s))} {
-		if len(form) >= shortestSecret {
+	for _, form := range []string{s, quoted, cli.Printable(s), cli.OneLine(errors.New(s))} {
+		if len(form) >= cli.ShortestSecret {
 			secrets = append(secrets, form)
 		}
 	}
@@ -130,28 +122,3 @@ func credentials(raw string) []string {
 	}
 	return forms
 }
-
-// A redactor is standard error. It hides the secrets in what a server or a library says.
-type redactor struct {
-	w       io.Writer
-	secrets []string
-}
-
-func (r *redactor) Write(p []byte) (int, error) {
-	if _, err := io.WriteString(r.w, hide(string(p), r.secrets)); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
-// hide returns a text without the secrets. The longest is replaced first, because it may
-// contain another.
-func hide(text string, secrets []string) string {
-	secrets = slices.SortedFunc(slices.Values(secrets), func(a, b string) int { return len(b) - len(a) })
-	for _, s := range secrets {
-		text = strings.ReplaceAll(text, s, hidden)
-	}
-	return text
-}
-
-func (r *redactor) under() io.Writer { return r.w }

@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"strings"
 	"testing"
+
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 )
 
 // A user name without a password is a token: no form of it is shown.
@@ -17,13 +19,13 @@ func TestTokensOfURLsAreHidden(t *testing.T) {
 	} {
 		secrets := secretsOf([]string{"tail", "-v", url})
 		for _, form := range forms {
-			if shown := hide("<"+form+">", secrets); shown != "<xxxxx>" {
+			if shown := cli.Hide("<"+form+">", secrets); shown != "<xxxxx>" {
 				t.Errorf("%s: %s", url, shown)
 			}
 		}
 		if strings.HasPrefix(url, "http") {
 			t.Setenv("HTTPS_PROXY", url)
-			if shown := hide(forms[2], proxySecrets()); shown != hidden {
+			if shown := cli.Hide(forms[2], proxySecrets()); shown != cli.Hidden {
 				t.Errorf("HTTPS_PROXY=%s: %s", url, shown)
 			}
 		}
@@ -31,7 +33,7 @@ func TestTokensOfURLsAreHidden(t *testing.T) {
 	if secrets := secretsOf([]string{"tail", "-text", "mail to me@host", "wss://host/btcusdt@trade"}); len(secrets) > 0 {
 		t.Errorf("%q", secrets)
 	}
-	if shown := hide("<abcdefgh>", []string{"abcd", "abcdefgh"}); shown != "<xxxxx>" {
+	if shown := cli.Hide("<abcdefgh>", []string{"abcd", "abcdefgh"}); shown != "<xxxxx>" {
 		t.Errorf("a secret in another: %s", shown)
 	}
 	url := strings.Replace(speaks(t), "ws://", "ws://APITOKEN@", 1)
@@ -60,8 +62,8 @@ func TestVerboseHidesValues(t *testing.T) {
 			t.Errorf("%q is shown: %q", secret, stderr)
 		}
 	}
-	for _, text := range []string{"h\u00fcnter\u0085\u202esecret", printable("h\u00fcnter\u0085\u202esecret")} {
-		if shown := hide(text, secretsOf([]string{"-header=X: h\u00fcnter\u0085\u202esecret"})); shown != hidden {
+	for _, text := range []string{"h\u00fcnter\u0085\u202esecret", cli.Printable("h\u00fcnter\u0085\u202esecret")} {
+		if shown := cli.Hide(text, secretsOf([]string{"-header=X: h\u00fcnter\u0085\u202esecret"})); shown != cli.Hidden {
 			t.Errorf("%q", shown)
 		}
 	}

@@ -12,12 +12,13 @@ import (
 
 	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/conn/deflate"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
 // runServe echoes every message, until Ctrl-C.
 func runServe(ctx context.Context, std *streams, args []string) error {
-	flags := newFlags("serve")
+	flags := cli.NewFlags("serve")
 	addr := flags.String("addr", "127.0.0.1:8080", "host:port to listen on; port 0 means any")
 	secure := flags.Bool("tls", false, "over TLS, with a self-made certificate; its root is printed after the URL")
 	var subprotocols list
@@ -92,7 +93,7 @@ func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer e.clients.Done()
 	c, err := e.upgrader.Upgrade(w, r)
 	if err != nil {
-		fmt.Fprintf(e.std.err, "%s: %s\n", r.RemoteAddr, oneLine(err)) // the client has been answered
+		fmt.Fprintf(e.std.err, "%s: %s\n", r.RemoteAddr, cli.OneLine(err)) // the client has been answered
 		return
 	}
 	defer c.Close()
@@ -102,7 +103,7 @@ func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	err = e.serve(c)
 	var closed *conn.CloseError
 	if !errors.As(err, &closed) || closed.Err != nil {
-		fmt.Fprintf(e.std.err, "%s: %s\n", r.RemoteAddr, oneLine(err))
+		fmt.Fprintf(e.std.err, "%s: %s\n", r.RemoteAddr, cli.OneLine(err))
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/conn/redial"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
@@ -24,14 +25,14 @@ func printChange(w io.Writer) func(redial.Change) {
 		case redial.Up:
 			fmt.Fprintf(w, "session %d: connected to %s, attempt %d\n", ch.Epoch, public(ch.URL), ch.Attempt)
 		case redial.Failed:
-			fmt.Fprintf(w, "attempt %d: %s\n", ch.Attempt, oneLine(ch.Err))
+			fmt.Fprintf(w, "attempt %d: %s\n", ch.Attempt, cli.OneLine(ch.Err))
 		case redial.Down:
 			by := "the " + ch.By.String()
 			if ch.By == redial.ByUs {
 				by = "this side"
 			}
 			fmt.Fprintf(w, "session %d: ended by %s after %v and %d messages: %s\n",
-				ch.Epoch, by, ch.Age.Round(time.Millisecond), ch.Messages, oneLine(ch.Err))
+				ch.Epoch, by, ch.Age.Round(time.Millisecond), ch.Messages, cli.OneLine(ch.Err))
 		case redial.Waiting:
 			fmt.Fprintf(w, "next attempt in %v\n", ch.Delay.Round(time.Millisecond))
 		}
@@ -100,7 +101,7 @@ func redialEnd(ctx context.Context, url string, err error, connections uint64) e
 	case errors.Is(err, errLimit), ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return nil
 	case connections == 0:
-		return &usageError{explained(url, err)}
+		return &cli.UsageError{Err: explained(url, err)}
 	}
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/conn/internal/soak"
 )
 
@@ -19,7 +20,7 @@ var errFound = errors.New("something was found: see above")
 // runSoak runs many connections on loopback and checks whether anything is lost or left
 // over.
 func runSoak(ctx context.Context, std *streams, args []string) error {
-	flags := newFlags("soak")
+	flags := cli.NewFlags("soak")
 	var o soak.Options
 	flags.DurationVar(&o.Duration, "duration", time.Minute, "how long to run")
 	flags.IntVar(&o.Conns, "conns", 200, "feeds, each with a connection: a half over TLS, a half compressed")
@@ -34,18 +35,18 @@ func runSoak(ctx context.Context, std *streams, args []string) error {
 	}
 	switch {
 	case o.Duration <= 0 || o.DropEvery <= 0:
-		return badUsage("-duration and -drop must be positive")
+		return cli.BadUsage("-duration and -drop must be positive")
 	case o.Conns < 1 || o.Conns > 10_000:
-		return badUsage("-conns must be between 1 and 10000, not %d", o.Conns)
+		return cli.BadUsage("-conns must be between 1 and 10000, not %d", o.Conns)
 	case !(o.Rate > 0 && o.Rate <= 1e6): // also if it is NaN
-		return badUsage("-rate must be between 0 and 1000000, not %v", o.Rate)
+		return cli.BadUsage("-rate must be between 0 and 1000000, not %v", o.Rate)
 	case *churn < 0 || *idle < 0 || *churn > 0 && *idle > 0:
-		return badUsage("-churn and -idle are numbers of connections, and do not go together")
+		return cli.BadUsage("-churn and -idle are numbers of connections, and do not go together")
 	}
 	began := time.Now()
-	d := newDisplay(std.out)
+	d := cli.NewDisplay(std.out)
 	result, failures, err := soaked(ctx, o, *churn, *idle, d)
-	d.end()
+	d.End()
 	if err != nil {
 		return err
 	}
@@ -66,11 +67,11 @@ func runSoak(ctx context.Context, std *streams, args []string) error {
 }
 
 // soaked runs the soak that the flags select.
-func soaked(ctx context.Context, o soak.Options, churn, idle int, d *display) (result interface{ Print(io.Writer) }, failures int, err error) {
+func soaked(ctx context.Context, o soak.Options, churn, idle int, d *cli.Display) (result interface{ Print(io.Writer) }, failures int, err error) {
 	switch {
 	case churn > 0:
 		r, err := soak.Churn(ctx, churn, func(opened, ended uint64) {
-			d.show(fmt.Sprintf("%d opened, %d ended", opened, ended))
+			d.Show(fmt.Sprintf("%d opened, %d ended", opened, ended))
 		})
 		if err != nil {
 			return nil, 0, err
@@ -83,7 +84,7 @@ func soaked(ctx context.Context, o soak.Options, churn, idle int, d *display) (r
 		}
 		return r, len(r.Failures), nil
 	}
-	o.Sampled = func(s soak.Sample) { d.show(soakLine(s)) }
+	o.Sampled = func(s soak.Sample) { d.Show(soakLine(s)) }
 	r, err := soak.Run(ctx, o)
 	if err != nil {
 		return nil, 0, err
@@ -94,7 +95,7 @@ func soaked(ctx context.Context, o soak.Options, churn, idle int, d *display) (r
 // soakLine returns the live line.
 func soakLine(s soak.Sample) string {
 	return fmt.Sprintf("%5.0fs %d up  %s/s  p99.9 %s  %d MiB  %d goroutines  %d fds  %d ended",
-		s.At.Seconds(), s.Connections, quantity(s.PerSecond), duration(int64(s.P999)), s.Resident>>20, s.Goroutines, s.Descriptors,
+		s.At.Seconds(), s.Connections, cli.Quantity(s.PerSecond), cli.Duration(int64(s.P999)), s.Resident>>20, s.Goroutines, s.Descriptors,
 		s.Counts.Ended)
 }
 

@@ -17,13 +17,14 @@ import (
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/conn/redial"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
 // runTail prints what a server sends, until a Close frame or Ctrl-C.
 func runTail(ctx context.Context, std *streams, args []string) error {
-	flags := newFlags("tail")
+	flags := cli.NewFlags("tail")
 	client := addClientFlags(flags)
 	timings := flags.Bool("timings", false, "print how long dialing took, and when each message arrived")
 	machine := flags.Bool("json", false, "print each message as a JSON object on a line: time, epoch, type, data")
@@ -38,13 +39,13 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 		return err
 	}
 	if policy.given && !*reconnect {
-		return badUsage("-policy goes with -reconnect")
+		return cli.BadUsage("-policy goes with -reconnect")
 	}
 	d, err := client.dialer(arguments[0])
 	if err != nil {
 		return err
 	}
-	t := &tail{out: bufio.NewWriterSize(std.out, 64<<10), plain: isTerminal(std.out), limit: *client.limit, json: *machine, binary: *binary}
+	t := &tail{out: bufio.NewWriterSize(std.out, 64<<10), plain: cli.IsTerminal(std.out), limit: *client.limit, json: *machine, binary: *binary}
 	if err := t.check(); err != nil {
 		return err
 	}
@@ -79,13 +80,13 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 		err = failed
 	}
 	t.mu.Unlock()
-	var unusable *usageError
+	var unusable *cli.UsageError
 	if errors.As(err, &unusable) || t.messages == 0 && errors.Is(err, context.Canceled) {
 		return err
 	}
 	end := "done"
 	if err != nil {
-		end = oneLine(err)
+		end = cli.OneLine(err)
 	}
 	fmt.Fprintf(std.err, "%d messages, %d bytes in %v; %s\n", t.messages, t.bytes, time.Since(start).Round(time.Millisecond), end)
 	if !*reconnect { // with -reconnect it should have gone on
@@ -107,11 +108,11 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 func (t *tail) check() error {
 	switch {
 	case t.binary != "hex" && t.binary != "base64" && t.binary != "raw":
-		return badUsage("-binary must be hex, base64 or raw, not %q", t.binary)
+		return cli.BadUsage("-binary must be hex, base64 or raw, not %q", t.binary)
 	case t.binary == "raw" && t.json:
-		return badUsage("-binary raw does not go with -json")
+		return cli.BadUsage("-binary raw does not go with -json")
 	case t.binary == "raw" && t.plain:
-		return badUsage("-binary raw goes to a file or a pipe, not to a terminal")
+		return cli.BadUsage("-binary raw goes to a file or a pipe, not to a terminal")
 	}
 	return nil
 }
@@ -380,7 +381,7 @@ func (t *tail) print(m conn.Message, epoch uint64) {
 		fmt.Fprintf(t.out, "binary, %d bytes: ", len(m.Data))
 		t.out.WriteString(t.encoded(m.Data))
 	case t.plain:
-		t.out.WriteString(printable(string(m.Data)))
+		t.out.WriteString(cli.Printable(string(m.Data)))
 	default:
 		t.out.Write(m.Data)
 	}
@@ -415,7 +416,7 @@ func (t *tail) printJSON(m conn.Message, epoch uint64) {
 	var b strings.Builder
 	encodeJSON(&b, p)
 	for _, r := range b.String() { // a control character within a string
-		if commandsTerminal(r) {
+		if cli.CommandsTerminal(r) {
 			fmt.Fprintf(t.out, `\u%04x`, r)
 		} else {
 			t.out.WriteRune(r)
@@ -452,52 +453,14 @@ func (o *controls) RoundTrip(_ *conn.Conn, rtt time.Duration) {
 func (o *controls) Slow(*conn.Conn, conn.ReadInfo) {}
 func (o *controls) Ended(*conn.Conn, error)        {}
 
-// printable returns s with escapes for what could control a terminal: control characters,
-// and those that change the direction of text. Line ends and tabs are kept.
-func printable(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		switch {
-		case !commandsTerminal(r):
-			b.WriteRune(r)
-		case r < 0xa0:
-			fmt.Fprintf(&b, `\x%02x`, r)
-		default:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
-	}
-	return b.String()
-}
-
-// commandsTerminal reports whether printable escapes r.
-func commandsTerminal(r rune) bool {
-	return r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 ||
-		r >= 0x202A && r <= 0x202E || r >= 0x2066 && r <= 0x2069
-}
-
-// isTerminal reports whether w is a character device.
-func isTerminal(w io.Writer) bool {
-	f, ok := unwrap(w).(*os.File)
-	return ok && isDevice(f)
-}
-
 // coloured reports whether w is a terminal that shows colours, unless the user has turned
 // them off (https://no-color.org).
 func coloured(w io.Writer) bool {
-	return isTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return cli.IsTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
 // isTerminalInput is isTerminal for a reader.
 func isTerminalInput(r io.Reader) bool {
 	f, ok := r.(*os.File)
-	return ok && isDevice(f)
-}
-
-func isDevice(f *os.File) bool {
-	info, err := f.Stat()
-	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
-		return false
-	}
-	null, err := os.Stat(os.DevNull)
-	return err != nil || !os.SameFile(info, null)
+	return ok && cli.IsDevice(f)
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/conn/internal/exchange"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
@@ -184,7 +185,7 @@ func TestTailJSONOnATerminal(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &got); err != nil || got.Data != text || !ended {
 			t.Errorf("%v, %q", err, line)
 		}
-		if safe := printable(line) == line; safe != plain {
+		if safe := cli.Printable(line) == line; safe != plain {
 			t.Errorf("on a terminal %t: %q", plain, line)
 		}
 	}

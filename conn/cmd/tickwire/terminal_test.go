@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/seed-7f57ff33/tickwire/asm"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 )
 
 // The live line fits 80 columns, also where every number is as long as it gets.
@@ -34,12 +35,12 @@ func TestLiveLineFits(t *testing.T) {
 // What is shown next covers what stood there, in columns.
 func TestDisplayCoversTheLineBefore(t *testing.T) {
 	var out bytes.Buffer
-	d := &display{w: &out, terminal: true}
-	d.show("µµµ")
-	d.show("x")
+	d := cli.NewTerminalDisplay(&out)
+	d.Show("µµµ")
+	d.Show("x")
 	fmt.Fprintln(d, "a line")
-	d.show("y")
-	d.end()
+	d.Show("y")
+	d.End()
 	if got, want := out.String(), "\rµµµ\rx  \na line\n\ry\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
@@ -51,7 +52,7 @@ func TestProgress(t *testing.T) {
 	var out locked
 	n := 0
 	shown := make(chan struct{}, 1)
-	p := startProgress(&display{w: &out, terminal: true}, func() string {
+	p := startProgress(cli.NewTerminalDisplay(&out), func() string {
 		n++
 		select {
 		case shown <- struct{}{}:
@@ -69,7 +70,7 @@ func TestProgress(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	var none bytes.Buffer
-	p = startProgress(newDisplay(&none), func() string { t.Error("asked"); return "" })
+	p = startProgress(cli.NewDisplay(&none), func() string { t.Error("asked"); return "" })
 	p.end()
 	if none.Len() > 0 {
 		t.Errorf("%q where there is no terminal", none.String())
@@ -82,7 +83,7 @@ func TestColours(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	if isTerminal(null) || isTerminalInput(null) {
+	if cli.IsTerminal(null) || isTerminalInput(null) {
 		t.Error("what drops all is taken for a terminal")
 	}
 	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
@@ -92,7 +93,7 @@ func TestColours(t *testing.T) {
 	defer terminal.Close()
 	t.Setenv("NO_COLOR", "")
 	t.Setenv("TERM", "xterm")
-	if !isTerminal(terminal) || !coloured(&redactor{w: terminal}) {
+	if !cli.IsTerminal(terminal) || !coloured(&cli.Redactor{W: terminal}) {
 		t.Error("no colours on a terminal")
 	}
 	if coloured(io.Discard) {

@@ -8,11 +8,12 @@ import (
 	"strings"
 
 	"github.com/seed-7f57ff33/tickwire/asm"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 )
 
 // runTier prints which kernels are used, and why.
 func runTier(_ context.Context, std *streams, args []string) error {
-	flags := newFlags("tier")
+	flags := cli.NewFlags("tier")
 	machine := flags.Bool("json", false, "print it as JSON")
 	if _, err := parse(flags, std, args, 0); err != nil {
 		return err

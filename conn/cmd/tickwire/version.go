@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 )
 
 // A version is what this program was built from.
@@ -43,7 +45,7 @@ func readVersion() version {
 
 // runVersion prints what this program was built from.
 func runVersion(_ context.Context, std *streams, args []string) error {
-	flags := newFlags("version")
+	flags := cli.NewFlags("version")
 	machine := flags.Bool("json", false, "print it as JSON")
 	if _, err := parse(flags, std, args, 0); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/conn/redial"
 	"github.com/seed-7f57ff33/tickwire/conn/relay"
 	"github.com/seed-7f57ff33/tickwire/conn/relay/internal/engine"
@@ -35,7 +36,7 @@ const (
 // runBench compares, within one run. Every part is a process of its own, and CPU time is
 // that of the whole process, its start included.
 func runBench(ctx context.Context, std *streams, args []string) error {
-	flags := newFlags("bench")
+	flags := cli.NewFlags("bench")
 	scale := flags.Float64("scale", 1, "how many messages, as a part of the default")
 	clients := flags.Int("clients", benchClients, "clients of the gateway")
 	rounds := flags.Int("rounds", 3, "rounds; the median counts")
@@ -46,9 +47,9 @@ func runBench(ctx context.Context, std *streams, args []string) error {
 	}
 	switch {
 	case !(*scale > 0 && *scale <= 100):
-		return badUsage("-scale must be above 0 and at most 100, not %v", *scale)
+		return cli.BadUsage("-scale must be above 0 and at most 100, not %v", *scale)
 	case *clients < 1 || *rounds < 1:
-		return badUsage("-clients and -rounds must be positive")
+		return cli.BadUsage("-clients and -rounds must be positive")
 	}
 	b := &bench{std: std, scale: *scale, clients: *clients, events: &recent{}}
 	err := b.run(ctx, *replicas, *rounds, *gateway)
@@ -73,7 +74,7 @@ func (b *bench) run(ctx context.Context, replicas string, rounds int, gateway bo
 		}
 		n, err := strconv.Atoi(each)
 		if err != nil || benchMessages[n] == nil {
-			return badUsage("-replicas must be 1 or 3, not %q", each)
+			return cli.BadUsage("-replicas must be 1 or 3, not %q", each)
 		}
 		results, err := b.rounds(ctx, rounds, []string{"sync", "async", "ingest"}, func(way string) (float64, error) {
 			return b.publish(ctx, way, n)
@@ -83,7 +84,7 @@ func (b *bench) run(ctx context.Context, replicas string, rounds int, gateway bo
 		}
 		fmt.Fprintf(b.std.out, "ingest, %d replica(s), flat out: CPU of publisher and engine a message\n", n)
 		for _, way := range []string{"sync", "async", "ingest"} {
-			fmt.Fprintf(b.std.out, "  %-34s %9s  %6.1f×\n", benchNames[way], duration(results[way]), results[way]/results["ingest"])
+			fmt.Fprintf(b.std.out, "  %-34s %9s  %6.1f×\n", benchNames[way], costs(results[way]), results[way]/results["ingest"])
 		}
 	}
 	if !gateway {
@@ -95,7 +96,7 @@ func (b *bench) run(ctx context.Context, replicas string, rounds int, gateway bo
 	}
 	fmt.Fprintf(b.std.out, "gateway, %d clients, %.0f messages/s, one at a time: CPU a delivered message\n", b.clients, benchRate)
 	for _, way := range []string{"group", "gateway"} {
-		fmt.Fprintf(b.std.out, "  %-34s %9s  %6.2f×\n", benchNames[way], duration(results[way]), results[way]/results["group"])
+		fmt.Fprintf(b.std.out, "  %-34s %9s  %6.2f×\n", benchNames[way], costs(results[way]), results[way]/results["group"])
 	}
 	return nil
 }
@@ -122,7 +123,7 @@ func (b *bench) rounds(ctx context.Context, n int, ways []string, measure func(w
 				return nil, ctx.Err()
 			}
 			all[way] = append(all[way], used)
-			fmt.Fprintf(b.std.err, "round %d, %s: %s\n", round+1, benchNames[way], duration(used))
+			fmt.Fprintf(b.std.err, "round %d, %s: %s\n", round+1, benchNames[way], costs(used))
 		}
 	}
 	medians := map[string]float64{}

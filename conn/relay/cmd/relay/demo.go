@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/conn/relay"
 	"github.com/seed-7f57ff33/tickwire/conn/relay/internal/engine"
 )
@@ -43,7 +44,7 @@ const twins = 2
 // runDemo runs all parts, kills some, and reports.
 func runDemo(ctx context.Context, std *streams, args []string) error {
 	var o demoOptions
-	flags := newFlags("demo")
+	flags := cli.NewFlags("demo")
 	o.engine = addEngineFlags(flags, "", "; without it the demo runs its own, in a temporary folder")
 	flags.DurationVar(&o.duration, "duration", 0, "how long the feed lasts (default 20s; 40s with -cluster)")
 	flags.Uint64Var(&o.messages, "messages", 0, "how many messages the feed has, instead of -duration")
@@ -61,9 +62,9 @@ func runDemo(ctx context.Context, std *streams, args []string) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	d := &demo{options: o, display: newDisplay(std.err), events: &recent{}}
+	d := &demo{options: o, display: cli.NewDisplay(std.err), events: &recent{}}
 	r, err := d.run(ctx)
-	d.display.end()
+	d.display.End()
 	if err != nil {
 		if !o.verbose && ctx.Err() == nil {
 			d.events.writeTo(std.err)
@@ -78,7 +79,7 @@ func runDemo(ctx context.Context, std *streams, args []string) error {
 
 func (o *demoOptions) check() error {
 	if o.messages > 0 && o.duration > 0 {
-		return badUsage("-messages and -duration exclude each other")
+		return cli.BadUsage("-messages and -duration exclude each other")
 	}
 	if o.duration == 0 {
 		o.duration = 20 * time.Second
@@ -88,11 +89,11 @@ func (o *demoOptions) check() error {
 	}
 	switch {
 	case o.duration < 0:
-		return badUsage("-duration must be positive, not %v", o.duration)
+		return cli.BadUsage("-duration must be positive, not %v", o.duration)
 	case !(o.rate > 0 && o.rate <= maxRate):
-		return badUsage("-rate must be above 0 and at most %.0f, not %v", float64(maxRate), o.rate)
+		return cli.BadUsage("-rate must be above 0 and at most %.0f, not %v", float64(maxRate), o.rate)
 	case o.clients < 1 || o.clients > 10_000:
-		return badUsage("-clients must be between 1 and 10000, not %d", o.clients)
+		return cli.BadUsage("-clients must be between 1 and 10000, not %d", o.clients)
 	}
 	if o.messages == 0 {
 		o.messages = max(1, uint64(o.duration.Seconds()*o.rate))
@@ -104,7 +105,7 @@ func (o *demoOptions) check() error {
 // A demo is one run.
 type demo struct {
 	options demoOptions
-	display *display
+	display *cli.Display
 	events  *recent // what the parts have printed last
 
 	stream     string
@@ -433,7 +434,7 @@ const drainTime = 30 * time.Second
 // watch shows the progress until all clients have the whole feed.
 func (d *demo) watch(ctx context.Context, begin time.Time, r *report, failed <-chan error) error {
 	every := 5 * time.Second
-	if d.display.terminal {
+	if d.display.Terminal() {
 		every = time.Second
 	}
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -487,11 +488,11 @@ func (d *demo) complete(messages uint64) bool {
 func (d *demo) note(line string) {
 	d.noting.Lock()
 	defer d.noting.Unlock()
-	if d.display.terminal && strings.HasPrefix(line, "killed") {
+	if d.display.Terminal() && strings.HasPrefix(line, "killed") {
 		fmt.Fprintln(d.display, line)
 		return
 	}
-	d.display.show(line)
+	d.display.Show(line)
 }
 
 // measure adds to a report what is known when all parts have ended.
@@ -551,7 +552,7 @@ func (d *demo) cleanUp() {
 		defer cancel()
 		if js, err := jetstream.New(d.nc); err == nil {
 			if err := js.DeleteStream(ctx, d.stream); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-				fmt.Fprintf(d.display, "the stream %s is left: %s\n", d.stream, oneLine(err))
+				fmt.Fprintf(d.display, "the stream %s is left: %s\n", d.stream, cli.OneLine(err))
 			}
 		}
 	}

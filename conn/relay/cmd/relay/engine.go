@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/conn/relay"
 )
 
@@ -38,18 +39,18 @@ func (e *engineFlags) options() ([]nats.Option, error) {
 	}
 	switch {
 	case *e.creds != "" && *e.user != "":
-		return nil, badUsage("-creds and -user exclude each other")
+		return nil, cli.BadUsage("-creds and -user exclude each other")
 	case *e.user == "" && *e.password != "":
-		return nil, badUsage("-password goes with -user")
+		return nil, cli.BadUsage("-password goes with -user")
 	case (*e.cert == "") != (*e.key == ""):
-		return nil, badUsage("-cert and -key go together")
+		return nil, cli.BadUsage("-cert and -key go together")
 	}
 	for _, name := range []string{*e.creds, *e.ca, *e.cert, *e.key} {
 		if name == "" {
 			continue
 		}
 		if _, err := os.Stat(name); err != nil {
-			return nil, &usageError{err}
+			return nil, &cli.UsageError{Err: err}
 		}
 	}
 	if *e.creds != "" {
@@ -75,7 +76,7 @@ func (e *engineFlags) connect() (*nats.Conn, error) {
 	}
 	nc, err := relay.Connect(*e.servers, options...)
 	if err != nil {
-		return nil, badUsage("-nats: %w", err)
+		return nil, cli.BadUsage("-nats: %w", err)
 	}
 	return nc, nil
 }
@@ -99,7 +100,7 @@ func (e *engineFlags) args() (args, environment []string) {
 // streamError makes a stream that is not there the caller's to mend.
 func streamError(err error) error {
 	if errors.Is(err, relay.ErrStreamNotFound) || errors.Is(err, relay.ErrStreamConfig) {
-		return &usageError{fmt.Errorf("-stream: %w", err)}
+		return &cli.UsageError{Err: fmt.Errorf("-stream: %w", err)}
 	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
@@ -21,7 +22,7 @@ const urlLine = "url "
 // runExchange serves the numbered feed to any number of lines. All get the same messages,
 // from the moment at which they connect.
 func runExchange(ctx context.Context, std *streams, args []string) error {
-	flags := newFlags("exchange")
+	flags := cli.NewFlags("exchange")
 	listen := flags.String("listen", "127.0.0.1:0", "host:port to listen on; port 0 is any")
 	rate := flags.Float64("rate", 1000, "messages per second")
 	messages := flags.Uint64("messages", 0, "how many messages there are; 0 is no end")
@@ -31,11 +32,11 @@ func runExchange(ctx context.Context, std *streams, args []string) error {
 		return err
 	}
 	if !(*rate > 0 && *rate <= maxRate) {
-		return badUsage("-rate must be above 0 and at most %.0f, not %v", float64(maxRate), *rate)
+		return cli.BadUsage("-rate must be above 0 and at most %.0f, not %v", float64(maxRate), *rate)
 	}
 	l, err := net.Listen("tcp", *listen)
 	if err != nil {
-		return badUsage("-listen: %w", err)
+		return cli.BadUsage("-listen: %w", err)
 	}
 	x := &exchange{rate: *rate, messages: *messages}
 	if x.messages == 0 {

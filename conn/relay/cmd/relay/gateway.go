@@ -13,13 +13,14 @@ import (
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/conn/relay"
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
 // runGateway serves streams until Ctrl-C.
 func runGateway(ctx context.Context, std *streams, args []string) error {
-	flags := newFlags("gateway")
+	flags := cli.NewFlags("gateway")
 	e := addEngineFlags(flags, defaultServers, "")
 	listen := flags.String("listen", "127.0.0.1:8080", "`host:port` to listen on; port 0 is any")
 	names := listFlag(flags, "stream", "the `name` of a stream to serve")
@@ -34,15 +35,15 @@ func runGateway(ctx context.Context, std *streams, args []string) error {
 	}
 	switch {
 	case len(*names) == 0:
-		return badUsage("-stream is missing")
+		return cli.BadUsage("-stream is missing")
 	case (*cert == "") != (*key == ""):
-		return badUsage("-tls-cert and -tls-key go together")
+		return cli.BadUsage("-tls-cert and -tls-key go together")
 	}
 	var config *tls.Config
 	if *cert != "" {
 		pair, err := tls.LoadX509KeyPair(*cert, *key)
 		if err != nil {
-			return badUsage("-tls-cert: %w", err)
+			return cli.BadUsage("-tls-cert: %w", err)
 		}
 		config = &tls.Config{Certificates: []tls.Certificate{pair}}
 	}
@@ -57,7 +58,7 @@ func runGateway(ctx context.Context, std *streams, args []string) error {
 	g := &relay.Gateway{
 		Conn: nc, Streams: *names, NoStatus: *noStatus, MaxClients: *clients,
 		OnError: func(err error) {
-			fmt.Fprintf(std.err, "%s %s\n", time.Now().Format("15:04:05.000"), oneLine(err))
+			fmt.Fprintf(std.err, "%s %s\n", time.Now().Format("15:04:05.000"), cli.OneLine(err))
 		},
 	}
 	if *token == "" {
@@ -68,7 +69,7 @@ func runGateway(ctx context.Context, std *streams, args []string) error {
 	}
 	l, err := net.Listen("tcp", *listen)
 	if err != nil {
-		return badUsage("-listen: %w", err)
+		return cli.BadUsage("-listen: %w", err)
 	}
 	return serveGateway(ctx, std, g, l, config)
 }

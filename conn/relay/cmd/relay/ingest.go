@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/conn/redial"
 	"github.com/seed-7f57ff33/tickwire/conn/relay"
 )
@@ -17,7 +18,7 @@ const defaultServers = "nats://127.0.0.1:4222"
 
 // runIngest appends a feed to a stream until Ctrl-C.
 func runIngest(ctx context.Context, std *streams, args []string) error {
-	flags := newFlags("ingest")
+	flags := cli.NewFlags("ingest")
 	e := addEngineFlags(flags, defaultServers, "")
 	lines := addLineFlags(flags, "a `URL` of the feed; several are redundant lines of the same numbered feed", "ca")
 	texts := listFlag(flags, "text", "a text message to send first on each connection, to subscribe")
@@ -46,9 +47,9 @@ func runIngest(ctx context.Context, std *streams, args []string) error {
 	case err != nil:
 		return err
 	case *stream == "":
-		return badUsage("-stream is missing")
+		return cli.BadUsage("-stream is missing")
 	case numberOf == nil && len(*lines.urls) > 1:
-		return badUsage("several -url need -number: without numbers nobody can tell which messages are the same")
+		return cli.BadUsage("several -url need -number: without numbers nobody can tell which messages are the same")
 	}
 	if *leash {
 		ctx, _, _ = onLeash(ctx, std.in)
@@ -126,12 +127,12 @@ func (l *ingestLog) print(e ingestEvent) {
 
 func (l *ingestLog) state(s relay.IngestState) {
 	if !l.machine {
-		fmt.Fprintf(l.w, "%s %s\n", time.Now().Format("15:04:05.000"), oneLine(errors.New(s.String())))
+		fmt.Fprintf(l.w, "%s %s\n", time.Now().Format("15:04:05.000"), cli.OneLine(errors.New(s.String())))
 		return
 	}
 	state := &ingestState{Active: s.Active, SpoolFull: s.SpoolFull}
 	if s.Engine != nil {
-		state.Engine = oneLine(s.Engine)
+		state.Engine = cli.OneLine(s.Engine)
 	}
 	l.print(ingestEvent{State: state})
 }

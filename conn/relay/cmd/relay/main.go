@@ -33,10 +33,10 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"syscall"
 
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/conn/relay/internal/engine"
 )
 
@@ -83,11 +83,11 @@ func main() {
 func execute(ctx context.Context, std *streams, args []string) int {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	out := &output{w: std.out, failed: cancel}
-	std = &streams{std.in, out, &redactor{std.err, secretsOf(args)}}
+	out := &cli.Output{W: std.out, Failed: cancel}
+	std = &streams{std.in, out, &cli.Redactor{W: std.err, Secrets: secretsOf(args)}}
 	code := dispatch(ctx, std, args)
 	if err := out.Err(); err != nil {
-		fmt.Fprintf(std.err, "relay: the output cannot be written: %s\n", oneLine(err))
+		fmt.Fprintf(std.err, "relay: the output cannot be written: %s\n", cli.OneLine(err))
 		return exitFailed
 	}
 	return code
@@ -109,15 +109,15 @@ func dispatch(ctx context.Context, std *streams, args []string) int {
 			continue
 		}
 		err := c.run(ctx, std, args[1:])
-		var bad *usageError
+		var bad *cli.UsageError
 		switch {
 		case err == nil, errors.Is(err, flag.ErrHelp), ctx.Err() != nil && errors.Is(err, context.Canceled):
 			return exitOK
 		case errors.As(err, &bad):
-			fmt.Fprintf(std.err, "relay %s: %s\n", c.name, oneLine(err))
+			fmt.Fprintf(std.err, "relay %s: %s\n", c.name, cli.OneLine(err))
 			return exitUsage
 		default:
-			fmt.Fprintf(std.err, "relay %s: %s\n", c.name, oneLine(err))
+			fmt.Fprintf(std.err, "relay %s: %s\n", c.name, cli.OneLine(err))
 			return exitFailed
 		}
 	}
@@ -134,51 +134,6 @@ func usage(w io.Writer) {
 	fmt.Fprintln(w, "Exit status: 0 all is well, 1 the run failed or its output could not be written, 2 the command line, or what it names, cannot be used.")
 }
 
-// A usageError is a command line that cannot be run: the caller's to mend, exit code 2.
-type usageError struct{ err error }
-
-func (e *usageError) Error() string { return e.err.Error() }
-func (e *usageError) Unwrap() error { return e.err }
-
-// badUsage returns a usageError with a formatted text.
-func badUsage(format string, args ...any) error {
-	return &usageError{fmt.Errorf(format, args...)}
-}
-
-// oneLine returns the text of err on one line, whatever a server put into it.
-func oneLine(err error) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, err.Error())
-}
-
-// newFlags returns the flag set of a subcommand. The flag package's own error output,
-// which runs over pages, is replaced by the one line of dispatch.
-func newFlags(name string) *flag.FlagSet {
-	f := flag.NewFlagSet(name, flag.ContinueOnError)
-	f.SetOutput(io.Discard)
-	return f
-}
-
-// hiddenFlags are for this program itself.
-var hiddenFlags = []string{"leash"}
-
-// printFlags prints the flags of a subcommand, except hidden ones.
-func printFlags(w io.Writer, f *flag.FlagSet) {
-	shown := flag.NewFlagSet(f.Name(), flag.ContinueOnError)
-	shown.SetOutput(w)
-	f.VisitAll(func(each *flag.Flag) {
-		if !slices.Contains(hiddenFlags, each.Name) {
-			shown.Var(each.Value, each.Name, each.Usage)
-			shown.Lookup(each.Name).DefValue = each.DefValue
-		}
-	})
-	shown.PrintDefaults()
-}
-
 // parse reads the flags of a subcommand, which has no other arguments.
 func parse(f *flag.FlagSet, std *streams, args []string) error {
 	switch err := f.Parse(args); {
@@ -188,12 +143,12 @@ func parse(f *flag.FlagSet, std *streams, args []string) error {
 				fmt.Fprintf(std.out, "usage: relay %s %s\n%s.\n", c.name, c.synopsis, c.about)
 			}
 		}
-		printFlags(std.out, f)
+		cli.PrintFlags(std.out, f)
 		return err
 	case err != nil:
-		return badUsage("%w; relay %s -h lists the flags", err, f.Name())
+		return cli.BadUsage("%w; relay %s -h lists the flags", err, f.Name())
 	case f.NArg() > 0:
-		return badUsage("unexpected argument %q; relay %s -h lists the flags", f.Arg(0), f.Name())
+		return cli.BadUsage("unexpected argument %q; relay %s -h lists the flags", f.Arg(0), f.Name())
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/conn/relay/internal/engine"
 )
 
@@ -303,20 +304,20 @@ func TestTailOfAnotherServer(t *testing.T) {
 
 func TestDisplay(t *testing.T) {
 	var b bytes.Buffer
-	d := &display{w: &b, terminal: true}
-	d.show(strings.Repeat("é", 100))
-	d.show("short")
+	d := cli.NewTerminalDisplay(&b)
+	d.Show(strings.Repeat("é", 100))
+	d.Show("short")
 	io.WriteString(d, "a line\n")
-	d.show("more")
-	d.end()
-	want := "\r" + strings.Repeat("é", columns) + "\rshort" + strings.Repeat(" ", columns-5) + "\na line\n\rmore\n"
+	d.Show("more")
+	d.End()
+	want := "\r" + strings.Repeat("é", cli.Columns) + "\rshort" + strings.Repeat(" ", cli.Columns-5) + "\na line\n\rmore\n"
 	if b.String() != want {
 		t.Errorf("%q\nwant %q", b.String(), want)
 	}
 }
 
 func TestPrintable(t *testing.T) {
-	if got := printable("a\x1b[2J\tb\u202ec\u0085\n"); got != `a\x1b[2J`+"\tb"+`\u202ec\x85`+"\n" {
+	if got := cli.Printable("a\x1b[2J\tb\u202ec\u0085\n"); got != `a\x1b[2J`+"\tb"+`\u202ec\x85`+"\n" {
 		t.Errorf("%q", got)
 	}
 }

@@ -1,6 +1,10 @@
 package main
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
+)
 
 // numberOf returns an Ingester's Number for the flag -number: FIELD, or FIRST:LAST for
 // messages with a range of numbers. The fields are those of a JSON object, not of one
@@ -11,7 +15,7 @@ func numberOf(spec string) (func(data []byte) (from, to uint64, ok bool), error)
 	}
 	first, last, isRange := strings.Cut(spec, ":")
 	if first == "" || isRange && last == "" || strings.ContainsAny(spec, `"\`) {
-		return nil, badUsage("-number: want FIELD or FIRST:LAST, not %q", spec)
+		return nil, cli.BadUsage("-number: want FIELD or FIRST:LAST, not %q", spec)
 	}
 	if !isRange {
 		return func(data []byte) (from, to uint64, ok bool) {

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/conn/relay"
 )
 
@@ -19,7 +20,7 @@ const asyncPending = 4096
 // runPublish is what bench compares with: a loop that reads a feed and publishes each
 // message by itself. It prints a line when all are acknowledged.
 func runPublish(ctx context.Context, std *streams, args []string) error {
-	flags := newFlags("publish")
+	flags := cli.NewFlags("publish")
 	e := addEngineFlags(flags, defaultServers, "")
 	url := flags.String("url", "", "the `URL` of the feed")
 	stream := flags.String("stream", "", "the `name` of the stream")
@@ -43,7 +44,7 @@ func runPublish(ctx context.Context, std *streams, args []string) error {
 	}
 	c, err := conn.Dial(ctx, *url)
 	if err != nil {
-		return &usageError{err}
+		return &cli.UsageError{Err: err}
 	}
 	defer c.Close()
 	publish := publishAsync

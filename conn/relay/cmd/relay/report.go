@@ -6,6 +6,8 @@ import (
 	"io"
 	"strconv"
 	"time"
+
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 )
 
 // A report says what a demo brought. The JSON names are for machines and stay.
@@ -105,8 +107,8 @@ func (r *report) failed() error {
 
 // line is the progress, in less than 80 columns.
 func (r *report) line(after time.Duration) string {
-	return fmt.Sprintf("%4.0f s  %s delivered, %s/s  lost %d  doubled %d  out of order %d", after.Seconds(), quantity(float64(r.Delivered)),
-		quantity(float64(r.Delivered)/after.Seconds()), r.Lost, r.Doubled, r.Disorder)
+	return fmt.Sprintf("%4.0f s  %s delivered, %s/s  lost %d  doubled %d  out of order %d", after.Seconds(), cli.Quantity(float64(r.Delivered)),
+		cli.Quantity(float64(r.Delivered)/after.Seconds()), r.Lost, r.Doubled, r.Disorder)
 }
 
 // print writes the report for people, or as one JSON object.
@@ -120,25 +122,25 @@ func (r *report) print(w io.Writer, machine bool) error {
 		fmt.Fprintf(w, "%-24s "+format+"\n", append([]any{name}, args...)...)
 	}
 	row("feed", "%d messages in %.1f s, %d replica(s)", r.Messages, r.Seconds, r.Replicas)
-	row("delivered", "%d messages to %d clients, %s/s", r.Delivered, r.Clients, quantity(r.PerSecond))
+	row("delivered", "%d messages to %d clients, %s/s", r.Delivered, r.Clients, cli.Quantity(r.PerSecond))
 	row("lost", "%d (%d told by gap records)", r.Lost, r.Told)
 	row("doubled", "%d", r.Doubled)
 	row("out of order", "%d", r.Disorder)
 	row("wrong checksum", "%d", r.Wrong)
 	row("resumed sessions", "%d", r.Resumed)
-	row("CPU, exchange", "%s a message", duration(r.CPU.Exchange))
-	row("CPU, ingesters", "%s a message", duration(r.CPU.Ingesters))
+	row("CPU, exchange", "%s a message", costs(r.CPU.Exchange))
+	row("CPU, ingesters", "%s a message", costs(r.CPU.Ingesters))
 	if r.CPU.Engine > 0 {
-		row("CPU, engine", "%s a message", duration(r.CPU.Engine))
+		row("CPU, engine", "%s a message", costs(r.CPU.Engine))
 	}
-	row("CPU, gateways", "%s a delivered message", duration(r.CPU.Gateways))
-	row("CPU, clients", "%s a delivered message, with all checks", duration(r.CPU.Clients))
+	row("CPU, gateways", "%s a delivered message", costs(r.CPU.Gateways))
+	row("CPU, clients", "%s a delivered message, with all checks", costs(r.CPU.Clients))
 	if len(r.Kills) > 0 {
-		row("added latency, no kills", "p50 %s, p99 %s", duration(float64(r.Before.P50)), duration(float64(r.Before.P99)))
+		row("added latency, no kills", "p50 %s, p99 %s", costs(float64(r.Before.P50)), costs(float64(r.Before.P99)))
 	}
-	row("added latency, all", "p50 %s, p99 %s, max %s", duration(float64(r.Latency.P50)), duration(float64(r.Latency.P99)), duration(float64(r.Latency.Max)))
+	row("added latency, all", "p50 %s, p99 %s, max %s", costs(float64(r.Latency.P50)), costs(float64(r.Latency.P99)), costs(float64(r.Latency.Max)))
 	for _, k := range r.Kills {
-		row("killed "+k.Name, "at %.1f s: silence of %s at most", k.At, duration(k.Silence*1e9))
+		row("killed "+k.Name, "at %.1f s: silence of %s at most", k.At, costs(k.Silence*1e9))
 	}
 	if r.Kept != "" {
 		row("kept", "%s", r.Kept)
@@ -149,28 +151,10 @@ func (r *report) print(w io.Writer, machine bool) error {
 	return nil
 }
 
-// quantity returns v in three figures or more, with a k or an M.
-func quantity(v float64) string {
-	switch {
-	case v >= 999_500:
-		return strconv.FormatFloat(v/1e6, 'f', 2, 64) + " M"
-	case v >= 9_995:
-		return strconv.FormatFloat(v/1e3, 'f', 1, 64) + " k"
-	default:
-		return strconv.FormatFloat(v, 'f', 0, 64)
-	}
-}
-
-// duration returns nanoseconds in a unit that leaves about three figures.
-func duration(ns float64) string {
-	switch {
-	case ns >= 999_500_000:
-		return strconv.FormatFloat(ns/1e9, 'f', 2, 64) + " s"
-	case ns >= 999_500:
-		return strconv.FormatFloat(ns/1e6, 'f', 2, 64) + " ms"
-	case ns >= 999.5:
-		return strconv.FormatFloat(ns/1e3, 'f', 1, 64) + " µs"
-	default:
+// costs returns nanoseconds as cli.Duration does, and less than a microsecond as such.
+func costs(ns float64) string {
+	if ns < 999.5 {
 		return strconv.FormatFloat(ns, 'f', 0, 64) + " ns"
 	}
+	return cli.Duration(ns)
 }

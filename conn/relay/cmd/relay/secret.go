@@ -1,15 +1,13 @@
 package main
 
 import (
-	"io"
 	"net/url"
 	"os"
 	"slices"
 	"strings"
-)
 
-// hidden replaces secrets.
-const hidden = "xxxxx"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
+)
 
 // The environment variables with secrets.
 const (
@@ -20,15 +18,11 @@ const (
 // secretFlags are flags whose values are secrets.
 var secretFlags = []string{"password", "token", "header"}
 
-// shortestSecret is the length from which a secret is looked for in every text. A shorter
-// one is part of too many.
-const shortestSecret = 4
-
 // secretsOf returns what must not be shown: of a command line the passwords of URLs and
 // the values of flags that are secrets, and those of the environment.
 func secretsOf(args []string) (secrets []string) {
 	add := func(s string) {
-		if len(s) >= shortestSecret {
+		if len(s) >= cli.ShortestSecret {
 			secrets = append(secrets, s)
 		}
 	}
@@ -73,28 +67,3 @@ func credentials(raw string) []string {
 	}
 	return []string{secret}
 }
-
-// A redactor is standard error: whatever a server or a library says there, it says
-// without the secrets.
-type redactor struct {
-	w       io.Writer
-	secrets []string
-}
-
-func (r *redactor) Write(p []byte) (int, error) {
-	if _, err := io.WriteString(r.w, hide(string(p), r.secrets)); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
-// hide returns a text without the secrets. The longest goes first: it may hold another.
-func hide(text string, secrets []string) string {
-	secrets = slices.SortedFunc(slices.Values(secrets), func(a, b string) int { return len(b) - len(a) })
-	for _, s := range secrets {
-		text = strings.ReplaceAll(text, s, hidden)
-	}
-	return text
-}
-
-func (r *redactor) under() io.Writer { return r.w }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/conn/redial"
 	"github.com/seed-7f57ff33/tickwire/conn/relay"
 	"github.com/seed-7f57ff33/tickwire/frame"
@@ -40,11 +41,11 @@ func addLineFlags(f *flag.FlagSet, urls, ca string) *lineFlags {
 // dialer returns what the flags ask for. Proxies are those of the environment.
 func (l *lineFlags) dialer() (*conn.Dialer, error) {
 	if len(*l.urls) == 0 {
-		return nil, badUsage("-url is missing")
+		return nil, cli.BadUsage("-url is missing")
 	}
 	for _, raw := range *l.urls {
 		if _, err := handshake.ParseURL(raw); err != nil {
-			return nil, badUsage("-url: %w", err)
+			return nil, cli.BadUsage("-url: %w", err)
 		}
 	}
 	d := &conn.Dialer{Header: http.Header{}, Proxy: http.ProxyFromEnvironment, TLSConfig: &tls.Config{InsecureSkipVerify: *l.insecure}}
@@ -52,18 +53,18 @@ func (l *lineFlags) dialer() (*conn.Dialer, error) {
 		name, value, _ := strings.Cut(h, ":")
 		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
 		if name == "" || value == "" {
-			return nil, badUsage("-header: want Name: value, in one argument")
+			return nil, cli.BadUsage("-header: want Name: value, in one argument")
 		}
 		d.Header.Add(name, value)
 	}
 	if *l.ca != "" {
 		text, err := os.ReadFile(*l.ca)
 		if err != nil {
-			return nil, &usageError{err}
+			return nil, &cli.UsageError{Err: err}
 		}
 		d.TLSConfig.RootCAs = x509.NewCertPool()
 		if !d.TLSConfig.RootCAs.AppendCertsFromPEM(text) {
-			return nil, badUsage("there is no certificate in %s", *l.ca)
+			return nil, cli.BadUsage("there is no certificate in %s", *l.ca)
 		}
 	}
 	return d, nil
@@ -89,14 +90,14 @@ func printChange(w io.Writer, name string) func(redial.Change) {
 		case redial.Up:
 			fmt.Fprintf(w, "%ssession %d: connected to %s, attempt %d\n", name, ch.Epoch, public(ch.URL), ch.Attempt)
 		case redial.Failed:
-			fmt.Fprintf(w, "%sattempt %d: %s\n", name, ch.Attempt, oneLine(ch.Err))
+			fmt.Fprintf(w, "%sattempt %d: %s\n", name, ch.Attempt, cli.OneLine(ch.Err))
 		case redial.Down:
 			by := "the " + ch.By.String()
 			if ch.By == redial.ByUs {
 				by = "this side"
 			}
 			fmt.Fprintf(w, "%ssession %d: ended by %s after %v and %d messages: %s\n",
-				name, ch.Epoch, by, ch.Age.Round(time.Millisecond), ch.Messages, oneLine(ch.Err))
+				name, ch.Epoch, by, ch.Age.Round(time.Millisecond), ch.Messages, cli.OneLine(ch.Err))
 		case redial.Waiting:
 			fmt.Fprintf(w, "%snext attempt in %v\n", name, ch.Delay.Round(time.Millisecond))
 		}
@@ -146,7 +147,7 @@ func lineEnd(ctx context.Context, err error, connections uint64) error {
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return nil
 	case connections == 0:
-		return &usageError{err}
+		return &cli.UsageError{Err: err}
 	}
 	return err
 }

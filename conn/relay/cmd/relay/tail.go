@@ -12,13 +12,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
 	"github.com/seed-7f57ff33/tickwire/conn/redial"
 	"github.com/seed-7f57ff33/tickwire/conn/relay"
 )
 
 // runTail prints a stream until Ctrl-C.
 func runTail(ctx context.Context, std *streams, args []string) error {
-	flags := newFlags("tail")
+	flags := cli.NewFlags("tail")
 	lines := addLineFlags(flags, "a `URL` of a gateway; with several they are tried in turn", "ca")
 	stream := flags.String("stream", "", "the `name` of the stream")
 	start := flags.String("start", relay.FromNow, "`where` to begin without a position: now or oldest")
@@ -35,9 +36,9 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 	case err != nil:
 		return err
 	case *stream == "":
-		return badUsage("-stream is missing")
+		return cli.BadUsage("-stream is missing")
 	case *start != relay.FromNow && *start != relay.FromOldest:
-		return badUsage("-start must be now or oldest, not %q", *start)
+		return cli.BadUsage("-start must be now or oldest, not %q", *start)
 	}
 	j := &judge{alwaysRetries: len(*lines.urls) > 1}
 	c := &relay.Client{
@@ -49,22 +50,22 @@ func runTail(ctx context.Context, std *streams, args []string) error {
 	}
 	if *after != "" {
 		if c.After, err = relay.ParsePosition(*after); err != nil {
-			return badUsage("-after: %w", err)
+			return cli.BadUsage("-after: %w", err)
 		}
 	}
 	if *file != "" {
 		f := relay.FilePosition(*file)
 		if _, err := f.Load(); err != nil {
-			return badUsage("-file: %w", err)
+			return cli.BadUsage("-file: %w", err)
 		}
 		c.Load, c.Save = f.Load, f.Save
 	}
-	t := &tail{out: bufio.NewWriterSize(std.out, 64<<10), err: std.err, plain: isTerminal(std.out), json: *machine}
+	t := &tail{out: bufio.NewWriterSize(std.out, 64<<10), err: std.err, plain: cli.IsTerminal(std.out), json: *machine}
 	began := time.Now()
 	err = t.follow(ctx, c, *limit)
 	var refused *relay.RefusedError
 	if errors.As(err, &refused) && c.Counts().Messages == 0 {
-		return &usageError{err}
+		return &cli.UsageError{Err: err}
 	}
 	err = lineEnd(ctx, err, c.Redial.Counts().Connections)
 	n := c.Counts()
@@ -154,7 +155,7 @@ func (t *tail) print(m relay.Message) {
 	case m.Kind == relay.Binary:
 		fmt.Fprintf(t.out, "binary, %d bytes: %s\n", len(m.Data), hex.EncodeToString(m.Data))
 	case t.plain:
-		fmt.Fprintln(t.out, printable(string(m.Data)))
+		fmt.Fprintln(t.out, cli.Printable(string(m.Data)))
 	default:
 		t.out.Write(m.Data)
 		t.out.WriteByte('\n')
@@ -214,7 +215,7 @@ func (t *tail) printJSON(m relay.Message) {
 		return
 	}
 	for _, r := range b.String() { // one that commands is in a string
-		if commandsTerminal(r) {
+		if cli.CommandsTerminal(r) {
 			fmt.Fprintf(t.out, `\u%04x`, r)
 		} else {
 			t.out.WriteRune(r)
