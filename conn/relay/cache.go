@@ -72,7 +72,6 @@ func (c *cache) get(ctx context.Context, f *feed, sequence uint64) ([]*packet, e
 			return nil, l.err
 		}
 		if packets := take(l.chunk.packets, sequence); packets != nil {
-			f.misses.Add(1)
 			return packets, nil
 		}
 	}

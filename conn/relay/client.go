@@ -102,7 +102,8 @@ type Message struct {
 	// of a batch.
 	Position Position
 	// First and Last are, in a Gap with Reason Expired, the sequences of the batches that
-	// are gone. Of the first one the records after the last message may be gone only.
+	// are gone. Of the first one, perhaps only the records after the last message are
+	// gone.
 	First, Last uint64
 	// Session is the connection to the gateway.
 	Session *redial.Session

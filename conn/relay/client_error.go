@@ -48,25 +48,18 @@ func (e *RefusedError) Error() string {
 // ErrStreamNotFound, ErrIncarnation or ErrExpired.
 func (e *RefusedError) Is(target error) bool { return target == e.kind() && target != nil }
 
-// kind returns the error of the code. Only final codes have one.
-func (e *RefusedError) kind() error {
-	switch e.Code {
-	case CloseBadHello:
-		return ErrBadHello
-	case CloseNotGranted:
-		return ErrNotGranted
-	case CloseUnknown:
-		return ErrStreamNotFound
-	case CloseIncarnation:
-		return ErrIncarnation
-	case CloseExpired:
-		return ErrExpired
-	}
-	return nil
+// refusals are the errors of the codes after which no attempt with the same hello can
+// succeed.
+var refusals = map[frame.CloseCode]error{
+	CloseBadHello:    ErrBadHello,
+	CloseNotGranted:  ErrNotGranted,
+	CloseUnknown:     ErrStreamNotFound,
+	CloseIncarnation: ErrIncarnation,
+	CloseExpired:     ErrExpired,
 }
 
-// finalCodes are those after which no attempt with the same hello can succeed.
-var finalCodes = []frame.CloseCode{CloseBadHello, CloseNotGranted, CloseUnknown, CloseIncarnation, CloseExpired}
+// kind returns the error of the code. Only final codes have one.
+func (e *RefusedError) kind() error { return refusals[e.Code] }
 
 func (e *RefusedError) final() bool { return e.kind() != nil }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
@@ -27,7 +28,7 @@ func (c *Client) equip() {
 	dialer.Subprotocols = append([]string{Subprotocol}, dialer.Subprotocols...)
 	r.Dialer = &dialer
 	c.connect, r.OnConnect = r.OnConnect, c.greet
-	r.FinalCodes = append(slices.Clone(r.FinalCodes), finalCodes...)
+	r.FinalCodes = slices.AppendSeq(slices.Clone(r.FinalCodes), maps.Keys(refusals))
 	if classify := r.Classify; classify != nil {
 		r.Classify = func(err error) redial.Decision {
 			if finalRefusal(err) {

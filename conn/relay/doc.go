@@ -23,6 +23,8 @@
 //
 // # What is not promised
 //
+// README.md has the whole list. Its main points:
+//
 //   - An ingester that is killed loses what was not yet in the stream. With numbers the
 //     other ingesters have it.
 //   - A feed without numbers has one active ingester. If another takes over, a gap record

@@ -194,7 +194,7 @@ func (g *Gateway) ServerUpgrader() conn.Upgrader {
 // Run follows the streams until ctx ends. Then each client gets a bye with its position,
 // and a Close frame with 1012; Run returns the context's cause when all have left, at the
 // latest after ShutdownTimeout. If Conn is closed for good, Run says bye too and returns
-// nats.ErrConnectionClosed. A stream or an engine that is away is waited for.
+// nats.ErrConnectionClosed. Run waits for a stream or an engine that is away.
 //
 // Run can be called once. Before it, and after it, connections are refused with 503.
 func (g *Gateway) Run(ctx context.Context) error {
@@ -378,9 +378,14 @@ func (g *Gateway) Ready() error {
 
 // isUpgrade reports whether a request asks for a WebSocket.
 func isUpgrade(r *http.Request) bool {
-	for _, line := range r.Header.Values("Upgrade") {
+	return hasToken(r.Header, "Upgrade", func(token string) bool { return strings.EqualFold(token, "websocket") })
+}
+
+// hasToken reports whether a header has a token in one of its lists.
+func hasToken(h http.Header, name string, is func(token string) bool) bool {
+	for _, line := range h.Values(name) {
 		for token := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(strings.TrimSpace(token), "websocket") {
+			if is(strings.Trim(token, " \t")) {
 				return true
 			}
 		}

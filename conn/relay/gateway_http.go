@@ -85,14 +85,7 @@ func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request) {
 
 // offers reports whether a request offers a subprotocol.
 func offers(r *http.Request, subprotocol string) bool {
-	for _, line := range r.Header.Values("Sec-WebSocket-Protocol") {
-		for one := range strings.SplitSeq(line, ",") {
-			if strings.Trim(one, " \t") == subprotocol {
-				return true
-			}
-		}
-	}
-	return false
+	return hasToken(r.Header, "Sec-WebSocket-Protocol", func(token string) bool { return token == subprotocol })
 }
 
 // grant returns what a request is granted. Authorize is asked once.

@@ -221,8 +221,9 @@ func before(f *feed, sequence uint64) Position {
 // oldest returns the sequence of the oldest batch that is granted.
 func (c *client) oldest(ctx context.Context, f *feed) (uint64, error) {
 	since, limited := c.since()
-	for ; ctx.Err() == nil; sleep(ctx, 10*time.Millisecond) {
+	for pause := time.Duration(0); sleep(ctx, pause) == nil; {
 		var next uint64
+		pause = 100 * time.Millisecond
 		if limited {
 			got, err := directGetSince(ctx, c.g.Conn, f.name, since)
 			if err != nil {
@@ -241,6 +242,7 @@ func (c *client) oldest(ctx context.Context, f *feed) (uint64, error) {
 		case !limited:
 			next = info.First
 		case next == 0:
+			pause = 10 * time.Millisecond
 			// Nothing is that young, or the replica is not up to date.
 			f.mu.Lock()
 			head, old := f.head, f.headTime < since.UnixNano()

@@ -35,7 +35,7 @@ type counters struct {
 	filled, gone     atomic.Uint64 // batches: read because the engine did not republish them; gone from the stream
 	bad, duplicates  atomic.Uint64 // batches
 	fetches, fetched atomic.Uint64 // direct gets of the cache, and their batches
-	hits, misses     atomic.Uint64 // of the cache
+	hits             atomic.Uint64 // of the cache
 	joins, recovered atomic.Uint64 // hellos that were welcomed; of them those after a position, with nothing missing
 	replaying        atomic.Int64
 }
@@ -65,13 +65,15 @@ func (s *stream) run(ctx context.Context, until func() time.Time) {
 	}
 }
 
-// sleep waits for d, or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) {
+// sleep waits for d, or until ctx ends. Then it returns the error of ctx.
+func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return nil
 	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

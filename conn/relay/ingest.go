@@ -94,7 +94,8 @@ type Ingester struct {
 	BatchBytes, BatchCount int
 	BatchTime              time.Duration
 	// InFlight is how many batches may be out without an answer, with one replica. 0
-	// means DefaultInFlight. With more replicas it is always one.
+	// means DefaultInFlight. With more replicas it is always one: BatchBytes and
+	// BatchCount then limit what goes out in a round trip to the engine.
 	InFlight int
 
 	// SpoolBytes limits the memory of the spool. 0 means DefaultSpoolBytes.
@@ -255,7 +256,7 @@ func (in *Ingester) Run(ctx context.Context) error {
 	feedErr := in.feed(feedCtx, s)
 	s.end()
 	close(a.over)
-	timer := time.AfterFunc(elseDefault(in.ShutdownTimeout, DefaultShutdownTimeout), stopAppend)
+	timer := time.AfterFunc(orDefault(in.ShutdownTimeout, DefaultShutdownTimeout), stopAppend)
 	defer timer.Stop()
 	err = <-appended
 	return in.ended(ctx, s, feedErr, err)
@@ -279,13 +280,6 @@ func (in *Ingester) ended(ctx context.Context, s *spool, feedErr, appendErr erro
 	return err
 }
 
-func elseDefault[T int | int64 | time.Duration](v, def T) T {
-	if v <= 0 {
-		return def
-	}
-	return v
-}
-
 func (in *Ingester) newSpool() (*spool, error) {
 	payload := in.Conn.MaxPayload()
 	if payload <= 0 {
@@ -297,10 +291,10 @@ func (in *Ingester) newSpool() (*spool, error) {
 		return nil, fmt.Errorf("%w: the engine's largest payload is %d bytes", ErrIngester, payload)
 	}
 	s := &spool{
-		batchBytes: min(elseDefault(in.BatchBytes, DefaultBatchBytes), longest),
-		batchCount: min(elseDefault(in.BatchCount, DefaultBatchCount), MaxRecords-16),
+		batchBytes: min(orDefault(in.BatchBytes, DefaultBatchBytes), longest),
+		batchCount: min(orDefault(in.BatchCount, DefaultBatchCount), MaxRecords-16),
 		longest:    longest,
-		memory:     elseDefault(in.SpoolBytes, DefaultSpoolBytes),
+		memory:     orDefault(in.SpoolBytes, DefaultSpoolBytes),
 		numbered:   in.Number != nil,
 		wake:       make(chan struct{}, 1),
 	}
@@ -309,7 +303,7 @@ func (in *Ingester) newSpool() (*spool, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.files, s.disk = files, elseDefault(in.SpoolDiskBytes, DefaultSpoolDiskBytes)
+		s.files, s.disk = files, orDefault(in.SpoolDiskBytes, DefaultSpoolDiskBytes)
 	}
 	s.onFull = func(full bool) { in.tell(func(state *IngestState) { state.SpoolFull = full }) }
 	in.mu.Lock()
@@ -419,7 +413,7 @@ func ingestErrorName(err error) string {
 
 // patience returns Patience and up to a tenth more.
 func (in *Ingester) patience() time.Duration {
-	p := elseDefault(in.Patience, DefaultPatience)
+	p := orDefault(in.Patience, DefaultPatience)
 	return p + rand.N(p/10+1)
 }
 

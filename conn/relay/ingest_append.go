@@ -35,8 +35,9 @@ var (
 //
 // Active, it sends a chain of batches: each says which sequence it follows, so that the
 // engine takes all of them in order. A batch after one that was refused would fit again
-// if another ingester had appended just as many. So each also says the message id of the
-// one before it: see bound. A chain is broken by a refusal, an unexpected answer or none.
+// if another ingester had appended just as many. So with one replica each also says the
+// message id of the one before it, and with more one batch is out at a time: see bound. A
+// chain is broken by a refusal, an unexpected answer or none.
 // Then the appender waits for what is out, asks the leader for the stream's last batch,
 // and goes on from there. If that is another ingester's, it is passive.
 type appender struct {
@@ -59,7 +60,7 @@ type appender struct {
 	previous string // message id of the chain's last batch, empty before its first
 	flight   []outBatch
 	ordinal  uint64 // of the next batch
-	window   int    // batches that may be out: one until a chain's first answer
+	window   int    // batches that may be out: one until a chain's first answer, and with replicas
 	failures int    // chains broken since the last right answer
 	lost     bool   // another ingester has appended after this one
 
@@ -79,7 +80,7 @@ func newAppender(in *Ingester, s *spool) (*appender, error) {
 	a := &appender{
 		in: in, s: s, nc: in.Conn, writer: rand.Uint64(), over: make(chan struct{}),
 		inbox: in.Conn.NewInbox() + ".",
-		acks:  make(chan *nats.Msg, 4*elseDefault(in.InFlight, DefaultInFlight)),
+		acks:  make(chan *nats.Msg, 4*orDefault(in.InFlight, DefaultInFlight)),
 	}
 	a.follower.moved = make(chan struct{}, 1)
 	a.msg.Header = nats.Header{
@@ -148,7 +149,7 @@ func (a *appender) active(ctx context.Context) error {
 			a.away(cause)
 		}
 		if a.failures++; a.failures > 1 || !errors.Is(cause, errRefused) {
-			if err := a.rest(ctx, min(ingestFirst<<min(a.failures-1, 10), ingestLongest)); err != nil {
+			if err := sleep(ctx, min(ingestFirst<<min(a.failures-1, 10), ingestLongest)); err != nil {
 				return err
 			}
 		}
@@ -174,17 +175,6 @@ func endsIngest(err error) bool {
 
 // away tells that the engine does not take batches.
 func (a *appender) away(err error) { a.in.tell(func(s *IngestState) { s.Engine = err }) }
-
-func (a *appender) rest(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
 
 // chain sends batches after the tail until the chain breaks. It returns nil if the next
 // batch begins with a hole that a twin may fill.
@@ -405,7 +395,7 @@ func (a *appender) stored(n int) {
 	a.s.done(n)
 	a.failures = 0
 	if a.bound() {
-		a.window = elseDefault(a.in.InFlight, DefaultInFlight)
+		a.window = orDefault(a.in.InFlight, DefaultInFlight)
 	}
 	a.in.tell(func(s *IngestState) { s.Engine = nil })
 }
@@ -457,9 +447,7 @@ func (a *appender) resume(ctx context.Context) (ours bool, err error) {
 		return false, err
 	}
 	a.stored(a.within(upTo))
-	if len(a.flight) > 0 {
-		a.ordinal = a.flight[0].Ordinal
-	}
+	a.ordinal = upTo
 	a.flight = a.flight[:0]
 	a.s.unsend()
 	a.setTail(t)

@@ -115,8 +115,8 @@ func (a *appender) awaitAnswers(t *testing.T, n int) (first error) {
 	return first
 }
 
-// Without ids, as for a stream of replicas, a later batch is taken. Its answer does not
-// make those before it count.
+// Without ids, if several batches were out to a stream of replicas, a later one would be
+// taken. Its answer does not make those before it count.
 func TestIngestUnboundChain(t *testing.T) {
 	t.Parallel()
 	nc := oneStream(t)
@@ -137,5 +137,24 @@ func TestIngestUnboundChain(t *testing.T) {
 	ours, err := a.resume(t.Context())
 	if ours || err != nil || a.in.totals.appended.Load() > 0 {
 		t.Errorf("ours %t, %v, appended %d", ours, err, a.in.totals.appended.Load())
+	}
+}
+
+// A leader can store a chain and die before it answers. Then the next batch counts on from
+// the last record that is stored.
+func TestIngestResumeOrdinal(t *testing.T) {
+	t.Parallel()
+	nc := oneStream(t)
+	a := chainAppender(t, nc, feedNumber)
+	burst(a.s, 1, 30)
+	a.sendAllOf(t)
+	sent := a.ordinal
+	eventually(t, "all is stored", func() bool {
+		info, err := LookupStream(t.Context(), nc, "S")
+		return err == nil && info.Last == uint64(len(a.flight))
+	})
+	ours, err := a.resume(t.Context())
+	if !ours || err != nil || a.ordinal != sent || len(a.flight) > 0 {
+		t.Errorf("ours %t, %v, ordinal %d of %d, out %d", ours, err, a.ordinal, sent, len(a.flight))
 	}
 }

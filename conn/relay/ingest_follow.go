@@ -87,7 +87,7 @@ func (a *appender) passive(ctx context.Context) error {
 		return err
 	}
 	if a.lost && a.in.Number == nil {
-		a.s.discard(w.moved.Add(-elseDefault(a.in.Patience, DefaultPatience)))
+		a.s.discard(w.moved.Add(-orDefault(a.in.Patience, DefaultPatience)))
 	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -99,7 +99,7 @@ func (a *appender) passive(ctx context.Context) error {
 		case a.ended() && (a.in.Number == nil && w.other || a.s.state().records == 0):
 			return errAppended // a standby's messages are the other's to append
 		case !some:
-			timer.Reset(elseDefault(a.in.Patience, DefaultPatience))
+			timer.Reset(orDefault(a.in.Patience, DefaultPatience))
 		case time.Until(at) > 0:
 			timer.Reset(time.Until(at))
 		default:
@@ -164,7 +164,7 @@ func (a *appender) movedTo(t ingestTail, w *watch) {
 	a.outdate()
 	a.cover()
 	if a.in.Number == nil {
-		a.s.discard(w.moved.Add(-elseDefault(a.in.Patience, DefaultPatience)))
+		a.s.discard(w.moved.Add(-orDefault(a.in.Patience, DefaultPatience)))
 	}
 }
 
@@ -177,7 +177,7 @@ func (a *appender) due(w *watch) (time.Time, bool) {
 			return later(since, w.moved).Add(w.wait), some
 		}
 		// What came before may be in the stream already.
-		since, some := a.s.since(w.moved.Add(elseDefault(a.in.Patience, DefaultPatience)))
+		since, some := a.s.since(w.moved.Add(orDefault(a.in.Patience, DefaultPatience)))
 		return since.Add(standbyPatience * w.wait), some
 	}
 	f, some := a.s.look()
@@ -239,7 +239,7 @@ func (a *appender) cover() {
 		return
 	}
 	if !a.eras.link(a.s.state(), a.tail) {
-		a.s.discard(time.Now().Add(-standbyPatience * elseDefault(a.in.Patience, DefaultPatience)))
+		a.s.discard(time.Now().Add(-standbyPatience * orDefault(a.in.Patience, DefaultPatience)))
 		return
 	}
 	a.s.trim(coverage{int64(a.tail.Era) - a.eras.offset, a.tail.Last})
@@ -255,7 +255,7 @@ func (a *appender) outdate() {
 // adopt corrects the era of the spool after the tail has moved.
 func (a *appender) adopt() {
 	if a.in.Number != nil && a.tail.known {
-		a.eras.adopt(a.s.state(), a.tail, 2*elseDefault(a.in.Patience, DefaultPatience))
+		a.eras.adopt(a.s.state(), a.tail, 2*orDefault(a.in.Patience, DefaultPatience))
 	}
 }
 
@@ -347,6 +347,7 @@ func (a *appender) look(ctx context.Context) (t ingestTail, err error) {
 		case info.Incarnation != a.info.Incarnation:
 			return fmt.Errorf("%w: %s", ErrIncarnation, a.in.Stream)
 		}
+		a.info.Replicas = info.Replicas // an operator may have changed it
 		if t, err = a.readBatch(ctx, info.Last); err != nil {
 			return err
 		}
@@ -444,7 +445,7 @@ func (a *appender) ask(ctx context.Context, f func(context.Context) error) error
 			}
 		}
 		a.away(err)
-		if err := a.rest(ctx, delay); err != nil {
+		if err := sleep(ctx, delay); err != nil {
 			return err
 		}
 	}

@@ -13,7 +13,7 @@
 // is then that of the last record that was taken.
 
 const reasons = ["", "missing", "restarted", "disconnected", "overflowed", "taken over", "too long"];
-const finals = [4400, 4403, 4404, 4409, 4410], endOfBatch = 65535, utf8 = new TextDecoder("utf-8", {fatal: true});
+const finals = [4400, 4403, 4404, 4409, 4410], endOfBatch = 65535, utf8 = new TextDecoder("utf-8", {fatal: true, ignoreBOM: true});
 
 export class RelayClient {
   constructor(url, stream, options = {}) {

@@ -27,7 +27,7 @@ type spool struct {
 	free  []*spoolBatch
 	bytes int64 // memory of queue and open
 	held  int64 // records, also in files
-	err   error // of a file: the spool has lost something that it cannot tell
+	err   error // of a file: the spool has lost records that no gap can report
 
 	era    uint32    // counts restarts, from 0 at the beginning of Run
 	newest uint64    // the highest number of the era

@@ -19,8 +19,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/relay/internal/engine"
 )
 
-// benchMessages is how many messages each way of publishing gets, for about 5 seconds on
-// a machine with two processors, by replicas.
+// benchMessages is how many messages each way of publishing gets, for some seconds on a
+// machine with two processors, by replicas.
 var benchMessages = map[int]map[string]uint64{
 	1: {"sync": 300_000, "async": 1_000_000, "ingest": 3_000_000},
 	3: {"sync": 15_000, "async": 400_000, "ingest": 2_000_000},

@@ -96,7 +96,7 @@ func serveGateway(ctx context.Context, std *streams, g *relay.Gateway, l net.Lis
 	return nil
 }
 
-// bearer returns an Authorize that grants every stream to who has the token.
+// bearer returns an Authorize that grants every stream to a client with the token.
 func bearer(token string) func(*http.Request) (relay.Grant, error) {
 	return func(r *http.Request) (relay.Grant, error) {
 		scheme, got, _ := strings.Cut(r.Header.Get("Authorization"), " ")
