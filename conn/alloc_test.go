@@ -9,36 +9,17 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/frame/buffer/buffertest"
 	"github.com/seed-7f57ff33/tickwire/mask"
 )
 
 // allocMessages is how many messages one measurement covers: many fills of the read buffer, so that an allocation per fill shows.
 const allocMessages = 10000
-
-// measure returns the allocations of the whole process while f runs, the collector off: the least of some runs, because the runtime
-// itself allocates now and then. What f allocates it allocates every time. On one processor: pools keep something for each, so that a
-// goroutine that is moved meets pools that are still empty.
-func measure(f func()) uint64 {
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	least := ^uint64(0)
-	for range 5 {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		f()
-		runtime.ReadMemStats(&after)
-		if least = min(least, after.Mallocs-before.Mallocs); least == 0 {
-			break
-		}
-	}
-	return least
-}
 
 // feederEnv tells the helper process where to feed what: see TestFeederProcess.
 const feederEnv = "TICKWIRE_TEST_FEEDER"
@@ -287,7 +268,7 @@ func TestReadAllocatesNothing(t *testing.T) {
 			t.Run(tt.name+"/"+role.String(), func(t *testing.T) {
 				c := fed(t, role, tt.kind, tt.cfg)
 				tt.read(t, c, allocMessages)
-				if n := measure(func() { tt.read(t, c, allocMessages) }); n != 0 {
+				if n := buffertest.Mallocs(func() { tt.read(t, c, allocMessages) }); n != 0 {
 					t.Errorf("%d allocations for %d messages", n, allocMessages)
 				}
 			})
@@ -309,9 +290,9 @@ func TestReadAllocatesNothingUnderTLS(t *testing.T) {
 	before := c.stats.bytesRead.Load()
 	loop()
 	size := int(c.stats.bytesRead.Load() - before)
-	n := measure(loop)
+	n := buffertest.Mallocs(loop)
 	p := make([]byte, 16<<10)
-	own := measure(func() {
+	own := buffertest.Mallocs(func() {
 		for left := size; left > 0; {
 			k, err := tlsOf(c).Read(p)
 			if err != nil {
@@ -373,7 +354,7 @@ func TestWriteAllocatesNothing(t *testing.T) {
 					}
 				}
 				loop()
-				if n := measure(loop); n != 0 {
+				if n := buffertest.Mallocs(loop); n != 0 {
 					t.Errorf("%d allocations", n)
 				}
 			})

@@ -16,6 +16,7 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
 	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/frame/buffer/buffertest"
 )
 
 // got is what reading delivers: messages, then the error.
@@ -454,7 +455,7 @@ func TestDeflatePiecesAllocations(t *testing.T) {
 						}
 					}
 					pass(200)
-					if n := measure(func() { pass(allocMessages) }); n != 0 {
+					if n := buffertest.Mallocs(func() { pass(allocMessages) }); n != 0 {
 						t.Errorf("%d allocations in %d messages", n, allocMessages)
 					}
 				})

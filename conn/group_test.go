@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/frame/buffer/buffertest"
 )
 
 // held keeps a Group from sweeping until it is called: what is sent in between goes out in one batch.
@@ -770,7 +771,7 @@ func TestGroupAllocatesNothing(t *testing.T) {
 				}
 			}
 			loop()
-			if n := measure(loop); n != 0 {
+			if n := buffertest.Mallocs(loop); n != 0 {
 				t.Errorf("%d allocations", n)
 			}
 		})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/frame/buffer/buffertest"
 )
 
 type order struct {
@@ -176,7 +177,7 @@ func TestValuesAllocateNothing(t *testing.T) {
 			}
 		}
 		round()
-		if n := measure(round); n != 0 {
+		if n := buffertest.Mallocs(round); n != 0 {
 			t.Errorf("%d bytes: %d allocations in 1000 messages each way", size, n)
 		}
 		if v.sum == 0 || v.sum%size != 0 {

@@ -73,7 +73,7 @@ var layers = map[string]struct{ imports, tests []string }{
 	},
 	"conn": {
 		[]string{"mask", "utf8", "frame", "frame/buffer", "handshake", "conn/deflate", "conn/internal/transport", "golang.org/x/sys", "golang.org/x/net"},
-		[]string{"conn", "asm", "conn/internal/conntest", "conn/internal/netsim", "conn/internal/exchange", "fuzz/reference", "fuzz/replay"},
+		[]string{"conn", "frame/buffer/buffertest", "asm", "conn/internal/conntest", "conn/internal/netsim", "conn/internal/exchange", "fuzz/reference", "fuzz/replay"},
 	},
 	"conn/redial": {
 		[]string{"conn", "frame", "frame/buffer", "handshake", "github.com/klauspost/compress"},

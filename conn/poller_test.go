@@ -17,6 +17,7 @@ import (
 
 	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
 	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/frame/buffer/buffertest"
 )
 
 // polledBy has both kinds of Poller read: the one with epoll, and that of other systems.
@@ -586,7 +587,7 @@ func TestPollerAllocatesNothing(t *testing.T) {
 					left = 1
 					run(t, p)
 					<-done
-					n := measure(func() { want <- allocMessages; <-done })
+					n := buffertest.Mallocs(func() { want <- allocMessages; <-done })
 					if n != 0 {
 						t.Errorf("%d allocations for %d messages", n, allocMessages)
 					}

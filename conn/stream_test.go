@@ -17,6 +17,7 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/deflate"
 	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
 	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/frame/buffer/buffertest"
 )
 
 // streamPair is two ends of a connection over loopback, opened by Dialer and Upgrader.
@@ -399,7 +400,7 @@ func TestStreamAllocatesNothing(t *testing.T) {
 				}
 			}
 			round()
-			if n := measure(round); n != 0 {
+			if n := buffertest.Mallocs(round); n != 0 {
 				t.Errorf("%d allocations in 2000 messages", n)
 			}
 		})

@@ -22,6 +22,7 @@ import (
 	"github.com/seed-7f57ff33/tickwire/conn/internal/netsim"
 	"github.com/seed-7f57ff33/tickwire/conn/internal/transport"
 	"github.com/seed-7f57ff33/tickwire/frame"
+	"github.com/seed-7f57ff33/tickwire/frame/buffer/buffertest"
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
@@ -189,7 +190,7 @@ func TestOpenRecordsAllocatesNothing(t *testing.T) {
 			}
 		}
 		read()
-		if n := measure(read); n != 0 {
+		if n := buffertest.Mallocs(read); n != 0 {
 			t.Errorf("%d allocations in %d records of %d bytes", n, records, size)
 		}
 		if !c.TransportInfo().OpensRecords {

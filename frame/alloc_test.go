@@ -4,31 +4,16 @@ package frame
 
 import (
 	"io"
-	"math"
-	"runtime"
-	"runtime/debug"
 	"testing"
 
 	"github.com/seed-7f57ff33/tickwire/frame/buffer/buffertest"
 )
 
-// mallocs returns how many objects f allocates, with the garbage collector off and after a warm-up run: the least of a few
-// runs, because the runtime's own goroutines allocate now and then, while what f allocates it allocates every time. On one
-// processor: pools keep something for each, so that a goroutine that is moved meets pools that are still empty.
+// mallocs returns how many objects f allocates after a first run.
 func mallocs(t *testing.T, f func()) uint64 {
 	t.Helper()
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	f()
-	least := uint64(math.MaxUint64)
-	for range 4 {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		f()
-		runtime.ReadMemStats(&after)
-		least = min(least, after.Mallocs-before.Mallocs)
-	}
-	return least
+	return buffertest.Mallocs(f)
 }
 
 // 10,000 messages and many buffer fills a run, so that one allocation per fill shows as well.

@@ -12,16 +12,6 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame/buffer/buffertest"
 )
 
-// mallocs returns how many objects f allocates, with no garbage collection that could empty a pool in between.
-func mallocs(f func()) uint64 {
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	return after.Mallocs - before.Mallocs
-}
-
 // 10,000 messages of 200 bytes each way after the first thousand, in every mode, and fewer of larger ones, allocate nothing.
 // On one processor: pools keep something for each, so that a goroutine that moves meets pools that are still empty.
 func TestNoAllocations(t *testing.T) {
@@ -71,7 +61,7 @@ func TestNoAllocations(t *testing.T) {
 				defer debug.SetGCPercent(debug.SetGCPercent(-1))
 				buffertest.Calibrate(t)
 				pass(max(n/10, 300))
-				if allocated := mallocs(func() { pass(n) }); allocated != 0 {
+				if allocated := buffertest.Mallocs(func() { pass(n) }); allocated != 0 {
 					t.Errorf("%d allocations in %d messages", allocated, n)
 				}
 				if got != sent {
