@@ -280,6 +280,9 @@ func (c *Conn) readFailed(err error) error {
 	case err == io.EOF && c.r.Decoder().Incomplete():
 		err = io.ErrUnexpectedEOF
 	}
+	if w == nil && c.writerKnows(err) {
+		w = c.writeFailure.Load()
+	}
 	lost := error(&TransportError{Op: "read", Err: err})
 	if w != nil {
 		lost = w.lastWord(err)

@@ -54,3 +54,18 @@ func (o *SocketOptions) setAfter(t *net.TCPConn) error {
 	}
 	return nil
 }
+
+// cutByKernel reports whether the kernel has dropped the connection, so that it waits for
+// nothing from the peer nor sends to it.
+func cutByKernel(nc net.Conn) bool {
+	raw, err := rawSocket(nc)
+	if err != nil {
+		return false
+	}
+	closed := false
+	_ = raw.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		closed = err == nil && info.State == unix.BPF_TCP_CLOSE
+	})
+	return closed
+}

@@ -2,6 +2,8 @@ package conn
 
 import (
 	"errors"
+	"io"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -92,6 +94,22 @@ func (c *Conn) stopWaiting(w *writeEnd) {
 	if err != nil && c.deadlines.filling.Load() {
 		c.abort(w.err) // the transport has no deadlines: only closing it wakes who waits
 	}
+}
+
+// writerKnows reports whether a write has the cause of an end of the stream: a kernel
+// tells an error, such as a reset, to one call only, and if a write had it, reads meet
+// io.EOF. What the write returned is then waited for; that takes no longer than its
+// goroutine needs to say so.
+func (c *Conn) writerKnows(end error) bool {
+	if end != io.EOF && end != io.ErrUnexpectedEOF || c.lock.has(lockClosing) || !cutByKernel(c.base) {
+		return false
+	}
+	for begin := time.Now(); c.writeFailure.Load() == nil; runtime.Gosched() {
+		if time.Since(begin) > lastWait {
+			return false // it was a write of somebody else's
+		}
+	}
+	return true
 }
 
 // armLast bounds the next read of a connection whose writing has ended, once waiting is
