@@ -446,14 +446,29 @@ func (a *appender) resume(ctx context.Context) (ours bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	a.stored(a.within(upTo))
-	a.ordinal = upTo
+	if n := a.within(upTo); n > 0 {
+		a.ordinal = a.flight[n-1].Ordinal + uint64(a.flight[n-1].Count)
+		a.stored(n)
+	}
 	a.flight = a.flight[:0]
 	a.s.unsend()
+	a.storedLate(upTo - a.ordinal)
+	a.ordinal = upTo
 	a.setTail(t)
 	a.outdate()
 	a.cover()
 	return ours, nil
+}
+
+// storedLate says that n records are in the stream that were sent by an earlier chain, and
+// stored after resume had looked. With numbers, cover finds them.
+func (a *appender) storedLate(n uint64) {
+	if n == 0 || a.in.Number != nil {
+		return
+	}
+	t := &a.in.totals
+	t.appended.Add(n)
+	t.gaps.Add(uint64(a.s.skip(n)))
 }
 
 // found reads what the stream has after the tail, up to t. It returns the ordinal after

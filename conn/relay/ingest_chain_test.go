@@ -158,3 +158,46 @@ func TestIngestResumeOrdinal(t *testing.T) {
 		t.Errorf("ours %t, %v, ordinal %d of %d, out %d", ours, err, a.ordinal, sent, len(a.flight))
 	}
 }
+
+// A chain that had no answer can be stored after resume has looked. The chain after it is
+// refused, and what was stored is not sent again.
+func TestIngestResumeLateChain(t *testing.T) {
+	t.Parallel()
+	for name, number := range map[string]func([]byte) (from, to uint64, ok bool){"numbers": feedNumber, "no numbers": nil} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			nc := oneStream(t)
+			a := chainAppender(t, nc, number)
+			burst(a.s, 1, 37)
+			a.sendAllOf(t)
+			late, sent := uint64(len(a.flight)), a.ordinal
+			// As resume leaves it when it finds nothing.
+			a.ordinal, a.flight, a.window, a.previous = 0, a.flight[:0], 1, ""
+			a.s.unsend()
+			eventually(t, "the late chain is stored", func() bool {
+				info, err := LookupStream(t.Context(), nc, "S")
+				return err == nil && info.Last == late
+			})
+			a.sendAllOf(t)
+			if err := a.awaitAnswers(t, int(late)+1); !errors.Is(err, errRefused) {
+				t.Fatal(err)
+			}
+			ours, err := a.resume(t.Context())
+			if left := a.s.state().records; !ours || err != nil || a.ordinal != sent || uint64(left) != 37-sent {
+				t.Fatalf("ours %t, %v, ordinal %d of %d, %d records left", ours, err, a.ordinal, sent, left)
+			}
+			a.s.end()
+			a.window, a.previous = DefaultInFlight, ""
+			for a.s.state().records > 0 {
+				a.sendAllOf(t)
+				if err := a.awaitAnswers(t, len(a.flight)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			expectRecords(t, nc, "1-37")
+			if n := a.in.totals.appended.Load() + a.s.covered; n != 37 {
+				t.Errorf("%d records are counted", n)
+			}
+		})
+	}
+}

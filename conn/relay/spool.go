@@ -432,6 +432,41 @@ func (s *spool) trim(c coverage) {
 	s.covered += uint64(before - s.held)
 }
 
+// skip removes the first n records, and returns how many gaps were among them. Nothing
+// may be out.
+func (s *spool) skip(n uint64) (gaps int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for b := s.front(); b != nil && n > 0; b = s.front() {
+		if uint64(b.count) <= n {
+			n -= uint64(b.count)
+			gaps += b.gaps
+			s.removeFront()
+			continue
+		}
+		before := b.gaps
+		for ; n > 0; n-- {
+			_, size, _ := parseRecord(b.buf[b.start:])
+			s.dropFirst(b, size)
+		}
+		r, _, _ := parseRecord(b.buf[b.start:])
+		b.first = r.From
+		gaps += before - b.gaps
+	}
+	return gaps
+}
+
+// dropFirst removes the first record of a batch, which has n bytes. The batch has others.
+func (s *spool) dropFirst(b *spoolBatch, n int) {
+	if r, _, _ := parseRecord(b.buf[b.start:]); r.Kind == Gap {
+		b.gaps--
+	}
+	b.start += n
+	b.count--
+	s.held--
+	b.restart, b.hole = false, false
+}
+
 // cut removes the records at the beginning of a batch that end at last or before. The
 // batch has others.
 func (s *spool) cut(b *spoolBatch, last uint64) {
@@ -445,13 +480,7 @@ func (s *spool) cut(b *spoolBatch, last uint64) {
 			b.first = r.From
 			return
 		}
-		b.start += n
-		b.count--
-		if r.Kind == Gap {
-			b.gaps--
-		}
-		s.held--
-		b.restart, b.hole = false, false
+		s.dropFirst(b, n)
 	}
 }
 

@@ -278,6 +278,43 @@ func TestSpoolFileFails(t *testing.T) {
 	}
 }
 
+// Records that were stored late are skipped by their count: whole batches, parts of one,
+// and those in files.
+func TestSpoolSkip(t *testing.T) {
+	for _, memory := range []int64{1, 1 << 20} {
+		for n := uint64(0); n <= 35; n++ {
+			s := newTestSpool(memory)
+			s.numbered = false
+			if memory == 1 {
+				s.files, s.disk = spoolFiles{dir: t.TempDir(), prefix: "x"}, 1<<20
+			}
+			s.add(1, 12)
+			s.gap(Record{Reason: Disconnected})
+			s.add(13, 34)
+			gaps := s.skip(n)
+			if want := n >= 13; (gaps == 1) != want || s.held != int64(35-n) {
+				t.Fatalf("%d skipped: %d gaps, %d records left", n, gaps, s.held)
+			}
+			records, _ := s.drain(t)
+			if len(records) != int(35-n) {
+				t.Fatalf("%d skipped: %d records", n, len(records))
+			}
+			for i, r := range records {
+				number := n + uint64(i) + 1
+				if number > 13 {
+					number--
+				} else if number == 13 {
+					number = 0
+				}
+				if r.From != number || (r.Kind == Gap) != (number == 0) {
+					t.Fatalf("%d skipped: record %d is %+v", n, i, r)
+				}
+			}
+			s.files.close()
+		}
+	}
+}
+
 // A passive ingester whose newest messages are never in the stream yet keeps little.
 func TestSpoolOfPassive(t *testing.T) {
 	s := newTestSpool(1 << 20)
