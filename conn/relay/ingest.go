@@ -136,6 +136,9 @@ type IngestState struct {
 	Engine error
 	// SpoolFull says that messages are dropped.
 	SpoolFull bool
+	// Spool is why the files of the spool cannot be written, for example a full disk. It
+	// matches ErrSpool. It is nil if SpoolFull comes from the limits.
+	Spool error
 }
 
 // String returns, for example, "active, spool full".
@@ -149,6 +152,9 @@ func (s IngestState) String() string {
 	}
 	if s.SpoolFull {
 		text += ", spool full"
+	}
+	if s.Spool != nil {
+		text += ", " + strings.TrimPrefix(s.Spool.Error(), "relay: ")
 	}
 	return text
 }
@@ -218,8 +224,10 @@ func (in *Ingester) Counts() IngestCounts {
 // These end Run at once, and the feed is no longer received: ErrStreamNotFound, if the
 // stream is deleted; ErrIncarnation, if it was made anew; ErrPermission; ErrStreamConfig,
 // also if its last message is not a batch or it takes only shorter messages; and the end
-// of Conn. So does an error of the files of the spool, if something is lost that no gap
-// tells, and the end of all Clients.
+// of Conn. So does a file of the spool that cannot be read, since no gap can tell what is
+// lost, and the end of all Clients. A file that cannot be written does not end Run: the
+// spool is full until it can, or until what is in the files is appended. It is tried
+// again every second.
 func (in *Ingester) Run(ctx context.Context) error {
 	if in.Conn == nil || in.Stream == "" || len(in.Clients) == 0 || in.Number == nil && len(in.Clients) != 1 {
 		return ErrIngester
@@ -305,7 +313,9 @@ func (in *Ingester) newSpool() (*spool, error) {
 		}
 		s.files, s.disk = files, orDefault(in.SpoolDiskBytes, DefaultSpoolDiskBytes)
 	}
-	s.onFull = func(full bool) { in.tell(func(state *IngestState) { state.SpoolFull = full }) }
+	s.onFull = func(full bool, files error) {
+		in.tell(func(state *IngestState) { state.SpoolFull, state.Spool = full, files })
+	}
 	in.mu.Lock()
 	in.spool = s
 	in.mu.Unlock()
@@ -394,7 +404,8 @@ func (in *Ingester) tell(change func(*IngestState)) {
 }
 
 func sameState(a, b IngestState) bool {
-	if a.Active != b.Active || a.SpoolFull != b.SpoolFull || (a.Engine == nil) != (b.Engine == nil) {
+	if a.Active != b.Active || a.SpoolFull != b.SpoolFull ||
+		(a.Engine == nil) != (b.Engine == nil) || (a.Spool == nil) != (b.Spool == nil) {
 		return false
 	}
 	return a.Engine == nil || ingestErrorName(a.Engine) == ingestErrorName(b.Engine)

@@ -460,7 +460,7 @@ func (a *appender) resume(ctx context.Context) (ours bool, err error) {
 	return ours, nil
 }
 
-// storedLate says that n records are in the stream that were sent by an earlier chain, and
+// storedLate says that the stream has n records that an earlier chain sent, and that were
 // stored after resume had looked. With numbers, cover finds them.
 func (a *appender) storedLate(n uint64) {
 	if n == 0 || a.in.Number != nil {

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"fmt"
 	"testing"
 	"time"
 )
@@ -97,9 +98,10 @@ func TestIngestErasAdopt(t *testing.T) {
 // The text of a state.
 func TestIngestStateText(t *testing.T) {
 	for want, s := range map[string]IngestState{
-		"passive":            {},
-		"active":             {Active: true},
-		"active, spool full": {Active: true, SpoolFull: true},
+		"passive":                            {},
+		"active":                             {Active: true},
+		"active, spool full":                 {Active: true, SpoolFull: true},
+		"active, spool full, spool: no room": {Active: true, SpoolFull: true, Spool: fmt.Errorf("%w: no room", ErrSpool)},
 		"passive, engine: relay: the stream is full": {Engine: ErrStreamFull},
 	} {
 		if got := s.String(); got != want {

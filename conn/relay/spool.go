@@ -15,19 +15,24 @@ type spool struct {
 	longest                int   // bytes of a message that fits a batch of its own
 	memory, disk           int64 // limits; disk is 0 without files
 	numbered               bool
-	onFull                 func(full bool) // without mu
-	wake                   chan struct{}   // a batch began or was closed
+	onFull                 func(full bool, files error) // without mu
+	wake                   chan struct{}                // a batch began or was closed
 
 	mu    sync.Mutex
 	queue []*spoolBatch // closed batches in memory, from head on
 	head  int
-	sent  int         // of these, how many are out
-	open  *spoolBatch // nil if there is none
-	files spoolFiles  // what comes after queue
+	sent  int           // of these, how many are out
+	open  *spoolBatch   // nil if there is none
+	files spoolFiles    // what comes after queue
+	after []*spoolBatch // what comes after files, which did not take it
 	free  []*spoolBatch
 	bytes int64 // memory of queue and open
 	held  int64 // records, also in files
-	err   error // of a file: the spool has lost records that no gap can report
+	err   error // of reading a file: the spool has lost records that no gap can report
+	// refused is why the files do not take what is in after, and retry when they are
+	// asked again.
+	refused error
+	retry   time.Time
 
 	era    uint32    // counts restarts, from 0 at the beginning of Run
 	newest uint64    // the highest number of the era
@@ -58,7 +63,10 @@ type spoolBatch struct {
 	began, newest time.Time // of the first and the newest record
 }
 
-const spoolFree = 64 // batches kept for reuse
+const (
+	spoolFree  = 64          // batches kept for reuse
+	spoolRetry = time.Second // after a file could not be written
+)
 
 // message adds a message.
 func (s *spool) message(kind Kind, data []byte, epoch, from, to uint64) {
@@ -69,7 +77,7 @@ func (s *spool) message(kind Kind, data []byte, epoch, from, to uint64) {
 	}
 	s.mu.Lock()
 	s.received++
-	changed := s.checkFull()
+	changed := s.checkFull(now)
 	switch {
 	case s.full:
 		s.drop(&r)
@@ -81,10 +89,10 @@ func (s *spool) message(kind Kind, data []byte, epoch, from, to uint64) {
 		s.tellLost(now)
 		s.put(&r, now)
 	}
-	full := s.full
+	full, refused := s.full, s.refused
 	s.mu.Unlock()
 	if changed && s.onFull != nil {
-		s.onFull(full)
+		s.onFull(full, refused)
 	}
 }
 
@@ -125,9 +133,14 @@ func (s *spool) tellLost(now time.Time) {
 	s.put(&Record{Kind: Gap, Reason: Overflowed, From: s.from, To: s.to, Received: now.UnixNano()}, now)
 }
 
-// checkFull sets full, and reports whether it changed. A spool that was full takes
-// messages again when an eighth is free: each time costs a gap.
-func (s *spool) checkFull() (changed bool) {
+// checkFull sets full, and reports whether it changed, or why. A spool that was full
+// takes messages again when an eighth is free: each time costs a gap. It is also full
+// while its files cannot be written.
+func (s *spool) checkFull(now time.Time) (changed bool) {
+	was, before := s.full, s.refused
+	if s.refused != nil && !now.Before(s.retry) {
+		s.flush(now)
+	}
 	used, limit := s.bytes, s.memory
 	if s.disk > 0 {
 		used, limit = s.files.bytes, s.disk
@@ -135,9 +148,8 @@ func (s *spool) checkFull() (changed bool) {
 	if s.full {
 		limit -= limit / 8
 	}
-	was := s.full
-	s.full = used >= limit
-	return s.full != was
+	s.full = used >= limit || s.refused != nil
+	return s.full != was || (s.refused == nil) != (before == nil)
 }
 
 // put appends a record to the open batch, or to a new one.
@@ -228,8 +240,11 @@ func (s *spool) closeOpen() {
 	}
 	s.open = nil
 	s.signal()
-	if s.disk > 0 && (s.files.batches > 0 || s.bytes >= s.memory) {
-		s.toDisk(b)
+	if s.disk > 0 && (s.files.batches > 0 || len(s.after) > 0 || s.bytes >= s.memory) {
+		s.after = append(s.after, b)
+		if s.refused == nil {
+			s.flush(time.Now())
+		}
 		return
 	}
 	if len(s.queue)-s.head-s.sent > 1 && cap(b.buf) > 2*len(b.buf) { // it will stay for a while
@@ -244,26 +259,30 @@ func (s *spool) closeOpen() {
 	s.queue = append(s.queue, b)
 }
 
-func (s *spool) toDisk(b *spoolBatch) {
-	if err := s.files.push(b); err != nil {
-		// The messages count as dropped: the gap tells their numbers.
-		if b.restart || b.hole {
-			s.err = err
+// flush writes what comes after the files to them. What they do not take stays in memory:
+// a batch, and gaps.
+func (s *spool) flush(now time.Time) {
+	for len(s.after) > 0 {
+		if s.refused = s.files.push(s.after[0]); s.refused != nil {
+			s.retry = now.Add(spoolRetry)
+			return
 		}
-		if !s.lost {
-			s.lost, s.from = true, b.first
-		}
-		s.to = b.last
-		s.dropped += uint64(b.count)
-		s.held -= int64(b.count)
+		s.give(s.after[0])
+		s.after[0] = nil
+		s.after = s.after[1:]
 	}
-	s.give(b)
+	s.refused, s.after = nil, nil
 }
 
 // fetch moves batches from the files into memory, when half of that is free, or when
 // there is none.
 func (s *spool) fetch() {
-	for s.files.batches > 0 && s.err == nil && (s.head == len(s.queue) || s.bytes < s.memory/2) {
+	for s.err == nil && (s.head == len(s.queue) || s.bytes < s.memory/2) {
+		if s.files.batches == 0 {
+			s.queue = append(s.queue, s.after...)
+			s.refused, s.after = nil, nil
+			return
+		}
 		b := s.take()
 		size := cap(b.buf)
 		err := s.files.pop(b)

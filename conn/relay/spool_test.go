@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -178,7 +179,7 @@ func TestSpoolFull(t *testing.T) {
 			s.files, s.disk = files, 16<<10
 		}
 		told := 0
-		s.onFull = func(bool) { told++ }
+		s.onFull = func(bool, error) { told++ }
 		s.add(1, 2000)
 		if s.dropped == 0 || !s.full || told != 1 {
 			t.Fatalf("disk %t: dropped %d, full %t, told %d", disk, s.dropped, s.full, told)
@@ -266,15 +267,68 @@ func TestSpoolFiles(t *testing.T) {
 	}
 }
 
-// A file that cannot be written counts as a full spool.
+// While files cannot be written the spool is full. Nothing is lost that no gap tells: not a
+// batch that was being written, nor a restart.
 func TestSpoolFileFails(t *testing.T) {
+	dir := t.TempDir() + "/later"
 	s := newTestSpool(1)
-	s.files, s.disk = spoolFiles{dir: t.TempDir() + "/not there", prefix: "x"}, 1<<20
+	s.files, s.disk = spoolFiles{dir: dir, prefix: "x"}, 1<<20
+	var told []error
+	s.onFull = func(full bool, err error) {
+		if full != (err != nil) {
+			t.Errorf("full %t, %v", full, err)
+		}
+		told = append(told, err)
+	}
 	s.add(1, 10) // a batch: it has no place
 	s.add(11, 12)
-	s.end()
-	if s.dropped == 0 || s.dropped+uint64(s.held) < 12 {
+	s.gap(Record{Reason: Restarted, From: 13, To: 1})
+	s.add(1, 7)
+	if len(told) != 1 || !errors.Is(told[0], ErrSpool) || !errors.Is(told[0], os.ErrNotExist) {
+		t.Fatalf("told %v", told)
+	}
+	if s.dropped != 9 || s.held != 12 {
 		t.Errorf("dropped %d, held %d", s.dropped, s.held)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.add(8, 9) // too early
+	s.retry = time.Now()
+	s.add(10, 25)
+	if len(told) != 2 || told[1] != nil || len(s.after) > 0 || s.files.batches == 0 {
+		t.Errorf("told %v, %d batches in memory, %d in files", told, len(s.after), s.files.batches)
+	}
+	s.end()
+	records, _ := s.drain(t)
+	want := "1-10 overflowed(11-12) restarted(13-1) overflowed(1-9) 10-25"
+	if got := describeRecords(records); got != want || s.bytes != 0 || s.held != 0 {
+		t.Errorf("%s, want %s; held %d in %d bytes", got, want, s.held, s.bytes)
+	}
+}
+
+// What files did not take is next when they are empty.
+func TestSpoolFileFailsUntilRead(t *testing.T) {
+	dir := t.TempDir()
+	s := newTestSpool(1)
+	s.files, s.disk = spoolFiles{dir: dir, prefix: "x"}, 1<<20
+	s.add(1, 30)
+	s.files.files[0].Close() // nothing more is written to it
+	file, err := os.Open(s.files.files[0].Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.files.files[0].File = file
+	s.add(31, 50)
+	records, _ := s.drain(t)
+	if got := describeRecords(records); got != "1-40" {
+		t.Fatalf("%s; dropped %d", got, s.dropped)
+	}
+	s.add(51, 52)
+	s.end()
+	records, _ = s.drain(t)
+	if got := describeRecords(records); got != "overflowed(41-50) 51-52" || s.dropped != 10 {
+		t.Errorf("%s; dropped %d", got, s.dropped)
 	}
 }
 

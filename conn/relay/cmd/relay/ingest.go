@@ -115,6 +115,7 @@ type ingestState struct {
 	Active    bool   `json:"active"`
 	Engine    string `json:"engine,omitempty"`
 	SpoolFull bool   `json:"spool_full,omitempty"`
+	Spool     string `json:"spool,omitempty"`
 }
 
 func (l *ingestLog) print(e ingestEvent) {
@@ -133,6 +134,9 @@ func (l *ingestLog) state(s relay.IngestState) {
 	state := &ingestState{Active: s.Active, SpoolFull: s.SpoolFull}
 	if s.Engine != nil {
 		state.Engine = cli.OneLine(s.Engine)
+	}
+	if s.Spool != nil {
+		state.Spool = cli.OneLine(s.Spool)
 	}
 	l.print(ingestEvent{State: state})
 }
