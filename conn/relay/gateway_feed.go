@@ -69,7 +69,8 @@ type feed struct {
 
 	mu       sync.Mutex
 	head     uint64        // the last sequence that was fanned out
-	headTime int64         // its stamp
+	headTime int64         // the latest stamp up to it
+	stamp    int64         // its own stamp, 0 if it is gone
 	ring     []*packet     // the newest, up to head, without a hole
 	ringSize int64         // bytes
 	moved    chan struct{} // closed when head moves
@@ -110,7 +111,7 @@ func (f *feed) start(ctx context.Context) error {
 	if err != nil && !errors.Is(err, errNoMessage) {
 		return err
 	}
-	f.headTime = newest.time
+	f.headTime, f.stamp = newest.time, newest.time
 	return nil
 }
 
@@ -163,6 +164,11 @@ func (f *feed) learn(ctx context.Context, a answer) error {
 	if a.err != nil {
 		return nil
 	}
+	if a.reconnects != f.reconnects {
+		if err := f.confirm(ctx); err != nil {
+			return over(err)
+		}
+	}
 	f.reconnects = a.reconnects
 	if a.info.Last > f.head && f.heard.Before(a.at) {
 		return f.fill(ctx, a.info.Last)
@@ -192,17 +198,51 @@ func (f *feed) check(info StreamInfo, err error, head uint64) error {
 // reconnected reports whether Conn was connected anew after the last verify.
 func (f *feed) reconnected() bool { return f.g.Conn.Stats().Reconnects != f.reconnects }
 
+// confirm asks the leader for the batch at the head. An engine that has lost its newest
+// batches, and got others meanwhile, has another one there: errWentBack.
+func (f *feed) confirm(ctx context.Context) error {
+	if f.head == 0 || f.stamp == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	switch one, err := leaderGet(ctx, f.g.Conn, f.name, f.head); {
+	case errors.Is(err, errNoMessage): // it has expired; or check finds that it is not there yet
+		return nil
+	case err != nil:
+		f.note(0, err)
+		return err
+	case one.time != f.stamp:
+		return errWentBack
+	}
+	return nil
+}
+
+// over returns an error that ends the incarnation, and nil for others.
+func over(err error) error {
+	if errors.Is(err, ErrIncarnation) {
+		return err
+	}
+	return nil
+}
+
 // verify waits for the leader to say that the incarnation is still the same.
 func (f *feed) verify(ctx context.Context) error {
 	for ctx.Err() == nil {
 		reconnects := f.g.Conn.Stats().Reconnects
 		info, err := f.lookup(ctx)
-		if over := f.check(info, err, f.head); over != nil {
-			return over
+		if end := f.check(info, err, f.head); end != nil {
+			return end
+		}
+		if err == nil {
+			err = f.confirm(ctx)
 		}
 		if err == nil {
 			f.reconnects, f.asked = reconnects, time.Now()
 			return nil
+		}
+		if err := over(err); err != nil {
+			return err
 		}
 		sleep(ctx, 100*time.Millisecond)
 	}
@@ -305,7 +345,7 @@ func (f *feed) fan(p *packet) {
 	case !p.bad:
 		f.gone.Add(p.last - p.first + 1)
 	}
-	f.headTime = max(f.headTime, p.time)
+	f.headTime, f.stamp = max(f.headTime, p.time), p.time
 	f.batches.Add(1)
 	f.burst += len(p.body)
 	f.head = p.last

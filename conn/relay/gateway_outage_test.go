@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/seed-7f57ff33/tickwire/conn"
 	"github.com/seed-7f57ff33/tickwire/conn/relay/internal/engine"
 )
 
@@ -134,6 +136,59 @@ func TestGatewayOutage(t *testing.T) {
 		if err != nil || string(m.Data) != string(payload(number)) {
 			t.Fatalf("plain: %.20q, %v, want %d", m.Data, err, number)
 		}
+	}
+}
+
+// While the gateway is away, the engine loses its newest batches and gets others. Nothing of
+// them passes for what follows the lost ones: the clients are told that the incarnation is
+// over.
+func TestGatewayOutageWentBack(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cluster, err := engine.Start(1, dir+"/engine", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Stop)
+	node := cluster.Nodes[0]
+	s := newSource(t, connectTo(t, cluster.Servers()), StreamConfig{Name: "outage"})
+	s.publish(10)
+	node.Kill()
+	if err := os.CopyFS(dir+"/copy", os.DirFS(node.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	start := func() {
+		t.Helper()
+		if err := node.Start(); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "the engine", func() bool { _, err := s.lookup(); return err == nil })
+	}
+	start()
+	l := newLine(t, node.URL())
+	g := startReady(t, &Gateway{Conn: connectTo(t, l.url()), Streams: []string{"outage"}})
+	p := mustJoin(t, g.url, control{Stream: "outage", Start: startNow})
+	s.publish(10)
+	if err := p.until(s.number); err != nil {
+		t.Fatal(err)
+	}
+	l.cut(true)
+	node.Kill()
+	if err := errors.Join(os.RemoveAll(node.Dir), os.Rename(dir+"/copy", node.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	start()
+	if info, err := s.lookup(); err != nil || info.Last != 10 || info.Incarnation != s.stream.Incarnation {
+		t.Fatalf("%+v, %v", info, err)
+	}
+	s.publish(15) // sequences 11 to 25
+	l.cut(false)
+	f, err := p.record()
+	if conn.CloseCode(err) != CloseIncarnation {
+		t.Errorf("%+v, %v", f, err)
+	}
+	if n := g.Counts().Streams[0]; n.Fills != 0 {
+		t.Errorf("%+v", n)
 	}
 }
 
