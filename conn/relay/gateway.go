@@ -32,6 +32,8 @@ const (
 	// defaultPatience is how long a client waits for the engine, or for this gateway to
 	// come up to its position. A leader that was killed has a successor after up to 9 s.
 	defaultPatience = 15 * time.Second
+	// defaultTurnTime is how long a client that catches up may take to read a turn.
+	defaultTurnTime = 30 * time.Second
 )
 
 var (
@@ -100,9 +102,9 @@ type Gateway struct {
 	// MaxClients limits the connections. More are refused with 503, or with 1013 under
 	// Handle. 0 means DefaultMaxClients.
 	MaxClients int
-	// MaxReplays is how many clients catch up at once; more wait for their turn. Each
-	// holds up to 256 KiB of batches, or one batch if that is longer. One that does not
-	// read keeps its turn until StallTimeout of Upgrader.Config. 0 means
+	// MaxReplays is how many clients that catch up are written to at once; others wait
+	// for their turn. A turn is up to 256 KiB of batches, or one batch if that is longer.
+	// The connection of a client that does not read them in 30 s is closed. 0 means
 	// DefaultMaxReplays.
 	MaxReplays int
 	// GroupLag limits the bytes that wait for one slow client: see conn.Group. 0 means
@@ -130,8 +132,9 @@ type Gateway struct {
 	cache        *cache
 	server       *conn.Server
 	pages        map[string]http.Handler
-	turns        chan struct{} // a place for each replay
-	viewers      atomic.Int64  // of the status page
+	turns        chan struct{} // a place for each replay that writes
+	turnTime     time.Duration
+	viewers      atomic.Int64 // of the status page
 	helloTimeout time.Duration
 	patience     time.Duration
 	slip         uint64 // batches that a join leaves out: for the test that its checker notices
@@ -166,6 +169,7 @@ func (g *Gateway) init() {
 		g.turns = make(chan struct{}, orDefault(g.MaxReplays, DefaultMaxReplays))
 		g.helloTimeout = orDefault(g.helloTimeout, defaultHelloTimeout)
 		g.patience = orDefault(g.patience, defaultPatience)
+		g.turnTime = orDefault(g.turnTime, defaultTurnTime)
 		g.server = &conn.Server{Upgrader: g.ServerUpgrader(), RequestHandler: g.Handle, OnError: g.OnError}
 		g.server.Upgrader.Subprotocols = append(g.server.Upgrader.Subprotocols, StatusSubprotocol)
 		registry := prometheus.NewRegistry()

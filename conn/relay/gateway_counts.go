@@ -14,7 +14,7 @@ type GatewayCounts struct {
 	Clients    int            `json:"clients"`    // connections, those before their hello included
 	Replays    int            `json:"replays"`    // clients that catch up
 	Refused    map[int]uint64 `json:"refused"`    // by HTTP status, or by Close code
-	TooSlow    uint64         `json:"tooSlow"`    // clients that were dropped with conn.ErrTooSlow
+	TooSlow    uint64         `json:"tooSlow"`    // clients that were dropped: with conn.ErrTooSlow, or in their turn
 	CacheBytes int64          `json:"cacheBytes"` // memory of the cache in use
 	Streams    []StreamCounts `json:"streams"`
 }
@@ -121,7 +121,7 @@ func counter(name, help string, value func(*StreamCounts) uint64) metric {
 var (
 	clientsDesc = describe("connections", "Connections of clients, those before their hello included.")
 	cacheDesc   = describe("cache_bytes", "Memory in use for older batches.")
-	tooSlowDesc = describe("too_slow_total", "Clients that were dropped because too much waited for them.")
+	tooSlowDesc = describe("too_slow_total", "Clients that were dropped because they did not read.")
 	refusedDesc = describe("refused_total", "Connections refused, by HTTP status or Close code.", "code")
 
 	streamMetrics = []metric{

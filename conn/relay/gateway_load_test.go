@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -144,7 +146,7 @@ func TestGatewaySlowClient(t *testing.T) {
 	}
 }
 
-// A replay has no more than its rate, and waits for its turn.
+// Each replay has no more than its rate.
 func TestGatewayRate(t *testing.T) {
 	t.Parallel()
 	nc := connectTo(t, soloEngine(t))
@@ -161,8 +163,50 @@ func TestGatewayRate(t *testing.T) {
 		return p.until(s.number)
 	})
 	n := g.Counts().Streams[0]
-	if least := time.Duration(n.Bytes) * time.Second / 60_000 * 8 / 10; time.Since(begun) < least {
+	if least := time.Duration(n.Bytes/2) * time.Second / 60_000 * 8 / 10; time.Since(begun) < least {
 		t.Errorf("%d bytes in %v", n.Bytes, time.Since(begun))
+	}
+}
+
+// Nobody who catches up waits for a client that does not read, nor for one that is
+// throttled. The first is cut.
+func TestGatewayTurns(t *testing.T) {
+	t.Parallel()
+	nc := connectTo(t, soloEngine(t))
+	s := newSource(t, nc, StreamConfig{Name: "turns"})
+	s.big(400)
+	g := startReady(t, &Gateway{Conn: nc, Streams: []string{"turns"}, MaxReplays: 1, turnTime: time.Second,
+		Upgrader: conn.Upgrader{Config: conn.Config{StallTimeout: time.Hour}},
+		Authorize: func(r *http.Request) (Grant, error) {
+			rate, _ := strconv.Atoi(r.URL.Query().Get("rate"))
+			return Grant{Streams: []string{"*"}, Rate: rate}, nil
+		}})
+	oldest := control{Stream: "turns", Start: startOldest}
+	idle := mustJoin(t, g.url, oldest)
+	waitFor(t, "the idle one's turn", func() bool { return g.Counts().Streams[0].Replayed > 0 })
+	throttled, err := join(t.Context(), g.url+"?rate=1", oldest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer throttled.Close()
+	if _, err := throttled.record(); err != nil {
+		t.Fatal(err)
+	}
+	quick := mustJoin(t, g.url, oldest)
+	for range 400 {
+		if _, err := quick.record(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waitFor(t, "the quick one to be live", func() bool { return g.Counts().Streams[0].Live == 1 })
+	if n := g.Counts(); n.TooSlow != 1 || n.Replays != 1 {
+		t.Errorf("%+v", n)
+	}
+	for err = nil; err == nil; {
+		_, err = idle.record()
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) || idle.at.Sequence == 400 {
+		t.Errorf("the idle one, at %v: %v", idle.at, err)
 	}
 }
 

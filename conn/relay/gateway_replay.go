@@ -318,29 +318,51 @@ func (c *client) replay(ctx context.Context, f *feed) error {
 	if live, err := c.seam(f); live || err != nil {
 		return err
 	}
-	select {
-	case c.g.turns <- struct{}{}:
-	case <-f.over:
-		return f.why()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { <-c.g.turns }()
 	f.replaying.Add(1)
 	defer f.replaying.Add(-1)
 	c.begun = time.Now()
 	for {
-		if live, err := c.seam(f); live || err != nil {
+		if live, err := c.turn(ctx, f); live || err != nil {
 			return err
 		}
-		packets, err := c.ahead(ctx, f)
-		if err != nil {
-			return err
-		}
-		if err := c.write(ctx, f, packets); err != nil {
-			return err
+		if c.grant.Rate > 0 {
+			c.throttle(ctx, f)
 		}
 	}
+}
+
+// turn waits for the client's turn, and writes some packets. Turns go round: nobody waits
+// for a client that has much to catch up, or that is throttled. A client that does not
+// read in a turn's time is cut: it can come back with its position.
+func (c *client) turn(ctx context.Context, f *feed) (live bool, err error) {
+	select {
+	case c.g.turns <- struct{}{}:
+	case <-f.over:
+		return false, f.why()
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	defer func() { <-c.g.turns }()
+	if live, err := c.seam(f); live || err != nil {
+		return live, err
+	}
+	packets, err := c.ahead(ctx, f)
+	if err != nil {
+		return false, err
+	}
+	if c.grant.Rate > 0 {
+		packets = packets[:1]
+	}
+	defer time.AfterFunc(c.g.turnTime, c.cut).Stop()
+	return false, c.write(f, packets)
+}
+
+// cut ends a connection whose client does not read.
+func (c *client) cut() {
+	c.g.mu.Lock()
+	c.g.dropped++
+	c.g.mu.Unlock()
+	c.conn.Close()
 }
 
 // seam joins the live clients if the client has all that was fanned out. Under the mutex
@@ -400,8 +422,8 @@ func (c *client) later(err error, text string) error {
 }
 
 // write writes packets, without a mutex: a client that is slow, or does not read at all,
-// waits for itself. Config.StallTimeout and Config.WriteTimeout end it.
-func (c *client) write(ctx context.Context, f *feed, packets []*packet) error {
+// waits for itself.
+func (c *client) write(f *feed, packets []*packet) error {
 	for _, p := range packets {
 		if p.first < c.next {
 			p = gonePacket(c.next, p.last)
@@ -420,13 +442,6 @@ func (c *client) write(ctx context.Context, f *feed, packets []*packet) error {
 		}
 		c.next, c.skip = p.last+1, 0
 		c.count(f, len(p.ends)-from, size)
-		if c.grant.Rate > 0 {
-			if err := c.conn.Flush(); err != nil {
-				return err
-			}
-			c.sent = before(f, c.next)
-			c.throttle(ctx, f)
-		}
 	}
 	if err := c.conn.Flush(); err != nil {
 		return err
