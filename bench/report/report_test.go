@@ -59,7 +59,7 @@ func TestTargetsAreJudged(t *testing.T) {
 		"cost, met":      {func(t *target) { t.against, t.cost, t.want = entrant.LimitParse, true, 2 }, 2, "reached"},
 		"cost, missed":   {func(t *target) { t.against, t.cost, t.want = entrant.LimitParse, true, 1.9 }, 2, "aim not reached"},
 		"figure, missed": {func(t *target) { t.figure, t.least = true, 19 }, 20, "**falls short**"},
-		"beside":         {func(t *target) { t.against, t.least, t.notAlike = "gws", 2.6, true }, 2.5, "beside"},
+		"no verdict":     {func(t *target) { t.against, t.least, t.notAlike = "gws", 2.6, true }, 2.5, "no verdict"},
 		"not run":        {func(t *target) { t.against, t.least = "coder", 2 }, 20, "not run, or refused"},
 	} {
 		one := base
