@@ -423,8 +423,8 @@ func TestWriterEncode(t *testing.T) {
 	}
 }
 
-// A supply of keys that Release has lent out again must not be used by two Writers: one
-// key could mask two frames (RFC 6455 §5.3).
+// Two Writers must not use one supply of keys after Release has lent it out again. One
+// key could then mask two frames (RFC 6455 §5.3).
 func TestR5ReleaseGivesTheKeysAway(t *testing.T) {
 	w := NewWriter(io.Discard, Client)
 	if err := w.Write(Text, []byte("tick")); err != nil {

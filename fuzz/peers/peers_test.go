@@ -32,7 +32,7 @@ func compare(role reference.Role, stream []byte, cut bool) (met []*Difference, e
 		}
 		d, rule := Expected(p.Name, rule, theirs.Refused), rule
 		if d == nil && cut {
-			d, rule = Expected(p.Name, "", theirs.Refused), "" // tickwire refuses bytes that the library did not reach
+			d, rule = Expected(p.Name, "", theirs.Refused), "" // the library failed before the bytes that tickwire refuses
 		}
 		if d == nil || rule == "" && !oneMore(ours.Messages, theirs.Messages) {
 			err = errors.Join(err, fmt.Errorf("%s as a %s: %v; tickwire: %v", p.Name, role, theirs, ours))
