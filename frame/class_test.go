@@ -40,7 +40,7 @@ func TestV1V2V3HostileLengths(t *testing.T) {
 					for fill := range 20 / thin() {
 						r := replay.New(role, o, append(bytes.Clone(stream), make([]byte, fill)...))
 						if err := errors.Join(r.All(), r.All(len(stream))); err != nil {
-							t.Fatalf("length %#x for a %v, %d bytes behind: %v", length, role, fill, err)
+							t.Fatalf("length %#x for a %v, %d bytes after the header: %v", length, role, fill, err)
 						}
 					}
 				}

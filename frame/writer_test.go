@@ -418,7 +418,7 @@ func TestWriterEncode(t *testing.T) {
 		w.DropFront(w.Queued() - len(AppendFrame(nil, Header{Fin: true, Opcode: Text, Masked: role == Client}, []byte("first"))))
 		w.Flush()
 		if f := parseAll(t, s.Bytes()); len(f) != 1 || string(f[0].Payload) != "first" {
-			t.Errorf("%v: %d frames behind DropFront", role, len(f))
+			t.Errorf("%v: %d frames after DropFront", role, len(f))
 		}
 	}
 }

@@ -44,9 +44,10 @@
 // equal (RFC 6455 §4.2.1, §11.3; RFC 6454 §7.3). An empty value is refused, with one
 // exception: an empty Sec-WebSocket-Protocol in an answer counts as absent.
 //
-// The two exceptions for answers are for devices that always send both headers. RFC 6455
-// §11.3.4 does not allow an empty value, but its meaning is clear: nothing was chosen.
-// There is no exception for requests, because a status can tell the client what is wrong.
+// An empty extension list or subprotocol in an answer is accepted, because some devices
+// always send both headers. RFC 6455 §11.3.4 does not allow an empty value, but its
+// meaning is clear: nothing was chosen. In a request it is refused, because a status can
+// tell the client what is wrong.
 package handshake
 
 // Version is the version of the protocol that this package speaks. It is the value of

@@ -283,7 +283,7 @@ func TestR64BytesBehindTheRequest(t *testing.T) {
 	for tail := range len(frames) {
 		b := append(head(asked), frames[:tail]...)
 		if _, got := parseRequest(t, b, Limits{}); got.err != nil || got.n != len(h) {
-			t.Fatalf("%d bytes behind: %v", tail, got)
+			t.Fatalf("%d bytes after the head: %v", tail, got)
 		}
 	}
 }

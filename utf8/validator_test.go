@@ -88,11 +88,11 @@ func TestR32FirstImpossibleByte(t *testing.T) {
 					}
 					var v Validator
 					if got := v.Push(p); got != want {
-						t.Fatalf("%q behind %d bytes: Push = %d, want %d", c.text, before, got, want)
+						t.Fatalf("%q after %d bytes: Push = %d, want %d", c.text, before, got, want)
 					}
 					v.Reset()
 					if _, got := v.Unmask(masked(p, testKey), testKey); got != want {
-						t.Fatalf("%q behind %d bytes: Unmask = %d, want %d", c.text, before, got, want)
+						t.Fatalf("%q after %d bytes: Unmask = %d, want %d", c.text, before, got, want)
 					}
 				}
 			}
