@@ -1,11 +1,11 @@
-// Package asm says which tier of assembly kernels runs on this machine.
+// Package asm selects the tier of assembly kernels that runs on this machine.
 //
-// The assembly of a package with kernels picks one with a compare and a predicted branch,
-// by a variable of its own package that follows the active tier (see [Follow]). There is
-// no function variable on the way: through one, escape analysis gives up and every call
-// allocates its arguments.
+// The assembly of a package with kernels picks one by the active tier. It compares a
+// variable of its own package, which follows the active tier (see [Follow]), and takes a
+// predicted branch. It does not call through a function variable, because then escape
+// analysis fails and every call allocates its arguments.
 //
-// The build tag purego removes all assembly, and then the one tier is Generic.
+// The build tag purego removes all assembly. Generic is then the only tier.
 package asm
 
 import (
@@ -19,10 +19,10 @@ import (
 type Tier uint32
 
 const (
-	// Generic is pure Go, word by word. It is built everywhere and is what the other
-	// tiers are tested against.
+	// Generic is pure Go, word by word. It is built on every architecture, and tests
+	// compare the other tiers with it.
 	Generic Tier = iota
-	// SSE2 is what every amd64 processor has.
+	// SSE2 has 16-byte vectors. Every amd64 processor has it.
 	SSE2
 	// SSSE3 adds byte shuffles.
 	SSSE3
@@ -31,13 +31,13 @@ const (
 	// AVX512 has 64-byte vectors with masks, shuffles of bytes across them (VBMI), and
 	// all that AVX2 has: Ice Lake, Zen 4 and later.
 	AVX512
-	// NEON is what every arm64 processor that Go supports has.
+	// NEON has 16-byte vectors. Every arm64 processor that Go supports has it.
 	NEON
 )
 
 var names = [...]string{Generic: "generic", SSE2: "sse2", SSSE3: "ssse3", AVX2: "avx2", AVX512: "avx512", NEON: "neon"}
 
-// String returns the lower-case name, as in TICKWIRE_TIER.
+// String returns the name in lower case, as TICKWIRE_TIER takes it.
 func (t Tier) String() string {
 	if int(t) < len(names) {
 		return names[t]
@@ -55,9 +55,8 @@ func Parse(name string) (t Tier, ok bool) {
 	return Generic, false
 }
 
-// The tier in use. An atomic makes Force safe beside running kernels under the memory
-// model; its load is an ordinary move on amd64, the same instruction as that of a plain
-// variable.
+// The tier in use. It is atomic, so that Force is safe while kernels run. On amd64 its
+// load is an ordinary move, as for a plain variable.
 var active atomic.Uint32
 
 var followers []*uint32
@@ -74,8 +73,8 @@ func init() {
 	activate(choose(available, wish))
 }
 
-// choose returns the highest of the available tiers, or the one wished for if it is among
-// them: a wish can only lower.
+// choose returns the highest available tier, or the wished one if it is available. So a
+// wish can only lower the tier.
 func choose(available []Tier, wish string) Tier {
 	best := available[len(available)-1]
 	if t, ok := Parse(wish); ok {
@@ -92,9 +91,9 @@ func choose(available []Tier, wish string) Tier {
 // variable TICKWIRE_TIER, read once at start, names a lower one, or Force changed it.
 func Active() Tier { return Tier(active.Load()) }
 
-// Follow sets *tier to the active tier, and keeps it up to date. It is for
-// initialization: assembly can read a variable of its own package with one memory access,
-// where an argument takes three.
+// Follow sets *tier to the active tier, and changes it with every Force. Call it during
+// initialization of a package with kernels. Its assembly reads that variable with one
+// memory access; an argument would take three.
 func Follow(tier *uint32) {
 	atomic.StoreUint32(tier, active.Load())
 	followers = append(followers, tier)
@@ -111,16 +110,16 @@ func activate(t Tier) {
 // whatever TICKWIRE_TIER says. The first is always Generic. The caller owns the slice.
 func Available() []Tier { return append([]Tier(nil), available...) }
 
-// Wish returns the value of TICKWIRE_TIER at start, or "". An unknown or unavailable name
-// has no effect; compare Wish with Active to find out.
+// Wish returns the value of TICKWIRE_TIER at the start of the process, or "". An unknown
+// or unavailable name has no effect. Compare Wish with Active to detect that.
 func Wish() string { return wish }
 
-// CPU returns the processor's name, for people to read.
+// CPU returns the name of the processor, for display.
 func CPU() string { return cpuName }
 
 // Force makes t the active tier of the process until restore is called. It panics if t is
-// not available. It is for benchmarks and tests that run alone, one Force at a time.
-// Kernels that run at the same time stay correct, but may use either tier.
+// not available. Use it in benchmarks and tests that run alone, one Force at a time.
+// Kernels that run during the change are correct, but may use either tier.
 func Force(t Tier) (restore func()) {
 	for _, a := range available {
 		if a == t {

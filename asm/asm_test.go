@@ -25,7 +25,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestWishOnlyLowers goes through wishes on machines that this one need not be.
+// TestWishOnlyLowers tries wishes for lists of available tiers, also of other machines.
 func TestWishOnlyLowers(t *testing.T) {
 	old, new, arm := []Tier{Generic, SSE2}, []Tier{Generic, SSE2, SSSE3, AVX2}, []Tier{Generic, NEON}
 	wide := []Tier{Generic, SSE2, SSSE3, AVX2, AVX512}
@@ -116,8 +116,9 @@ func TestAvailable(t *testing.T) {
 	t.Logf("%s: %v, active %v", CPU(), Available(), Active())
 }
 
-// TestFlagship fails on a machine that is said to have a tier, by TICKWIRE_FLAGSHIP=avx2 for example, if that tier is not
-// found and active: else all kernel tests would pass there without having run it.
+// TestFlagship fails if the tier named by TICKWIRE_FLAGSHIP, for example avx2, is not
+// found and active. Otherwise all kernel tests would pass there without having run that
+// tier.
 func TestFlagship(t *testing.T) {
 	name := os.Getenv("TICKWIRE_FLAGSHIP")
 	if name == "" {

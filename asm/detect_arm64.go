@@ -8,8 +8,8 @@ import (
 	"github.com/klauspost/cpuid/v2"
 )
 
-// detect does not ask for NEON: Go's own runtime needs it on every arm64 system, and
-// cpuid cannot see it on some.
+// detect does not ask for NEON. The Go runtime needs it on every arm64 system, and
+// package cpuid cannot see it on some.
 func detect() (tiers []Tier, cpu string) {
 	cpu = cpuid.CPU.BrandName
 	if cpu == "" {

@@ -7,13 +7,14 @@ import (
 	"github.com/seed-7f57ff33/tickwire/asm"
 )
 
-// Which kernels run here, and which could.
+// Active is the tier in use, and Available has all that could run here.
 func ExampleActive() {
 	fmt.Println(slices.Contains(asm.Available(), asm.Active()), asm.Available()[0])
 	// Output: true generic
 }
 
-// A benchmark compares a tier with plain Go. Nothing else may force a tier meanwhile.
+// A benchmark compares a tier with pure Go. Nothing else may force a tier at the same
+// time.
 func ExampleForce() {
 	before := asm.Active()
 	restore := asm.Force(asm.Generic)

@@ -16,7 +16,8 @@ func mallocs(t *testing.T, f func()) uint64 {
 	return buffertest.Mallocs(f)
 }
 
-// 10,000 messages and many buffer fills a run, so that one allocation per fill shows as well.
+// One run is 10,000 messages and many buffer fills, so that one allocation per fill also
+// shows.
 const perRun = 10000
 
 func TestReadAllocatesNothing(t *testing.T) {
@@ -38,7 +39,7 @@ func TestReadAllocatesNothing(t *testing.T) {
 					b = append([]byte(nil), b...)
 				}
 				times := perRun
-				if name == "large" { // it takes buffers of several classes, each as often as once a message
+				if name == "large" { // it takes buffers of several sizes, each up to once a message
 					times = perRun / 5
 					buffertest.Calibrate(t)
 				}

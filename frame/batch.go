@@ -6,8 +6,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
-// Batch is a run of messages together with the memory that holds them. It is the cheap
-// way to hand messages to another goroutine.
+// Batch holds messages together with their memory. Use it to hand messages to another
+// goroutine without copying them.
 type Batch struct {
 	// Messages stay valid until Release. A control frame is a batch of its own.
 	Messages []Message
@@ -44,9 +44,10 @@ func (b *Batch) Release() {
 	batches.Put(b)
 }
 
-// BufferedBatch returns all whole messages in the read buffer, up to the first one that
-// is not in a single plain frame. ok is false if the first message needs more bytes. The
-// batch owns the memory; bytes after its last message are copied to a new buffer.
+// BufferedBatch returns the next message and those that BufferedFast would return after
+// it. A control frame is returned alone. ok is false if the first message needs more
+// bytes. The batch owns the memory. Bytes after its last message are copied to a new
+// buffer.
 func (r *Reader) BufferedBatch() (b *Batch, ok bool, err error) {
 	m, ok, err := r.Buffered()
 	if !ok || err != nil {

@@ -26,7 +26,7 @@ func feedText(n int, cjk bool) []byte {
 	return b[:n]
 }
 
-// blaster is a source that gives the same frames for ever, whole reads at a time.
+// blaster is a source that repeats the same frames without end and fills each read.
 type blaster struct {
 	frames []byte
 	pos    int
@@ -77,7 +77,8 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-// BenchmarkDecodeLarge takes messages of 1 MiB from memory, whole and in 16 fragments.
+// BenchmarkDecodeLarge reads messages of 1 MiB from memory, in one frame and in 16
+// fragments.
 func BenchmarkDecodeLarge(b *testing.B) {
 	asmtest.SkipUnlessFull(b)
 	payload := feedText(1<<20, false)
@@ -106,7 +107,8 @@ func BenchmarkDecodeLarge(b *testing.B) {
 	}
 }
 
-// BenchmarkLimit is the floor of BenchmarkDecode: a loop that only reads lengths, without and with unicode/utf8.
+// BenchmarkLimit is the lower bound of BenchmarkDecode. It is a loop that only reads
+// lengths, without and with unicode/utf8.
 func BenchmarkLimit(b *testing.B) {
 	asmtest.SkipUnlessFull(b)
 	for _, size := range []int{60, 200, 1000, 8000} {
@@ -120,7 +122,7 @@ func BenchmarkLimit(b *testing.B) {
 	}
 }
 
-// limit reads lengths, and returns the bytes of a frame.
+// limit reads only lengths. It returns the size of one frame in bytes.
 func limit(b *testing.B, size int, cjk, check bool) int {
 	frames, n := feedFrames(Client, size, cjk)
 	src := &blaster{frames: frames}
@@ -151,8 +153,8 @@ func limit(b *testing.B, size int, cjk, check bool) int {
 	return len(frames) / n
 }
 
-// BenchmarkFrames is the short table: messages that are read and written in memory, at
-// the best tier. tier=std reads lengths and calls unicode/utf8, and knows no other rule.
+// BenchmarkFrames is the short table: messages read and written in memory, at the best
+// tier. tier=std reads lengths and calls unicode/utf8; it checks no other rule.
 // TICKWIRE_FULL=1 runs the other benchmarks too.
 //
 //	go test -run='^$' -bench=. ./mask ./utf8 ./frame
@@ -197,7 +199,7 @@ func BenchmarkEncode(b *testing.B) {
 	}
 }
 
-// encode writes p, and returns its bytes.
+// encode writes p and returns the bytes of the frame.
 func encode(b *testing.B, role Role, p []byte) int {
 	w := NewWriter(io.Discard, role)
 	for b.Loop() {

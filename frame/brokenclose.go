@@ -9,23 +9,23 @@ import (
 
 // BrokenClose describes a Close frame that breaks a rule, or that came only in part.
 type BrokenClose struct {
-	// Code is the code as it was sent, even one that no peer may send; CodeNoStatus if
-	// the frame has none.
+	// Code is the code as it was sent, even one that no peer may send. It is CodeNoStatus
+	// if the frame has no code or the code has not come.
 	Code CloseCode
-	// Reason is as it came, which need not be UTF-8: at most MaxCloseReason bytes,
-	// however long the frame says that it is.
+	// Reason is the reason as it was sent. It need not be UTF-8. It has at most
+	// MaxCloseReason bytes, whatever length the frame declares.
 	Reason string
-	// Whole says that nothing more is to come. Otherwise more can be told when more bytes
-	// have been put into Space.
+	// Whole says that more bytes would not change the result. If it is false, put more
+	// bytes into Space, call Filled, and call BrokenClose again.
 	Whole bool
 }
 
-// certainClose is the first octet of each Close frame that could be right.
+// certainClose is the first octet of every valid Close frame.
 const certainClose = bitFin | byte(Close)
 
-// BrokenClose returns what is known of the Close frame that ended the stream with a
-// *ProtocolError, or in which the stream was cut. ok is false if there is no such frame,
-// or if too little of it came. The result does not depend on how the stream was split.
+// BrokenClose returns what is known of a Close frame that broke a rule or came only in
+// part. ok is false if there is no such frame, or if too little of it came. The result
+// does not depend on how the stream was split.
 //
 // A first octet with RSV bits, or without FIN, may also come from a stream out of step.
 // It counts as a Close only with a code from 1000 to 4999, or without a body.
@@ -55,10 +55,10 @@ func (r *Reader) BrokenClose() (b BrokenClose, ok bool) {
 	return b, true
 }
 
-// closeBody returns as much of the body of the Close frame in progress as has come and a
-// Close can have, unmasked, and the length that the frame declares; 2 while the header
-// has not told it. certain is that of the first octet. Nothing of what the Reader holds
-// is changed.
+// closeBody returns the received part of the body of the Close frame in progress,
+// unmasked and at most MaxControlPayload bytes. length is the declared length, or 2
+// before the header is complete. certain says that the first octet is certainClose. The
+// Reader's own bytes do not change.
 func (r *Reader) closeBody(memory *[MaxHeaderSize + MaxControlPayload]byte) (body []byte, length uint64, certain bool) {
 	d := &r.dec
 	if d.inFrame {
@@ -74,7 +74,7 @@ func (r *Reader) closeBody(memory *[MaxHeaderSize + MaxControlPayload]byte) (bod
 		}
 		return body, d.header.Length, true
 	}
-	// The header byte that decided is at r.pos, and in d.head after those already taken.
+	// The header byte that decided is at r.pos. The bytes before it are in d.head.
 	n := copy(memory[:], d.head[:d.headLen])
 	n += copy(memory[n:], r.buf[r.pos+1:r.end])
 	certain = memory[0] == certainClose
@@ -90,7 +90,7 @@ func (r *Reader) closeBody(memory *[MaxHeaderSize + MaxControlPayload]byte) (bod
 	return body, h.Length, certain
 }
 
-// cutRune returns how many bytes at the end of p are the beginning of a character.
+// cutRune returns the number of bytes of an unfinished character at the end of p.
 func cutRune(p []byte) int {
 	for n := 1; n < utf8.UTFMax && n <= len(p); n++ {
 		if rest := p[len(p)-n:]; utf8.RuneStart(rest[0]) {

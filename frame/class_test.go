@@ -14,13 +14,15 @@ import (
 	"github.com/seed-7f57ff33/tickwire/fuzz/replay"
 )
 
-// hostileLengths are those that have overflowed counters elsewhere: around the top of 64, 63, 32 and 31 bits.
+// hostileLengths are lengths that overflow counters: near the maximum of 64, 63, 32 and
+// 31 bits.
 var hostileLengths = []uint64{
 	1 << 63, 1<<63 + 5, 1<<64 - 1, 1<<64 - 14, 1<<63 - 1, 1<<63 - 14, 1 << 62, 1<<32 + 5, 1 << 32, 1<<32 - 1, 1<<31 + 5, 1 << 31, 1<<31 - 1,
 }
 
-// TestV1V2V3HostileLengths declares each length, and each with a single bit, in the first frame, in a continuation whose sum
-// overflows, with the default limits and with none, at every fill of the buffer behind the header.
+// TestV1V2V3HostileLengths declares each hostile length and each length of a single bit.
+// They are in the first frame and in a continuation whose sum overflows. The limits are
+// the defaults or off. After the header the buffer holds every number of bytes.
 func TestV1V2V3HostileLengths(t *testing.T) {
 	lengths := append([]uint64(nil), hostileLengths...)
 	for bit := range 64 {
@@ -38,7 +40,7 @@ func TestV1V2V3HostileLengths(t *testing.T) {
 					for fill := range 20 / thin() {
 						r := replay.New(role, o, append(bytes.Clone(stream), make([]byte, fill)...))
 						if err := errors.Join(r.All(), r.All(len(stream))); err != nil {
-							t.Fatalf("length %#x for a %v, %d bytes behind: %v", length, role, fill, err)
+							t.Fatalf("length %#x for a %v, %d bytes after the header: %v", length, role, fill, err)
 						}
 					}
 				}
@@ -47,8 +49,8 @@ func TestV1V2V3HostileLengths(t *testing.T) {
 	}
 }
 
-// TestV5StreamsWithoutLimits reads every stream with all limits off: nothing is delivered that a limit kept away, other than
-// what the rules allow, and no length is trusted.
+// TestV5StreamsWithoutLimits reads every stream with all limits off. All other rules
+// still hold, and no declared length is trusted.
 func TestV5StreamsWithoutLimits(t *testing.T) {
 	huge := reference.Options{MaxFrame: math.MaxUint64, MaxMessage: math.MaxUint64, MaxFragments: math.MaxInt, MaxControlPerMessage: math.MaxInt}
 	off := frame.Options{MaxFrame: -1, MaxMessage: -1, MaxFragments: -1, MaxControlPerMessage: -1}
@@ -70,7 +72,8 @@ func TestV5StreamsWithoutLimits(t *testing.T) {
 	}
 }
 
-// endless is a peer that never ends: a head, then a piece of stream again and again. It counts what it gave.
+// endless is a source that gives a head, then the same bytes again and again. It counts
+// what it gave.
 type endless struct {
 	head, again []byte
 	at          int
@@ -98,7 +101,7 @@ func (e *endless) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// allocated returns the bytes that f takes from the heap.
+// allocated returns how many bytes f allocates on the heap.
 func allocated(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -107,7 +110,8 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// TestV6EndlessMessage reads fragments that never end: the limit stops them, and memory is in proportion to it.
+// TestV6EndlessMessage reads fragments that never end. The limit stops them, and memory
+// is in proportion to the limit.
 func TestV6EndlessMessage(t *testing.T) {
 	const limit = 1 << 20
 	for _, role := range roles {
@@ -127,8 +131,9 @@ func TestV6EndlessMessage(t *testing.T) {
 	}
 }
 
-// TestV7EmptyFragmentFlood sends continuations of no and of one byte without end: the default cap stops them at its frame,
-// and with the cap off a million of them cost no memory beyond their bytes.
+// TestV7EmptyFragmentFlood sends continuations of 0 and of 1 byte without end. The
+// default limit stops them at the frame that exceeds it. With the limit off a million of
+// them cost no memory beyond their bytes.
 func TestV7EmptyFragmentFlood(t *testing.T) {
 	for _, role := range roles {
 		for _, payload := range []string{"", "x"} {
@@ -145,14 +150,15 @@ func TestV7EmptyFragmentFlood(t *testing.T) {
 			if err != io.ErrUnexpectedEOF {
 				t.Errorf("%v, %q: %v", role, payload, err)
 			}
-			if took > uint64(8*frames) && !frame.UnderRace { // the race detector's own, and pools that forget on purpose
+			if took > uint64(8*frames) && !frame.UnderRace { // the race detector allocates, and its pools drop buffers on purpose
 				t.Errorf("%v, %q: %d bytes were allocated for %d frames", role, payload, took, frames)
 			}
 		}
 	}
 }
 
-// TestV14HugeLengthOfARefusedFrame holds that a frame that is refused for its first byte is not waited for or read.
+// TestV14HugeLengthOfARefusedFrame: a frame that is refused at its first byte is not read
+// or waited for.
 func TestV14HugeLengthOfARefusedFrame(t *testing.T) {
 	length := uint64(1) << 40
 	for _, role := range roles {
@@ -176,7 +182,8 @@ func TestV14HugeLengthOfARefusedFrame(t *testing.T) {
 	}
 }
 
-// TestV15UnsolicitedPongs reads a million of them: they are delivered one by one, and nothing stays.
+// TestV15UnsolicitedPongs reads a million pongs. They are delivered one by one, and no
+// memory stays in use.
 func TestV15UnsolicitedPongs(t *testing.T) {
 	pongs := 1_000_000 / thin()
 	for _, role := range roles {
@@ -204,7 +211,8 @@ func TestV15UnsolicitedPongs(t *testing.T) {
 	}
 }
 
-// TestV16SeveralFramesInOneRead gives a reader every number of messages at once, empty first fragments among them.
+// TestV16SeveralFramesInOneRead gives a reader several messages at once, for every number
+// of them. Some begin with an empty fragment.
 func TestV16SeveralFramesInOneRead(t *testing.T) {
 	for _, role := range roles {
 		unit := bytesOf(role, piece(0x01, ""), piece(0x80, ""), piece(0x82, "b"), piece(0x89, ""), piece(0x01, ""), piece(0x00, "c"), piece(0x80, ""))
@@ -223,8 +231,9 @@ func TestV16SeveralFramesInOneRead(t *testing.T) {
 	}
 }
 
-// TestV17NextAlwaysEnds bounds the calls that a decoder can need for n bytes, whatever they are: a loop over Next cannot
-// run on. Every call takes a byte or is the last one of its piece; only an empty frame's event may come beside it.
+// TestV17NextAlwaysEnds bounds the calls of Next for n bytes of any content, so a loop
+// over Next always ends. Every call takes a byte or is the last one of its piece. One
+// more call may return the event of an empty frame.
 func TestV17NextAlwaysEnds(t *testing.T) {
 	for _, role := range roles {
 		for _, s := range reference.Streams(role) {
@@ -244,7 +253,8 @@ func TestV17NextAlwaysEnds(t *testing.T) {
 	}
 }
 
-// TestNegativeLimits holds that a limit that is off is not taken for one below zero.
+// TestNegativeLimits: a negative field means that the limit is off, not that it is below
+// zero.
 func TestNegativeLimits(t *testing.T) {
 	o := frame.Options{MaxFrame: -1, MaxMessage: -1, MaxFragments: -1, MaxControlPerMessage: -1}
 	for _, role := range roles {

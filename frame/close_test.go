@@ -12,12 +12,13 @@ import (
 	"github.com/seed-7f57ff33/tickwire/fuzz/replay"
 )
 
-// receivable is R23 as a list.
+// receivable lists the codes of R23.
 func receivable(code int) bool {
 	return code >= 1000 && code <= 1003 || code >= 1007 && code <= 1014 || code >= 3000 && code <= 4999
 }
 
-// TestR23EveryCloseCode sends all 65,536 codes to a decoder of each role, in one piece and in two, and to ParseClose.
+// TestR23EveryCloseCode sends all 65,536 codes to a decoder of each role, in one piece
+// and in two, and to ParseClose.
 func TestR23EveryCloseCode(t *testing.T) {
 	for code := range 1 << 16 {
 		body := []byte{byte(code >> 8), byte(code)}
@@ -57,8 +58,8 @@ func TestR23EveryCloseCode(t *testing.T) {
 	}
 }
 
-// TestR22R25R29CloseBodies gives bodies of every length to the decoder and to ParseClose, and takes them back from
-// AppendClose.
+// TestR22R25R29CloseBodies gives bodies of every length to the decoder and to ParseClose.
+// AppendClose must encode what they return to the same bytes.
 func TestR22R25R29CloseBodies(t *testing.T) {
 	if code, reason, err := frame.ParseClose(nil); code != frame.CodeNoStatus || len(reason) != 0 || err != nil {
 		t.Errorf("no body: %v %q %v, want 1005", code, reason, err)
@@ -97,7 +98,7 @@ func TestR22R25R29CloseBodies(t *testing.T) {
 	}
 }
 
-// TestR25ReasonTable holds that a reason is refused at its first impossible byte, or at its end.
+// TestR25ReasonTable: a reason is refused at its first invalid byte, or at its end.
 func TestR25ReasonTable(t *testing.T) {
 	for _, x := range reference.Texts {
 		if len(x.Text) > frame.MaxCloseReason {
@@ -126,8 +127,9 @@ func TestR25ReasonTable(t *testing.T) {
 	}
 }
 
-// TestR29EndOfStreamAtEveryByte ends every short stream at each of its bytes: io.EOF between messages and behind a Close
-// frame, io.ErrUnexpectedEOF inside a frame or a message.
+// TestR29EndOfStreamAtEveryByte ends every short stream at each of its bytes. The error
+// is io.EOF between messages and after a Close frame, and io.ErrUnexpectedEOF inside a
+// frame or a message.
 func TestR29EndOfStreamAtEveryByte(t *testing.T) {
 	for _, role := range roles {
 		for i, s := range reference.Streams(role) {
@@ -144,7 +146,8 @@ func TestR29EndOfStreamAtEveryByte(t *testing.T) {
 	}
 }
 
-// TestR29CloseIsTheEnd holds that a reader reports the end behind a Close frame without a further read, whatever follows.
+// TestR29CloseIsTheEnd: after a Close frame a reader reports the end without a further
+// read, whatever follows.
 func TestR29CloseIsTheEnd(t *testing.T) {
 	src := io.MultiReader(bytes.NewReader([]byte("\x81\x01a\x88\x02\x03\xE8\xFF\xFF\x81")), failing{})
 	rd := frame.NewReader(src, frame.Client, frame.Options{})
@@ -164,7 +167,7 @@ type failing struct{}
 
 func (failing) Read([]byte) (int, error) { panic("read behind the Close frame") }
 
-// TestR25ReasonIsNotCut holds that a reason that is too long is an error, not cut.
+// TestR25ReasonIsNotCut: a reason that is too long is an error. It is not cut.
 func TestR25ReasonIsNotCut(t *testing.T) {
 	fits := strings.Repeat("a", 121) + "é"
 	if b, err := frame.AppendClose(nil, frame.Client, frame.CodeNormal, fits); err != nil || len(b) != 125 {
@@ -185,19 +188,20 @@ func TestCloseCodeNames(t *testing.T) {
 	}
 }
 
-// TestF79BrokenCloseTells gives Close frames that break a rule to a reader of each role, and holds what it tells of them: the rule
-// at the byte that decides, and what the frame says beside. The same in pieces of one byte.
+// TestF79BrokenCloseTells gives Close frames that break a rule to a reader of each role.
+// It checks the rule, the byte that decides, and the code and reason. Pieces of one byte
+// give the same.
 func TestF79BrokenCloseTells(t *testing.T) {
 	const reason = "idle for too long"
 	fill := strings.Repeat("0123456789", 13)
 	huge := uint64(1<<63 + 7)
-	at := func(header, payload uint64) [2]uint64 { return [2]uint64{header, payload} } // for a client, and a server
+	at := func(header, payload uint64) [2]uint64 { return [2]uint64{header, payload} } // for a client and for a server
 	for _, x := range []struct {
 		name   string
 		piece  reference.Piece
-		rule   *frame.ProtocolError // nil for that of the wrong mask
+		rule   *frame.ProtocolError // nil means the error of a wrong mask bit
 		offset [2]uint64
-		want   frame.BrokenClose // not Whole where the rest is to come
+		want   frame.BrokenClose // not Whole if more bytes are to come
 		ok     bool
 	}{
 		{"code out of range", piece(0x88, "\xEA\x6F"+reason), frame.ErrCloseCode, at(3, 7), frame.BrokenClose{60015, reason, true}, true},
@@ -265,7 +269,7 @@ func wrongly(p reference.Piece) reference.Piece {
 	return p
 }
 
-// TestF79NothingBroken holds that there is nothing to tell where no Close frame is broken or cut.
+// TestF79NothingBroken: BrokenClose returns false if no Close frame is broken or cut.
 func TestF79NothingBroken(t *testing.T) {
 	for _, stream := range []string{"", "\x88", "\x88\x02", "\x88\x02\x03", "\x88\x02\x03\xE8", "\x88\x00", "\x81\x05ab", "\x81\x02a\xFF", "\x89\x02a", "\x01\x02ab\x88\x03"} {
 		r := frame.NewReader(strings.NewReader(stream), frame.Client, frame.Options{})

@@ -80,9 +80,9 @@ var closeNames = map[CloseCode]string{
 // AppendClose appends the body of a Close frame to dst. CodeNoStatus with an empty reason
 // appends the empty body.
 //
-// It refuses, with dst unchanged, a code that role must not send
-// (ErrCloseCodeUnsendable), a reason longer than MaxCloseReason (ErrCloseReasonTooLong)
-// and a reason that is not UTF-8 (ErrCloseReasonNotUTF8).
+// On an error dst is unchanged. ErrCloseCodeUnsendable: role must not send code.
+// ErrCloseReasonTooLong: reason is longer than MaxCloseReason. ErrCloseReasonNotUTF8:
+// reason is not UTF-8.
 func AppendClose(dst []byte, role Role, code CloseCode, reason string) ([]byte, error) {
 	if code == CodeNoStatus && reason == "" {
 		return dst, nil
@@ -99,9 +99,9 @@ func AppendClose(dst []byte, role Role, code CloseCode, reason string) ([]byte, 
 	return append(dst, reason...), nil
 }
 
-// ParseClose splits the body of a Close frame. An empty body gives CodeNoStatus (RFC 6455
-// §7.1.5). reason is a view into body. A body that no peer may send returns the error of
-// the rule it breaks; a [Decoder] refuses such a frame earlier.
+// ParseClose splits the body of a Close frame into code and reason. An empty body gives
+// CodeNoStatus (RFC 6455 §7.1.5). reason is a view into body. For a body that no peer may
+// send, err is the rule that it breaks. A [Decoder] refuses such a frame earlier.
 func ParseClose(body []byte) (code CloseCode, reason []byte, err error) {
 	if len(body) == 0 {
 		return CodeNoStatus, nil, nil

@@ -12,7 +12,7 @@ import (
 // The frame of RFC 6455 §5.7: "Hello", masked.
 var hello = []byte{0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58}
 
-// A header that is whole is read where it stands. Nothing is judged here.
+// ParseHeader reads a whole header in place. It checks no rules.
 func ExampleParseHeader() {
 	h, n := frame.ParseHeader(hello)
 	fmt.Println(n, h.Opcode, h.Fin, h.Masked, h.Length)
@@ -39,7 +39,7 @@ func ExampleAppendFrame() {
 	// Output: 81 85 37 fa 21 3d 7f 9f 4d 51 58
 }
 
-// The body of a Close frame, made and taken apart.
+// AppendClose makes the body of a Close frame, and ParseClose splits it.
 func ExampleAppendClose() {
 	body, err := frame.AppendClose(nil, frame.Server, frame.CodeGoingAway, "maintenance")
 	if err != nil {
@@ -55,12 +55,12 @@ func ExampleAppendClose() {
 	// frame: this close code must not be sent (RFC 6455 §7.4.1)
 }
 
-// A Decoder takes the bytes of a stream in any portions. What it finds does not depend on
-// them.
+// A Decoder takes the bytes of a stream in portions of any size. The joined pieces of
+// each frame do not depend on the portions.
 func ExampleDecoder() {
 	d := frame.NewDecoder(frame.Server, frame.Options{})
 	for _, piece := range [][]byte{hello[:3], hello[3:8], hello[8:]} {
-		piece = bytes.Clone(piece) // it is unmasked where it stands
+		piece = bytes.Clone(piece) // Next unmasks it in place
 		for len(piece) > 0 {
 			event, n, err := d.Next(piece)
 			if err != nil {
@@ -78,8 +78,8 @@ func ExampleDecoder() {
 	// text "llo" start false end true
 }
 
-// An error names the rule, its section and the byte that decided. It says which code tells
-// the peer.
+// An error names the rule, its section, the byte that decided, and the close code to
+// send.
 func ExampleProtocolError() {
 	d := frame.NewDecoder(frame.Server, frame.Options{})
 	_, _, err := d.Next([]byte{0x81, 0x05}) // a client's frame that is not masked
@@ -93,7 +93,8 @@ func ExampleProtocolError() {
 	// true
 }
 
-// A Reader finds messages in a stream. Control frames come between the fragments of one.
+// A Reader finds messages in a stream. Control frames may come between the fragments of a
+// message.
 func ExampleReader() {
 	var stream []byte
 	stream = frame.AppendFrame(stream, frame.Header{Opcode: frame.Text}, []byte("two "))
@@ -118,7 +119,8 @@ func ExampleReader() {
 	// EOF
 }
 
-// Without a source, the caller puts bytes into Space as they come, and asks what is whole.
+// Without a source, the caller puts bytes into Space as they come. Buffered returns the
+// messages that are whole.
 func ExampleReader_Space() {
 	stream := frame.AppendFrame(nil, frame.Header{Fin: true, Opcode: frame.Text}, []byte("first"))
 	stream = frame.AppendFrame(stream, frame.Header{Fin: true, Opcode: frame.Text}, []byte("second"))
@@ -142,7 +144,7 @@ func ExampleReader_Space() {
 	// second
 }
 
-// All messages that stand in the read buffer leave it together, with their memory.
+// A batch takes all whole messages of the read buffer, together with their memory.
 func ExampleReader_NextBatch() {
 	var stream []byte
 	for _, text := range []string{"one", "two", "three"} {

@@ -8,40 +8,41 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
-// ErrMixedReads is returned by NextFrame while another read method holds frames of the
-// same message: see Reader.
-var ErrMixedReads = errors.New("frame: NextFrame within a message that Next has begun")
+// ErrMixedReads is the error of NextFrame while another read method holds frames of the
+// same message (see Reader). Finish that message with the other method first.
+var ErrMixedReads = errors.New("frame: NextFrame inside a message that another method has begun; read that message to its end first")
 
 var errReadCount = errors.New("frame: the source returned an impossible count from Read")
 
 const (
 	minBuffer     = 4 << 10 // the read buffer a connection starts with
 	minMoved      = 256     // a buffer of up to twice as much stays where it is, whatever it holds
-	directAtLeast = 8 << 10 // a shorter rest of a payload is read through the buffer, together with what follows it
+	directAtLeast = 8 << 10 // a shorter rest of a payload is read through the buffer, with what follows
 	minSpace      = 1 << 10 // with less space after them, the bytes left in the buffer move to its front
 	shrinkAfter   = 64      // fills in a row that left three quarters of the buffer empty, after which it halves
 	maxEmptyReads = 100     // reads of (0, nil) in a row before io.ErrNoProgress
 
-	// DefaultMaxBuffer is how far the read buffer grows by default. On a busy loopback
-	// feed of 200 B messages 16 KiB cost a tenth more CPU per message than 64 KiB, and 1
-	// MiB saved a twentieth.
+	// DefaultMaxBuffer is the largest size of the read buffer by default, in bytes. On a
+	// busy loopback feed of 200 B messages, 16 KiB cost 10 % more CPU per message than 64
+	// KiB. 1 MiB saved 5 %.
 	DefaultMaxBuffer = 64 << 10
 )
 
 // Space returns memory for the next bytes of the stream. Put bytes at its front, and call
 // Filled with their number. It is never empty. Earlier views become invalid.
 //
-// It is for a caller that waits for bytes while it holds the memory. Until a fill uses
-// all its space, the memory of the Reader is at most twice the bytes that came of the
-// message in progress, or 4 KiB, plus the smallest buffer of 256 B.
+// Use Space to hold the memory while waiting for bytes. Until a fill uses all its space,
+// the Reader holds at most twice the received bytes of the message in progress, or 4 KiB.
+// One buffer of 256 B may be added.
 func (r *Reader) Space() []byte { return r.space(nil, true) }
 
-// WaitSpace is Space for a caller of BufferedPiece. If the payload of the open message
-// can be read straight into dst, the space is the front of dst.
+// WaitSpace is Space for use with BufferedPiece. If the payload of the open message can
+// be read straight into dst, WaitSpace returns the front of dst.
 func (r *Reader) WaitSpace(dst []byte) []byte { return r.space(dst, true) }
 
-// SpaceIn is WaitSpace for a caller that does not wait: bytes are already there, or the
-// caller calls Release before it waits. The space is as large as recent fills suggest.
+// SpaceIn is WaitSpace for a caller that does not wait. Either bytes are ready to be
+// read, or the caller calls Release before it waits. The space is as large as recent
+// fills suggest.
 func (r *Reader) SpaceIn(dst []byte) []byte { return r.space(dst, false) }
 
 func (r *Reader) space(dst []byte, waits bool) []byte {
@@ -65,8 +66,8 @@ func (r *Reader) space(dst []byte, waits bool) []byte {
 	return space
 }
 
-// Refill is SpaceIn after Release, and uses less stack. It returns nil in the middle of a
-// frame or of a header; call SpaceIn then.
+// Refill is SpaceIn(nil) after Release, and uses less stack. It returns nil inside a
+// frame, or if a buffer is still held; call SpaceIn then.
 func (r *Reader) Refill() []byte {
 	if r.lent != nil || r.dec.inFrame {
 		return nil
@@ -78,13 +79,12 @@ func (r *Reader) Refill() []byte {
 	return r.buf
 }
 
-// growth returns the size of the buffer that may be held for n bytes that have come: the
-// largest power of two of at most 2n, and minBuffer for the first. It is never less than
-// n.
+// growth returns the size of the buffer that may be held for n received bytes. It is the
+// largest power of two of at most 2n, and at least minBuffer. So it is never less than n.
 func growth(n int) int { return max(minBuffer, 1<<bits.Len(uint(n))) }
 
-// gatherSpace returns the free memory after the gathered part of the message, and makes
-// more if there is none. It doubles with the bytes that came, whatever length was
+// gatherSpace returns the free memory after the gathered part of the message, and takes
+// more if there is none. The memory doubles with the received bytes, whatever length was
 // declared.
 func (r *Reader) gatherSpace(waits bool) []byte {
 	switch {
@@ -100,8 +100,7 @@ func (r *Reader) gatherSpace(waits bool) []byte {
 	return r.message.B[r.gathered:]
 }
 
-// gatherSize returns how much memory to take for n gathered bytes and those still to
-// come.
+// gatherSize returns how many bytes of memory to take for n gathered bytes and the rest.
 func (r *Reader) gatherSize(n int) int {
 	return max(n, int(min(uint64(growth(n+r.dec.header.Size())), uint64(n)+r.dec.left)))
 }
@@ -141,8 +140,8 @@ func (r *Reader) makeRoom(waits bool) {
 }
 
 // bufferSize returns the size of the read buffer with used bytes in it and room for need
-// more. Many bytes move to a larger one only when theirs is full, or the last fill was:
-// then a peer that sends one at a time does not have them moved for each.
+// more. More than minBuffer bytes move to a larger buffer only when theirs is full or the
+// last fill was full. So a peer that sends single bytes does not cause a move for each.
 func (r *Reader) bufferSize(used, need int) int {
 	size := max(r.size, len(r.buf))
 	switch {
@@ -159,9 +158,9 @@ func (r *Reader) bufferSize(used, need int) int {
 	return size
 }
 
-// waitSize bounds the size of a buffer that is held while bytes are waited for: by those
-// of the message, or by those of the last fills if they were full, which shows that there
-// are more.
+// waitSize bounds the size of the buffer held during a wait. The bound follows the
+// received bytes of the message, or those of the last fills if they were full. Full fills
+// show that more bytes are ready.
 func (r *Reader) waitSize(used, size int) int {
 	came := r.gathered + used
 	if r.dec.inFrame {
@@ -177,7 +176,8 @@ func (r *Reader) waitSize(used, size int) int {
 	return size
 }
 
-// Filled says that n bytes were put at the front of the last Space.
+// Filled tells r that n bytes were put at the front of the last Space, WaitSpace, SpaceIn
+// or Refill.
 func (r *Reader) Filled(n int) {
 	if r.into != nil {
 		if r.filled(n, n == len(r.into) && uint64(n) < r.dec.left) {
@@ -187,7 +187,7 @@ func (r *Reader) Filled(n int) {
 		return
 	}
 	r.end += n
-	switch ends := r.dec.inFrame && r.dec.left == uint64(n); { // by chance: it does not show that there is more
+	switch ends := r.dec.inFrame && r.dec.left == uint64(n); { // the frame ends here: a full fill does not show that more is there
 	case r.filled(n, n == r.offered && !ends):
 		r.size = max(r.size, min(2*len(r.buf), r.maxSize))
 		r.lowFills = 0
@@ -201,8 +201,7 @@ func (r *Reader) Filled(n int) {
 	}
 }
 
-// filled counts the bytes of fills in a row that were full, and returns whether this one
-// was.
+// filled counts the bytes of full fills in a row. It returns full.
 func (r *Reader) filled(n int, full bool) bool {
 	if full {
 		r.run = int32(min(int(r.run)+n, 1<<29))
@@ -212,8 +211,8 @@ func (r *Reader) filled(n int, full bool) bool {
 	return full
 }
 
-// Latest returns the bytes of the last Filled, as they came; n is the number given there.
-// To keep them, call it before the next decoding step, which unmasks in place.
+// Latest returns the n bytes of the last Filled(n), as they came. Call it before the next
+// decoding step, which unmasks in place.
 func (r *Reader) Latest(n int) []byte {
 	if len(r.fresh) > 0 {
 		return r.fresh[:n:n]
@@ -221,9 +220,9 @@ func (r *Reader) Latest(n int) []byte {
 	return r.buf[r.end-n : r.end : r.end]
 }
 
-// Release returns memory to the pool, and keeps at most twice the bytes that are still to
-// be delivered. All views become invalid. The next Space takes new memory. Call it before
-// waiting for bytes.
+// Release returns memory to the pool. It keeps at most twice the bytes that are still to
+// be delivered, or 512 B. All views become invalid. The next Space takes new memory. Call
+// it before waiting for bytes.
 func (r *Reader) Release() {
 	r.into = nil
 	if len(r.fresh) == 0 {
@@ -241,7 +240,7 @@ func (r *Reader) Release() {
 	}
 }
 
-// putBuffer gives the read buffer back, which holds nothing.
+// putBuffer gives back the read buffer, which must be empty.
 func (r *Reader) putBuffer() {
 	if r.lent != nil {
 		buffer.Put(r.lent)
@@ -249,7 +248,8 @@ func (r *Reader) putBuffer() {
 	}
 }
 
-// shrink gives back what of the read buffer is more than twice what it holds.
+// shrink moves the bytes of the read buffer to a smaller one if it is more than twice as
+// large as they are.
 func (r *Reader) shrink() {
 	keep := r.pos
 	if r.start >= 0 {

@@ -10,10 +10,11 @@ import (
 	"unsafe"
 )
 
-// script is a source that answers each Read from a list, and keeps where it was told to put the bytes.
+// script is a source that answers each Read from a list. It records the memory that each
+// Read gave.
 type script struct {
 	reads  []string
-	err    error // after the last
+	err    error // after the last answer
 	calls  int
 	spaces [][]byte
 }
@@ -68,7 +69,8 @@ func TestLargePayloadIsReadIntoItsPlace(t *testing.T) {
 				direct += len(p)
 			}
 		}
-		// What is not read into the last, largest memory was moved there once when it grew.
+		// Bytes that were not read into the last, largest buffer were moved there once,
+		// when it grew.
 		if direct < len(payload)/4 {
 			t.Errorf("fragmented %v: %d of %d bytes were read into their place", fragmented, direct, len(payload))
 		}
@@ -111,7 +113,7 @@ func TestR12NothingTakenForADeclaredLength(t *testing.T) {
 	if held := len(r.message.B) + r.Buffer(); held > 128<<10 {
 		t.Errorf("%d bytes held after 9 of 16 MiB came", held)
 	}
-	// And as the bytes come it stays within twice of what came.
+	// As the bytes come, the memory stays within twice of what came.
 	got := 9
 	for got < 4<<20 {
 		space := r.Space()
@@ -159,7 +161,7 @@ func TestBufferAdapts(t *testing.T) {
 			}
 		}
 	}
-	// Whole frames only, so that the stream goes on well after each fill.
+	// Whole frames only, so that the stream continues correctly after each fill.
 	whole := func(n int) int { return n / len(small) * len(small) }
 	fill(1)
 	if r.Buffer() != minBuffer {
@@ -236,7 +238,7 @@ func TestOddSources(t *testing.T) {
 			t.Errorf("a source that claims %d bytes: %v", n, err)
 		}
 	}
-	// Bytes and an error together: the bytes first.
+	// Bytes and an error come together: the bytes are delivered first.
 	b := wire(Client, data(Text, true, "message"))
 	once := false
 	r := NewReader(oddReader(func(p []byte) (int, error) {
@@ -303,7 +305,8 @@ func TestLatestIsWhatCame(t *testing.T) {
 	}
 }
 
-// Refill gives what SpaceIn would, wherever in the stream a connection waits.
+// Refill returns what SpaceIn would, or nil, at every place of the stream where a
+// connection waits.
 func TestRefillIsSpace(t *testing.T) {
 	big := strings.Repeat("b", 100_000)
 	stream := wire(Client, data(Text, true, "a"), data(Text, true, big), data(Text, false, "c"), data(Continuation, true, big), data(Text, true, ""))
@@ -349,8 +352,9 @@ func TestRefillIsSpace(t *testing.T) {
 	}
 }
 
-// F78: a caller that waits with a Space in hand, or behind a Release, has at most twice what came of the message, or 4 KiB,
-// whatever was declared and however large the fills before were.
+// F78: during a wait with a Space, or after Release, the Reader holds at most twice the
+// received bytes of the message, or 4 KiB. The declared length and the size of earlier
+// fills do not matter.
 func TestF78HeldIsTwiceWhatCame(t *testing.T) {
 	busy := wire(Client, data(Text, true, strings.Repeat("b", 1000)))
 	for _, limit := range []int{DefaultMaxBuffer, 1 << 20} {
@@ -360,7 +364,7 @@ func TestF78HeldIsTwiceWhatCame(t *testing.T) {
 				for _, step := range []int{1 + size/500, 4096, 5000, 30_000} {
 					r := NewReader(nil, Client, Options{})
 					r.SetMaxBuffer(limit)
-					for range 200 { // as a busy feed has left it
+					for range 200 { // as after a busy feed
 						space := r.SpaceIn(nil)
 						n := len(space) / len(busy) * len(busy)
 						copy(space, bytes.Repeat(busy, n/len(busy)))
@@ -389,7 +393,7 @@ func TestF78HeldIsTwiceWhatCame(t *testing.T) {
 						if r.message != nil {
 							held += len(r.message.B)
 						}
-						if held > max(minBuffer, 2*came)+minMoved { // the smallest buffer there is, to wait with beside a message
+						if held > max(minBuffer, 2*came)+minMoved { // plus the smallest buffer, for the wait inside a message
 							t.Fatalf("limit %d, waits %v: %d bytes held after %d of %d in steps of %d", limit, waits, held, came, size, step)
 						}
 						if !waits {

@@ -9,7 +9,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/fuzz/replay"
 )
 
-// TestR3R4R8R35GoldenVectors reads the examples of the RFCs in every way, cut everywhere, and writes them back.
+// TestR3R4R8R35GoldenVectors reads the examples of the RFCs with every method, cut at
+// every byte. Then it encodes them again.
 func TestR3R4R8R35GoldenVectors(t *testing.T) {
 	for _, v := range reference.Golden() {
 		t.Run(v.Section+"/"+v.Meaning, func(t *testing.T) {
@@ -30,7 +31,8 @@ func TestR3R4R8R35GoldenVectors(t *testing.T) {
 	}
 }
 
-// readFrames compares what a reader finds with the vector itself, not with the reference.
+// readFrames compares the frames that a reader returns with the vector, not with the
+// reference parser.
 func readFrames(t *testing.T, v reference.Vector) {
 	role := roleOf(v.To)
 	o := frame.Options{Compression: v.Options.Compression}

@@ -9,8 +9,10 @@ import (
 	"github.com/seed-7f57ff33/tickwire/fuzz/replay"
 )
 
-// TestR1R2R6R7R10R13R14R18R19R77HeaderGrid judges every combination of opcode, FIN, RSV, mask bit, length form, open
-// message, compression and role, in one piece and byte by byte, by a table that shares nothing with the decoder.
+// TestR1R2R6R7R10R13R14R18R19R77HeaderGrid checks every combination of opcode, FIN, RSV,
+// mask bit, length form, open message, compression and role. Each is sent in one piece
+// and byte by byte. The expected verdicts are from a table that shares nothing with the
+// decoder.
 func TestR1R2R6R7R10R13R14R18R19R77HeaderGrid(t *testing.T) {
 	grid := reference.Grid()
 	if len(grid) != 12288 {
@@ -25,7 +27,7 @@ func TestR1R2R6R7R10R13R14R18R19R77HeaderGrid(t *testing.T) {
 		rule, index := h.Verdict()
 		refused[rule]++
 		if rule != "" {
-			// The two bytes that are judged here, and not a byte more: the rest may never come.
+			// Only the two bytes that decide are sent: the rest may never come.
 			stream = stream[:at+index+1]
 		}
 		r := replay.New(h.Role, reference.Options{Compression: h.Compression}, stream)
@@ -49,7 +51,7 @@ func TestR1R2R6R7R10R13R14R18R19R77HeaderGrid(t *testing.T) {
 	}
 }
 
-// roleOf turns the reference's role into the engine's.
+// roleOf turns a role of the reference parser into a frame.Role.
 func roleOf(r reference.Role) frame.Role {
 	if r == reference.Server {
 		return frame.Server
@@ -57,7 +59,7 @@ func roleOf(r reference.Role) frame.Role {
 	return frame.Client
 }
 
-// decode returns the error that a stream in one piece gives, nil if there is none.
+// decode returns the error of a stream in one piece, or nil.
 func decode(role frame.Role, o frame.Options, stream []byte) *frame.ProtocolError {
 	d := frame.NewDecoder(role, o)
 	p := append([]byte(nil), stream...)
@@ -71,8 +73,8 @@ func decode(role frame.Role, o frame.Options, stream []byte) *frame.ProtocolErro
 	return nil
 }
 
-// TestR7R12VerdictAtTheHeader gives a decoder the header of a frame that will be refused and no byte more, whatever length
-// it declares (V14).
+// TestR7R12VerdictAtTheHeader gives a decoder only the header of a frame that breaks a
+// rule. The frame is refused there, whatever length it declares (V14).
 func TestR7R12VerdictAtTheHeader(t *testing.T) {
 	for _, length := range []uint64{0, 1, 125, 126, 65536, 1 << 40} {
 		for op := range byte(16) {

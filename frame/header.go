@@ -92,8 +92,8 @@ func appendHeader(dst []byte, b0 byte, masked bool, key mask.Key, length uint64)
 }
 
 // ParseHeader reads the header at the front of p. n is its length in bytes, or 0 if p
-// holds only a part of it. It checks nothing; the [Decoder] has the rules. The top bit of
-// h.Length may be set. The length was in its shortest form if n == h.Size().
+// holds only a part of it. ParseHeader checks no rules; the [Decoder] does. The top bit
+// of h.Length may be set. The length was in its shortest form if n == h.Size().
 func ParseHeader(p []byte) (h Header, n int) {
 	if len(p) < 2 {
 		return Header{}, 0
@@ -136,9 +136,9 @@ func headerSize(b1 byte) int {
 	return n + int(b1>>7)*4
 }
 
-// AppendFrame appends a whole frame to dst: h with the length of payload, then payload,
-// masked with h.Key if h.Masked. payload does not change, and must not overlap the free
-// capacity of dst.
+// AppendFrame appends a whole frame to dst: the header h, then payload. It replaces
+// h.Length by the length of payload, and masks payload with h.Key if h.Masked is set.
+// payload does not change. It must not overlap the free capacity of dst.
 func AppendFrame(dst []byte, h Header, payload []byte) []byte {
 	h.Length = uint64(len(payload))
 	dst = AppendHeader(dst, h)

@@ -2,46 +2,48 @@ package frame
 
 import "math"
 
-// The limits that hold where Options leaves a field 0.
+// The limits that hold while a field of Options is 0, in bytes or frames.
 const (
 	DefaultMaxMessage           = 16 << 20
 	DefaultMaxFrame             = 16 << 20
 	DefaultMaxFragments         = 131072
 	DefaultMaxControlPerMessage = 65536
 
-	// HardMaxMessage bounds messages and frames whose limit is off (a negative field).
-	// Only a larger positive field raises it.
+	// HardMaxMessage is the limit in bytes for messages and frames if their field is
+	// negative. Only a larger positive field raises it.
 	HardMaxMessage = 1 << 30
 )
 
 // Options are the limits and the relaxed rules of a receiver. With the zero value every
 // rule and every default limit holds.
 type Options struct {
-	// MaxMessage bounds the bytes of a message, all its fragments together:
-	// ErrMessageTooLarge at the header that passes it. 0 means DefaultMaxMessage,
-	// negative HardMaxMessage.
+	// MaxMessage is the largest message in bytes, all its fragments together. The header
+	// that exceeds it is refused with ErrMessageTooLarge. 0 means DefaultMaxMessage, a
+	// negative value HardMaxMessage.
 	MaxMessage int64
-	// MaxFrame bounds the payload of one data frame: ErrFrameTooLarge. 0 means that
-	// MaxMessage alone bounds it, and DefaultMaxFrame where that is 0 too; negative means
-	// HardMaxMessage.
+	// MaxFrame is the largest payload of one data frame in bytes. A longer frame is
+	// refused with ErrFrameTooLarge. 0 means that only MaxMessage holds; if that is 0
+	// too, it means DefaultMaxFrame. A negative value means HardMaxMessage.
 	MaxFrame int64
-	// MaxFragments bounds the frames of one message, empty ones counted:
-	// ErrTooManyFragments. 0 means DefaultMaxFragments, negative none.
+	// MaxFragments is the largest number of frames in one message, empty ones included.
+	// One more is refused with ErrTooManyFragments. 0 means DefaultMaxFragments, a
+	// negative value no limit.
 	MaxFragments int
-	// MaxControlPerMessage bounds the control frames between the fragments of one
-	// message: ErrTooManyControls. 0 means DefaultMaxControlPerMessage, negative none.
+	// MaxControlPerMessage is the largest number of control frames between the fragments
+	// of one message. One more is refused with ErrTooManyControls. 0 means
+	// DefaultMaxControlPerMessage, a negative value no limit.
 	MaxControlPerMessage int
-	// Compression says that permessage-deflate was negotiated: RSV1 is legal on the first
-	// frame of a message, which is then delivered compressed and not checked as UTF-8
-	// (RFC 7692 §6).
+	// Compression says that permessage-deflate was negotiated. RSV1 is then legal on the
+	// first frame of a message (RFC 7692 §6). Such a message is delivered compressed, and
+	// its text is not checked as UTF-8.
 	Compression bool
-	// AllowNonMinimal gives up R10: a length in a longer form than it needs is accepted
-	// and counted (Decoder.NonMinimal).
+	// AllowNonMinimal accepts a length in a longer form than it needs, which RFC 6455
+	// §5.2 forbids (R10). Decoder.NonMinimal counts such lengths.
 	AllowNonMinimal bool
-	// SkipUTF8 gives up R31–R33 for messages: text is delivered unchecked. Close reasons
-	// are always checked. The check of 200 B of ASCII took 2.4 of 17 ns a frame on a Zen
-	// 3 with AVX2: go test -run '^$' -bench 'Decode/client/200/ascii/.*/(utf8|skip)'
-	// ./frame
+	// SkipUTF8 delivers text messages without the check of RFC 6455 §8.1 (R31–R33). Close
+	// reasons are always checked. The check of 200 B of ASCII took 2.4 of 17 ns a frame
+	// on a Zen 3 with AVX2. The command: go test -run '^$' -bench
+	// 'Decode/client/200/ascii/.*/(utf8|skip)' ./frame
 	SkipUTF8 bool
 }
 
@@ -56,9 +58,8 @@ func byteLimit(field, byDefault int64) uint64 {
 	return uint64(min(field, math.MaxInt-MaxHeaderSize))
 }
 
-// frameLimit returns the bytes that a data frame may have for itself. Where only
-// MaxMessage is set it may have any: then the error is that of MaxMessage, the field to
-// raise.
+// frameLimit returns the most bytes that a data frame may have. If only MaxMessage is set
+// there is no limit for frames. The error then names MaxMessage, the field to raise.
 func (o *Options) frameLimit() uint64 {
 	if o.MaxFrame == 0 && o.MaxMessage != 0 {
 		return math.MaxUint64

@@ -4,10 +4,11 @@ package frame
 type Message struct {
 	// Opcode is Text or Binary, or Close, Ping or Pong for a control frame.
 	Opcode Opcode
-	// Compressed says that Data is still deflated: RSV1 was set on its first frame (RFC
-	// 7692 §6).
+	// Compressed says that Data is still deflated: RSV1 was set on the first frame of the
+	// message (RFC 7692 §6).
 	Compressed bool
-	// Data is a view: valid until the next read. Its capacity ends where it does.
+	// Data is the payload, unmasked. It is a view, valid until the next read. Its
+	// capacity is its length.
 	Data []byte
 }
 
@@ -20,21 +21,21 @@ func (m Message) Clone() Message {
 // Frame is one frame with its whole payload.
 type Frame struct {
 	Header Header
-	// Payload is unmasked, and a view: valid until the next read. Its capacity ends where
-	// it does.
+	// Payload is unmasked. It is a view, valid until the next read. Its capacity is its
+	// length.
 	Payload []byte
 }
 
-// Piece is a part of a message that is read before the message is whole.
+// Piece is a part of a message, delivered before the message is whole.
 type Piece struct {
-	// Opcode is the message's, Text or Binary; or Close, Ping or Pong for a control
-	// frame, which comes whole.
+	// Opcode is Text or Binary, the type of the message; or Close, Ping or Pong for a
+	// whole control frame.
 	Opcode Opcode
 	// Compressed says that the message's data is deflated.
 	Compressed bool
 	// Last says that the message ends with this piece.
 	Last bool
-	// Data is a part of the payload, unmasked and checked; it can be empty. It is a view,
-	// valid until the next read, or lies in the memory that the caller gave.
+	// Data is a part of the payload, unmasked and checked. It can be empty. It is a view,
+	// valid until the next read, or the front of the caller's memory.
 	Data []byte
 }

@@ -11,9 +11,10 @@ import (
 	"testing"
 )
 
-// TestR35MixedReads reads random streams by all the ways of a Reader in random order, with and without a source, in random
-// portions, with errors of the source in between, and compares each result with a model of what Reader's comment promises.
-// TICKWIRE_FULL=1 takes thirty times as many.
+// TestR35MixedReads reads random streams with all read methods in random order. The
+// Reader has a source or none, random portions, and errors between them. Each result is
+// compared with a model of what the comment of Reader promises. TICKWIRE_FULL=1 reads
+// thirty times as many streams.
 func TestR35MixedReads(t *testing.T) {
 	runs := 2500
 	switch {
@@ -32,29 +33,29 @@ func TestR35MixedReads(t *testing.T) {
 	}
 }
 
-// wireFrame is a frame of the stream, and where it stands there.
+// wireFrame is a frame of the stream and its place there.
 type wireFrame struct {
 	Frame
 	body, end int
 }
 
-// mixed is a reading in many ways, and the model of where it stands.
+// mixed is one run with many read methods, and the model of its state.
 type mixed struct {
 	rnd     *rand.Rand
 	rd      *Reader
-	stream  []byte // the rest is not given yet
+	stream  []byte // the part that is not given yet
 	given   int    // bytes
 	pull    bool   // with a source
-	waits   int    // of 8 reads, those that end with errTimeout
+	waits   int    // of 8 reads, how many end with errTimeout
 	log     []string
 	batches []heldBatch
 
 	frames []wireFrame
-	broken int // where a byte stands that breaks a rule; -1 if none does
+	broken int // the place of the byte that breaks a rule, or -1
 	over   error
 
 	cur   int   // the first frame that was not taken whole
-	off   int   // bytes of it that were given
+	off   int   // bytes of that frame that were given
 	claim claim // of frames before cur
 	op    Opcode
 	held  string // taken and not given
@@ -149,7 +150,8 @@ func (m *mixed) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// run calls one way after the other until the stream's end was told three times.
+// run calls one read method after the other until the end of the stream was returned
+// three times.
 func (m *mixed) run() error {
 	for ends := 0; ends < 3; {
 		if m.rnd.IntN(8) == 0 {
@@ -185,7 +187,8 @@ func (m *mixed) run() error {
 	return nil
 }
 
-// call calls one way to read and compares. Its error is the Reader's if that was to come.
+// call calls one read method and compares the result with the model. It returns an
+// expected error of the Reader.
 func (m *mixed) call(way int) error {
 	var dst []byte
 	if way == 2 {
@@ -213,7 +216,8 @@ func (m *mixed) call(way int) error {
 		if ok || err != nil {
 			return m.judged(err)
 		}
-		// Nothing is there. Without a source the bytes come from here, and the way may change after them.
+		// Nothing is buffered. Without a source the bytes come from here. The method may
+		// change after them.
 		space := m.rd.SpaceIn(dst)
 		n, err := m.Read(space)
 		if err != nil {
@@ -226,7 +230,7 @@ func (m *mixed) call(way int) error {
 	}
 }
 
-// judged keeps a final error of the Reader's, which the model has agreed to.
+// judged records a final error of the Reader that the model has agreed to.
 func (m *mixed) judged(err error) error {
 	var broken *ProtocolError
 	if errors.As(err, &broken) {
@@ -238,7 +242,8 @@ func (m *mixed) judged(err error) error {
 	return err
 }
 
-// agree compares whether something came with whether it was to come. It reports whether there is something to compare.
+// agree checks that something came if and only if the model expects it. It reports
+// whether there is a result to compare.
 func (m *mixed) agree(got bool, err error, want bool, wantErr error) (bool, error) {
 	var broken *ProtocolError
 	midway := m.cur < len(m.frames) || m.broken >= 0 || len(m.frames) > 0 && m.openAt(m.cur)
@@ -260,7 +265,7 @@ func (m *mixed) agree(got bool, err error, want bool, wantErr error) (bool, erro
 	return false, fmt.Errorf("came %t, %v; want %t, %v (frame %d+%d, claim %d, %d held, %d bytes given)", got, err, want, wantErr, m.cur, m.off, m.claim, len(m.held), m.given)
 }
 
-// openAt reports whether a message is open behind the first n frames.
+// openAt reports whether a message is open after the first n frames.
 func (m *mixed) openAt(n int) bool {
 	for n--; n >= 0; n-- {
 		if !m.frames[n].Header.Opcode.IsControl() {
@@ -270,7 +275,7 @@ func (m *mixed) openAt(n int) bool {
 	return false
 }
 
-// errBroken is the model's word for a ProtocolError.
+// errBroken is a ProtocolError in the model.
 var errBroken = errors.New("broken")
 
 func (m *mixed) closed() bool {
@@ -289,7 +294,8 @@ func (m *mixed) whole() (f *wireFrame, ok bool, err error) {
 	return f, m.given >= f.end, nil
 }
 
-// take goes behind the frame cur, whose message then has the claim c. It returns what of its payload was not given.
+// take moves past the frame cur, whose message then has the claim c. It returns the part
+// of the payload that was not given.
 func (m *mixed) take(c claim) string {
 	f := &m.frames[m.cur]
 	rest := string(f.Payload[m.off:])
@@ -393,7 +399,8 @@ func (m *mixed) nextFrame() (ok bool, err, wrong error) {
 	return ok, err, wrong
 }
 
-// piece is the model of NextPiece: what can come is any front of want; a control frame comes whole.
+// piece is the model of NextPiece. Any front of want may come; a control frame comes
+// whole.
 func (m *mixed) piece() (op Opcode, want []byte, ok bool, err error) {
 	if m.over != nil || m.closed() {
 		_, _, err = m.whole()
@@ -505,7 +512,7 @@ func (m *mixed) nextBatch() (ok bool, err, wrong error) {
 	return true, nil, wrong
 }
 
-// release compares the messages of a batch that was kept, and gives it back.
+// release compares the messages of a batch that was kept, and releases the batch.
 func (b heldBatch) release() error {
 	for i, g := range b.Messages {
 		if string(g.Data) != b.want[i] {

@@ -63,7 +63,7 @@ func TestLimitsOff(t *testing.T) {
 	if n := byteLimit(5, 1); n != 5 {
 		t.Errorf("5: %d", n)
 	}
-	// V5: with the limits off the rules and the hard bound still hold.
+	// V5: with the limits off the rules and HardMaxMessage still hold.
 	o := Options{MaxMessage: -1, MaxFrame: -1, MaxFragments: -1, MaxControlPerMessage: -1}
 	d := NewDecoder(Client, o)
 	if _, _, err := d.Next(AppendHeader(nil, Header{Fin: true, Opcode: Binary, Length: HardMaxMessage + 1})); !errors.Is(err, ErrFrameTooLarge) {
@@ -109,7 +109,8 @@ func TestMoreWithinFrames(t *testing.T) {
 		if _, ok, _ := r.Buffered(); ok {
 			continue
 		}
-		// The first message has begun. With the rest there is more, until the last has been taken.
+		// The first message has begun. Once its rest is buffered, More is true until the
+		// last message is taken.
 		for rest := b[cut:]; len(rest) > 0; {
 			n := copy(r.Space(), rest)
 			r.Filled(n)
@@ -132,8 +133,9 @@ func TestMoreWithinFrames(t *testing.T) {
 	}
 }
 
-// Compressed tells from the first byte of a message which way it is to be read, however it is cut, and FrameAt where each piece is
-// from. What is read so is never gathered.
+// Compressed is right from the first byte of a message, however the stream is cut.
+// FrameAt tells the frame of each piece. Pieces of a compressed message are never
+// gathered.
 func TestR77CompressedIsKnownFromTheFirstByte(t *testing.T) {
 	compressed := func(op Opcode, fin bool, payload string) Frame {
 		f := data(op, fin, payload)

@@ -1,10 +1,10 @@
-// Package frame is RFC 6455 §5 as bytes in, events out: the header codec, the rules of
-// the wire, a resumable [Decoder], a buffering [Reader] and a [Writer]. It opens no
-// sockets, starts no goroutines and reads no clocks.
+// Package frame reads and writes the frames of RFC 6455 §5. It has a header codec, a
+// resumable [Decoder], a buffering [Reader] and a [Writer]. It opens no sockets, starts
+// no goroutines and reads no clocks.
 //
-// The strictest reading of the RFC is the default. Each violation is a *[ProtocolError]
-// that names the rule, the section, the offset of the byte that decided, and the close
-// code to send; errors.Is compares it with the Err… values of this package. After an
+// The strictest reading of the RFC is the default. Each violation is a *[ProtocolError].
+// It names the rule, the section, the offset of the byte that decided, and the close code
+// to send. errors.Is compares it with the Err… values of this package. After such an
 // error nothing more is delivered.
 package frame
 

@@ -8,9 +8,9 @@ type Prepared struct {
 	payload []byte // its payload, a view of encoded
 }
 
-// Prepare encodes a text or binary message. payload is copied. With compressed set the
-// frame has RSV1, and payload is the message as permessage-deflate compresses it without
-// context takeover (RFC 7692 §7.2.1).
+// Prepare encodes a text or binary message. It copies payload, and returns ErrOpcode for
+// another opcode. With compressed set the frame has RSV1. payload must then be the
+// message compressed by permessage-deflate without context takeover (RFC 7692 §7.2.1).
 func Prepare(op Opcode, payload []byte, compressed bool) (*Prepared, error) {
 	if op != Text && op != Binary {
 		return nil, ErrOpcode
@@ -36,7 +36,8 @@ func (w *Writer) AppendPrepared(p *Prepared) error {
 	return nil
 }
 
-// EncodePrepared is Encode for p. A server gets p's own bytes, which must not be changed.
+// EncodePrepared is Encode for p. For a server it returns p's own bytes, which the caller
+// must not change.
 func (w *Writer) EncodePrepared(p *Prepared) []byte {
 	switch {
 	case w.start != w.end || w.err != nil:
@@ -50,7 +51,7 @@ func (w *Writer) EncodePrepared(p *Prepared) []byte {
 }
 
 // WritePrepared queues p and flushes. A server with an empty queue writes p's own bytes,
-// without a copy.
+// without copying them.
 func (w *Writer) WritePrepared(p *Prepared) error {
 	if w.role == Server && w.err == nil && (w.Queued() == 0 || len(p.encoded) >= zeroCopyMin && w.vector() != nil) {
 		return w.flush(p.encoded)

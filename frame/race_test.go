@@ -2,5 +2,6 @@
 
 package frame
 
-// UnderRace thins the tests that are many small runs, which the race detector makes ten times slower.
+// UnderRace shortens tests of many small runs, which the race detector makes ten times
+// slower.
 const UnderRace = true

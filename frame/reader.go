@@ -7,25 +7,26 @@ import (
 	"github.com/seed-7f57ff33/tickwire/frame/buffer"
 )
 
-// Reader finds whole messages in a byte stream: a Decoder over a pooled buffer that is
-// filled by large reads. After a fill each message is a view into the buffer, and nothing
-// is read while a whole message is there.
+// Reader reads whole messages from a byte stream. It runs a Decoder over a pooled buffer,
+// which large reads fill. A message of one frame is a view into that buffer. The
+// fragments of a message are gathered in a second buffer. Nothing is read while a whole
+// message is buffered.
 //
 // There are two ways to use it. With an io.Reader, Next reads if it must. Without one,
 // the caller asks Buffered for messages; if there is none, it reads bytes into Space and
 // calls Filled with their number.
 //
 // The read methods can be mixed. Each control frame is delivered once, by the method that
-// meets it. Nothing is delivered twice, and no part of a message is taken for a whole
-// one:
+// meets it. No byte is delivered twice, and no part of a message is delivered as a whole
+// message:
 //
-//   - Once a part of a message was delivered, as frames or pieces, Next and
-//     NextBatch skip the rest of it.
-//   - NextPiece continues at the byte where Next, NextBatch or NextFrame stopped,
-//     and includes what they had read but not delivered.
+//   - After a part of a message was delivered as frames or pieces, Next and NextBatch
+//     skip the rest of it.
+//   - NextPiece continues after the last byte that was delivered. It includes what Next,
+//     NextBatch or NextFrame had read but not delivered.
 //   - NextFrame skips the rest of a message of which NextPiece delivered a part.
-//     While Next, NextBatch or NextPiece hold frames that they have not delivered,
-//     NextFrame returns ErrMixedReads.
+//     NextFrame returns ErrMixedReads while another method holds frames of a message that
+//     it has not delivered.
 //
 // Make one with NewReader. It is not safe for concurrent use.
 type Reader struct {
@@ -51,7 +52,7 @@ type Reader struct {
 	run      int32 // bytes of the last fills that used all of theirs
 	lowFills uint8 // fills in a row that left most of the buffer empty
 	claim    claim // on the open message
-	given    bool  // the caller has seen what message holds: it goes back at the next step
+	given    bool  // the caller has seen what message holds; it goes back at the next step
 }
 
 // source is where Next and its like read.
@@ -60,9 +61,9 @@ type source struct {
 	err error // came together with bytes, reported when they are used up
 }
 
-// claim says what has become of the frames of the open message that have been taken
-// whole, and so of what is left of it. The frame in progress belongs to nobody before it
-// was given in part or whole.
+// claim says how the whole frames taken from the open message were delivered. It decides
+// what the methods do with the rest of that message. The frame in progress has no claim
+// before a part of it was given.
 type claim uint8
 
 const (
@@ -70,11 +71,11 @@ const (
 	joined                 // they are gathered, to be given as one
 	framed                 // they were given as frames
 	pieced                 // they, or a part of the frame in progress, were given as pieces
-	dropped                // the rest of the message is passed over
+	dropped                // the rest of the message is skipped
 )
 
-// given reports whether a part of the message was, so that what is left is no message of
-// its own.
+// given reports whether a part of the message was given. The rest is then not a message
+// of its own.
 func (c claim) given() bool { return c >= framed }
 
 // NewReader returns a Reader for the endpoint of the given role. src may be nil.
@@ -96,29 +97,29 @@ func (r *Reader) Reset(src io.Reader, role Role, o Options) {
 	r.dec.Reset(role, o)
 }
 
-// SetMaxBuffer limits the read buffer to n bytes, rounded up to a power of two. The
-// default is DefaultMaxBuffer. A message that does not fit is gathered in memory of its
-// own.
+// SetMaxBuffer limits the read buffer to n bytes, rounded up to a power of two, and at
+// least 4 KiB. The default is DefaultMaxBuffer. A message that does not fit is gathered
+// in a buffer of its own.
 func (r *Reader) SetMaxBuffer(n int) {
 	r.maxSize = 1 << min(bits.Len(uint(max(n, minBuffer)-1)), bits.UintSize-2)
 }
 
-// SetMaxMessage is Decoder.SetMaxMessage.
+// SetMaxMessage changes Options.MaxMessage, as Decoder.SetMaxMessage does.
 func (r *Reader) SetMaxMessage(n int64) { r.dec.SetMaxMessage(n) }
 
 // Decoder returns the Decoder inside r, for its counters. Do not call its Next.
 func (r *Reader) Decoder() *Decoder { return &r.dec }
 
 // Next returns the next message, or a control frame that comes before it. The message is
-// a view, valid until the next call of any method. A message of which another method
-// delivered a part is skipped.
+// a view, valid until the next call of any method. Next skips the rest of a message of
+// which another method delivered a part.
 //
 // At the end of the stream the error is io.EOF; inside a frame or a fragmented message it
-// is io.ErrUnexpectedEOF. Other errors of the source are returned unchanged. If the
-// source can continue after one, such as a passed deadline, so can Next and every other
-// read method.
+// is io.ErrUnexpectedEOF. Other errors of the source are returned unchanged. After an
+// error that does not end the source, such as a passed deadline, any read method may be
+// called again.
 func (r *Reader) Next() (Message, error) {
-	// As in BufferedFast, a call of which would be a tenth of the time.
+	// This is BufferedFast, inlined: the call would cost a tenth of the time.
 	if m, next := r.dec.decodeFast(r.buf[:r.end], r.pos); m.Opcode != 0 {
 		r.pos = next
 		return m, nil
@@ -138,8 +139,9 @@ func (r *Reader) next() (Message, error) {
 	}
 }
 
-// NextFrame returns the next frame as it was sent, with its whole payload, unmasked.
-// Errors and lifetime are those of Next. ErrMixedReads takes nothing from the stream.
+// NextFrame returns the next frame with its header as it was sent and its whole payload,
+// unmasked. Errors and lifetime are those of Next. A call that returns ErrMixedReads
+// takes nothing from the stream.
 func (r *Reader) NextFrame() (Frame, error) {
 	for {
 		f, ok, err := r.BufferedFrame()
@@ -152,9 +154,9 @@ func (r *Reader) NextFrame() (Frame, error) {
 	}
 }
 
-// NextPiece returns the next part of a message of any size, as it comes, or a whole
-// control frame. If the payload can be read straight into dst, Data is the front of dst;
-// otherwise it is a view, as with Next. All limits of Options hold.
+// NextPiece returns the next part of a message as it comes, or a whole control frame. If
+// the payload can be read straight into dst, Data is the front of dst. Otherwise Data is
+// a view, as with Next. All limits of Options hold. Errors are those of Next.
 func (r *Reader) NextPiece(dst []byte) (Piece, error) {
 	for {
 		p, ok, err := r.BufferedPiece()
@@ -168,8 +170,8 @@ func (r *Reader) NextPiece(dst []byte) (Piece, error) {
 }
 
 // BufferedFast returns the next message if it is buffered whole and of the common kind:
-// one frame of at most 64 KiB without reserved bits. Otherwise ok is false; call Buffered
-// then.
+// one text or binary frame of less than 64 KiB without reserved bits. Otherwise ok is
+// false; call Buffered then.
 func (r *Reader) BufferedFast() (m Message, ok bool) {
 	m, r.pos = r.dec.decodeFast(r.buf[:r.end], r.pos)
 	return m, m.Opcode != 0
@@ -179,7 +181,7 @@ func (r *Reader) BufferedFast() (m Message, ok bool) {
 // are needed.
 func (r *Reader) Buffered() (m Message, ok bool, err error) {
 	if r.pos == r.end && r.dec.betweenMessages() && len(r.fresh) == 0 && !r.given {
-		return Message{}, false, nil // nothing is here, and nothing begun: so it is before nearly every read
+		return Message{}, false, nil // nothing is here, and nothing begun: the usual case before a read
 	}
 	if m, ok := r.BufferedFast(); ok {
 		return m, true, nil
@@ -222,10 +224,10 @@ func (r *Reader) BufferedFrame() (f Frame, ok bool, err error) {
 	return Frame{Header: ev.Header, Payload: ev.Data}, true, nil
 }
 
-// ended reports whether nothing more can be given, but an error or io.EOF.
+// ended reports whether only an error or io.EOF can follow.
 func (r *Reader) ended() bool { return r.dec.err != nil || r.dec.closed }
 
-// drop begins to pass over what is left of the open message.
+// drop begins to skip the rest of the open message.
 func (r *Reader) drop() {
 	r.claim = dropped
 	r.gathered = 0
@@ -272,12 +274,14 @@ func (r *Reader) BufferedPiece() (p Piece, ok bool, err error) {
 	}
 }
 
-// handOver gives what the other ways of reading have left of a message in progress.
+// handOver gives what the other methods have read of a message in progress but not
+// delivered.
 func (r *Reader) handOver() (p Piece, ok bool, err error) {
 	switch {
 	case r.ended():
 	case r.gathered > 0 && len(r.fresh) > 0:
-		// The newest bytes follow it, in the memory that is handed out here.
+		// The newest bytes follow the gathered ones in the same memory, which is handed
+		// out here.
 		var ev Event
 		if err := r.decode(&ev); err != nil {
 			return Piece{}, false, err
@@ -307,8 +311,9 @@ func (r *Reader) piece(data []byte, last bool) Piece {
 	return Piece{Opcode: r.dec.opcode, Compressed: r.dec.rsv1, Last: last, Data: data}
 }
 
-// frame decodes to the end of a frame that is not passed over. With alone set the Data of
-// its event is all of the frame's payload, otherwise all of the message so far.
+// frame decodes to the end of the next frame that is not skipped. With alone set, ev.Data
+// is the whole payload of the frame. Otherwise it is the whole message, or nil before the
+// message ends.
 func (r *Reader) frame(ev *Event, alone bool) (ok bool, err error) {
 	for {
 		if err := r.decode(ev); err != nil || ev.none() {
@@ -342,8 +347,8 @@ func (r *Reader) frame(ev *Event, alone bool) (ok bool, err error) {
 	}
 }
 
-// endFrame returns the payload of the data frame that has just ended, or of its message:
-// nil if that is not whole.
+// endFrame returns the payload of the data frame that has just ended. Without alone it
+// returns that of its message, or nil if the message is not whole.
 func (r *Reader) endFrame(h *Header, alone bool) (data []byte) {
 	if r.start >= 0 && !r.staysInBuffer(h, alone) {
 		// NextFrame began this fragment, to deliver it in place. Now it joins its
@@ -369,7 +374,8 @@ func (r *Reader) endFrame(h *Header, alone bool) (data []byte) {
 	return data
 }
 
-// decode feeds the decoder and puts its event into ev: none if more bytes are needed.
+// decode feeds the decoder and puts its event into ev. ev is none if more bytes are
+// needed.
 func (r *Reader) decode(ev *Event) error {
 	if r.given {
 		buffer.Put(r.message)
@@ -378,7 +384,7 @@ func (r *Reader) decode(ev *Event) error {
 	if len(r.fresh) > 0 {
 		n, err := r.dec.next(r.fresh, ev)
 		if r.fresh = r.fresh[n:]; len(r.fresh) == 0 {
-			r.fresh = nil // it would keep the message's memory for as long as nothing else is read in place
+			r.fresh = nil // an empty slice would keep the message's memory alive
 		}
 		return err
 	}
@@ -388,13 +394,13 @@ func (r *Reader) decode(ev *Event) error {
 }
 
 // staysInBuffer reports whether the payload of a new frame is delivered as a view into
-// the read buffer: it is all that will be delivered, and fits.
+// the read buffer. It is, if it is delivered alone and fits.
 func (r *Reader) staysInBuffer(h *Header, alone bool) bool {
 	return (alone || h.Opcode.IsControl() || h.Fin && h.Opcode != Continuation) && h.Length <= uint64(r.maxSize)
 }
 
-// gather appends data to the message in progress. What the last fill put in its place is
-// only counted.
+// gather appends data to the message in progress. Data that the last fill put in place
+// already is only counted.
 func (r *Reader) gather(data []byte) {
 	if len(data) == 0 {
 		return
@@ -412,7 +418,7 @@ func (r *Reader) gather(data []byte) {
 	r.gathered = need
 }
 
-// taken hands out what was gathered; its memory goes back at the next step.
+// taken hands out what was gathered. Its memory goes back at the next step.
 func (r *Reader) taken() []byte {
 	n := r.gathered
 	r.gathered = 0
@@ -423,9 +429,9 @@ func (r *Reader) taken() []byte {
 	return r.message.B[:n:n]
 }
 
-// Compressed reports whether the message in progress is compressed, or the one that
-// starts with the next buffered byte. Then BufferedPiece can read it without gathering it
-// first. Without a byte of a message it is false.
+// Compressed reports whether the message in progress is compressed. Between messages it
+// reports on the message that starts at the next buffered byte, and is false if there is
+// none. BufferedPiece reads a compressed message without gathering it first.
 func (r *Reader) Compressed() bool {
 	d := &r.dec
 	switch {
@@ -439,9 +445,9 @@ func (r *Reader) Compressed() bool {
 	return r.pos < r.end && r.buf[r.pos]&bitRSV1 != 0
 }
 
-// FrameAt returns the header of the frame that the last piece of a compressed message
-// came from, and the offset of its payload in the stream. They are for errors found while
-// inflating, and do not depend on how the stream was split.
+// FrameAt returns the header of the frame that held the last piece of a compressed
+// message. payload is the offset of that frame's payload in the stream. Use both to
+// report an error found while inflating. They do not depend on how the stream was split.
 func (r *Reader) FrameAt() (h Header, payload uint64) {
 	return r.dec.header, r.dec.offset - (r.dec.header.Length - r.dec.left)
 }

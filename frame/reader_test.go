@@ -27,7 +27,7 @@ func data(op Opcode, fin bool, payload string) Frame {
 }
 
 func TestReaderMessages(t *testing.T) {
-	big := strings.Repeat("größer ", 10000) // over the read buffer
+	big := strings.Repeat("größer ", 10000) // larger than the read buffer
 	stream := []Frame{
 		data(Text, true, "one"),
 		data(Binary, true, "\xff\xfe"),
@@ -137,7 +137,8 @@ func TestReaderMixesWays(t *testing.T) {
 	}
 	for _, role := range []Role{Client, Server} {
 		r := NewReader(iotest.HalfReader(bytes.NewReader(wire(role, stream...))), role, Options{})
-		// A part of the first message, then whole messages: the rest is skipped, its control frames are not.
+		// A part of the first message is read, then whole messages. The rest of the first
+		// is skipped, but not its control frames.
 		if p, err := r.NextPiece(nil); err != nil || string(p.Data) != "one " {
 			t.Fatalf("piece %q, %v", p.Data, err)
 		}

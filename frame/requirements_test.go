@@ -17,7 +17,7 @@ import (
 
 var update = flag.Bool("update", false, "write the table of requirements and tests into fuzz/README.md")
 
-// requirements are those that bytes alone decide, so that this package must keep them.
+// requirements are those that the bytes alone decide. This package must keep them.
 var requirements = []struct{ id, text string }{
 	{"R1", "a server fails on an unmasked frame"},
 	{"R2", "a client fails on a masked frame"},
@@ -51,7 +51,8 @@ var requirements = []struct{ id, text string }{
 
 var requirementInName = regexp.MustCompile(`[RV][0-9]+`)
 
-// tests returns the names of the tests in a directory that name a requirement or a bug class, by what they name.
+// tests returns, for each requirement or bug class, the names of the tests in a directory
+// that name it.
 func tests(t *testing.T, dir string) map[string][]string {
 	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
 	if err != nil || len(files) == 0 {
@@ -68,7 +69,8 @@ func tests(t *testing.T, dir string) map[string][]string {
 			if !ok || fn.Recv != nil || !strings.HasPrefix(fn.Name.Name, "Test") {
 				continue
 			}
-			// The numbers stand together behind Test: in TestR7R12VerdictAtTheHeader R7 and R12.
+			// The numbers come together after Test: TestR7R12VerdictAtTheHeader names R7
+			// and R12.
 			rest := strings.TrimPrefix(fn.Name.Name, "Test")
 			for {
 				at := requirementInName.FindStringIndex(rest)
@@ -86,8 +88,8 @@ func tests(t *testing.T, dir string) map[string][]string {
 	return named
 }
 
-// TestEveryRequirementHasATest fails for a requirement that no test of this package names, and for a table in fuzz/README.md
-// that promises a test which does not exist.
+// TestEveryRequirementHasATest fails for a requirement that no test of this package
+// names. It also fails if a table in fuzz/README.md names a test that does not exist.
 func TestEveryRequirementHasATest(t *testing.T) {
 	named := tests(t, ".")
 	var table strings.Builder

@@ -5,9 +5,9 @@ import (
 	"strconv"
 )
 
-// ProtocolError says that the peer broke the protocol. Compare it by errors.Is with the
-// Err… values of this package, one for each rule. The error of a [Decoder] also says
-// where in the stream the rule was broken.
+// ProtocolError reports that the peer broke a rule of the protocol. Compare it by
+// errors.Is with the Err… values of this package, one for each rule. The error of a
+// [Decoder] also tells where in the stream the rule was broken.
 type ProtocolError struct {
 	Rule        string    // the rule's name
 	Section     string    // the rule's source, such as "RFC 6455 §5.2"
@@ -15,13 +15,12 @@ type ProtocolError struct {
 	Code        CloseCode // the code that tells the peer (RFC 6455 §7.4.1)
 	Offset      uint64    // of the first byte that decides, counted from the first byte of the first frame
 	Opcode      Opcode    // of the frame
-	Length      uint64    // of the frame's payload in bytes; 0 while its header has not told it
-	Limit       uint64    // that was passed, for the rules that are limits; 0 for the others
-	Field       string    // that sets the limit, as "frame.Options.MaxMessage"; "" for rules that are none
+	Length      uint64    // of the frame's payload in bytes; 0 before the header tells it
+	Limit       uint64    // the limit that was exceeded; 0 if the rule is not a limit
+	Field       string    // that sets the limit, such as "frame.Options.MaxMessage"; "" if the rule is not a limit
 }
 
-// Error returns rule, section, offset and frame in one line, and the limit that was
-// exceeded.
+// Error returns the rule, section, offset, frame and exceeded limit in one line.
 func (e *ProtocolError) Error() string {
 	b := append([]byte("frame: "), e.Rule...)
 	b = append(append(append(b, " ("...), e.Section...), ") at byte "...)
@@ -44,7 +43,7 @@ func (e *ProtocolError) Is(target error) bool {
 	return ok && t.Rule == e.Rule
 }
 
-// One value per rule, in the order in which a frame is judged.
+// The rules, in the order in which a frame is checked.
 var (
 	ErrReservedBits           = rule("reserved bits", "RFC 6455 §5.2", "R6", CodeProtocolError)
 	ErrReservedOpcode         = rule("reserved opcode", "RFC 6455 §5.2", "R7", CodeProtocolError)
@@ -70,13 +69,13 @@ func rule(name, section, requirement string, code CloseCode) *ProtocolError {
 	return &ProtocolError{Rule: name, Section: section, Requirement: requirement, Code: code}
 }
 
-// Misuse of the API, found before anything is written.
+// The errors of a wrong call. Nothing is queued or written then.
 var (
 	ErrCloseCodeUnsendable = errors.New("frame: this close code must not be sent (RFC 6455 §7.4.1)")
 	ErrCloseReasonTooLong  = errors.New("frame: close reason over 123 bytes (RFC 6455 §5.5)")
 	ErrCloseReasonNotUTF8  = errors.New("frame: close reason is not UTF-8 (RFC 6455 §5.5.1)")
-	ErrControlPayload      = errors.New("frame: control payload over 125 bytes (RFC 6455 §5.5)")
-	ErrOpcode              = errors.New("frame: opcode that cannot be written here (RFC 6455 §5.2)")
+	ErrControlPayload      = errors.New("frame: a control frame needs FIN, no RSV1 and at most 125 bytes (RFC 6455 §5.5)")
+	ErrOpcode              = errors.New("frame: this method cannot write that opcode (RFC 6455 §5.2)")
 )
 
 // verdict is what an octet of a header decides.

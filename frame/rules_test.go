@@ -11,14 +11,16 @@ import (
 	"github.com/seed-7f57ff33/tickwire/fuzz/reference"
 )
 
-// Numbers in this file are counted by hand, in the bytes that stand in the test: the reference parser only renders frames.
+// The numbers in this file are counted by hand in the bytes of the test. The reference
+// parser only encodes frames.
 
 const (
 	server = reference.Server
 	client = reference.Client
 )
 
-// mustFail holds that a stream breaks a rule at an offset, and that the reader delivers only the items before it.
+// mustFail checks that a stream breaks a rule at an offset, and that the reader delivers
+// only the items before it.
 func mustFail(t *testing.T, role reference.Role, o frame.Options, stream []byte, rule *frame.ProtocolError, offset int, items ...string) {
 	t.Helper()
 	if got := decode(roleOf(role), o, stream); !errors.Is(got, rule) || got.Offset != uint64(offset) || got.Code != rule.Code {
@@ -30,7 +32,7 @@ func mustFail(t *testing.T, role reference.Role, o frame.Options, stream []byte,
 	}
 }
 
-// mustPass holds that a stream delivers the items.
+// mustPass checks that a stream delivers the items.
 func mustPass(t *testing.T, role reference.Role, o frame.Options, stream []byte, items ...string) {
 	t.Helper()
 	if got := decode(roleOf(role), o, stream); got != nil {
@@ -222,7 +224,8 @@ func TestR14DataFrameInsideAMessage(t *testing.T) {
 	}
 }
 
-// TestR15ControlFramesBetweenFragments holds that they are delivered where they stand, before their message.
+// TestR15ControlFramesBetweenFragments: control frames are delivered in their place,
+// before the message that they interrupt.
 func TestR15ControlFramesBetweenFragments(t *testing.T) {
 	for _, role := range roles {
 		stream := bytesOf(role, piece(0x01, "a"), piece(0x89, "1"), piece(0x00, "b"), piece(0x8A, "2"), piece(0x00, ""), piece(0x89, ""), piece(0x80, "c"))
@@ -232,14 +235,15 @@ func TestR15ControlFramesBetweenFragments(t *testing.T) {
 		o := frame.Options{MaxControlPerMessage: 2}
 		open := bytesOf(role, piece(0x01, ""), piece(0x89, ""), piece(0x8A, ""))
 		whole := append(bytes.Clone(open), bytesOf(role, piece(0x80, ""))...)
-		mustPass(t, role, o, append(bytes.Clone(whole), whole...), "ping ", "pong ", "text ", "ping ", "pong ", "text ") // each for itself
+		mustPass(t, role, o, append(bytes.Clone(whole), whole...), "ping ", "pong ", "text ", "ping ", "pong ", "text ") // the count starts again for each message
 		mustFail(t, role, o, append(bytes.Clone(open), 0x89), frame.ErrTooManyControls, len(open), "ping ", "pong ")
 		o.MaxControlPerMessage = -1
 		mustPass(t, role, o, append(bytes.Clone(open), bytesOf(role, piece(0x89, ""))...), "ping ", "pong ", "ping ")
 	}
 }
 
-// TestR16EmptyFragments puts an empty frame in each place of a message (V16), and holds that each counts as a fragment (V7).
+// TestR16EmptyFragments puts an empty frame at each place of a message (V16). Each counts
+// as a fragment (V7).
 func TestR16EmptyFragments(t *testing.T) {
 	for _, role := range roles {
 		for i := range 16 {
@@ -261,7 +265,8 @@ func TestR16EmptyFragments(t *testing.T) {
 	}
 }
 
-// TestR18FragmentsHaveTheTypeOfTheFirst holds that bytes that are not UTF-8 pass in the fragments of a binary message only.
+// TestR18FragmentsHaveTheTypeOfTheFirst: invalid UTF-8 is accepted only in the fragments
+// of a binary message.
 func TestR18FragmentsHaveTheTypeOfTheFirst(t *testing.T) {
 	for _, role := range roles {
 		mustPass(t, role, frame.Options{}, bytesOf(role, piece(0x02, "\xFF"), piece(0x00, "\xC3"), piece(0x80, "\xC3"), piece(0x81, "é")), "binary \xFF\xC3\xC3", "text é")
@@ -290,8 +295,9 @@ func TestR22CloseBodyOfOneByte(t *testing.T) {
 	mustPass(t, client, frame.Options{}, []byte{0x89, 1, 'x'}, "ping x")
 }
 
-// TestR31R32TextTable sends each text of the table behind 0 to 70 bytes, so that it falls on every place of a kernel's
-// block: in one frame, cut in two frames at every byte, and in a frame whose end has not come.
+// TestR31R32TextTable sends each text of the table after 0 to 70 other bytes, so that it
+// meets every place of a kernel's block. It is sent in one frame, in two frames cut at
+// every byte, and in a frame whose end has not come.
 func TestR31R32TextTable(t *testing.T) {
 	for _, x := range reference.Texts {
 		for before := range 71 {
@@ -319,7 +325,7 @@ func TestR31R32TextTable(t *testing.T) {
 	}
 }
 
-// check holds the verdict on a text that begins a stream.
+// check checks the verdict on a text that begins a stream.
 func check(t *testing.T, x reference.Text, role reference.Role, stream []byte, bad, end int) {
 	t.Helper()
 	got := decode(roleOf(role), frame.Options{}, stream)
@@ -337,7 +343,8 @@ func check(t *testing.T, x reference.Text, role reference.Role, stream []byte, b
 	}
 }
 
-// TestR32FailsWithTheByte feeds a bad text byte by byte: the error comes with the bad byte, neither before nor after it.
+// TestR32FailsWithTheByte feeds an invalid text byte by byte. The error comes with the
+// invalid byte, neither before nor after it.
 func TestR32FailsWithTheByte(t *testing.T) {
 	for _, x := range reference.Texts {
 		if x.Bad < 0 {
@@ -360,7 +367,8 @@ func TestR32FailsWithTheByte(t *testing.T) {
 	}
 }
 
-// TestR33EveryShortText judges every text of one and two bytes, and of three with a lead byte, as frames.
+// TestR33EveryShortText sends every text of one and two bytes, and of three with a lead
+// byte, as frames.
 func TestR33EveryShortText(t *testing.T) {
 	d := frame.NewDecoder(frame.Client, frame.Options{})
 	one := func(text ...byte) {
@@ -400,7 +408,7 @@ func TestR33EveryShortText(t *testing.T) {
 	}
 }
 
-// TestSkipUTF8 holds what the option gives up, and what it does not.
+// TestSkipUTF8: the option skips the check of messages, and no other check.
 func TestSkipUTF8(t *testing.T) {
 	o := frame.Options{SkipUTF8: true}
 	for _, role := range roles {
@@ -409,7 +417,7 @@ func TestSkipUTF8(t *testing.T) {
 	mustFail(t, client, o, []byte("\x88\x03\x03\xE8\xFF"), frame.ErrInvalidUTF8, 4)
 }
 
-// TestProtocolError holds what the error says of itself.
+// TestProtocolError checks the fields and the text of an error.
 func TestProtocolError(t *testing.T) {
 	err := decode(frame.Client, frame.Options{}, []byte("\x81\x01a\x82\x7F\x00\x00\x01\x00\x00\x00\x00\x00"))
 	want := "frame: frame too large (RFC 6455 §10.4) at byte 12 in a binary frame of 1099511627776 bytes: over the limit of 16777216 (frame.Options.MaxMessage)"
@@ -424,7 +432,7 @@ func TestProtocolError(t *testing.T) {
 	}
 }
 
-// TestLimitsAreNamed holds that the error of each limit tells its value and the field that sets it: the one that is to be raised.
+// TestLimitsAreNamed: the error of each limit tells its value and the field to raise.
 func TestLimitsAreNamed(t *testing.T) {
 	over := func(n uint64) reference.Piece { return reference.Piece{First: 0x82, Declared: &n} }
 	for _, x := range []struct {

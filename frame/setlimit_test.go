@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// SetMaxMessage holds from the next header on, also in its midst, with and without
-// MaxFrame, for the plain frame and the others.
+// SetMaxMessage holds for the next header, also when called inside it. That is so with
+// and without MaxFrame, for frames on the fast path and for others.
 func TestSetMaxMessage(t *testing.T) {
 	for _, split := range []int{1, 2, 3, 1000} {
 		d := NewDecoder(Client, Options{MaxMessage: 10})
@@ -48,12 +48,13 @@ func TestSetMaxMessage(t *testing.T) {
 		if err := feed(message(10, false, Continuation)); err != nil {
 			t.Fatal(err)
 		}
-		d.SetMaxMessage(10) // what was let in counts
+		d.SetMaxMessage(10) // frames accepted earlier count
 		if err := feed(message(0, false, Continuation)); !errors.Is(err, ErrMessageTooLarge) {
 			t.Errorf("split %d: %v", split, err)
 		}
 	}
-	// Where both are set each holds for itself, and where neither was MaxFrame follows.
+	// If both are set, each holds separately. If neither was set, MaxFrame follows
+	// MaxMessage.
 	for _, tt := range []struct {
 		o     Options
 		limit int64

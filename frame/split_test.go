@@ -18,10 +18,11 @@ import (
 
 var roles = []reference.Role{reference.Server, reference.Client}
 
-// full widens the samples of the slow tests: TICKWIRE_FULL=1.
+// full (TICKWIRE_FULL=1) enlarges the samples of the slow tests.
 var full = os.Getenv("TICKWIRE_FULL") != ""
 
-// thin divides the number of runs of the slow tests: for the race detector, and with -short, which is for emulators.
+// thin divides the number of runs of the slow tests, under the race detector and with
+// -short (for emulators).
 func thin() int {
 	switch {
 	case full:
@@ -34,8 +35,9 @@ func thin() int {
 	return 1
 }
 
-// TestR35R36EveryCut holds that the cut of a stream changes nothing: frames, messages, the error, its offset and the end
-// are those of the reference parser for every stream in one piece, in pieces of one byte, and with every single cut.
+// TestR35R36EveryCut: the cut of a stream changes nothing. Frames, messages, the error,
+// its offset and the end are those of the reference parser. Every stream is read in one
+// piece, in pieces of one byte, and with every single cut.
 func TestR35R36EveryCut(t *testing.T) {
 	for _, role := range roles {
 		streams := reference.Streams(role)
@@ -47,7 +49,8 @@ func TestR35R36EveryCut(t *testing.T) {
 				continue
 			}
 			r := replay.New(role, s.Options, s.Bytes)
-			// Where no slice can be as long as a stream's limit, its author's verdict does not hold.
+			// On machines where no slice can be as long as the limit of a stream, its
+			// written verdict does not apply.
 			if got := r.Want.Err; (got == nil) != (s.Want == "") && s.Options.MaxFrame <= math.MaxInt {
 				t.Errorf("%s, %s: the reference says %+v, its author %q", role, s.Name, got, s.Want)
 			}
@@ -60,7 +63,8 @@ func TestR35R36EveryCut(t *testing.T) {
 	}
 }
 
-// TestR35EveryTwoCuts does the same with every pair of cuts in the streams of up to 300 bytes.
+// TestR35EveryTwoCuts does the same with every pair of cuts in the streams of up to 300
+// bytes.
 func TestR35EveryTwoCuts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("slow")
@@ -87,8 +91,9 @@ func TestR35EveryTwoCuts(t *testing.T) {
 	}
 }
 
-// TestR35LargeStreams cuts the streams of more than a few kilobytes near their ends, at random and, with TICKWIRE_FULL=1,
-// everywhere; among them are those longer than the read buffer.
+// TestR35LargeStreams cuts the streams of more than a few kilobytes near their ends and
+// at random. TICKWIRE_FULL=1 cuts them at every byte. Some are longer than the read
+// buffer.
 func TestR35LargeStreams(t *testing.T) {
 	random := rand.New(rand.NewPCG(6455, 7692))
 	times := 5
@@ -125,8 +130,8 @@ func TestR35LargeStreams(t *testing.T) {
 	}
 }
 
-// TestR35ChangeOfWay changes the way to read where the source had nothing for the moment: nothing that was not handed out may
-// be lost.
+// TestR35ChangeOfWay changes the read method when the source has no bytes for a moment.
+// No byte that was not delivered may be lost.
 func TestR35ChangeOfWay(t *testing.T) {
 	later := errors.New("later")
 	stream := "\x82\x05first\x81\x06second\x81\x05third"
@@ -138,7 +143,8 @@ func TestR35ChangeOfWay(t *testing.T) {
 			var data []byte
 			var err error
 			if way%2 == 0 {
-				// A piece is taken as a whole message: what Next drops behind it is no loss.
+				// A piece is taken as a whole message, so the rest that Next skips after
+				// it is no loss.
 				var p frame.Piece
 				p, err = rd.NextPiece(nil)
 				data = p.Data
@@ -156,7 +162,8 @@ func TestR35ChangeOfWay(t *testing.T) {
 			}
 			got = append(got, string(data))
 		}
-		// A message that the cut goes through comes whole by Next, or in part by NextPiece before it.
+		// Next returns the whole message that the cut goes through, or NextPiece returns
+		// a part of it before.
 		want := []string{"first", "second", "third"}
 		at := 0
 		for i, m := range want {
@@ -172,7 +179,8 @@ func TestR35ChangeOfWay(t *testing.T) {
 	}
 }
 
-// TestR35NextAfterNextFrame asks for a frame that is not there yet, and then for its message.
+// TestR35NextAfterNextFrame asks for a frame that is not there yet, and then for its
+// message.
 func TestR35NextAfterNextFrame(t *testing.T) {
 	later := errors.New("later")
 	stream := "\x01\x05first\x80\x03end"
@@ -180,7 +188,7 @@ func TestR35NextAfterNextFrame(t *testing.T) {
 		rd := frame.NewReader(io.MultiReader(strings.NewReader(stream[:cut]), &once{err: later}, strings.NewReader(stream[cut:])), frame.Client, frame.Options{})
 		want := "firstend"
 		if f, err := rd.NextFrame(); err == nil && string(f.Payload) == "first" {
-			want = "end" // the first frame was handed out; the second is asked for in the same way
+			want = "end" // the first frame was delivered; the second is read by the same method
 			if f, err = rd.NextFrame(); err == later {
 				f, err = rd.NextFrame()
 			}
@@ -206,7 +214,8 @@ func (o *once) Read([]byte) (int, error) {
 	return 0, err
 }
 
-// reads are streams made for the reader: messages around the size of its buffer, joined, and followed by small ones.
+// reads are streams made for the reader: messages near the size of its buffer, joined,
+// and followed by small ones.
 func reads(role reference.Role) []reference.Stream {
 	var all []reference.Stream
 	add := func(name string, o reference.Options, pieces ...reference.Piece) {

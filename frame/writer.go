@@ -10,22 +10,24 @@ import (
 	"github.com/seed-7f57ff33/tickwire/mask"
 )
 
-// VectorWriter is an optional method of a destination: one system call writes several
-// pieces. WriteV writes all of them or returns an error.
+// VectorWriter is an optional interface of a Writer's destination. WriteV writes all
+// pieces in order, usually in one system call, or returns an error. n is the number of
+// bytes written.
 type VectorWriter interface {
 	WriteV(pieces [][]byte) (n int64, err error)
 }
 
 const (
-	// controlHeadroom is kept free at the front of the queue, so that control frames can
-	// overtake what waits there: one ping, one pong and one to spare.
+	// controlHeadroom is the number of bytes kept free at the front of the queue. Three
+	// control frames can so overtake the queued frames.
 	controlHeadroom = 3 * (2 + 4 + MaxControlPayload)
-	// minQueue is the queue a Writer starts with.
+	// minQueue is the size in bytes of the queue that a Writer starts with.
 	minQueue = 2 << 10
-	// zeroCopyMin is the payload from which Write hands an unmasked message to WriteV as
-	// it is. Below it the copy costs less than the second piece.
+	// zeroCopyMin is the least length of a payload that Write hands to WriteV without a
+	// copy. For a shorter one the copy costs less than the second piece.
 	zeroCopyMin = 16 << 10
-	// keepQueue is the largest queue that stays with the Writer after a flush.
+	// keepQueue is the size in bytes of the largest queue that the Writer keeps after a
+	// flush.
 	keepQueue = 64 << 10
 )
 
@@ -55,8 +57,8 @@ func NewWriter(dst io.Writer, role Role) *Writer {
 	return w
 }
 
-// Reset makes w a new Writer, for one that is part of a larger struct. Queued frames are
-// lost.
+// Reset makes w a new Writer and drops queued frames. Use it for a Writer inside a larger
+// struct.
 func (w *Writer) Reset(dst io.Writer, role Role) {
 	buffer.Put(w.queue)
 	*w = Writer{dst: dst, role: role}
@@ -74,7 +76,8 @@ func (w *Writer) vector() VectorWriter {
 // Queued returns the number of bytes that wait for a flush.
 func (w *Writer) Queued() int { return w.end - w.start }
 
-// Err returns the error that ended the Writer: the stream was cut inside a frame.
+// Err returns the error of the write that ended the Writer, or nil. That write failed
+// after its first byte, so nothing can follow on the stream.
 func (w *Writer) Err() error { return w.err }
 
 // Append queues a text or binary message in one frame. Text must be UTF-8 (RFC 6455
@@ -86,10 +89,10 @@ func (w *Writer) Append(op Opcode, payload []byte) error {
 	return w.append(bitFin|byte(op), payload)
 }
 
-// Encode encodes a message in one frame, and returns the frame for a caller that writes
-// it by itself, in one call. The frame is valid until the next call; its memory is held
-// until Release. Encode returns nil, and does nothing, if Append would fail or if the
-// queue is not empty.
+// Encode encodes a message in one frame and returns the frame. The caller writes it to
+// the destination in one call. The frame is valid until the next call of a method; its
+// memory is held until Release. Encode returns nil, and does nothing, if Append would
+// fail or if the queue is not empty.
 func (w *Writer) Encode(op Opcode, payload []byte) []byte {
 	if op != Text && op != Binary || w.start != w.end || w.err != nil {
 		return nil
@@ -101,8 +104,9 @@ func (w *Writer) Encode(op Opcode, payload []byte) []byte {
 	return b[:w.put(b, bitFin|byte(op), payload)]
 }
 
-// AppendFrame queues one frame with the Fin, RSV1 and Opcode of h; other fields of h are
-// ignored. A control frame must have Fin and at most 125 bytes: ErrControlPayload.
+// AppendFrame queues one frame with the Fin, RSV1 and Opcode of h. It ignores the other
+// fields of h. ErrControlPayload: a control frame without Fin, with RSV1, or over 125
+// bytes. ErrOpcode: a reserved opcode, or a continuation with RSV1.
 func (w *Writer) AppendFrame(h Header, payload []byte) error {
 	switch {
 	case h.Opcode.IsReserved():
@@ -123,7 +127,8 @@ func (w *Writer) AppendFrame(h Header, payload []byte) error {
 }
 
 // AppendControl queues a ping or pong before the queued frames if there is room, and
-// after them otherwise. The queue must start at a frame boundary, as it always does.
+// after them otherwise. The first byte of the queue must be the first of a frame; only a
+// wrong DropFront changes that.
 func (w *Writer) AppendControl(op Opcode, payload []byte) error {
 	switch {
 	case op != Ping && op != Pong:
@@ -157,7 +162,7 @@ func (w *Writer) AppendClose(code CloseCode, reason string) error {
 }
 
 // Write queues a message like Append, and flushes. If the destination is a VectorWriter,
-// a large unmasked payload is written from where it is, without a copy.
+// an unmasked payload of 16 KiB or more is written without a copy.
 func (w *Writer) Write(op Opcode, payload []byte) error {
 	if len(payload) < zeroCopyMin {
 		if b := w.Encode(op, payload); b != nil {
@@ -190,9 +195,10 @@ func (w *Writer) Write(op Opcode, payload []byte) error {
 	return err
 }
 
-// WriteOwned writes a message whose memory the caller gives up. The payload is
-// b[MaxHeaderSize:]; the bytes before it leave room for the header. A client's payload is
-// masked in place. Queued frames are written first.
+// WriteOwned writes a message without a copy, and changes b. The payload is
+// b[MaxHeaderSize:]; the header is put before it. A client masks the payload in place.
+// Queued frames are written first. ErrOpcode: not a text or binary message, or b is
+// shorter than MaxHeaderSize.
 func (w *Writer) WriteOwned(op Opcode, b []byte) error {
 	switch {
 	case op != Text && op != Binary || len(b) < MaxHeaderSize:
@@ -218,8 +224,9 @@ func (w *Writer) WriteOwned(op Opcode, b []byte) error {
 
 // Flush writes the queue with one call of Write.
 //
-// If the write fails before its first byte, the queue stays, and a later Flush can write
-// it. If it fails later, the stream is cut: every later call returns the error.
+// If the write fails before its first byte, the frames stay queued, and a later Flush can
+// write them. If it fails later, the stream is cut inside a frame. Every later call then
+// returns that error.
 func (w *Writer) Flush() error {
 	if w.err != nil {
 		return w.err
@@ -230,21 +237,22 @@ func (w *Writer) Flush() error {
 	return w.flush(nil)
 }
 
-// Drop removes everything after the first n bytes of the queue. They must end at a frame
-// boundary.
+// Drop removes everything after the first n bytes of the queue. Those n bytes must end at
+// a frame boundary.
 func (w *Writer) Drop(n int) {
 	w.end = w.start + min(n, w.Queued())
 }
 
-// DropFront removes the first n bytes of the queue: frames of AppendControl.
+// DropFront removes the first n bytes of the queue, such as frames of AppendControl. They
+// must end at a frame boundary.
 func (w *Writer) DropFront(n int) {
 	if w.start += min(n, w.Queued()); w.start == w.end && w.queue != nil {
 		w.start, w.end = controlHeadroom, controlHeadroom
 	}
 }
 
-// Release returns memory to the pool: the queue, if it is empty, and a client's supply of
-// keys.
+// Release returns the memory of the queue and a client's supply of keys to their pools.
+// It does nothing while frames are queued.
 func (w *Writer) Release() {
 	if w.Queued() != 0 {
 		return
@@ -257,12 +265,12 @@ func (w *Writer) Release() {
 	}
 }
 
-// sources lends supplies of keys. Each key of one is used once, by whichever Writer has
-// it then.
+// sources lends supplies of keys. Each key is used once, by the Writer that holds its
+// supply.
 var sources = sync.Pool{New: func() any { return new(mask.Source) }}
 
-// takeKeys returns a client's supply of keys. The first frame takes it, and the first
-// after Release.
+// takeKeys returns a client's supply of keys. It takes one from the pool for the first
+// frame, and for the first after Release.
 func (w *Writer) takeKeys() *mask.Source {
 	if w.keys == nil {
 		w.keys = sources.Get().(*mask.Source)
@@ -282,9 +290,9 @@ func (w *Writer) append(b0 byte, payload []byte) error {
 	return nil
 }
 
-// put writes one frame to the front of b, which has room for the longest header and the
-// payload, and returns its length. Of the 32 ns that 200 B take from a client the key
-// costs 9 (crypto/rand's share of it 7), the masked copy 8.
+// put writes one frame to the front of b and returns its length. b has room for the
+// longest header and the payload. A client's frame of 200 B takes 32 ns: the key 9
+// (crypto/rand 7 of these), the masked copy 8.
 func (w *Writer) put(b []byte, b0 byte, payload []byte) int {
 	n, size := 2, len(payload)
 	_ = b[MaxHeaderSize-1]
@@ -313,7 +321,7 @@ func (w *Writer) put(b []byte, b0 byte, payload []byte) int {
 	return n + 4 + size
 }
 
-// room sees to it that the queue has n free bytes at its end.
+// room makes room for n bytes at the end of the queue.
 func (w *Writer) room(n int) {
 	switch {
 	case w.queue == nil:
@@ -353,7 +361,7 @@ func (w *Writer) flush(more []byte) error {
 	return nil
 }
 
-// failed notes a failed write of which n bytes went. After the first byte nothing can
+// failed records a write that failed after n bytes. After the first byte nothing can
 // follow.
 func (w *Writer) failed(n int64, err error) error {
 	if err == nil {

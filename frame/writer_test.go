@@ -15,7 +15,7 @@ import (
 type sink struct {
 	bytes.Buffer
 	writes int
-	fail   func(n int) (int, error) // what to answer to a write of n bytes, nil for success
+	fail   func(n int) (int, error) // the result of a write of n bytes; nil means success
 }
 
 func (s *sink) Write(p []byte) (int, error) {
@@ -28,7 +28,7 @@ func (s *sink) Write(p []byte) (int, error) {
 	return s.Buffer.Write(p)
 }
 
-// vectorSink also takes several pieces at once.
+// vectorSink is a sink with WriteV.
 type vectorSink struct {
 	sink
 	vectors int
@@ -114,7 +114,8 @@ func TestR5EveryFrameHasItsOwnKey(t *testing.T) {
 	for _, f := range parseAll(t, s.Bytes()) {
 		seen[f.Header.Key]++
 	}
-	// Of 20,000 random keys of 32 bits 0.05 pairs are equal on average; ten would be no accident.
+	// Of 20,000 random keys of 32 bits 0.05 pairs are equal on average. Ten pairs are not
+	// chance.
 	if len(seen) < n-10 {
 		t.Fatalf("%d different keys in %d frames", len(seen), n)
 	}
@@ -386,7 +387,8 @@ func TestWriterDropAndRelease(t *testing.T) {
 	}
 }
 
-// Encode gives the bytes that Write would write, and nothing where something else has to go first.
+// Encode returns the bytes that Write would write, or nil if other frames must be written
+// first.
 func TestWriterEncode(t *testing.T) {
 	for _, role := range []Role{Client, Server} {
 		prepared, err := Prepare(Binary, make([]byte, 300), false)
@@ -416,13 +418,13 @@ func TestWriterEncode(t *testing.T) {
 		w.DropFront(w.Queued() - len(AppendFrame(nil, Header{Fin: true, Opcode: Text, Masked: role == Client}, []byte("first"))))
 		w.Flush()
 		if f := parseAll(t, s.Bytes()); len(f) != 1 || string(f[0].Payload) != "first" {
-			t.Errorf("%v: %d frames behind DropFront", role, len(f))
+			t.Errorf("%v: %d frames after DropFront", role, len(f))
 		}
 	}
 }
 
-// A supply of keys that Release has lent out again must not be used by two Writers: one
-// key could mask two frames (RFC 6455 §5.3).
+// Two Writers must not use one supply of keys after Release has lent it out again. One
+// key could then mask two frames (RFC 6455 §5.3).
 func TestR5ReleaseGivesTheKeysAway(t *testing.T) {
 	w := NewWriter(io.Discard, Client)
 	if err := w.Write(Text, []byte("tick")); err != nil {
@@ -436,7 +438,8 @@ func TestR5ReleaseGivesTheKeysAway(t *testing.T) {
 	}
 }
 
-// R3: each way to write masks the first frame that a client writes, and the first after Release, with a key that no other had.
+// R3: each write method masks a client's first frame, and the first after Release, with a
+// key of its own.
 func TestR3FirstFrameAfterReleaseIsMasked(t *testing.T) {
 	ways := map[string]func(w *Writer, dst *bytes.Buffer) error{
 		"Append":        func(w *Writer, _ *bytes.Buffer) error { return w.Append(Text, []byte("tick")) },

@@ -105,8 +105,8 @@ func FuzzInflate(f *testing.F) {
 				if got != nil {
 					t.Fatal("delivered beside an error")
 				}
-				// What the standard library inflates completely fails here only by a rule
-				// that it does not have.
+				// A message that the standard library inflates completely fails here only
+				// by a rule that the standard library does not have.
 				if wantErr == nil && !known(err) {
 					t.Fatalf("%v, but the standard library inflates %.60q", err, want)
 				}

@@ -101,8 +101,8 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-// agreeRequest compares with net/http, which is less strict: what passed here must pass
-// there. Two things are exceptions, because net/http checks them more: escapes in the
+// agreeRequest compares with net/http, which is less strict: a request that passes here
+// must pass there. There are two exceptions, which net/http checks more: escapes in the
 // target, and hosts in an absolute URI.
 func agreeRequest(t *testing.T, v *handshake.RequestView, head []byte) {
 	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))

@@ -137,7 +137,7 @@ func twoPieces(t *testing.T, tier asm.Tier, buf, text []byte, key mask.Key, cut,
 			t.Fatalf("%v: Validator.Unmask of %d bytes, cut at %d: %x", tier, len(text), cut, buf)
 		}
 		if plain.Done() != complete || unmasking.Done() != complete {
-			t.Fatalf("%v: Done behind %x, cut at %d, want %t", tier, text, cut, complete)
+			t.Fatalf("%v: Done after %x, cut at %d, want %t", tier, text, cut, complete)
 		}
 	}
 	plain.Done() // also after an error

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// The table of targets in README.md has every target with its package, and no others.
+// The table of targets in README.md has every target with its package, and no other.
 func TestReadmeHasEveryTarget(t *testing.T) {
 	b, err := os.ReadFile("README.md")
 	if err != nil {

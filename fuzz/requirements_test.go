@@ -17,9 +17,9 @@ import (
 
 var update = flag.Bool("update", false, "write the table of faults and keepalive rules into README.md")
 
-// A demand is a fault that must be survived (F), or a failure of other clients' keepalive or
-// reconnecting that must not happen here (K). Its tests have the number in their name or in
-// the comment above them. also names further tests, or what holds it without a test.
+// A demand is a fault that must be survived (F), or a failure of keepalive or
+// reconnecting that must not happen (K). Its tests have the number in their name or in
+// the comment above them. also names further tests, or what ensures it without a test.
 type demand struct{ id, text, also string }
 
 var demands = []demand{
@@ -133,9 +133,9 @@ func numbersOf(fn *ast.FuncDecl) []string {
 	return regexp.MustCompile(`\b[FK][0-9]{1,2}\b`).FindAllString(text+" "+fn.Doc.Text(), -1)
 }
 
-// repositoryTests returns the tests of the repository as package.Name, and those that have a
-// number, by number. Packages without numbers, whose comments have hexadecimal digits like
-// them, are left out.
+// repositoryTests returns the tests of the repository as package.Name, and those with a
+// number, by number. It leaves out packages without numbers, because their comments have
+// hexadecimal digits that look like numbers.
 func repositoryTests(t *testing.T) (all map[string]bool, named map[string][]string) {
 	all, named = map[string]bool{}, map[string][]string{}
 	for _, root := range []string{"conn", "frame", "handshake", "fuzz/replay"} {
@@ -173,7 +173,8 @@ func repositoryTests(t *testing.T) (all map[string]bool, named map[string][]stri
 	return all, named
 }
 
-// README.md has a line for each fault and each rule of keepalive, with what holds it.
+// README.md has a line for each fault and each rule of keepalive, with the tests that
+// check it.
 func TestReadmeHasFaultsAndKeepalive(t *testing.T) {
 	all, named := repositoryTests(t)
 	var table strings.Builder

@@ -191,7 +191,7 @@ func (w *writing) finish() {
 		w.t.Fatal(err)
 	}
 	if w.w.Queued() != 0 || w.w.Err() != nil {
-		w.t.Fatalf("%d bytes queued behind the flush, %v", w.w.Queued(), w.w.Err())
+		w.t.Fatalf("%d bytes queued after the flush, %v", w.w.Queued(), w.w.Err())
 	}
 }
 

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// AppendConnect appends a request for a tunnel to authority, a host and a port (RFC 9110
-// §9.3.6), with the caller's header lines, sorted by name. Like [AppendRequest] it
-// returns dst unchanged and an error that matches [ErrValue] or [ErrReserved]. The lines
-// may include Proxy-Authorization and Proxy-Connection.
+// AppendConnect appends a CONNECT request: it asks a proxy for a tunnel to authority, a
+// host and a port (RFC 9110 §9.3.6). h has the caller's header lines, which are sorted by
+// name. They may include Proxy-Authorization and Proxy-Connection. If something is
+// invalid it returns dst unchanged and an error that matches [ErrValue] or [ErrReserved].
 func AppendConnect(dst []byte, authority string, h http.Header) ([]byte, error) {
 	if i := strings.LastIndexByte(authority, ':'); i <= strings.IndexByte(authority, ']') || i == len(authority)-1 || !validHost(authority) {
 		return dst, ErrValue.named("request target")
@@ -30,7 +30,7 @@ func AppendConnect(dst []byte, authority string, h http.Header) ([]byte, error) 
 type ConnectResponse struct {
 	Limits Limits
 
-	Status int // 2xx once it was parsed without an error
+	Status int // 2xx after ParseConnect has returned n > 0 without an error
 	Header http.Header
 
 	scan    scanner
@@ -39,21 +39,21 @@ type ConnectResponse struct {
 	fields  int // where the header lines begin
 }
 
-// ParseConnect reads a proxy's answer to CONNECT from all the bytes received so far. n is
-// the length of the answer's head, or 0 if more bytes are needed: call it again with the
-// same p and a longer b. After a 2xx everything after the head belongs to the tunnel,
+// ParseConnect parses a proxy's answer to CONNECT. b has all the bytes received so far. n
+// is the length of the answer's head, or 0 if more bytes are needed. Call it then with
+// the same p and a longer b. After a 2xx all bytes after the head belong to the tunnel,
 // whatever Content-Length and Transfer-Encoding say. Interim answers (1xx except 101) are
 // skipped, and their headers dropped.
 //
-// The status line and the blank line are enough: the header of a 2xx has no meaning. So
-// lines may end in LF alone, and lines that are no header lines are skipped, as with both
-// rules of [Relaxed] set. The limits hold.
+// The header of a 2xx has no meaning, so only the status line and the blank line must be
+// valid. Lines may end in LF alone and invalid header lines are skipped, as with both
+// fields of [Relaxed] set. The limits hold.
 //
 // Every error is an [*Error] with the status, if that was read. A status other than 2xx
-// is [ErrTunnel], also 101, because a CONNECT asks for no other protocol. It comes with
-// the header and the length of the head; the answer's body follows.
+// is [ErrTunnel]. So is 101, because a CONNECT asks for no other protocol. With ErrTunnel
+// the header is set and n is the length of the head. The answer's body follows the head.
 //
-// Header is set once the head is complete. Until then nothing of it is kept.
+// p.Header is set once the head is complete. Before that no header line is kept.
 func ParseConnect(p *ConnectResponse, b []byte) (n int, err error) {
 	if !p.ready {
 		p.scan.limits = p.Limits.withDefaults()

@@ -10,9 +10,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// F75: a tunnel is opened by 2xx alone, and what follows its head is the tunnel's.
+// F75: only a 2xx opens a tunnel. The bytes after its head belong to the tunnel.
 func TestF75ParseConnect(t *testing.T) {
-	// What would be a valid answer to a request whose key is 24 NUL bytes.
+	// This would be a valid answer to a request whose key is 24 NUL bytes.
 	zeroes := "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " +
 		string(handshake.AppendAccept(nil, strings.Repeat("\x00", 24))) + "\r\n\r\n"
 	for _, c := range []struct {
@@ -67,7 +67,7 @@ func TestF75ParseConnect(t *testing.T) {
 		if errors.As(err, &e) && (e.Status != c.status || c.whole && e.Header == nil) {
 			t.Errorf("%.60q: the error has status %d, header %v", c.answer, e.Status, e.Header)
 		}
-		// Any split gives the same.
+		// Any split gives the same result.
 		want := fmt.Sprint(n, err, p.Header)
 		for _, step := range []int{1, 2, 7} {
 			var q handshake.ConnectResponse
@@ -86,8 +86,8 @@ func TestF75ParseConnect(t *testing.T) {
 	}
 }
 
-// F78: an answer that has not come whole, of whatever lines, costs the parser nothing
-// beside the caller's bytes.
+// F78: the parser takes no memory for an answer that has not come whole, whatever its
+// lines are.
 func TestF78AnswersThatHaveNotComeWhole(t *testing.T) {
 	for _, lines := range []string{strings.Repeat("7:\r\n", 127), strings.Repeat("7: 8\r\n", 127), "A:\r\nB:\r\nC: " + strings.Repeat("c", 5000) + "\r\n"} {
 		for _, before := range []string{"", "HTTP/1.1 103 Early Hints\r\n" + lines + "\r\n"} {
@@ -118,8 +118,8 @@ func TestF78AnswersThatHaveNotComeWhole(t *testing.T) {
 	}
 }
 
-// Nothing of a URL that cannot be parsed stands in the error: where a password has a slash, a question mark or a percent sign, a piece of it
-// is taken for a port or an escape.
+// The error for an invalid URL quotes no part of the URL. In a password with a slash, a
+// question mark or a percent sign, a part looks like a port or an escape.
 func TestURLErrorsAreWithoutThePassword(t *testing.T) {
 	for _, s := range []string{
 		"ws://u:hunter2/x@h/", "ws://u:hunter2?x@h/", "ws://u:hunter2#x@h/", "ws://u:%zzhunter2@h/", "ws://u:h%unter2@h/", "ws://u:hunter2 @h/", "ws://u:hunter2@h@i/",
@@ -138,8 +138,7 @@ func TestURLErrorsAreWithoutThePassword(t *testing.T) {
 	}
 }
 
-// What is told of a URL that cannot be parsed is the kind of the fault, of an error that
-// wraps package url's too.
+// URLFault tells the kind of the fault, also for an error that wraps one of net/url.
 func TestURLFault(t *testing.T) {
 	for s, want := range map[string]string{
 		"http://u:hunter2/x@h/":    "invalid port after host",

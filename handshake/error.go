@@ -6,28 +6,29 @@ import (
 	"time"
 )
 
-// An Error says that an opening handshake was refused, by this side or by the peer. With
-// [errors.Is] it matches the variable of its rule below, whatever else it carries.
+// An Error reports that an opening handshake was refused, by this side or by the peer.
+// With [errors.Is] it matches the Err… variable of its rule, whatever its other fields
+// are.
 //
-// On a client, Status is the server's, or 0 if the answer broke before its status was
-// read; Header and Body come from the answer. On a server, Status, Header and Body are
-// what [AppendError] answers. A caller's own check can return an Error of its own:
+// On a client, Status is the server's, or 0 if the answer broke a rule before its status
+// was read. Header and Body come from the answer. On a server, Status, Header and Body
+// are what [AppendError] sends. A caller's own check can return an Error of its own:
 // &Error{Status: 401, Header: …}.
 type Error struct {
 	Status  int
-	Rule    string // what was broken, one clause
+	Rule    string // what is wrong, one clause
 	Section string // the rule's source: "RFC 6455 §4.2.1"
-	Name    string // the header, or the part of a URL, that it is about; "" if none
+	Name    string // the header, or the part of a URL, that is wrong; "" if none
 	Offset  int    // of the first byte that decides, in what the parser was given; only for errors of the head's form
 
 	Header http.Header
-	Body   []byte // the beginning of the answer's body; its reader limits the length
+	Body   []byte // the beginning of the answer's body; the caller that reads it limits the length
 
-	limit string // the field of Limits that was passed; "" if the rule is another
-	value int    // what it was, with the default filled in
+	limit string // the field of Limits that was exceeded; "" for other rules
+	value int    // the value of that limit, with the default filled in
 }
 
-// Error returns the rule, the header, the limit, the section, and on a client the status.
+// Error returns the rule, the header, the limit, the section and the status in one line.
 func (e *Error) Error() string {
 	s := "handshake: " + e.text()
 	if e.Name != "" {
@@ -56,15 +57,15 @@ func (e *Error) text() string {
 }
 
 // Is reports whether target is an Error of the same rule. The status does not matter. An
-// Error without a rule equals nothing.
+// Error without a rule matches nothing.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && e.Rule != "" && e.Rule == t.Rule
 }
 
-// RetryAfter returns how long the answer asked to wait, from now (RFC 9110 §10.2.3:
-// seconds, or an HTTP date). A date in the past is a wait of 0. It returns false if the
-// answer asked for nothing that can be understood.
+// RetryAfter returns how long the answer asks to wait from now: the Retry-After header,
+// in seconds or as an HTTP date (RFC 9110 §10.2.3). A date in the past is a wait of 0.
+// RetryAfter returns false if there is no valid header.
 func (e *Error) RetryAfter(now time.Time) (time.Duration, bool) {
 	if len(e.Header["Retry-After"]) == 0 {
 		return 0, false
@@ -72,8 +73,8 @@ func (e *Error) RetryAfter(now time.Time) (time.Duration, bool) {
 	return ParseRetryAfter(e.Header["Retry-After"][0], now)
 }
 
-// ParseRetryAfter is [Error.RetryAfter] for the value alone. The longest wait it returns
-// is one year.
+// ParseRetryAfter parses the value of a Retry-After header, as [Error.RetryAfter] does.
+// The longest wait it returns is one year.
 func ParseRetryAfter(value string, now time.Time) (time.Duration, bool) {
 	const longest = 365 * 24 * time.Hour
 	value = trim(value)
@@ -110,21 +111,21 @@ func (e *Error) named(header string) *Error {
 	return &c
 }
 
-// passed returns the rule's error with the limit that was passed.
+// passed returns the rule's error with the limit that was exceeded.
 func (e *Error) passed(limit int) *Error {
 	c := *e
 	c.value = limit
 	return &c
 }
 
-// answered returns the rule's error as a client sees it.
+// answered returns the rule's error with the status and header of an answer.
 func (e *Error) answered(status int, h http.Header) *Error {
 	c := *e
 	c.Status, c.Header = status, h
 	return &c
 }
 
-// The form of a head, for both sides.
+// The rules for the form of a head, on both sides.
 var (
 	ErrHeadTooLarge     = &Error{Status: 431, Rule: "the head is longer than the limit", Section: "RFC 6585 §5", limit: "Bytes"}
 	ErrLineTooLong      = &Error{Status: 431, Rule: "a line is longer than the limit", Section: "RFC 6585 §5", limit: "Line"}
@@ -138,7 +139,7 @@ var (
 	ErrFieldName        = &Error{Status: 400, Rule: "a header's name is not a token", Section: "RFC 9110 §5.1"}
 )
 
-// What a server demands of a request.
+// The rules that a server checks in a request.
 var (
 	ErrRequestLine    = &Error{Status: 400, Rule: "the request line is malformed", Section: "RFC 9112 §3"}
 	ErrTarget         = &Error{Status: 400, Rule: "the request target is neither a path nor an absolute URI", Section: "RFC 9112 §3.2"}
@@ -156,14 +157,14 @@ var (
 	ErrOrigin         = &Error{Status: 403, Rule: "the origin is not allowed", Section: "RFC 6455 §10.2", Name: "Origin"}
 )
 
-// Lists that are longer than a limit; those of extensions for both sides.
+// The limits of lists. Those of extensions hold on both sides.
 var (
 	ErrTooManyProtocols  = &Error{Status: 431, Rule: "there are more subprotocols than the limit", Section: "RFC 6585 §5", Name: "Sec-WebSocket-Protocol", limit: "Subprotocols"}
 	ErrTooManyExtensions = &Error{Status: 431, Rule: "there are more extensions than the limit", Section: "RFC 6585 §5", Name: "Sec-WebSocket-Extensions", limit: "Extensions"}
 	ErrTooManyParams     = &Error{Status: 431, Rule: "there are more parameters of extensions than the limit", Section: "RFC 6585 §5", Name: "Sec-WebSocket-Extensions", limit: "Params"}
 )
 
-// What a client demands of an answer; ErrExtensions too.
+// The rules that a client checks in an answer, besides ErrExtensions.
 var (
 	ErrStatusLine      = &Error{Rule: "the status line is malformed", Section: "RFC 9112 §4"}
 	ErrResponseVersion = &Error{Rule: "the answer is not HTTP/1.1", Section: "RFC 6455 §4.1"}
@@ -171,18 +172,20 @@ var (
 	ErrInterim         = &Error{Rule: "there are more interim answers than the limit", Section: "RFC 9110 §15.2", limit: "Interim"}
 	ErrUpgrade         = &Error{Rule: "the answer's Upgrade does not name websocket", Section: "RFC 6455 §4.1", Name: "Upgrade"}
 	ErrConnection      = &Error{Rule: "the answer's Connection does not name Upgrade", Section: "RFC 6455 §4.1", Name: "Connection"}
-	ErrAccept          = &Error{Rule: "the answer is not to this request's key", Section: "RFC 6455 §4.1", Name: "Sec-WebSocket-Accept"}
+	ErrAccept          = &Error{Rule: "the answer does not match the key of this request", Section: "RFC 6455 §4.1", Name: "Sec-WebSocket-Accept"}
 	ErrExtension       = &Error{Rule: "the server chose an extension that was not offered", Section: "RFC 6455 §4.1", Name: "Sec-WebSocket-Extensions"}
 	ErrProtocol        = &Error{Rule: "the server chose a subprotocol that was not offered", Section: "RFC 6455 §4.1", Name: "Sec-WebSocket-Protocol"}
 )
 
-// ErrTunnel says that a proxy did not open a tunnel: its answer to CONNECT was not a 2xx.
+// ErrTunnel reports that a proxy did not open a tunnel: its answer to CONNECT was not a
+// 2xx.
 var ErrTunnel = &Error{Rule: "the proxy did not open a tunnel", Section: "RFC 9110 §9.3.6"}
 
-// What the append functions demand of their caller; nothing was appended.
+// The rules for what the caller supplies. ErrURL and ErrRedirect come from URLs, the
+// others from the append functions, which then append nothing.
 var (
 	ErrRedirect = &Error{Rule: "the redirect cannot be followed", Section: "RFC 6455 §4.1"}
 	ErrURL      = &Error{Rule: "the URL cannot be dialed", Section: "RFC 6455 §3"}
-	ErrValue    = &Error{Rule: "a value cannot stand in a head", Section: "RFC 9110 §5.5"}
+	ErrValue    = &Error{Rule: "a value is not allowed in a head", Section: "RFC 9110 §5.5"}
 	ErrReserved = &Error{Rule: "a header is set by the handshake itself", Section: "RFC 6455 §4.1"}
 )

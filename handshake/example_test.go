@@ -9,13 +9,13 @@ import (
 	"github.com/seed-7f57ff33/tickwire/handshake"
 )
 
-// The key of RFC 6455 §1.3, and what answers it.
+// The key of RFC 6455 §1.3 and its Sec-WebSocket-Accept value.
 func ExampleAppendAccept() {
 	fmt.Printf("%s\n", handshake.AppendAccept(nil, "dGhlIHNhbXBsZSBub25jZQ=="))
 	// Output: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=
 }
 
-// Both sides of an opening handshake, as bytes.
+// Both sides of an opening handshake.
 func Example() {
 	u, err := handshake.ParseURL("wss://feed.example/v1?depth=5")
 	if err != nil {
@@ -46,7 +46,7 @@ func Example() {
 		return
 	}
 
-	// The client, which gets the answer in two pieces.
+	// The client gets the answer in two pieces.
 	var p handshake.Response
 	for _, so := range [][]byte{answer[:20], answer} {
 		n, err = handshake.ParseResponse(&p, asked, so)
@@ -60,7 +60,7 @@ func Example() {
 	// 101 v1
 }
 
-// A request that breaks a rule is refused with the status that says so.
+// A request that breaks a rule is refused with the status for that rule.
 func ExampleParseRequest() {
 	var r handshake.RequestView
 	_, err := handshake.ParseRequest(&r, []byte("GET / HTTP/1.1\r\nHost: feed.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
@@ -75,7 +75,7 @@ func ExampleParseRequest() {
 	// true
 }
 
-// A server that is busy says when to come again.
+// A busy server tells the client when to try again.
 func ExampleError_RetryAfter() {
 	asked := &handshake.Request{Host: "feed.example", Target: "/", Key: handshake.NewKey()}
 	var p handshake.Response
@@ -95,7 +95,7 @@ func ExampleParseURL() {
 		return
 	}
 	fmt.Println(u.Address(), u.Host(), u.Target)
-	fmt.Println(u) // without the userinfo: fit for logs
+	fmt.Println(u) // without the userinfo, for logs
 	_, err = handshake.ParseURL("https://feed.example/")
 	fmt.Println(errors.Is(err, handshake.ErrURL))
 	// Output:
@@ -138,7 +138,7 @@ func ExampleParseExtensions() {
 func ExampleAppendConnect() {
 	request, err := handshake.AppendConnect(nil, "feed.example:443", http.Header{"Proxy-Authorization": {"Bearer token"}})
 	fmt.Printf("%q %v\n", request, err)
-	// A proxy's answer: the status line and the blank line are enough.
+	// A proxy's answer needs only the status line and the blank line.
 	var p handshake.ConnectResponse
 	n, err := handshake.ParseConnect(&p, []byte("HTTP/1.1 200 OK\r\n\r\nof the tunnel"))
 	fmt.Println(n, p.Status, err)

@@ -1,15 +1,15 @@
 package handshake
 
 // An Extension is one element of a Sec-WebSocket-Extensions list: a name and its
-// parameters, in the order of the header (RFC 6455 §9.1). A list may contain a name more
-// than once: so a client offers alternatives.
+// parameters, in the order of the header (RFC 6455 §9.1). A client offers alternatives by
+// listing a name more than once.
 type Extension struct {
 	Name   string
 	Params []Param
 }
 
-// A Param is one parameter of an Extension. Value is "" if the parameter has none. A
-// quoted value has no quotes here, and is a token like every other (RFC 6455 §9.1).
+// A Param is one parameter of an Extension. Value is "" if the parameter has none. It is
+// a token, without the quotes that it may have in the header (RFC 6455 §9.1).
 type Param struct {
 	Name  string
 	Value string
@@ -18,17 +18,17 @@ type Param struct {
 // ParseExtensions appends to dst the extensions of one Sec-WebSocket-Extensions value.
 // The list of several header lines is the concatenation of their lists.
 //
-// It is strict. For a list that is malformed anywhere it returns dst unchanged and
-// [ErrExtensions]. The same goes for a list without any element, and for a quoted value
-// that is not a token without its quotes. Empty elements between others are skipped (RFC
-// 9110 §5.6.1).
+// For a list that is malformed anywhere it returns dst unchanged and [ErrExtensions]. It
+// does the same for a list without any element, and for a quoted value that is not a
+// token. Empty elements between others are skipped (RFC 9110 §5.6.1).
 //
 // It has no limit, and an element takes many times the memory of its bytes in the header.
-// For what a peer sent, use [RequestView] and [Response], which have [Limits], or limit
+// For bytes from a peer use [RequestView] and [Response], which have [Limits], or limit
 // the length of value.
 //
-// Elements of dst after its length are reused, with their Params. Names and values are
-// new strings, except those of RFC 7692, which are constants.
+// ParseExtensions reuses the elements between the length and the capacity of dst, with
+// their Params. Names and values are new strings, except those of RFC 7692, which are
+// constants.
 func ParseExtensions[T ~string | ~[]byte](dst []Extension, value T) ([]Extension, error) {
 	all, ok := parseExtensions(dst, value)
 	if !ok || len(all) == len(dst) {
@@ -37,7 +37,7 @@ func ParseExtensions[T ~string | ~[]byte](dst []Extension, value T) ([]Extension
 	return all, nil
 }
 
-// parseExtensions lets a list be empty: another line may have elements.
+// parseExtensions accepts an empty list, because another line may have elements.
 func parseExtensions[T text](dst []Extension, value T) ([]Extension, bool) {
 	n := len(dst)
 	l := list[T]{rest: value}
@@ -84,14 +84,14 @@ func AppendExtensions(dst []byte, list []Extension) ([]byte, error) {
 	return dst, nil
 }
 
-// An extensionCount is what a list of extensions would cost, over all lines so far.
+// An extensionCount counts the elements of a list of extensions, over all lines so far.
 type extensionCount struct {
 	elements, params int
 	broken           bool // a line is malformed
 }
 
-// countExtensions adds one value to the count without keeping any of it, and returns how
-// many bytes were looked at.
+// countExtensions adds one value to the count and keeps none of it. It returns how many
+// bytes it looked at.
 func countExtensions[T text](c *extensionCount, value T) (looked int) {
 	l := list[T]{rest: value}
 	for l.next() {
@@ -104,7 +104,7 @@ func countExtensions[T text](c *extensionCount, value T) (looked int) {
 	return l.looked
 }
 
-// over is the error of a list that is longer than its limits, nil for others.
+// over returns the error of a list that is longer than its limits, or nil.
 func (c *extensionCount) over(l Limits) *Error {
 	switch {
 	case c.elements > l.Extensions:
@@ -121,8 +121,8 @@ func (c *extensionCount) over(l Limits) *Error {
 //	extension      = token *( ";" param )
 //	param          = token [ "=" ( token | quoted-string ) ]
 //
-// with white space between any two of these (RFC 6455 §4.3 takes over RFC 2616's implied
-// *LWS). A quoted string is one unit: what looks like an element within is none.
+// White space is allowed between any two of these (RFC 6455 §4.3, with the implied *LWS
+// of RFC 2616). A quoted string is one unit; a comma in it ends no element.
 type list[T text] struct {
 	rest    T
 	name    T // of the extension after next, of the parameter after param
@@ -133,7 +133,7 @@ type list[T text] struct {
 	looked  int
 }
 
-// next goes on to the next element. The parameters of the one before must have been
+// next moves to the next element. The parameters of the element before must have been
 // taken.
 func (l *list[T]) next() bool {
 	if l.broken {
@@ -159,7 +159,7 @@ func (l *list[T]) next() bool {
 	return l.token(&l.name)
 }
 
-// param goes on to the next parameter of this element.
+// param moves to the next parameter of this element.
 func (l *list[T]) param() bool {
 	l.value, l.escapes = l.rest[:0], false
 	l.spaces()
@@ -230,7 +230,7 @@ func (l *list[T]) quoted() bool {
 	return true
 }
 
-// text is the value as a string of its own, escapes resolved.
+// text returns the value as a new string, with its escapes resolved.
 func (l *list[T]) text() string {
 	if !l.escapes {
 		return intern(l.value)
@@ -250,8 +250,8 @@ func (l *list[T]) skip(n int) {
 	l.looked += n
 }
 
-// intern is string(v) without an allocation for the words of RFC 7692, the only extension
-// in wide use.
+// intern returns string(v). For the words of RFC 7692, the only extension in wide use, it
+// allocates nothing.
 func intern[T text](v T) string {
 	switch len(v) {
 	case 0:

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// R62, R63: the exact grammar. want is "" for a list that is refused.
+// R62, R63: the exact grammar of extensions. want is "" for a list that is refused.
 var extensionTable = []struct{ in, want string }{
 	{"a", "a"},
 	{" a ", "a"},
@@ -137,7 +137,8 @@ func TestAppendExtensionsRefuses(t *testing.T) {
 	}
 }
 
-// The elements behind dst's length lend their memory, and nothing of what stood in them is left.
+// ParseExtensions reuses the memory of the elements after the length of dst. None of
+// their old content is left.
 func TestParseExtensionsUsesMemoryAgain(t *testing.T) {
 	list, _ := ParseExtensions(nil, "a; b=1; c=2, d; e")
 	again, err := ParseExtensions(list[:0], "x; y, z")
@@ -152,7 +153,7 @@ func TestParseExtensionsUsesMemoryAgain(t *testing.T) {
 	}
 }
 
-// V19: each byte of a list is looked at once, whatever stands in it.
+// V19: each byte of a list is looked at once, whatever the list has.
 func TestV19ExtensionsAreReadOnce(t *testing.T) {
 	for _, unit := range []string{" ", "\t", ",", ";", "=", "\"", "\\", "a", "a,", "a;", "a;b,", "a;b=c,", `a;b="c",`, `a;b="\c";`, ", ", "a; "} {
 		for _, front := range []string{"", "a; b=\"", "a;", "a; b="} {

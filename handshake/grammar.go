@@ -1,15 +1,15 @@
 package handshake
 
-// text is what the grammar works on: views of received bytes on the server's side,
-// strings on the client's.
+// text is the input of the grammar: views of received bytes on the server's side, strings
+// on the client's.
 type text interface{ ~string | ~[]byte }
 
 // Classes of bytes, RFC 9110 §5.6.2 (token) and §5.5 (field-value).
 const (
 	classToken  = 1 << iota // tchar
 	classValue              // VCHAR, obs-text, SP, HTAB
-	classTarget             // VCHAR without '#': what a request target may have
-	classHost               // what a name or an address may have: unreserved, '%', sub-delims except the comma
+	classTarget             // VCHAR without '#': the bytes of a request target
+	classHost               // the bytes of a name or an address: unreserved, '%', sub-delims except the comma
 )
 
 var class = makeClasses()
@@ -27,7 +27,7 @@ func makeClasses() (t [256]uint8) {
 		if c > ' ' && c < 0x7f && c != '#' {
 			t[c] |= classTarget
 		}
-		if letter || digit || contains("-._~!$&'()*+;=%", byte(c)) { // a comma is what joins two lines (RFC 9110 §5.3)
+		if letter || digit || contains("-._~!$&'()*+;=%", byte(c)) { // a comma joins two lines (RFC 9110 §5.3)
 			t[c] |= classHost
 		}
 	}
@@ -43,7 +43,7 @@ func contains(set string, c byte) bool {
 	return false
 }
 
-// all tells whether every byte of v is of the class.
+// all reports whether every byte of v is of the class.
 func all[T text](v T, of uint8) bool {
 	for i := 0; i < len(v); i++ {
 		if class[v[i]]&of == 0 {
@@ -53,10 +53,10 @@ func all[T text](v T, of uint8) bool {
 	return true
 }
 
-// isToken tells whether v is a token: one byte or more, RFC 9110 §5.6.2.
+// isToken reports whether v is a token: one byte or more of tchar (RFC 9110 §5.6.2).
 func isToken[T text](v T) bool { return len(v) > 0 && all(v, classToken) }
 
-// equal is v == want without a conversion that allocates.
+// equal reports whether v == want, without a conversion that allocates.
 func equal[T text](v T, want string) bool {
 	if len(v) != len(want) {
 		return false
@@ -69,8 +69,8 @@ func equal[T text](v T, want string) bool {
 	return true
 }
 
-// equalFold compares without regard to case, in ASCII only: strings.EqualFold takes the
-// Kelvin sign for a k.
+// equalFold compares without regard to case, in ASCII only. (strings.EqualFold folds the
+// Kelvin sign to k.)
 func equalFold[T text](v T, want string) bool {
 	if len(v) != len(want) {
 		return false
@@ -113,7 +113,7 @@ func element[T text](list T) (first, rest T, more bool) {
 	return trim(list), list[len(list):], false
 }
 
-// hasToken tells whether a comma-separated list has the token, in any case.
+// hasToken reports whether a comma-separated list has the token, in any letter case.
 func hasToken[T text](list T, token string) bool {
 	for more := true; more; {
 		var e T
@@ -125,9 +125,9 @@ func hasToken[T text](list T, token string) bool {
 	return false
 }
 
-// validHost reports whether v is host [":" port], as a Host header may have it (RFC 9110
-// §7.2): a name, an IPv4 address or an IPv6 literal in brackets, without userinfo. A zone
-// means nothing to the peer, and is refused (RFC 6874 §4).
+// validHost reports whether v is a valid Host header, host [":" port] (RFC 9110 §7.2).
+// host is a name, an IPv4 address or an IPv6 literal in brackets. Userinfo is refused. So
+// is a zone, which has no meaning for the peer (RFC 6874 §4).
 func validHost[T text](v T) bool {
 	end := 0
 	if len(v) > 0 && v[0] == '[' {

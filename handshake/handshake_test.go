@@ -19,8 +19,9 @@ func keyOf(s string) (k Key) {
 	return k
 }
 
-// head builds a head from a start line and header lines, changed by edits: "-Name" takes a line out, "=Name: value" replaces
-// it, "+line" adds one at the end, ">line" replaces the start line.
+// head builds a head from a start line and header lines, and applies edits. "-Name"
+// removes a line, and "=Name: value" replaces it. "+line" adds a line at the end, and
+// ">line" replaces the start line.
 func head(lines []string, edits ...string) []byte {
 	lines = append([]string(nil), lines...)
 	for _, e := range edits {
@@ -54,13 +55,13 @@ func head(lines []string, edits ...string) []byte {
 	return []byte(strings.Join(lines, "\r\n") + "\r\n\r\n")
 }
 
-// A parse is what one of the parsers made of some bytes.
+// A parse is the result of a parser for some bytes.
 type parse struct {
 	n   int
 	err error
 }
 
-// same tells whether two runs of a parser over the same bytes came to the same end.
+// same reports whether two runs of a parser over the same bytes had the same result.
 func (p parse) same(q parse) bool {
 	if p.n != q.n || (p.err == nil) != (q.err == nil) {
 		return false
@@ -72,7 +73,8 @@ func (p parse) same(q parse) bool {
 	return a.Rule == b.Rule && a.Offset == b.Offset && a.Name == b.Name && a.Status == b.Status
 }
 
-// deliver gives b to a parser in pieces that end at the cuts, each time with all the bytes so far at a new place.
+// deliver gives b to a parser in pieces that end at the cuts. Each call has all the bytes
+// so far, in new memory.
 func deliver(b []byte, cuts []int, next func([]byte) (int, error)) parse {
 	for _, end := range append(cuts, len(b)) {
 		if n, err := next(bytes.Clone(b[:end])); n != 0 || err != nil {
@@ -82,7 +84,7 @@ func deliver(b []byte, cuts []int, next func([]byte) (int, error)) parse {
 	return parse{}
 }
 
-// everyByte are the cuts behind each byte of n, none first.
+// everyByte returns a cut before each of n bytes.
 func everyByte(n int) (cuts []int) {
 	for i := range n {
 		cuts = append(cuts, i)
@@ -90,7 +92,8 @@ func everyByte(n int) (cuts []int) {
 	return cuts
 }
 
-// parseRequest parses in one piece, byte by byte, and cut in two at each place, and demands the same of all.
+// parseRequest parses in one piece, byte by byte, and cut in two at each place. All must
+// have the same result.
 func parseRequest(t *testing.T, b []byte, limits Limits) (*RequestView, parse) {
 	t.Helper()
 	view := &RequestView{Limits: limits}
@@ -112,7 +115,7 @@ func parseRequest(t *testing.T, b []byte, limits Limits) (*RequestView, parse) {
 	return view, whole
 }
 
-// parseResponse is parseRequest for the other side.
+// parseResponse does for ParseResponse what parseRequest does for ParseRequest.
 func parseResponse(t *testing.T, req *Request, b []byte, limits Limits) (*Response, parse) {
 	t.Helper()
 	res := &Response{Limits: limits}
@@ -137,7 +140,7 @@ func parseResponse(t *testing.T, req *Request, b []byte, limits Limits) (*Respon
 	return res, whole
 }
 
-// Both sides of one handshake, through each other's parser.
+// Each side of a handshake parses what the other side appends.
 func TestRoundTrip(t *testing.T) {
 	req := &Request{
 		Host: "example.com:8080", Target: "/feed?x=1", Key: NewKey(), Origin: "https://example.com",
@@ -185,7 +188,7 @@ func TestErrorIs(t *testing.T) {
 		ErrStatus.answered(503, nil): "handshake: the server did not switch protocols, RFC 6455 §4.1: status 503 Service Unavailable",
 		ErrKey:                       "handshake: there is not exactly one key of 16 bytes in base64 (Sec-WebSocket-Key), RFC 6455 §4.2.1: status 400 Bad Request",
 		{Status: 599}:                "handshake: refused: status 599",
-		ErrAccept.answered(101, nil): "handshake: the answer is not to this request's key (Sec-WebSocket-Accept), RFC 6455 §4.1",
+		ErrAccept.answered(101, nil): "handshake: the answer does not match the key of this request (Sec-WebSocket-Accept), RFC 6455 §4.1",
 	} {
 		if e.Error() != want {
 			t.Errorf("%q, want %q", e.Error(), want)

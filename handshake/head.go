@@ -11,10 +11,10 @@ type span struct{ from, to int }
 // A line is what the scanner found last: a start line (name empty) or a header line.
 type line struct {
 	name  span
-	value span // trimmed; of a start line the whole line
+	value span // trimmed; the whole line if it is a start line
 }
 
-// scanState says what the next byte is.
+// scanState is the place of the next byte in the head.
 type scanState uint8
 
 const (
@@ -25,26 +25,26 @@ const (
 	atLF                        // after the CR of a line
 	atFinalLF                   // after the CR of the blank line
 	inGap                       // in white space after a header's name: Relaxed.OddLines
-	inOdd                       // in a line that is passed over: Relaxed.OddLines
+	inOdd                       // in a line that is skipped: Relaxed.OddLines
 	atHead                      // after the blank line
 	scanFailed                  // an error was returned
 )
 
-// A scanner cuts a head into lines, each byte looked at once however the bytes arrive. It
-// knows RFC 9112 §2–§5, not what the lines mean.
+// A scanner cuts a head into lines. It looks at each byte once, however the bytes arrive.
+// It knows the form of lines (RFC 9112 §2–§5), not their meaning.
 type scanner struct {
 	limits Limits
 	Relaxed
-	strict bool // no line of Sec-WebSocket-… is passed over, or a part of one
+	strict bool // no line of Sec-WebSocket-…, or part of one, is skipped
 	pos    int  // the next byte to look at
 	start  int  // where this line begins
 	lines  int  // header lines of this head
 	state  scanState
-	first  bool // the line under way is the start line
+	first  bool // the current line is the start line
 	cur    line
 	err    *Error
 
-	looked int // bytes looked at, here and by what walks over values: the tests of linear time read it
+	looked int // bytes looked at, here and in values; for the tests of linear time
 }
 
 // begin makes the scanner ready for a head that begins at its position.
@@ -61,8 +61,8 @@ func (s *scanner) next(b []byte) bool {
 		return false
 	}
 	for {
-		// Judged in the order of the wire: whichever limit is nearer ends the look-ahead,
-		// whatever more has arrived.
+		// The nearer limit ends the look-ahead, however many more bytes have arrived. So
+		// the error is that of the first byte that breaks a limit.
 		end, cut, limit := s.limits.Bytes, ErrHeadTooLarge, s.limits.Bytes
 		if s.limits.Line < end-s.start {
 			end, cut, limit = s.start+s.limits.Line, ErrLineTooLong, s.limits.Line
@@ -212,8 +212,8 @@ func (s *scanner) endLine(next scanState) bool {
 	return true
 }
 
-// odd has the line under way passed over, or fails with the rule that it breaks if it is
-// one of those that count.
+// odd skips the current line. A line of the handshake itself fails with the rule that it
+// breaks.
 func (s *scanner) odd(b []byte, rule *Error) bool {
 	if s.named(b, span{s.start, s.pos}) {
 		return s.fail(rule)
@@ -224,7 +224,7 @@ func (s *scanner) odd(b []byte, rule *Error) bool {
 	return true
 }
 
-// named tells whether a line that begins so is one of the handshake's own.
+// named reports whether a line that begins so belongs to the handshake itself.
 func (s *scanner) named(b []byte, begin span) bool {
 	const own = "Sec-WebSocket-"
 	return s.strict && begin.to-begin.from >= len(own) && equalFold(b[begin.from:begin.from+len(own)], own)
@@ -248,7 +248,7 @@ func (s *scanner) endValue(b []byte) {
 	s.cur.value = span{from, to}
 }
 
-// fail keeps the error, with the offset of the byte that decided.
+// fail records the error, with the offset of the byte that decided.
 func (s *scanner) fail(rule *Error) bool {
 	e := *rule
 	e.Offset = s.pos
@@ -278,8 +278,8 @@ func badName(c byte) *Error {
 	return ErrFieldName
 }
 
-// fieldAt is the header line at an offset of a complete head, and where the next begins;
-// name nil at the blank line.
+// fieldAt returns the header line at an offset of a complete head, and the offset of the
+// next line. name is nil at the blank line.
 func fieldAt(head []byte, at int) (name, value []byte, next int) {
 	if head[at] == '\r' {
 		return nil, nil, at
@@ -296,8 +296,8 @@ func fieldAt(head []byte, at int) (name, value []byte, next int) {
 	return head[at:colon:colon], value[:len(value):len(value)], end + 2
 }
 
-// header is a copy of the lines of a complete head, which begin at an offset. Their
-// number is known, so that nothing grows.
+// header returns a copy of the header lines of a complete head, from an offset on. The
+// number of lines is known, so the map does not grow.
 func (s *scanner) header(b []byte, from int) http.Header {
 	head := b[:s.pos]
 	if s.Relaxed != (Relaxed{}) {
@@ -322,7 +322,7 @@ func (s *scanner) header(b []byte, from int) http.Header {
 	}
 }
 
-// relaxedHeader is header where lines may be odd: it looks at them again.
+// relaxedHeader is header for lines that may be invalid. It scans the lines again.
 func (s *scanner) relaxedHeader(head []byte, from int) http.Header {
 	again := scanner{limits: s.limits, Relaxed: s.Relaxed, strict: s.strict, pos: from, start: from, state: atLine}
 	h := make(http.Header, s.lines)

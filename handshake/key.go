@@ -13,14 +13,14 @@ const KeyLen = 24
 // acceptLen is the length of a Sec-WebSocket-Accept value: a SHA-1 in base64.
 const acceptLen = 28
 
-// guid is what RFC 6455 §1.3 has every server append to the key.
+// guid is the string that a server appends to the key (RFC 6455 §1.3).
 const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 // A Key is the value of Sec-WebSocket-Key: a nonce, new for each attempt to connect (RFC
-// 6455 §4.1). The zero Key is invalid; no request is made with it.
+// 6455 §4.1). The zero Key is invalid; AppendRequest refuses it.
 type Key [KeyLen]byte
 
-// NewKey returns 16 bytes of crypto/rand in base64.
+// NewKey returns a fresh key: 16 bytes of crypto/rand in base64.
 func NewKey() (k Key) {
 	var nonce [16]byte
 	rand.Read(nonce[:])
@@ -35,7 +35,8 @@ func AppendAccept[K ~string | ~[]byte](dst []byte, key K) []byte {
 	return base64.StdEncoding.AppendEncode(dst, sum[:])
 }
 
-// validAccept compares in constant time: the right value is a function of a secret nonce.
+// validAccept compares in constant time, because the right value depends on a secret
+// nonce.
 func validAccept[T text](value T, key *Key) bool {
 	var want, got [acceptLen]byte
 	AppendAccept(want[:0], key[:])
@@ -46,9 +47,8 @@ func validAccept[T text](value T, key *Key) bool {
 	return subtle.ConstantTimeCompare(got[:], want[:]) == 1
 }
 
-// validKey tells whether v is base64 of 16 bytes. Bits of the last digit that no byte
-// needs may be set: decoders differ about them (RFC 4648 §3.5), and nothing depends on
-// them here.
+// validKey reports whether v is base64 of 16 bytes. The unused bits of the last digit may
+// be set. Decoders differ about them (RFC 4648 §3.5), and nothing depends on them here.
 func validKey[T text](v T) bool {
 	if len(v) != KeyLen || v[22] != '=' || v[23] != '=' {
 		return false

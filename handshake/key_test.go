@@ -20,7 +20,7 @@ func TestR39KeysAreFresh(t *testing.T) {
 			ones[i] += int(raw[i/8] >> (i % 8) & 1)
 		}
 	}
-	for i, c := range ones { // 10 standard deviations: no bit is stuck or loaded
+	for i, c := range ones { // within 10 standard deviations: no bit is stuck or biased
 		if d := c - n/2; d*d > 100*n/4 {
 			t.Errorf("bit %d is set in %d of %d keys", i, c, n)
 		}

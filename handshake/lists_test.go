@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// shapes are the ways in which a header can say nothing, or a thing twice: lines of NAME with the values V and W.
+// shapes are the ways in which a header can be empty or repeated: lines of NAME with the
+// values V and W.
 var shapes = []struct{ name, lines string }{
 	{"absent", ""},
 	{"one value", "NAME: V"},
@@ -31,19 +32,19 @@ var shapes = []struct{ name, lines string }{
 	{"two lines, both empty", "NAME:|NAME:"},
 }
 
-// listCase is a header and the verdict on each shape that is not accepted.
+// listCase is a header, and the error for each shape that is not accepted.
 type listCase struct {
 	header, v, w string
-	all          *Error            // on every shape that is not named in but
+	all          *Error            // for every shape that is not in but
 	but          map[string]*Error // nil: accepted
 }
 
-// once is a header that must say one thing once, on one line.
+// once is a header that must have one value on one line.
 func once(header, v string, e *Error) listCase {
 	return listCase{header, v, v, e, map[string]*Error{"one value": nil}}
 }
 
-// words is a list that has to have v; what else stands in it means nothing.
+// words is a list that must have v. Its other elements have no meaning.
 func words(header, v, w string, e *Error) listCase {
 	return listCase{header, v, w, nil, map[string]*Error{"absent": e, "empty": e, "only spaces": e, "only commas and spaces": e, "two lines, both empty": e}}
 }
@@ -62,13 +63,13 @@ func (c *listCase) each(t *testing.T, ask func(t *testing.T, lines []string, wan
 	}
 }
 
-// without is a head that lacks one header, with lines behind it.
+// without returns the head without one header and with lines added at its end.
 func without(base []string, header string, lines []string) []byte {
 	kept := slices.DeleteFunc(slices.Clone(base), func(l string) bool { return strings.HasPrefix(l, header+":") })
 	return head(append(kept, lines...))
 }
 
-// F83: lists in headers that are empty, or name a thing twice, at the server.
+// F83: how the server treats headers that are empty or repeated.
 func TestF83ListsOfARequest(t *testing.T) {
 	base := append(slices.Clone(asked), "Origin: http://server.example.com")
 	for _, c := range []listCase{
@@ -77,12 +78,13 @@ func TestF83ListsOfARequest(t *testing.T) {
 		words("Connection", "Upgrade", "keep-alive", ErrNoConnection),
 		once("Sec-WebSocket-Version", "13", ErrVersion),
 		once("Sec-WebSocket-Key", rfcKey, ErrKey),
-		// An empty Origin is one that no pattern matches.
+		// An empty Origin is an origin that no pattern matches.
 		{"Origin", "http://server.example.com", "https://server.example.com", ErrOrigin, map[string]*Error{"absent": nil, "one value": nil}},
 		// RFC 6455 §4.1: elements are unique and not empty.
 		{"Sec-WebSocket-Protocol", "a", "b", ErrProtocols, map[string]*Error{"absent": nil, "one value": nil, "two values": nil, "two lines": nil,
 			"duplicate": ErrProtocolTwice, "duplicate without a space": ErrProtocolTwice, "two lines alike": ErrProtocolTwice, "two lines with a duplicate across": ErrProtocolTwice}},
-		// RFC 6455 §9.1 with RFC 9110 §5.6.1: at least one element; empty ones do not count; offers of one name are alternatives.
+		// RFC 6455 §9.1 with RFC 9110 §5.6.1: at least one element. Empty elements do not
+		// count. Offers of one name are alternatives.
 		{"Sec-WebSocket-Extensions", "x; y", "z", nil, map[string]*Error{"empty": ErrExtensions, "only spaces": ErrExtensions,
 			"only commas and spaces": ErrExtensions, "two lines, both empty": ErrExtensions}},
 	} {
@@ -109,7 +111,8 @@ func TestF83ListsOfARequest(t *testing.T) {
 	}
 }
 
-// F83 at the client. What is empty in an answer chooses nothing; what is twice, and may stand once, is refused.
+// F83: how the client treats them. An empty header of an answer chooses nothing. A header
+// that may come only once is refused if it comes twice.
 func TestF83ListsOfAnAnswer(t *testing.T) {
 	for _, c := range []listCase{
 		words("Upgrade", "websocket", "h2c", ErrUpgrade),
@@ -120,7 +123,7 @@ func TestF83ListsOfAnAnswer(t *testing.T) {
 		{"Sec-WebSocket-Extensions", "x-y", "permessage-deflate", nil, nil},
 	} {
 		c.each(t, func(t *testing.T, lines []string, want *Error) {
-			// With what was offered, and with nothing offered, where only what says nothing is accepted.
+			// With offers, and without. Without offers only an empty header is accepted.
 			for _, req := range []*Request{offering(), wish()} {
 				want := want
 				joined := strings.Join(lines, ",")
@@ -145,7 +148,7 @@ func TestF83ListsOfAnAnswer(t *testing.T) {
 	}
 }
 
-// numbered is a list of n different elements.
+// numbered returns a list of n different elements.
 func numbered(n int, format, separator string) string {
 	all := make([]string, n)
 	for i := range all {
@@ -154,7 +157,8 @@ func numbered(n int, format, separator string) string {
 	return strings.Join(all, separator)
 }
 
-// R49: the number of elements is limited over all lines, in both directions; 0 is the default.
+// R49: the number of elements is limited over all lines, in both directions. A limit of 0
+// means the default.
 func TestR49LimitsOfLists(t *testing.T) {
 	const x, p = "+Sec-WebSocket-Extensions: ", "+Sec-WebSocket-Protocol: "
 	for _, c := range []struct {
@@ -198,7 +202,7 @@ func TestR49LimitsOfLists(t *testing.T) {
 				t.Errorf("%q does not say %q", got.err, c.says)
 			}
 			if len(c.edits) > 0 && strings.HasPrefix(c.edits[0], p) || strings.Contains(c.name, "no limits") {
-				return // one subprotocol is answered
+				return // an answer has one subprotocol
 			}
 			req := offering()
 			req.Extensions, _ = ParseExtensions(nil, "a, b, c, x, y, "+numbered(40, "x%d", ","))
@@ -211,7 +215,8 @@ func TestR49LimitsOfLists(t *testing.T) {
 			}
 		})
 	}
-	// What ordinary clients offer is far from any limit: the most of a browser, and every alternative of RFC 7692.
+	// Ordinary clients are far from any limit: the longest offer of a browser, and every
+	// alternative of RFC 7692.
 	var all []string
 	for bits := 8; bits <= 15; bits++ {
 		all = append(all, fmt.Sprintf("permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=%d; client_max_window_bits", bits))
@@ -221,7 +226,7 @@ func TestR49LimitsOfLists(t *testing.T) {
 	}
 }
 
-// allocated is how many bytes f allocates.
+// allocated returns how many bytes f allocates.
 func allocated(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -230,7 +235,8 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// costly are header lines that cost most for their bytes, within the defaults and beyond them.
+// costly are the header lines that take most memory per byte, within the default limits
+// and beyond them.
 var costly = map[string][]string{
 	"extensions":             {"+Sec-WebSocket-Extensions: " + numbered(16, "x%d", ",")},
 	"extensions on lines":    slices.Repeat([]string{"+Sec-WebSocket-Extensions: x"}, 16),
@@ -249,8 +255,8 @@ var costly = map[string][]string{
 	"a long name, 900 times": {"+Sec-WebSocket-Protocol: " + numbered(900, strings.Repeat("p", 1000)+"%d", ",")},
 }
 
-// What a request allocates is in proportion to what was received, whatever the lists in it have; Bytes is raised so that only
-// the other limits hold.
+// The memory of a request is in proportion to the received bytes, whatever its lists
+// have. Bytes is raised so that only the other limits hold.
 func TestRequestMemory(t *testing.T) {
 	for name, edits := range costly {
 		b := head(asked, edits...)
@@ -269,7 +275,8 @@ func TestRequestMemory(t *testing.T) {
 	}
 }
 
-// An answer's header is kept, which costs a map and a string a line; before the head is complete it costs nothing.
+// The header of an answer takes a map and a string per line. Before the head is complete
+// it takes nothing.
 func TestAnswerMemory(t *testing.T) {
 	lines := map[string][]string{"lines": strings.Split("+"+numbered(124, "h%d:", "\n+"), "\n"), "lines alike": slices.Repeat([]string{"+h:"}, 124)}
 	for name, edits := range costly {

@@ -1,13 +1,14 @@
 package handshake
 
-// CheckOrigin is the policy for requests that browsers send on behalf of any page (RFC
-// 6455 §10.2). It returns [ErrOrigin] unless the request has no Origin, comes from the
-// same origin ([SameOrigin]), or from one that a pattern of allowed matches
-// ([MatchOrigin]). secure says that the request came over TLS that ends in this process.
+// CheckOrigin checks the origin of a request, because browsers send requests on behalf of
+// any page (RFC 6455 §10.2). It accepts a request without an Origin, from the same origin
+// ([SameOrigin]), or from one that a pattern of allowed matches ([MatchOrigin]). For all
+// others it returns [ErrOrigin]. secure says that the request came over TLS that ends in
+// this process.
 //
-// Host is trusted: a page whose name resolves to this server has the same origin (DNS
-// rebinding). A server that browsers on its machine or in its network can reach must also
-// compare [RequestView.Host] with its own names.
+// CheckOrigin trusts Host, so a page whose name resolves to this server passes (DNS
+// rebinding). A server for browsers on its own machine or network must also compare
+// [RequestView.Host] with its own names.
 func CheckOrigin(r *RequestView, secure bool, allowed []string) error {
 	origin, ok := r.Origin()
 	if !ok || SameOrigin(origin, r.Host(), secure) {
@@ -21,13 +22,14 @@ func CheckOrigin(r *RequestView, secure bool, allowed []string) error {
 	return ErrOrigin
 }
 
-// SameOrigin reports whether an Origin value names the host that the request was sent to:
-// the same name in any letter case, the same port after the scheme's default is filled
-// in, and https if secure is set. Without secure both http and https pass, because TLS
-// may have ended at a proxy.
+// SameOrigin reports whether an Origin value names the host that the request was sent to.
+// The name must be the same in any letter case. The port must be the same, with the
+// default of the scheme filled in. With secure the scheme must be https. Without secure
+// both http and https pass, because TLS may have ended at a proxy.
 //
-// These are never the same: "null", an origin that is not scheme "://" host [":" port],
-// one with userinfo or a path, bytes outside ASCII, and a trailing dot on one side only.
+// SameOrigin is false for "null" and for an origin that is not scheme "://" host [":"
+// port], such as one with userinfo or a path. It is false for bytes outside ASCII, and
+// for a trailing dot on one side only.
 func SameOrigin[A, B ~string | ~[]byte](origin A, host B, secure bool) bool {
 	o, ok := splitOrigin(origin)
 	if !ok || !equalFold(o.scheme, "https") && (secure || !equalFold(o.scheme, "http")) || !validHost(host) {
@@ -39,8 +41,8 @@ func SameOrigin[A, B ~string | ~[]byte](origin A, host B, secure bool) bool {
 
 // MatchOrigin reports whether an Origin value matches a pattern. A pattern is an origin,
 // such as "https://example.com:8443". "*." before its name matches one or more labels
-// ("https://*.example.com"), and a port of "*" matches any port. "null" matches the
-// origin of sandboxed pages, and "*" alone matches everything.
+// ("https://*.example.com"). A port of "*" matches any port. "null" matches the origin of
+// sandboxed pages. "*" alone matches everything.
 func MatchOrigin[A ~string | ~[]byte](pattern string, origin A) bool {
 	if pattern == "*" {
 		return true
@@ -65,7 +67,7 @@ func MatchOrigin[A ~string | ~[]byte](pattern string, origin A) bool {
 
 type originParts[T text] struct{ scheme, name, port T }
 
-// splitOrigin takes scheme "://" host [":" port] and nothing else (RFC 6454 §6.2).
+// splitOrigin parses scheme "://" host [":" port] and nothing else (RFC 6454 §6.2).
 func splitOrigin[T text](v T) (o originParts[T], ok bool) {
 	i := 0
 	for i < len(v) && v[i] != ':' {
@@ -103,8 +105,8 @@ func splitPort[T text](v T) (name, port T) {
 	return v[:i], v[i+1:]
 }
 
-// portOf is the port as a number: the scheme's if none is given, 0 if the scheme has
-// none, −1 for "*".
+// portOf returns the port as a number. Without a port it is the scheme's default, or 0 if
+// the scheme has none. It is −1 for "*".
 func portOf[T text, S text](port T, scheme S) int {
 	if len(port) == 0 {
 		switch {

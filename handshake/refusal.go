@@ -5,11 +5,11 @@ import (
 	"strconv"
 )
 
-// AppendError appends the answer that refuses a request, with Connection: close. It has
-// the error's status and what that status requires (405: Allow; 426: Upgrade and
-// Sec-WebSocket-Version: 13, RFC 6455 §4.4), those of its header lines that are valid,
-// and its body. Without a body the rule is sent as text. A status outside 300 to 599 is
-// sent as 500.
+// AppendError appends the answer that refuses a request, with Connection: close. The
+// answer has the status, the valid header lines and the body of e. It adds the headers
+// that the status requires: Allow for 405; Upgrade and Sec-WebSocket-Version: 13 for 426
+// (RFC 6455 §4.4). Without a body the rule is sent as text. A status outside 300 to 599
+// is sent as 500.
 func AppendError(dst []byte, e *Error) []byte {
 	status := e.Status
 	if status < 300 || status > 599 {
@@ -41,8 +41,8 @@ func AppendError(dst []byte, e *Error) []byte {
 	return append(dst, body...)
 }
 
-// sendable returns the part of a header that a refusal may have beside what AppendError
-// sets.
+// sendable returns the lines of a header that a refusal may have besides those that
+// AppendError sets.
 func sendable(h http.Header, status int) http.Header {
 	if len(h) == 0 {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Each rule is given up by its own name, and by that alone; what an answer says is judged
-// as ever. Any split gives the same.
+// Each field of Relaxed turns off its own rules only. The meaning of an answer is checked
+// as always. Any split gives the same result.
 func TestRelaxedAnswers(t *testing.T) {
 	const first = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 	const accept = "Sec-WebSocket-Accept: " + rfcAccept + "\r\n"
@@ -46,7 +46,7 @@ func TestRelaxedAnswers(t *testing.T) {
 		{"HTTP/1.1 101 Switching\x01Protocols\r\n" + first[len("HTTP/1.1 101 Switching Protocols\r\n"):] + accept + "\r\n", odd, nil},
 		{"HTTP/1.1 101 S\r\r\n" + first[len("HTTP/1.1 101 Switching Protocols\r\n"):] + accept + "\r\n", odd, nil},
 		{"HTTP/1.1 103 Early\nodd\n\n" + first + accept + "\r\n", both, nil},
-		// What counts is not guessed at.
+		// Lines of the handshake itself are not repaired.
 		{first + "\r\n", both, ErrAccept},
 		{first + accept + accept + "\r\n", both, ErrAccept},
 		{first + "Sec-WebSocket-Accept: x\r\n\r\n", both, ErrAccept},
@@ -96,7 +96,7 @@ func TestRelaxedAnswers(t *testing.T) {
 	}
 }
 
-// The header has the lines that are some, trimmed, and none of the others.
+// The header has the valid lines, trimmed, and no others.
 func TestRelaxedHeader(t *testing.T) {
 	answer := "HTTP/1.1 101 S\nUpgrade: websocket\nConnection: Upgrade\nSec-WebSocket-Accept: " + rfcAccept + "\n" +
 		"x-a :  1 \nodd\nX-A: 2\r\nX-B: 3\n folded: 4\nX-C: 5\x01\nX-D:\n\n"
@@ -113,7 +113,7 @@ func TestRelaxedHeader(t *testing.T) {
 	}
 }
 
-// What the caller puts into a CONNECT is checked as in a request.
+// The caller's lines in a CONNECT are checked as in a request.
 func TestAppendConnect(t *testing.T) {
 	b, err := AppendConnect([]byte("x"), "[::1]:443", http.Header{"Proxy-Authorization": {"Bearer a"}, "A": {"1", "2"}})
 	if want := "xCONNECT [::1]:443 HTTP/1.1\r\nHost: [::1]:443\r\nA: 1\r\nA: 2\r\nProxy-Authorization: Bearer a\r\n\r\n"; err != nil || string(b) != want {
@@ -134,8 +134,8 @@ func TestAppendConnect(t *testing.T) {
 	}
 }
 
-// The limit of a line is that of the line, also behind one that was passed over, however the
-// head is cut.
+// The limit of a line holds for each line, also after a skipped one, however the head is
+// cut.
 func TestLimitOfALineBehindAnOddOne(t *testing.T) {
 	head := "HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + rfcAccept + "\r\n" +
 		strings.Repeat("o", 60) + "\r\nServer: " + strings.Repeat("s", 50) + "\r\nX-Last: 1\r\n\r\n"

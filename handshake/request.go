@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// A Request is what a client asks for.
+// A Request is a client's opening handshake, for [AppendRequest].
 type Request struct {
 	Host         string      // the Host header: name or address, and the port if it is not the scheme's ([URL.Host])
 	Target       string      // path and query ([URL.Target])
@@ -15,13 +15,13 @@ type Request struct {
 	Subprotocols []string    // offered, the preferred one first
 	Extensions   []Extension // offered, the preferred one first
 
-	// Header is sent after these. Headers that the handshake itself sets are refused with
-	// [ErrReserved]. Set the field Host for another Host.
+	// Header has more header lines, sent after these. AppendRequest refuses headers that
+	// the handshake itself sets with [ErrReserved]. To send another Host, set the field
+	// Host.
 	Header http.Header
 }
 
-// reserved are the headers that a caller cannot set by hand, in lower case, and what sets
-// them.
+// reserved has the headers that Header cannot set, in lower case, and what sets them.
 var reserved = []struct{ name, by string }{
 	{"connection", "it is part of every handshake"},
 	{"content-length", "an opening handshake has no body"},
@@ -40,7 +40,8 @@ var reserved = []struct{ name, by string }{
 	{"upgrade", "it is always websocket"},
 }
 
-// checkReserved returns ErrReserved with the header and what sets it in Name.
+// checkReserved returns ErrReserved for a reserved header. Name has the header and what
+// sets it.
 func checkReserved(name string) error {
 	for _, r := range reserved {
 		if equalFold(name, r.name) {
@@ -50,8 +51,8 @@ func checkReserved(name string) error {
 	return nil
 }
 
-// AppendRequest appends the client's opening handshake (RFC 6455 §4.1). Everything from
-// the caller is checked, so that no value can end its line or start another. If something
+// AppendRequest appends the client's opening handshake (RFC 6455 §4.1). It checks
+// everything from the caller, so no value can end its line or start another. If something
 // is invalid it returns dst unchanged and an error that matches [ErrValue] or
 // [ErrReserved].
 //
@@ -153,7 +154,7 @@ func checkLine(name string, values []string, mayBeReserved bool) error {
 // at either end, which would not arrive.
 func validValue(v string) bool { return all(v, classValue) && len(trim(v)) == len(v) }
 
-// printable makes a name that broke the grammar fit for an error text.
+// printable returns an invalid name in a form that is safe in an error text.
 func printable(name string) string {
 	const most = 40
 	if len(name) > most {

@@ -31,7 +31,7 @@ func TestR38GoldenRequest(t *testing.T) {
 			"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits, x-y; z=1\r\n" +
 			"Authorization: Basic dTpw\r\nX-B: 2\r\nX-B: 1\r\nx-a: \r\nx-a: caf\xe9\r\n\r\n"},
 	} {
-		for range 20 { // maps have no order; the request has
+		for range 20 { // a map has no order, but the request has one
 			got, err := AppendRequest([]byte("before"), c.r)
 			if err != nil || string(got) != "before"+c.want {
 				t.Fatalf("%v\n%q\nwant\n%q", err, got, c.want)
@@ -40,7 +40,7 @@ func TestR38GoldenRequest(t *testing.T) {
 	}
 }
 
-// V21: nothing that a caller supplies can end its line.
+// V21: no value from the caller can end its line.
 func TestV21InjectionIsRefused(t *testing.T) {
 	places := map[string]func(*Request, string){
 		"host":             func(r *Request, s string) { r.Host = "h" + s + "x" },
@@ -134,7 +134,7 @@ func BenchmarkAppendRequest(b *testing.B) {
 	}
 }
 
-// A subprotocol is offered once, wherever in the list it stands again (RFC 6455 §4.1).
+// A subprotocol is offered once, wherever in the list it is repeated (RFC 6455 §4.1).
 func TestR40SubprotocolsAreUnique(t *testing.T) {
 	for _, list := range [][]string{{"a", "a"}, {"a", "b", "b"}, {"a", "b", "a"}, {"a", "b", "c", "b"}} {
 		r := &Request{Host: "h", Target: "/", Key: NewKey(), Subprotocols: list}

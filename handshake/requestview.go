@@ -7,9 +7,9 @@ import (
 )
 
 // A RequestView is a client's opening handshake as the server received it. Its methods
-// return views into the bytes of the last call of [ParseRequest], valid as long as these
-// are. The zero value, with Limits set or not, is ready for a request. Reset makes it
-// ready for the next.
+// return views into the bytes of the last call of [ParseRequest]. They are valid until
+// those bytes change. The zero value is ready for a request. Set Limits before the first
+// call. Reset makes it ready for the next request.
 type RequestView struct {
 	Limits Limits
 
@@ -19,7 +19,7 @@ type RequestView struct {
 	fields span   // the header lines
 
 	target, host, origin, key    span
-	protocol, extension          seen // the first line of each, and how many
+	protocol, extension          seen // the first line of each, and the number of lines
 	hosts, origins, keys         int
 	versions                     int
 	upgrade, connection, version bool
@@ -30,24 +30,24 @@ type RequestView struct {
 	value any // of SetValue
 }
 
-// seen is a header that may have several lines.
+// seen records a header that may have several lines.
 type seen struct {
 	first span
 	lines int
 }
 
-// Reset forgets the request and keeps the limits.
+// Reset makes r ready for another request and keeps the limits.
 func (r *RequestView) Reset() { *r = RequestView{Limits: r.Limits} }
 
-// ParseRequest reads a client's opening handshake from all the bytes received so far. n
-// is the length of its head, or 0 if more bytes are needed: call it again with the same r
-// and a longer b, which may have moved. Bytes after the head are frames that the client
+// ParseRequest parses a client's opening handshake. b has all the bytes received so far.
+// n is the length of the head, or 0 if more bytes are needed. Call it then with the same
+// r and a longer b, which may have moved. Bytes after the head are frames that the client
 // sent early.
 //
-// The error is an [*Error] for [AppendError]. It comes as early as possible: the request
-// line and the form of each line are judged at once, and the headers together at the
-// blank line, in the order of RFC 6455 §4.2.1. All of that section is checked except the
-// origin, which is the caller's policy.
+// The error is an [*Error] for [AppendError]. The request line and the form of each line
+// are checked as they come. The headers are checked together at the blank line, in the
+// order of RFC 6455 §4.2.1. All of that section is checked except the origin, which is
+// the caller's policy.
 func ParseRequest(r *RequestView, b []byte) (n int, err error) {
 	if !r.ready {
 		r.scan.limits = r.Limits.withDefaults()
@@ -86,7 +86,7 @@ func (r *RequestView) refuse(e *Error) error {
 	return r.scan.err
 }
 
-// requestLine takes GET SP target SP HTTP/1.1, RFC 9112 §3. In absolute-form the
+// requestLine parses GET SP target SP HTTP/1.1 (RFC 9112 §3). In absolute-form the
 // authority replaces Host (§3.2.2).
 func (r *RequestView) requestLine(b []byte) *Error {
 	v := r.scan.cur.value
@@ -157,8 +157,8 @@ func httpVersion[T text](v T) (major, minor int, ok bool) {
 	return int(v[5] - '0'), int(v[7] - '0'), true
 }
 
-// header notes what a line says. Nothing is judged here, so that the order of the lines
-// does not matter.
+// header records what a line says. It checks nothing, so the order of the lines does not
+// matter.
 func (r *RequestView) header(b []byte) {
 	l := &r.scan.cur
 	name, value := b[l.name.from:l.name.to], b[l.value.from:l.value.to]
@@ -223,8 +223,8 @@ func (s *seen) add(v span) {
 	}
 }
 
-// countTokens is the number of elements of a list that are not empty; false if one is not
-// a token, as an empty one is not.
+// countTokens returns the number of elements of a list that are not empty. It returns
+// false if an element is not a token; an empty one is not.
 func countTokens[T text](list T) (n int, ok bool) {
 	ok = true
 	for more := true; more; {
@@ -238,7 +238,7 @@ func countTokens[T text](list T) (n int, ok bool) {
 	return n, ok
 }
 
-// verdict judges the whole, in the order of RFC 6455 §4.2.1.
+// verdict checks the whole request, in the order of RFC 6455 §4.2.1.
 func (r *RequestView) verdict() *Error {
 	switch {
 	case r.hosts != 1 || !validHost(r.view(r.host)):
@@ -271,9 +271,8 @@ func (r *RequestView) verdict() *Error {
 	return nil
 }
 
-// repeats tells whether a subprotocol is offered twice. Sorted, equal names are
-// neighbours: however far the limit was raised, the time is not quadratic. Up to the
-// default no memory is taken.
+// repeats reports whether a subprotocol is offered twice. It sorts the names, so the time
+// is not quadratic with a high limit. Up to the default limit it allocates nothing.
 func (r *RequestView) repeats() bool {
 	var few [DefaultSubprotocols][]byte
 	names := few[:0]
@@ -294,18 +293,18 @@ func (r *RequestView) repeats() bool {
 
 func (r *RequestView) view(s span) []byte { return r.head[s.from:s.to:s.to] }
 
-// SetValue attaches a value for the code that handles the request later, such as the user
+// SetValue attaches a value for code that handles the request later, such as the user
 // that a check found.
 func (r *RequestView) SetValue(v any) { r.value = v }
 
-// Value returns what SetValue has attached; nil if nothing was.
+// Value returns the value that SetValue attached, or nil.
 func (r *RequestView) Value() any { return r.value }
 
-// Target returns path and query as they came, not unescaped. If the request line has an
-// absolute URI, it is the part after the authority, which may be empty.
+// Target returns path and query as they came, not unescaped. For an absolute URI it is
+// the part after the authority, which may be empty.
 func (r *RequestView) Target() []byte { return r.view(r.target) }
 
-// Path is Target without the query.
+// Path returns Target without the query.
 func (r *RequestView) Path() []byte {
 	t := r.Target()
 	for i := range t {
@@ -326,18 +325,18 @@ func (r *RequestView) Query() []byte {
 }
 
 // Host returns the authority that the client asked for, with the port if it named one.
-// The client may claim anything: the caller checks whether it is a name of this server
+// The client may send any name. The caller must check whether it is a name of this server
 // (see [CheckOrigin]).
 func (r *RequestView) Host() []byte { return r.view(r.host) }
 
-// Key is the nonce as it came: 24 bytes of base64.
+// Key returns the client's nonce as it came: 24 bytes of base64.
 func (r *RequestView) Key() []byte { return r.view(r.key) }
 
-// Origin returns the Origin header. It returns false if there is none, as from clients
-// that are not browsers.
+// Origin returns the Origin header. It returns false if there is none, as in requests of
+// clients that are not browsers.
 func (r *RequestView) Origin() ([]byte, bool) { return r.view(r.origin), r.origins > 0 }
 
-// Header is the value of the first line with the name, in any case; nil if there is none.
+// Header returns the value of the first line with the name, in any letter case, or nil.
 func (r *RequestView) Header(name string) []byte {
 	for f := r.fields.from; ; {
 		var n, v []byte
@@ -363,8 +362,8 @@ func (r *RequestView) Fields() iter.Seq2[[]byte, []byte] {
 	}
 }
 
-// field is the header line at an offset of the head, and where the next begins; name nil
-// at the blank line.
+// field returns the header line at an offset of the head, and the offset of the next
+// line. name is nil at the blank line.
 func (r *RequestView) field(at int) (name, value []byte, next int) {
 	if at >= r.fields.to {
 		return nil, nil, at
@@ -404,8 +403,8 @@ func eachToken(list []byte, yield func([]byte) bool) bool {
 	return true
 }
 
-// Subprotocol returns the first of the server's own list that the client offered, or ""
-// (RFC 6455 §4.2.2). Names are compared byte for byte.
+// Subprotocol returns the first name in own that the client offered, or "" (RFC 6455
+// §4.2.2). own is the server's list, preferred first. Names are compared byte for byte.
 func (r *RequestView) Subprotocol(own []string) string {
 	best := len(own)
 	for offered := range r.Subprotocols() {
@@ -432,8 +431,8 @@ func (r *RequestView) Offered(subprotocol string) bool {
 	return false
 }
 
-// Extensions appends the offered extensions of all lines, in their order.
-// [ParseExtensions] says how the memory of dst is reused.
+// Extensions appends the offered extensions of all lines to dst, in their order. It
+// reuses the memory of dst as [ParseExtensions] does.
 func (r *RequestView) Extensions(dst []Extension) []Extension {
 	dst = slices.Grow(dst, r.extensions.elements)
 	if r.extension.lines == 1 {

@@ -283,7 +283,7 @@ func TestR64BytesBehindTheRequest(t *testing.T) {
 	for tail := range len(frames) {
 		b := append(head(asked), frames[:tail]...)
 		if _, got := parseRequest(t, b, Limits{}); got.err != nil || got.n != len(h) {
-			t.Fatalf("%d bytes behind: %v", tail, got)
+			t.Fatalf("%d bytes after the head: %v", tail, got)
 		}
 	}
 }
@@ -305,7 +305,8 @@ func TestR65Body(t *testing.T) {
 	})
 }
 
-// The form of lines, RFC 9112: the same scanner serves both sides, so R50 is tested here for requests and there for answers.
+// R50: the form of lines (RFC 9112), for requests. The same scanner reads answers;
+// response_test.go tests them.
 func TestR50FormOfARequest(t *testing.T) {
 	testRequests(t, []requestCase{
 		{"obs-text", edit("+X: caf\xe9"), nil},
@@ -340,7 +341,7 @@ func TestR50FormOfARequest(t *testing.T) {
 	})
 }
 
-// A refusal falls at the byte that decides, not when the head is complete.
+// A request is refused at the byte that decides, not when the head is complete.
 func TestRefusedAtTheFirstBadByte(t *testing.T) {
 	for _, c := range []struct {
 		in     string
@@ -365,7 +366,7 @@ func TestRefusedAtTheFirstBadByte(t *testing.T) {
 	}
 }
 
-// Nothing but the whole head is a request: each beginning asks for more.
+// Only the whole head is a request. For each shorter part ParseRequest asks for more.
 func TestRequestIncomplete(t *testing.T) {
 	b := head(asked, "+Sec-WebSocket-Extensions: a; b=\"c\"")
 	for n := range b {
@@ -418,7 +419,8 @@ func TestR49LimitsOfARequest(t *testing.T) {
 	}
 }
 
-// V19: what an endless request costs is bounded by the limits, counted in bytes looked at, in pieces or at once.
+// V19: the limits bound the cost of an endless request, counted in bytes looked at, in
+// pieces or at once.
 func TestV19RequestsAreReadOnce(t *testing.T) {
 	long := []byte("GET / HTTP/1.1\r\nX: " + strings.Repeat("a", 20<<20))
 	var v RequestView
@@ -444,7 +446,7 @@ func TestV19RequestsAreReadOnce(t *testing.T) {
 			}
 		}
 	}
-	// Lists over as many lines as there may be, read by each accessor.
+	// Each method reads lists over as many lines as the limit allows.
 	var many []string
 	for i := range 2000 {
 		many = append(many, fmt.Sprintf("+Sec-WebSocket-Protocol: a%d, b%d", i, i), "+Sec-WebSocket-Extensions: a; b")
@@ -461,8 +463,9 @@ func TestV19RequestsAreReadOnce(t *testing.T) {
 	}
 }
 
-// V20: any byte at any place of a Sec-WebSocket-* value: no panic, the same in pieces (parseRequest checks), and never a change of
-// what the good bytes around it mean.
+// V20: any byte at any place of a Sec-WebSocket-* value. There is no panic, and pieces
+// give the same result (parseRequest checks that). The meaning of the bytes around it
+// never changes.
 func TestV20EveryByteEverywhere(t *testing.T) {
 	for _, field := range []string{"Sec-WebSocket-Key: " + rfcKey, "Sec-WebSocket-Version: 13", "Sec-WebSocket-Protocol: a, bc",
 		`Sec-WebSocket-Extensions: p-d; a="1", x; y=z`} {
@@ -525,7 +528,7 @@ func TestRequestViewFields(t *testing.T) {
 	}
 }
 
-// An error repeats itself whatever comes then.
+// After an error every call returns the same error.
 func TestRequestErrorIsSticky(t *testing.T) {
 	for _, b := range [][]byte{[]byte("GET / HTTP/1.1\r\n x"), head(asked, "-Upgrade"), []byte("POST / HTTP/1.1\r\n")} {
 		var v RequestView

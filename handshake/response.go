@@ -6,13 +6,13 @@ import (
 )
 
 // A Response is a server's answer that switches protocols. On a client [ParseResponse]
-// fills it; its strings are its own. On a server [AppendResponse] writes it, and Header
-// holds the application's lines.
+// fills it; its strings are copies. On a server [AppendResponse] writes it, and Header
+// has the application's lines.
 type Response struct {
 	Limits  Limits  // for ParseResponse
 	Relaxed Relaxed // for ParseResponse
 
-	Status      int // 101 once it was parsed without an error
+	Status      int // 101 after ParseResponse has returned n > 0 without an error
 	Subprotocol string
 	Extensions  []Extension
 	Header      http.Header
@@ -25,25 +25,25 @@ type Response struct {
 	accept    bool
 	upgrade   bool
 	connected bool
-	protocols int  // lines of Sec-WebSocket-Protocol that say something
+	protocols int  // lines of Sec-WebSocket-Protocol that are not empty
 	protocol  span // the last of them
 	extension extensionCount
 }
 
-// Reset forgets the answer, and keeps the limits and the relaxed rules.
+// Reset makes p ready for another answer, and keeps Limits and Relaxed.
 func (p *Response) Reset() { *p = Response{Limits: p.Limits, Relaxed: p.Relaxed} }
 
-// ParseResponse reads the server's answer to the request from all the bytes received so
-// far. n is the length of the handshake, or 0 if more bytes are needed: call it again
-// with the same p and a longer b. Bytes after the handshake are frames. Interim answers
-// (1xx except 101) are skipped, and their headers dropped.
+// ParseResponse parses the server's answer to req. b has all the bytes received so far. n
+// is the length of the handshake, or 0 if more bytes are needed. Call it then with the
+// same p and a longer b. Bytes after the handshake are frames. Interim answers (1xx
+// except 101) are skipped, and their headers dropped.
 //
 // Every error is an [*Error] with the status, if that was read. For a complete head that
 // does not switch protocols n is its length, and the answer's body follows. [ErrStatus]
-// is a status other than 101, with the header. In a 101 Content-Length and
-// Transfer-Encoding have no meaning, and are ignored.
+// reports a status other than 101, with the header. In a 101 Content-Length and
+// Transfer-Encoding have no meaning and are ignored.
 //
-// Header and Extensions are set once the head is complete. Until then nothing of it is
+// Header and Extensions are set once the head is complete. Before that no header line is
 // kept.
 func ParseResponse(p *Response, req *Request, b []byte) (n int, err error) {
 	if !p.ready {
@@ -91,15 +91,15 @@ func (p *Response) refuse(e *Error) error {
 	return p.scan.err
 }
 
-// statusLine begins the answer that the first line tells of.
+// statusLine begins a new answer from its first line.
 func (p *Response) statusLine(b []byte) (e *Error) {
 	p.Status, e = statusOf(b[p.scan.cur.value.from:p.scan.cur.value.to])
 	return e
 }
 
-// statusOf takes HTTP/1.1 SP 3DIGIT [SP reason], RFC 9112 §4: servers leave the last
-// space out with the reason. The status comes with ErrResponseVersion too: HTTP/1.0 has
-// no status below 200.
+// statusOf parses HTTP/1.1 SP 3DIGIT [SP reason] (RFC 9112 §4). Some servers leave out
+// the last space with the reason. ErrResponseVersion has the status too, because HTTP/1.0
+// has none below 200.
 func statusOf(l []byte) (status int, e *Error) {
 	if len(l) < 12 || l[8] != ' ' || !digits(l[9:12]) || len(l) > 12 && l[12] != ' ' {
 		return 0, ErrStatusLine
@@ -115,7 +115,7 @@ func statusOf(l []byte) (status int, e *Error) {
 	return status, nil
 }
 
-// header notes what a line says. Nothing is kept yet.
+// header records what a line says. It keeps no text yet.
 func (p *Response) header(req *Request, b []byte) {
 	if p.Status != http.StatusSwitchingProtocols {
 		return
@@ -141,7 +141,7 @@ func (p *Response) header(req *Request, b []byte) {
 	}
 }
 
-// verdict judges the whole, in the order of RFC 6455 §4.1.
+// verdict checks the whole answer, in the order of RFC 6455 §4.1.
 func (p *Response) verdict(req *Request, head []byte) *Error {
 	switch {
 	case p.Status != http.StatusSwitchingProtocols:
@@ -190,8 +190,8 @@ func offeredExtension(list []Extension, name string) bool {
 	return false
 }
 
-// offeredProtocol returns the client's own string: what it keeps for as long as the
-// connection lives is none of the answer's.
+// offeredProtocol returns the client's own string, so that the connection does not keep
+// the memory of the answer.
 func offeredProtocol(list []string, name []byte) (string, bool) {
 	for _, p := range list {
 		if equal(name, p) {
@@ -201,10 +201,10 @@ func offeredProtocol(list []string, name []byte) (string, bool) {
 	return "", false
 }
 
-// AppendResponse appends the 101 that answers a key (RFC 6455 §4.2.2), with the
-// subprotocol, the extensions and the header of p. Header values cannot end their line:
-// if something is invalid it returns dst unchanged and an error that matches [ErrValue]
-// or [ErrReserved]. It does not check that the subprotocol was offered.
+// AppendResponse appends the 101 answer to a key (RFC 6455 §4.2.2), with the subprotocol,
+// the extensions and the header of p. No value can end its line. If something is invalid
+// it returns dst unchanged and an error that matches [ErrValue] or [ErrReserved]. It does
+// not check that the subprotocol was offered.
 func AppendResponse[K ~string | ~[]byte](dst []byte, key K, p *Response) ([]byte, error) {
 	if !validKey(key) {
 		return dst, ErrValue.named("Sec-WebSocket-Key")

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// answered is an answer that every client accepts.
+// answered is the head of an answer that every client accepts.
 var answered = []string{
 	"HTTP/1.1 101 Switching Protocols",
 	"Upgrade: websocket",
@@ -18,7 +18,7 @@ var answered = []string{
 	"Sec-WebSocket-Accept: " + rfcAccept,
 }
 
-// offering is what the tests' client offered.
+// offering is the request of the client in these tests.
 func offering() *Request {
 	r := wish()
 	r.Subprotocols = []string{"chat", "superchat"}
@@ -64,7 +64,7 @@ func TestR40StatusIsReported(t *testing.T) {
 			t.Errorf("%d: wait %v, header %v", status, d, e.Header)
 		}
 	}
-	// HTTP/1.0 may refuse, though it cannot switch.
+	// An HTTP/1.0 answer may refuse, though it cannot switch protocols.
 	if _, got := parseResponse(t, offering(), []byte("HTTP/1.0 403 No\r\n\r\n"), Limits{}); !errors.Is(got.err, ErrStatus) {
 		t.Error(got.err)
 	}
@@ -283,7 +283,7 @@ func TestR48BytesBehindTheAnswer(t *testing.T) {
 			t.Errorf("%d frames and a part: %v", frames, got)
 		}
 	}
-	// The limit is on the head, not on what arrived with it.
+	// The limit holds for the head, not for bytes that came with it.
 	b := append(head(answered), strings.Repeat(frame, 10_000)...)
 	var res Response
 	if n, err := ParseResponse(&res, offering(), b); err != nil || n != len(h) {
@@ -347,7 +347,7 @@ func TestR51LengthsOf101AreIgnored(t *testing.T) {
 	}
 }
 
-// A broken 101 tells its status and headers too.
+// The error for an invalid 101 also has its status and headers.
 func TestErrorOf101CarriesTheHeader(t *testing.T) {
 	b := head(answered, "-Upgrade", "+X: y")
 	var res Response
@@ -412,7 +412,7 @@ func TestR68InjectionIntoAnAnswer(t *testing.T) {
 				t.Errorf("%q in the %s: %q, %v", s, place, got, err)
 			}
 		}
-		// A refusal is sent whatever the application put into it, without the line that breaks it.
+		// A refusal is always sent, without the application's lines that are invalid.
 		got := string(AppendError(nil, &Error{Status: 401, Header: http.Header{"X-Bad": {"v" + s}, "X" + s: {"v"}, "X-Good": {"v"}}}))
 		if strings.Contains(got, "X-Bad") || strings.Contains(got, "X"+s) || !strings.Contains(got, "\r\nX-Good: v\r\n") || strings.Contains(got, "Set-Cookie") {
 			t.Errorf("%q: %q", s, got)
@@ -472,7 +472,7 @@ func TestGoldenRefusals(t *testing.T) {
 		if head != want || body != wantBody {
 			t.Errorf("%q\nwant\n%q", got, c.want)
 		}
-		// What a server refuses with, a client understands.
+		// The client understands the refusal of the server.
 		_, parsed := parseResponse(t, offering(), []byte(got), Limits{})
 		if !errors.Is(parsed.err, ErrStatus) || string(got[parsed.n:]) != wantBody {
 			t.Errorf("%v of %q", parsed, got)

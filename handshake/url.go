@@ -10,23 +10,23 @@ import (
 	"strings"
 )
 
-// A URL is the address of a WebSocket (RFC 6455 §3), split into what dialing, TLS and the
-// request need.
+// A URL is the address of a WebSocket server (RFC 6455 §3), split into the parts that
+// dialing, TLS and the request need.
 type URL struct {
 	Secure bool   // wss
-	Name   string // host name in lower case, or address: without brackets, with its zone; what is dialed and what a certificate is for
+	Name   string // host name in lower case, or address without brackets, with its zone; for dialing and for the certificate
 	Port   uint16 // never 0
 	Target string // path and query, ready for the request line: it begins with '/', and is ASCII
 
-	// User is the userinfo, nil if there is none. It never goes into the request line,
-	// only into [URL.Authorization].
+	// User is the userinfo, or nil. It never goes into the request line, only into
+	// [URL.Authorization].
 	User *url.Userinfo
 }
 
-// ParseURL parses a ws or wss URL. It returns an error that matches [ErrURL] for any
-// other scheme, for a fragment, even an empty one, and for an invalid host, port or path.
-// Bytes outside ASCII in path and query are percent-encoded. A name outside ASCII is left
-// as it is; the caller must encode it before making a request.
+// ParseURL parses a ws or wss URL. An error matches [ErrURL]. Errors are another scheme,
+// a fragment (even an empty one), and an invalid host, port, path or userinfo. Bytes
+// outside ASCII in path and query are percent-encoded. A host name outside ASCII does not
+// change; the caller must encode it before making a request.
 func ParseURL(s string) (*URL, error) {
 	for i := 0; i < len(s); i++ {
 		if s[i] <= ' ' || s[i] == 0x7f || s[i] == '\\' {
@@ -78,8 +78,8 @@ func ParseURL(s string) (*URL, error) {
 }
 
 // URLFault returns what package net/url found wrong with a URL, without any part of the
-// URL. A URL may contain a password, and if that has a slash or a percent sign, what
-// looks like a port or an escape is a part of it.
+// URL. An error of net/url quotes the URL. The quoted port or escape can be part of a
+// password with a slash or a percent sign.
 func URLFault(err error) string {
 	var parse *url.Error
 	if errors.As(err, &parse) {
@@ -169,12 +169,12 @@ func escape(s string) string {
 	return s
 }
 
-// Address returns what to dial: name and port, with an IPv6 address in brackets.
+// Address returns the address to dial: name and port, with an IPv6 address in brackets.
 func (u *URL) Address() string { return net.JoinHostPort(u.Name, strconv.Itoa(int(u.Port))) }
 
-// Host returns the value of the Host header: without a zone, which means nothing to the
-// peer (RFC 6874 §4), and with the port unless it is the scheme's default (RFC 6455
-// §4.1).
+// Host returns the value of the Host header (RFC 6455 §4.1). It has the port unless that
+// is the scheme's default. It has no zone, which has no meaning for the peer (RFC 6874
+// §4).
 func (u *URL) Host() string {
 	h := u.Name
 	if strings.Contains(h, ":") {
@@ -210,16 +210,16 @@ func (u *URL) String() string {
 	return scheme + h + u.Target
 }
 
-// SameOrigin reports whether credentials for one URL may go to the other: scheme, name
-// and port are equal.
+// SameOrigin reports whether scheme, name and port of u and v are equal. Only then may
+// credentials for one URL go to the other.
 func (u *URL) SameOrigin(v *URL) bool {
 	return u.Secure == v.Secure && u.Name == v.Name && u.Port == v.Port
 }
 
 // Resolve returns the URL of a redirect's Location, relative to u (RFC 9110 §10.2.2).
-// http and https count as ws and wss. A fragment is dropped, and userinfo too: a redirect
-// does not choose the credentials. It returns an error that matches [ErrRedirect] if the
-// redirect leads from wss to ws, or to something that cannot be dialed.
+// http and https count as ws and wss. A fragment is dropped. So is userinfo, because a
+// redirect does not choose the credentials. An error matches [ErrRedirect]: the redirect
+// leads from wss to ws, or to an invalid URL.
 func (u *URL) Resolve(location string) (*URL, error) {
 	location, _, _ = strings.Cut(location, "#")
 	base, err := url.Parse(u.String())

@@ -11,15 +11,17 @@ import (
 	"github.com/seed-7f57ff33/tickwire/asm/asmtest"
 )
 
-// TestNoAllocations counts over ten thousand rounds, not one, so that an allocation once in a thousand calls shows. The
-// arrays are on the stack: an argument that escapes would cost one each.
+// TestNoAllocations counts over ten thousand rounds, so that an allocation once in a
+// thousand calls shows. The arrays are on the stack, so an argument that escapes would
+// allocate in each round.
 func TestNoAllocations(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	var s Source
-	s.Next() // the process's first use of crypto/rand allocates
+	s.Next() // the first use of crypto/rand in a process allocates
 	long := make([]byte, 3*(256<<10)+5)
 	asmtest.EachTier(t, func(t *testing.T, _ asm.Tier) {
-		// The runtime's own goroutines allocate now and then, but not in each of five rounds.
+		// The runtime's own goroutines allocate now and then, but not in each of five
+		// rounds.
 		least := uint64(1 << 62)
 		for range 5 {
 			runtime.GC()

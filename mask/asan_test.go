@@ -10,8 +10,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/asm/asmtest"
 )
 
-// TestAddressSanitizerSeesKernels runs TestASanChild in another process, where a kernel gets one byte more than was
-// allocated, and expects the address sanitizer's report; and none for what was allocated.
+// TestAddressSanitizerSeesKernels runs TestASanChild in another process. There a kernel
+// gets one byte more than was allocated, and the address sanitizer must report it. It
+// must report nothing for allocated bytes.
 func TestAddressSanitizerSeesKernels(t *testing.T) {
 	asmtest.Detected(t, "TestASanChild", "AddressSanitizer", asm.Available(), []string{"XOR", "Copy from", "Copy to"}, "nothing")
 }

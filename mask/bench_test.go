@@ -12,12 +12,13 @@ import (
 	"github.com/seed-7f57ff33/tickwire/asm/asmtest"
 )
 
-// The figures of one `go test -bench` on a shared machine differ by half from run to run. To compare kernels, or a change
-// with what was before, use the interleaved `GOWORK=off go -C bench run ./cmd/kernels`.
-// BenchmarkKernels is the short table; TICKWIRE_FULL=1 runs the others too.
+// On a shared machine the figures of `go test -bench` differ by half from run to run. To
+// compare kernels or versions, use `GOWORK=off go -C bench run ./cmd/kernels`, which
+// interleaves them. BenchmarkKernels is the short table. TICKWIRE_FULL=1 runs the others
+// too.
 
-// BenchmarkKernels has the kernels at the best tier and at that of Go alone, and beside them
-// what the standard library has: XORBytes with a key of the same length, and copy.
+// BenchmarkKernels measures the kernels at the best tier and in pure Go. For comparison
+// it measures XORBytes of the standard library, with a key of the same length, and copy.
 //
 //	go test -run='^$' -bench=. ./mask ./utf8 ./frame
 func BenchmarkKernels(b *testing.B) {
@@ -58,7 +59,7 @@ var kernels = []struct {
 	{"Copy", func(dst, src []byte) { Copy(dst, src, 0x8D21FA37) }},
 }
 
-// BenchmarkTiers goes through tiers, functions, sizes and two alignments.
+// BenchmarkTiers measures every tier, function and size, at two alignments.
 func BenchmarkTiers(b *testing.B) {
 	asmtest.SkipUnlessFull(b)
 	dst, src := newArena(1<<20+64), newArena(1<<20+64)
@@ -78,8 +79,8 @@ func BenchmarkTiers(b *testing.B) {
 	})
 }
 
-// BenchmarkRandom has lengths 1 to 125 at any offset, as control frames and small messages have; what it shows most is
-// the branches that a length takes.
+// BenchmarkRandom measures lengths 1 to 125 at any offset, as in control frames and small
+// messages. It mostly shows the cost of the branches on the length.
 func BenchmarkRandom(b *testing.B) {
 	asmtest.SkipUnlessFull(b)
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -104,7 +105,8 @@ func BenchmarkRandom(b *testing.B) {
 	})
 }
 
-// BenchmarkUpperHalves runs the short inputs with the upper halves of the YMM registers clean, and in use.
+// BenchmarkUpperHalves measures short inputs with the upper halves of the YMM registers
+// clean, and in use.
 func BenchmarkUpperHalves(b *testing.B) {
 	asmtest.SkipUnlessFull(b)
 	dst, src := newArena(256), newArena(256)

@@ -22,13 +22,12 @@ var tier uint32
 
 func init() { asm.Follow(&tier) }
 
-// The assembly entry points pick the kernel by tier and length. That happens there and
-// not in Go because XOR and Copy, with one call in them, inline into their callers, and
-// with a choice of two they would not: a second call costs 1.5 ns, as much as masking 64
-// bytes. For the same reason there are as few arguments as can be and no results, for
-// memory accesses are what a short call consists of: XOR works out the next key in Go,
-// where it costs nothing if nobody uses it; in Copy, which checks more, that would be too
-// much to inline, so that its callers do it.
+// The assembly entry points pick the kernel by tier and length. They pick it, not Go,
+// because XOR and Copy inline into their callers only with one call in them. A second
+// call costs 1.5 ns, as much as masking 64 bytes. They have few arguments and no results,
+// because memory accesses are most of the time of a short call. XOR computes the next key
+// in Go, which is free if the key is unused. In Copy that would be too much code to
+// inline, so its callers do it.
 
 //go:noescape
 func xor(p *byte, n int, key Key)
@@ -36,10 +35,9 @@ func xor(p *byte, n int, key Key)
 //go:noescape
 func copyMasked(dst, src *byte, n int, key Key)
 
-// xorLong takes the inputs of more than one piece from the assembly, which the scheduler
-// cannot interrupt: a piece is a few microseconds of work. The pieces go through a
-// function that is not inlined because its prologue is where a goroutine that should stop
-// does.
+// xorLong masks a long input in pieces of a few microseconds, because the scheduler
+// cannot interrupt assembly. Each piece is a call of a function that is not inlined. The
+// prologue of that function is where the scheduler stops the goroutine.
 //
 //lint:ignore U1000 assembly uses it
 func xorLong(p *byte, n int, key Key) {

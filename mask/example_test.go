@@ -7,14 +7,14 @@ import (
 	"github.com/seed-7f57ff33/tickwire/mask"
 )
 
-// The example of RFC 6455 §5.7. A key's lowest byte masks the first octet, as its bytes
-// stand on the wire.
+// The example of RFC 6455 §5.7. The lowest byte of a key masks the first octet; it is the
+// key's first byte on the wire.
 func ExampleXOR() {
 	key := mask.Key(binary.LittleEndian.Uint32([]byte{0x37, 0xfa, 0x21, 0x3d}))
 	b := []byte("Hello")
 	mask.XOR(b, key)
 	fmt.Printf("% x\n", b)
-	mask.XOR(b, key) // twice is not at all
+	mask.XOR(b, key) // masking twice restores the original
 	fmt.Printf("%s\n", b)
 	// Output:
 	// 7f 9f 4d 51 58

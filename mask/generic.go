@@ -6,32 +6,33 @@ import (
 	"unsafe"
 )
 
-// xorGeneric masks n bytes from p on in place.
+// xorGeneric masks the n bytes at p in place.
 //
 //lint:ignore U1000 assembly uses it
 func xorGeneric(p *byte, n int, key Key) { maskWords(unsafe.Pointer(p), unsafe.Pointer(p), n, key) }
 
-// copyGeneric masks n bytes from src on into dst. It panics for a partial overlap.
+// copyGeneric copies the n bytes at src to dst, masked. It panics if they overlap in
+// part.
 //
 //lint:ignore U1000 assembly uses it
 func copyGeneric(dst, src *byte, n int, key Key) {
-	// The bytes overlap if and only if one start lies inside the other stretch; the same
-	// start is the in-place case.
+	// The bytes overlap if and only if one start lies inside the other range. The same
+	// start means masking in place.
 	if d := uintptr(unsafe.Pointer(dst)) - uintptr(unsafe.Pointer(src)); d != 0 && (d < uintptr(n) || -d < uintptr(n)) {
 		panic("mask: Copy: dst and src overlap, and do not start at the same byte")
 	}
 	maskWords(unsafe.Pointer(dst), unsafe.Pointer(src), n, key)
 }
 
-// maskWords covers the bytes with 8-byte words, half of them counted from the start and
-// half from the end. Where words overlap, all are loaded before the first is stored. dst
-// and src are equal or disjoint.
+// maskWords covers the bytes with 8-byte words, half of them from the start and half from
+// the end. Overlapping words are all loaded before the first is stored. dst and src are
+// equal or disjoint.
 func maskWords(dst, src unsafe.Pointer, n int, key Key) {
 	k := uint64(key)<<32 | uint64(key)
 	z := bits.RotateLeft64(k, -8*n) // the key of a word that ends at n
 	switch {
 	case n > 64:
-		// Eight words at a time, then the last eight, which were loaded before the loop
+		// Eight words at a time, then the last eight. These were loaded before the loop
 		// could change them.
 		e := n - 64
 		z0, z1, z2, z3 := load(src, e)^z, load(src, e+8)^z, load(src, e+16)^z, load(src, e+24)^z
@@ -67,7 +68,7 @@ func maskWords(dst, src unsafe.Pointer, n int, key Key) {
 		store(dst, n-16, z2)
 		store(dst, n-8, z3)
 	case n >= 8:
-		// To 16 bytes the inner two words are the outer two again.
+		// Up to 16 bytes the inner two words are the same as the outer two.
 		o := (n - 1) & 16 >> 1
 		a0, a1, z0, z1 := load(src, 0)^k, load(src, o)^k, load(src, n-8-o)^z, load(src, n-8)^z
 		store(dst, 0, a0)
@@ -79,7 +80,7 @@ func maskWords(dst, src unsafe.Pointer, n int, key Key) {
 		store32(dst, 0, a)
 		store32(dst, n-4, b)
 	case n > 0:
-		// The octets 0, n/2 and n-1 are all there are.
+		// For n up to 3, 0, n/2 and n-1 are all the octets.
 		a := *(*byte)(src) ^ byte(k)
 		b := *(*byte)(unsafe.Add(src, n>>1)) ^ byte(k>>(n>>1*8))
 		c := *(*byte)(unsafe.Add(src, n-1)) ^ byte(z>>56)
@@ -89,9 +90,8 @@ func maskWords(dst, src unsafe.Pointer, n int, key Key) {
 	}
 }
 
-// Words are little-endian on every machine, as Key is: byte order costs a swap where it
-// differs, and the compiler makes one unaligned access of each where the machine has
-// that.
+// Words are little-endian on every machine, as Key is. A big-endian machine pays a byte
+// swap. The compiler makes one unaligned access of each where the machine allows it.
 
 func load(p unsafe.Pointer, i int) uint64 {
 	return binary.LittleEndian.Uint64((*[8]byte)(unsafe.Add(p, i))[:])

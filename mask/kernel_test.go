@@ -12,14 +12,14 @@ import (
 	"github.com/seed-7f57ff33/tickwire/asm/asmtest"
 )
 
-// bytewise is RFC 6455 §5.3 to the letter.
+// bytewise follows the text of RFC 6455 §5.3, byte by byte.
 func bytewise(dst, src []byte, key [4]byte) {
 	for i := range src {
 		dst[i] = src[i] ^ key[i%4]
 	}
 }
 
-// phases are a key with four different octets in its four rotations.
+// phases are the four rotations of a key with four different octets.
 var phases = [4][4]byte{{0x37, 0xFA, 0x21, 0x8D}, {0xFA, 0x21, 0x8D, 0x37}, {0x21, 0x8D, 0x37, 0xFA}, {0x8D, 0x37, 0xFA, 0x21}}
 
 func keyOf(k [4]byte) Key { return Key(binary.LittleEndian.Uint32(k[:])) }
@@ -35,8 +35,9 @@ func newArena(size int) []byte { // starts at a multiple of 64
 	return b[-uintptr(unsafe.Pointer(&b[0]))&63:][:size]
 }
 
-// TestXORMatchesBytewise covers every length, alignment and key phase (TICKWIRE_FULL=1), or a choice of them that has
-// every window shape of every kernel, all around with canaries.
+// TestXORMatchesBytewise covers every length, alignment and key phase with
+// TICKWIRE_FULL=1. Otherwise it covers a sample that has every window shape of every
+// kernel. Canaries before and after the bytes must stay as they are.
 func TestXORMatchesBytewise(t *testing.T) {
 	const most, pad = 4096, 64
 	text := noise(most)
@@ -79,7 +80,8 @@ func firstDifference(a, b []byte) int {
 	return -1
 }
 
-// TestCopyMatchesBytewise is the same for Copy, over alignments of both sides. The source must stay as it is.
+// TestCopyMatchesBytewise is the same for Copy, over alignments of both arguments. The
+// source must not change.
 func TestCopyMatchesBytewise(t *testing.T) {
 	const most, pad = 4096, 64
 	text := noise(most)
@@ -114,7 +116,8 @@ func TestCopyMatchesBytewise(t *testing.T) {
 	})
 }
 
-// TestGuardPages runs every length to 1024 with each end of each argument at a page that must not be touched.
+// TestGuardPages runs every length to 1024 with each end of each argument at a page
+// without access.
 func TestGuardPages(t *testing.T) {
 	const most = 1024
 	text := noise(most)
@@ -148,7 +151,8 @@ func TestGuardPages(t *testing.T) {
 	})
 }
 
-// TestPieces crosses the length above which a call is cut into pieces, and goes on with the key it returned.
+// TestPieces has lengths around the one above which a call is cut into pieces. It
+// continues with the key that the call returned.
 func TestPieces(t *testing.T) {
 	const cut = 256 << 10
 	text := noise(3*cut + 77)
@@ -173,7 +177,8 @@ func TestPieces(t *testing.T) {
 	})
 }
 
-// TestXORInPieces splits a text anywhere and goes on with the key that the first part returned.
+// TestXORInPieces splits a text anywhere and continues with the key that the first part
+// returned.
 func TestXORInPieces(t *testing.T) {
 	text := noise(400)
 	want := make([]byte, len(text))
@@ -191,8 +196,9 @@ func TestXORInPieces(t *testing.T) {
 	})
 }
 
-// TestCopyAliasing: the same start is the in-place case at every length, also with a longer dst; neighbours that touch are no
-// overlap; every other common byte panics before anything is written.
+// TestCopyAliasing: the same start masks in place at every length, also with a longer
+// dst. Ranges that only touch do not overlap. Every other shared byte panics before
+// anything is written.
 func TestCopyAliasing(t *testing.T) {
 	key := keyOf(phases[3])
 	text := noise(1500)

@@ -9,8 +9,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/asm/asmtest"
 )
 
-// TestRaceDetectorSeesKernels runs TestRaceChild in another process, where a goroutine uses the bytes that a kernel
-// writes, or writes those that it reads, and expects the race detector's report at every tier that has assembly.
+// TestRaceDetectorSeesKernels runs TestRaceChild in another process. There a goroutine
+// uses the bytes that a kernel writes, or writes those that it reads. The race detector
+// must report it at every tier that has assembly.
 func TestRaceDetectorSeesKernels(t *testing.T) {
 	assembly := asm.Available()[1:]
 	asmtest.Detected(t, "TestRaceChild", "DATA RACE", assembly, []string{"written by XOR", "written by Copy", "read by Copy"}, "both read by Copy")

@@ -7,8 +7,8 @@ import (
 	"unsafe"
 )
 
-// The memory sanitizer does not see assembly: it is told which bytes the kernels read and
-// write.
+// The memory sanitizer does not see assembly. These functions tell it which bytes the
+// kernels read and write.
 const sanitize = true
 
 func written(b []byte) {

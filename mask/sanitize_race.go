@@ -7,8 +7,8 @@ import (
 	"unsafe"
 )
 
-// The race detector does not see assembly: it is told which bytes the kernels read and
-// write.
+// The race detector does not see assembly. These functions tell it which bytes the
+// kernels read and write.
 const sanitize = true
 
 func written(b []byte) {

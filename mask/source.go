@@ -10,23 +10,24 @@ import (
 // batch is the number of keys read at a time.
 const batch = 1024
 
-// Source supplies the keys of one writer. The zero value is ready. It must not be used by
-// two goroutines at once, nor copied after first use: keys would be used twice.
+// Source supplies the masking keys of one writer. The zero value is ready to use. It is
+// not safe for concurrent use, and must not be copied after first use: a key could be
+// used twice.
 //
 // RFC 6455 §5.3 requires a fresh key from a strong source for every frame. §10.3 says
 // why: an attacker that can predict keys can choose the bytes that a proxy sees. So keys
 // come from crypto/rand and are never derived from one another.
 type Source struct {
-	// Rand is where keys come from; nil means crypto/rand. It is for tests that need
+	// Rand is the source of the keys; nil means crypto/rand. Set it in tests that need
 	// known keys. Next panics if a read from it fails.
 	Rand io.Reader
 
-	batch [batch]Key // the last first, for then Next is small enough to be inlined
-	left  uint       // how many of them are not used yet
+	batch [batch]Key // used from the last to the first: that makes Next small enough to be inlined
+	left  uint       // the number of unused keys
 }
 
 // Next returns a fresh key. One call in 1024 reads the random source, which takes a few
-// microseconds; the others cost a load.
+// microseconds. The other calls only load a word.
 func (s *Source) Next() Key {
 	if s.left == 0 {
 		s.fill()

@@ -15,8 +15,9 @@ import (
 	"testing"
 )
 
-// TestV18KeysLookRandom takes a million keys. By the birthday bound 116 of them repeat an earlier one, give or take 11; both
-// many more and far fewer mean that the keys are not independent. Each bit is set half of the time, give or take 500.
+// TestV18KeysLookRandom takes a million keys. By the birthday bound 116 of them repeat an
+// earlier one, give or take 11. Many more or far fewer mean that the keys are not
+// independent. Each bit is set in half of the keys, give or take 500.
 func TestV18KeysLookRandom(t *testing.T) {
 	const count = 1_000_000
 	var s Source
@@ -39,7 +40,7 @@ func TestV18KeysLookRandom(t *testing.T) {
 	}
 }
 
-// counting hands out a known sequence and remembers how it was asked for.
+// counting gives a known sequence and records the size of each read.
 type counting struct {
 	next  byte
 	reads []int
@@ -54,8 +55,8 @@ func (c *counting) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestV18KeysComeFromCryptoRand swaps the reader behind crypto/rand and finds its bytes in the keys of a zero Source, four for
-// each key, none twice, read in batches.
+// TestV18KeysComeFromCryptoRand replaces the reader of crypto/rand. Its bytes must be the
+// keys of a zero Source: four for each key, none twice, read in batches.
 func TestV18KeysComeFromCryptoRand(t *testing.T) {
 	c := &counting{}
 	defer func(r io.Reader) { rand.Reader = r }(rand.Reader)
@@ -76,7 +77,7 @@ func TestV18KeysComeFromCryptoRand(t *testing.T) {
 	}
 }
 
-// TestV18NoOtherRandomness holds the imports of the package: nothing in it may know math/rand.
+// TestV18NoOtherRandomness: no file of the package imports math/rand.
 func TestV18NoOtherRandomness(t *testing.T) {
 	names, err := filepath.Glob("*.go")
 	if err != nil {
@@ -115,7 +116,7 @@ func TestSourceOfATest(t *testing.T) {
 	}
 }
 
-// iotest reads at most 1000 bytes at a time.
+// iotest is a reader that returns at most 1000 bytes at a time.
 type iotest struct{ r io.Reader }
 
 func (r iotest) Read(p []byte) (int, error) { return r.r.Read(p[:min(len(p), 1000)]) }

@@ -11,11 +11,13 @@ import (
 	"github.com/seed-7f57ff33/tickwire/asm/asmtest"
 )
 
-// The figures of one `go test -bench` on a shared machine differ by half from run to run. To compare kernels, or a change
-// with what was before, use the interleaved `GOWORK=off go -C bench run ./cmd/kernels`.
-// BenchmarkKernels is the short table; TICKWIRE_FULL=1 runs the others too.
+// On a shared machine the figures of `go test -bench` differ by half from run to run. To
+// compare kernels or versions, use `GOWORK=off go -C bench run ./cmd/kernels`, which
+// interleaves them. BenchmarkKernels is the short table. TICKWIRE_FULL=1 runs the others
+// too.
 
-// BenchmarkKernels has the kernels at the best tier, and unicode/utf8 beside Valid.
+// BenchmarkKernels measures the kernels at the best tier, and unicode/utf8 for comparison
+// with Valid.
 //
 //	go test -run='^$' -bench=. ./mask ./utf8 ./frame
 func BenchmarkKernels(b *testing.B) {
@@ -45,7 +47,8 @@ func BenchmarkKernels(b *testing.B) {
 
 var sizes = []int{8, 16, 32, 64, 125, 174, 256, 400, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 1 << 20}
 
-// Unmasking with the key 0 leaves the text as it is, call after call; the kernels do the same work with every key.
+// Unmasking with the key 0 does not change the text, so each call sees the same. The
+// kernels do the same work with every key.
 var kernels = []struct {
 	name string
 	run  func(p []byte) bool
@@ -60,7 +63,7 @@ func arena(size int) []byte {
 	return b[-uintptr(unsafe.Pointer(&b[0]))&63:][:size]
 }
 
-// benchmarkKernel goes through tiers, kinds of text, sizes and two alignments.
+// benchmarkKernel measures every tier, kind of text and size, at two alignments.
 func benchmarkKernel(b *testing.B, run func([]byte) bool) {
 	asmtest.SkipUnlessFull(b)
 	mem := arena(1<<20 + 64)
@@ -87,7 +90,7 @@ func benchmarkKernel(b *testing.B, run func([]byte) bool) {
 func BenchmarkValid(b *testing.B)  { benchmarkKernel(b, kernels[0].run) }
 func BenchmarkUnmask(b *testing.B) { benchmarkKernel(b, kernels[1].run) }
 
-// BenchmarkStandard is unicode/utf8 over the same texts.
+// BenchmarkStandard measures unicode/utf8 over the same texts.
 func BenchmarkStandard(b *testing.B) {
 	asmtest.SkipUnlessFull(b)
 	for _, c := range corpora(1 << 20) {
@@ -105,7 +108,8 @@ func BenchmarkStandard(b *testing.B) {
 	}
 }
 
-// BenchmarkRandom has lengths 1 to 125, as small messages have; what it shows most is the branches that a length takes.
+// BenchmarkRandom measures lengths 1 to 125, as in small messages. It mostly shows the
+// cost of the branches on the length.
 func BenchmarkRandom(b *testing.B) {
 	asmtest.SkipUnlessFull(b)
 	asmtest.EachTier(b, func(b *testing.B, _ asm.Tier) {
@@ -135,7 +139,7 @@ func BenchmarkRandom(b *testing.B) {
 	})
 }
 
-// BenchmarkPieces is a Validator over a text that comes in frames of 174 bytes, cut anywhere.
+// BenchmarkPieces measures a Validator over a text in frames of 174 bytes, cut anywhere.
 func BenchmarkPieces(b *testing.B) {
 	asmtest.SkipUnlessFull(b)
 	asmtest.EachTier(b, func(b *testing.B, _ asm.Tier) {
@@ -169,7 +173,8 @@ func BenchmarkPieces(b *testing.B) {
 	})
 }
 
-// BenchmarkUpperHalves runs short texts with the upper halves of the YMM registers clean, and in use.
+// BenchmarkUpperHalves measures short texts with the upper halves of the YMM registers
+// clean, and in use.
 func BenchmarkUpperHalves(b *testing.B) {
 	asmtest.SkipUnlessFull(b)
 	for _, k := range kernels {

@@ -19,15 +19,15 @@ const (
 	avx512 = asm.AVX512
 )
 
-// tier is the active tier, for the assembly: reading it there takes one memory access, an
+// tier is the active tier, for the assembly. Reading it there takes one memory access; an
 // argument takes three.
 var tier uint32
 
 func init() { asm.Follow(&tier) }
 
-// The kernels take any n: below the SSSE3 tier they continue in validGeneric or
-// unmaskGeneric, above pieceMax in validLong or unmaskLong, by a jump. So the exported
-// functions are one call, small enough to be inlined.
+// The kernels take any n. Below the SSSE3 tier they jump to validGeneric or
+// unmaskGeneric. Above pieceMax they jump to validLong or unmaskLong. So each exported
+// function is one call, and small enough to be inlined.
 
 // valid works like validGeneric.
 //
@@ -39,13 +39,13 @@ func valid(p *byte, n int) bool
 //go:noescape
 func unmask(p *byte, n int, key mask.Key) bool
 
-// chunk is how much unmaskChunks unmasks before it checks it: it is in the first-level
-// cache then, and all but the last stores have left the store buffer.
+// chunk is how many bytes unmaskChunks unmasks before it checks them. They are then in
+// the first-level cache, and all stores except the last have left the store buffer.
 //
 //lint:ignore U1000 assembly uses it
 const chunk = 2048
 
-// unmaskChunks continues unmask where there is no kernel that does both at once.
+// unmaskChunks does the work of unmask at tiers without a kernel that does both at once.
 //
 //lint:ignore U1000 assembly uses it
 func unmaskChunks(p *byte, n int, key mask.Key) bool {

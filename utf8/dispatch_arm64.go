@@ -7,15 +7,15 @@ import (
 	"github.com/seed-7f57ff33/tickwire/mask"
 )
 
-// tier is the active tier, for the assembly: reading it there takes one memory access, an
+// tier is the active tier, for the assembly. Reading it there takes one memory access; an
 // argument takes three.
 var tier uint32
 
 func init() { asm.Follow(&tier) }
 
-// The kernels take any n: for tier Generic they continue in validGeneric or
-// unmaskGeneric, above pieceMax in validLong or unmaskLong, by a jump. So the exported
-// functions are one call, small enough to be inlined.
+// The kernels take any n. At tier Generic they jump to validGeneric or unmaskGeneric.
+// Above pieceMax they jump to validLong or unmaskLong. So each exported function is one
+// call, and small enough to be inlined.
 
 // valid works like validGeneric.
 //

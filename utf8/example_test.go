@@ -18,7 +18,7 @@ func ExampleValidString() {
 	// "\xe4\xbe" false
 }
 
-// The payload of a client's frame is unmasked and checked in one pass.
+// Unmask unmasks and checks the payload of a client's frame in one pass.
 func ExampleUnmask() {
 	key := mask.Key(0x3d21fa37)
 	p := []byte("価格 42")
@@ -27,7 +27,7 @@ func ExampleUnmask() {
 	// Output: true 価格 42
 }
 
-// The same for a payload that comes in pieces. A character may be cut between them.
+// A Validator does the same for a payload in pieces. A character may be cut between them.
 func ExampleValidator_Unmask() {
 	key := mask.Key(0x3d21fa37)
 	p := []byte("価格 42")
@@ -42,12 +42,12 @@ func ExampleValidator_Unmask() {
 	// -1 true 価格 42
 }
 
-// Push says where the first byte stands that no text can have there.
+// Push returns the index of the first byte that no valid text can have there.
 func ExampleValidator_Push() {
 	var v utf8.Validator
 	fmt.Println(v.Push([]byte("ab\xc0\x80")))
 	v.Reset()
-	fmt.Println(v.Push([]byte("ab\xe4\xbe")), v.Done()) // not wrong, but not done
+	fmt.Println(v.Push([]byte("ab\xe4\xbe")), v.Done()) // no error yet, but not a whole text
 	// Output:
 	// 2
 	// -1 false

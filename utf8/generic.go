@@ -12,30 +12,30 @@ const (
 	highBits   = 0x8080808080808080
 	highBits32 = 0x80808080
 
-	wordSize = 4 << (^uint(0) >> 63) // what a general register holds
+	wordSize = 4 << (^uint(0) >> 63) // the bytes of a general register
 	wordHigh = ^uint(0) / 0xFF * 0x80
 )
 
-// validGeneric is the twin of the valid kernels in plain Go.
+// validGeneric does in Go what the valid kernels do.
 func validGeneric(p *byte, n int) bool { return validText(unsafe.Slice(p, n)) }
 
-// unmaskGeneric is the twin of the unmask kernels in plain Go.
+// unmaskGeneric does in Go what the unmask kernels do.
 //
 //lint:ignore U1000 assembly uses it
 func unmaskGeneric(p *byte, n int, key mask.Key) bool {
 	return unmaskText(unsafe.Slice(p, n), key)
 }
 
-// validText takes 8 bytes a round: ASCII at once, the others through a state machine that
-// is one shift a byte and has no branches, for those of mixed text cannot be predicted.
-// Runs of characters of 3 bytes, which CJK text consists of, are compared as they are, in
-// half of the time.
+// validText takes 8 bytes a round. ASCII passes at once. Other bytes go through a state
+// machine of one shift a byte. It has no branches, because the processor cannot predict
+// those of mixed text. Runs of characters of 3 bytes, as in CJK text, are compared
+// directly in half of the time.
 func validText(p []byte) bool {
 	state := uint32(complete)
 	if len(p) >= 8 {
 		end := p[len(p)-8:]
-		p = p[:len(p):len(p)] // slicing need not compute capacities then
-		for len(p) > 8 {      // and with one byte left at least, it does not point past the end
+		p = p[:len(p):len(p)] // then slicing need not compute capacities
+		for len(p) > 8 {      // with at least one byte left, p does not point past its end
 			a, b := binary.LittleEndian.Uint32(p), binary.LittleEndian.Uint32(p[4:])
 			if (a|b)&highBits32|(state&stateMask^complete) == 0 {
 				p = skipASCII(p[8:])
@@ -75,7 +75,7 @@ func step4(state, x uint32) uint32 {
 	return states[x>>24] >> (state & stateMask)
 }
 
-// skipASCII skips blocks of four words of ASCII, and one of two.
+// skipASCII skips blocks of four words of ASCII, then one of two words.
 func skipASCII(p []byte) []byte {
 	p = p[:len(p):len(p)]
 	for len(p) > 4*wordSize && (word(p)|word(p[wordSize:])|(word(p[2*wordSize:])|word(p[3*wordSize:])))&wordHigh == 0 {
@@ -95,8 +95,8 @@ func word(p []byte) uint {
 	return uint(binary.LittleEndian.Uint64(p))
 }
 
-// skipThrees skips characters of 3 bytes, to the last 8 at most. RFC 3629 §4 in the form
-// of masks, first byte lowest.
+// skipThrees skips characters of 3 bytes at the front of p while more than 8 bytes are
+// left. The masks are the rules of RFC 3629 §4, with the first byte lowest.
 func skipThrees(p []byte) []byte {
 	p = p[:len(p):len(p)]
 	for len(p) > 8 {
@@ -110,11 +110,11 @@ func skipThrees(p []byte) []byte {
 	return p
 }
 
-// The states between two bytes. Each is the place, in the word of the next byte, of the 5
-// bits of the state after it. The places were found by search: where they overlap they
-// agree, so that 32 bits are enough.
+// The states between two bytes. Each is a bit position in the word of the next byte,
+// where the 5 bits of the following state are. A search found the positions: overlapping
+// bits agree, so 32 bits are enough.
 const (
-	broken   = 0  // no text begins so
+	broken   = 0  // no valid text begins so
 	more2    = 1  // 2 continuations are missing
 	complete = 6  // between characters
 	afterF0  = 11 // 3, the next of which is 90 or above
@@ -127,8 +127,8 @@ const (
 	stateMask = 31
 )
 
-// states has a word for each byte. Shifted right by the state before that byte, its
-// lowest 5 bits are the state after it.
+// states has a word for each byte. Shift the word right by the state before that byte:
+// the lowest 5 bits are the state after it.
 var states = func() (t [256]uint32) {
 	for c := range t {
 		var next uint32 = broken
@@ -170,13 +170,13 @@ var states = func() (t [256]uint32) {
 	return t
 }()
 
-// unmaskChunk is how much unmaskText unmasks before it reads it again: it is in the
-// first-level cache then, and stores have left the store buffer.
+// unmaskChunk is how many bytes unmaskText unmasks before it reads them again. They are
+// then in the first-level cache, and the stores have left the store buffer.
 const unmaskChunk = 4096
 
 func unmaskText(p []byte, key mask.Key) bool {
 	ok := true
-	checked := 0 // p up to here is text, and ends with a character
+	checked := 0 // p up to here is valid, and ends with a whole character
 	for done := 0; done < len(p); {
 		end := min(len(p), done+unmaskChunk)
 		ascii := unmaskWords(p[done:end], key)
@@ -201,10 +201,10 @@ func unmaskWords(p []byte, key mask.Key) bool {
 	n := len(p)
 	wide := uint64(key)<<32 | uint64(key)
 	if n >= 8 {
-		// The last word is taken before anything is stored, and stored after everything.
+		// The last word is loaded before the first store, and stored last.
 		last := binary.LittleEndian.Uint64(p[n-8:]) ^ bits.RotateLeft64(wide, -8*(n&3))
 		or := last
-		q := p[: n-1 : n] // a word at the very end is the last one
+		q := p[: n-1 : n] // a word at the very end is handled as the last one
 		for len(q) >= 32 {
 			a := binary.LittleEndian.Uint64(q) ^ wide
 			b := binary.LittleEndian.Uint64(q[8:]) ^ wide

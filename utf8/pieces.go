@@ -6,8 +6,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/mask"
 )
 
-// pieceMax bounds one kernel call: the scheduler cannot interrupt assembly, and 256 KiB
-// take some 15 µs.
+// pieceMax is the most bytes of one kernel call, because the scheduler cannot interrupt
+// assembly. 256 KiB take some 15 µs.
 const pieceMax = 256 << 10
 
 // validLong is valid for more than pieceMax bytes, in pieces.
@@ -48,8 +48,8 @@ func unmaskLong(p *byte, n int, key mask.Key) bool {
 	return unmask(unsafe.SliceData(b), len(b), key)
 }
 
-// A piece goes through a function that is not inlined: its prologue is where a goroutine
-// that should stop does.
+// A piece is a call of a function that is not inlined. The prologue of that function is
+// where the scheduler stops the goroutine.
 //
 //go:noinline
 func validPiece(p []byte) bool { return valid(&p[0], len(p)) }
@@ -69,9 +69,8 @@ func maskedBoundary(p []byte, n int, key mask.Key) int {
 	return n
 }
 
-// boundary returns the largest index up to n, of at least n-3, at which p may be cut
-// without cutting a character; n itself if there is none, which no text has. n is less
-// than len(p).
+// boundary returns the largest index in n-3..n at which p can be cut between two
+// characters. It returns n if there is none; then p is not valid. n is less than len(p).
 func boundary(p []byte, n int) int {
 	for i := n; i >= n-3; i-- {
 		if p[i]&0xC0 != 0x80 {

@@ -7,13 +7,12 @@ import (
 	"github.com/seed-7f57ff33/tickwire/asm/asmtest"
 )
 
-// thin asks for a sample where a test has much to go through: detectors and emulators
-// make everything slow.
+// thin shortens long tests to a sample, because detectors and emulators are slow.
 var thin = sanitize || asmtest.Thin()
 
-// firstImpossible returns the index of the first byte of p that no valid text can have there, or -1, by the standard
-// library's word: p[:i] can be gone on with if some 0 to 3 bytes make a valid text of it. It shares no code and no
-// table with the package.
+// firstImpossible returns the index of the first byte of p that no valid text can have
+// there, or -1. It asks the standard library: p[:i] is possible if 0 to 3 more bytes make
+// it valid. It shares no code and no table with the package.
 func firstImpossible(p []byte) int {
 	start := 0
 	for start < len(p) {
@@ -32,8 +31,9 @@ func firstImpossible(p []byte) int {
 	return -1
 }
 
-// beginsRune reports whether some bytes behind p make one character of it. The four continuation bytes tried stand for
-// all classes that RFC 3629 §4 tells apart: 80..8F, 90..9F, A0..BF.
+// beginsRune reports whether p and some bytes after it make one character. The four
+// continuation bytes that it tries cover all classes of RFC 3629 §4: 80..8F, 90..9F,
+// A0..BF.
 func beginsRune(p []byte) bool {
 	if r, size := stdutf8.DecodeRune(p); size == len(p) && (r != stdutf8.RuneError || size == 3) {
 		return true
@@ -49,8 +49,9 @@ func beginsRune(p []byte) bool {
 	return false
 }
 
-// seeds are texts and near-texts around every rule of RFC 3629 §4: first and last of each row of its table, one off
-// them, each cut short at each place, and single bytes.
+// seeds are valid and almost valid texts for every rule of RFC 3629 §4. They are the
+// first and last of each row of its table, one off them, each of these cut at each place,
+// and single bytes.
 func seeds() []string {
 	var out []string
 	for _, s := range []string{
@@ -83,8 +84,8 @@ type corpus struct {
 	text []byte
 }
 
-// corpora returns texts of at least n bytes, the first of them ASCII; every prefix is one of n bytes of that kind, with a
-// character that is possibly cut at its end.
+// corpora returns texts of at least n bytes, the first of them ASCII. A prefix of n bytes
+// may cut its last character.
 func corpora(n int) []corpus {
 	fill := func(words ...string) []byte {
 		rng := rand.New(rand.NewPCG(1, 2))
@@ -104,7 +105,8 @@ func corpora(n int) []corpus {
 	}
 }
 
-// whole returns the first n bytes of text with the character cut there, if one is, replaced by ASCII.
+// whole returns the first n bytes of text. If a character is cut there, ASCII replaces
+// it.
 func whole(text []byte, n int) []byte {
 	p := append([]byte(nil), text[:n]...)
 	for i := n; i > 0 && !stdutf8.Valid(p); {

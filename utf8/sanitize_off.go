@@ -2,7 +2,7 @@
 
 package utf8
 
-// No detector is on that would have to be told what the kernels read and write.
+// Without a detector there is nothing to tell.
 const sanitize = false
 
 func checked([]byte)  {}

@@ -1,13 +1,13 @@
-// Package utf8 checks RFC 3629 text, whole or in pieces, and removes RFC 6455 masks in
-// the same pass over memory.
+// Package utf8 checks that text is valid UTF-8 (RFC 3629), whole or in pieces. It can
+// unmask a payload in the same pass (RFC 6455 §5.3).
 //
-// RFC 6455 §8.1 wants the text of a message to be UTF-8 as a whole: a character may
-// straddle frames and reads, and the connection fails at the first byte that no text can
-// have there. [Valid], [ValidString] and [Unmask] take whole texts, a [Validator] takes
-// pieces.
+// The text of a message must be valid UTF-8 as a whole (RFC 6455 §8.1). A character may
+// be split between frames and reads. [Valid], [ValidString] and [Unmask] take whole
+// texts. A [Validator] takes pieces, and finds the first byte that no valid text can have
+// there.
 //
-// Surrogates, overlong forms and everything above U+10FFFF are refused; U+0000 and
-// non-characters are text. Nothing here allocates.
+// Surrogates, overlong forms and everything above U+10FFFF are invalid. U+0000 and
+// non-characters are valid. No function here allocates.
 package utf8
 
 import (
@@ -33,9 +33,9 @@ func ValidString(s string) bool {
 	return valid(unsafe.StringData(s), len(s))
 }
 
-// Unmask removes the mask from p in place, and reports whether the result is valid UTF-8
-// as a whole (RFC 6455 §5.3). The first octet of p was masked with the lowest byte of
-// key. All of p is unmasked in either case.
+// Unmask unmasks p in place (RFC 6455 §5.3), and reports whether the result is valid
+// UTF-8 as a whole. The lowest byte of key masks the first octet of p. All of p is
+// unmasked, valid or not.
 func Unmask(p []byte, key mask.Key) bool {
 	if sanitize {
 		unmasked(p)

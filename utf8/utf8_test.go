@@ -14,14 +14,15 @@ import (
 	"github.com/seed-7f57ff33/tickwire/mask"
 )
 
-// The bytes of a key differ. Under testKey masked ASCII looks like none; under plainKey it looks like ASCII, so that a
-// kernel that takes masked bytes for text, or text for masked bytes, does not see it by their top bits.
+// The bytes of each key differ. Masked with testKey, ASCII does not look like ASCII.
+// Masked with plainKey it does, so the top bits do not show a kernel that confuses masked
+// and unmasked bytes.
 const (
 	testKey  = mask.Key(0xD3A5C687)
 	plainKey = mask.Key(0x53254607)
 )
 
-// masked returns a masked copy, octet by octet.
+// masked returns a masked copy, made octet by octet.
 func masked(p []byte, key mask.Key) []byte {
 	var k [4]byte
 	binary.LittleEndian.PutUint32(k[:], uint32(key))
@@ -32,7 +33,8 @@ func masked(p []byte, key mask.Key) []byte {
 	return out
 }
 
-// verdicts asks every entry point about p, a whole text or not, and fails where one differs from unicode/utf8.
+// verdicts calls every function with p, and fails if one differs from unicode/utf8. p
+// need not be a whole text.
 func verdicts(t testing.TB, p []byte) {
 	t.Helper()
 	want := stdutf8.Valid(p)
@@ -71,9 +73,10 @@ func TestEmpty(t *testing.T) {
 	})
 }
 
-// TestR33EveryShortString is every string of up to 3 bytes and every 4-byte string that begins with F0 to F7, alone and
-// at two places in ASCII where the long kernels see it. The ordinary run takes a sample; TICKWIRE_FULL=1 takes all, in
-// some minutes a tier.
+// TestR33EveryShortString checks every string of up to 3 bytes and every 4-byte string
+// that begins with F0 to F7. Each is alone, and at two places in ASCII where the long
+// kernels see it. The ordinary run takes a sample; TICKWIRE_FULL=1 takes all, in some
+// minutes a tier.
 func TestR33EveryShortString(t *testing.T) {
 	asmtest.EachTier(t, func(t *testing.T, _ asm.Tier) {
 		const frame = 200
@@ -125,7 +128,8 @@ func TestR33EveryShortString(t *testing.T) {
 				check([]byte{byte(a), byte(b)}, at())
 			}
 		}
-		// Third and fourth bytes only differ by class; the sample has the edges of each class and one of the others.
+		// For third and fourth bytes only the class matters. The sample has the edges of
+		// each class and one other byte.
 		edges := []byte{0, 0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC2, 0xE1, 0xF0, 0xFF}
 		all := make([]byte, 0x100)
 		for i := range all {
@@ -153,8 +157,9 @@ func TestR33EveryShortString(t *testing.T) {
 	})
 }
 
-// TestR33SeedsAtEveryOffset puts each seed at the offsets 0 to 191 of texts of several lengths, so that it meets every
-// edge of blocks, windows and tails: in ASCII, and among other characters.
+// TestR33SeedsAtEveryOffset puts each seed at the offsets 0 to 191 of texts of several
+// lengths. So it meets every edge of blocks, windows and tails. The texts are ASCII and
+// others.
 func TestR33SeedsAtEveryOffset(t *testing.T) {
 	all := seeds()
 	stride := 1
@@ -186,8 +191,8 @@ func TestR33SeedsAtEveryOffset(t *testing.T) {
 	})
 }
 
-// TestR33Everywhere breaks long texts at random places, and at each place of texts of the lengths at which the kernels
-// change their way.
+// TestR33Everywhere breaks long texts at random places. It breaks texts of the lengths
+// where the kernels change their method at each place.
 func TestR33Everywhere(t *testing.T) {
 	broken := []string{"\x80", "\xC3", "\xE4\xB8", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xC0\x80", "\xFF", "\xF0\x9F\x98"}
 	lengths := []int{15, 16, 17, 18, 19, 31, 32, 33, 47, 48, 49, 63, 64, 65, 95, 96, 97, 125, 127, 128, 129, 160, 191, 255, 256,
@@ -226,9 +231,9 @@ func TestR33Everywhere(t *testing.T) {
 	})
 }
 
-// TestNames has one stretch of other text at every place of ASCII of every length up to
-// 256, where the kernels leave out blocks of ASCII: whole, and broken in each way that
-// shows only with what stands before or behind it.
+// TestNames puts one run of other characters at every place of ASCII of every length up
+// to 256, where the kernels skip blocks of ASCII. The run is valid, or broken in each way
+// that only the bytes before or after it show.
 func TestNames(t *testing.T) {
 	names := []string{"é", "日", "😀", "日経平均", "価格😀é", "日本語日本語日本語日本語日本語日本語日", "\xC3", "\x80", "\xE4\xB8", "\xF0\x9F\x98", "日\x80",
 		"\xF0\x9F", "é\xBF", "日経\xE5\xB9", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80"}
@@ -256,8 +261,8 @@ func TestNames(t *testing.T) {
 	})
 }
 
-// TestTwoNames has a character unfinished at each edge of a block, ASCII behind it, and a
-// name after that: what the first leaves must not be forgotten for the second.
+// TestTwoNames has an unfinished character at each edge of a block, ASCII after it, and
+// then a name. The kernel must remember the unfinished character.
 func TestTwoNames(t *testing.T) {
 	step := 1
 	if thin || testing.Short() {
@@ -284,8 +289,8 @@ func TestTwoNames(t *testing.T) {
 	})
 }
 
-// TestModes alternates stretches of ASCII and of other text, whose lengths lie around the distances that the kernels use
-// to change between their modes.
+// TestModes alternates runs of ASCII and of other text. Their lengths are near the
+// distances at which the kernels change between their modes.
 func TestModes(t *testing.T) {
 	rounds := 400
 	if asmtest.Full() {
@@ -312,7 +317,8 @@ func TestModes(t *testing.T) {
 	})
 }
 
-// TestPieces is for texts that are cut because one kernel call would take too long: errors and characters at the cuts.
+// TestPieces checks texts longer than one kernel call, with errors and characters at the
+// cuts.
 func TestPieces(t *testing.T) {
 	asmtest.EachTier(t, func(t *testing.T, _ asm.Tier) {
 		base := bytes.Repeat([]byte("a"), 2*pieceMax+100)
@@ -335,7 +341,8 @@ func TestPieces(t *testing.T) {
 	})
 }
 
-// TestGuardPages has texts end and begin at memory that must not be touched.
+// TestGuardPages puts texts at the end and the beginning of memory, next to pages without
+// access.
 func TestGuardPages(t *testing.T) {
 	asmtest.EachTier(t, func(t *testing.T, _ asm.Tier) {
 		g := asmtest.NewGuarded(t, 8192)
@@ -364,7 +371,8 @@ func TestGuardPages(t *testing.T) {
 					if _, i := v.Unmask(p, testKey); i >= 0 || !v.Done() || !bytes.Equal(p, text) {
 						t.Fatalf("%s: Validator.Unmask of %d bytes = %d", c.name, n, i)
 					}
-					// An unfinished character at the very end must not make a kernel look behind it.
+					// After an unfinished character at the very end a kernel must not
+					// read on.
 					if n > 0 {
 						p[n-1] = 0xF0
 						if Valid(p) {
@@ -377,7 +385,8 @@ func TestGuardPages(t *testing.T) {
 	})
 }
 
-// TestUnmaskCanaries looks at the neighbours of what is unmasked, at many alignments and all key phases.
+// TestUnmaskCanaries: the bytes next to the unmasked ones do not change, at many
+// alignments and all key phases.
 func TestUnmaskCanaries(t *testing.T) {
 	asmtest.EachTier(t, func(t *testing.T, tier asm.Tier) {
 		arena := make([]byte, 2048)
@@ -414,7 +423,7 @@ func TestUnmaskCanaries(t *testing.T) {
 	})
 }
 
-// TestUnmaskWholeAfterError has Unmask finish its work when the text is broken early.
+// TestUnmaskWholeAfterError: Unmask unmasks all bytes when the text is invalid early.
 func TestUnmaskWholeAfterError(t *testing.T) {
 	asmtest.EachTier(t, func(t *testing.T, _ asm.Tier) {
 		for _, n := range []int{5, 12, 30, 60, 100, 200, 500, 3000, pieceMax + 77, 3*pieceMax + 5} {

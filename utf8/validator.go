@@ -6,23 +6,23 @@ import (
 
 // Validator checks a text that comes in pieces, split anywhere. The zero value is ready
 // for the first piece. The split changes neither the result nor the place of the first
-// error.
+// error. It is not safe for concurrent use.
 //
-// After an error the state is unspecified until Done or Reset.
+// After an error the result of further calls is unspecified until Done or Reset.
 type Validator struct {
 	tail tail
 }
 
 const (
-	// locateStep is the size of the steps in which a refused piece is searched for its
-	// first error: one step is read byte by byte.
+	// locateStep is the size in bytes of the steps in which an invalid piece is searched
+	// for its first error. The last step is read byte by byte.
 	locateStep = 1024
-	// scalarPiece is the largest piece that is read byte by byte: looking for the cut and
-	// calling a kernel costs more.
+	// scalarPiece is the largest piece in bytes that is read byte by byte. For it,
+	// finding the cut and calling a kernel would cost more.
 	scalarPiece = 4
 )
 
-// Push takes the next piece. It returns the index in p of the first byte that no valid
+// Push checks the next piece. It returns the index in p of the first byte that no valid
 // text can have there, or -1. An unfinished character at the end of p is not an error;
 // Done reports it.
 func (v *Validator) Push(p []byte) int {
@@ -48,9 +48,8 @@ func (v *Validator) Push(p []byte) int {
 	return -1
 }
 
-// Unmask removes the mask from p in place, and takes the result as the next piece. It
-// returns the key for the octet after p, and the index that Push would return. All of p
-// is unmasked in either case.
+// Unmask unmasks p in place and checks the result as the next piece. next is the key for
+// the octet after p. index is what Push would return. All of p is unmasked, valid or not.
 func (v *Validator) Unmask(p []byte, key mask.Key) (next mask.Key, index int) {
 	if sanitize {
 		unmasked(p)
@@ -62,7 +61,7 @@ func (v *Validator) Unmask(p []byte, key mask.Key) (next mask.Key, index int) {
 	}
 	head := int(v.tail.need)
 	if head > 0 {
-		// A refused byte stops the check, not the unmasking.
+		// An invalid byte stops the check, not the unmasking.
 		unmaskBytes(p[:head], key)
 		key = key.Rotate(head)
 		for i, c := range p[:head] {
@@ -75,7 +74,7 @@ func (v *Validator) Unmask(p []byte, key mask.Key) (next mask.Key, index int) {
 	n := len(p)
 	last := next.Rotate(-3)
 	end := n - unfinished(p[n-3]^byte(last), p[n-2]^byte(last>>8), p[n-1]^byte(last>>16))
-	if end <= head { // nothing but the rest of one character and the beginning of another
+	if end <= head { // only the rest of one character and the beginning of another
 		unmaskBytes(p[head:], key)
 		end = head
 	} else {
@@ -91,8 +90,8 @@ func (v *Validator) Unmask(p []byte, key mask.Key) (next mask.Key, index int) {
 	return next, -1
 }
 
-// Done reports whether the text may end here, and prepares the Validator for the next
-// text.
+// Done reports whether the text may end here: after no unfinished character. It prepares
+// the Validator for the next text.
 func (v *Validator) Done() bool {
 	ok := v.tail.need == 0
 	v.tail = tail{}
@@ -103,8 +102,8 @@ func (v *Validator) Done() bool {
 func (v *Validator) Reset() { v.tail = tail{} }
 
 // unfinished returns how many of the last three bytes of a piece, a, b and c, begin a
-// character that continues after them. If those bytes are not text the result means
-// nothing, but whatever is cut off is checked by the tail.
+// character that continues after them. For invalid bytes the result has no meaning, but
+// the tail checks all bytes that are cut off.
 func unfinished(a, b, c byte) int {
 	switch {
 	case c < 0x80:
@@ -119,8 +118,8 @@ func unfinished(a, b, c byte) int {
 	return 0
 }
 
-// locate returns the index of the first byte of p that no text can have there; p begins
-// with a character and is known to have such a byte.
+// locate returns the index of the first byte of p that no valid text can have there. p
+// must begin at a character and have such a byte.
 func locate(p []byte) int {
 	done := 0
 	for len(p)-done > locateStep {
@@ -134,15 +133,15 @@ func locate(p []byte) int {
 	return done + t.push(p[done:])
 }
 
-// A tail is what a Validator remembers of an unfinished character: how many bytes are
-// missing, and between which bounds the next one must be (RFC 3629 §4). The bounds mean
-// something only while need is not 0.
+// A tail is the state of an unfinished character: how many bytes are missing, and the
+// bounds of the next one (RFC 3629 §4). The bounds have a meaning only while need is not
+// 0.
 type tail struct {
 	lo, hi byte
 	need   uint8
 }
 
-// step takes one byte and reports whether a text may have it there.
+// step takes one byte and reports whether a valid text may have it there.
 func (t *tail) step(c byte) bool {
 	if t.need > 0 {
 		if c < t.lo || c > t.hi {
@@ -170,7 +169,7 @@ func (t *tail) push(p []byte) int {
 	return -1
 }
 
-// leads is what must follow each byte from 0x80 up; need is 0 for those that begin no
+// leads tells what must follow each byte from 0x80 up. need is 0 for bytes that begin no
 // character.
 var leads = func() (t [128]tail) {
 	for c := 0xC2; c <= 0xF4; c++ {
@@ -196,7 +195,7 @@ var leads = func() (t [128]tail) {
 	return t
 }()
 
-// unmaskBytes is for a few bytes.
+// unmaskBytes unmasks a few bytes, one by one.
 func unmaskBytes(p []byte, key mask.Key) {
 	for i := range p {
 		p[i] ^= byte(key)

@@ -14,8 +14,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/mask"
 )
 
-// pushAll takes p in pieces cut at cuts, which ascend, and returns the index of the first error in p, or -1, and whether
-// the text may end. With hide the pieces are masked, and must come out as p.
+// pushAll takes p in pieces, cut at the ascending cuts. It returns the index of the first
+// error in p, or -1, and whether the text may end. With hide the pieces are masked, and
+// must be p once unmasked.
 func pushAll(t testing.TB, p []byte, cuts []int, hide bool) (index int, done bool) {
 	t.Helper()
 	var v Validator
@@ -57,8 +58,8 @@ func checkCuts(t testing.TB, p []byte, cuts []int) {
 	}
 }
 
-// TestR32FirstImpossibleByte names the byte at which each broken text must be refused, in the sense of the strict form
-// of Autobahn's cases 6.4.
+// TestR32FirstImpossibleByte checks the byte at which each invalid text is refused, as
+// the strict cases 6.4 of Autobahn demand.
 func TestR32FirstImpossibleByte(t *testing.T) {
 	for _, c := range []struct {
 		text  string
@@ -77,7 +78,7 @@ func TestR32FirstImpossibleByte(t *testing.T) {
 			for _, before := range []int{0, 1, 13, 16, 31, 64, 100, 127, 128, 300, 1024, 2000} {
 				for _, behind := range []int{0, 1, 40, 500, 3000} {
 					if c.index < 0 && behind > 0 {
-						continue // what is unfinished would be broken by what follows
+						continue // the text that follows would break an unfinished character
 					}
 					p := append(bytes.Repeat([]byte("x"), before), c.text...)
 					p = append(p, bytes.Repeat([]byte("é"), behind)...)
@@ -87,11 +88,11 @@ func TestR32FirstImpossibleByte(t *testing.T) {
 					}
 					var v Validator
 					if got := v.Push(p); got != want {
-						t.Fatalf("%q behind %d bytes: Push = %d, want %d", c.text, before, got, want)
+						t.Fatalf("%q after %d bytes: Push = %d, want %d", c.text, before, got, want)
 					}
 					v.Reset()
 					if _, got := v.Unmask(masked(p, testKey), testKey); got != want {
-						t.Fatalf("%q behind %d bytes: Unmask = %d, want %d", c.text, before, got, want)
+						t.Fatalf("%q after %d bytes: Unmask = %d, want %d", c.text, before, got, want)
 					}
 				}
 			}
@@ -99,7 +100,8 @@ func TestR32FirstImpossibleByte(t *testing.T) {
 	}
 }
 
-// TestR31EverySplit cuts texts into two and three pieces at every place: the verdict and the offset stay.
+// TestR31EverySplit cuts texts into two and three pieces at every place. The result and
+// the offset do not change.
 func TestR31EverySplit(t *testing.T) {
 	all := seeds()
 	asmtest.EachTier(t, func(t *testing.T, _ asm.Tier) {
@@ -115,7 +117,7 @@ func TestR31EverySplit(t *testing.T) {
 					checkCuts(t, p, []int{i, j})
 				}
 			}
-			// byte by byte, behind and before other text
+			// byte by byte, after and before other text
 			long := append([]byte("a日b"), s...)
 			long = append(long, "é😀"...)
 			single := make([]int, len(long))
@@ -166,7 +168,8 @@ func TestR31RandomSplits(t *testing.T) {
 	})
 }
 
-// TestLocate puts one broken byte at many places of a long text, so that it lies at and around the steps of the search.
+// TestLocate puts one invalid byte at many places of a long text, at and near the steps
+// of the search.
 func TestLocate(t *testing.T) {
 	step := 7
 	if thin {

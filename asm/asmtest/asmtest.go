@@ -1,6 +1,6 @@
-// Package asmtest helps to test and measure assembly kernels: every tier in turn, memory
-// with forbidden neighbours, canaries, tables of sizes, and a check of the assembly
-// source for transitions between SSE and AVX.
+// Package asmtest helps to test and measure assembly kernels. It runs every tier in turn,
+// gives memory between guard pages, sets canaries and lists sizes. It also checks
+// assembly source for transitions between SSE and AVX.
 package asmtest
 
 import (
@@ -13,8 +13,8 @@ import (
 // Full reports whether TICKWIRE_FULL=1 asks for the long form of each test.
 func Full() bool { return os.Getenv("TICKWIRE_FULL") == "1" }
 
-// Thin reports whether TICKWIRE_THIN=1 asks for the short form of each test, for
-// emulators of whole machines, which run a thousand times slower than the machine.
+// Thin reports whether TICKWIRE_THIN=1 asks for the short form of each test. It is for
+// emulators of whole machines, which are a thousand times slower.
 func Thin() bool { return os.Getenv("TICKWIRE_THIN") == "1" }
 
 type runner[T any] interface {
@@ -34,9 +34,10 @@ func EachTier[T runner[T]](tb T, f func(tb T, tier asm.Tier)) {
 	}
 }
 
-// Lengths returns lengths from 0 to max in ascending order: all of them in a full run,
-// else all up to 300 (every window shape of the kernels is below), then each power of two
-// and each multiple of 1024 with its neighbours up to 3 away, and a prime step between.
+// Lengths returns lengths from 0 to max in ascending order. In a full run it returns all
+// of them. Otherwise it returns all up to 300, which have every window shape of the
+// kernels. Above 300 it returns powers of two and multiples of 1024, with neighbours up
+// to 3 away, and steps of a prime number.
 func Lengths(max int) []int {
 	var out []int
 	for n := 0; n <= max; n++ {
@@ -53,9 +54,9 @@ func Lengths(max int) []int {
 	return out
 }
 
-// Alignments returns the offsets of a buffer's start that a test visits: 0 to 63 in a
-// full run, else those around the edges of words, vectors and cache lines, and some
-// between.
+// Alignments returns the offsets for the start of a buffer in a test. In a full run they
+// are 0 to 63. Otherwise they are those near the edges of words, vectors and cache lines,
+// and some between.
 func Alignments() []int {
 	if Full() {
 		out := make([]int, 64)
@@ -69,7 +70,7 @@ func Alignments() []int {
 
 func canary(i int) byte { return byte(i*131 + i>>8*17 + 0x5A) }
 
-// Arm fills b outside b[lo:hi] with canaries.
+// Arm fills b outside b[lo:hi] with canary bytes, which Touched checks.
 func Arm(b []byte, lo, hi int) {
 	for i := 0; i < lo; i++ {
 		b[i] = canary(i)

@@ -7,7 +7,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/asm"
 )
 
-// TestGuardsFault proves the proof: the bytes beside guarded memory cannot be touched, those of it can.
+// TestGuardsFault: the bytes next to guarded memory fault when touched, and its own bytes
+// do not.
 func TestGuardsFault(t *testing.T) {
 	g := NewGuarded(t, 5000)
 	if g.Len() < 5000 {

@@ -27,23 +27,23 @@ func CheckAssembly(t *testing.T, files ...string) {
 	}
 }
 
-// CheckSource follows every path through each function of an amd64 assembly file and
-// returns the number of functions and what is wrong, as "line: text".
+// CheckSource follows every path through each function of an amd64 assembly file. It
+// returns the number of functions, and each problem as "line: text".
 //
-// A legacy SSE instruction that runs while the upper half of any YMM register is in use,
-// and a VEX instruction after it, cost more than a hundred nanoseconds on some
-// processors. The upper halves may be in use when a function is entered, and the Go
-// compiler puts a legacy instruction after every call of an assembly function. So on no
-// path may
+// On some processors a legacy SSE instruction costs over 100 ns while the upper half of a
+// YMM register is in use. So does a VEX instruction after it. The upper halves may be in
+// use when a function is entered. The Go compiler puts a legacy instruction after every
+// call of an assembly function. So on no path may
 //   - a legacy vector instruction follow a VEX one without VZEROUPPER between, or a VEX
 //     one a legacy one;
 //   - a function be left, by RET or by a jump out of it, after a VEX instruction without
 //     VZEROUPPER.
 //
-// Instructions that name the vector registers 16 to 31 only count as neither.
+// Instructions that use only the vector registers 16 to 31 count as neither legacy nor
+// VEX.
 //
-// Functions must also be NOSPLIT with a frame of 0, must not call, and must not use
-// macros, which are not expanded here.
+// Functions must also be NOSPLIT with a frame of 0. They must not call, and must not use
+// macros, which CheckSource does not expand.
 func CheckSource(text string) (functions int, problems []string) {
 	var body []instruction
 	finish := func() {
@@ -100,17 +100,17 @@ func parse(s string) (in instruction) {
 	return in
 }
 
-// What a path has done since its start or the last VZEROUPPER, as bits: a place can be
-// reached in several ways.
+// What a path has done since its start or the last VZEROUPPER. The values are bits,
+// because several paths can reach a place.
 const (
 	nothing = 1 << iota
 	legacy
 	vex
 )
 
-// Vector registers that legacy encodings have too, and those above: an instruction on the
-// latter alone leaves the upper halves of the others as they are, and does not wait for
-// them.
+// The vector registers that legacy encodings have, and those above. An instruction that
+// uses only the latter does not change the upper halves of the others, and does not wait
+// for them.
 var (
 	low  = regexp.MustCompile(`\b[XYZ]([0-9]|1[0-5])\b`)
 	high = regexp.MustCompile(`\b[XYZ](1[6-9]|2[0-9]|3[01])\b`)
@@ -118,7 +118,8 @@ var (
 
 var xmm = regexp.MustCompile(`\bX([0-9]|1[0-5])\b`)
 
-// step returns the state after in, and what is wrong with reaching it in state s.
+// step returns the state after the instruction in, and the problem with reaching it in
+// state s.
 func (in instruction) step(s int) (after int, wrong string) {
 	switch {
 	case in.op == "VZEROUPPER" || in.op == "VZEROALL":

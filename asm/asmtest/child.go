@@ -11,9 +11,10 @@ import (
 
 const childCase = "ASMTEST_CASE"
 
-// Detected runs the named test of this program at each tier in processes of their own,
-// for a detector (race, asan) whose reports end or fail a process: it expects the report
-// for each of faults, and none for the case clean. The test gets its case from Case.
+// Detected checks that a detector (race, asan) finds faults of the kernels. It runs the
+// named test of this program in a new process for each tier and case. For each of faults
+// the process must fail and print report. For the case clean it must pass. The test gets
+// its case from Case.
 func Detected(t *testing.T, test, report string, tiers []asm.Tier, faults []string, clean string) {
 	t.Helper()
 	for _, tier := range tiers {
@@ -35,8 +36,8 @@ func child(test string, tier asm.Tier, name string) (output string, failed bool)
 	return string(out), err != nil
 }
 
-// Case forces the tier that Detected has started this process for, until the test ends,
-// and returns the name of the case. In any other process it skips the test.
+// Case returns the name of the case that Detected has started this process for. It forces
+// the tier of the process until the test ends. In any other process it skips the test.
 func Case(t *testing.T) string {
 	t.Helper()
 	tier, name, ok := strings.Cut(os.Getenv(childCase), " ")

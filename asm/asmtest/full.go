@@ -2,7 +2,8 @@ package asmtest
 
 import "testing"
 
-// SkipUnlessFull skips what is only for a full run, as a large grid of benchmarks.
+// SkipUnlessFull skips tb except in a full run (see Full). It is for tests and benchmarks
+// that take long, such as a large grid.
 func SkipUnlessFull(tb testing.TB) {
 	tb.Helper()
 	if !Full() {

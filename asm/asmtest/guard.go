@@ -5,18 +5,17 @@ import (
 	"testing"
 )
 
-// Guarded is a stretch of memory between two pages that must not be touched: a kernel
-// that reads or writes one byte outside its arguments there stops the program. Where
-// memory cannot be protected (see Protected) the neighbours are canaries, which find
-// writes only.
+// Guarded is memory between two pages without access. A kernel that reads or writes one
+// byte outside it stops the program. Where memory cannot be protected (see Protected),
+// canaries replace the pages. They find writes only.
 type Guarded struct {
 	all  []byte // guard, body, guard
 	page int    // length of a guard
 	body []byte
 }
 
-// NewGuarded returns at least size bytes of guarded memory, which the end of the test
-// frees.
+// NewGuarded returns at least size bytes of guarded memory, which is freed when the test
+// ends.
 func NewGuarded(tb testing.TB, size int) *Guarded {
 	tb.Helper()
 	g := &Guarded{}
@@ -33,14 +32,14 @@ func (g *Guarded) Tail(n int) []byte { return g.body[len(g.body)-n:] }
 // Head returns the first n bytes after the lower guard, with no capacity beyond them.
 func (g *Guarded) Head(n int) []byte { return g.body[:n:n] }
 
-// Before returns the byte before the body. Touching it faults where memory is protected,
-// so that a test can prove that the guards work.
+// Before returns the byte before the guarded memory. Touching it faults if memory is
+// protected, so a test can check that the guards work.
 func (g *Guarded) Before() []byte { return g.all[g.page-1:][:1] }
 
-// After returns the byte after the body; see Before.
+// After returns the byte after the guarded memory; see Before.
 func (g *Guarded) After() []byte { return g.all[g.page+len(g.body):][:1] }
 
-// Faults runs f and reports whether it touched memory that it must not touch.
+// Faults runs f and reports whether it touched memory without access.
 func Faults(f func()) (faulted bool) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {

@@ -10,8 +10,8 @@ func dirtyUpper()
 //go:noescape
 func cleanUpper()
 
-// DirtyUpper leaves the upper halves of the YMM registers in use, as a library without
-// VZEROUPPER does, and reports whether it could: without AVX2 there is nothing to dirty.
+// DirtyUpper puts the upper halves of the YMM registers into use, as code without
+// VZEROUPPER does. It returns false without AVX2, where there are no upper halves.
 func DirtyUpper() bool {
 	if !hasYMM() {
 		return false

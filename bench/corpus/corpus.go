@@ -114,8 +114,8 @@ func (s *Stream) WireLen(n int) int {
 	return total
 }
 
-// Sum returns what the n messages after the first from add to a tally: their bytes, and
-// the sum of each one's first and last byte.
+// Sum returns what n messages, after the first from ones, add to a tally. That is their
+// bytes, and the sum of the first and last byte of each.
 func (s *Stream) Sum(from, n int) (bytes int, sum uint64) {
 	for i := range n {
 		m := s.Messages[(from+i)%len(s.Messages)]

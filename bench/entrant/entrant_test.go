@@ -9,14 +9,14 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/wire"
 )
 
-// TestEveryEntrantReadsEveryMessage reads a stream with each entrant, as a client and as a server, and compares what it saw
-// with what was sent.
+// TestEveryEntrantReadsEveryMessage reads a stream with each entrant, as a client and as
+// a server. It compares the received messages with those sent.
 func TestEveryEntrantReadsEveryMessage(t *testing.T) {
 	const n = 700
 	for _, e := range All() {
 		info := e.Info()
 		if info.Name == LimitParseRaw || info.Name == LimitAccept || info.Name == LimitHijack || info.Limit && info.TLS {
-			continue // they have no place here
+			continue // they need sockets, or read no messages
 		}
 		for _, size := range corpus.Sizes {
 			for _, server := range []bool{false, true} {
@@ -41,7 +41,7 @@ func TestEveryEntrantReadsEveryMessage(t *testing.T) {
 	}
 }
 
-// TestViewersSeeEveryMessage: what is looked at is what was sent, one by one, and between
+// TestViewersSeeEveryMessage: View shows the sent messages, one by one, also between
 // calls of Receive.
 func TestViewersSeeEveryMessage(t *testing.T) {
 	s := corpus.NewStream(corpus.Messages(corpus.ASCII, 200, 64), false)
@@ -73,7 +73,8 @@ func TestViewersSeeEveryMessage(t *testing.T) {
 	}
 }
 
-// TestCheckRefuses shows that UTF-8 is checked by each library or its adapter when it is asked for, and not otherwise.
+// TestCheckRefuses: each library or its adapter checks UTF-8 if it is asked to, and only
+// then.
 func TestCheckRefuses(t *testing.T) {
 	for _, e := range Libraries() {
 		for _, check := range []bool{false, true} {
@@ -92,7 +93,7 @@ func TestCheckRefuses(t *testing.T) {
 	}
 }
 
-// TestEveryEntrantSends reads back what each entrant writes.
+// TestEveryEntrantSends reads back the messages that each entrant writes.
 func TestEveryEntrantSends(t *testing.T) {
 	messages := corpus.Messages(corpus.ASCII, 200, 16)
 	for _, e := range Libraries() {

@@ -9,8 +9,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/wire"
 )
 
-// TestRecordLimits: the limits that take records by themselves read as many bytes as there
-// are, to the end, and what they open is what was sent.
+// TestRecordLimits: the limits that parse records themselves read all bytes to the end.
+// The records that they decrypt are those sent.
 func TestRecordLimits(t *testing.T) {
 	const n = 4000
 	s := corpus.NewStream(corpus.Messages(corpus.ASCII, 200, 1000), false)

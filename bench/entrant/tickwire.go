@@ -40,7 +40,7 @@ func ticks() []Entrant {
 		{info: Info{Name: "tickwire-opens", Calls: "as tickwire, Dialer.OpenRecords", In: []string{"feed", "paced", "lines", "feed-languages"}, TLS: true}, opens: true},
 		{info: Info{Name: "tickwire-spin", Calls: "as tickwire, Config.Spin of 50 µs", In: []string{"echo"}, Spin: true}, spin: 50 * time.Microsecond},
 		{info: Info{Name: "tickwire-noclock", Calls: "as tickwire, KeepAlive off: no other library here has a clock by itself", In: []string{"echo", "paced", "echo-languages"}, Raw: true}, noClock: true},
-		{info: Info{Name: "tickwire-http", Calls: "conn.Upgrade behind net/http", In: []string{"handshake", "idle"}}, http: true},
+		{info: Info{Name: "tickwire-http", Calls: "conn.Upgrade in a net/http handler", In: []string{"handshake", "idle"}}, http: true},
 	}
 	var entrants []Entrant
 	for _, t := range all {

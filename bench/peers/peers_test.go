@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestMain lets the tests' own program be a peer.
+// TestMain lets the test program run as a peer.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], "test-") {
 		program(os.Args[1], os.Args[2:])
@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// program is a peer that reads no feed: it spends time, and tells what it was asked for.
+// program is a peer that reads no feed. It spends CPU time, and prints its arguments.
 func program(library string, args []string) {
 	before := used()
 	for used()-before < 30*time.Millisecond {
@@ -95,8 +95,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestRunOnOneCPU: the program begins on the CPU that is asked for, and this process
-// stays where it was.
+// TestRunOnOneCPU: the program starts on the given CPU, and this process keeps its CPUs.
 func TestRunOnOneCPU(t *testing.T) {
 	var before, after unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &before); err != nil {
@@ -118,7 +117,7 @@ func TestRunOnOneCPU(t *testing.T) {
 	}
 }
 
-// TestMissingCommandIsNamed: what cannot be built says why.
+// TestMissingCommandIsNamed: a peer that cannot be built tells the reason.
 func TestMissingCommandIsNamed(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
@@ -147,8 +146,8 @@ func TestMissingCommandIsNamed(t *testing.T) {
 	}
 }
 
-// TestMissingNamesNothingOfTheMachine: of a build that fails, a result says which tool it
-// was. What the tool was told and what it said are for who waits for it.
+// TestMissingNamesNothingOfTheMachine: the result of a failed build names only the tool.
+// Its arguments and its output are only in the progress messages.
 func TestMissingNamesNothingOfTheMachine(t *testing.T) {
 	bin, cache := t.TempDir(), t.TempDir()
 	t.Setenv("PATH", bin)
@@ -187,7 +186,7 @@ func script(t *testing.T, path, text string) {
 	}
 }
 
-// TestBuiltAgain: what was built is kept until the source or a tool changes.
+// TestBuiltAgain: a build is kept until the source or a tool changes.
 func TestBuiltAgain(t *testing.T) {
 	source, into := t.TempDir(), t.TempDir()
 	tools, built := "g++ 1", 0
@@ -217,7 +216,7 @@ func TestBuiltAgain(t *testing.T) {
 	}
 }
 
-// TestToolsOfC: an upgrade of the compiler, or of a header of a library, is seen.
+// TestToolsOfC: an upgrade of the compiler, or of a header of a library, is noticed.
 func TestToolsOfC(t *testing.T) {
 	bin := t.TempDir()
 	t.Setenv("PATH", bin)

@@ -194,34 +194,41 @@ func replaced(old, more []scenario.Result) []scenario.Result {
 	return append(slices.DeleteFunc(old, func(r scenario.Result) bool { return in[of(r)] }), more...)
 }
 
-const method = `Every figure is a median, and only figures of one table compare: they were taken in turns, in one run, on one machine that
-other jobs share. In memory (decode, encode) all entrants take turns in batches of 100 µs, and a batch counts only if the
-processor ran at full speed before and after it; the figure is the median of 15 such batches, then of the rounds. Over
-sockets each entrant has processes of its own, and the entrants are shuffled in each round; feeds over TCP and round trips, where what
-others do on the machine makes the most of a figure, are measured in many short turns, the processes made anew after every %d.
-The median of round trips on one CPU is of batches that ran at full speed, as in memory; the high percentiles are of all trips.
-In paced and lines the sender puts the time into each message before it encrypts and writes it, and waits for the next in a loop on a CPU of its own; the reader has the
-other CPU, and takes the time when its library has handed the message out. Both clocks are CLOCK_MONOTONIC.
-CPU is what the kernel accounts to the process that is measured, the peer being another one. "Quartiles" are those of the rounds. "Ratio" is against tickwire in the
-same table: 2.00 is twice as much of what the column counts.
+const method = `Every figure is a median. Compare only figures of one table: they were taken in turns, in one run, on one machine that other
+jobs share.
 
-A Go program that is kept on one CPU has GOMAXPROCS=1, as one that is begun there: clients and servers of echo and
-echo-languages, senders and readers of paced and lines. Programs in other languages are begun on their CPU.
+In memory (decode, encode) the entrants take turns in batches of 100 µs. A batch counts only if the processor ran at full
+speed before and after it. A figure is the median of 15 such batches, then of the rounds.
 
-All libraries get a 64 KiB read buffer where their documentation has a knob for it, which is what tickwire takes by itself, a
-write buffer that holds the whole message, and each is called in the way that its documentation calls fastest; the adapters in [entrant](entrant) say why for
-each call. "Limits" are programs without a protocol that do only what nobody can leave out. Messages are JSON of numbers and
-short keys, their lengths within a quarter of the size that is named. Where a row of tickwire's falls short of its target,
-the top of its profile stands in [TARGETS.md](TARGETS.md), taken in a run of its own.
+Over sockets each entrant has processes of its own, and each round has a new random order. Feeds over TCP and round trips vary
+most with the other jobs of the machine. They are measured in many short turns, with new processes after every %d. The median
+of round trips on one CPU is of batches at full speed, as in memory. The high percentiles are of all trips.
 
-A figure that contradicts those of neighbouring sizes is refused: it is not printed, and named. More bytes do not take a third of the time, and
-so many times the bytes take no more than three times so many times the time.
+In paced and lines the sender puts the time into each message before it encrypts and writes it. The sender waits for the next
+message in a loop, on a CPU of its own. The reader has the other CPU. It takes the time when its library has delivered the
+message. Both clocks are CLOCK_MONOTONIC.
 
-Programs in other languages ([peers](peers)) are clients of the same senders and take turns with the same Go programs. Each reads the same messages, which are
-counted and summed, and tells its CPU time from getrusage, as the Go programs do; what the kernel accounts to the whole process is not less.
-The versions of the libraries in Rust, Python and JavaScript are pinned. Those in C++ are Debian's: whatever is installed, in the version that the table says.
-Rust is built with lto for this processor, C++ with -O3 for this processor. "go run ./cmd/peers" builds them, and "compare -languages"
-does so first. What cannot be built, or fails in a case, has no row there and is named below the table; why in full is in the run's output.
+CPU is the time that the kernel accounts to the measured process; the peer is another process. "Quartiles" are those of the
+rounds. "Ratio" is the figure ÷ tickwire's figure in the same table.
+
+A Go program on one CPU has GOMAXPROCS=1, as if started there. These are the clients and servers of echo and echo-languages,
+and the senders and readers of paced and lines. Programs in other languages are started on their CPU.
+
+Libraries with an option for the read buffer get 64 KiB, which is tickwire's default. Write buffers hold a whole message. Each
+library is called in the way that its documentation calls fastest. Comments in [entrant](entrant) give the reason for each
+call. "Limits" are programs without a protocol: they do only the work that every library must do. Messages are JSON of numbers
+and short keys. Their lengths differ by up to a quarter from the named size. For a row of tickwire that falls short of its
+target, [TARGETS.md](TARGETS.md) has the top of its profile, from a separate run.
+
+A figure that contradicts those of neighbouring sizes is refused: the report names it and does not print it. More bytes must
+take more than a third of the time. k times the bytes must take at most 3 k times the time.
+
+Programs in other languages ([peers](peers)) are clients of the same senders, and take turns with the same Go programs. Each
+reads the same messages, which are counted and summed. Each reports its CPU time from getrusage, as the Go programs do. The
+kernel accounts at least that time to the whole process. The versions of the libraries in Rust, Python and JavaScript are
+pinned. Those in C++ are the installed packages of Debian; the table has their versions. Rust is built with lto and C++ with
+-O3, both for this processor. "go run ./cmd/peers" builds them, and "compare -languages" does so first. A program that cannot be
+built or fails in a case has no row. A line below the table names it, and the output of the run has the whole reason.
 `
 
 // measuredOn says when and on which machine the results were measured.
@@ -239,8 +246,9 @@ func measuredOn(results []scenario.Result) string {
 func methodPage(results []scenario.Result) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# How it is measured\n\n%s\n\n%s\n", measuredOn(results), fmt.Sprintf(method, scenario.ProcessTurns))
-	b.WriteString("The kernels (masking, masked copy, UTF-8) have a command of their own, `GOWORK=off go -C bench run ./cmd/kernels`. Whether a change made something slower:\n" +
-		"`GOWORK=off go -C bench run ./cmd/gate -base REV`. A report again from raw results, without a run: `GOWORK=off go -C bench run ./cmd/compare -from FILE,FILE -report`.\n\n")
+	b.WriteString("The kernels (masking, masked copy, UTF-8) have a command of their own: `GOWORK=off go -C bench run ./cmd/kernels`.\n" +
+		"`GOWORK=off go -C bench run ./cmd/gate -base REV` tells whether a change made something slower.\n" +
+		"`GOWORK=off go -C bench run ./cmd/compare -from FILE,FILE -report` writes the report from raw results, without a run.\n\n")
 	b.WriteString("## Entrants\n\n| entrant | module | version | used by | UTF-8 is checked by |\n|---|---|---|---|---|\n")
 	version := func(name string) string {
 		v := ""
@@ -271,10 +279,12 @@ func commitList(commits []string) string {
 }
 
 func targetTable(b *strings.Builder, all []group) {
-	b.WriteString("\"At least\" rows: the other's figure ÷ tickwire's. \"At most\" rows: tickwire's ÷ the other's. " +
-		"Calls without a connection are judged by calls without one (tickwire/frame, which is frame.Reader and frame.Writer, by gobwas-low), connections by connections " +
-		"(tickwire, which is ReadMessage and WriteMessage, by gws, gorilla and coder). In decode and encode a connection against calls without one stands beside, its bound in brackets: " +
-		"it also has a lock, a queue, limits, clocks and control frames, which the other leaves to its caller. After \"falls short\" stands what a limit would reach in our place.\n\n" +
+	b.WriteString("\"At least\" rows: peer ÷ tickwire. \"At most\" rows: tickwire ÷ peer. " +
+		"Rows compare equal work. tickwire/frame (frame.Reader and frame.Writer) has no connection, and neither has gobwas-low. " +
+		"tickwire (ReadMessage and WriteMessage) is a connection, and so are gws, gorilla and coder. " +
+		"In decode and encode, tickwire against gobwas-low has no verdict, and its bound is in brackets. " +
+		"A connection also has a lock, a queue, limits, clocks and control frames, which gobwas-low leaves to its caller. " +
+		"After \"falls short\" is the figure that a limit reaches in tickwire's place.\n\n" +
 		"| scenario | ours | against | measured | at least | aim | |\n|---|---|---|---:|---:|---:|---|\n")
 	title := ""
 	for _, t := range targets() {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What is wrong with the text of a picture is an error; what is right says all of it.
+// An invalid text of a picture is an error. A valid one is drawn in whole.
 func TestPicture(t *testing.T) {
 	for _, x := range []struct{ text, want string }{
 		{"", "needs a title and rows"},

@@ -59,7 +59,7 @@ func TestTargetsAreJudged(t *testing.T) {
 		"cost, met":      {func(t *target) { t.against, t.cost, t.want = entrant.LimitParse, true, 2 }, 2, "reached"},
 		"cost, missed":   {func(t *target) { t.against, t.cost, t.want = entrant.LimitParse, true, 1.9 }, 2, "aim not reached"},
 		"figure, missed": {func(t *target) { t.figure, t.least = true, 19 }, 20, "**falls short**"},
-		"beside":         {func(t *target) { t.against, t.least, t.notAlike = "gws", 2.6, true }, 2.5, "beside"},
+		"no verdict":     {func(t *target) { t.against, t.least, t.notAlike = "gws", 2.6, true }, 2.5, "no verdict"},
 		"not run":        {func(t *target) { t.against, t.least = "coder", 2 }, 20, "not run, or refused"},
 	} {
 		one := base
@@ -71,7 +71,8 @@ func TestTargetsAreJudged(t *testing.T) {
 	}
 }
 
-// TestFallingShort names what is to be profiled: each case once, and nothing that stands beside or was not run.
+// TestFallingShort: each case that falls short is named once. Rows without a verdict and
+// cases that were not run are not named.
 func TestFallingShort(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "a.jsonl")
 	emit, done, err := scenario.Writer(file)
@@ -94,7 +95,8 @@ func TestFallingShort(t *testing.T) {
 	}
 }
 
-// TestEveryTargetNamesAnEntrantThatRuns keeps a mistyped name from reading "not run" for ever.
+// TestEveryTargetNamesAnEntrantThatRuns fails for a mistyped name, which would otherwise
+// always be "not run".
 func TestEveryTargetNamesAnEntrantThatRuns(t *testing.T) {
 	for _, one := range targets() {
 		for _, name := range []string{one.ours, one.against, one.limit} {
@@ -105,7 +107,8 @@ func TestEveryTargetNamesAnEntrantThatRuns(t *testing.T) {
 	}
 }
 
-// TestKernelRowsAreJudged as other targets are: by their bound, and then by their aim.
+// TestKernelRowsAreJudged: rows of kernels are judged like other targets, first by their
+// bound and then by their aim.
 func TestKernelRowsAreJudged(t *testing.T) {
 	for name, c := range map[string]struct {
 		metrics map[string]float64
@@ -166,7 +169,7 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// TestRefusable: of times over sizes those go that no program can have taken, and no others.
+// TestRefusable drops the times over sizes that no program can have taken, and no others.
 func TestRefusable(t *testing.T) {
 	for name, c := range map[string]struct {
 		ns   []float64 // at 8, 16, 32, 64 B
@@ -197,8 +200,8 @@ func TestRefusable(t *testing.T) {
 	}
 }
 
-// TestRefusedIsNotPrinted: a figure that contradicts its neighbours is in no table and no
-// chart, and is named.
+// TestRefusedIsNotPrinted: a figure that contradicts its neighbours is named, and is in
+// no table and no chart.
 func TestRefusedIsNotPrinted(t *testing.T) {
 	var results []scenario.Result
 	for size, ns := range map[int]float64{60: 10, 200: 7777, 1000: 30, 8000: 200} {
@@ -240,8 +243,8 @@ func TestRefusedIsNotPrinted(t *testing.T) {
 	}
 }
 
-// TestLanguagesInReport: programs in other languages have a table with their versions,
-// and those that are missing are named.
+// TestLanguagesInReport: programs in other languages have a table with their versions.
+// Missing ones are named.
 func TestLanguagesInReport(t *testing.T) {
 	results := rows("feed-languages", "ws, 200 B, UTF-8 checked", "cpu ns/message", map[string][]float64{"tickwire": {30}, "rust: sockudo-ws": {90}})
 	for i := range results {
@@ -279,8 +282,8 @@ func TestLanguagesInReport(t *testing.T) {
 	}
 }
 
-// TestMissing: an entrant that failed has no row in the case where it did, not even of
-// its rounds before, and is named with the case; in other cases it has one.
+// TestMissing: an entrant that failed in a case has no row there, not even of earlier
+// rounds. It is named with the case. In other cases it has a row.
 func TestMissing(t *testing.T) {
 	const a, b = "60 B, client", "200 B, client"
 	results := rows("encode", a, "ns/message", map[string][]float64{"tickwire": {7, 7}, "gws": {17}, "gorilla": {27, 27}})
@@ -327,8 +330,8 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-// TestViews: a table has at most mostRows rows, with tickwire's and each library's best
-// among them.
+// TestViews: a table has at most mostRows rows. They include tickwire's and each
+// library's best.
 func TestViews(t *testing.T) {
 	figures := map[string][]float64{}
 	for i, e := range entrant.All() {

@@ -323,7 +323,7 @@ func (o outcome) verdict() string {
 	case !o.known:
 		return "not run, or refused"
 	case o.notAlike:
-		return "beside"
+		return "no verdict"
 	case !o.met && o.limitValue != 0:
 		return fmt.Sprintf("**falls short**; %s: %s", o.limit, o.ratio(o.limitValue))
 	case !o.met:

@@ -9,7 +9,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/internal/probe"
 )
 
-// TestMedianOfTripsAtFullSpeed: the median is of clean batches, and of the fastest tenth where these are too few; the rest is of all trips.
+// TestMedianOfTripsAtFullSpeed: the median is of clean batches, or of the fastest tenth
+// if these are too few. The other figures are of all trips.
 func TestMedianOfTripsAtFullSpeed(t *testing.T) {
 	for name, c := range map[string]struct {
 		atSpeed   bool
@@ -64,7 +65,8 @@ func TestTurnOfTripsEnds(t *testing.T) {
 	}
 }
 
-// TestTripsWithoutALook: where the speed does not tell, no time goes into asking for it, and none is taken off.
+// TestTripsWithoutALook: without AtSpeed no time is spent on checking the speed, and none
+// is subtracted.
 func TestTripsWithoutALook(t *testing.T) {
 	probe.Calibrate(time.Millisecond)
 	for _, look := range []bool{false, true} {
@@ -72,7 +74,7 @@ func TestTripsWithoutALook(t *testing.T) {
 		s := &Spec{Messages: measured, AtSpeed: look}
 		var ts trips
 		ts.reset()
-		ts.cleanCount = cleanBatches // so that the turn ends when it has its trips
+		ts.cleanCount = cleanBatches // then the turn ends when it has its trips
 		sent := 0
 		turn := tripTurn{trips: &ts, s: s, warm: warm, send: func() error { sent++; return nil }}
 		for more := true; more; {
@@ -94,7 +96,7 @@ func TestTripsWithoutALook(t *testing.T) {
 	}
 }
 
-// TestTripsFail: what goes wrong with a write ends the turn.
+// TestTripsFail: an error of a write ends the turn.
 func TestTripsFail(t *testing.T) {
 	var ts trips
 	turn := tripTurn{trips: &ts, s: &Spec{Messages: 10}, send: func() error { return io.ErrClosedPipe }}

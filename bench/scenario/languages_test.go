@@ -8,8 +8,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/peers"
 )
 
-// TestForeignFailures: a program that is missing and one that fails are results that say
-// why; the others go on.
+// TestForeignFailures: a missing program and one that fails have a result with the
+// reason. The others continue.
 func TestForeignFailures(t *testing.T) {
 	gone := &foreign{peer: &peers.Peer{Language: "rust", Library: "gone", Missing: "no cargo here"}}
 	broken := &foreign{peer: &peers.Peer{Language: "cpp", Library: "broken", Program: []string{"/bin/false"}}}

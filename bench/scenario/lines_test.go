@@ -31,7 +31,7 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// TestEchoWaiters: round trips by each way to wait for bytes.
+// TestEchoWaiters makes round trips with each way to wait for bytes.
 func TestEchoWaiters(t *testing.T) {
 	var results []Result
 	p := planOf("echo/128 B, both ends on one CPU", &results)

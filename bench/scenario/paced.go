@@ -291,7 +291,7 @@ func (t *pacedTimes) read(e entrant.Entrant, conns []entrant.Conn) error {
 	for line, c := range conns {
 		viewer, ok := c.(entrant.Viewer)
 		if !ok {
-			return errors.New("the entrant's messages cannot be looked at")
+			return errors.New("the entrant has no View")
 		}
 		n := (t.s.Warmup + t.s.Messages - line + len(conns) - 1) / len(conns)
 		go func() { failed <- readLine(viewer, n, func(p []byte) { t.view(line, p) }) }()

@@ -18,7 +18,7 @@ func TestStamps(t *testing.T) {
 	}
 }
 
-// TestMonotonicIsShared: the clocks that two processes make of theirs tell the same time.
+// TestMonotonicIsShared: the clocks of two processes tell the same time.
 func TestMonotonicIsShared(t *testing.T) {
 	a, err := newMonotonic()
 	if err != nil {
@@ -32,14 +32,13 @@ func TestMonotonicIsShared(t *testing.T) {
 	before := a.now()
 	middle := b.now()
 	after := a.now()
-	const off = 100 * time.Microsecond // far more than what the two looks at two clocks may be apart
+	const off = 100 * time.Microsecond // far more than the time between reading the two clocks
 	if middle < before-off || middle > after+off {
 		t.Errorf("%v is not between %v and %v", middle, before, after)
 	}
 }
 
-// TestNearest: a turn in which fewer messages came than were to be sent is made again,
-// and so is one in which more did.
+// TestNearest: a turn with too few messages is repeated, and so is one with too many.
 func TestNearest(t *testing.T) {
 	for name, c := range map[string]struct {
 		rates []float64 // at 100 messages a second
@@ -75,7 +74,7 @@ func TestPaced(t *testing.T) {
 			t.Fatalf("%s: %d results", scheme, len(results))
 		}
 		m := results[0].Metrics
-		// Nothing comes faster than it is sent.
+		// Messages do not come faster than they are sent.
 		if m["messages/s"] <= 0 || m["messages/s"] > 10_500 || m["p50 µs"] <= 0 || m["p99 µs"] < m["p50 µs"] || m["cpu ns/message"] <= 0 {
 			t.Errorf("%s: %v", scheme, m)
 		}

@@ -11,13 +11,13 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/entrant"
 )
 
-// TestMain lets the tests' own program be a child of a scenario.
+// TestMain lets the test program run as a child of a scenario.
 func TestMain(m *testing.M) {
 	Child()
 	os.Exit(m.Run())
 }
 
-// planOf runs tickwire alone in one case, and keeps what is emitted.
+// planOf runs only tickwire in one case, and keeps the emitted results.
 func planOf(name string, results *[]Result) *Plan {
 	return &Plan{
 		Quick: true, Entrants: []string{"tickwire"}, Progress: io.Discard,
@@ -37,7 +37,8 @@ func run(t *testing.T, name string, p *Plan) {
 	}
 }
 
-// TestProfileInsteadOfFigures runs a case under the profiler: the result is the top of the profile.
+// TestProfileInsteadOfFigures runs a case under the profiler: the result is the top of
+// the profile.
 func TestProfileInsteadOfFigures(t *testing.T) {
 	ProfileDir = t.TempDir()
 	defer func() { ProfileDir = "" }()
@@ -54,14 +55,14 @@ func TestProfileInsteadOfFigures(t *testing.T) {
 	}
 }
 
-// TestEach: what fails is left out and told once in brief, no round begins after the
-// limit, none after an interrupt; what was measured before is kept.
+// TestEach: an entrant that fails is left out and reported once in brief. No round begins
+// after the limit or an interrupt. Earlier results are kept.
 func TestEach(t *testing.T) {
 	two := entrant.Libraries()[:2]
 	good, bad := two[0].Info().Name, two[1].Info().Name
 	for name, c := range map[string]struct {
 		limit time.Duration
-		stop  int // after so many measurements
+		stop  int // the number of measurements before the interrupt
 		want  int
 	}{
 		"all rounds":       {time.Hour, 1000, 3},
@@ -115,8 +116,7 @@ func TestEach(t *testing.T) {
 	}
 }
 
-// TestInterruptedIsNotMissing: a child that an interrupt has ended is no failure of its
-// entrant.
+// TestInterruptedIsNotMissing: if an interrupt ends a child, its entrant has not failed.
 func TestInterruptedIsNotMissing(t *testing.T) {
 	stop := make(chan struct{})
 	var results []Result
@@ -131,7 +131,7 @@ func TestInterruptedIsNotMissing(t *testing.T) {
 	}
 }
 
-// TestMemoryLeavesOut: an entrant that fails in memory is told as well, not under the
+// TestMemoryLeavesOut: an entrant that fails in memory is also reported, except under the
 // profiler.
 func TestMemoryLeavesOut(t *testing.T) {
 	for _, dir := range []string{"", t.TempDir()} {
@@ -154,7 +154,8 @@ func TestMemoryLeavesOut(t *testing.T) {
 	}
 }
 
-// TestInTurns: an entrant's processes are made anew after ProcessTurns, each is ended once, and one that fails is not opened again.
+// TestInTurns: an entrant gets new processes after ProcessTurns, and each process is
+// ended once. An entrant that fails is not opened again.
 func TestInTurns(t *testing.T) {
 	two := entrant.Libraries()[:2]
 	good, bad := two[0].Info().Name, two[1].Info().Name
@@ -198,7 +199,8 @@ func TestInTurns(t *testing.T) {
 	}
 }
 
-// TestLooksAreNotCounted: of what it takes to look at what was used nothing is in it. Others may allocate meanwhile, not each time.
+// TestLooksAreNotCounted: reading the usage is not part of the usage. Other goroutines
+// may allocate meanwhile, but not each time.
 func TestLooksAreNotCounted(t *testing.T) {
 	least := math.Inf(1)
 	for range 100 {

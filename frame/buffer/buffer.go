@@ -1,5 +1,4 @@
-// Package buffer lends byte buffers by size class. No other package knows which pool they
-// come from.
+// Package buffer lends pooled byte buffers. Sizes are powers of two, from 256 B.
 //
 // A buffer must be returned exactly once. With the build tag tickwiredebug a buffer is
 // poisoned when it is returned and checked when it is lent again; a second Put panics.
@@ -19,17 +18,18 @@ const (
 	MaxPooled = 1 << maxClass
 )
 
-// Buffer is a lent piece of memory. B may be resliced and filled, but keeps its backing
-// array.
+// Buffer is a lent byte slice, B. The caller may reslice and fill B, but must not replace
+// its backing array.
 type Buffer = bytebufferpool.ByteBuffer
 
-// One pool per power of two. A bytebufferpool.Pool learns the size it keeps from the
-// lengths it sees at Put, so every buffer goes back at its full length: then a pool sees
-// one size only. It still allocates a few hundred bytes when it looks at what it learned,
-// once per 42,000 Puts.
+// There is one pool per power of two. A bytebufferpool.Pool learns which size to keep
+// from the lengths at Put. So every buffer goes back at its full length, and each pool
+// sees one size. A pool still allocates a few hundred bytes once per 42,000 Puts, when it
+// calibrates.
 //
-// Each is allocated by itself: it counts with 64-bit atomics, which 32-bit machines want
-// on an 8-byte boundary, and there the size of a Pool is no multiple of 8.
+// Each pool is allocated separately. It counts with 64-bit atomics, which 32-bit machines
+// need on an 8-byte boundary. In an array they would not all be, because there the size
+// of a Pool is no multiple of 8.
 var pools = func() (p [maxClass - minClass + 1]*bytebufferpool.Pool) {
 	for i := range p {
 		p[i] = new(bytebufferpool.Pool)
@@ -37,8 +37,8 @@ var pools = func() (p [maxClass - minClass + 1]*bytebufferpool.Pool) {
 	return p
 }()
 
-// Get returns a buffer whose length and capacity are the power of two at or above n, and
-// at least 256. Its content is whatever it held before.
+// Get returns a buffer of at least n bytes. Its length is the next power of two, and at
+// least 256. It holds bytes of its last use.
 func Get(n int) *Buffer {
 	class := classOf(n)
 	if class > maxClass {
@@ -53,8 +53,9 @@ func Get(n int) *Buffer {
 	return b
 }
 
-// Put takes a buffer of Get's back. The caller must not use it, or any view of it, again.
-// nil is ignored.
+// Put returns a buffer of Get or Grow to its pool. The caller must not use it, or any
+// view of it, again. Put ignores nil. Buffers over MaxPooled are left to the garbage
+// collector.
 func Put(b *Buffer) {
 	if b == nil {
 		return
@@ -68,8 +69,8 @@ func Put(b *Buffer) {
 	pools[class-minClass].Put(b)
 }
 
-// Grow returns a buffer of at least n bytes that starts with the used bytes of b, which
-// goes back to its pool.
+// Grow returns a buffer of at least n bytes that starts with a copy of the first used
+// bytes of b. It puts b back.
 func Grow(b *Buffer, used, n int) *Buffer {
 	bigger := Get(n)
 	copy(bigger.B, b.B[:used])

@@ -18,7 +18,7 @@ func TestSizes(t *testing.T) {
 		Put(b)
 	}
 	Put(nil)
-	Put(&Buffer{B: make([]byte, 300)}) // not of Get's: left to the collector
+	Put(&Buffer{B: make([]byte, 300)}) // not from Get: left to the collector
 }
 
 func TestGrowKeepsWhatWasUsed(t *testing.T) {
@@ -31,7 +31,7 @@ func TestGrowKeepsWhatWasUsed(t *testing.T) {
 	Put(b)
 }
 
-// The pool below learns from sizes every 42,000 Puts, and allocates then. This bounds what that costs.
+// The pool calibrates every 42,000 Puts, and allocates then. This test bounds the cost.
 func TestAllocationsPerPut(t *testing.T) {
 	if raceEnabled || debugEnabled {
 		t.Skip("the race detector and the debug build allocate")
@@ -44,7 +44,8 @@ func TestAllocationsPerPut(t *testing.T) {
 		Put(Get(1000))
 	}
 	runtime.ReadMemStats(&after)
-	// Five calibrations of a few objects each; and a collection may empty the pool a few times.
+	// There are five calibrations of a few objects each. A collection may also empty the
+	// pool a few times.
 	if n := after.Mallocs - before.Mallocs; n > 100 {
 		t.Errorf("%d allocations in %d puts", n, puts)
 	}

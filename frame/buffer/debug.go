@@ -21,7 +21,7 @@ func lend(b *Buffer) {
 	}
 	for _, c := range b.B {
 		if c != poison {
-			panic("buffer: written after it went back")
+			panic("buffer: a buffer was written after Put")
 		}
 	}
 }
@@ -30,7 +30,7 @@ func takeBack(b *Buffer) {
 	mu.Lock()
 	defer mu.Unlock()
 	if _, twice := back[b]; twice {
-		panic("buffer: put back twice")
+		panic("buffer: a buffer was put twice")
 	}
 	back[b] = struct{}{}
 	for i := range b.B {

@@ -59,7 +59,7 @@ func (f *fault) mutated(root string) (string, error) {
 		return "", err
 	}
 	if n := strings.Count(string(src), f.old); f.old == "" || n != 1 {
-		return "", fmt.Errorf("%s: %s: its lines stand there %d times", f.file, f.name, n)
+		return "", fmt.Errorf("%s: %s: the file has its lines %d times, not once", f.file, f.name, n)
 	}
 	if f.old == f.new {
 		return "", fmt.Errorf("%s: %s: nothing changes", f.file, f.name)

@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-// least is how many faults the list has to have.
+// least is the smallest number of faults in the list.
 const least = 100
 
-// TestFaults fails if a fault no longer fits the code: then its lines in faults.txt are to
-// be brought up to date.
+// TestFaults fails if a fault no longer fits the code. Then update its lines in
+// faults.txt.
 func TestFaults(t *testing.T) {
 	faults, err := parse(list)
 	if err != nil {
@@ -38,7 +38,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// The committed table has a row for each fault, and no others.
+// The committed table has a row for each fault, and no other.
 func TestResultHasEachFault(t *testing.T) {
 	b, err := os.ReadFile("RESULT.md")
 	if err != nil {

@@ -15,15 +15,17 @@ import (
 
 const syncTail = "\x00\x00\xff\xff"
 
-// An inflateOracle inflates one compressed message behind the history that it may refer to, with a window of so many bits.
-// The refusal is the library's error; err is that of asking it. A block with BFINAL in the middle of a message is followed by
-// a new stream at the next byte, with the history of all before it (RFC 7692 §7.2.3.5).
+// An inflateOracle inflates one compressed message. history has the bytes that it may
+// refer to, and the window is in bits. The refusal is the error of the library; err is an
+// error of asking it. After a block with BFINAL in the middle of a message, a new stream
+// begins at the next byte. Its history is all bytes before (RFC 7692 §7.2.3.5).
 type inflateOracle struct {
 	name    string
 	inflate func(p, history []byte, bits int) (out []byte, refusal string, err error)
 }
 
-// inflateOracles returns klauspost/compress and those of Python's and Node's zlib that are on this machine.
+// inflateOracles returns klauspost/compress, and zlib of Python and of Node if they are
+// on this machine.
 func inflateOracles(t testing.TB) []inflateOracle {
 	oracles := []inflateOracle{{"klauspost/compress", inflateKlauspost}}
 	for _, c := range []struct {
@@ -61,8 +63,9 @@ func inflateKlauspost(p, history []byte, _ int) (out []byte, refusal string, err
 	}
 }
 
-// Both programs answer, until their input ends, a request of window bits in a byte, and history and message, each behind its
-// length in four bytes, with a byte that is 1 for an error, and the inflated bytes or the error behind their length.
+// Both programs answer requests until their input ends. A request is the window bits in a
+// byte, then history and message, each after its length in four bytes. The answer is a
+// byte that is 1 for an error, then the inflated bytes or the error after their length.
 const pythonInflate = `
 import sys, zlib, struct
 i, o = sys.stdin.buffer, sys.stdout.buffer

@@ -15,8 +15,9 @@ import (
 	"github.com/seed-7f57ff33/tickwire/fuzz/replay"
 )
 
-// inflateDifference is a measured difference between what tickwire and a library make of a compressed message. tickwire
-// refuses it by the rule, and the library hands out what it inflated.
+// inflateDifference is a measured difference between tickwire and a library for a
+// compressed message. tickwire refuses the message by the rule, and the library returns
+// its inflated form.
 type inflateDifference struct {
 	peer  string
 	rule  *frame.ProtocolError
@@ -35,7 +36,8 @@ const (
 		`place is one of a block that cannot end`
 )
 
-// inflateDifferences is the table of the expected ones. Every row is met by TestInflate.
+// inflateDifferences is the table of the expected differences. TestInflate meets every
+// row.
 var inflateDifferences = []inflateDifference{
 	{"klauspost/compress", deflate.ErrMessageEnd, "what came is handed out; the reader tells no block's end", blockBoundary},
 	{"klauspost/compress", deflate.ErrDistance, "distances up to 32,768 bytes are followed: the reader has no window to set", slidingWindow},
@@ -48,14 +50,14 @@ var inflateDifferences = []inflateDifference{
 	{"Node's zlib", deflate.ErrCodeLengths, "code lengths that no code is given for are read as zeroes until they are all there", codeLengths},
 }
 
-// inflateCase is what one side of a connection sent.
+// inflateCase has the messages that one side of a connection sent.
 type inflateCase struct {
 	bits     int
 	takeover bool
 	messages [][]byte
 }
 
-// history is what the next message may refer to, after a message.
+// history returns the bytes that the next message may refer to, after a message.
 func (c *inflateCase) history(old, message []byte) []byte {
 	if !c.takeover {
 		return nil
@@ -64,8 +66,9 @@ func (c *inflateCase) history(old, message []byte) []byte {
 	return all[max(0, len(all)-1<<c.bits):]
 }
 
-// compareInflate inflates what one side sent with tickwire and the libraries, up to the first message that tickwire refuses.
-// It returns the rows of the table that were met, and an error for a difference that is not there.
+// compareInflate inflates the messages of one side with tickwire and the libraries, up to
+// the first that tickwire refuses. It returns the rows of the table that were met, and an
+// error for a difference outside the table.
 func compareInflate(c inflateCase, oracles []inflateOracle) (met []*inflateDifference, delivered int, err error) {
 	d, err := deflate.NewInflater(deflate.InflateOptions{WindowBits: c.bits, NoContextTakeover: !c.takeover})
 	if err != nil {
@@ -136,8 +139,8 @@ func feed(r *rand.Rand, n int) [][]byte {
 	return out
 }
 
-// compressed returns what a side sends: by tickwire's compressor or, with a window of 15 bits, at times by the standard
-// library's, whose blocks look different.
+// compressed returns the messages of a side, made by tickwire's compressor. With a window
+// of 15 bits some are made by the standard library's, whose blocks look different.
 func compressed(r *rand.Rand) inflateCase {
 	c := inflateCase{bits: 8 + r.IntN(8), takeover: r.IntN(2) == 0}
 	messages := feed(r, 1+r.IntN(4))
@@ -166,7 +169,8 @@ func compressed(r *rand.Rand) inflateCase {
 	return c
 }
 
-// damaged changes a message: bits flipped, bytes changed, cut out, doubled, or the end cut off.
+// damaged changes a message: it flips bits, changes, removes or doubles bytes, or cuts
+// off the end.
 func damaged(r *rand.Rand, p []byte) []byte {
 	p = bytes.Clone(p)
 	for range 1 + r.IntN(3) {
@@ -175,7 +179,7 @@ func damaged(r *rand.Rand, p []byte) []byte {
 		}
 		at := r.IntN(len(p))
 		if r.IntN(2) == 0 {
-			at = min(at, r.IntN(24)) // the headers stand in front
+			at = min(at, r.IntN(24)) // the headers are at the front
 		}
 		switch r.IntN(5) {
 		case 0:
@@ -193,14 +197,14 @@ func damaged(r *rand.Rand, p []byte) []byte {
 	return p
 }
 
-// random returns bytes whose first block is of the kind that they are drawn for.
+// random returns random bytes that begin with a block of the drawn kind.
 func random(r *rand.Rand) []byte {
 	p := make([]byte, 1+r.IntN(60))
 	for i := range p {
 		p[i] = byte(r.Uint32())
 	}
 	p[0] = p[0]&^7 | byte(r.IntN(8))
-	if r.IntN(3) == 0 && len(p) > 20 { // few code lengths, most of them small, so that some make a code
+	if r.IntN(3) == 0 && len(p) > 20 { // few code lengths, most of them small, so that some make a valid code
 		p[0], p[1] = p[0]&7|4, p[1]&^0x1F
 		for i := 2; i < 9; i++ {
 			p[i] &= 0x49 | byte(r.Uint32())
@@ -229,7 +233,8 @@ func byHand() (cases []inflateCase) {
 			cases = append(cases, inflateCase{bits, true, m}, inflateCase{bits, false, m})
 		}
 	}
-	// A distance of 623 bytes, which needs a window of 10 bits: behind so much in the same message, and in the one before.
+	// A distance of 623 bytes, which needs a window of 10 bits: into the same message,
+	// and into the one before.
 	long := make([]byte, 900)
 	r := rand.New(rand.NewPCG(9, 9))
 	for i := range long {
@@ -247,9 +252,10 @@ func byHand() (cases []inflateCase) {
 	return cases
 }
 
-// TestInflate inflates streams that are whole, cut, damaged and random with the zlib of Python and of Node, klauspost/compress
-// and tickwire, with every window, with takeover and without. What is accepted, what is refused and what comes out is the
-// same, but for the differences of the table, and each of those is met.
+// TestInflate inflates streams that are whole, cut, damaged and random. It uses the zlib
+// of Python and of Node, klauspost/compress and tickwire, with every window, with
+// takeover and without. They accept and refuse the same messages, with the same result,
+// except for the differences of the table. Each of those is met.
 func TestInflate(t *testing.T) {
 	oracles := inflateOracles(t)
 	met := map[*inflateDifference]int{}
@@ -296,7 +302,8 @@ func TestInflate(t *testing.T) {
 	}
 }
 
-// TestDeflate compresses with tickwire, in every window, and inflates with the libraries: they must return the messages.
+// TestDeflate compresses with tickwire, in every window, and inflates with the libraries.
+// They must return the messages.
 func TestDeflate(t *testing.T) {
 	oracles := inflateOracles(t)
 	r := rand.New(rand.NewPCG(7, 692))
@@ -326,8 +333,9 @@ func TestDeflate(t *testing.T) {
 	}
 }
 
-// FuzzInflate looks for differences that are not in the table. The first byte holds the window and whether the context is
-// taken over; messages follow, each behind its length in a byte.
+// FuzzInflate looks for differences outside the table. The first byte has the window and
+// tells whether the context is taken over. Messages follow, each after its length in a
+// byte.
 func FuzzInflate(f *testing.F) {
 	r := rand.New(rand.NewPCG(1, 1))
 	cases := byHand()

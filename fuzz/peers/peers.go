@@ -1,4 +1,4 @@
-// Package peers reads a stream of bytes with several WebSocket libraries and records the
+// Package peers reads a stream of bytes with several WebSocket libraries. It records the
 // result of each: the data messages, and whether it refused the stream. Tests and fuzz
 // targets compare tickwire with these libraries. Each is used through its public API,
 // with its documented options for checks and limits, after a handshake in memory.

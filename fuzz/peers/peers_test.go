@@ -12,9 +12,10 @@ import (
 	"github.com/seed-7f57ff33/tickwire/fuzz/replay"
 )
 
-// compare reads a stream with every library. It returns the rows of the table that were met, and an error for a difference
-// that is not there. A stream may be cut: a library that came to its end without a message more may have been waiting for
-// the rest of a header that tickwire had judged already.
+// compare reads a stream with every library. It returns the rows of the table that were
+// met, and an error for a difference outside the table. A stream may be cut inside a
+// header that tickwire has judged already. A library that reached the end without another
+// message may then have waited for the rest.
 func compare(role reference.Role, stream []byte, cut bool) (met []*Difference, err error) {
 	all := All()
 	ours := all[0].Read(role, stream)
@@ -31,7 +32,7 @@ func compare(role reference.Role, stream []byte, cut bool) (met []*Difference, e
 		}
 		d, rule := Expected(p.Name, rule, theirs.Refused), rule
 		if d == nil && cut {
-			d, rule = Expected(p.Name, "", theirs.Refused), "" // what tickwire refuses came too late for the library
+			d, rule = Expected(p.Name, "", theirs.Refused), "" // the library failed before the bytes that tickwire refuses
 		}
 		if d == nil || rule == "" && !oneMore(ours.Messages, theirs.Messages) {
 			err = errors.Join(err, fmt.Errorf("%s as a %s: %v; tickwire: %v", p.Name, role, theirs, ours))
@@ -42,13 +43,14 @@ func compare(role reference.Role, stream []byte, cut bool) (met []*Difference, e
 	return met, err
 }
 
-// oneMore reports whether the second list is the first, or that and one message more.
+// oneMore reports whether the second list is the first, or has one more message.
 func oneMore(a, b []Message) bool {
 	return len(b) <= len(a)+1 && len(b) >= len(a) && slices.Equal(a, b[:len(a)])
 }
 
-// TestStreams reads the named streams with every library: what is accepted, what is refused and which messages come is the
-// same, but for the differences of the table, and each of those is met.
+// TestStreams reads the named streams with every library. They accept and refuse the same
+// streams, with the same messages, except for the differences of the table. Each of those
+// is met.
 func TestStreams(t *testing.T) {
 	met := map[*Difference]int{}
 	for _, role := range []reference.Role{reference.Server, reference.Client} {
@@ -93,7 +95,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// FuzzPeers looks for differences that are not in the table. The stream is written without masks; for a server it gets them.
+// FuzzPeers looks for differences outside the table. The stream has no masks; for a
+// server it gets them.
 func FuzzPeers(f *testing.F) {
 	for _, s := range reference.Streams(reference.Client) {
 		if s.Options == (reference.Options{}) {

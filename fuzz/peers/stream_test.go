@@ -37,7 +37,8 @@ func streams(op conn.Opcode, cfg conn.Config) (client, server *conn.Stream, stop
 	return client, server, func() { client.Close(); server.Close(); s.Close() }, nil
 }
 
-// What golang.org/x/net asks of any net.Conn holds for a Stream, with either end as the first.
+// A Stream passes the tests of golang.org/x/net for a net.Conn, with either end as the
+// first.
 func TestStreamIsANetConn(t *testing.T) {
 	for name, cfg := range map[string]conn.Config{"plain": {}, "compressed": {Deflate: &deflate.Config{}}} {
 		t.Run(name+"/client", func(t *testing.T) {

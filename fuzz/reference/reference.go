@@ -1,8 +1,8 @@
 // Package reference is a slow, independent WebSocket frame parser that fuzz targets and
 // the tests of frame compare with. It reads one byte at a time and keeps its rules in
-// tables. It was written from the requirements (RFC 6455 §5, §7.4, §8.1; RFC 7692 §6),
-// not from the engine, and imports nothing of tickwire. It only judges: do not use it to
-// serve connections.
+// tables. It implements the requirements (RFC 6455 §5, §7.4, §8.1; RFC 7692 §6) and
+// imports nothing of tickwire. It only judges streams: do not use it to serve
+// connections.
 //
 // Verdicts are in the order of the bytes. The offset of a [Violation] is that of the
 // first byte that decides.

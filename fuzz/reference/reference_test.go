@@ -33,7 +33,8 @@ func TestStreamsHaveTheirVerdicts(t *testing.T) {
 	}
 }
 
-// TestStreamsBreakAtTheSamePlace holds that the mask moves offsets only by the four bytes of each key.
+// TestStreamsBreakAtTheSamePlace: the mask moves offsets only by the four bytes of each
+// key.
 func TestStreamsBreakAtTheSamePlace(t *testing.T) {
 	server := append(Streams(Server), LargeStreams(Server)...)
 	client := append(Streams(Client), LargeStreams(Client)...)
@@ -105,7 +106,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestOffsets holds where a verdict falls, with numbers counted by hand on unmasked bytes.
+// TestOffsets checks the offset of each verdict. The numbers are counted by hand on
+// unmasked bytes.
 func TestOffsets(t *testing.T) {
 	for _, c := range []struct {
 		bytes  string
@@ -138,7 +140,7 @@ func TestOffsets(t *testing.T) {
 		{"\x01\x01\xE2\x80\x00", Options{}, TruncatedUTF8, 5, 0},
 	} {
 		for n := range len(c.bytes) {
-			// No verdict falls before the byte that decides.
+			// No verdict comes before the byte that decides.
 			if r := Parse(Client, c.o, []byte(c.bytes[:n])); r.Err != nil {
 				t.Errorf("%q: judged after %d bytes: %s", c.bytes, n, r.Err.Rule.Name)
 			}
@@ -162,8 +164,8 @@ func TestTextTable(t *testing.T) {
 	}
 }
 
-// TestR33EveryShortText compares the grammar with unicode/utf8 over every string of up to three bytes, and of four with
-// the leads F0–F7.
+// TestR33EveryShortText compares the grammar with unicode/utf8 over every string of up to
+// three bytes, and of four with the leads F0–F7.
 func TestR33EveryShortText(t *testing.T) {
 	same := func(p ...byte) {
 		if _, ok := CheckText(p); ok != utf8.Valid(p) {
@@ -174,7 +176,7 @@ func TestR33EveryShortText(t *testing.T) {
 		same(byte(a))
 		for b := range 256 {
 			same(byte(a), byte(b))
-			if a < 0xC0 && a >= 0x7F && a != 0x80 { // one of these stands for all
+			if a < 0xC0 && a >= 0x7F && a != 0x80 { // one of these is enough for all
 				continue
 			}
 			for c := range 256 {

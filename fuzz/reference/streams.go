@@ -17,9 +17,9 @@ type Stream struct {
 }
 
 // Streams returns every named stream for a receiver with the role. They are the case
-// families of the public Autobahn suite, the bug classes V1–V17, and each wrong frame in
-// four places: alone, after a message, inside a message and after a Close frame (B9).
-// Those of more than a few kilobytes are in LargeStreams.
+// families of the public Autobahn suite, the bug classes V1–V17, and wrong frames. Each
+// wrong frame is in four places: alone, after a message, inside a message and after a
+// Close frame (B9). LargeStreams has those of more than a few kilobytes.
 func Streams(role Role) []Stream { return render(role, false) }
 
 // LargeStreams returns the streams of more than a few kilobytes.

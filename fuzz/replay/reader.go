@@ -57,12 +57,12 @@ func (r *Run) brokenClose() error {
 	want := r.Want.Broken
 	if want == nil {
 		if ok {
-			return fmt.Errorf("told of a Close frame: %+v", got)
+			return fmt.Errorf("BrokenClose without a broken Close frame: %+v", got)
 		}
 		return nil
 	}
 	if !ok || uint16(got.Code) != want.Code || got.Reason != want.Reason || got.Whole != want.Whole {
-		return fmt.Errorf("told of a Close frame (%t): %+v, want %+v", ok, got, *want)
+		return fmt.Errorf("BrokenClose (%t): %+v, want %+v", ok, got, *want)
 	}
 	return nil
 }

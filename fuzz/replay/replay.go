@@ -81,7 +81,7 @@ func (r *Run) All(cuts ...int) error {
 	return nil
 }
 
-// Decoder passes a frame.Decoder the pieces of the stream between the cuts, which ascend.
+// Decoder passes the pieces of the stream between the ascending cuts to a frame.Decoder.
 func (r *Run) Decoder(cuts ...int) error {
 	d := &r.dec
 	d.Reset(r.role, r.opt)

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// TestWatch: what an input may take is a second of the process's own time, however long that is, and a minute in all.
+// TestWatch: an input may take a second of CPU time, and a minute of time in all.
 func TestWatch(t *testing.T) {
 	for name, c := range map[string]struct {
-		share float64 // of the time that passes, which the process gets
+		share float64 // the share of the elapsed time that the process gets
 		takes time.Duration
-		why   string // part of what it says; "" if the input is in time
+		why   string // part of the message; "" if the input is in time
 	}{
 		"in time":             {1, 999 * time.Millisecond, ""},
 		"a loop":              {1, time.Hour, "longer than 1s"},
@@ -26,7 +26,7 @@ func TestWatch(t *testing.T) {
 			stop := watch(func() time.Duration { return time.Duration(c.share * float64(time.Since(start))) }, time.Second, func(why string) { said = why })
 			time.Sleep(c.takes)
 			stop()
-			time.Sleep(time.Hour) // what was armed looks once more
+			time.Sleep(time.Hour) // the watchdog looks once more
 			synctest.Wait()
 			if (said == "") != (c.why == "") || !strings.Contains(said, c.why) {
 				t.Errorf("%s: %q", name, said)
@@ -35,7 +35,8 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// TestCPUTimeGoesOn keeps the clock from standing still, with which a loop would be found after a minute only.
+// TestCPUTimeGoesOn: the clock of CPU time advances. Otherwise a loop would be found only
+// after a minute.
 func TestCPUTimeGoesOn(t *testing.T) {
 	begin := cpuTime()
 	for n := uint64(1); cpuTime() == begin; n++ {

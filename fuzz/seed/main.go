@@ -87,7 +87,7 @@ func seedFile(path string, raw, server bool, frames int, dir string) (n int, err
 		}
 	}
 	if n == 0 {
-		return 0, errors.New("it holds no whole frame")
+		return 0, errors.New("the file has no whole frame")
 	}
 	return n, nil
 }

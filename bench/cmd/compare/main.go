@@ -136,7 +136,7 @@ func plan(pattern, entrants, clients string) (*scenario.Plan, error) {
 	for _, n := range strings.FieldsFunc(clients, func(r rune) bool { return r == ',' }) {
 		v, err := strconv.Atoi(n)
 		if err != nil || v < 1 {
-			return nil, fmt.Errorf("%q is no number of clients", n)
+			return nil, fmt.Errorf("%q is not a number of clients", n)
 		}
 		p.Clients = append(p.Clients, v)
 	}

@@ -7,7 +7,8 @@ import (
 	"github.com/seed-7f57ff33/tickwire/bench/entrant"
 )
 
-// TestPlan: a plan names entrants that there are, also those with commas in their names, and what is mistyped is refused.
+// TestPlan: a plan accepts the names of entrants, also those with commas, and refuses
+// mistyped ones.
 func TestPlan(t *testing.T) {
 	var every []string
 	list := ""

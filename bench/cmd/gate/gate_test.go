@@ -52,7 +52,7 @@ func TestJudgeExact(t *testing.T) {
 	}
 }
 
-// TestFigures drops what was measured while the machine was slow.
+// TestFigures: samples that were taken while the machine was slow are dropped.
 func TestFigures(t *testing.T) {
 	var samples []sample
 	for i := range 10 {
@@ -69,10 +69,11 @@ func TestFigures(t *testing.T) {
 	}
 }
 
-// raced says that the race detector is on, under which a sync.Pool drops some of what it is given.
+// raced says that the race detector is on. A sync.Pool then drops some of its objects.
 var raced bool
 
-// TestExact counts on this machine: nothing on the way of a message allocates, a burst is one read, and every case has a baseline.
+// TestExact counts on this machine. Reading and writing a message allocates nothing, a
+// burst is one read, and every case has a baseline.
 func TestExact(t *testing.T) {
 	counts, err := exact()
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// A library that allocates and wastes time in each frame.Reader.Next fails the gate, with exit code 1 and for both reasons; the same
-// library without that passes its exact part.
+// A library that allocates and wastes time in each frame.Reader.Next fails the gate, with
+// exit code 1 and for both reasons. The unchanged library passes the exact part.
 func TestSlowedLibraryFails(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the library at two states")
@@ -40,7 +40,8 @@ func TestSlowedLibraryFails(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	// The overlay is of this checkout's file: the base, which is built elsewhere, is as it was committed.
+	// The overlay replaces the file of this checkout. The base is built elsewhere, as it
+	// was committed.
 	cmd := exec.Command(program, "-base", "HEAD", "-quick", "-layouts", "1", "-rounds", "5", "-run", "^decode 200 B, client")
 	cmd.Env = append(os.Environ(), "GOFLAGS="+os.Getenv("GOFLAGS")+" -overlay="+filepath.Join(dir, "overlay.json"))
 	out, err := cmd.CombinedOutput()
@@ -58,7 +59,8 @@ func TestSlowedLibraryFails(t *testing.T) {
 	}
 }
 
-// slowed returns the file with an allocation and some microseconds of work at the beginning of Reader.Next.
+// slowed returns the file with an allocation and some microseconds of work at the
+// beginning of Reader.Next.
 func slowed(t *testing.T, file string) []byte {
 	t.Helper()
 	src, err := os.ReadFile(file)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// The committed pictures are what their texts draw.
+// The committed pictures match their texts.
 func TestPicturesAreUpToDate(t *testing.T) {
 	if err := draw(filepath.Join("..", "..", "..", "frame", "doc"), true); err != nil {
 		t.Error(err)

@@ -1,4 +1,4 @@
-// Package buffertest helps tests that count allocations of what uses package buffer.
+// Package buffertest counts allocations in tests of packages that use package buffer.
 package buffertest
 
 import (
@@ -10,10 +10,10 @@ import (
 )
 
 // Mallocs returns how many objects the process allocates while f runs, with the collector
-// off. It is the least of some runs, because the runtime itself allocates now and then,
-// for example for the scavenger's timer. What f allocates it allocates every time. f runs
-// on one processor: pools keep something for each, so that a goroutine that is moved
-// meets pools that are still empty.
+// off. It runs f up to five times and returns the least count. The runtime itself
+// allocates now and then, for example for the scavenger's timer; f must allocate the same
+// in every run. f runs with GOMAXPROCS 1, because a pool has a part for each processor
+// and some could be empty.
 func Mallocs(f func()) uint64 {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
@@ -30,10 +30,9 @@ func Mallocs(f func()) uint64 {
 	return least
 }
 
-// Calibrate puts buffers of every class back until its pool has just calibrated. A
-// bytebufferpool.Pool does that at the first Put beyond 42,000 of one size since the last
-// time, and allocates twice: the list of its counts, and that list as a sort.Interface.
-// After this, no test of fewer Puts a class meets one.
+// Calibrate makes the pool of each size calibrate now, so that it does not while a test
+// counts. A bytebufferpool.Pool calibrates at the first Put after 42,000 of one size, and
+// allocates two objects. A test of fewer Puts per size then meets no calibration.
 func Calibrate(t testing.TB) {
 	t.Helper()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))

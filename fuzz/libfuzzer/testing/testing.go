@@ -22,7 +22,7 @@ type F struct {
 // Without it they are not kept.
 const SeedFolder = "TICKWIRE_SEEDS"
 
-// Start runs a target once, and returns what has to be called for each input.
+// Start runs a target once, and returns the function to call for each input.
 func Start(name string, target func(*F)) func(input []byte) {
 	f := &F{T: T{name}}
 	target(f)
@@ -57,8 +57,8 @@ func (f *F) call(input []byte) {
 	f.function.Call(in)
 }
 
-// encode is the inverse of what call does: integers have their size, texts and bytes a
-// length of two bytes before them, except for the last.
+// encode is the inverse of call. An integer has the bytes of its type. A text or byte
+// slice follows its length in two bytes; the last one has no length.
 func encode(args []any) (out []byte) {
 	for i, arg := range args {
 		var data []byte
@@ -91,7 +91,7 @@ func integer(arg any) any {
 	return arg
 }
 
-// decode takes an argument from the input. What is missing is zero.
+// decode takes an argument from the input. Missing bytes are zero.
 func decode(t reflect.Type, input []byte, last bool) (arg any, rest []byte) {
 	switch t.Kind() {
 	case reflect.Slice, reflect.String:
@@ -124,7 +124,7 @@ func decode(t reflect.Type, input []byte, last bool) (arg any, rest []byte) {
 	return v.Interface(), input[n:]
 }
 
-// T fails by a panic, which libFuzzer takes for a find.
+// T fails by a panic, which libFuzzer reports as a crash.
 type T struct{ name string }
 
 // Name returns the name of the target.
@@ -151,7 +151,7 @@ func (t *T) Error(args ...any) { t.Fatal(args...) }
 // Errorf panics.
 func (t *T) Errorf(format string, args ...any) { t.Fatalf(format, args...) }
 
-// TB is what helpers take.
+// TB is the argument of helpers.
 type TB interface {
 	Name() string
 	Helper()

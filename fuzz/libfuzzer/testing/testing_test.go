@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// What encode makes of arguments, decode takes apart again; what is cut off is zero.
+// decode returns the arguments that encode has encoded. Missing bytes are zero.
 func TestArguments(t *testing.T) {
 	args := []any{uint8(7), []byte("stream"), int16(-3), true, "text", uint64(1 << 60), []byte("the rest")}
 	input := encode(args)
