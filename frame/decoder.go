@@ -15,9 +15,11 @@ type Event struct {
 	// Data is a piece of the payload, in the bytes given to Next, unmasked there and
 	// checked; it can be empty.
 	Data []byte
-	// Start says that this is the first piece of its frame, End that it is the last. With
-	// neither, and no Data, there is no event: more bytes are needed.
-	Start, End bool
+	// Start says that this is the first piece of its frame.
+	Start bool
+	// End says that this is the last piece of its frame. With neither Start nor End, and
+	// no Data, there is no event: more bytes are needed.
+	End bool
 }
 
 // none reports whether nothing was found.

@@ -14,14 +14,14 @@ import (
 // what [AppendError] answers. A caller's own check can return an Error of its own:
 // &Error{Status: 401, Header: …}.
 type Error struct {
-	Status  int
+	Status  int    // of the answer: see above
 	Rule    string // what was broken, one clause
 	Section string // the rule's source: "RFC 6455 §4.2.1"
 	Name    string // the header, or the part of a URL, that it is about; "" if none
 	Offset  int    // of the first byte that decides, in what the parser was given; only for errors of the head's form
 
-	Header http.Header
-	Body   []byte // the beginning of the answer's body; its reader limits the length
+	Header http.Header // of the answer: see above
+	Body   []byte      // the beginning of the answer's body; its reader limits the length
 
 	limit string // the field of Limits that was passed; "" if the rule is another
 	value int    // what it was, with the default filled in

@@ -4,15 +4,15 @@ package handshake
 // parameters, in the order of the header (RFC 6455 §9.1). A list may contain a name more
 // than once: so a client offers alternatives.
 type Extension struct {
-	Name   string
-	Params []Param
+	Name   string  // a token
+	Params []Param // in the order of the header; nil if there are none
 }
 
 // A Param is one parameter of an Extension. Value is "" if the parameter has none. A
 // quoted value has no quotes here, and is a token like every other (RFC 6455 §9.1).
 type Param struct {
-	Name  string
-	Value string
+	Name  string // a token
+	Value string // "" if there is none
 }
 
 // ParseExtensions appends to dst the extensions of one Sec-WebSocket-Extensions value.

@@ -11,7 +11,7 @@ import (
 // are. The zero value, with Limits set or not, is ready for a request. Reset makes it
 // ready for the next.
 type RequestView struct {
-	Limits Limits
+	Limits Limits // for ParseRequest
 
 	scan   scanner
 	ready  bool
