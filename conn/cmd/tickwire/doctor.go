@@ -222,7 +222,7 @@ func table(findings []finding) []byte {
 		}
 		hanging(&b, "why:    ", f.Why)
 		for _, text := range f.Remedy {
-			hanging(&b, "remedy: ", text)
+			b.WriteString("    remedy: " + cli.Printable(text) + "\n") // a command: copied whole, it works
 		}
 	}
 	fmt.Fprintf(&b, "\n%d checks: %d ok, %d could be better, %d information, %d could not be read\n",
