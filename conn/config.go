@@ -129,10 +129,10 @@ type Config struct {
 	// Timestamps has Linux stamp received bytes: see LastRead. The stamp costs a clock
 	// reading for each read of the socket.
 	Timestamps bool
-	// LagLimit and BacklogLimit, with Timestamps, are the lag and the unread bytes in the
-	// kernel from which the Observer is told that this side reads too slowly. 0 means
-	// never.
-	LagLimit     time.Duration
+	// LagLimit, with Timestamps, is the lag from which the Observer is told that this
+	// side reads too slowly. 0 means never.
+	LagLimit time.Duration
+	// BacklogLimit does the same for the unread bytes in the kernel.
 	BacklogLimit int
 	// Observer, if not nil, is told of events on the connection.
 	Observer Observer

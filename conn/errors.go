@@ -94,14 +94,15 @@ func (e *deadlineError) Is(target error) bool { return target == os.ErrDeadlineE
 
 // CloseError says that the connection ended with a Close frame from the peer.
 type CloseError struct {
-	// Code and Reason are the peer's; CodeNoStatus if its Close had none. With Err they
-	// are what could be told: the code is then as it came, also if no peer may send it,
-	// and the reason need not be UTF-8 or whole.
-	Code   frame.CloseCode
+	// Code is the peer's; CodeNoStatus if its Close had none. With Err it is as it came,
+	// also if no peer may send it.
+	Code frame.CloseCode
+	// Reason is the peer's. With Err it need not be UTF-8 or whole.
 	Reason string
-	// SentCode and SentReason are ours; CodeAbnormal if no Close could be sent,
-	// CodeNoStatus if it had no code.
-	SentCode   frame.CloseCode
+	// SentCode is ours; CodeAbnormal if no Close could be sent, CodeNoStatus if it had no
+	// code.
+	SentCode frame.CloseCode
+	// SentReason is ours.
 	SentReason string
 	// Local says that our Close went first.
 	Local bool
@@ -204,6 +205,7 @@ func (c Clock) field() string {
 
 // TimeoutError says that a clock ended the connection.
 type TimeoutError struct {
+	// Clock is the one that ran out.
 	Clock Clock
 	// Limit is the clock's; 0 if it was a context that ended.
 	Limit time.Duration

@@ -86,7 +86,7 @@ var (
 // PollerError says that an option of a Poller could not be set.
 type PollerError struct {
 	Option string // the field of Poller
-	Err    error
+	Err    error  // what the system answered
 }
 
 // Error returns the option and the cause.

@@ -352,10 +352,10 @@ func (c *Conn) receivedAt() time.Time {
 
 // Record is one record of a recording.
 type Record struct {
-	Kind       RecordKind
-	Connection uint32 // from 1
-	Time       time.Time
-	Data       []byte // a view, valid until the next record is read
+	Kind       RecordKind // what Data is
+	Connection uint32     // from 1
+	Time       time.Time  // when it was read, written, opened or closed
+	Data       []byte     // a view, valid until the next record is read
 }
 
 // Recording reads what a Recorder wrote.

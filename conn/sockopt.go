@@ -24,11 +24,14 @@ type SocketOptions struct {
 	// that hangs: the kernel answers them. Config.KeepAlive is asked of the peer's
 	// program.
 	KeepAlive net.KeepAliveConfig
-	// ReceiveBuffer and SendBuffer are bytes of SO_RCVBUF and SO_SNDBUF. Linux doubles
-	// the value for its own bookkeeping, cuts it at net.core.rmem_max and wmem_max, and
-	// no longer tunes that buffer by itself. A receive buffer has to be set before the
-	// connection is made for its window to be announced.
-	ReceiveBuffer, SendBuffer int
+	// ReceiveBuffer is bytes of SO_RCVBUF. Linux doubles the value for its own
+	// bookkeeping, cuts it at net.core.rmem_max, and no longer tunes that buffer by
+	// itself. It has to be set before the connection is made for its window to be
+	// announced.
+	ReceiveBuffer int
+	// SendBuffer is bytes of SO_SNDBUF. Linux treats it likewise, with
+	// net.core.wmem_max.
+	SendBuffer int
 
 	// QuickAck has segments acknowledged at once instead of up to 40 ms later
 	// (TCP_QUICKACK, Linux). The kernel falls back by its own judgement: the option is
@@ -48,7 +51,7 @@ type SocketOptions struct {
 // SocketOptionError says that an option could not be set.
 type SocketOptionError struct {
 	Option string // the field of SocketOptions
-	Err    error
+	Err    error  // what the system answered
 }
 
 // Error returns the option and the cause.

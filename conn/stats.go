@@ -14,17 +14,17 @@ type Stats struct {
 	Reads           uint64 // reads of the transport that brought bytes: system calls where a socket is read by its descriptor
 	Waits           uint64 // reads that found nothing, and parked unless they were TryRead's or a Poller's, where that can be seen
 	Writes          uint64 // writes to the transport
-	PingsRead       uint64
-	PongsRead       uint64
-	PingsWritten    uint64
-	PongsWritten    uint64
+	PingsRead       uint64 // from the peer
+	PongsRead       uint64 // from the peer, asked for or not
+	PingsWritten    uint64 // by Ping, WriteControl and the keepalive clock
+	PongsWritten    uint64 // answers, and those of WriteControl
 
-	// With Config.Timestamps: of how many reads the lag is known, its sum and the
-	// longest, and the most bytes that a read left in the kernel.
-	Stamped    uint64
-	TotalLag   time.Duration
-	MaxLag     time.Duration
-	MaxBacklog int
+	// These need Config.Timestamps.
+
+	Stamped    uint64        // reads whose lag is known
+	TotalLag   time.Duration // sum of the lags
+	MaxLag     time.Duration // the longest lag
+	MaxBacklog int           // the most bytes that a read left in the kernel
 }
 
 // The holder of the reading side writes its counters; those of the writing side are

@@ -68,7 +68,7 @@ type Upgrader struct {
 // not be taken over. A request that broke a rule is a *handshake.Error instead.
 type UpgradeError struct {
 	Step string // "read", "answer", "hijack" or "socket"
-	Err  error
+	Err  error  // why it failed
 }
 
 // Error returns the step and the cause.

@@ -15,9 +15,11 @@ type Event struct {
 	// Data is a piece of the payload, unmasked and checked. It is a part of the bytes
 	// given to Next. It can be empty.
 	Data []byte
-	// Start marks the first piece of its frame, End the last. An Event without Start, End
-	// and Data is no event: more bytes are needed.
-	Start, End bool
+	// Start says that this is the first piece of its frame.
+	Start bool
+	// End says that this is the last piece of its frame. An Event without Start, End and
+	// Data is no event: more bytes are needed.
+	End bool
 }
 
 // none reports whether nothing was found.

@@ -29,12 +29,14 @@ const (
 
 // Header is a frame header (RFC 6455 §5.2).
 type Header struct {
-	Fin              bool
-	RSV1, RSV2, RSV3 bool
-	Opcode           Opcode
-	Masked           bool
-	Key              mask.Key // meaningful if Masked
-	Length           uint64   // of the payload, in bytes
+	Fin    bool     // the last frame of its message
+	RSV1   bool     // with compression agreed: the first frame of a compressed message
+	RSV2   bool     // no extension here uses it
+	RSV3   bool     // no extension here uses it
+	Opcode Opcode   // Continuation for every frame of a message after its first
+	Masked bool     // true from a client, false from a server
+	Key    mask.Key // meaningful if Masked
+	Length uint64   // of the payload, in bytes
 }
 
 // Size returns the length in bytes of the encoded header.

@@ -20,6 +20,7 @@ func (m Message) Clone() Message {
 
 // Frame is one frame with its whole payload.
 type Frame struct {
+	// Header is the frame's, as it came.
 	Header Header
 	// Payload is unmasked. It is a view, valid until the next read. Its capacity is its
 	// length.

@@ -28,10 +28,10 @@ func AppendConnect(dst []byte, authority string, h http.Header) ([]byte, error) 
 // A ConnectResponse is a proxy's answer to CONNECT (RFC 9110 §9.3.6), filled by
 // [ParseConnect].
 type ConnectResponse struct {
-	Limits Limits
+	Limits Limits // for ParseConnect
 
-	Status int // 2xx after ParseConnect has returned n > 0 without an error
-	Header http.Header
+	Status int         // 2xx after ParseConnect has returned n > 0 without an error
+	Header http.Header // of the answer
 
 	scan    scanner
 	ready   bool

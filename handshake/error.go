@@ -15,14 +15,14 @@ import (
 // are what [AppendError] sends. A caller's own check can return an Error of its own:
 // &Error{Status: 401, Header: …}.
 type Error struct {
-	Status  int
+	Status  int    // of the answer: see above
 	Rule    string // what is wrong, one clause
 	Section string // the rule's source: "RFC 6455 §4.2.1"
 	Name    string // the header, or the part of a URL, that is wrong; "" if none
 	Offset  int    // of the first byte that decides, in what the parser was given; only for errors of the head's form
 
-	Header http.Header
-	Body   []byte // the beginning of the answer's body; the caller that reads it limits the length
+	Header http.Header // of the answer: see above
+	Body   []byte      // the beginning of the answer's body; the caller that reads it limits the length
 
 	limit string // the field of Limits that was exceeded; "" for other rules
 	value int    // the value of that limit, with the default filled in

@@ -4,15 +4,15 @@ package handshake
 // parameters, in the order of the header (RFC 6455 §9.1). A client offers alternatives by
 // listing a name more than once.
 type Extension struct {
-	Name   string
-	Params []Param
+	Name   string  // a token
+	Params []Param // in the order of the header; nil if there are none
 }
 
 // A Param is one parameter of an Extension. Value is "" if the parameter has none. It is
 // a token, without the quotes that it may have in the header (RFC 6455 §9.1).
 type Param struct {
-	Name  string
-	Value string
+	Name  string // a token
+	Value string // "" if there is none
 }
 
 // ParseExtensions appends to dst the extensions of one Sec-WebSocket-Extensions value.

@@ -11,7 +11,7 @@ import (
 // those bytes change. The zero value is ready for a request. Set Limits before the first
 // call. Reset makes it ready for the next request.
 type RequestView struct {
-	Limits Limits
+	Limits Limits // for ParseRequest
 
 	scan   scanner
 	ready  bool

@@ -12,10 +12,10 @@ type Response struct {
 	Limits  Limits  // for ParseResponse
 	Relaxed Relaxed // for ParseResponse
 
-	Status      int // 101 after ParseResponse has returned n > 0 without an error
-	Subprotocol string
-	Extensions  []Extension
-	Header      http.Header
+	Status      int         // 101 after ParseResponse has returned n > 0 without an error
+	Subprotocol string      // the chosen one; "" if there is none
+	Extensions  []Extension // the agreed ones
+	Header      http.Header // of a client: all lines; of a server: the application's
 
 	scan      scanner
 	ready     bool

@@ -27,15 +27,16 @@ const (
 // The zero value allows everything, with context takeover in both directions, which
 // compresses best. An idle connection then holds at most 60 KiB: see the package comment.
 type Config struct {
-	// ServerNoContextTakeover and ClientNoContextTakeover have the server, or the client,
-	// compress every message independently. A client that sets the first fails the
-	// handshake if the server does not agree.
+	// ServerNoContextTakeover has the server compress every message independently. A
+	// client that sets it fails the handshake if the server does not agree.
 	ServerNoContextTakeover bool
+	// ClientNoContextTakeover has the client compress every message independently.
 	ClientNoContextTakeover bool
-	// ServerMaxWindowBits and ClientMaxWindowBits limit how far back the server's, or the
-	// client's, compressor may refer, as a power of two: 8 to 15 for 256 B to 32 KiB. 0
-	// means 15. A server can limit a client only if the client offers it.
+	// ServerMaxWindowBits limits how far back the server's compressor may refer, as a
+	// power of two: 8 to 15 for 256 B to 32 KiB. 0 means 15.
 	ServerMaxWindowBits int
+	// ClientMaxWindowBits is the same for the client's compressor. A server can limit a
+	// client only if the client offers it.
 	ClientMaxWindowBits int
 
 	// BareOffer has a client offer no parameter that no other field asks for: with those
@@ -79,18 +80,18 @@ type Config struct {
 
 // Params is what both sides agreed on, for both directions.
 type Params struct {
-	ServerNoContextTakeover bool
-	ClientNoContextTakeover bool
-	ServerMaxWindowBits     int // 8 to 15
-	ClientMaxWindowBits     int // 8 to 15
+	ServerNoContextTakeover bool // the server compresses each message alone
+	ClientNoContextTakeover bool // the client compresses each message alone
+	ServerMaxWindowBits     int  // 8 to 15
+	ClientMaxWindowBits     int  // 8 to 15
 }
 
 // A NegotiationError says why an offer or an answer is not acceptable (RFC 7692 §5.1,
 // §7.1).
 type NegotiationError struct {
-	Reason string
+	Reason string // what is wrong, one clause
 	Param  string // the parameter's name, if it is about one
-	Value  string
+	Value  string // the parameter's value
 }
 
 func (e *NegotiationError) Error() string {

@@ -33,8 +33,9 @@ type DeflateOptions struct {
 	// NoContextTakeover says that every message is to be compressed alone. Then nothing
 	// is held between messages.
 	NoContextTakeover bool
-	// Level and History are those of Config.
-	Level   int
+	// Level is that of Config.
+	Level int
+	// History is that of Config.
 	History int
 }
 

@@ -58,10 +58,12 @@ type Dialer struct {
 	// seconds if there is none.
 	HandshakeTimeout time.Duration
 
-	// WriteBufferSize is how many bytes of a message NextWriter buffers; 0 means 4096.
 	// ReadBufferSize is only used if it is over 64 KiB: the read buffer grows and shrinks
 	// with the traffic.
-	ReadBufferSize, WriteBufferSize int
+	ReadBufferSize int
+
+	// WriteBufferSize is how many bytes of a message NextWriter buffers; 0 means 4096.
+	WriteBufferSize int
 
 	// WriteBufferPool has the buffers of NextWriter. Use one pool for one
 	// WriteBufferSize.

@@ -17,8 +17,11 @@ type Upgrader struct {
 	// HandshakeTimeout bounds the writing of the answer. 0 means 45 seconds.
 	HandshakeTimeout time.Duration
 
-	// ReadBufferSize and WriteBufferSize are as in Dialer.
-	ReadBufferSize, WriteBufferSize int
+	// ReadBufferSize is as in Dialer.
+	ReadBufferSize int
+
+	// WriteBufferSize is as in Dialer.
+	WriteBufferSize int
 
 	// WriteBufferPool is as in Dialer.
 	WriteBufferPool BufferPool

@@ -12,8 +12,8 @@ var roundTripBounds = [...]float64{
 
 // Buckets is a distribution.
 type Buckets struct {
-	Count uint64
-	Sum   float64
+	Count uint64  // of the values
+	Sum   float64 // of the values
 	// Below counts the values up to each of Metric.Bounds: it rises from one to the next.
 	Below []uint64
 }

@@ -22,7 +22,9 @@ type Metric struct {
 	Name string
 	// Unit is UCUM: "s", "By", or an annotation such as "{message}".
 	Unit string
+	// Kind says how its values are to be read.
 	Kind Kind
+	// Help is one sentence about it.
 	Help string
 	// Labels are the keys of the labels, in the order of their values.
 	Labels []string

@@ -110,9 +110,10 @@ type Arbiter[K comparable] struct {
 
 // Delivery is a message in its place in the order.
 type Delivery[K comparable] struct {
-	Message  // a view, valid until Deliver returns
-	Key      K
-	From, To uint64
+	Message        // a view, valid until Deliver returns
+	Key     K      // of the sequence that it belongs to
+	From    uint64 // its first number
+	To      uint64 // its last number
 	// Line brought it.
 	Line int
 	// Waited is how long it was kept; 0 for a message that came in step.
@@ -121,9 +122,12 @@ type Delivery[K comparable] struct {
 
 // Gap is a range of numbers that no line brought in time.
 type Gap[K comparable] struct {
+	// Key is that of the sequence.
 	Key K
-	// From and To are the first and the last of them.
-	From, To uint64
+	// From is the first of them.
+	From uint64
+	// To is the last of them.
+	To uint64
 	// Waited is the time since the first message after them came. It is less than Window
 	// if Count or Bytes was reached.
 	Waited time.Duration
@@ -145,14 +149,14 @@ type LineCounts struct {
 
 // ArbiterCounts are totals over the life of an Arbiter, and the messages waiting now.
 type ArbiterCounts struct {
-	Delivered    uint64
-	Gaps         uint64 // told
-	Missing      uint64 // numbers in them
-	Forced       uint64 // of the gaps: those given up before Window, by Count or Bytes
-	Restarts     uint64
-	Dropped      uint64 // were First and not delivered: a longer message, Snapshot or Reset covered them, or they were no restart
-	Waiting      int
-	WaitingBytes int
+	Delivered    uint64       // messages
+	Gaps         uint64       // told
+	Missing      uint64       // numbers in them
+	Forced       uint64       // of the gaps: those given up before Window, by Count or Bytes
+	Restarts     uint64       // how often a key began anew
+	Dropped      uint64       // were First and not delivered: a longer message, Snapshot or Reset covered them, or they were no restart
+	Waiting      int          // messages, now
+	WaitingBytes int          // bytes of them, now
 	Lines        []LineCounts // up to the last that brought something
 }
 

@@ -23,8 +23,10 @@ const (
 // accepts and drops at once is not dialed more and more often. The first attempt after a
 // stable session waits only for Floor.
 type Backoff struct {
-	// Base and Cap bound the wait; 0 means DefaultBase and DefaultCap.
-	Base, Cap time.Duration
+	// Base is doubled with each attempt; 0 means DefaultBase.
+	Base time.Duration
+	// Cap bounds the wait; 0 means DefaultCap.
+	Cap time.Duration
 	// Floor is the shortest wait.
 	Floor time.Duration
 	// StableAfter is how long a session must have lasted to be stable; 0 means
@@ -79,7 +81,8 @@ func orDefault(d, byDefault time.Duration) time.Duration {
 type Limiter struct {
 	// Dials may begin within any span of Per.
 	Dials int
-	Per   time.Duration
+	// Per is that span.
+	Per time.Duration
 
 	mu     sync.Mutex
 	begins []time.Time // of the last Dials dials, some of them yet to come; a ring

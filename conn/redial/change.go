@@ -45,10 +45,10 @@ func name(of string, i uint8, names ...string) string {
 
 // Change is a step from one state to the next.
 type Change struct {
-	State   State
-	Epoch   uint64 // of the session that it is about, or of the last one; 0 before the first
-	Attempt int    // since the last session, from 1
-	URL     string
+	State   State         // the new one
+	Epoch   uint64        // of the session that it is about, or of the last one; 0 before the first
+	Attempt int           // since the last session, from 1
+	URL     string        // of the attempt or the session
 	Delay   time.Duration // Waiting
 	Err     error         // Failed, Down, Waiting and Stopped: why
 

@@ -16,9 +16,9 @@ import (
 // not change them afterwards. A Client runs once at a time, and can run again after it
 // ended.
 type Client struct {
-	// URL is what to dial. With URLs the attempts go through them in turn, and URL is not
-	// used.
-	URL  string
+	// URL is what to dial. It is not used with URLs.
+	URL string
+	// URLs are what the attempts go through in turn.
 	URLs []string
 	// URLFunc, if not nil, returns the URL of each attempt, for listen keys, tokens and
 	// nonces. URL and URLs may be empty then. An error is judged like that of a dial.
@@ -73,6 +73,7 @@ type Client struct {
 	// has the stack, and the Poller continues.
 	Poller *conn.Poller
 
+	// Backoff is the wait between attempts.
 	Backoff Backoff
 	// Limiter, if not nil, is asked before every dial. Several Clients can share one.
 	Limiter *Limiter

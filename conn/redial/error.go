@@ -47,15 +47,17 @@ type Error struct {
 	// Op is "URL", "dial", "connect hook", "read" or "handler"; of Lines "handler" or
 	// "key".
 	Op string
-	// Epoch is the session's, 0 if there was none yet. Number is that of the last message
-	// delivered in it.
-	Epoch, Number uint64
+	// Epoch is the session's, 0 if there was none yet.
+	Epoch uint64
+	// Number is that of the last message delivered in the epoch.
+	Number uint64
 	// Attempts is how many attempts had failed in a row.
 	Attempts int
 	// Limit is Backoff.MaxAttempts if only that kept the Client from another attempt, and
 	// 0 otherwise.
 	Limit int
-	Err   error
+	// Err is the cause.
+	Err error
 }
 
 // Error returns what failed, and when.
@@ -89,13 +91,15 @@ const (
 // TimeoutError says that a clock of the Client ended an attempt or a session. It matches
 // ErrConnectTimeout, ErrSilent or ErrNoData. Both policies retry it.
 type TimeoutError struct {
+	// Clock is the one that ran out.
 	Clock Clock
+	// Limit is the clock's.
 	Limit time.Duration
 	// Key is that of Session.Watch.
 	Key string
-	// Op is what ClockConnect has ended: "URL", "dial" or "connect hook". Err is what
-	// that returned then, nil if it did not return.
-	Op  string
+	// Op is what ClockConnect has ended: "URL", "dial" or "connect hook".
+	Op string
+	// Err is what Op returned then, nil if it did not return.
 	Err error
 }
 
@@ -157,7 +161,7 @@ func (e *ReconnectError) Unwrap() error { return e.Reason }
 
 // DecodeError says that Client.Decode failed for a message. It ends the session.
 type DecodeError struct {
-	Err error
+	Err error // what Decode returned
 }
 
 // Error tells what Decode returned.

@@ -16,9 +16,11 @@ type LifeSign struct {
 	// Send appends the sign to dst. It is sent every Every, first after Every has passed.
 	// A goroutine of the client calls it. Without Send, or with an Every of 0, none is
 	// sent. See Fixed.
-	Send   func(dst []byte) []byte
-	Every  time.Duration
-	Opcode conn.Opcode // of signs and of replies; 0 means Text
+	Send func(dst []byte) []byte
+	// Every is the time between signs.
+	Every time.Duration
+	// Opcode is that of signs and of replies; 0 means Text.
+	Opcode conn.Opcode
 
 	// IsAnswer reports whether a message is only the answer to a sign; then it is not
 	// delivered. It sees every message, so it should look at few bytes: see Prefix. nil

@@ -47,14 +47,18 @@ type Lines[K comparable] struct {
 	// OnChange.
 	OnEnd func(line int, err error)
 
-	// Window, Count, Bytes, Restart and Keys are those of Arbiter. One key too many ends
-	// Run with an error that matches ErrKeys. Window counts only time in which lines can
-	// bring messages: it stops while the handler runs.
-	Window  time.Duration
-	Count   int
-	Bytes   int
+	// Window is that of Arbiter. It counts only time in which lines can bring messages:
+	// it stops while the handler runs.
+	Window time.Duration
+	// Count is that of Arbiter.
+	Count int
+	// Bytes is that of Arbiter.
+	Bytes int
+	// Restart is that of Arbiter.
 	Restart uint64
-	Keys    int
+	// Keys is that of Arbiter. One key too many ends Run with an error that matches
+	// ErrKeys.
+	Keys int
 
 	running atomic.Bool
 

@@ -40,9 +40,9 @@ func (p SendPolicy) LogValue() slog.Value { return slog.StringValue(p.String()) 
 
 // Outbound describes what is about to be sent.
 type Outbound struct {
-	Opcode conn.Opcode // Text, Binary, frame.Ping or frame.Pong
-	Size   int         // of the payload in bytes; -1 for a message of conn.Conn.NextWriter
-	Epoch  uint64
+	Opcode conn.Opcode     // Text, Binary, frame.Ping or frame.Pong
+	Size   int             // of the payload in bytes; -1 for a message of conn.Conn.NextWriter
+	Epoch  uint64          // of the session
 	Done   <-chan struct{} // closed when the connection has ended: then waiting has no purpose
 }
 

@@ -14,8 +14,8 @@ import (
 
 // Message is a message with its origin.
 type Message struct {
-	conn.Message // a view, valid until the handler returns or the next message is asked for
-	Epoch        uint64
+	conn.Message        // a view, valid until the handler returns or the next message is asked for
+	Epoch        uint64 // of the session that brought it
 	Number       uint64 // of the message within its epoch, from 1
 	// Session is where the message came. Until the handler returns the reading side of
 	// Session.Conn is the handler's: it may ask for LastRead, or take what else is there

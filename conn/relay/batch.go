@@ -29,8 +29,8 @@ var ErrBatch = errors.New("relay: malformed batch")
 // BatchError says which rule of the batch format is broken, and where. It matches
 // ErrBatch.
 type BatchError struct {
-	Offset int // in the batch, in bytes
-	Rule   string
+	Offset int    // in the batch, in bytes
+	Rule   string // what is broken, one clause
 }
 
 // Error tells the rule and the offset.
@@ -108,6 +108,7 @@ func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
 // Record is a message of a feed, or a gap in it.
 type Record struct {
+	// Kind tells a message from a gap.
 	Kind Kind
 	// Reason is that of a Gap, and 0 otherwise.
 	Reason Reason
@@ -116,9 +117,10 @@ type Record struct {
 	// Epoch numbers the ingester's connections to the source. Messages of the same line
 	// and epoch came over one connection.
 	Epoch uint64
-	// From and To are the first and the last number of the message, or of the gap. Both
-	// are 0 if there are none.
-	From, To uint64
+	// From is the first number of the message, or of the gap; 0 if there is none.
+	From uint64
+	// To is the last number; 0 if there is none.
+	To uint64
 	// Received is when the ingester received the message, in nanoseconds since 1970.
 	Received int64
 }
@@ -134,9 +136,11 @@ type BatchHeader struct {
 	Writer uint64
 	// Ordinal counts the writer's records before this batch.
 	Ordinal uint64
-	// First is the first number in the batch, and Last the highest that is delivered or
-	// given up after it, within the Era. Both are 0 in a feed without numbers.
-	First, Last uint64
+	// First is the first number in the batch; 0 in a feed without numbers.
+	First uint64
+	// Last is the highest number that is delivered or given up after the batch, within
+	// the Era; 0 in a feed without numbers.
+	Last uint64
 	// Era counts how often the source restarted its numbers. A Restarted record can only
 	// be the first of its batch, and begins the era.
 	Era uint32

@@ -101,10 +101,11 @@ type Message struct {
 	// record's own index, where Client.Position and Save have EndOfBatch for the last one
 	// of a batch.
 	Position Position
-	// First and Last are, in a Gap with Reason Expired, the sequences of the batches that
-	// are gone. Of the first one, perhaps only the records after the last message are
-	// gone.
-	First, Last uint64
+	// First is, in a Gap with Reason Expired, the sequence of the first batch that is
+	// gone. Perhaps only its records after the last message are gone.
+	First uint64
+	// Last is the sequence of the last batch that is gone.
+	Last uint64
 	// Session is the connection to the gateway.
 	Session *redial.Session
 }

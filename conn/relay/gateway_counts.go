@@ -16,13 +16,13 @@ type GatewayCounts struct {
 	Refused    map[int]uint64 `json:"refused"`    // by HTTP status, or by Close code
 	TooSlow    uint64         `json:"tooSlow"`    // clients that were dropped: with conn.ErrTooSlow, or in their turn
 	CacheBytes int64          `json:"cacheBytes"` // memory of the cache in use
-	Streams    []StreamCounts `json:"streams"`
+	Streams    []StreamCounts `json:"streams"`    // one for each stream that was asked for
 }
 
 // StreamCounts are those of a stream. Counters go on when the stream is made anew.
 type StreamCounts struct {
-	Stream      string   `json:"stream"`
-	Ready       bool     `json:"ready"`
+	Stream      string   `json:"stream"`   // its name
+	Ready       bool     `json:"ready"`    // clients are served
 	Incarnation uint64   `json:"-"`        // 0 while the stream cannot be followed
 	Position    Position `json:"position"` // the end of what was fanned out
 	Head        uint64   `json:"head"`     // the last sequence that was fanned out

@@ -85,14 +85,16 @@ type Ingester struct {
 	// redial.Lines.Other. Its error ends Run. Without it they are dropped and counted.
 	Other func(ctx context.Context, line int, m redial.Message) error
 
-	// BatchBytes and BatchCount limit a batch, and BatchTime is the longest that a
-	// message waits for its batch to fill. 0 means DefaultBatchBytes, DefaultBatchCount,
-	// and 1 ms for a stream of one replica, otherwise 3 ms. A message that is longer than
-	// BatchBytes gets a batch of its own; one that is longer than the engine's largest
-	// payload becomes a Gap with the reason TooLong. A text that is not UTF-8, which only
-	// a Client's Decode can make, is appended as a binary message.
-	BatchBytes, BatchCount int
-	BatchTime              time.Duration
+	// BatchBytes limits a batch. 0 means DefaultBatchBytes. A message that is longer gets
+	// a batch of its own; one that is longer than the engine's largest payload becomes a
+	// Gap with the reason TooLong. A text that is not UTF-8, which only a Client's Decode
+	// can make, is appended as a binary message.
+	BatchBytes int
+	// BatchCount limits the records of a batch. 0 means DefaultBatchCount.
+	BatchCount int
+	// BatchTime is the longest that a message waits for its batch to fill. 0 means 1 ms
+	// for a stream of one replica, otherwise 3 ms.
+	BatchTime time.Duration
 	// InFlight is how many batches may be out without an answer, with one replica. 0
 	// means DefaultInFlight. With more replicas it is always one: BatchBytes and
 	// BatchCount then limit what goes out in a round trip to the engine.
@@ -174,12 +176,11 @@ type IngestCounts struct {
 	Refused   uint64 // batches that the engine refused, or answered in another way than expected
 	Breaks    uint64 // chains of batches that ended by that, or for want of answers
 
-	SpoolRecords   int64 // in the spool now, also those that are out
-	SpoolBytes     int64 // memory of the spool now
-	SpoolDiskBytes int64 // bytes of its files now
-	// Sequence and Number are the last batch of the stream and its last number, as far as
-	// this Ingester knows.
-	Sequence, Number uint64
+	SpoolRecords   int64  // in the spool now, also those that are out
+	SpoolBytes     int64  // memory of the spool now
+	SpoolDiskBytes int64  // bytes of its files now
+	Sequence       uint64 // the last batch of the stream, as far as this Ingester knows
+	Number         uint64 // its last number
 }
 
 type ingestTotals struct {

@@ -57,9 +57,11 @@ type StreamConfig struct {
 	Name string
 	// Replicas is 1, 3 or 5; 0 means 1.
 	Replicas int
-	// MaxAge and MaxBytes limit what the stream keeps: the oldest batches are dropped.
-	// 0 means DefaultMaxAge and DefaultMaxBytes, negative no limit.
-	MaxAge   time.Duration
+	// MaxAge limits how long the stream keeps a batch. 0 means DefaultMaxAge, negative no
+	// limit.
+	MaxAge time.Duration
+	// MaxBytes limits what the stream keeps: the oldest batches are dropped. 0 means
+	// DefaultMaxBytes, negative no limit.
 	MaxBytes int64
 	// Memory keeps the stream in memory instead of in files.
 	Memory bool
@@ -73,17 +75,22 @@ const (
 
 // StreamInfo describes a stream.
 type StreamInfo struct {
+	// Name is that of StreamConfig.
 	Name string
-	// Subject is where batches are published, and Live where the engine republishes them
-	// once they are stored.
-	Subject, Live string
+	// Subject is where batches are published.
+	Subject string
+	// Live is where the engine republishes batches once they are stored.
+	Live string
 	// Incarnation tells this stream apart from an earlier one of the same name.
 	Incarnation uint64
-	// First and Last are the sequences of the oldest and the newest batch. First is
-	// Last+1 if the stream is empty.
-	First, Last uint64
-	Replicas    int
-	Leader      string
+	// First is the sequence of the oldest batch, or Last+1 if the stream is empty.
+	First uint64
+	// Last is the sequence of the newest batch.
+	Last uint64
+	// Replicas is how many servers keep it.
+	Replicas int
+	// Leader is the server that takes its batches; "" without a cluster.
+	Leader string
 }
 
 // CreateStream creates a stream, or finds the one that is there. One that is there keeps

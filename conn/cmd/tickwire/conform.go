@@ -41,7 +41,7 @@ func runConform(ctx context.Context, std *streams, args []string) error {
 		if h := strings.TrimLeft(args[0], "-"); h == "h" || h == "help" {
 			fmt.Fprintln(std.out, "usage: tickwire conform server|listen|client|page [flags] …")
 			for _, c := range conformCommands() {
-				fmt.Fprintf(std.out, "  %-15s %s\n", c.name, c.about)
+				listed(std.out, 15, c)
 			}
 			return flag.ErrHelp
 		}

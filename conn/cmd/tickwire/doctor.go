@@ -188,8 +188,8 @@ func jsonLines(findings []finding) []byte {
 	return b.Bytes()
 }
 
-// table has three columns: the check, its verdict, and the values read. Reasons and
-// remedies are below, in the third column.
+// table has three columns: the check, its verdict, and the values read. A value that is
+// too long for its column goes below, as do reasons and remedies.
 func table(findings []finding) []byte {
 	first := len("CHECK")
 	for _, f := range findings {
@@ -206,17 +206,42 @@ func table(findings []finding) []byte {
 	for _, f := range findings {
 		count[f.Verdict]++
 		title, v := f.title(), f.Verdict
-		for _, line := range f.lines() {
-			row(title, v, line)
+		for _, line := range f.values() {
+			if first+second+4+utf8.RuneCountInString(cli.Printable(line)) <= cli.Columns {
+				row(title, v, line)
+			} else {
+				if title != "" {
+					row(title, v, "")
+				}
+				hanging(&b, "", line)
+			}
 			title, v = "", ""
+		}
+		if title != "" {
+			row(title, v, "")
+		}
+		hanging(&b, "why:    ", f.Why)
+		for _, text := range f.Remedy {
+			b.WriteString("    remedy: " + cli.Printable(text) + "\n") // a command: copied whole, it works
 		}
 	}
 	fmt.Fprintf(&b, "\n%d checks: %d ok, %d could be better, %d information, %d could not be read\n",
 		len(findings), count[verdictOK], count[verdictBetter], count[verdictInfo], count[verdictUnread])
 	if count[verdictBetter] > 0 {
-		b.WriteString("Nothing was changed. What sysctl -w and tee set lasts until the next boot; /etc/sysctl.d keeps it.\n")
+		b.WriteString("Nothing was changed. What sysctl -w and tee set lasts until the next boot;\n/etc/sysctl.d keeps it.\n")
 	}
 	return b.Bytes()
+}
+
+// hanging writes text below the first column, after a label.
+func hanging(b *bytes.Buffer, label, text string) {
+	const indent = "    "
+	for i, line := range cli.Wrap(cli.Printable(text), cli.Columns-len(indent)-len(label)) {
+		if i > 0 {
+			label = strings.Repeat(" ", len(label))
+		}
+		b.WriteString(indent + label + line + "\n")
+	}
 }
 
 // title returns the check's name and its interface.
@@ -224,8 +249,8 @@ func (f *finding) title() string {
 	return strings.TrimSpace(f.Check + " " + oneValue(f.Interface))
 }
 
-// lines returns the third column.
-func (f *finding) lines() []string {
+// values returns the third column.
+func (f *finding) values() []string {
 	var lines []string
 	for _, r := range f.Read {
 		switch {
@@ -236,39 +261,6 @@ func (f *finding) lines() []string {
 		default:
 			lines = append(lines, r.Path+" = "+r.Value+"; "+r.Error)
 		}
-	}
-	for i, text := range wrap(f.Why, 80) {
-		if i == 0 {
-			lines = append(lines, "why:    "+text)
-		} else {
-			lines = append(lines, "        "+text)
-		}
-	}
-	for _, text := range f.Remedy {
-		lines = append(lines, "remedy: "+text)
-	}
-	if len(lines) == 0 {
-		lines = []string{""}
-	}
-	return lines
-}
-
-// wrap breaks text between words into lines of at most width characters.
-func wrap(text string, width int) []string {
-	var lines []string
-	var line string
-	for _, word := range strings.Fields(text) {
-		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
-			lines = append(lines, line)
-			line = ""
-		}
-		if line != "" {
-			line += " "
-		}
-		line += word
-	}
-	if line != "" {
-		lines = append(lines, line)
 	}
 	return lines
 }

@@ -409,7 +409,7 @@ func TestDoctorFindings(t *testing.T) {
 			if f.Verdict != test.want {
 				t.Errorf("%q, want %q", f.Verdict, test.want)
 			}
-			whole := strings.Join(f.lines(), "\n")
+			whole := strings.Join(said(f), "\n")
 			flat := strings.Join(strings.Fields(whole), " ") // reasons are wrapped
 			for _, want := range test.lines {
 				if !strings.Contains(whole, want) && !strings.Contains(flat, want) {
@@ -446,7 +446,7 @@ func TestDoctorNamesWhatIsDenied(t *testing.T) {
 				if f.Verdict == verdictBetter {
 					t.Errorf("%s: %+v", name, f)
 				}
-				text := strings.Join(f.lines(), "\n")
+				text := strings.Join(said(f), "\n")
 				found = found || strings.Contains(text, reason(&fs.PathError{Err: cause}))
 			}
 			if !found {
@@ -540,11 +540,13 @@ func TestDoctorElsewhere(t *testing.T) {
 	}
 }
 
-// Three columns, each of which begins at one place.
+// Three columns, each of which begins at one place. Nothing but a long word is wider than
+// 80 columns.
 func TestDoctorColumns(t *testing.T) {
 	out := string(table([]finding{
 		{Check: "ok", Verdict: verdictOK, Read: []reading{{Path: "/a", Value: "1"}}},
-		{Check: "a_long_name", Interface: "eth0", Verdict: verdictBetter, Read: []reading{{Path: "/b", Value: "2"}, {Path: "/c", Error: "not there"}, {Path: "/d", Value: "x", Error: "y"}},
+		{Check: "a_long_name", Interface: "eth0", Verdict: verdictBetter, Read: []reading{{Path: "/b", Value: "2"}, {Path: "/c", Error: "not there"}, {Path: "/d", Value: "x", Error: "y"},
+			{Path: "/path/of/a/value/that/is/longer", Value: "than the column has room for"}},
 			Why: strings.Repeat("word ", 20) + "end.", Remedy: []string{"do this", "or that"}},
 		{Check: "unread", Verdict: verdictUnread, Read: []reading{}},
 	}))
@@ -553,14 +555,16 @@ ok                ok                 /a = 1
 a_long_name eth0  could be better    /b = 2
                                      /c: not there
                                      /d = x; y
-                                     why:    word word word word word word word word word word word word word word word word
-                                             word word word word end.
-                                     remedy: do this
-                                     remedy: or that
+    /path/of/a/value/that/is/longer = than the column has room for
+    why:    word word word word word word word word word word word word word
+            word word word word word word word end.
+    remedy: do this
+    remedy: or that
 unread            could not be read
 
 3 checks: 1 ok, 1 could be better, 0 information, 1 could not be read
-Nothing was changed. What sysctl -w and tee set lasts until the next boot; /etc/sysctl.d keeps it.
+Nothing was changed. What sysctl -w and tee set lasts until the next boot;
+/etc/sysctl.d keeps it.
 `
 	if out != want {
 		t.Errorf("%s\nwant\n%s", out, want)
@@ -651,4 +655,16 @@ func TestDoctorGroupDirs(t *testing.T) {
 			t.Errorf("%q: %s", test, got)
 		}
 	}
+}
+
+// said returns all that the table has of a finding.
+func said(f finding) []string {
+	lines := f.values()
+	if f.Why != "" {
+		lines = append(lines, "why:    "+f.Why)
+	}
+	for _, text := range f.Remedy {
+		lines = append(lines, "remedy: "+text)
+	}
+	return lines
 }

@@ -54,8 +54,8 @@ func (in *input) unsent() error {
 const maxLine = 16 << 20
 
 // readInput starts to read. It does not wait for a reader that never returns. next is
-// called after each complaint.
-func readInput(r io.Reader, complain func(format string, args ...any), next func()) *input {
+// called after each complaint, and over when all was read.
+func readInput(r io.Reader, complain func(format string, args ...any), next, over func()) *input {
 	in := &input{lines: make(chan string)}
 	go func() {
 		defer close(in.lines)
@@ -79,6 +79,7 @@ func readInput(r io.Reader, complain func(format string, args ...any), next func
 				if err != io.EOF {
 					complain("standard input: %v", err)
 				}
+				over()
 				return
 			}
 		}

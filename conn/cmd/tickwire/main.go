@@ -164,10 +164,23 @@ func dispatch(ctx context.Context, std *streams, args []string) int {
 func usage(w io.Writer) {
 	fmt.Fprintln(w, "usage: tickwire COMMAND [flags]")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-10s %s\n", c.name, c.about)
+		listed(w, 10, c)
 	}
-	fmt.Fprintln(w, "tickwire COMMAND -h prints the flags of a command. NO_COLOR is honoured; TLS logs its secrets to SSLKEYLOGFILE.")
-	fmt.Fprintln(w, "Exit status: 0 all is well, 1 the run failed or its output could not be written, 2 the command line, the URL or the file cannot be used.")
+	for _, text := range []string{
+		"tickwire COMMAND -h prints the flags of a command. NO_COLOR is honoured; TLS logs its secrets to SSLKEYLOGFILE.",
+		"Exit status: 0 all is well, 1 the run failed or its output could not be written, 2 the command line, the URL or the file cannot be used.",
+	} {
+		fmt.Fprintln(w, strings.Join(cli.Wrap(text, cli.Columns), "\n"))
+	}
+}
+
+// listed prints a command's name, in a column of a width, and what it does.
+func listed(w io.Writer, width int, c command) {
+	name := c.name
+	for _, line := range cli.Wrap(c.about, cli.Columns-width-3) {
+		fmt.Fprintf(w, "  %-*s %s\n", width, name, line)
+		name = ""
+	}
 }
 
 // badHeader reports whether the flag -header got something else.
@@ -192,7 +205,8 @@ func parseBetween(f *flag.FlagSet, std *streams, args []string, least, most int)
 	case errors.Is(err, flag.ErrHelp):
 		for _, c := range slices.Concat(commands(), conformCommands()) {
 			if c.name == f.Name() {
-				fmt.Fprintf(std.out, "usage: tickwire %s\n%s.\n", strings.TrimSpace(c.name+" "+c.synopsis), c.about)
+				about := strings.Join(cli.Wrap(c.about+".", cli.Columns), "\n")
+				fmt.Fprintf(std.out, "usage: tickwire %s\n%s\n", strings.TrimSpace(c.name+" "+c.synopsis), about)
 			}
 		}
 		cli.PrintFlags(std.out, f)

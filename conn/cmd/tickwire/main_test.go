@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/seed-7f57ff33/tickwire/asm"
 	"github.com/seed-7f57ff33/tickwire/conn/internal/cli"
@@ -200,8 +202,9 @@ func TestHelp(t *testing.T) {
 		}
 	}
 	stdout, _, _ := run(t, "help")
+	words := strings.Join(strings.Fields(stdout), " ") + " "
 	for _, c := range commands() {
-		if !strings.Contains(stdout, "\n  "+c.name+" ") || !strings.Contains(stdout, " "+c.about+"\n") {
+		if !strings.Contains(stdout, "\n  "+c.name+" ") || !strings.Contains(words, " "+c.name+" "+c.about+" ") {
 			t.Errorf("help does not list %s: %s", c.name, stdout)
 		}
 	}
@@ -342,6 +345,31 @@ func TestTailAgainstExchange(t *testing.T) {
 	}
 	if code, stderr := s.interrupt(t); code != exitOK || stderr != "" {
 		t.Errorf("exchange ends with exit code %d, %q", code, stderr)
+	}
+}
+
+// Help fits into 80 columns, except for words that are longer.
+func TestHelpFits(t *testing.T) {
+	pages := 0
+	for _, c := range slices.Concat([]command{{}}, commands(), conformCommands()) {
+		var out bytes.Buffer
+		args := append(strings.Fields(c.name), "-h")
+		execute(t.Context(), &streams{out: &out, err: &out}, args)
+		if out.Len() > 0 {
+			pages++
+		}
+		for line := range strings.Lines(out.String()) {
+			line = strings.TrimSuffix(line, "\n")
+			if before, text, ok := strings.Cut(line, "\t"); ok {
+				line = fmt.Sprintf("%-8s%s", before, text)
+			}
+			if utf8.RuneCountInString(line) > cli.Columns && !strings.HasPrefix(line, "usage: ") {
+				t.Errorf("%s: %d columns: %q", c.name, utf8.RuneCountInString(line), line)
+			}
+		}
+	}
+	if pages < 12 {
+		t.Errorf("%d pages of help", pages)
 	}
 }
 

@@ -127,7 +127,7 @@ func (t *tail) listen(std *streams) {
 	if t.plain && !t.json && isTerminalInput(std.in) {
 		t.prompt = "> "
 	}
-	t.in = readInput(std.in, t.complain, t.askNext)
+	t.in = readInput(std.in, t.complain, t.askNext, t.stopAsking)
 }
 
 // talk sends the lines of standard input on c until the connection ends.
@@ -150,6 +150,18 @@ func (t *tail) askNext() {
 	t.out.WriteString(t.prompt)
 	t.out.Flush()
 	t.asked, t.unsettled = true, false
+}
+
+// stopAsking ends the prompts, and the line that has one. What the terminal shows of
+// Ctrl-C or Ctrl-D is on that line too.
+func (t *tail) stopAsking() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.asked && t.prompt != "" {
+		t.out.WriteByte('\n')
+		t.out.Flush()
+	}
+	t.prompt, t.asked = "", false
 }
 
 // traceDial prints the steps of a dial when they are done.
@@ -239,7 +251,10 @@ func (t *tail) once(ctx context.Context, std *streams, d *conn.Dialer, url strin
 	if err := sendTexts(c, texts); err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { c.Shutdown(context.Background(), frame.CodeNormal, "") })
+	stop := context.AfterFunc(ctx, func() {
+		t.stopAsking()
+		c.Shutdown(context.Background(), frame.CodeNormal, "")
+	})
 	defer stop()
 	t.talk(c)
 	var m conn.Message
@@ -286,6 +301,7 @@ func (t *tail) follow(ctx context.Context, std *streams, d *conn.Dialer, url str
 			return nil
 		},
 	}
+	defer context.AfterFunc(ctx, t.stopAsking)()
 	err := client.Run(ctx, func(_ context.Context, m redial.Message) error {
 		more := m.Session.More()
 		err := t.take(m.Message, m.Epoch, more)

@@ -294,6 +294,27 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
+// The prompt ends with the input: its line is ended, and no message brings it back.
+func TestTailPromptEndsWithTheInput(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	tail := &tail{out: bufio.NewWriter(&out), plain: true, prompt: "> "}
+	tail.askNext()
+	over := make(chan struct{})
+	readInput(strings.NewReader(""), nil, nil, func() {
+		tail.stopAsking()
+		close(over)
+	})
+	<-over
+	if err := tail.take(conn.Message{Opcode: conn.Text, Data: []byte("one")}, 1, false); err != nil {
+		t.Fatal(err)
+	}
+	tail.askNext()
+	if want := "> \none\n"; out.String() != want {
+		t.Errorf("%q, want %q", out.String(), want)
+	}
+}
+
 // The prompt is shown again after a complaint.
 func TestTailPromptsAfterAComplaint(t *testing.T) {
 	t.Parallel()
@@ -311,7 +332,7 @@ func TestTailPromptsAfterAComplaint(t *testing.T) {
 	}
 	complain := func(format string, args ...any) { say(format) }
 	next := func() { say("> ") }
-	in := readInput(strings.NewReader("\xFF\n"+strings.Repeat("x", maxLine+1)+"\n"), complain, next)
+	in := readInput(strings.NewReader("\xFF\n"+strings.Repeat("x", maxLine+1)+"\n"), complain, next, func() {})
 	in.send(c, complain, next)
 	mu.Lock()
 	defer mu.Unlock()

@@ -46,10 +46,11 @@ func NewFlags(name string) *flag.FlagSet {
 // hiddenFlags are for the programs' own child processes.
 var hiddenFlags = []string{"leash"}
 
-// PrintFlags prints the flags of a subcommand, except hidden ones.
+// PrintFlags prints the flags of a subcommand, except hidden ones, in lines of Columns.
 func PrintFlags(w io.Writer, f *flag.FlagSet) {
 	shown := flag.NewFlagSet(f.Name(), flag.ContinueOnError)
-	shown.SetOutput(w)
+	var b strings.Builder
+	shown.SetOutput(&b)
 	f.VisitAll(func(each *flag.Flag) {
 		if !slices.Contains(hiddenFlags, each.Name) {
 			shown.Var(each.Value, each.Name, each.Usage)
@@ -57,4 +58,16 @@ func PrintFlags(w io.Writer, f *flag.FlagSet) {
 		}
 	})
 	shown.PrintDefaults()
+	for line := range strings.Lines(b.String()) {
+		// A tab precedes what a flag means, at column 8.
+		name, text, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		if !ok {
+			fmt.Fprintln(w, name)
+			continue
+		}
+		for _, part := range Wrap(text, Columns-8) {
+			fmt.Fprintf(w, "%s\t%s\n", name, part)
+			name = "    "
+		}
+	}
 }

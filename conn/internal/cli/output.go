@@ -70,7 +70,28 @@ func IsDevice(f *os.File) bool {
 	return err != nil || !os.SameFile(info, null)
 }
 
-// Columns is how wide a line of a Display may be.
+// Wrap breaks text between words into lines of at most width characters. A longer word
+// is not broken.
+func Wrap(text string, width int) []string {
+	var lines []string
+	var line string
+	for _, word := range strings.Fields(text) {
+		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
+			lines = append(lines, line)
+			line = ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	if line != "" {
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// Columns is how wide a line of a Display, and of what -h prints, may be.
 const Columns = 79
 
 // Display shows a line a second. On a terminal each line replaces the last one, and is
