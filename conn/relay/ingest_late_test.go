@@ -1,11 +1,13 @@
 package relay
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/url"
+	"sync"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -17,8 +19,11 @@ type lateNetwork struct {
 	url     string
 	to      string
 	first   chan net.Conn // the client's side
-	held    chan struct{} // closed: what the first one sends is held back
-	release chan struct{} // closed: no longer
+	release chan struct{} // closed: what was held back goes on
+
+	mu   sync.Mutex
+	hold bool
+	held []byte
 }
 
 func newLateNetwork(t *testing.T, server string) *lateNetwork {
@@ -34,7 +39,7 @@ func newLateNetwork(t *testing.T, server string) *lateNetwork {
 	t.Cleanup(func() { l.Close() })
 	n := &lateNetwork{
 		url: "nats://" + l.Addr().String(), to: u.Host,
-		first: make(chan net.Conn, 1), held: make(chan struct{}), release: make(chan struct{}),
+		first: make(chan net.Conn, 1), release: make(chan struct{}),
 	}
 	go func() {
 		for first := true; ; first = false {
@@ -67,18 +72,43 @@ func (n *lateNetwork) carry(client net.Conn, first bool) {
 		buf := make([]byte, 64<<10)
 		for {
 			k, err := client.Read(buf)
-			select {
-			case <-n.held:
-				if first {
-					<-n.release
+			if first && n.holds(buf[:k]) {
+				if err == nil {
+					continue
 				}
-			default:
+				<-n.release
+				server.Write(n.held)
+				return
 			}
 			if _, failed := server.Write(buf[:k]); failed != nil || err != nil {
 				return
 			}
 		}
 	}()
+}
+
+// holds reports whether p is held back.
+func (n *lateNetwork) holds(p []byte) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.hold {
+		n.held = append(n.held, p...)
+	}
+	return n.hold
+}
+
+// begin holds back what the first connection sends from now on.
+func (n *lateNetwork) begin() {
+	n.mu.Lock()
+	n.hold = true
+	n.mu.Unlock()
+}
+
+// has reports whether text is held back.
+func (n *lateNetwork) has(text string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return bytes.Contains(n.held, []byte(text))
 }
 
 // sentLate returns an appender that has sent the messages 1 to 30 in batches of ten, as
@@ -92,14 +122,17 @@ func sentLate(t *testing.T, number func([]byte) (from, to uint64, ok bool)) (a *
 	first := <-network.first
 	a = chainAppender(t, nc, number)
 	burst(a.s, 1, 30)
-	close(network.held)
+	network.begin()
 	a.sendAllOf(t)
 	if len(a.flight) != 3 {
 		t.Fatal(len(a.flight), "batches are out")
 	}
 	again := make(chan struct{})
 	nc.SetReconnectHandler(func(*nats.Conn) { close(again) })
-	eventually(t, "they are written", func() bool { n, err := nc.Buffered(); return n == 0 && err == nil })
+	if err := nc.Publish("after.them", nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "they are held back", func() bool { return network.has("PUB after.them") })
 	first.(*net.TCPConn).CloseWrite() // the client connects again
 	<-again
 	a.resumeOf(t)
