@@ -277,6 +277,17 @@ func TestIngestEnds(t *testing.T) {
 				t.Error(err)
 			}
 		}},
+		{name: "only shorter messages", want: ErrStreamConfig, then: func(t *testing.T, nc *nats.Conn, js jetstream.JetStream) {
+			stream, err := js.Stream(t.Context(), "S")
+			if err != nil {
+				t.Fatal(err)
+			}
+			config := stream.CachedInfo().Config
+			config.MaxMsgSize = 64
+			if _, err := js.UpdateStream(t.Context(), config); err != nil {
+				t.Error(err)
+			}
+		}},
 		{name: "closed", want: nats.ErrConnectionClosed, then: func(t *testing.T, nc *nats.Conn, js jetstream.JetStream) {}},
 		{name: "no permission", want: ErrPermission, user: engine.User{Publish: []string{"$JS.API.>", "_INBOX.>"}}},
 		{name: "no permission to ask", want: ErrPermission, user: engine.User{Publish: []string{"relay.S", "_INBOX.>"}}},

@@ -154,27 +154,56 @@ func Start(n int, dir string, edit func(*Options)) (*Cluster, error) {
 	return c, nil
 }
 
-// wait returns when every node answers for JetStream.
+// wait returns when every node answers for JetStream, and a stream of as many replicas
+// has room.
 func (c *Cluster) wait(limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	for _, node := range c.Nodes {
-		var last error
-		for ctx.Err() == nil {
-			if last = node.ready(ctx); last == nil {
-				break
-			}
-			time.Sleep(50 * time.Millisecond)
+		err := node.until(ctx, func(ctx context.Context, js jetstream.JetStream) error {
+			_, err := js.AccountInfo(ctx)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("engine: %s is not ready after %s: %w", node.Name, limit, err)
 		}
-		if last != nil {
-			return fmt.Errorf("engine: %s is not ready after %s: %w", node.Name, limit, last)
+	}
+	if len(c.Nodes) == 1 {
+		return nil
+	}
+	// A leader that has just begun does not know at once that the others are there.
+	err := c.Nodes[0].until(ctx, func(ctx context.Context, js jetstream.JetStream) error {
+		_, err := js.CreateStream(ctx, jetstream.StreamConfig{
+			Name: placed, Subjects: []string{placed}, Replicas: len(c.Nodes), Storage: jetstream.MemoryStorage,
+		})
+		if err != nil {
+			return err
 		}
+		return js.DeleteStream(ctx, placed)
+	})
+	if err != nil {
+		return fmt.Errorf("engine: %d replicas have no room after %s: %w", len(c.Nodes), limit, err)
 	}
 	return nil
 }
 
-func (n *Node) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Second) // without a leader nobody answers
+// placed is the stream with which wait tries whether replicas have room.
+const placed = "tickwire-placed"
+
+// until calls f with a connection to the node until it succeeds, or returns its last
+// error when ctx ends. Each call has a second: without a leader nobody answers.
+func (n *Node) until(ctx context.Context, f func(context.Context, jetstream.JetStream) error) error {
+	for {
+		err := n.try(ctx, f)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+func (n *Node) try(ctx context.Context, f func(context.Context, jetstream.JetStream) error) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	var options []nats.Option
 	if len(n.Users) > 0 {
@@ -189,8 +218,7 @@ func (n *Node) ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = js.AccountInfo(ctx)
-	return err
+	return f(ctx, js)
 }
 
 // Servers returns the addresses of all nodes, comma-separated.
