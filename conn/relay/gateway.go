@@ -124,7 +124,7 @@ type Gateway struct {
 	//
 	// A reverse proxy on this machine makes every request local. One that adds no such
 	// header and sends a loopback Host shows the page to everybody: set StatusAuthorize
-	// or NoStatus behind a proxy.
+	// or NoStatus there.
 	StatusAuthorize func(*http.Request) error
 
 	// OnError, if not nil, is told of what goes wrong: the engine is away, a batch cannot

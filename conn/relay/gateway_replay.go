@@ -228,8 +228,8 @@ func (c *client) last(f *feed) Position {
 }
 
 // oldest returns the sequence of the oldest batch that is granted. The answer of the
-// engine may be that of another client, and a little old: what has become too old since is
-// left out here, and what has expired is told in the stream.
+// engine may be that of another client, and a little old. What has become too old since
+// is left out here, and what has expired is told in the stream.
 func (c *client) oldest(ctx context.Context, f *feed) (uint64, error) {
 	o := f.origin(c.grant.MaxAge)
 	select {

@@ -10,5 +10,6 @@ import (
 func TestMain(m *testing.M) {
 	engine.Main() // this process may be to be a node
 	childMain()
+	childGatewayMain()
 	os.Exit(m.Run())
 }
