@@ -11,5 +11,6 @@ func TestMain(m *testing.M) {
 	engine.Main() // this process may be to be a node
 	childMain()
 	childGatewayMain()
+	childClientMain()
 	os.Exit(m.Run())
 }
