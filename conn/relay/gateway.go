@@ -81,12 +81,13 @@ type Gateway struct {
 	// Streams are the names of the streams to serve. They need not exist yet.
 	Streams []string
 	// Authorize is asked at every connection before the upgrade, except those of the
-	// status page. Its error refuses: a *handshake.Error with its status, header and
-	// body, any other with 403. Its text is told to OnError, and not to the client. nil
+	// status page. Its error refuses. A *handshake.Error answers with its status, header
+	// and body; without a body the client reads its Rule. Any other error answers with
+	// 403, and its text is not told to the client. OnError is told the text of both. nil
 	// grants everything to everybody.
 	//
-	// Under Handle it is asked after the upgrade, when the whole request is known. Its
-	// error then becomes 4403.
+	// Under Handle it is asked after the upgrade, when the whole request is known. Every
+	// error then becomes 4403, and nothing of it is told to the client.
 	Authorize func(*http.Request) (Grant, error)
 	// Upgrader opens the connections of ServeHTTP: see ServerUpgrader.
 	Upgrader conn.Upgrader
@@ -118,7 +119,12 @@ type Gateway struct {
 	NoStatus bool
 	// StatusAuthorize is asked about each request for the status page and its data; an
 	// error refuses like one of Authorize. nil allows only requests from this machine:
-	// their address and Host are loopback, and no proxy has added a Forwarded header.
+	// their address and Host are loopback, and they have neither X-Forwarded-For nor
+	// Forwarded.
+	//
+	// A reverse proxy on this machine makes every request local. One that adds no such
+	// header and sends a loopback Host shows the page to everybody: set StatusAuthorize
+	// or NoStatus there.
 	StatusAuthorize func(*http.Request) error
 
 	// OnError, if not nil, is told of what goes wrong: the engine is away, a batch cannot
@@ -137,6 +143,7 @@ type Gateway struct {
 	viewers      atomic.Int64 // of the status page
 	helloTimeout time.Duration
 	patience     time.Duration
+	originLife   time.Duration
 	slip         uint64 // batches that a join leaves out: for the test that its checker notices
 
 	mu      sync.Mutex
@@ -169,6 +176,7 @@ func (g *Gateway) init() {
 		g.turns = make(chan struct{}, orDefault(g.MaxReplays, DefaultMaxReplays))
 		g.helloTimeout = orDefault(g.helloTimeout, defaultHelloTimeout)
 		g.patience = orDefault(g.patience, defaultPatience)
+		g.originLife = orDefault(g.originLife, originLife)
 		g.turnTime = orDefault(g.turnTime, defaultTurnTime)
 		g.server = &conn.Server{Upgrader: g.ServerUpgrader(), RequestHandler: g.Handle, OnError: g.OnError}
 		g.server.Upgrader.Subprotocols = append(g.server.Upgrader.Subprotocols, StatusSubprotocol)

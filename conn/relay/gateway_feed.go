@@ -75,7 +75,8 @@ type feed struct {
 	ringSize int64         // bytes
 	moved    chan struct{} // closed when head moves
 	live     map[*client]struct{}
-	ended    error // why the feed is over
+	origins  map[time.Duration]*origin // by Grant.MaxAge
+	ended    error                     // why the feed is over
 	group    conn.Group
 	plain    conn.Group // of clients without the subprotocol
 }

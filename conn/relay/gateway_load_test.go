@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seed-7f57ff33/tickwire/conn"
@@ -55,6 +56,86 @@ func TestGatewayThousandReturn(t *testing.T) {
 	n := g.Counts().Streams[0]
 	if n.Fetches != chunks || n.Fetched != chunks*chunkBatches || n.Resumes != uint64(clients) {
 		t.Errorf("%+v", n)
+	}
+}
+
+// Clients that begin at the oldest record at once: the engine is asked once where that
+// is, for each age that is granted, and once for each chunk.
+func TestGatewayManyOldest(t *testing.T) {
+	t.Parallel()
+	const chunks, clients = 2, 200
+	nc := connectTo(t, soloEngine(t))
+	s := newSource(t, nc, StreamConfig{Name: "many"})
+	s.publish(chunks * chunkBatches)
+	g := startReady(t, &Gateway{Conn: nc, Streams: []string{"many"}, originLife: time.Hour, helloTimeout: time.Minute, patience: time.Minute,
+		Authorize: func(r *http.Request) (Grant, error) {
+			age, err := time.ParseDuration(r.URL.Query().Get("age"))
+			return Grant{Streams: []string{"*"}, MaxAge: age}, err
+		}})
+	requests, err := nc.SubscribeSync("$JS.API.DIRECT.GET.many")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	together(t, clients, func(i int) error {
+		age := []string{"1h", "2h"}[i%2]
+		p, err := joinBy(t.Context(), &conn.Dialer{HandshakeTimeout: time.Minute}, g.url+"?age="+age, control{Stream: "many", Start: startOldest})
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		if *p.welcome.After != *s.at(0, EndOfBatch) {
+			return fmt.Errorf("begins after %v", p.welcome.After)
+		}
+		return p.until(s.number)
+	})
+	if err := nc.Flush(); err != nil { // what the gateway asked has arrived here too
+		t.Fatal(err)
+	}
+	ages, reads := 0, 0
+	for {
+		m, err := requests.NextMsg(100 * time.Millisecond)
+		if errors.Is(err, nats.ErrTimeout) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(m.Data), "start_time") {
+			ages++
+		} else {
+			reads++
+		}
+	}
+	if ages != 2 || reads != chunks {
+		t.Errorf("%d questions about ages, %d reads", ages, reads)
+	}
+}
+
+// What has become too old since another client asked is left out.
+func TestGatewaySharedOldest(t *testing.T) {
+	t.Parallel()
+	nc := connectTo(t, soloEngine(t))
+	s := newSource(t, nc, StreamConfig{Name: "shared"})
+	s.publish(10)
+	g := startReady(t, &Gateway{Conn: nc, Streams: []string{"shared"}, originLife: time.Hour})
+	g.byName["shared"].mu.Lock()
+	f := g.byName["shared"].feed
+	g.byName["shared"].mu.Unlock()
+	<-f.origin(time.Hour).done
+	time.Sleep(10 * time.Millisecond)
+	begun := time.Now()
+	s.publish(5)
+	waitFor(t, "the new batches", func() bool { return f.position() == 15 })
+	// The answer of an hour's grant, for a grant that has none of the first batches.
+	c := &client{g: g.Gateway, feed: f, grant: Grant{MaxAge: time.Since(begun)}}
+	f.mu.Lock()
+	f.origins[c.grant.MaxAge] = f.origins[time.Hour]
+	f.mu.Unlock()
+	next, err := c.oldest(t.Context(), f)
+	if err != nil || next < 11 {
+		t.Errorf("begins with %d, %v", next, err)
 	}
 }
 

@@ -25,9 +25,8 @@ type client struct {
 	parting sync.Once
 
 	// By the goroutine of serve.
-	next  uint64   // the sequence of the first batch that it has not got as a whole
-	skip  int      // how many records of that batch it has
-	sent  Position // of the last record that was written
+	next  uint64 // the sequence of the first batch that it has not got as a whole
+	skip  int    // how many records of that batch it has
 	begun time.Time
 	total int64 // bytes replayed
 }
@@ -141,7 +140,7 @@ func (c *client) serve(ctx context.Context, k control) {
 	case errors.As(err, &refused):
 		c.fail(refused)
 	case errors.Is(err, errGoingAway), errors.Is(err, ErrIncarnation):
-		c.leave(err, c.sent, time.Now().Add(farewellTimeout))
+		c.leave(err, c.last(f), time.Now().Add(farewellTimeout))
 	default:
 		if errors.Is(err, conn.ErrGroup) {
 			c.g.report(fmt.Errorf("relay: gateway: the connection is not of ServerUpgrader: %w", err))
@@ -177,12 +176,15 @@ func (c *client) join(ctx context.Context, k control) (*feed, error) {
 	if c.plain {
 		return f, nil
 	}
-	c.sent = Position{f.incarnation, 0, EndOfBatch}
 	recovered, err := c.resolve(ctx, f, k)
 	if err != nil {
 		return f, c.later(err, "this gateway, or the engine, has not come up to the position")
 	}
-	welcome := control{Type: "welcome", Stream: k.Stream, After: &c.sent, Recovered: &recovered}
+	after := c.last(f)
+	if k.Start == startAfter && recovered {
+		after = *k.After // in its own words
+	}
+	welcome := control{Type: "welcome", Stream: k.Stream, After: &after, Recovered: &recovered}
 	f.joins.Add(1)
 	if k.Start == startAfter && recovered {
 		f.recovered.Add(1)
@@ -209,7 +211,6 @@ func (c *client) resolve(ctx context.Context, f *feed, k control) (recovered boo
 	default:
 		c.next = f.position() + 1
 	}
-	c.sent = before(f, c.next)
 	return true, err
 }
 
@@ -218,43 +219,43 @@ func before(f *feed, sequence uint64) Position {
 	return Position{f.incarnation, sequence - 1, EndOfBatch}
 }
 
-// oldest returns the sequence of the oldest batch that is granted.
-func (c *client) oldest(ctx context.Context, f *feed) (uint64, error) {
-	since, limited := c.since()
-	for pause := time.Duration(0); sleep(ctx, pause) == nil; {
-		var next uint64
-		pause = 100 * time.Millisecond
-		if limited {
-			got, err := directGetSince(ctx, c.g.Conn, f.name, since)
-			if err != nil {
-				continue
-			}
-			if len(got) > 0 {
-				next = got[0].sequence
-			}
-		}
-		info, err := f.lookup(ctx)
-		switch {
-		case err != nil:
-			continue
-		case info.Incarnation != f.incarnation:
-			return 0, ErrIncarnation
-		case !limited:
-			next = info.First
-		case next == 0:
-			pause = 10 * time.Millisecond
-			// Nothing is that young, or the replica is not up to date.
-			f.mu.Lock()
-			head, old := f.head, f.headTime < since.UnixNano()
-			f.mu.Unlock()
-			if !old || head < info.Last {
-				continue
-			}
-			next = head + 1
-		}
-		return next, f.await(ctx, next-1)
+// last returns the position of the last record that the client has.
+func (c *client) last(f *feed) Position {
+	if c.skip > 0 {
+		return Position{f.incarnation, c.next, uint16(c.skip - 1)}
 	}
-	return 0, ctx.Err()
+	return before(f, max(c.next, 1))
+}
+
+// oldest returns the sequence of the oldest batch that is granted. The answer of the
+// engine may be that of another client, and a little old. What has become too old since
+// is left out here, and what has expired is told in the stream.
+func (c *client) oldest(ctx context.Context, f *feed) (uint64, error) {
+	o := f.origin(c.grant.MaxAge)
+	select {
+	case <-o.done:
+	case <-f.over:
+		return 0, f.why()
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	if o.err != nil {
+		return 0, o.err
+	}
+	next := o.next
+	if err := f.await(ctx, next-1); err != nil {
+		return 0, err
+	}
+	for since, limited := c.since(); limited && next <= f.position(); next++ {
+		packets, err := f.from(ctx, next)
+		if err != nil {
+			return 0, err
+		}
+		if packets[0].gone || packets[0].time >= since.UnixNano() {
+			break
+		}
+	}
+	return next, nil
 }
 
 // since returns the oldest time that is granted, if it is limited.
@@ -270,7 +271,7 @@ func (c *client) resume(ctx context.Context, f *feed, p Position, strict bool) (
 	if err := f.await(ctx, p.Sequence); err != nil {
 		return false, err
 	}
-	c.next, c.skip, c.sent, recovered = p.Sequence, int(p.Index)+1, p, true
+	c.next, c.skip, recovered = p.Sequence, int(p.Index)+1, true
 	if p.Sequence == 0 || p.Index == EndOfBatch {
 		c.next, c.skip = p.Sequence+1, 0
 	}
@@ -285,7 +286,6 @@ func (c *client) resume(ctx context.Context, f *feed, p Position, strict bool) (
 			return false, &refusal{CloseExpired, "the position has expired"}
 		case first.gone:
 			c.next, c.skip, recovered = first.last+1, 0, false
-			c.sent = before(f, c.next)
 		case c.skip > len(first.ends):
 			return false, &refusal{CloseBadHello, "hello: the stream has no such position"}
 		case c.skip == len(first.ends):
@@ -443,11 +443,7 @@ func (c *client) write(f *feed, packets []*packet) error {
 		c.next, c.skip = p.last+1, 0
 		c.count(f, len(p.ends)-from, size)
 	}
-	if err := c.conn.Flush(); err != nil {
-		return err
-	}
-	c.sent = before(f, c.next)
-	return nil
+	return c.conn.Flush()
 }
 
 func (c *client) count(f *feed, messages int, size int64) {

@@ -135,7 +135,7 @@ func (s *stream) begin(ctx context.Context) (*feed, error) {
 		return nil, err
 	}
 	f := &feed{stream: s, incarnation: info.Incarnation, over: make(chan struct{}), moved: make(chan struct{}),
-		live: map[*client]struct{}{}, messages: make(chan *nats.Msg, liveQueue), answers: make(chan answer, 1)}
+		live: map[*client]struct{}{}, origins: map[time.Duration]*origin{}, messages: make(chan *nats.Msg, liveQueue), answers: make(chan answer, 1)}
 	for _, group := range []*conn.Group{&f.group, &f.plain} {
 		group.Buffer, group.Lag = groupBuffer, s.g.GroupLag
 	}

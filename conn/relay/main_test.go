@@ -10,5 +10,7 @@ import (
 func TestMain(m *testing.M) {
 	engine.Main() // this process may be to be a node
 	childMain()
+	childGatewayMain()
+	childClientMain()
 	os.Exit(m.Run())
 }
