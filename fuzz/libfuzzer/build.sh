@@ -46,11 +46,15 @@ import (
 	"$module/fuzz/libfuzzer/testing"
 )
 
-var call = testing.Start("$target", targets.$target)
+var (
+	call  = testing.Start("$target", targets.$target)
+	input []byte // of each call in turn
+)
 
 //export LLVMFuzzerTestOneInput
 func LLVMFuzzerTestOneInput(data *C.uint8_t, size C.size_t) C.int {
-	call(append([]byte{}, unsafe.Slice((*byte)(data), int(size))...))
+	input = append(input[:0], unsafe.Slice((*byte)(data), int(size))...)
+	call(input)
 	return 0
 }
 

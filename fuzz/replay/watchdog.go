@@ -9,13 +9,6 @@ import (
 // too.
 const hangTimeout = time.Minute
 
-// Watchdog ends the process unless stop is called before an input has used busy of CPU
-// time. Its message has the name. An endless loop is a bug; a machine that has no time
-// for the process is not.
-func Watchdog(name string, busy time.Duration) (stop func()) {
-	return watch(cpuTime, busy, func(why string) { panic(name + ": " + why) })
-}
-
 // watch calls fail if an input uses too much of clock, or too much time, before stop is
 // called.
 func watch(clock func() time.Duration, busy time.Duration, fail func(why string)) (stop func()) {
@@ -38,6 +31,32 @@ func watch(clock func() time.Duration, busy time.Duration, fail func(why string)
 	return func() {
 		stopped.Store(true)
 		first.Stop()
+	}
+}
+
+// borders counts inputs begun and ended, for look: it is odd while one runs.
+var borders atomic.Uint64
+
+func ended() { borders.Add(1) }
+
+// look calls fail when an input uses too much of clock, or too much time.
+func look(clock func() time.Duration, busy time.Duration, fail func(why string)) {
+	for {
+		seen, begin, start := borders.Load(), clock(), time.Now()
+		for {
+			time.Sleep(busy / 4)
+			if seen%2 == 0 || borders.Load() != seen {
+				break
+			}
+			if clock()-begin >= busy {
+				fail("an input took longer than " + busy.String())
+				return
+			}
+			if time.Since(start) >= hangTimeout {
+				fail("an input did not return within a minute")
+				return
+			}
+		}
 	}
 }
 

@@ -35,6 +35,41 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// TestLook: inputs in time pass, and one that does not end is found, also after them.
+func TestLook(t *testing.T) {
+	for name, c := range map[string]struct {
+		share float64 // the share of the elapsed time that the process gets
+		in    time.Duration
+		why   string
+	}{
+		"a loop":  {1, 1300 * time.Millisecond, "longer than 1s"},
+		"slow":    {0.05, 20300 * time.Millisecond, "longer than 1s"},
+		"blocked": {0, 60300 * time.Millisecond, "within a minute"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			start, said := time.Now(), ""
+			clock := func() time.Duration { return time.Duration(c.share * float64(time.Since(start))) }
+			go look(clock, time.Second, func(why string) { said = why })
+			for range 100 {
+				borders.Add(1)
+				time.Sleep(700 * time.Millisecond)
+				ended()
+			}
+			time.Sleep(time.Minute)
+			if said != "" {
+				t.Errorf("%s: inputs in time: %q", name, said)
+			}
+			borders.Add(1)
+			time.Sleep(c.in)
+			synctest.Wait()
+			if !strings.Contains(said, c.why) {
+				t.Errorf("%s: %q", name, said)
+			}
+			ended()
+		})
+	}
+}
+
 // TestCPUTimeGoesOn: the clock of CPU time advances. Otherwise a loop would be found only
 // after a minute.
 func TestCPUTimeGoesOn(t *testing.T) {
