@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// Pause stops the node's process until Resume. It returns when the process has stopped: the
-// signal alone leaves it a moment, in which it can still answer.
+// Pause stops the node's process until Resume. It returns when the process has stopped:
+// the signal alone leaves it a moment, in which it can still answer.
 func (n *Node) Pause() error {
 	if err := n.command.Process.Signal(syscall.SIGSTOP); err != nil {
 		return err
