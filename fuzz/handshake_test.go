@@ -351,7 +351,7 @@ func FuzzExtensions(f *testing.F) {
 // FuzzURL makes a request from every URL that is accepted. net/http and net/url must read
 // it.
 func FuzzURL(f *testing.F) {
-	for _, s := range []string{"ws://h", "wss://u:p@h:8443/a?b", "ws://[::1]:80/", "ws://[fe80::1%25eth0]/", "ws://h/ä?ö", "ws://h/#", "http://h/", "ws://h:0/",
+	for _, s := range []string{"ws://h", "wss://u:p@h:8443/a?b", "ws://[::1]:80/", "ws://[fe80::1%25eth0]/", "ws://[fe80::1%25a%25et]/", "ws://h/ä?ö", "ws://h/#", "http://h/", "ws://h:0/",
 		"ws://h\r\nX: y/", "ws://good\\@evil/", "ws://a@b@c/", "ws://h/%zz", "ws://h?", "WS://H.", "ws://bücher.example/", "ws://h:99999", "ws:///x", "/../b?c", "//h:1/x", "?q"} {
 		f.Add(s, "/next?x")
 		f.Add("ws://h/a/b", s)

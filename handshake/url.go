@@ -205,7 +205,7 @@ func (u *URL) String() string {
 	}
 	h := u.Host()
 	if _, zone, ok := strings.Cut(u.Name, "%"); ok {
-		h = strings.Replace(h, "]", "%25"+zone+"]", 1)
+		h = strings.Replace(h, "]", "%25"+strings.ReplaceAll(zone, "%", "%25")+"]", 1)
 	}
 	return scheme + h + u.Target
 }

@@ -47,6 +47,8 @@ func TestR37URLs(t *testing.T) {
 		{"ws://[::ffff:1.2.3.4]:81", "[::ffff:1.2.3.4]:81", "[::ffff:1.2.3.4]:81", "/"},
 		{"ws://[fe80::1%25eth0]/", "[fe80::1%eth0]:80", "[fe80::1]", "/"},
 		{"ws://[fe80::1%25Eth0]:81/x", "[fe80::1%Eth0]:81", "[fe80::1]:81", "/x"},
+		{"ws://[fe80::1%25a%25et]/", "[fe80::1%a%et]:80", "[fe80::1]", "/"},
+		{"ws://[fe80::1%25%21$%25&'*+-._~%25]/", "[fe80::1%!$%&'*+-._~%]:80", "[fe80::1]", "/"},
 		{"ws://user:pw@example.com/x", "example.com:80", "example.com", "/x"},
 		{"ws://user@example.com:81/x", "example.com:81", "example.com:81", "/x"},
 		{"ws://a@b@example.com/", "", "", ""},
