@@ -55,17 +55,21 @@ func (o *SocketOptions) setAfter(t *net.TCPConn) error {
 	return nil
 }
 
-// cutByKernel reports whether the kernel has dropped the connection, so that it waits for
-// nothing from the peer nor sends to it.
-func cutByKernel(nc net.Conn) bool {
+// toldOfReset reports whether the kernel has dropped the connection, and some call was
+// told why. Nobody was if the peer had ended the stream before the reset came.
+func toldOfReset(nc net.Conn) bool {
 	raw, err := rawSocket(nc)
 	if err != nil {
 		return false
 	}
-	closed := false
+	told := false
 	_ = raw.Control(func(fd uintptr) {
 		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-		closed = err == nil && info.State == unix.BPF_TCP_CLOSE
+		if err != nil || info.State != unix.BPF_TCP_CLOSE {
+			return
+		}
+		left, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
+		told = err == nil && left == 0
 	})
-	return closed
+	return told
 }

@@ -35,5 +35,5 @@ func (o *SocketOptions) setAfter(t *net.TCPConn) error {
 	return nil
 }
 
-// cutByKernel is what only Linux tells.
-func cutByKernel(net.Conn) bool { return false }
+// toldOfReset is what only Linux tells.
+func toldOfReset(net.Conn) bool { return false }

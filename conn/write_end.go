@@ -101,7 +101,7 @@ func (c *Conn) stopWaiting(w *writeEnd) {
 // io.EOF. What the write returned is then waited for; that takes no longer than its
 // goroutine needs to say so.
 func (c *Conn) writerKnows(end error) bool {
-	if end != io.EOF && end != io.ErrUnexpectedEOF || c.lock.has(lockClosing) || !cutByKernel(c.base) {
+	if end != io.EOF && end != io.ErrUnexpectedEOF || c.lock.has(lockClosing) || !toldOfReset(c.base) {
 		return false
 	}
 	for begin := time.Now(); c.writeFailure.Load() == nil; runtime.Gosched() {

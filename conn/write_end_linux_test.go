@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/seed-7f57ff33/tickwire/frame"
 )
 
@@ -106,4 +108,45 @@ func TestResetThatAWriteWasTold(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A reset that comes after the end of the stream is told to nobody: no write is waited for.
+func TestResetAfterTheEnd(t *testing.T) {
+	l := newListener(t)
+	nc := connectRaw(t, l.Addr())
+	peer, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer.Close() // a FIN; what comes then is answered with a reset
+	if _, err := nc.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); !dropped(t, nc); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no reset came")
+		}
+	}
+	if _, err := nc.Read(make([]byte, 1)); err != io.EOF {
+		t.Error(err)
+	}
+	if toldOfReset(nc) {
+		t.Error("nobody was told")
+	}
+}
+
+// dropped reports whether the kernel has dropped a connection.
+func dropped(t *testing.T, nc net.Conn) (closed bool) {
+	t.Helper()
+	raw, err := rawSocket(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		closed = err == nil && info.State == unix.BPF_TCP_CLOSE
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return closed
 }
