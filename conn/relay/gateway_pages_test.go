@@ -35,7 +35,7 @@ func TestGatewayMetrics(t *testing.T) {
 	}
 	refused, err := join(t.Context(), g.url, control{Stream: "nobody's", Start: startNow})
 	refusedWith(t, refused, err, CloseUnknown)
-	waitFor(t, "the client", func() bool { return g.Counts().Streams[0].Live == 1 })
+	waitFor(t, "one client, and no other", func() bool { n := g.Counts(); return n.Clients == 1 && n.Streams[0].Live == 1 })
 	type value struct {
 		name, kind, help, labels string
 		value                    float64
