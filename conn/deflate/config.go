@@ -39,27 +39,29 @@ type Config struct {
 	// client only if the client offers it.
 	ClientMaxWindowBits int
 
-	// BareOffer has a client offer no parameter that no other field asks for: with those
-	// at zero, the extension's name alone. It is for servers that refuse parameters.
-	// Otherwise the offer lets the server bound the client's window.
+	// BareOffer has a client offer only the parameters that other fields ask for. If
+	// those are zero, the offer is the extension's name alone. It is for servers that
+	// refuse parameters. Otherwise the offer lets the server bound the client's window.
 	BareOffer bool
 
-	// Level of compression. 0, DefaultLevel, is the package's own compressor, which holds
-	// little. 1 (fastest) to 9 (smallest) are those of a library, and hold a megabyte for
-	// each connection that takes its context over. HuffmanOnly looks for no repetitions
-	// and holds nothing, Stored compresses nothing, and -1 is as 0. Where a window below
-	// 15 bits was agreed, 1 to 9 are as 0. conn.Conn.WriteLevel has one for a message.
+	// Level of compression. 0, DefaultLevel, is the package's own compressor, which
+	// holds little. Levels 1 (fastest) to 9 (smallest) are a library's. They hold a
+	// megabyte for each connection with context takeover. HuffmanOnly looks for no
+	// repetitions and holds nothing. Stored compresses nothing. -1 means 0. If a window
+	// below 15 bits was agreed, 1 to 9 mean 0 too. conn.Conn.WriteLevel sets the level
+	// of one message.
 	Level int
 	// History limits the bytes of sent messages held between messages, with context
 	// takeover. At level 0 it is rounded up to a power of two of at least 1 KiB; a table
-	// takes half as much again, and 0 means DefaultHistory. At levels 1 to 9 a History
-	// has the library's compressor made ready for each message instead of held, which
-	// takes several times the CPU; 0 holds it. See the package comment.
+	// takes half as much again, and 0 means DefaultHistory. At levels 1 to 9, 0 means
+	// that each connection holds the library's compressor. Any other value has the
+	// compressor prepared for each message, which takes several times the CPU. See the
+	// package comment.
 	History int
 	// ReleaseIdle, if not 0, is the time without a message sent after which a connection
 	// returns all memory of its compressor. The next message is then independent of
-	// earlier ones, and so larger. It may take an eighth longer, or until another clock
-	// of the connection fires.
+	// earlier ones, and so larger. The release may come an eighth later, or when another
+	// clock of the connection fires.
 	ReleaseIdle time.Duration
 	// Threshold is the size in bytes from which messages are compressed. 0 means
 	// DefaultThreshold; negative means every message.
@@ -70,11 +72,12 @@ type Config struct {
 	MaxRatio int
 	// MaxInflated bounds a received message's inflated bytes. With it
 	// frame.Options.MaxMessage, and conn.Conn.SetReadLimit, bound the bytes on the wire
-	// alone. 0 means that those bound both, negative frame.HardMaxMessage.
+	// alone. 0 means that those two also bound the inflated bytes; negative means
+	// frame.HardMaxMessage.
 	MaxInflated int64
 	// KeptTail accepts messages that still end with the tail 00 00 FF FF, which RFC 7692
-	// §7.2.1 has the sender remove. It has an effect only without context takeover:
-	// otherwise the next message could be read in another way than its sender meant.
+	// §7.2.1 has the sender remove. It has an effect only without context takeover: with
+	// takeover the tail could make the next message inflate wrongly.
 	KeptTail bool
 }
 

@@ -15,8 +15,8 @@ const (
 	// DefaultLevel is the package's own compressor, which holds little: Config.History.
 	// -1, which other packages call their default, is the same.
 	DefaultLevel = 0
-	// Stored is a Level that compresses nothing, and holds nothing: what others call
-	// level 0. Messages are marked as compressed and a few bytes longer than they are.
+	// Stored is a Level that compresses nothing and holds nothing. Other packages call
+	// it level 0. Messages are marked as compressed, and become a few bytes longer.
 	Stored = -3
 	// DefaultHistory is the Config.History that 0 means at DefaultLevel.
 	DefaultHistory = 8 << 10
@@ -28,10 +28,11 @@ const (
 
 // DeflateOptions describe the connection to a Deflater.
 type DeflateOptions struct {
-	// WindowBits bounds how far back it may refer, as agreed: 8 to 15, 0 means 15.
+	// WindowBits bounds how far back the compressor may refer, as agreed: 8 to 15; 0
+	// means 15.
 	WindowBits int
-	// NoContextTakeover says that every message is to be compressed alone. Then nothing
-	// is held between messages.
+	// NoContextTakeover compresses every message independently. Then nothing is held
+	// between messages.
 	NoContextTakeover bool
 	// Level is that of Config.
 	Level int

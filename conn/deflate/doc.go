@@ -1,13 +1,13 @@
 // Package deflate implements permessage-deflate, the compression of WebSocket messages
-// (RFC 7692): what the two sides agree on ([Config], [Params]), the [Inflater] for
-// received messages and the [Deflater] for sent ones.
+// (RFC 7692). [Config] and [Params] describe what the two sides agree on. The [Inflater]
+// is for received messages, the [Deflater] for sent ones.
 //
-// The Inflater is the package's own. It lives as long as the connection, keeps its window
-// in place and says exactly where a message's last block ends, so that a cut message is
-// never delivered as a shorter one. Its inner loop is assembly where the processor has
-// AVX2, and plain Go elsewhere, with the same results. The compressor of the default
-// level is the package's own, too. It holds little, keeps to any window, and finds nearly
-// as much in feeds as larger ones do. Levels 1 to 9 are those of
+// The Inflater is the package's own. It keeps its window for the life of the connection.
+// It finds exactly where a message's last block ends, so a cut message is never
+// delivered as a shorter one. Its inner loop is assembly where the processor has AVX2,
+// and plain Go elsewhere, with the same results. The compressor of the default level is
+// the package's own, too. It holds little memory and supports every window size. In
+// feeds it compresses nearly as well as larger compressors. Levels 1 to 9 are those of
 // klauspost/compress/flate, which holds a megabyte for each connection.
 //
 // # Risk
@@ -24,10 +24,10 @@
 //
 // A compressed message can inflate to far more than its size. The limit on a message's
 // size counts inflated bytes and always holds. Inflating stops at the byte that exceeds
-// it. Until then it takes at most the limit, a quarter of it for a moment, and 72 KiB,
-// including the window. The same holds for a message that is delivered. Its parts are
-// joined at its end; a message over a fifth of the limit is joined as it comes, in memory
-// of the whole limit.
+// it. Until then it holds at most the limit and 72 KiB, including the window, and for a
+// moment a quarter of the limit more. The same holds for a message that is delivered.
+// Its parts are joined at its end. A message over a fifth of the limit is joined as it
+// comes, in a buffer of the whole limit.
 //
 // Compressed bytes are inflated as they come, and not kept. conn.Conn.ReadMessage and
 // TakeBatch hold the inflated message and the read buffer (conn.Config.ReadBuffer, 64 KiB
@@ -58,11 +58,11 @@
 //
 // A receiver of small messages spends 0.3 µs to read a quarter of the bytes. That is
 // worth it on a network that is billed, shared or slower than a few gigabits. A sender
-// spends nearly twenty times as much, for each connection: to send one message to many,
-// prepare it once (conn.Prepare). Within a host, and for payloads that are already
-// compressed or random, it is not worth it. Small messages need context takeover: without
-// it a message of 200 bytes saves little and costs more. Messages below DefaultThreshold
-// are sent uncompressed, and the context is kept for the next.
+// spends nearly twenty times as much, for each connection. To send one message to many
+// connections, prepare it once (conn.Prepare). Within a host, and for payloads that are
+// already compressed or random, it is not worth it. Small messages need context
+// takeover: without it a message of 200 bytes saves little and costs more. Messages
+// below DefaultThreshold are sent uncompressed, and the context is kept for the next.
 //
 // # Memory
 //
@@ -92,9 +92,9 @@
 //	no context takeover                                7 KiB
 //
 // Both take memory with the first message, and hold only the used part of a window.
-// Decoding tables, and what compressing a message needs beside its history, are shared by
-// all connections and lent for one message. A compressor may forget its history at any
-// time, and with Config.ReleaseIdle that of an idle connection does. An Inflater may not:
-// the peer may refer to the whole window. To limit that, agree on a smaller window, or on
-// no context takeover.
+// Decoding tables and the compressor's other memory come from a pool that all
+// connections share. A message borrows them until its end. A compressor may forget its
+// history at any time. With Config.ReleaseIdle the compressor of an idle connection
+// does. An Inflater may not: the peer may refer to the whole window. To limit that,
+// agree on a smaller window, or on no context takeover.
 package deflate

@@ -41,9 +41,10 @@
 //
 //   - Options.Strict requires UTF-8 text and minimal lengths. It also applies the read
 //     limit to the inflated size of a message: see WithOptions.
-//   - A handshake is bounded. Without HandshakeTimeout and a deadline of the context it
-//     may take 45 seconds, except for the NetDial functions. The end of the context ends
-//     it at once. The head of the server's answer, or of a proxy's, may have 64 KiB.
+//   - A handshake is bounded: 45 seconds if neither HandshakeTimeout nor the context
+//     sets a limit. The NetDial functions are not bounded by this default. The end of
+//     the context ends it at once. The head of the server's answer, or of a proxy's, may
+//     have 64 KiB.
 //   - A compressed message inflates to 1 GiB at most.
 //   - Mask keys come from crypto/rand. Each frame of each connection has its own.
 //   - A window size that the peer asks for, in its offer or its answer, is respected.
@@ -61,8 +62,8 @@
 //   - After a frame that breaks a rule or exceeds the read limit, and after a network
 //     error, the connection below is closed before the program closes it. After a failed
 //     write, reading ends within five seconds.
-//   - If Dial has done TLS, NetConn is the *tls.Conn. The NetConn of that is not a
-//     socket, but a connection that reads the socket.
+//   - If Dial has done TLS, NetConn returns the *tls.Conn. The tls.Conn's own NetConn is
+//     not the socket, but a connection that reads the socket.
 //   - A peer's Close frame with a payload of one byte is refused, and so is a compressed
 //     message with bytes after its end.
 //   - After Close nothing more is delivered, not even messages that were read before.

@@ -11,13 +11,14 @@
 //	go mod edit -replace github.com/seed-7f57ff33/tickwire/conn/metrics=../tickwire/conn/metrics
 //
 // Measuring adds no cost to a message. The counters are the engine's own, and are read
-// when an exporter asks. Only rare events are counted here, through OnChange, OnConnect
-// and conn.Observer: ends, failed attempts, round trips, slow reads.
+// when an exporter asks. This package counts only rare events itself: ends, failed
+// attempts, round trips and slow reads. It uses OnChange, OnConnect and conn.Observer.
 //
-// The number of series is bounded. No label has a URL, a key or a text from the peer. The
-// program names feeds and groups. The peer chooses Close codes and statuses, so they are
-// grouped: codes into the registered ones, 3xxx, 4xxx and other; statuses into hundreds.
-// A line of a feed has 35 series and a histogram, and at most 90 more for its ends.
+// The number of series is bounded. No label has a URL, a key or a text from the peer.
+// The program names feeds and groups. The peer chooses Close codes and statuses, so they
+// are grouped. Close codes are the registered ones, 3xxx, 4xxx and other. Statuses are
+// grouped by hundreds. A line of a feed has 35 series and a histogram, and at most 90
+// more for its ends.
 //
 // These are the metrics, by their OpenTelemetry names. Prometheus has underscores instead
 // of dots, and the unit and _total at the end of the name.

@@ -42,7 +42,7 @@ type Emit func(m *Metric, value float64, labels ...string)
 
 // Client measures c as the only line of the feed, "0". Call it before c runs, after its
 // fields are set. It wraps OnChange, OnConnect and Dialer.Config.Observer, and calls
-// their old values. It copies the Dialer, so that can be shared.
+// their old values. It copies the Dialer, so several Clients may share one Dialer.
 func (s *Set) Client(feed string, c *redial.Client) error {
 	return s.clients(feed, []*redial.Client{c})
 }
@@ -73,8 +73,8 @@ func (s *Set) clients(feed string, lines []*redial.Client, more ...source) error
 // An Arbiter is a *redial.Arbiter or a *redial.Lines.
 type Arbiter interface{ Counts() redial.ArbiterCounts }
 
-// Arbiter measures an Arbiter whose lines are not measured, or are measured by Client
-// under other names.
+// Arbiter measures an Arbiter. Its lines may be measured by Client under other names, or
+// not at all.
 func (s *Set) Arbiter(feed string, a Arbiter) error { return s.add(feed, arbiterSource(feed, a, 0)) }
 
 func arbiterSource(feed string, a Arbiter, lines int) source {

@@ -53,7 +53,7 @@ var ErrKeys = errors.New("redial: too many keys")
 //
 // Set the fields before the first Offer. An Arbiter is not safe for concurrent use,
 // except for Counts; Lines is. Deliver and OnGap may call its methods; messages of the
-// same key that become due by that are delivered after they return.
+// same key that become due during such a call are delivered after they return.
 type Arbiter[K comparable] struct {
 	// Deliver gets the messages. The method that called it returns its error, and the
 	// message counts as delivered. Messages after it wait for the next Offer of the key,
@@ -66,8 +66,8 @@ type Arbiter[K comparable] struct {
 	// Window is how long a message waits for those before it. 0 means DefaultWindow;
 	// negative means not at all. It should exceed the delay between two lines.
 	Window time.Duration
-	// Count is how many messages of a key may wait. 0 means DefaultWindowCount. One more,
-	// and the oldest gap of the key is given up early.
+	// Count is how many messages of a key may wait. 0 means DefaultWindowCount. If one
+	// more comes, the oldest gap of the key is given up early.
 	Count int
 	// Bytes limits the payload of all waiting messages of all keys. Each counts as at
 	// least 256 bytes. 0 means DefaultWindowBytes. If another message does not fit, the
@@ -84,13 +84,14 @@ type Arbiter[K comparable] struct {
 	// still has the connection on which it brought the old numbers: the server has
 	// dropped all lines, or there is only one. It is no restart if the line reaches the
 	// old numbers within Window, like one that repeats its last messages. An Arbiter
-	// assumes that a line still has the connection of its last message; Lines knows which
-	// are down. With a negative Window this rule does not apply. For restarts on the same
-	// connection after fewer numbers use Reset, or make what tells them apart a part of
-	// the key.
+	// assumes that a line still has the connection of its last message; Lines knows
+	// which are down. With a negative Window this rule does not apply. Smaller restarts
+	// on the same connection are not detected: use Reset, or a key that changes with
+	// each restart.
 	Restart uint64
-	// Keys is the most keys. 0 means DefaultKeys. A message of another key is not
-	// delivered: the error matches ErrKeys. Other keys continue. Reset frees a key.
+	// Keys is how many keys there may be. 0 means DefaultKeys. A message of another key
+	// is not delivered: the error matches ErrKeys. Other keys continue. Reset frees a
+	// key.
 	Keys int
 	// Clock returns the time; nil means time.Now. It is called only while messages wait.
 	Clock func() time.Time
@@ -114,22 +115,22 @@ type Delivery[K comparable] struct {
 	Key     K      // of the sequence that it belongs to
 	From    uint64 // its first number
 	To      uint64 // its last number
-	// Line brought it.
+	// Line is the line that brought the message.
 	Line int
-	// Waited is how long it was kept; 0 for a message that came in step.
+	// Waited is how long the message was kept; 0 if it came in order.
 	Waited time.Duration
 }
 
 // Gap is a range of numbers that no line brought in time.
 type Gap[K comparable] struct {
-	// Key is that of the sequence.
+	// Key is the sequence's key.
 	Key K
-	// From is the first of them.
+	// From is the first missing number.
 	From uint64
-	// To is the last of them.
+	// To is the last missing number.
 	To uint64
-	// Waited is the time since the first message after them came. It is less than Window
-	// if Count or Bytes was reached.
+	// Waited is the time since the first message after the gap came. It is less than
+	// Window if Count or Bytes was reached.
 	Waited time.Duration
 	// Restarted says that the key began anew (see Arbiter.Restart): From was due in the
 	// old sequence, and To is the first number of the new one, which came Waited ago. How

@@ -32,8 +32,8 @@ type Backoff struct {
 	// StableAfter is how long a session must have lasted to be stable; 0 means
 	// DefaultStableAfter.
 	StableAfter time.Duration
-	// StableMessages is how many messages make a session stable before that; 0 means that
-	// only time does.
+	// StableMessages is how many messages make a session stable before StableAfter has
+	// passed. 0 means that messages do not count.
 	StableMessages uint64
 	// MaxAttempts is how many attempts may fail in a row before Run gives up; 0 means no
 	// limit. The connections of sessions that were not stable count.

@@ -18,7 +18,7 @@ import (
 type Client struct {
 	// URL is what to dial. It is not used with URLs.
 	URL string
-	// URLs are what the attempts go through in turn.
+	// URLs are dialed in turn, one for each attempt.
 	URLs []string
 	// URLFunc, if not nil, returns the URL of each attempt, for listen keys, tokens and
 	// nonces. URL and URLs may be empty then. An error is judged like that of a dial.
@@ -29,14 +29,14 @@ type Client struct {
 	// reach the handler, not those that LifeSign takes.
 	//
 	// Config.ReadTimeout does not end a session, because reading continues after it. If
-	// KeepAlive is off, and DataTimeout, LifeSign.Timeout and Session.Watch are not used,
-	// a silent peer is waited for without end.
+	// KeepAlive is off, and DataTimeout, LifeSign.Timeout and Session.Watch are not
+	// used, the client waits for a silent peer without limit.
 	Dialer *conn.Dialer
 
 	// ConnectTimeout limits each attempt, from URLFunc to the return of OnConnect. 0
-	// means DefaultConnectTimeout; negative means no limit. A longer attempt fails with a
-	// *TimeoutError, and is retried. What OnConnect says of its context also holds for
-	// URLFunc and the hooks of Dialer.
+	// means DefaultConnectTimeout; negative means no limit. A longer attempt fails with
+	// a *TimeoutError, and is retried. The rules for the context of OnConnect also hold
+	// for URLFunc and the hooks of Dialer.
 	ConnectTimeout time.Duration
 	// OnConnect runs once for each connection, before any of its messages is delivered.
 	// Log in and subscribe here. It may read and write on s, and should return once the
@@ -53,7 +53,7 @@ type Client struct {
 	// attempt waits at most a second for it.
 	OnConnect func(ctx context.Context, s *Session) error
 	// OnChange is told of every change of state, one call at a time. It must not block.
-	// It may call Send at Up; where Send would wait for a connection it returns
+	// It may call Send at Up. If Send would wait for a connection, it returns
 	// ErrInConnect. See LogChanges.
 	OnChange func(Change)
 
@@ -64,13 +64,13 @@ type Client struct {
 	// ErrPollerEnded. The Poller's own Handler and Failed are not called for these
 	// connections; do not Remove them.
 	//
-	// A handler that waits stops all connections of the Poller. The same holds for Decode
-	// and LifeSign; LifeSign.Reply may wait for a peer that takes no bytes. The handler
-	// must not wait for the end of a Run on the same Poller. While a handler of one
-	// Client has a message, the clocks of the others wait. They do not know of handlers
-	// that other connections of the Poller have: one that takes longer than a clock can
-	// end live connections. If a Client's handler panics, Run panics with an error that
-	// has the stack, and the Poller continues.
+	// A handler that waits stops all connections of the Poller. The same holds for
+	// Decode and LifeSign; LifeSign.Reply may wait for a peer that takes no bytes. The
+	// handler must not wait for the end of a Run on the same Poller. While a handler of
+	// one Client has a message, the clocks of the others wait. The clocks run on during
+	// the handlers of the Poller's other connections. If such a handler takes longer
+	// than a clock, live connections can end. If a Client's handler panics, Run panics
+	// with an error that has the stack, and the Poller continues.
 	Poller *conn.Poller
 
 	// Backoff is the wait between attempts.
@@ -94,13 +94,13 @@ type Client struct {
 	// connections at a known age. 0 means never. Up to a tenth, at random, is subtracted,
 	// so that many clients do not return at once.
 	MaxAge time.Duration
-	// Rotation says how it is replaced.
+	// Rotation says how a connection of MaxAge is replaced.
 	Rotation Rotation
-	// OverlapWait is for a rotation with Overlap: how long the new session may wait for
-	// the remaining messages of the old connection and for its answer to our Close. 0
-	// means DefaultOverlapWait. It should exceed the round trip to the server. Without
-	// the answer something may be missing, and Session.GapBegan says so. Time that the
-	// handler takes does not count, up to Config.CloseTimeout for a message.
+	// OverlapWait is for a rotation with Overlap. It limits how long the new session
+	// waits for the old connection's remaining messages and its answer to our Close
+	// frame. 0 means DefaultOverlapWait. It should exceed the round trip to the server.
+	// Without the answer messages may be missing, and Session.GapBegan says so. The
+	// handler's time does not count, up to Config.CloseTimeout for each message.
 	OverlapWait time.Duration
 	// CloseWait is how long this side waits for the answer to its Close frame when it
 	// ends a session. 0 means DefaultCloseWait.
@@ -115,13 +115,13 @@ type Client struct {
 	// none.
 	LifeSign *LifeSign
 	// Outbound, if not nil, is asked before anything except a Close frame is sent, for
-	// servers that limit what they receive. It is asked for each message, including those
-	// of LifeSign and OnConnect, and for each ping and pong. It may wait; the message,
-	// ping or pong waits with it, and with LifeSign.Reply reading waits too.
+	// servers that limit what they receive. It is asked for each message, including
+	// those of LifeSign and OnConnect, and for each ping and pong. It may wait, and the
+	// message, ping or pong waits with it. During LifeSign.Reply reading waits too.
 	//
-	// An error refuses. Send returns it for a message. A keepalive ping is asked for
-	// again later, and a pong is dropped. See conn.Config.Outbound. Several goroutines
-	// call it.
+	// An error refuses. Send returns it for a message. A refused keepalive ping is
+	// retried later, and a refused pong is dropped. See conn.Config.Outbound. Several
+	// goroutines call it.
 	Outbound func(Outbound) error
 
 	// WhenDown says what Send does while there is no connection.
@@ -160,12 +160,12 @@ const (
 type Attempt struct {
 	// Number counts the dials since the last session, from 1.
 	Number int
-	// URL is Client.URL, or that of URLs whose turn it is.
+	// URL is Client.URL, or the next of URLs.
 	URL string
-	// Epoch is that of the session which this may become.
+	// Epoch is the epoch of the session that this attempt may become.
 	Epoch uint64
-	// Last is the error that ended the session before it, or the attempt before it; nil
-	// in a rotation.
+	// Last is the error that ended the previous session or attempt. It is nil in a
+	// rotation.
 	Last error
 }
 
@@ -176,16 +176,16 @@ const (
 	// Replace closes the old connection and then dials the new one: for servers that
 	// allow one.
 	Replace Rotation = iota
-	// Overlap dials the new connection and runs OnConnect on it while messages of the old
-	// one are still delivered. It then closes the old one, delivers what that still
-	// brings, and goes on with the new. If the old one answers our Close within
-	// OverlapWait nothing is missing. If it does not, or ends in any other way, something
-	// may be: Session.GapBegan says so. Of a server that answers no Close, or with
-	// another code, that is so in each rotation.
+	// Overlap dials the new connection and runs OnConnect on it while messages of the
+	// old one are still delivered. Then it closes the old connection, delivers its
+	// remaining messages, and continues with the new one. If the server answers our
+	// Close frame on the old one within OverlapWait, nothing is missing. After any other
+	// end messages may be missing: Session.GapBegan says so. A server that never answers
+	// a Close, or answers with another code, causes this in each rotation.
 	//
-	// What both connections delivered comes twice, and is the consumer's to drop (see
-	// Arbiter). If the new connection cannot be had, the old one lives on, and when it
-	// ends the client dials again.
+	// Messages that both connections deliver come twice. The consumer must drop the
+	// copies (see Arbiter). If no new connection opens, the old one stays in use. When
+	// it ends, the client dials again.
 	Overlap
 )
 

@@ -8,36 +8,37 @@ import (
 )
 
 var (
-	// ErrRunning is a second Run of a Client.
+	// ErrRunning is returned by Run of a Client that already runs.
 	ErrRunning = errors.New("redial: the client is running already")
-	// ErrStopped is Send on a Client that does not run.
+	// ErrStopped is returned by Send of a Client that does not run.
 	ErrStopped = errors.New("redial: the client is not running")
-	// ErrDown is Send without a connection, with FailWhenDown, and Reconnect without a
-	// session.
+	// ErrDown is returned by Send with FailWhenDown if there is no connection, and by
+	// Reconnect if there is no session.
 	ErrDown = errors.New("redial: no connection")
-	// ErrQueueFull is Send without a connection and with Queue messages waiting. It comes
-	// within an error that tells Queue.
+	// ErrQueueFull is returned by Send if there is no connection and Queue messages
+	// wait. It is wrapped in an error that has the value of Queue.
 	ErrQueueFull = errors.New("redial: no connection, and the queue is full")
-	// ErrInConnect is Send by OnConnect, which has its own connection to write on,
-	// Session.Conn; and Send by another hook of an attempt, or by OnChange, that would
-	// have to wait for what comes after it.
+	// ErrInConnect is returned by Send if OnConnect calls it: write on Session.Conn
+	// there. OnChange and the other hooks of an attempt get it if Send would have to
+	// wait until they return.
 	ErrInConnect = errors.New("redial: Send within the attempt to connect: write on Session.Conn")
-	// ErrUnreadFull says that what OnConnect has read past takes more than
-	// Client.MaxUnread.
+	// ErrUnreadFull is returned by Session.Unread and Await if the messages kept for the
+	// handler would exceed Client.MaxUnread.
 	ErrUnreadFull = errors.New("redial: more was read past in OnConnect than MaxUnread allows")
-	// ErrNoURL is a Client without a URL.
+	// ErrNoURL is returned by Run of a Client without a URL.
 	ErrNoURL = errors.New("redial: no URL")
 	// ErrPollerEnded is Run with a Client.Poller whose own Run has returned.
 	ErrPollerEnded = errors.New("redial: the Poller has ended")
-	// ErrNoHandler is Run without a handler.
+	// ErrNoHandler is returned by Run without a handler.
 	ErrNoHandler = errors.New("redial: no handler")
 
 	// ErrConnectTimeout matches an attempt that took longer than ConnectTimeout.
 	ErrConnectTimeout = errors.New("redial: no session within ConnectTimeout")
-	// ErrSilent matches what ended a connection on which no answer to a LifeSign came.
+	// ErrSilent matches the error of a session that ended because no answer to a
+	// LifeSign came.
 	ErrSilent = errors.New("redial: no answer to a sign of life")
-	// ErrNoData matches what ended a connection on which nothing came for a key of
-	// Session.Watch.
+	// ErrNoData matches the error of a session that ended because no message came for a
+	// key of Session.Watch.
 	ErrNoData = errors.New("redial: no message for a watched key")
 )
 
@@ -49,12 +50,11 @@ type Error struct {
 	Op string
 	// Epoch is the session's, 0 if there was none yet.
 	Epoch uint64
-	// Number is that of the last message delivered in the epoch.
+	// Number is the number of the last message delivered in the epoch.
 	Number uint64
 	// Attempts is how many attempts had failed in a row.
 	Attempts int
-	// Limit is Backoff.MaxAttempts if only that kept the Client from another attempt, and
-	// 0 otherwise.
+	// Limit is Backoff.MaxAttempts if Run gave up only because of it, and 0 otherwise.
 	Limit int
 	// Err is the cause.
 	Err error
@@ -91,13 +91,13 @@ const (
 // TimeoutError says that a clock of the Client ended an attempt or a session. It matches
 // ErrConnectTimeout, ErrSilent or ErrNoData. Both policies retry it.
 type TimeoutError struct {
-	// Clock is the one that ran out.
+	// Clock is the clock that ran out.
 	Clock Clock
-	// Limit is the clock's.
+	// Limit is the clock's time.
 	Limit time.Duration
-	// Key is that of Session.Watch.
+	// Key is the key of Session.Watch, for ClockWatch.
 	Key string
-	// Op is what ClockConnect has ended: "URL", "dial" or "connect hook".
+	// Op is the step that ClockConnect ended: "URL", "dial" or "connect hook".
 	Op string
 	// Err is what Op returned then, nil if it did not return.
 	Err error

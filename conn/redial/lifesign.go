@@ -13,13 +13,13 @@ import (
 // LifeSign describes a keepalive in messages, for servers that use text or JSON. Messages
 // that it takes are not delivered, and do not reset the data clock.
 type LifeSign struct {
-	// Send appends the sign to dst. It is sent every Every, first after Every has passed.
-	// A goroutine of the client calls it. Without Send, or with an Every of 0, none is
-	// sent. See Fixed.
+	// Send appends the sign to dst. Signs are sent at the interval Every; the first one
+	// follows after Every has passed. A goroutine of the client calls Send. If Send is
+	// nil or Every is 0, no sign is sent. See Fixed.
 	Send func(dst []byte) []byte
 	// Every is the time between signs.
 	Every time.Duration
-	// Opcode is that of signs and of replies; 0 means Text.
+	// Opcode is the opcode of signs and replies; 0 means Text.
 	Opcode conn.Opcode
 
 	// IsAnswer reports whether a message is only the answer to a sign; then it is not

@@ -47,16 +47,16 @@ type Lines[K comparable] struct {
 	// OnChange.
 	OnEnd func(line int, err error)
 
-	// Window is that of Arbiter. It counts only time in which lines can bring messages:
-	// it stops while the handler runs.
+	// Window is Arbiter.Window. Time in the handler does not count, because lines cannot
+	// bring messages then.
 	Window time.Duration
-	// Count is that of Arbiter.
+	// Count is Arbiter.Count.
 	Count int
-	// Bytes is that of Arbiter.
+	// Bytes is Arbiter.Bytes.
 	Bytes int
-	// Restart is that of Arbiter.
+	// Restart is Arbiter.Restart.
 	Restart uint64
-	// Keys is that of Arbiter. One key too many ends Run with an error that matches
+	// Keys is Arbiter.Keys. A message of another key ends Run with an error that matches
 	// ErrKeys.
 	Keys int
 
@@ -88,10 +88,11 @@ var errOver = errors.New("redial: the lines have ended")
 // always the same. A message is a view, valid until handler returns. The handler must not
 // read from the message's connection.
 //
-// Run ends when ctx does, with its error; when handler returns an error of its own (see
-// Client.Run), with an *Error; and when all lines have ended, with their errors joined,
-// after the waiting messages were delivered. Then no Client runs, and nothing is called
-// any more. If Lines cannot run, the error is ErrLines or ErrRunning.
+// Run ends in three cases. If ctx ends, it returns the error of ctx. If handler returns
+// an error of its own (see Client.Run), it returns an *Error. If all lines have ended,
+// it delivers the waiting messages and returns the lines' errors, joined. After that no
+// Client runs, and nothing is called. If Lines cannot run, the error is ErrLines or
+// ErrRunning.
 func (l *Lines[K]) Run(ctx context.Context, handler func(context.Context, Delivery[K]) error) error {
 	if len(l.Clients) == 0 || len(l.Clients) > MaxLines || l.Number == nil || handler == nil {
 		return ErrLines

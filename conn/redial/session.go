@@ -17,12 +17,12 @@ type Message struct {
 	conn.Message        // a view, valid until the handler returns or the next message is asked for
 	Epoch        uint64 // of the session that brought it
 	Number       uint64 // of the message within its epoch, from 1
-	// Session is where the message came. Until the handler returns the reading side of
-	// Session.Conn is the handler's: it may ask for LastRead, or take what else is there
-	// with Session.TakeBatch. What it takes is not counted, decoded or shown to LifeSign.
-	// A handler that waits in a read of Session.Conn is under no clock of the client's.
-	// That read can end with a passed deadline of the client's own, when the connection
-	// is to be replaced.
+	// Session is the session that brought the message. Until the handler returns, the
+	// reading side of Session.Conn belongs to it. It may call LastRead, or take more
+	// messages with Session.TakeBatch. Messages taken so are not counted, decoded or
+	// shown to LifeSign. The client's clocks do not run while the handler waits in a
+	// read of Session.Conn. When the connection is to be replaced, that read can fail
+	// with a deadline that the client has set.
 	Session *Session
 }
 
@@ -43,8 +43,8 @@ type Session struct {
 	// Began is when the connection was made.
 	Began time.Time
 	// GapBegan is when the previous session was seen to end, and zero for the first
-	// session. If the handler works when the connection ends, that is seen when it
-	// returns. What is missing begins after the last delivered message.
+	// session. If the connection ends while the handler works, the client sees it when
+	// the handler returns. What is missing begins after the last delivered message.
 	//
 	// In a rotation with Overlap OnConnect sees zero. The handler sees zero too if
 	// everything of the old session came: its answer to our Close, which comes last, was
